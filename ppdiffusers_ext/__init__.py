@@ -1,0 +1,27 @@
+"""Human image animation for PaddlePaddle: Animate Anyone, and the rooms for StableAnimator and EasyAnimate.
+
+Importing this package chooses Paddle's fast path on AMD processors (see `environment`), so import it before computing.
+The classes are imported when they are first used: `from ppdiffusers_ext import Pose2VideoPipeline`.
+"""
+
+import importlib
+
+from ppdiffusers_ext.environment import choose_fast_mkl
+from ppdiffusers_ext.version import __version__
+
+choose_fast_mkl()
+
+# Public classes by module. ppdiffusers' `DiffusionPipeline.from_pretrained` finds the parts of a saved pipeline here.
+_MODULES = {
+    "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),
+    "ppdiffusers_ext.pipelines.animate_anyone": ("Pose2VideoPipeline",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)

@@ -1,0 +1,76 @@
+"""Settings of the process that decide how fast Paddle is on a CPU.
+
+Two defaults of Paddle's CPU wheels are slow, and both can be changed without touching results:
+
+- The bundled MKL library takes its slowest path on processors that are not Intel's. It still honours
+  ``MKL_DEBUG_CPU_TYPE`` (7 is AVX-512, 5 is AVX2), which it reads at its first call. The value must be one that the
+  processor really has, or the process dies of an illegal instruction.
+- Eager mode computes on one thread. ``OMP_NUM_THREADS`` changes that, but Paddle answers it with a warning about data
+  parallelism on every start; the setter that Paddle offers in-process does the same in silence.
+
+What the user has set in the environment is left alone.
+"""
+
+import os
+import sys
+
+_AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_AVX2 = {"avx2", "fma"}
+
+
+def read_processor(path="/proc/cpuinfo"):
+    """The vendor and the instruction sets of the first processor: ``(str, set of str)``, empty where unknown."""
+    vendor, flags = "", set()
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name.strip() == "vendor_id":
+                    vendor = value.strip()
+                elif name.strip() == "flags":
+                    flags = set(value.split())
+                    break
+    except OSError:
+        pass  # not Linux: MKL chooses by itself
+    return vendor, flags
+
+
+def mkl_cpu_type(vendor, flags):
+    """The ``MKL_DEBUG_CPU_TYPE`` that suits an AMD processor, or None where MKL should choose by itself."""
+    if vendor != "AuthenticAMD":
+        return None
+    if flags >= _AVX512:
+        return "7"
+    if flags >= _AVX2:
+        return "5"
+    return None
+
+
+def choose_fast_mkl(environ=os.environ, processor=None):
+    """Put the fast MKL path into the environment, unless the user has chosen one. Call before the first product."""
+    cpu_type = mkl_cpu_type(*(processor or read_processor()))
+    if cpu_type is not None:
+        environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+
+
+def _threads_of_user():
+    # Importing paddle writes "1" where the variable was not set, so a "1" that is found afterwards says nothing.
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return None if threads == "1" and "paddle" in sys.modules else threads
+
+
+_USER_THREADS = _threads_of_user()
+
+
+def available_cores():
+    """The number of processors for this process: those it may use, shared among the processes of a launch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("PADDLE_TRAINERS_NUM", "1")))
+
+
+def use_all_cores():
+    """Let Paddle's eager mode compute on all processors of this process, unless the user has set the number."""
+    from paddle.base import core
+
+    if _USER_THREADS is None:
+        core.set_num_threads(available_cores())

@@ -1,0 +1,385 @@
+"""Blocks that the reference UNet (2D) and the denoising UNet (3D) of Animate Anyone are made of.
+
+From MooreThreads/Moore-AnimateAnyone (`src/models/unet_3d_blocks.py`, `transformer_3d.py`, `resnet.py`,
+`mutual_self_attention.py`), which extends diffusers' Stable Diffusion 1.5 UNet. Parameter names are the original's.
+What differs: frames are folded into the batch, so that every spatial layer sees (batch*frames, channels, height,
+width), frames running fastest; and the reference features are arguments and results instead of lists on patched
+modules. A batch of one frame each is the 2D case.
+"""
+
+from dataclasses import dataclass, field
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+
+from ppdiffusers_ext.models.animate_anyone.motion_module import MotionModule
+from ppdiffusers_ext.models.layers import (
+    Attention,
+    Conv2D,
+    FeedForward,
+    GroupNorm,
+    LayerNorm,
+    Linear,
+    scaled_dot_product,
+)
+
+
+def repeat_frames(x, num_frames):
+    """(batch, ...) -> (batch*frames, ...), each sample repeated for its frames."""
+    return x if num_frames == 1 else paddle.repeat_interleave(x, num_frames, axis=0)
+
+
+class FrameGroupNorm(GroupNorm):
+    """Group norm whose statistics cover one frame (the original's "inflated" norm) or all frames of a clip."""
+
+    def __init__(self, num_groups, num_channels, epsilon, per_frame):
+        super().__init__(num_groups, num_channels, epsilon)
+        self.per_frame = per_frame
+
+    def forward(self, x, num_frames):
+        if self.per_frame or num_frames == 1:
+            return super().forward(x)  # (batch*frames, channels, height, width)
+        folded, channels, height, width = x.shape
+        x = x.reshape([-1, num_frames, channels, height * width]).transpose([0, 2, 1, 3])
+        x = super().forward(x).transpose([0, 2, 1, 3])  # (batch, frames, channels, height*width)
+        return x.reshape([folded, channels, height, width])
+
+
+class ResnetBlock(nn.Layer):
+    """Norm, SiLU, convolution; the time embedding is added between the two halves; residual.
+
+    Args:
+        per_frame_norm: the original's `use_inflated_groupnorm`.
+        time_scale_shift: the time embedding scales and shifts instead of being added.
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        temb_channels,
+        groups,
+        epsilon,
+        per_frame_norm,
+        output_scale_factor=1.0,
+        time_scale_shift=False,
+    ):
+        super().__init__()
+        self.output_scale_factor = output_scale_factor
+        self.time_scale_shift = time_scale_shift
+        self.norm1 = FrameGroupNorm(groups, in_channels, epsilon, per_frame_norm)
+        self.conv1 = Conv2D(in_channels, out_channels, 3, padding=1)
+        self.time_emb_proj = Linear(temb_channels, out_channels * (2 if time_scale_shift else 1))
+        self.norm2 = FrameGroupNorm(groups, out_channels, epsilon, per_frame_norm)
+        self.conv2 = Conv2D(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = Conv2D(in_channels, out_channels, 1) if in_channels != out_channels else None
+
+    def forward(self, x, temb, num_frames):
+        """x (batch*frames, in_channels, h, w), temb (batch, temb_channels) -> (batch*frames, out_channels, h, w)."""
+        y = self.conv1(F.silu(self.norm1(x, num_frames)))  # (batch*frames, out_channels, h, w)
+        temb = repeat_frames(self.time_emb_proj(F.silu(temb)), num_frames).unsqueeze([2, 3])
+        if self.time_scale_shift:
+            scale, shift = temb.chunk(2, axis=1)
+            y = self.norm2(y, num_frames) * (1 + scale) + shift
+        else:
+            y = self.norm2(y + temb, num_frames)
+        y = self.conv2(F.silu(y))  # (batch*frames, out_channels, h, w)
+        x = x if self.conv_shortcut is None else self.conv_shortcut(x)
+        return (x + y) / self.output_scale_factor if self.output_scale_factor != 1.0 else x + y
+
+
+class Downsample(nn.Layer):
+    """Convolution of stride 2."""
+
+    def __init__(self, channels, padding):
+        super().__init__()
+        self.conv = Conv2D(channels, channels, 3, stride=2, padding=padding)
+
+    def forward(self, x):
+        return self.conv(x)  # (batch*frames, channels, ceil(h / 2), ceil(w / 2)) with padding 1
+
+
+class Upsample(nn.Layer):
+    """Nearest up-sampling to a given size, that of the next skip connection, and a convolution."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = Conv2D(channels, channels, 3, padding=1)
+
+    def forward(self, x, size):
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))  # (batch*frames, channels, *size)
+
+
+class ReferenceAttention(Attention):
+    """Spatial self-attention that also sees the tokens of the reference picture.
+
+    Keys and values are the frame's own tokens followed by the reference's. The first `num_unconditional` samples of
+    the batch see their own tokens only: guidance steers away from a picture made without the reference.
+    """
+
+    def forward(self, x, reference=None, num_frames=1, num_unconditional=0):
+        """x (batch*frames, tokens, channels); reference (batch - num_unconditional or 1, reference tokens, channels).
+
+        Returns:
+            (batch*frames, tokens, channels).
+
+        Raises:
+            ValueError: the reference is for another number of samples.
+        """
+        if reference is None:
+            return super().forward(x)
+        first = num_unconditional * num_frames
+        query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
+        conditional = x.shape[0] // num_frames - num_unconditional
+        keys = paddle.concat([key[first:], self._of_reference(self.to_k, reference, conditional, num_frames)], axis=1)
+        values = paddle.concat(
+            [value[first:], self._of_reference(self.to_v, reference, conditional, num_frames)], axis=1
+        )
+        out = scaled_dot_product(query[first:], keys, values, self.num_heads)
+        if first:
+            plain = scaled_dot_product(query[:first], key[:first], value[:first], self.num_heads)
+            out = paddle.concat([plain, out], axis=0)
+        return self.to_out[0](out)
+
+    @staticmethod
+    def _of_reference(projection, reference, samples, num_frames):
+        # Projected before it is repeated: once for the clip instead of once for every frame.
+        projected = projection(reference)
+        if projected.shape[0] not in (1, samples):
+            raise ValueError(f"reference features of {projected.shape[0]} samples cannot serve {samples} samples")
+        if projected.shape[0] != samples:
+            projected = projected.expand([samples, -1, -1])
+        return repeat_frames(projected, num_frames)  # (samples*frames, reference tokens, channels)
+
+
+class SpatialTransformerBlock(nn.Layer):
+    """Pre-norm self-attention (with reference), cross-attention and GEGLU feed-forward."""
+
+    def __init__(self, channels, num_heads, cross_attention_dim):
+        super().__init__()
+        self.attn1 = ReferenceAttention(channels, num_heads)
+        self.norm1 = LayerNorm(channels)
+        self.attn2 = Attention(channels, num_heads, context_channels=cross_attention_dim)
+        self.norm2 = LayerNorm(channels)
+        self.ff = FeedForward(channels)
+        self.norm3 = LayerNorm(channels)
+
+    def forward(self, x, context, reference, num_frames, num_unconditional):
+        folded, tokens, channels = x.shape
+        features = self.norm1(x)  # (batch*frames, tokens, channels): what a reference UNet hands over
+        x = x + self.attn1(features, reference, num_frames, num_unconditional)
+        # All frames of a sample share its context, so they can be one long row of queries.
+        y = self.norm2(x).reshape([context.shape[0], -1, channels])  # (batch, frames*tokens, channels)
+        x = x + self.attn2(y, context).reshape([folded, tokens, channels])
+        return x + self.ff(self.norm3(x)), features
+
+
+class SpatialTransformer(nn.Layer):
+    """Norm, projection in, transformer block, projection out, residual: the original's `Transformer3DModel`.
+
+    Args:
+        name: this module's path in the UNet, under which its features travel.
+        use_linear_projection: projections are linear layers on tokens instead of 1x1 convolutions.
+        collects_features: whether `forward` returns the tokens that its self-attention saw.
+    """
+
+    def __init__(
+        self, name, channels, num_heads, cross_attention_dim, groups, use_linear_projection, collects_features
+    ):
+        super().__init__()
+        self.feature_name = f"{name}.transformer_blocks.0"
+        self.use_linear_projection = use_linear_projection
+        self.collects_features = collects_features
+        self.norm = GroupNorm(groups, channels, epsilon=1e-6)
+        self.proj_in = Linear(channels, channels) if use_linear_projection else Conv2D(channels, channels, 1)
+        self.transformer_blocks = nn.LayerList([SpatialTransformerBlock(channels, num_heads, cross_attention_dim)])
+        self.proj_out = Linear(channels, channels) if use_linear_projection else Conv2D(channels, channels, 1)
+
+    def forward(self, x, context, reference=None, num_frames=1, num_unconditional=0):
+        """x (batch*frames, channels, h, w), context (batch, keys, cross_attention_dim) -> (x of the same shape,
+        features (batch*frames, h*w, channels) or None)."""
+        folded, channels, height, width = x.shape
+        y = self.norm(x)  # (batch*frames, channels, h, w)
+        y = y if self.use_linear_projection else self.proj_in(y)
+        y = y.flatten(2).transpose([0, 2, 1])  # (batch*frames, h*w, channels)
+        y = self.proj_in(y) if self.use_linear_projection else y
+        y, features = self.transformer_blocks[0](y, context, reference, num_frames, num_unconditional)
+        y = self.proj_out(y) if self.use_linear_projection else y
+        y = y.transpose([0, 2, 1]).reshape([folded, channels, height, width])
+        y = y if self.use_linear_projection else self.proj_out(y)
+        return x + y, features if self.collects_features else None
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """The options of a UNet that all of its blocks share; names as in its configuration where it has one."""
+
+    temb_channels: int
+    cross_attention_dim: int
+    norm_num_groups: int
+    norm_eps: float
+    per_frame_norm: bool
+    time_scale_shift: bool
+    use_linear_projection: bool
+    collects_features: bool
+    motion_module_kwargs: dict
+
+    def resnet(self, in_channels, channels, output_scale_factor=1.0):
+        return ResnetBlock(
+            in_channels,
+            channels,
+            self.temb_channels,
+            self.norm_num_groups,
+            self.norm_eps,
+            self.per_frame_norm,
+            output_scale_factor,
+            self.time_scale_shift,
+        )
+
+    def transformer(self, name, channels, num_heads):
+        return SpatialTransformer(
+            name,
+            channels,
+            num_heads,
+            self.cross_attention_dim,
+            self.norm_num_groups,
+            self.use_linear_projection,
+            self.collects_features,
+        )
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What every block of one forward pass is given besides the feature map."""
+
+    temb: paddle.Tensor  # (batch, temb_channels)
+    context: paddle.Tensor  # (batch, keys, cross_attention_dim)
+    num_frames: int = 1
+    references: dict = field(default_factory=dict)  # name of a transformer block -> (samples, tokens, channels)
+    num_unconditional: int = 0  # leading samples that do not see the references
+
+
+class UNetBlock(nn.Layer):
+    """What down, middle and up blocks share.
+
+    Args:
+        name: path of this block in the UNet.
+        channels: width of the block.
+        resnets: the resnet blocks.
+        num_transformers: number of units of (spatial transformer, motion module).
+        num_heads: heads of the spatial attentions; 0 for a block without attention.
+        has_motion_module: whether motion modules follow.
+        options: the UNet's `BlockOptions`.
+    """
+
+    def __init__(self, name, channels, resnets, num_transformers, num_heads, has_motion_module, options):
+        super().__init__()
+        self.gradient_checkpointing = False
+        self.resnets = nn.LayerList(resnets)
+        self.attentions = self.motion_modules = None
+        units = range(num_transformers)
+        if num_heads:
+            transformers = [options.transformer(f"{name}.attentions.{i}", channels, num_heads) for i in units]
+            self.attentions = nn.LayerList(transformers)
+        if has_motion_module:
+            motion_modules = [MotionModule(channels, **options.motion_module_kwargs) for _ in units]
+            self.motion_modules = nn.LayerList(motion_modules)
+
+    def _run(self, layer, *args):
+        if self.gradient_checkpointing and self.training:
+            # Reentrant recomputation gives no gradient to weights behind an input that needs none (stage 2).
+            return recompute(layer, *args, use_reentrant=False)
+        return layer(*args)
+
+    def _resnet(self, i, x, conditioning):
+        return self._run(self.resnets[i], x, conditioning.temb, conditioning.num_frames)
+
+    def _transform(self, i, x, conditioning, features):
+        num_frames = conditioning.num_frames
+        if self.attentions is not None:
+            attention = self.attentions[i]
+            reference = conditioning.references.get(attention.feature_name)
+            arguments = (x, conditioning.context, reference, num_frames, conditioning.num_unconditional)
+            x, tokens = self._run(attention, *arguments)
+            if tokens is not None:
+                features[attention.feature_name] = tokens
+        return x if self.motion_modules is None else self._run(self.motion_modules[i], x, num_frames)
+
+
+class DownBlock(UNetBlock):
+    """Units of resnet, transformer and motion module, each a skip connection; then down-sampling."""
+
+    def __init__(
+        self,
+        name,
+        in_channels,
+        channels,
+        num_layers,
+        num_heads,
+        has_motion_module,
+        options,
+        downsample_padding=None,
+    ):
+        resnets = [options.resnet(in_channels if i == 0 else channels, channels) for i in range(num_layers)]
+        super().__init__(name, channels, resnets, num_layers, num_heads, has_motion_module, options)
+        self.downsamplers = None
+        if downsample_padding is not None:
+            self.downsamplers = nn.LayerList([Downsample(channels, downsample_padding)])
+
+    def forward(self, x, conditioning):
+        """(batch*frames, in_channels, h, w) -> (batch*frames, channels, h', w'), list of skips, dict of features."""
+        skips, features = [], {}
+        for i in range(len(self.resnets)):
+            x = self._resnet(i, x, conditioning)  # (batch*frames, channels, h, w)
+            x = self._transform(i, x, conditioning, features)
+            skips.append(x)
+        if self.downsamplers is not None:
+            x = self.downsamplers[0](x)  # (batch*frames, channels, ceil(h / 2), ceil(w / 2))
+            skips.append(x)
+        return x, skips, features
+
+
+class MidBlock(UNetBlock):
+    """Resnet, transformer, motion module, resnet."""
+
+    def __init__(self, name, channels, num_heads, has_motion_module, options, output_scale_factor):
+        resnets = [options.resnet(channels, channels, output_scale_factor) for _ in range(2)]
+        super().__init__(name, channels, resnets, 1, num_heads, has_motion_module, options)
+
+    def forward(self, x, conditioning):
+        """(batch*frames, channels, h, w) -> the same shape, dict of features."""
+        features = {}
+        x = self._resnet(0, x, conditioning)
+        x = self._transform(0, x, conditioning, features)
+        return self._resnet(1, x, conditioning), features
+
+
+class UpBlock(UNetBlock):
+    """Units of resnet (on a skip connection), transformer and motion module; then up-sampling.
+
+    Args:
+        in_channels: width of the incoming feature map.
+        skip_channels: widths of the skip connections, in the order of use.
+    """
+
+    def __init__(
+        self, name, in_channels, channels, skip_channels, num_heads, has_motion_module, options, add_upsample
+    ):
+        incoming = [in_channels] + [channels] * (len(skip_channels) - 1)
+        resnets = [options.resnet(width + skip, channels) for width, skip in zip(incoming, skip_channels)]
+        super().__init__(name, channels, resnets, len(resnets), num_heads, has_motion_module, options)
+        self.upsamplers = nn.LayerList([Upsample(channels)]) if add_upsample else None
+
+    def forward(self, x, skips, conditioning):
+        """(batch*frames, in_channels, h, w) and the list of all open skips, whose last ones are consumed ->
+        (batch*frames, channels, h', w'), dict of features."""
+        features = {}
+        for i in range(len(self.resnets)):
+            x = paddle.concat([x, skips.pop()], axis=1)  # (batch*frames, in_channels + skip, h, w)
+            x = self._resnet(i, x, conditioning)  # (batch*frames, channels, h, w)
+            x = self._transform(i, x, conditioning, features)
+        if self.upsamplers is not None:
+            x = self.upsamplers[0](x, skips[-1].shape[2:])  # (batch*frames, channels, h', w')
+        return x, features

@@ -1,0 +1,164 @@
+"""The part that the reference UNet and the denoising UNet have in common: Stable Diffusion 1.5's UNet up to its head.
+
+From diffusers' `UNet2DConditionModel` as extended by MooreThreads/Moore-AnimateAnyone (`src/models/unet_2d_condition.py`
+and `unet_3d.py`). Configuration and parameter names are the original's.
+"""
+
+import paddle
+from paddle import nn
+from ppdiffusers.configuration_utils import ConfigMixin
+
+from ppdiffusers_ext.models.animate_anyone.blocks import (
+    BlockOptions,
+    Conditioning,
+    DownBlock,
+    MidBlock,
+    UpBlock,
+)
+from ppdiffusers_ext.models.layers import Conv2D, TimestepEmbedding, compute_dtype, sinusoidal_embedding
+from ppdiffusers_ext.models.strict import StrictModelMixin
+
+# Options of the original's constructors that no released model uses, with the one value that is accepted.
+_FIXED_OPTIONS = {
+    "act_fn": "silu",
+    "only_cross_attention": False,
+    "dual_cross_attention": False,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "upcast_attention": False,
+    "unet_use_cross_frame_attention": False,
+    "unet_use_temporal_attention": False,
+    "mode": None,
+    "task_type": "action",
+}
+
+
+def _has_attention(block_type, name):
+    kind = block_type[:-2] if block_type[-2:] in ("2D", "3D") else block_type
+    if kind not in (f"CrossAttn{name}", name):
+        raise ValueError(f"{block_type!r} is not a known block; use CrossAttn{name}2D/3D or {name}2D/3D")
+    return kind.startswith("CrossAttn")
+
+
+class UNetTrunk(StrictModelMixin, ConfigMixin):
+    """Input convolution, time embedding, down, middle and up blocks. Subclasses register the configuration."""
+
+    def _build(self, per_frame_norm=True, collects_features=False, motion_blocks=None):
+        """Make the layers that `self.config` describes.
+
+        Args:
+            per_frame_norm: statistics of the resnets' group norms cover one frame.
+            collects_features: return the tokens of each spatial self-attention.
+            motion_blocks: which blocks have motion modules: ("down" | "up", index) and "mid". None for none.
+
+        Raises:
+            ValueError: an option that is not supported, or lengths and widths that do not fit together.
+        """
+        config = self.config
+        for option, value in _FIXED_OPTIONS.items():
+            given = config.get(option, value)
+            if given != value and (given or value):
+                raise ValueError(f"{option}={given!r} is not supported; use {value!r}")
+        if config.resnet_time_scale_shift not in ("default", "scale_shift"):
+            raise ValueError(
+                f"resnet_time_scale_shift={config.resnet_time_scale_shift!r} is not known; use default or scale_shift"
+            )
+        widths = list(config.block_out_channels)
+        for option in ("down_block_types", "up_block_types"):
+            if len(config[option]) != len(widths):
+                raise ValueError(f"{option} has {len(config[option])} entries, block_out_channels {len(widths)}")
+        heads = config.attention_head_dim  # the number of heads, in spite of its name (diffusers keeps it for SD 1.5)
+        heads = [heads] * len(widths) if isinstance(heads, int) else list(heads)
+        if len(heads) != len(widths):
+            raise ValueError(f"attention_head_dim has {len(heads)} entries, block_out_channels {len(widths)}")
+
+        options = BlockOptions(
+            temb_channels=widths[0] * 4,
+            cross_attention_dim=config.cross_attention_dim,
+            norm_num_groups=config.norm_num_groups,
+            norm_eps=config.norm_eps,
+            per_frame_norm=per_frame_norm,
+            time_scale_shift=config.resnet_time_scale_shift == "scale_shift",
+            use_linear_projection=config.use_linear_projection,
+            collects_features=collects_features,
+            motion_module_kwargs=dict(config.get("motion_module_kwargs") or {}),
+        )
+        motion_blocks = motion_blocks or ()
+        self.conv_in = Conv2D(config.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], options.temb_channels)
+        self.down_blocks = self._down_blocks(widths, heads, motion_blocks, options)
+        self.up_blocks = self._up_blocks(widths, heads, motion_blocks, options)
+        self.mid_block = MidBlock(
+            "mid_block", widths[-1], heads[-1], "mid" in motion_blocks, options, config.mid_block_scale_factor
+        )
+
+    def _down_blocks(self, widths, heads, motion_blocks, options):
+        blocks = nn.LayerList()
+        for i, (block_type, width) in enumerate(zip(self.config.down_block_types, widths)):
+            blocks.append(
+                DownBlock(
+                    f"down_blocks.{i}",
+                    widths[max(i - 1, 0)],
+                    width,
+                    self.config.layers_per_block,
+                    heads[i] if _has_attention(block_type, "DownBlock") else 0,
+                    ("down", i) in motion_blocks,
+                    options,
+                    self.config.downsample_padding if i < len(widths) - 1 else None,
+                )
+            )
+        return blocks
+
+    def _up_blocks(self, widths, heads, motion_blocks, options):
+        blocks = nn.LayerList()
+        incoming, heads = widths[-1], heads[::-1]
+        for i, (block_type, width) in enumerate(zip(self.config.up_block_types, widths[::-1])):
+            lower = widths[::-1][min(i + 1, len(widths) - 1)]  # width of the level below, whose last skip comes here
+            blocks.append(
+                UpBlock(
+                    f"up_blocks.{i}",
+                    incoming,
+                    width,
+                    [width] * self.config.layers_per_block + [lower],
+                    heads[i] if _has_attention(block_type, "UpBlock") else 0,
+                    ("up", i) in motion_blocks,
+                    options,
+                    add_upsample=i < len(widths) - 1,
+                )
+            )
+            incoming = width
+        return blocks
+
+    def time_projection(self, timestep, batch):
+        """Sinusoidal embedding of the timesteps: a number, or one for each sample -> (batch, block_out_channels[0])."""
+        timestep = timestep if isinstance(timestep, paddle.Tensor) else paddle.to_tensor(timestep)
+        timestep = timestep.reshape([-1]).expand([batch])
+        width = self.config.block_out_channels[0]
+        return sinusoidal_embedding(timestep, width, self.config.flip_sin_to_cos, self.config.freq_shift)
+
+    def _conditioning(self, timestep, encoder_hidden_states, batch, dtype, **kwargs):
+        temb = self.time_embedding(self.time_projection(timestep, batch).astype(dtype))  # (batch, 4 * width)
+        context = encoder_hidden_states.astype(dtype)
+        if context.shape[0] != batch:
+            raise ValueError(f"encoder_hidden_states are for {context.shape[0]} samples, the latents for {batch}")
+        return Conditioning(temb, context, **kwargs)
+
+    def _through_blocks(self, x, conditioning):
+        """(batch*frames, block_out_channels[0], h, w) -> the same shape, dict of features."""
+        features, skips = {}, [x]
+        for block in self.down_blocks:
+            x, block_skips, block_features = block(x, conditioning)  # (batch*frames, width, h / 2^i, w / 2^i)
+            skips += block_skips
+            features.update(block_features)
+        x, mid_features = self.mid_block(x, conditioning)
+        features.update(mid_features)
+        for block in self.up_blocks:
+            x, block_features = block(x, skips, conditioning)  # (batch*frames, width, h / 2^i, w / 2^i)
+            features.update(block_features)
+        return x, features
+
+    def _compute_dtype(self):
+        return compute_dtype(self.conv_in.weight)
+
+    def _centre(self, sample):
+        return 2 * sample - 1.0 if self.config.center_input_sample else sample

@@ -1,0 +1,189 @@
+"""Layers that the networks of all three systems are made of.
+
+They differ from ``paddle.nn`` in two ways:
+
+- Parameters follow the dtype of the activations. Paddle has no bf16 or fp16 arithmetic on a CPU, so there a network
+  of half-precision weights (half the memory) computes in fp32, layer by layer (`compute_dtype`).
+- `LayerNorm` has the right gradient behind frozen weights, which Paddle 3.3 on a CPU has not.
+
+Parameter names are those of diffusers, which the original checkpoints use.
+"""
+
+import math
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+# Attention scores that exist at one time on a CPU: 16 M floats are 64 MB, small beside the weights and near the cache.
+MAX_SCORES = 16 * 2**20
+
+
+def compute_dtype(parameter):
+    """The dtype in which a network with this parameter computes: its own, or fp32 for half precision on a CPU."""
+    half = parameter.dtype in (paddle.float16, paddle.bfloat16)
+    return paddle.float32 if half and parameter.place.is_cpu_place() else parameter.dtype
+
+
+def _follow(parameter, activations):
+    if parameter is None or parameter.dtype == activations.dtype:
+        return parameter
+    return parameter.astype(activations.dtype)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` (weight stored as (in, out)) whose parameters follow the dtype of the activations."""
+
+    def forward(self, x):
+        return F.linear(x, _follow(self.weight, x), _follow(self.bias, x))
+
+
+class Conv2D(nn.Conv2D):
+    """`nn.Conv2D` with zero padding whose parameters follow the dtype of the activations."""
+
+    def forward(self, x):
+        weight, bias = _follow(self.weight, x), _follow(self.bias, x)
+        return F.conv2d(x, weight, bias, stride=self._stride, padding=self._padding)
+
+
+class GroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` over (batch, channels, ...) whose parameters follow the dtype of the activations.
+
+    Raises:
+        ValueError: the channels do not divide into the groups.
+    """
+
+    def __init__(self, num_groups, num_channels, epsilon):
+        if num_channels % num_groups:
+            raise ValueError(f"{num_channels} channels cannot be normalised in {num_groups} groups of equal size")
+        super().__init__(num_groups, num_channels, epsilon)
+
+    def forward(self, x):
+        return F.group_norm(x, self._num_groups, self._epsilon, _follow(self.weight, x), _follow(self.bias, x))
+
+
+class LayerNorm(nn.LayerNorm):
+    """`nn.LayerNorm` over the last axis whose parameters follow the dtype of the activations."""
+
+    def forward(self, x):
+        weight, bias = _follow(self.weight, x), _follow(self.bias, x)
+        if weight.stop_gradient and not x.stop_gradient:
+            # Paddle's CPU kernel gives a gradient that is wrong by up to 86% when the weight is frozen.
+            return F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * weight + bias
+        return F.layer_norm(x, self._normalized_shape, weight, bias, self._epsilon)
+
+
+def scaled_dot_product(query, key, value, num_heads):
+    """Multi-head attention without projections: softmax(q k^T / sqrt(channels / num_heads)) v.
+
+    Args:
+        query: (batch, queries, channels)
+        key, value: (batch, keys, channels)
+        num_heads: how many heads the channels divide into.
+
+    Returns:
+        (batch, queries, channels). On a CPU the score matrix is computed in parts of at most `MAX_SCORES` numbers, so
+        that memory does not grow with the square of the picture's area.
+    """
+    batch, queries, channels = query.shape
+    query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
+    if not query.place.is_cpu_place():
+        return F.scaled_dot_product_attention(query, key, value).reshape([batch, queries, channels])
+
+    query = query / math.sqrt(channels // num_heads)
+    query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query, key, value))  # (batch, heads, tokens, d)
+    scores_per_query = num_heads * key.shape[2]
+    rows = max(1, min(queries, MAX_SCORES // scores_per_query))
+    samples = max(1, MAX_SCORES // (scores_per_query * queries))
+    parts = []
+    for i in range(0, batch, samples):
+        q, k, v = (x[i : i + samples] for x in (query, key, value))
+        parts.append(_join([_attend(q[:, :, j : j + rows], k, v) for j in range(0, queries, rows)], axis=2))
+    return _join(parts, axis=0).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
+
+
+def _attend(query, key, value):
+    scores = paddle.matmul(query, key, transpose_y=True)  # (batch, heads, queries, keys)
+    return paddle.matmul(F.softmax(scores, axis=-1), value)  # (batch, heads, queries, d)
+
+
+def _join(parts, axis):
+    return parts[0] if len(parts) == 1 else paddle.concat(parts, axis=axis)
+
+
+class Attention(nn.Layer):
+    """Multi-head attention with the parameter names of diffusers: to_q, to_k, to_v (no bias) and to_out.0.
+
+    Args:
+        channels: width of the queries and of the output.
+        num_heads: number of heads.
+        inner_channels: width inside, `channels` unless given.
+        context_channels: width of the keys' and values' source, `channels` unless given.
+
+    Raises:
+        ValueError: the inner width does not divide into the heads.
+    """
+
+    def __init__(self, channels, num_heads, inner_channels=None, context_channels=None):
+        super().__init__()
+        inner_channels = inner_channels or channels
+        if inner_channels % num_heads:
+            raise ValueError(f"attention of {inner_channels} channels does not divide into {num_heads} heads")
+        self.num_heads = num_heads
+        self.to_q = Linear(channels, inner_channels, bias_attr=False)
+        self.to_k = Linear(context_channels or channels, inner_channels, bias_attr=False)
+        self.to_v = Linear(context_channels or channels, inner_channels, bias_attr=False)
+        self.to_out = nn.LayerList([Linear(inner_channels, channels)])
+
+    def forward(self, x, context=None):
+        """(batch, tokens, channels), context (batch, keys, context_channels) or None for self-attention."""
+        context = x if context is None else context
+        out = scaled_dot_product(self.to_q(x), self.to_k(context), self.to_v(context), self.num_heads)
+        return self.to_out[0](out)  # (batch, tokens, channels)
+
+
+class GEGLU(nn.Layer):
+    """Linear to twice the width; one half is gated by the exact (erf) GELU of the other."""
+
+    def __init__(self, channels, inner_channels):
+        super().__init__()
+        self.proj = Linear(channels, inner_channels * 2)
+
+    def forward(self, x):
+        x, gate = self.proj(x).chunk(2, axis=-1)  # (batch, tokens, inner_channels) each
+        return x * F.gelu(gate)
+
+
+class FeedForward(nn.Layer):
+    """GEGLU feed-forward of four times the width; `net.1` is the (parameterless) dropout's place in the original."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.net = nn.LayerList([GEGLU(channels, channels * 4), nn.Identity(), Linear(channels * 4, channels)])
+
+    def forward(self, x):
+        return self.net[2](self.net[0](x))
+
+
+def sinusoidal_embedding(positions, channels, flip_sin_to_cos=True, freq_shift=0):
+    """Sinusoidal embedding of timesteps: (batch,) -> (batch, channels), an even width, in fp32, diffusers' `get_timestep_embedding`.
+
+    The cosines stand first if `flip_sin_to_cos`; `freq_shift` is subtracted from the number of frequencies.
+    """
+    half = channels // 2
+    exponent = -math.log(10000) * paddle.arange(half, dtype="float32") / (half - freq_shift)
+    angles = positions.astype("float32").unsqueeze(1) * paddle.exp(exponent).unsqueeze(0)  # (batch, half)
+    parts = [paddle.cos(angles), paddle.sin(angles)] if flip_sin_to_cos else [paddle.sin(angles), paddle.cos(angles)]
+    return paddle.concat(parts, axis=1)  # (batch, channels)
+
+
+class TimestepEmbedding(nn.Layer):
+    """Two linear layers with SiLU between: (batch, in_channels) -> (batch, channels)."""
+
+    def __init__(self, in_channels, channels):
+        super().__init__()
+        self.linear_1 = Linear(in_channels, channels)
+        self.linear_2 = Linear(channels, channels)
+
+    def forward(self, x):
+        return self.linear_2(F.silu(self.linear_1(x)))

@@ -1,0 +1,330 @@
+"""Animate Anyone: a picture of a person and a pose video go in, a video of that person in those poses comes out.
+
+From Animate Anyone (Hu et al. 2023, arXiv:2311.17117) in the form of MooreThreads/Moore-AnimateAnyone
+(`src/pipelines/pipeline_pose2vid_long.py`, `pipeline_pose2img.py`). What differs from the original, each a bug there:
+overlapped frames are divided by their coverage without guidance too; a window that holds a frame twice counts both
+places; windows can be batched; the callback is told the right step; the reference features are handed over in the
+precision of the run (`fp16_reference_features=True` rounds them as the original does).
+"""
+
+import inspect
+import itertools
+from dataclasses import dataclass
+from typing import Union
+
+import numpy as np
+import paddle
+import PIL.Image
+from paddlenlp.transformers import CLIPImageProcessor
+from ppdiffusers import DiffusionPipeline
+from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import randn_tensor
+
+from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.windows import get_schedule
+
+CLIP_SIZE = 224
+POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
+
+
+@dataclass
+class Pose2VideoPipelineOutput(BaseOutput):
+    """`videos`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`."""
+
+    videos: Union[paddle.Tensor, np.ndarray, list]
+
+
+class Pose2VideoPipeline(DiffusionPipeline):
+    """Pose to video, and pose to image (a single pose picture).
+
+    Args:
+        vae: ppdiffusers `AutoencoderKL`.
+        image_encoder: paddlenlp `CLIPVisionModelWithProjection`.
+        reference_unet: `ReferenceUNet`.
+        denoising_unet: `DenoisingUNet3D`.
+        pose_guider: `PoseGuider`.
+        scheduler: any scheduler of ppdiffusers with `set_timesteps`, `scale_model_input` and `step`.
+    """
+
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            image_encoder=image_encoder,
+            reference_unet=reference_unet,
+            denoising_unet=denoising_unet,
+            pose_guider=pose_guider,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.clip_image_processor = CLIPImageProcessor()
+        self.reference_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
+        self.pose_processor = VaeImageProcessor(
+            vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True, do_normalize=False
+        )
+
+    def encode_clip(self, image):
+        """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as in training."""
+        pixels = self.clip_image_processor.preprocess(image.resize((CLIP_SIZE, CLIP_SIZE)), return_tensors="pd")
+        pixels = pixels.pixel_values.astype(_dtype(self.image_encoder))  # (1, 3, 224, 224)
+        return self.image_encoder(pixels).image_embeds.unsqueeze(1).astype("float32")
+
+    def encode_reference(self, image, height, width):
+        """PIL picture -> VAE latent (1, 4, height / 8, width / 8), the mean of the posterior."""
+        pixels = self.reference_processor.preprocess(image, height=height, width=width)  # (1, 3, height, width)
+        latent = self.vae.encode(pixels.astype(_dtype(self.vae))).latent_dist.mean
+        return latent.astype("float32") * self.vae.config.scaling_factor
+
+    def encode_poses(self, pose_images, height, width):
+        """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> pose features (1, C, frames, height / 8, width / 8).
+
+        Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory.
+        """
+        features = []
+        pose_images = iter(pose_images)
+        while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
+            chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
+            pixels = self.pose_processor.preprocess(chunk, height=height, width=width)  # (frames, 3, height, width)
+            features.append(self.pose_guider(pixels.transpose([1, 0, 2, 3]).unsqueeze(0)))
+        if not features:
+            raise InputError("there are no pose pictures; at least one is needed")
+        return paddle.concat(features, axis=2)
+
+    @paddle.no_grad()
+    def decode(self, latents, chunk_size=4):
+        """Decode a clip a few frames at a time.
+
+        Args:
+            latents: (1, 4, frames, height / 8, width / 8).
+            chunk_size: frames that are decoded together.
+
+        Yields:
+            (n, 3, height, width) fp32 tensors with values in [0, 1], n up to `chunk_size`.
+        """
+        frames = latents[0].transpose([1, 0, 2, 3]) / self.vae.config.scaling_factor  # (frames, 4, h, w)
+        for start in range(0, frames.shape[0], chunk_size):
+            chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
+            yield (self.vae.decode(chunk).sample.astype("float32") / 2 + 0.5).clip(0, 1)
+
+    @paddle.no_grad()
+    def __call__(
+        self,
+        ref_image,
+        pose_images,
+        width,
+        height,
+        video_length=None,
+        num_inference_steps=30,
+        guidance_scale=3.5,
+        eta=0.0,
+        generator=None,
+        latents=None,
+        output_type="pd",
+        return_dict=True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=("latents",),
+        context_schedule="uniform",
+        context_frames=24,
+        context_stride=1,
+        context_overlap=4,
+        context_batch_size=1,
+        sequential_guidance=False,
+        fp16_reference_features=False,
+        decode_chunk_size=4,
+    ):
+        """Animate one picture.
+
+        Args:
+            ref_image: PIL picture of the person.
+            pose_images: the poses, one for each frame: an iterable of PIL pictures or (H, W, 3) uint8 arrays, of any
+                size. A single PIL picture makes a single image.
+            width, height: size of the video in pixels; rounded down to multiples of 8.
+            video_length: number of frames, at most that of the poses; all of them by default.
+            num_inference_steps: denoising steps.
+            guidance_scale: 1 and below is without guidance, which takes half the time.
+            eta: DDIM's eta, for schedulers that have it.
+            generator: `paddle.Generator` of the initial noise (and of schedulers that draw noise).
+            latents: initial noise of unit variance, (1, 4, frames, height / 8, width / 8), instead of drawn noise.
+            output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
+                "latent" for the latents, which `decode` turns into frames a few at a time.
+            return_dict: return a `Pose2VideoPipelineOutput` instead of a tuple.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
+                that it returns may replace the latents.
+            callback_on_step_end_tensor_inputs: what the callback is given; "latents" is all there is.
+            context_schedule, context_frames, context_stride, context_overlap: see `pipelines.windows`.
+            context_batch_size: windows that are denoised in one call.
+            sequential_guidance: one call for the unconditional and one for the conditional prediction, instead of a
+                batch of both: half the memory, the same numbers.
+            fp16_reference_features: round the reference features to fp16 as the original does.
+            decode_chunk_size: frames that are decoded together.
+
+        Raises:
+            InputError: sizes, frame counts or options that do not fit.
+            NonFiniteError: the latents are not finite after a step.
+        """
+        width, height = (self._latent_side(side, name) * self.vae_scale_factor for side, name in
+                         ((width, "width"), (height, "height")))  # fmt: skip
+        _check_options(num_inference_steps, output_type, callback_on_step_end_tensor_inputs)
+        if isinstance(pose_images, PIL.Image.Image):
+            pose_images = [pose_images]
+        if video_length is not None:
+            pose_images = itertools.islice(pose_images, video_length)
+        pose_features = self.encode_poses(pose_images, height, width)  # (1, C, frames, h, w)
+        num_frames = pose_features.shape[2]
+        if video_length is not None and num_frames < video_length:
+            raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
+        windows = get_schedule(context_schedule)(num_frames, context_frames, context_stride, context_overlap)
+        self._check_windows(windows)
+
+        embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
+        reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
+        reference_features = self.reference_unet(reference_latent, 0, embedding)
+        if fp16_reference_features:
+            reference_features = reference_features.rounded_to_fp16()
+
+        self.scheduler.set_timesteps(num_inference_steps)
+        latents = self._initial_latents(latents, pose_features.shape, generator)
+        predictor = _WindowPredictor(
+            self.denoising_unet,
+            embedding,
+            pose_features,
+            reference_features,
+            guidance_scale,
+            sequential_guidance,
+            [windows[i : i + context_batch_size] for i in range(0, len(windows), context_batch_size)],
+        )
+        latents = self._denoise(predictor, latents, eta, generator, callback_on_step_end)
+        videos = self._output(latents, output_type, decode_chunk_size)
+        return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
+
+    def _latent_side(self, side, name):
+        if int(side) < self.vae_scale_factor:
+            raise InputError(f"{name} {side} is too small; {self.vae_scale_factor} pixels or more are needed")
+        return int(side) // self.vae_scale_factor
+
+    def _check_windows(self, windows):
+        longest, limit = max(len(window) for window in windows), self.denoising_unet.max_frames
+        if limit is not None and longest > limit:
+            raise InputError(
+                f"a context window of {longest} frames is longer than the {limit} frames of the motion module's "
+                f"position table; context_frames of at most {limit} is accepted"
+            )
+
+    def _initial_latents(self, latents, pose_shape, generator):
+        shape = [1, self.denoising_unet.config.in_channels, *pose_shape[2:]]
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        elif list(latents.shape) != shape:
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
+        return latents.astype("float32") * self.scheduler.init_noise_sigma
+
+    def _denoise(self, predictor, latents, eta, generator, callback):
+        arguments = inspect.signature(self.scheduler.step).parameters
+        extra = {"eta": eta, "generator": generator}
+        extra = {name: value for name, value in extra.items() if name in arguments}
+        timesteps = self.scheduler.timesteps
+        with self.progress_bar(total=len(timesteps) * len(predictor.batches)) as progress:
+            for i, timestep in enumerate(timesteps):
+                progress.set_description(f"step {i + 1}/{len(timesteps)}")
+                scaled = self.scheduler.scale_model_input(latents, timestep)
+                prediction = predictor(scaled, timestep, progress.update)  # (1, 4, frames, h, w)
+                latents = self.scheduler.step(prediction, timestep, latents, **extra).prev_sample.astype("float32")
+                if not bool(paddle.isfinite(latents).all()):
+                    raise NonFiniteError(
+                        f"the latents are not finite after step {i + 1} of {len(timesteps)}; weights that are intact, "
+                        "or a dtype with a larger range (bf16 or fp32) are needed"
+                    )
+                if callback is not None:
+                    latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
+        return latents
+
+    def _output(self, latents, output_type, chunk_size):
+        if output_type == "latent":
+            return latents
+        frames = paddle.concat(list(self.decode(latents, chunk_size)), axis=0)  # (frames, 3, height, width)
+        if output_type == "pil":
+            return self.reference_processor.numpy_to_pil(self.reference_processor.pd_to_numpy(frames))
+        video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
+        return video.numpy() if output_type == "np" else video
+
+
+class _WindowPredictor:
+    """The guided prediction for a whole clip, from the denoising UNet's predictions on windows.
+
+    Args:
+        denoising_unet: `DenoisingUNet3D`.
+        embedding: (1, 1, projection_dim).
+        pose_features: (1, C, frames, h, w).
+        reference_features: `ReferenceFeatures` of one sample.
+        guidance_scale: above 1, predictions without the reference are made too.
+        sequential: in a call of their own.
+        batches: lists of windows of equal length.
+    """
+
+    def __init__(
+        self, denoising_unet, embedding, pose_features, reference_features, guidance_scale, sequential, batches
+    ):
+        self.denoising_unet = denoising_unet
+        self.embedding = embedding
+        self.pose_features = pose_features
+        self.reference_features = reference_features
+        self.guidance_scale = guidance_scale
+        self.sequential = sequential
+        self.batches = batches
+        # How often each frame is covered: the same at every step.
+        frames = np.concatenate([np.asarray(window) for batch in batches for window in batch])
+        count = np.bincount(frames, minlength=pose_features.shape[2]).astype("float32")
+        self.count = paddle.to_tensor(count).reshape([1, 1, -1, 1, 1])
+
+    def __call__(self, latents, timestep, on_batch):
+        """(1, 4, frames, h, w) -> the prediction, same shape. `on_batch()` is called after each batch of windows."""
+        guided = self.guidance_scale > 1.0
+        totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
+        for windows in self.batches:
+            frames = [paddle.to_tensor(window, dtype="int64") for window in windows]
+            x = paddle.concat([paddle.index_select(latents, index, axis=2) for index in frames])
+            pose = paddle.concat([paddle.index_select(self.pose_features, index, axis=2) for index in frames])
+            predictions = self._predict(x, pose, timestep, guided)  # one or two of (windows, 4, window frames, h, w)
+            for i, prediction in enumerate(predictions):
+                for index, of_window in zip(frames, prediction.split(len(windows))):
+                    # Adds every place of a frame that the window holds twice.
+                    totals[i] = paddle.index_add(totals[i], index, 2, of_window)
+            on_batch()
+        means = [total / self.count for total in totals]
+        return guide(*means, self.guidance_scale) if guided else means[0]
+
+    def _predict(self, x, pose, timestep, guided):
+        conditional = self.embedding.expand([x.shape[0], -1, -1])  # (windows, 1, projection_dim)
+        if not guided:
+            return [self.denoising_unet(x, timestep, conditional, pose, self.reference_features)]
+        unconditional = paddle.zeros_like(conditional)
+        if self.sequential:
+            return [
+                self.denoising_unet(x, timestep, unconditional, pose),
+                self.denoising_unet(x, timestep, conditional, pose, self.reference_features),
+            ]
+        return self.denoising_unet(
+            paddle.concat([x, x]),
+            timestep,
+            paddle.concat([unconditional, conditional]),
+            paddle.concat([pose, pose]),
+            self.reference_features,
+            num_unconditional=x.shape[0],
+        ).split(2)
+
+
+def _dtype(layer):
+    return next(iter(layer.parameters())).dtype
+
+
+def _check_options(num_inference_steps, output_type, tensor_inputs):
+    if num_inference_steps < 1:
+        raise InputError(f"{num_inference_steps} inference steps were asked for; 1 or more are needed")
+    if output_type not in ("pd", "np", "pil", "latent"):
+        raise InputError(f"output_type {output_type!r} is not known; use pd, np, pil or latent")
+    if set(tensor_inputs) - {"latents"}:
+        raise InputError(f"callback_on_step_end_tensor_inputs {list(tensor_inputs)} is not known; use ['latents']")

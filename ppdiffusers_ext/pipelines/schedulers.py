@@ -1,0 +1,151 @@
+"""Any ppdiffusers scheduler by name, with options that are checked.
+
+The released Animate Anyone models are trained with v prediction and zero terminal signal-to-noise ratio (Lin et al.
+2023, arXiv:2305.08891). Schedulers of ppdiffusers that do not know that last option get the rescaled betas instead, so
+that every sampler follows the schedule the model was trained on.
+"""
+
+import difflib
+import inspect
+import logging
+
+import numpy as np
+import paddle
+import ppdiffusers.schedulers as ppdiffusers_schedulers
+from ppdiffusers import DDIMScheduler
+
+from ppdiffusers_ext.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+# Short names, beside the class names with and without "Scheduler".
+ALIASES = {
+    "DPM-Solver++": "DPMSolverMultistepScheduler",
+    "DPM++": "DPMSolverMultistepScheduler",
+    "UniPC": "UniPCMultistepScheduler",
+    "Euler": "EulerDiscreteScheduler",
+    "Euler-a": "EulerAncestralDiscreteScheduler",
+    "Heun": "HeunDiscreteScheduler",
+    "DEIS": "DEISMultistepScheduler",
+    "LMS": "LMSDiscreteScheduler",
+}
+
+# Where alpha_bar would be exactly zero, solvers in terms of sigma divide by it. diffusers uses this value as well.
+_LAST_ALPHA_BAR = 2.0**-24
+
+_SCHEDULE = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")
+
+# Options of DDIM that say nothing to a scheduler that has no such step.
+_SKIPPABLE = ("clip_sample", "set_alpha_to_one", "steps_offset", "timestep_spacing")
+
+
+def _normalised(name):
+    name = name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    return name[: -len("scheduler")] if name.endswith("scheduler") else name
+
+
+def _classes():
+    classes = {}
+    for name in dir(ppdiffusers_schedulers):
+        if name.endswith("Scheduler") and inspect.isclass(getattr(ppdiffusers_schedulers, name)):
+            classes[_normalised(name)] = getattr(ppdiffusers_schedulers, name)
+    classes.update({_normalised(alias): classes[_normalised(name)] for alias, name in ALIASES.items()})
+    return classes
+
+
+def scheduler_class(name):
+    """The ppdiffusers scheduler called `name`: "DDIM", "DPM-Solver++", "UniPC", "Euler", "LCM", or a class name.
+
+    Raises:
+        InputError: there is none; the message names the nearest.
+    """
+    classes = _classes()
+    found = classes.get(_normalised(str(name)))
+    if found is None:
+        near = difflib.get_close_matches(_normalised(str(name)), classes, n=1, cutoff=0.0)[0]
+        raise InputError(
+            f"scheduler {name!r} is not known; did you mean {classes[near].__name__}? Accepted are DDIM, "
+            f"{', '.join(ALIASES)}, LCM and every scheduler class of ppdiffusers"
+        )
+    return found
+
+
+def _parameters(cls):
+    return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")]
+
+
+def zero_snr_alpha_bar(beta_start, beta_end, beta_schedule, num_train_timesteps=1000):
+    """Cumulative products of 1 - beta, (num_train_timesteps,) in float64, that end at exactly 0 instead of 0.0047.
+
+    Their square root is shifted and scaled so that it keeps its first value and ends at zero.
+
+    Raises:
+        InputError: a schedule other than linear or scaled_linear.
+    """
+    if beta_schedule == "linear":
+        betas = np.linspace(beta_start, beta_end, num_train_timesteps)
+    elif beta_schedule == "scaled_linear":
+        betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
+    else:
+        raise InputError(f"beta_schedule {beta_schedule!r} cannot be rescaled; use linear or scaled_linear")
+    root = np.sqrt(np.cumprod(1.0 - betas))
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def _zero_snr_betas(alpha_bar):
+    """Betas for solvers in terms of sigma, which divide by the last alpha_bar."""
+    alpha_bar = np.concatenate([[1.0], alpha_bar[:-1], [_LAST_ALPHA_BAR]])
+    return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
+
+
+def _set_schedule(scheduler, alpha_bar):
+    """Replace a rescaled schedule by the exact one: ppdiffusers rescales in fp32, which costs 1e-5 at timestep 0."""
+    betas = 1.0 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
+    scheduler.betas = paddle.to_tensor(betas, dtype="float32")
+    scheduler.alphas = paddle.to_tensor(1.0 - betas, dtype="float32")
+    scheduler.alphas_cumprod = paddle.to_tensor(alpha_bar, dtype="float32")
+
+
+def make_scheduler(name="DDIM", options=None):
+    """A scheduler from its name and its options (`sampler` and `noise_scheduler_kwargs` of the YAML).
+
+    Options that DDIM knows may stay in the YAML when another scheduler is chosen: what has no meaning for it is left
+    out with a log line, what it cannot do is an error.
+
+    Raises:
+        InputError: an unknown scheduler or option (the message names the nearest), or an option that cannot be served.
+    """
+    cls = scheduler_class(name)
+    known, of_ddim = _parameters(cls), _parameters(DDIMScheduler)
+    options = dict(options or {})
+    for option in options:
+        if option not in known and option not in of_ddim:
+            near = difflib.get_close_matches(option, {*known, *of_ddim}, n=1, cutoff=0.0)[0]
+            raise InputError(
+                f"scheduler option {option!r} is not known to {cls.__name__}; did you mean {near!r}? Accepted are "
+                f"{', '.join(sorted(known))}"
+            )
+    alpha_bar = None
+    if options.get("rescale_betas_zero_snr"):
+        schedule = {key: options.get(key, _default(key)) for key in _SCHEDULE}
+        alpha_bar = zero_snr_alpha_bar(**schedule)
+        if "rescale_betas_zero_snr" not in known and "trained_betas" in known:
+            del options["rescale_betas_zero_snr"]
+            options["trained_betas"], alpha_bar = _zero_snr_betas(alpha_bar), None
+    for option in [option for option in options if option not in known]:
+        value = options.pop(option)
+        if option in _SKIPPABLE:
+            logger.info("%s has no option %s; it is left out", cls.__name__, option)
+        elif value != _default(option):
+            raise InputError(f"{cls.__name__} has no option {option!r}, and the model needs {option}={value!r}")
+    try:
+        scheduler = cls(**options)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(f"the options of {cls.__name__} do not fit: {error}") from error
+    if alpha_bar is not None:
+        _set_schedule(scheduler, alpha_bar)
+    return scheduler
+
+
+def _default(option):
+    return inspect.signature(DDIMScheduler.__init__).parameters[option].default

@@ -1,0 +1,91 @@
+"""Context windows: which frames a denoising call sees together when the clip is longer than the network can take.
+
+A schedule is a pure function `(num_frames, size, stride, overlap) -> list of frame lists`, chosen by name. A frame may
+lie in several windows, and a window of strided frames that wraps round a short clip may hold a frame twice: predictions
+are averaged over all of a frame's places (see `pipelines.animate_anyone`).
+"""
+
+import math
+
+from ppdiffusers_ext.errors import InputError
+
+
+def _check(num_frames, size, stride, overlap):
+    if num_frames < 1 or size < 1 or stride < 1 or overlap < 0:
+        raise InputError(
+            f"context windows need num_frames, size and stride of at least 1 and an overlap of at least 0, not "
+            f"{num_frames}, {size}, {stride} and {overlap}"
+        )
+    if overlap >= size and num_frames > size:
+        raise InputError(f"a context overlap of {overlap} frames needs windows longer than {size} frames")
+
+
+def _ordered_halving(step):
+    """The bits of the step, mirrored behind the binary point: 0, 1/2, 1/4, 3/4, 1/8, ..."""
+    return int(f"{step:064b}"[::-1], 2) / 2**64
+
+
+def uniform(num_frames, size, stride=1, overlap=4, step=0, closed_loop=True):
+    """The schedule of AnimateDiff and Moore-AnimateAnyone (`src/pipelines/context.py`).
+
+    Windows of `size` frames that share `overlap` frames with their neighbours; then, for strides up to `stride`, windows
+    of every second, every fourth, ... frame. In a closed loop the last windows wrap round to the first frames.
+
+    Args:
+        num_frames: length of the clip.
+        size: frames in a window.
+        stride: number of strides; stride k adds windows of every 2^(k-1)-th frame. Capped by the clip's length.
+        overlap: frames shared by neighbouring windows, less than `size`.
+        step: shifts all windows, by a fraction of the clip that differs from step to step. Inference uses 0.
+        closed_loop: treat the clip as a loop.
+
+    Raises:
+        InputError: an overlap that is not smaller than the window, or numbers below 1.
+    """
+    _check(num_frames, size, stride, overlap)
+    if num_frames <= size:
+        return [list(range(num_frames))]
+    stride = min(stride, math.ceil(math.log2(num_frames / size)) + 1)
+    windows = []
+    for level in range(stride):
+        gap = 2**level
+        shift = round(num_frames * _ordered_halving(step))
+        start = int(_ordered_halving(step) * gap) + shift
+        stop = num_frames + shift - (0 if closed_loop else overlap)
+        for first in range(start, stop, size * gap - overlap):
+            windows.append([(first + i * gap) % num_frames for i in range(size)])
+    return windows
+
+
+def sliding(num_frames, size, stride=1, overlap=4):
+    """Windows that never wrap: the last one ends at the last frame, so it may share more than `overlap` frames.
+
+    For clips that do not loop, where `uniform` would average the last frames with the first. `stride` is the gap
+    between the frames of a window; every frame is covered.
+
+    Raises:
+        InputError: as `uniform`.
+    """
+    _check(num_frames, size, stride, overlap)
+    windows = []
+    for phase in range(min(stride, num_frames)):
+        frames = list(range(phase, num_frames, stride))
+        starts = list(range(0, max(1, len(frames) - size + 1), size - overlap)) if len(frames) > size else [0]
+        if starts[-1] + size < len(frames):
+            starts.append(len(frames) - size)
+        windows += [frames[start : start + size] for start in starts]
+    return windows
+
+
+SCHEDULES = {"uniform": uniform, "sliding": sliding}
+
+
+def get_schedule(name):
+    """The schedule of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in SCHEDULES:
+        raise InputError(f"context schedule {name!r} is not known; use one of {', '.join(SCHEDULES)}")
+    return SCHEDULES[name]
