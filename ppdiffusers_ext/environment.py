@@ -1,18 +1,25 @@
 """Settings of the process that decide how fast Paddle is on a CPU.
 
-Two defaults of Paddle's CPU wheels are slow, and both can be changed without touching results:
+Three defaults are slow, and all can be changed without touching results:
 
 - The bundled MKL library takes its slowest path on processors that are not Intel's. It still honours
   ``MKL_DEBUG_CPU_TYPE`` (7 is AVX-512, 5 is AVX2), which it reads at its first call. The value must be one that the
   processor really has, or the process dies of an illegal instruction.
 - Eager mode computes on one thread. ``OMP_NUM_THREADS`` changes that, but Paddle answers it with a warning about data
   parallelism on every start; the setter that Paddle offers in-process does the same in silence.
+- glibc gives large blocks back to the system when they are freed, and gets them anew, page by page, for the next
+  layer's output: half of the time of a denoising call. Keeping them costs some memory that the peak needed anyway.
 
 What the user has set in the environment is left alone.
 """
 
+import ctypes
 import os
 import sys
+
+# glibc's mallopt: parameters, and the largest value an int takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_INT = 2**31 - 1
 
 _AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AVX2 = {"avx2", "fma"}
@@ -74,3 +81,13 @@ def use_all_cores():
 
     if _USER_THREADS is None:
         core.set_num_threads(available_cores())
+
+
+def keep_freed_memory():
+    """Let the C library reuse freed memory instead of returning it to the system, unless the user has tuned that."""
+    if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:  # not in every C library
+        mallopt(_M_MMAP_THRESHOLD, 2**30)
+        mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import paddle
 from paddle import nn
+from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.strict import describe_mismatch
@@ -159,7 +160,7 @@ def load_weights(model, *paths, may_miss=(), may_exceed=()):
 
 def create(make, dtype="float32"):
     """Call `make` so that no memory or time is spent on initial values: for models whose weights are loaded next."""
-    with paddle.LazyGuard(), paddle.dtype_guard(dtype):
+    with no_init_weights(_enable=True), paddle.LazyGuard(), paddle.dtype_guard(dtype):
         model = make()
     model.eval()
     return model

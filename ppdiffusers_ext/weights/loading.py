@@ -92,7 +92,7 @@ def _to_tensor(array):
 def _read_safetensors(path):
     tensors = {}
     with safe_open(path, framework="paddle") as file:
-        layout = "paddle" if (file.metadata() or {}).get("format") == "pd" else "torch"
+        layout = "paddle" if (file.metadata() or {}).get("format") in ("pd", "np") else "torch"  # np: paddlenlp
         for name in file.keys():  # noqa: SIM118 (not a dict)
             tensors[name] = file.get_tensor(name)
     return tensors, layout

@@ -1,0 +1,111 @@
+"""Pictures: any common file to 8-bit RGB, and back."""
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+MIN_IMAGE_SIDE = 16  # pixels; below two latent pixels a side there is nothing to animate
+
+# A closed list: some of Pillow's other formats start external programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_ACCEPTED = "PNG, JPEG, WebP, BMP or TIFF are accepted"
+
+
+def read_image(path):
+    """The picture at `path` as an RGB `PIL.Image`, upright (EXIF orientation applied), transparency over white.
+
+    Raises MissingFileError where there is no file, and InputError for a folder, for what is not a picture or is cut
+    off, for a picture of too many pixels (Pillow's limit) and for one with a side below MIN_IMAGE_SIDE pixels.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; a picture is expected there: {_ACCEPTED}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a picture; {_ACCEPTED}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_size(path, image)
+                upright = ImageOps.exif_transpose(image)  # a decoded copy, so that damage shows here
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels are accepted"
+        raise InputError(f"{path} has too many pixels to be read safely; {limit}") from error
+    except InputError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read by this user; a file that can be read is accepted") from error
+    except Exception as error:  # Pillow's readers raise anything from struct.error to SyntaxError on damaged files
+        raise InputError(f"{path} is not a picture that can be read; {_ACCEPTED}") from error
+    return _to_rgb(path, upright)
+
+
+def _check_size(path, image):
+    width, height = image.size
+    if min(width, height) < MIN_IMAGE_SIDE:
+        least = f"at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} is accepted"
+        raise InputError(f"{path} is {width}x{height} pixels, too small for a reference picture; {least}")
+
+
+def _to_rgb(path, image):
+    """8-bit RGB from any mode that Pillow reads."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_deep_grey(path, image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layers = image.convert("RGBA")
+    white = Image.new("RGBA", layers.size, "white")
+    return Image.alpha_composite(white, layers).convert("RGB")
+
+
+def _from_deep_grey(path, image):
+    """Greyscale of more than 8 bits: 16 are scaled to 8 (Pillow would clip them); the range of others is unknown."""
+    grey = np.asarray(image)
+    if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
+        raise InputError(
+            f"{path} has floating-point or 32-bit pixels; pictures of 8 or 16 bits a channel are accepted"
+        )
+    return Image.fromarray(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+
+
+def write_image(path, image):
+    """Write a `PIL.Image` or an (H, W, 3) uint8 array; the suffix chooses the format. Complete or not at all.
+
+    Raises InputError where `path` cannot be written or its suffix is not that of a picture.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture format; {_ACCEPTED}")
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    with output_file(path) as temporary:
+        image.convert("RGB").save(temporary)
+
+
+def contact_sheet(frames, columns, max_width=1536):
+    """A grid of frames, row by row, as a `PIL.Image`; shrunk (never enlarged) to at most `max_width` pixels.
+
+    frames: sequence of (H, W, 3) uint8 arrays of one shape. Raises ValueError for an empty one or for mixed shapes.
+    """
+    if len(frames) == 0 or columns < 1:
+        raise ValueError(f"a contact sheet needs frames and columns, got {len(frames)} frames in {columns} columns")
+    height, width = frames[0].shape[:2]
+    columns = min(columns, len(frames))
+    scale = min(1, max_width / (columns * width))
+    cell = (max(1, int(width * scale)), max(1, int(height * scale)))
+    sheet = Image.new("RGB", (columns * cell[0], math.ceil(len(frames) / columns) * cell[1]), "white")
+    for index, frame in enumerate(frames):
+        if frame.shape != (height, width, 3):
+            raise ValueError(f"frame {index} has shape {frame.shape}, the first one {(height, width, 3)}")
+        row, column = divmod(index, columns)
+        picture = Image.fromarray(frame)
+        picture = picture if scale == 1 else picture.resize(cell, Image.Resampling.LANCZOS)
+        sheet.paste(picture, (column * cell[0], row * cell[1]))
+    return sheet

@@ -1,0 +1,156 @@
+"""The configuration of pose2vid: a YAML file, overridden by what the command line says, checked before any work."""
+
+import difflib
+import logging
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.pipelines.windows import get_schedule
+
+logger = logging.getLogger(__name__)
+
+MIN_SIDE = 64
+SIDE_MULTIPLE = 8
+
+
+@dataclass
+class Pose2VidConfig:
+    """What `ppdiffusers_ext.pipelines.pose2vid.animate` needs to know. Every field is a key of the YAML file."""
+
+    # The model. Paths are relative to the working directory.
+    pretrained_base_model_path: str = ""  # folder of Stable Diffusion 1.5, of which only unet/config.json is read
+    pretrained_vae_path: str = ""  # folder of an AutoencoderKL
+    image_encoder_path: str = ""  # folder of a CLIPVisionModelWithProjection
+    denoising_unet_config_path: str = ""  # config.json of the denoising UNet; the base model's if left out
+    denoising_unet_path: str = ""  # its spatial weights
+    reference_unet_path: str = ""
+    pose_guider_path: str = ""
+    motion_module_path: str = ""  # the denoising UNet's temporal weights, unless they are in its own file
+    inference_config: str = ""  # YAML with unet_additional_kwargs, noise_scheduler_kwargs and sampler
+    weight_dtype: str = "fp32"  # fp32, bf16 or fp16
+    notice: str = ""  # something that the user of this model should be told
+
+    # What to animate: picture -> pose videos (or pose pictures).
+    test_cases: dict = field(default_factory=dict)
+
+    # How.
+    width: int = 512  # pixels, rounded down to a multiple of 8
+    height: int = 784
+    length: int = 24  # frames, at most those of the pose video
+    seed: int = 42
+    cfg: float = 3.5  # guidance scale; 1 is without guidance and takes half the time
+    steps: int = 30
+    fps: float = None  # of the result; the pose video's if left out
+    scheduler: str = None  # instead of the inference configuration's sampler
+    context_frames: int = 24
+    context_stride: int = 1
+    context_overlap: int = 4
+    context_schedule: str = "uniform"
+    context_batch_size: int = 1
+    sequential_guidance: bool = False  # half the memory, one call more for each window
+    fp16_reference_features: bool = False  # round the reference features as the original does
+    decode_chunk_size: int = 4
+    device: str = "auto"
+
+    # Where to: a folder, or a file for a single case. A dated folder under output/ if left out.
+    output: str = None
+
+    @classmethod
+    def load(cls, path, **overrides):
+        """Read the YAML file and replace what `overrides` gives (a value of None leaves the file's).
+
+        Raises:
+            MissingFileError, InputError: no such file, not YAML, or unknown keys or values of another kind.
+        """
+        values = read_yaml(path)
+        check_keys(values, [item.name for item in fields(cls)], f"key in {path}")
+        config = cls(**values)
+        for name, value in overrides.items():
+            if value is not None:
+                setattr(config, name, value)
+        config.check()
+        return config
+
+    def check(self):
+        """Check every value, and round the size.
+
+        Raises:
+            InputError: a value that cannot be used.
+        """
+        for item in fields(self):
+            self._check_kind(item)
+        for name in ("length", "steps", "context_frames", "context_stride", "context_batch_size", "decode_chunk_size"):
+            self._check_at_least(name, 1)
+        self._check_at_least("context_overlap", 0)
+        self._check_at_least("cfg", 0)
+        for name in ("width", "height"):
+            self._check_at_least(name, MIN_SIDE)
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
+        get_schedule(self.context_schedule)
+        self.test_cases = _checked_cases(self.test_cases)
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            if side % SIDE_MULTIPLE:
+                setattr(self, name, side - side % SIDE_MULTIPLE)
+                logger.warning("%s %d is rounded down to %d, a multiple of 8", name, side, getattr(self, name))
+
+    def _check_kind(self, item):
+        value = getattr(self, item.name)
+        if value is None and item.default is None:
+            return
+        kind = {int: int, float: (int, float), str: str, bool: bool, dict: dict}[item.type]
+        if not isinstance(value, kind) or (isinstance(value, bool) and item.type is not bool):
+            raise InputError(f"{item.name} is {value!r}; {_KINDS[item.type]} is accepted")
+
+    def _check_at_least(self, name, least):
+        value = getattr(self, name)
+        if not value >= least:
+            raise InputError(f"{name} is {value}; a number of {least} or more is accepted")
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
+
+
+def _checked_cases(cases):
+    checked = {}
+    for picture, videos in cases.items():
+        videos = [videos] if isinstance(videos, str) else videos
+        if not (isinstance(picture, str) and isinstance(videos, list) and all(isinstance(v, str) for v in videos)):
+            raise InputError(f"test_cases has {picture!r}: {videos!r}; a picture and a list of pose videos is accepted")
+        checked[picture] = videos
+    return checked
+
+
+def read_yaml(path):
+    """The mapping in a YAML file.
+
+    Raises:
+        MissingFileError: no such file.
+        InputError: not YAML, or something else than a mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"configuration {path} does not exist; a YAML file is needed")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"configuration {path} holds {type(values).__name__}; a mapping of keys to values is needed")
+    return values
+
+
+def check_keys(values, known, what):
+    """Refuse keys that are not known, naming the nearest that is.
+
+    Raises:
+        InputError: there is such a key.
+    """
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+            raise InputError(f"unknown {what}: {key!r}; did you mean {near!r}?")

@@ -1,0 +1,199 @@
+"""Pose to video from files to files: what `python -m scripts.pose2vid` does, as a function.
+
+Each case (a picture and a pose video) gives three files: the result, the result beside the picture and the poses, and a
+contact sheet. Memory holds the clip's latents and a few frames; pose frames are read twice, result frames streamed.
+"""
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import paddle
+import PIL.Image
+
+from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
+from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.pipelines.loading import load_pipeline
+from ppdiffusers_ext.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SHEET_FRAMES = 12
+SHEET_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """The files that one case gave: `video` is a picture for a single pose picture."""
+
+    video: Path
+    side_by_side: Path
+    contact_sheet: Path
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A picture and poses that were found to be readable."""
+
+    image_path: Path
+    pose_path: Path
+    num_frames: int
+    fps: float  # None for a pose picture
+    target: Path
+
+    def poses(self):
+        """An iterator over the pose frames, (H, W, 3) uint8 each."""
+        if self.fps is None:
+            return iter([np.asarray(read_image(self.pose_path))])
+        return read_frames(self.pose_path, count=self.num_frames)
+
+    def beside(self, ending):
+        return self.target.with_name(f"{self.target.stem}_{ending}")
+
+
+def animate(config, show_progress=True):
+    """Animate every case of a configuration.
+
+    Args:
+        config: a checked `Pose2VidConfig`.
+        show_progress: a progress bar on stderr, over steps and windows, with the time left.
+
+    Returns:
+        A list of `Result`, one for each pair of picture and pose video.
+
+    Raises:
+        InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
+            checked before the model is loaded.
+    """
+    cases = prepare_cases(config)
+    runtime = Runtime.choose(config.device, config.weight_dtype)
+    pipeline = load_pipeline(config, runtime)
+    pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
+    if config.notice:
+        logger.warning("%s", config.notice)
+    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+    return [_animate_case(pipeline, config, case) for case in cases]
+
+
+def prepare_cases(config, now=None):
+    """Check the inputs and outputs of every case: a list of cases.
+
+    Raises:
+        InputError, MissingFileError: a file that cannot be read, or a place that cannot be written.
+    """
+    pairs = [(image, pose) for image, poses in config.test_cases.items() for pose in poses]
+    if not pairs:
+        raise InputError("there is nothing to animate; test_cases, or --reference-image and --pose-video, are needed")
+    now = now or datetime.now()
+    single = config.output is not None and Path(config.output).suffix != ""
+    if single and len(pairs) > 1:
+        raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
+    cases = []
+    for image_path, pose_path in pairs:
+        read_image(image_path)
+        fps, available = None, 1
+        if Path(pose_path).suffix.lower() in PICTURE_SUFFIXES:
+            read_image(pose_path)
+        else:
+            info = probe_video(pose_path)
+            fps, available = config.fps or info.fps, info.num_frames
+            if config.length > available:
+                logger.warning("%s has %d frames, less than the %d asked for: all of them are used",
+                               pose_path, available, config.length)  # fmt: skip
+        target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
+        case = _Case(Path(image_path), Path(pose_path), min(config.length, available), fps, target)
+        if target in (other.target for other in cases):
+            raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
+        check_writable(target)
+        cases.append(case)
+    return cases
+
+
+def _target(config, image_path, pose_path, is_picture, now):
+    suffix = ".png" if is_picture else ".mp4"
+    if config.output is not None and Path(config.output).suffix:
+        target = Path(config.output)
+        if target.suffix.lower() != suffix:
+            raise InputError(f"output {target} ends in {target.suffix}; {suffix} or a folder is accepted")
+        return target
+    size = f"{config.width}x{config.height}"
+    folder = Path(f"output/{now:%Y%m%d}/{now:%H%M%S}--seed_{config.seed}-{size}")
+    folder = folder if config.output is None else Path(config.output)
+    pose = pose_path.stem.replace("_kps", "")
+    return folder / f"{image_path.stem}_{pose}_{config.height}x{config.width}_{config.cfg:g}{suffix}"
+
+
+def _animate_case(pipeline, config, case):
+    image = read_image(case.image_path)
+    latents = pipeline(
+        image,
+        case.poses(),
+        config.width,
+        config.height,
+        video_length=case.num_frames,
+        num_inference_steps=config.steps,
+        guidance_scale=config.cfg,
+        generator=paddle.Generator().manual_seed(config.seed),
+        output_type="latent",
+        context_schedule=config.context_schedule,
+        context_frames=config.context_frames,
+        context_stride=config.context_stride,
+        context_overlap=config.context_overlap,
+        context_batch_size=config.context_batch_size,
+        sequential_guidance=config.sequential_guidance,
+        fp16_reference_features=config.fp16_reference_features,
+    ).videos
+    frames = _frames(pipeline.decode(latents, config.decode_chunk_size))
+    reference = _resized(np.asarray(image), config)
+    poses = (_resized(pose, config) for pose in case.poses())
+    if case.fps is None:
+        return _write_picture(case, next(frames), next(poses), reference)
+    return _write_video(case, frames, poses, reference)
+
+
+def _frames(chunks):
+    """(n, 3, H, W) tensors in [0, 1] -> (H, W, 3) uint8 arrays, one by one."""
+    for chunk in chunks:
+        yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
+
+
+def _resized(image, config):
+    image = PIL.Image.fromarray(image)
+    return np.asarray(image.resize((config.width, config.height), PIL.Image.Resampling.LANCZOS))
+
+
+def _write_picture(case, frame, pose, reference):
+    row = side_by_side([reference, pose, frame])
+    result = Result(case.target, case.beside("side_by_side.png"), case.beside("sheet.png"), 1)
+    write_image(result.video, frame)
+    write_image(result.side_by_side, row)
+    write_image(result.contact_sheet, contact_sheet([frame], 1))
+    return result
+
+
+def _write_video(case, frames, poses, reference):
+    result = Result(case.target, case.beside("side_by_side.mp4"), case.beside("sheet.png"), case.num_frames)
+    shown = {round(i) for i in np.linspace(0, case.num_frames - 1, min(SHEET_FRAMES, case.num_frames))}
+    sheet = []
+    with contextlib.ExitStack() as stack:
+        writers = None
+        for i, (frame, pose) in enumerate(zip(frames, poses)):
+            row = side_by_side([reference, pose, frame])
+            if writers is None:
+                writers = [
+                    stack.enter_context(VideoWriter(path, case.fps, picture.shape[1], picture.shape[0]))
+                    for path, picture in ((result.video, frame), (result.side_by_side, row))
+                ]
+            for writer, picture in zip(writers, (frame, row)):
+                writer.write(picture)
+            if i in shown:
+                sheet.append(frame)
+        write_image(result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    return result

@@ -1,0 +1,72 @@
+"""Device and precision: one decision, made once, that pipelines receive."""
+
+import logging
+from dataclasses import dataclass
+
+import paddle
+
+from ppdiffusers_ext.environment import use_all_cores
+from ppdiffusers_ext.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and in which precision the networks run.
+
+    Attributes:
+        device: "cpu" or "gpu:N", for `paddle.set_device`.
+        dtype: "float32", "bfloat16" or "float16", of the UNets and the pose guider.
+        encoder_dtype: of the VAE and the CLIP encoder. fp32 on a CPU, which has no half-precision arithmetic for them.
+    """
+
+    device: str
+    dtype: str
+
+    @property
+    def encoder_dtype(self):
+        return "float32" if self.device == "cpu" else self.dtype
+
+    @classmethod
+    def choose(cls, device="auto", dtype="fp32"):
+        """Check what the user asked for against what this machine has, and make it the current device.
+
+        Args:
+            device: "auto" (the first GPU, or else the CPU), "cpu", "gpu" or "gpu:N".
+            dtype: "fp32", "bf16" or "fp16". fp16 on a CPU becomes bf16, and the log says so.
+
+        Raises:
+            InputError: an unknown name, or a GPU that is not there.
+        """
+        if dtype not in DTYPES:
+            raise InputError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+        device = _check_device(str(device))
+        if device == "cpu":
+            use_all_cores()
+            if dtype == "fp16":
+                logger.warning("Paddle has no fp16 arithmetic on a CPU: bf16 weights are used instead of fp16")
+                dtype = "bf16"
+        paddle.set_device(device)
+        return cls(device, DTYPES[dtype])
+
+
+def _check_device(device):
+    gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+    if device == "auto":
+        return "gpu:0" if gpus else "cpu"
+    if device == "cpu":
+        return device
+    name, _, index = device.partition(":")
+    if name != "gpu" or not (index or "0").isdigit():
+        raise InputError(f"device {device!r} is not known; use auto, cpu, gpu or gpu:N")
+    if not paddle.is_compiled_with_cuda():
+        raise InputError(
+            f"device {device!r} needs a Paddle with CUDA, and this one is for CPUs; install requirements-gpu.txt, or "
+            "use cpu"
+        )
+    if int(index or 0) >= gpus:
+        raise InputError(f"device {device!r} is not there: this machine has {gpus} GPUs; use gpu:0 or cpu")
+    return f"gpu:{index or 0}"

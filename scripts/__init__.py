@@ -1,0 +1,1 @@
+"""Thin command-line entries: parse, call the library, print."""

@@ -1,0 +1,76 @@
+"""Animate pictures of people with Animate Anyone.
+
+    python -m scripts.pose2vid --config configs/inference/animation.yaml -W 600 -H 784 -L 120
+    python -m scripts.pose2vid --config configs/inference/animation.yaml \\
+        --reference-image person.png --pose-video dance_kps.mp4 --output dance.mp4
+
+The YAML file names the model and, under test_cases, the pictures and their pose videos. Options given here override
+keys of the file. For each pair, three files are written: the video, the same beside picture and poses, and a contact
+sheet. A pose picture instead of a pose video gives a picture.
+"""
+
+import sys
+
+from scripts.command import ArgumentParser, run
+
+# option strings, name of the configuration's field, type, help
+_OPTIONS = (
+    (("-W", "--width"), "width", int, "pixels, rounded down to a multiple of 8 (default: 512)"),
+    (("-H", "--height"), "height", int, "pixels, rounded down to a multiple of 8 (default: 784)"),
+    (("-L", "--length"), "length", int, "frames, at most those of the pose video (default: 24)"),
+    (("--seed",), "seed", int, "of the initial noise (default: 42)"),
+    (("--cfg",), "cfg", float, "guidance scale; 1 is without guidance, in half the time (default: 3.5)"),
+    (("--steps",), "steps", int, "denoising steps (default: 30)"),
+    (("--fps",), "fps", float, "frames per second of the result (default: as the pose video)"),
+    (("--scheduler",), "scheduler", str, "DDIM, DPM-Solver++, UniPC, Euler, LCM, or any of ppdiffusers"),
+    (("--context-frames",), "context_frames", int, "frames that are denoised together (default: 24)"),
+    (("--context-stride",), "context_stride", int, "strides of the windows (default: 1)"),
+    (("--context-overlap",), "context_overlap", int, "frames that windows share (default: 4)"),
+    (("--context-schedule",), "context_schedule", str, "uniform (wraps round) or sliding (default: uniform)"),
+    (("--context-batch-size",), "context_batch_size", int, "windows denoised in one call (default: 1)"),
+    (("--decode-chunk-size",), "decode_chunk_size", int, "frames decoded together (default: 4)"),
+    (("--device",), "device", str, "auto, cpu, gpu or gpu:N (default: auto)"),
+    (("--dtype",), "weight_dtype", str, "fp32, bf16 or fp16 (default: the file's weight_dtype)"),
+    (("--output",), "output", str, "a folder, or the file for a single case (default: a dated folder in output/)"),
+)
+_FLAGS = (
+    ("--sequential-guidance", "sequential_guidance", "guide in two calls instead of a batch of two: less memory"),
+    ("--fp16-reference-features", "fp16_reference_features", "round reference features as the original does"),
+)
+
+
+def make_parser():
+    parser = ArgumentParser(prog="python -m scripts.pose2vid", description=__doc__)
+    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
+    parser.add_argument("--reference-image", metavar="FILE", help="picture of the person, instead of test_cases")
+    parser.add_argument("--pose-video", metavar="FILE", help="pose video (or picture), instead of test_cases")
+    for strings, name, kind, text in _OPTIONS:
+        parser.add_argument(*strings, dest=name, type=kind, help=text)
+    for string, name, text in _FLAGS:
+        parser.add_argument(string, dest=name, action="store_true", default=None, help=text)
+    return parser
+
+
+def work(options):
+    """Load the configuration, animate, and print the files."""
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+
+    overrides = {name: getattr(options, name) for _, name, *_ in _OPTIONS}
+    overrides.update({name: getattr(options, name) for _, name, _ in _FLAGS})
+    if (options.reference_image is None) != (options.pose_video is None):
+        raise InputError("--reference-image and --pose-video belong together; both or neither are accepted")
+    if options.reference_image is not None:
+        overrides["test_cases"] = {options.reference_image: [options.pose_video]}
+    config = Pose2VidConfig.load(options.config, **overrides)
+
+    from ppdiffusers_ext.pipelines.pose2vid import animate
+
+    for result in animate(config):
+        print(f"video         {result.video}")
+        print(f"side by side  {result.side_by_side}")
+        print(f"preview       {result.contact_sheet}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))
