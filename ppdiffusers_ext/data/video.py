@@ -1,7 +1,7 @@
 """Videos: probing, streaming decoding and H.264 writing, by PyAV (FFmpeg).
 
 Frames are (height, width, 3) uint8 RGB arrays, upright: the rotation that telephones write beside the picture is
-applied. Nothing here holds more than a few frames at a time.
+applied. Both ways are streams: memory does not grow with the number of frames.
 """
 
 import contextlib

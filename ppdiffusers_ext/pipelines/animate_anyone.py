@@ -171,14 +171,16 @@ class Pose2VideoPipeline(DiffusionPipeline):
         _check_options(num_inference_steps, output_type, callback_on_step_end_tensor_inputs)
         if isinstance(pose_images, PIL.Image.Image):
             pose_images = [pose_images]
-        if video_length is not None:
-            pose_images = itertools.islice(pose_images, video_length)
-        pose_features = self.encode_poses(pose_images, height, width)  # (1, C, frames, h, w)
-        num_frames = pose_features.shape[2]
-        if video_length is not None and num_frames < video_length:
-            raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
-        windows = get_schedule(context_schedule)(num_frames, context_frames, context_stride, context_overlap)
+        if video_length is None:
+            pose_images = list(pose_images)
+            video_length = len(pose_images)
+        windows = get_schedule(context_schedule)(video_length, context_frames, context_stride, context_overlap)
         self._check_windows(windows)
+        pose_features = self.encode_poses(itertools.islice(pose_images, video_length), height, width)
+        if pose_features.shape[2] < video_length:  # (1, C, frames, h, w)
+            raise InputError(
+                f"{video_length} frames are asked for, but there are only {pose_features.shape[2]} pose pictures"
+            )
 
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)

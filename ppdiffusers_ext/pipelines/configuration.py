@@ -90,6 +90,11 @@ class Pose2VidConfig:
             self._check_at_least(name, MIN_SIDE)
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
+        if self.context_overlap >= self.context_frames:
+            raise InputError(
+                f"context_overlap is {self.context_overlap}; a number below the {self.context_frames} context_frames is "
+                "accepted"
+            )
         get_schedule(self.context_schedule)
         self.test_cases = _checked_cases(self.test_cases)
         for name in ("width", "height"):

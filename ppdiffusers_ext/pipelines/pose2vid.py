@@ -24,6 +24,7 @@ from ppdiffusers_ext.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
 SHEET_FRAMES = 12
 SHEET_COLUMNS = 4
 
@@ -92,8 +93,7 @@ def prepare_cases(config, now=None):
     if not pairs:
         raise InputError("there is nothing to animate; test_cases, or --reference-image and --pose-video, are needed")
     now = now or datetime.now()
-    single = config.output is not None and Path(config.output).suffix != ""
-    if single and len(pairs) > 1:
+    if _is_file_name(config.output) and len(pairs) > 1:
         raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
     cases = []
     for image_path, pose_path in pairs:
@@ -116,9 +116,14 @@ def prepare_cases(config, now=None):
     return cases
 
 
+def _is_file_name(output):
+    """Whether an output names a file rather than a folder, whose name may have a dot in it too."""
+    return output is not None and Path(output).suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES
+
+
 def _target(config, image_path, pose_path, is_picture, now):
     suffix = ".png" if is_picture else ".mp4"
-    if config.output is not None and Path(config.output).suffix:
+    if _is_file_name(config.output):
         target = Path(config.output)
         if target.suffix.lower() != suffix:
             raise InputError(f"output {target} ends in {target.suffix}; {suffix} or a folder is accepted")

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from ppdiffusers_ext.data.synthetic import KEYPOINTS, synthetic_clip
+
+
+def test_shapes_and_types():
+    clip = synthetic_clip(0, 3, width=64, height=96)
+    assert clip.reference.shape == (96, 64, 3)
+    assert clip.pose.shape == clip.target.shape == (3, 96, 64, 3)
+    assert clip.reference.dtype == clip.pose.dtype == clip.target.dtype == np.uint8
+    assert clip.fps > 0
+    assert len(KEYPOINTS) == 18
+
+
+def test_same_seed_gives_the_same_bits():
+    first, second = (synthetic_clip(5, 2, 64, 64) for _ in range(2))
+    for name in ("reference", "pose", "target"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_longer_clip_begins_with_the_shorter_one():
+    short, long = synthetic_clip(5, 2, 64, 64), synthetic_clip(5, 4, 64, 64)
+    np.testing.assert_array_equal(long.target[:2], short.target)
+    np.testing.assert_array_equal(long.pose[:2], short.pose)
+
+
+def test_seeds_give_different_people_and_motions():
+    clips = [synthetic_clip(seed, 1, 64, 64) for seed in range(20)]
+    for name in ("reference", "pose", "target"):
+        assert len({getattr(clip, name).tobytes() for clip in clips}) == 20
+
+
+def test_motion_is_visible_and_smooth():
+    for seed in range(4):
+        pose = synthetic_clip(seed, 38, 128, 128).pose.astype(float)
+        steps = np.abs(np.diff(pose, axis=0)).mean(axis=(1, 2, 3))
+        apart = max(np.abs(frame - pose[0]).mean() for frame in pose)
+        assert steps.max() < 0.9 * apart  # no jump is as large as the whole movement
+        assert apart > 1
+
+
+def test_pose_is_drawn_on_black_in_the_colours_of_openpose():
+    pose = synthetic_clip(0, 1, 256, 256).pose[0]
+    assert (pose == 0).all(axis=-1).mean() > 0.9
+    colors = {tuple(color) for color in pose.reshape(-1, 3)}
+    assert {(255, 85, 0), (255, 255, 0), (0, 255, 170), (153, 0, 0), (153, 153, 0)} <= colors
+
+    def place(color):
+        return np.argwhere((pose == color).all(axis=-1)).mean(axis=0)
+
+    right_wrist, left_wrist = place((170, 255, 0)), place((0, 255, 85))
+    neck, right_ankle, left_ankle = place((255, 85, 0)), place((0, 170, 255)), place((85, 0, 255))
+    assert right_wrist[1] < neck[1] < left_wrist[1]  # the person's right is on the viewer's left
+    assert right_ankle[1] < left_ankle[1]
+    assert neck[0] < right_ankle[0]
+
+
+def test_figure_follows_the_pose():
+    """Where the pose has limbs, the target differs from the empty room."""
+    for seed in range(4):
+        clip = synthetic_clip(seed, 12, 128, 128)
+        room = np.median(clip.target[:, :, :8], axis=(0, 2))[:, None]  # the left edge, where nobody stands
+        figure = np.abs(clip.target - room).max(axis=-1) > 4
+        limbs = clip.pose.max(axis=-1) > 100
+        assert figure[limbs].mean() > 0.97
+
+
+@pytest.mark.parametrize("size", [(256, 256), (512, 768), (768, 256), (96, 256)])
+def test_figure_stays_inside_the_picture(size):
+    for seed in range(3):
+        clip = synthetic_clip(seed, 8, *size)
+        assert clip.pose[:, :1].max() == clip.pose[:, -1:].max() == 0
+        assert clip.pose[:, :, :1].max() == clip.pose[:, :, -1:].max() == 0
+
+
+def test_impossible_sizes_are_refused():
+    with pytest.raises(ValueError, match="0 frames of 64x64"):
+        synthetic_clip(0, 0, 64, 64)
+    with pytest.raises(ValueError, match="1 frames of 8x64"):
+        synthetic_clip(0, 1, 8, 64)
