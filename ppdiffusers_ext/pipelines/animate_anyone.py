@@ -22,6 +22,7 @@ from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.models.layers import compute_dtype
 from ppdiffusers_ext.pipelines.guidance import guide
 from ppdiffusers_ext.pipelines.windows import get_schedule
 
@@ -52,6 +53,10 @@ class Pose2VideoPipeline(DiffusionPipeline):
 
     def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
         super().__init__()
+        for encoder in (vae, image_encoder):
+            parameter = next(iter(encoder.parameters()))
+            if compute_dtype(parameter) != parameter.dtype:
+                encoder.to(dtype="float32")  # not made of layers that compute in fp32 by themselves
         self.register_modules(
             vae=vae,
             image_encoder=image_encoder,
@@ -66,6 +71,12 @@ class Pose2VideoPipeline(DiffusionPipeline):
         self.pose_processor = VaeImageProcessor(
             vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True, do_normalize=False
         )
+
+    def register_modules(self, **modules):
+        super().register_modules(**modules)
+        # Our classes by the package alone, so that a saved pipeline outlives a change of module names.
+        own = {name: part for name, part in modules.items() if type(part).__module__.startswith("ppdiffusers_ext.")}
+        self.register_to_config(**{name: ("ppdiffusers_ext", type(part).__name__) for name, part in own.items()})
 
     def encode_clip(self, image):
         """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as in training."""

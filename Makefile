@@ -1,0 +1,67 @@
+# `make` alone lists the targets. Everything happens inside .venv; nothing outside the checkout is changed.
+SHELL := /bin/sh
+VENV_PYTHON := .venv/bin/python
+STAMP := .venv/installed.stamp
+
+# The interpreter that creates .venv; the first of the candidates that runs and has a supported version is taken.
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3.12 python3.11 python3.10 python3)
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+HEADERS := import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint clean
+
+help:
+	@echo 'make install   create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
+	@echo 'make demo      animate a small picture with the demo configuration'
+	@echo 'make test      run the tests'
+	@echo 'make lint      run the linter and check the formatting'
+	@echo 'make clean     remove .venv, build products and caches'
+
+install: $(STAMP)
+
+# The stamp goes first and comes back last: an installation that was interrupted is never taken for a finished one.
+$(STAMP): requirements.txt constraints.txt setup.py
+	@rm -f $@
+	@if ! { $(VENV_PYTHON) -c '$(SUPPORTED)' && $(VENV_PYTHON) -m pip --version; } >/dev/null 2>&1; then \
+		python=; \
+		for candidate in $(CANDIDATES); do \
+			if "$$candidate" -c '$(SUPPORTED)' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo 'error: none of these runs and fits: $(CANDIDATES); Python 3.10, 3.11 or 3.12 is needed' >&2; exit 1; \
+		fi; \
+		version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+			echo "error: Python $$version cannot create environments, ensurepip or venv is missing;" \
+				"on Debian and Ubuntu install python$$version-venv" >&2; exit 1; \
+		fi; \
+		if ! "$$python" -c '$(HEADERS)' >/dev/null 2>&1; then \
+			echo "error: Python $$version has no header files, which ligo-segments is compiled with;" \
+				"on Debian and Ubuntu install python$$version-dev" >&2; exit 1; \
+		fi; \
+		echo "Creating .venv with Python $$version"; \
+		"$$python" -m venv --clear .venv; \
+	fi
+	@echo 'Installing the packages into .venv, which takes a few minutes the first time'
+	@$(VENV_PYTHON) -m pip install -q --upgrade -c constraints.txt pip
+	@$(VENV_PYTHON) -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[test]'
+	@touch $@
+
+demo: install
+	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml
+
+test: install
+	@$(VENV_PYTHON) -m pytest
+
+lint: install
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""The process of one contestant: `python -m benchmarks.contestant MODULE NAME SETTINGS` prints a line of JSON.
+
+MODULE is a module of this package whose `CONTESTANTS[NAME]` is called with SETTINGS (a dict, as JSON) and returns the
+dict to print. Only the standard library is imported here, and by the modules until the call: a peer's Python has
+neither Paddle nor this project's other requirements.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import resource
+import statistics
+import sys
+import time
+
+
+def measure(call, repeats):
+    """Seconds of `call()`: the median of `repeats` after a warm-up. The dict has every single time as well."""
+    times = []
+    for _ in range(1 + repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    warmup, *times = times
+    return {"seconds": statistics.median(times), "times": times, "warmup_seconds": warmup}
+
+
+def peak_bytes():
+    """The most memory that this process has had in RAM so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else
+
+
+def versions(*packages):
+    """Versions of installed packages by name, and Python's."""
+    found = {"python": sys.version.split()[0]}
+    found.update({package: importlib.metadata.version(package) for package in packages})
+    return found
+
+
+def main(module, name, settings):
+    result = importlib.import_module(f"benchmarks.{module}").CONTESTANTS[name](json.loads(settings))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,90 @@
+"""What the benchmarks share: contestants in processes of their own, in turn, and the result as a table and as JSON.
+
+A benchmark is a module with `add_arguments(parser)` and `compete(options)`, which returns the fields of its result
+(see `result`). Its contestants are functions that `contestant.py` calls in the child.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ppdiffusers_ext.data.outputs import check_writable, output_file
+from ppdiffusers_ext.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
+# Importing ppdiffusers_ext chooses MKL's path for this process; a contestant decides that for itself.
+_CHOSEN_HERE = ("MKL_DEBUG_CPU_TYPE",)
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in _CHOSEN_HERE}
+
+
+class ContestantError(RuntimeError):
+    """A contestant ended without a result."""
+
+
+def run_contestant(module, name, settings, python=sys.executable):
+    """Run `CONTESTANTS[name]` of a module of this package in a process of its own and return its dict.
+
+    Raises:
+        ContestantError: it failed; the message has its last words.
+    """
+    print(f"measuring {name} ...", file=sys.stderr, flush=True)
+    command = [python, "-m", "benchmarks.contestant", module, name, json.dumps(settings)]
+    process = subprocess.run(command, cwd=ROOT, env=_ENVIRONMENT, capture_output=True, text=True)
+    lines = process.stdout.splitlines()
+    if process.returncode == 0 and lines:
+        return json.loads(lines[-1])
+    words = " | ".join(process.stderr.strip().splitlines()[-3:])
+    hint = "; more free memory may be needed" if process.returncode == -9 else ""
+    raise ContestantError(f"contestant {name} ended with exit code {process.returncode}{hint}: {words}")
+
+
+def peer_python(*packages):
+    """The interpreter that the environment variable PEER_PYTHON names, or None where it is not set.
+
+    Raises:
+        InputError: it does not run, or cannot import the packages.
+    """
+    python = os.environ.get("PEER_PYTHON")
+    if not python:
+        return None
+    needed = f"a Python that can import {' and '.join(packages)} is accepted"
+    try:
+        command = [python, "-c", f"import {', '.join(packages)}"]
+        process = subprocess.run(command, env=_ENVIRONMENT, capture_output=True, text=True)
+    except OSError as error:
+        raise InputError(f"PEER_PYTHON={python} does not run ({error.strerror}); {needed}") from error
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise InputError(f"PEER_PYTHON={python} cannot be used ({reason}); {needed}")
+    return python
+
+
+def result(ours, peers, **more):
+    """The fields of a result: `ours`, `peers` and `ratios`, then what else there is to say.
+
+    Args:
+        ours: dict with `seconds` and `peak_bytes`.
+        peers: such dicts by name.
+    """
+    ratios = {name: peer["seconds"] / ours["seconds"] for name, peer in peers.items()}
+    return {"ours": ours, "peers": peers, "ratios": ratios, **more}
+
+
+def print_table(rows, ratios):
+    """A line for each contestant: `rows` are dicts with `seconds` and `peak_bytes` by name."""
+    print(f"{'':32} {'seconds':>9} {'peak GB':>9} {'peer / ours':>12}")
+    for name, row in rows.items():
+        ratio = f"{ratios[name]:.2f}" if name in ratios else ""
+        print(f"{name:32} {row['seconds']:9.2f} {row['peak_bytes'] / 1e9:9.2f} {ratio:>12}".rstrip())
+
+
+def run(name, benchmark, options):
+    """Run a benchmark, print its table and write its JSON, complete or not at all."""
+    if options.json:
+        check_writable(options.json)
+    fields = {"benchmark": name, **benchmark.compete(options)}
+    if options.json:
+        with output_file(options.json) as path:
+            Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")

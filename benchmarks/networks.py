@@ -1,0 +1,168 @@
+"""The contestants of `denoising_step`: networks of one shape, filled with the same random numbers.
+
+Frameworks are imported by the functions that use them: these run under different Pythons.
+"""
+
+import functools
+import os
+
+from benchmarks.contestant import measure, peak_bytes, versions
+
+HEADS = 8
+TIMESTEP = 500
+WEIGHT_STD = 0.02
+
+
+@functools.lru_cache(maxsize=None)
+def _normals():
+    import numpy as np
+
+    return np.random.default_rng(0).standard_normal(2**20, dtype="float32")
+
+
+def _random(shape, std=1.0):
+    """Random numbers that are cheap to have by the billion: a million of them, repeated."""
+    import numpy as np
+
+    return np.resize(_normals(), shape) * np.float32(std)
+
+
+def _start_paddle(settings):
+    # Both Paddle contestants get what a user of ppdiffusers_ext gets: the fast MKL path, and all threads.
+    import ppdiffusers_ext.models  # noqa: F401
+    from paddle.base import core
+
+    core.set_num_threads(settings["threads"])
+
+
+def _fill_paddle(model):
+    import paddle
+
+    for parameter in model.parameters():
+        parameter.copy_(paddle.to_tensor(_random(parameter.shape, WEIGHT_STD)), False)
+
+
+def _measure_paddle(model, arguments, settings):
+    import paddle
+
+    with paddle.no_grad():
+        # The number is read, so that the call is complete when its time is taken.
+        row = measure(lambda: float(model(*arguments)[0].sum()), settings["repeats"])
+    row["peak_bytes"] = peak_bytes()
+    row["versions"] = versions("paddlepaddle", "ppdiffusers")
+    row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
+    return row
+
+
+def _inputs(settings, to_tensor):
+    latents = to_tensor(_random(settings["latents"]))
+    return latents, TIMESTEP, to_tensor(_random(settings["encoder_hidden_states"]))
+
+
+def ours(settings, with_reference=False):
+    _start_paddle(settings)
+    import paddle
+
+    from ppdiffusers_ext import DenoisingUNet3D
+    from ppdiffusers_ext.weights.conversion import create
+
+    model = create(
+        lambda: DenoisingUNet3D(
+            block_out_channels=settings["block_out_channels"],
+            norm_num_groups=settings["norm_num_groups"],
+            cross_attention_dim=settings["encoder_hidden_states"][-1],
+            attention_head_dim=HEADS,
+            use_inflated_groupnorm=True,
+            use_motion_module=True,
+            motion_module_mid_block=True,
+            motion_module_type="Vanilla",
+            motion_module_kwargs={
+                "num_attention_heads": HEADS,
+                "num_transformer_block": 1,
+                "attention_block_types": ["Temporal_Self", "Temporal_Self"],
+                "temporal_position_encoding": True,
+                "temporal_position_encoding_max_len": settings["motion_max_seq_length"],
+            },
+        )
+    )
+    _fill_paddle(model)
+    arguments = _inputs(settings, paddle.to_tensor)
+    if with_reference:
+        pose = None
+        arguments = (*arguments, pose, _reference_features(model, settings))
+    return _measure_paddle(model, arguments, settings)
+
+
+def _reference_features(model, settings):
+    """Random features of one reference picture of the clip's size, for each spatial transformer block."""
+    import paddle
+
+    from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
+
+    levels, side = len(settings["block_out_channels"]), settings["latents"][-1]
+    features = ReferenceFeatures()
+    for layer in model.sublayers():
+        if hasattr(layer, "feature_name"):
+            kind, index = layer.feature_name.split(".")[:2]
+            halvings = {"down_blocks": int(index), "up_blocks": levels - 1 - int(index)} if index.isdigit() else {}
+            tokens = (side >> halvings.get(kind, levels - 1)) ** 2
+            channels = layer.transformer_blocks[0].norm1.weight.shape[0]
+            features[layer.feature_name] = paddle.to_tensor(_random([1, tokens, channels]))
+    return features
+
+
+def ours_with_reference(settings):
+    return ours(settings, with_reference=True)
+
+
+def _motion_options(settings):
+    """Options of UNetMotionModel, which are the same in ppdiffusers and diffusers."""
+    return {
+        "block_out_channels": settings["block_out_channels"],
+        "norm_num_groups": settings["norm_num_groups"],
+        "cross_attention_dim": settings["encoder_hidden_states"][-1],
+        "num_attention_heads": HEADS,
+        "motion_num_attention_heads": HEADS,
+        "motion_max_seq_length": settings["motion_max_seq_length"],
+        "use_motion_mid_block": True,
+    }
+
+
+def ppdiffusers_motion_model(settings):
+    _start_paddle(settings)
+    import paddle
+    from ppdiffusers.models.unet_motion_model import UNetMotionModel
+
+    with paddle.LazyGuard():
+        model = UNetMotionModel(**_motion_options(settings))
+    model.eval()
+    _fill_paddle(model)
+    return _measure_paddle(model, _inputs(settings, paddle.to_tensor), settings)
+
+
+def diffusers_motion_model(settings):
+    import torch
+    from diffusers import UNetMotionModel
+
+    torch.set_num_threads(settings["threads"])
+    with torch.device("meta"):
+        model = UNetMotionModel(**_motion_options(settings))
+    model = model.to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.copy_(torch.from_numpy(_random(tensor.shape, WEIGHT_STD)))
+        latents, timestep, context = _inputs(settings, torch.from_numpy)
+        # This class wants the context once for each frame; the others repeat it themselves where they need to.
+        arguments = latents, timestep, context.repeat_interleave(latents.shape[2], dim=0)
+        row = measure(lambda: float(model(*arguments)[0].sum()), settings["repeats"])
+    row["peak_bytes"] = peak_bytes()
+    row["versions"] = versions("torch", "diffusers")
+    return row
+
+
+CONTESTANTS = {
+    "ours": ours,
+    "ours_with_reference": ours_with_reference,
+    "ppdiffusers_UNetMotionModel": ppdiffusers_motion_model,
+    "diffusers_UNetMotionModel": diffusers_motion_model,
+}

@@ -1,0 +1,37 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+# Exact versions are in constraints.txt.
+EXTRAS = {
+    # Not paddlepaddle-gpu: its 3.x versions are on Paddle's index only, and it takes the place of paddlepaddle.
+    # requirements-gpu.txt installs both.
+    "gpu": ["onnxruntime-gpu"],
+    "test": ["pytest", "ruff", "import-linter", "hypothesis"],
+    "bench": ["psutil"],
+}
+
+
+def read_version():
+    text = (ROOT / "ppdiffusers_ext" / "version.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
+
+
+def read_requirements():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [requirement for line in lines if (requirement := line.partition("#")[0].strip())]
+
+
+setup(
+    name="ppdiffusers_ext",
+    version=read_version(),
+    description="Human image animation for PaddlePaddle",
+    license="Apache-2.0",
+    packages=find_packages(include=["ppdiffusers_ext*"]),
+    python_requires=">=3.10,<3.13",
+    install_requires=read_requirements(),
+    extras_require=EXTRAS,
+)
