@@ -63,7 +63,7 @@ def write_clip(folder, seed):
 def write_model(folder, seed):
     """The parts of an untrained pipeline, each in a folder of its own, in fp16."""
     import paddle
-    from paddlenlp.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     from ppdiffusers import AutoencoderKL
 
     from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet

@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 import PIL.Image
-from paddlenlp.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, MotionModule, PoseGuider, ReferenceUNet

@@ -15,7 +15,7 @@ from typing import Union
 import numpy as np
 import paddle
 import PIL.Image
-from paddlenlp.transformers import CLIPImageProcessor
+from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers import DiffusionPipeline
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.utils import BaseOutput
@@ -42,7 +42,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
 
     Args:
         vae: ppdiffusers `AutoencoderKL`.
-        image_encoder: paddlenlp `CLIPVisionModelWithProjection`.
+        image_encoder: ppdiffusers `CLIPVisionModelWithProjection`.
         reference_unet: `ReferenceUNet`.
         denoising_unet: `DenoisingUNet3D`.
         pose_guider: `PoseGuider`.

@@ -3,7 +3,7 @@
 import inspect
 from pathlib import Path
 
-from paddlenlp.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
@@ -93,7 +93,7 @@ def load_vae(folder, dtype="float32"):
 
 
 def load_image_encoder(folder, dtype="float32"):
-    """paddlenlp's `CLIPVisionModelWithProjection` from a folder in paddlenlp's or transformers' layout."""
+    """ppdiffusers' `CLIPVisionModelWithProjection` from a folder in paddlenlp's or transformers' layout."""
     config = read_config(folder)
     # A checkpoint of the whole CLIP has the vision tower's options one level down.
     config = {**config, **config.get("vision_config", {})} if "vision_config" in config else config

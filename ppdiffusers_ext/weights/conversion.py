@@ -1,7 +1,7 @@
 """From the names and the layout of published checkpoints to those of this project's classes, strictly.
 
 The project's own classes have the original's names. What remains to be mapped: Linear weights of torch files are
-transposed; paddlenlp's CLIP has names of its own; VAEs saved before diffusers 0.17 call their attention differently;
+transposed; paddlenlp names CLIP's layers differently; VAEs saved before diffusers 0.17 call their attention differently;
 some trainers put a prefix before every name.
 """
 
@@ -20,17 +20,17 @@ from ppdiffusers_ext.weights.loading import read_checkpoint
 # Prefixes that a wrapper (data parallel training, a trainer of several networks) puts before every name of a file.
 _WRAPPERS = ("module.", "denoising_unet.", "reference_unet.", "pose_guider.", "motion_module.")
 
-# transformers -> paddlenlp, applied in this order.
+# paddlenlp's CLIP -> transformers' (which ppdiffusers' CLIP follows), applied in this order.
 _CLIP_NAMES = (
-    (r"^vision_model\.embeddings\.class_embedding$", "vision_model.class_embedding"),
-    (r"^vision_model\.embeddings\.patch_embedding\.", "vision_model.conv1."),
-    (r"^vision_model\.embeddings\.position_embedding\.", "vision_model.positional_embedding."),
-    (r"^vision_model\.pre_layrnorm\.", "vision_model.ln_pre."),
-    (r"^vision_model\.post_layernorm\.", "vision_model.ln_post."),
-    (r"^vision_model\.encoder\.layers\.(\d+)\.layer_norm([12])\.", r"vision_model.transformer.layers.\1.norm\2."),
-    (r"^vision_model\.encoder\.layers\.(\d+)\.mlp\.fc([12])\.", r"vision_model.transformer.layers.\1.linear\2."),
-    (r"^vision_model\.encoder\.layers\.", "vision_model.transformer.layers."),
-    (r"^visual_projection\.weight$", "vision_projection"),
+    (r"^vision_model\.class_embedding$", "vision_model.embeddings.class_embedding"),
+    (r"^vision_model\.conv1\.", "vision_model.embeddings.patch_embedding."),
+    (r"^vision_model\.positional_embedding\.", "vision_model.embeddings.position_embedding."),
+    (r"^vision_model\.ln_pre\.", "vision_model.pre_layrnorm."),
+    (r"^vision_model\.ln_post\.", "vision_model.post_layernorm."),
+    (r"^vision_model\.transformer\.layers\.(\d+)\.norm([12])\.", r"vision_model.encoder.layers.\1.layer_norm\2."),
+    (r"^vision_model\.transformer\.layers\.(\d+)\.linear([12])\.", r"vision_model.encoder.layers.\1.mlp.fc\2."),
+    (r"^vision_model\.transformer\.layers\.", "vision_model.encoder.layers."),
+    (r"^vision_projection$", "visual_projection.weight"),
 )
 _VAE_NAMES = (
     (r"(attentions\.\d+)\.query\.", r"\1.to_q."),
@@ -85,8 +85,7 @@ def read_config(path):
 
 def transposed_names(model):
     """Names of the tensors that torch stores as (out, in) and Paddle as (in, out)."""
-    names = {f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
-    return names | {"vision_projection"}
+    return {f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
 
 
 def to_paddle_names(model, tensors, layout):

@@ -1,0 +1,112 @@
+"""The arrows between the packages, and the sizes of files and functions (docs: a file is one idea)."""
+
+import ast
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "ppdiffusers_ext"
+SOURCES = sorted(path for folder in (PACKAGE, "scripts") for path in (ROOT / folder).rglob("*.py"))
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+# Functions whose signature and docstring list the options of a published model or pipeline, one per line.
+LONG_FUNCTIONS = {
+    ("denoising_unet.py", "__init__"),
+    ("reference_unet.py", "__init__"),
+    ("animate_anyone.py", "__call__"),
+}
+
+# What each package must not reach, directly or through another module.
+FORBIDDEN = {
+    "models": ["pipelines", "weights", "data", "engine", "training", "preprocess", "metrics", "runtime"],
+    "weights": ["pipelines", "training", "preprocess", "data", "metrics", "engine"],
+    "data": ["pipelines", "training", "preprocess", "models", "weights", "engine", "metrics"],
+    "engine": ["pipelines", "training", "preprocess"],
+    "metrics": ["pipelines", "training", "preprocess"],
+    "pipelines": ["training"],
+    "errors": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
+    "environment": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return grimp.build_graph(PACKAGE, include_external_packages=True, cache_dir=None)
+
+
+def chains(graph, importer, imported):
+    """All direct imports by which a package reaches another, readable: ["a.b -> c.d"]."""
+    found = graph.find_shortest_chains(importer, imported, as_packages=True)
+    return sorted(" -> ".join(chain) for chain in found)
+
+
+@pytest.mark.parametrize("importer", FORBIDDEN)
+def test_arrow_points_one_way(graph, importer):
+    importer_package = f"{PACKAGE}.{importer}"
+    if importer_package not in graph.modules:
+        pytest.skip(f"{importer_package} is not written yet")
+    written = [f"{PACKAGE}.{name}" for name in FORBIDDEN[importer] if f"{PACKAGE}.{name}" in graph.modules]
+    assert [chain for imported in written for chain in chains(graph, importer_package, imported)] == []
+
+
+def test_models_imports_nothing_of_the_project_but_errors_and_environment(graph):
+    models = {f"{PACKAGE}.models"} | graph.find_descendants(f"{PACKAGE}.models")
+    imported = {other for module in models for other in graph.find_modules_directly_imported_by(module)} - models
+    ours = {name for name in imported if name.startswith(PACKAGE)}
+    assert ours <= {f"{PACKAGE}.errors", f"{PACKAGE}.environment"}
+
+
+def test_weights_imports_of_models_only_the_strict_base(graph):
+    weights = {f"{PACKAGE}.weights"} | graph.find_descendants(f"{PACKAGE}.weights")
+    imported = {other for module in weights for other in graph.find_modules_directly_imported_by(module)}
+    assert {name for name in imported if name.startswith(f"{PACKAGE}.models")} <= {f"{PACKAGE}.models.strict"}
+
+
+@pytest.mark.parametrize("outside", ["scripts", "examples", "tests", "benchmarks", "torch", "pytest"])
+def test_library_does_not_import(graph, outside):
+    importers = graph.find_modules_that_directly_import(outside) if outside in graph.modules else set()
+    assert importers == set()
+
+
+def test_checks_of_arrows_see_a_forbidden_import(graph):
+    graph = graph.__deepcopy__({})
+    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.guidance")
+    assert chains(graph, f"{PACKAGE}.models", f"{PACKAGE}.pipelines") == [
+        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.guidance"
+    ]
+
+
+def test_no_file_is_longer_than_an_idea():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}
+
+
+def functions():
+    """(where, file name, function name, lines of all, lines after signature and docstring) of every function."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                where = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                yield where, path.name, node.name, node.end_lineno - node.lineno + 1, node.end_lineno - body[0].lineno + 1
+
+
+def test_no_function_is_longer_than_a_page():
+    long = {
+        where: lines
+        for where, file, name, lines, _ in functions()
+        if lines > MAX_FUNCTION_LINES and (file, name) not in LONG_FUNCTIONS
+    }
+    assert long == {}
+
+
+def test_no_function_does_more_than_a_page():
+    assert {where: lines for where, _, _, _, lines in functions() if lines > MAX_FUNCTION_LINES} == {}
+
+
+def test_every_folder_of_the_library_is_a_package():
+    folders = {path.parent for path in (ROOT / PACKAGE).rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
