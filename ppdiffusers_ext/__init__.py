@@ -11,8 +11,8 @@ from ppdiffusers_ext.version import __version__
 
 choose_fast_mkl()
 
-# Public classes by module. ppdiffusers' `DiffusionPipeline.from_pretrained` finds the parts of a saved pipeline here, and
-# `ModelMixin` beside them, by which it knows how to load them.
+# Public classes by module. ppdiffusers' `DiffusionPipeline.from_pretrained` finds the parts of a saved pipeline here,
+# and `ModelMixin` beside them, by which it knows how to load them.
 _MODULES = {
     "ppdiffusers": ("ModelMixin",),
     "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),

@@ -63,8 +63,8 @@ def write_clip(folder, seed):
 def write_model(folder, seed):
     """The parts of an untrained pipeline, each in a folder of its own, in fp16."""
     import paddle
-    from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     from ppdiffusers import AutoencoderKL
+    from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
     from ppdiffusers_ext.pipelines.configuration import read_yaml

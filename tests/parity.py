@@ -2,8 +2,8 @@
 
     python -m tests.parity DIR [--case NAME] [--json FILE]
 
-DIR is a system's folder in the format of tests/goldens/README.md, of any sizes and seeds. Prints a line for each tensor
-(case, tensor, max_abs_error, tolerance, ok) and exits with 1 if one is over its tolerance or a case has no runner.
+DIR is a system's folder in the format of tests/goldens/README.md, of any sizes and seeds. Prints a line for each
+tensor (case, tensor, max_abs_error, tolerance, ok) and exits with 1 if one is over its tolerance or a case has no runner.
 """
 
 import argparse
@@ -74,7 +74,8 @@ def print_rows(rows):
     shown = [row for row in rows if row not in exact] if len(exact) > 20 else rows
     for row in shown:
         error, tolerance = (
-            "-" if row[key] is None else f"{row[key]:.2e}" if row[key] else "0" for key in ("max_abs_error", "tolerance")
+            "-" if row[key] is None else f"{row[key]:.2e}" if row[key] else "0"
+            for key in ("max_abs_error", "tolerance")
         )
         verdict = {True: "ok", False: "FAILED", None: "-"}[row["ok"]]
         print(f"{row['case']:32} {row['tensor']:32} {error:>10} {tolerance:>10}  {verdict}")

@@ -3,8 +3,8 @@
 import numpy as np
 import paddle
 import PIL.Image
-from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ppdiffusers import AutoencoderKL
+from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, MotionModule, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
@@ -48,9 +48,7 @@ def _bank_names(case):
 def reference_unet(case):
     inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
     model = case.build("reference_unet", ReferenceUNet)
-    features, sample = model(
-        inputs["sample"], inputs["timestep"], inputs["encoder_hidden_states"], return_sample=True
-    )
+    features, sample = model(inputs["sample"], inputs["timestep"], inputs["encoder_hidden_states"], return_sample=True)
     yield "sample", sample, outputs["sample"], MODULE
     for i, name in enumerate(_bank_names(case)):
         yield f"bank.{i:02d}", features[name], outputs[f"bank.{i:02d}"], MODULE
@@ -167,7 +165,12 @@ def pipeline_long(case):
     pixels = pipeline.pose_processor.preprocess(poses, height=height, width=width)
     yield "pose_pixel_values", pixels.transpose([1, 0, 2, 3]).unsqueeze(0), prepared["pose_pixel_values"], SCHEDULER
     yield "clip_embeds", pipeline.encode_clip(reference)[0], prepared["clip_embeds"], MODULE
-    yield "ref_image_latents", pipeline.encode_reference(reference, height, width), prepared["ref_image_latents"], MODULE
+    yield (
+        "ref_image_latents",
+        pipeline.encode_reference(reference, height, width),
+        prepared["ref_image_latents"],
+        MODULE,
+    )
     yield "pose_fea", pipeline.encode_poses(poses, height, width), prepared["pose_fea"], MODULE
 
     steps = _RecordingScheduler(pipeline.scheduler)
@@ -202,7 +205,9 @@ def _window_predictions(case, pipeline, inputs, outputs, prepared):
     predictions = []
     for window in windows[0]:
         index = paddle.to_tensor(window)
-        latents, pose = (paddle.index_select(x, index, axis=2) for x in (inputs["initial_latents"], prepared["pose_fea"]))
+        latents, pose = (
+            paddle.index_select(x, index, axis=2) for x in (inputs["initial_latents"], prepared["pose_fea"])
+        )
         contexts = prepared["encoder_hidden_states"]
         rows = contexts.shape[0]
         latents, pose = paddle.concat([latents] * rows), paddle.concat([pose] * rows)

@@ -166,9 +166,10 @@ class FeedForward(nn.Layer):
 
 
 def sinusoidal_embedding(positions, channels, flip_sin_to_cos=True, freq_shift=0):
-    """Sinusoidal embedding of timesteps: (batch,) -> (batch, channels), an even width, in fp32, diffusers' `get_timestep_embedding`.
+    """Sinusoidal embedding of timesteps: (batch,) -> (batch, channels) in fp32; `channels` is even.
 
-    The cosines stand first if `flip_sin_to_cos`; `freq_shift` is subtracted from the number of frequencies.
+    As diffusers' `get_timestep_embedding`: the cosines stand first if `flip_sin_to_cos`; `freq_shift` is subtracted
+    from the number of frequencies.
     """
     half = channels // 2
     exponent = -math.log(10000) * paddle.arange(half, dtype="float32") / (half - freq_shift)

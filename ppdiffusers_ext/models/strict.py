@@ -39,5 +39,7 @@ def describe_mismatch(class_name, source, missing, unexpected, mismatched=()):
     for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)):
         names = sorted(names)
         if names:
-            parts.append(f"{len(names)} tensors are {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+            parts.append(
+                f"{len(names)} tensors are {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            )
     return f"{source} does not hold the weights of this {class_name}: {'; '.join(parts)}"

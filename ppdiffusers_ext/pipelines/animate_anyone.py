@@ -10,14 +10,13 @@ precision of the run (`fp16_reference_features=True` rounds them as the original
 import inspect
 import itertools
 from dataclasses import dataclass
-from typing import Union
 
 import numpy as np
 import paddle
 import PIL.Image
-from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers import DiffusionPipeline
 from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
@@ -34,7 +33,7 @@ POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layer
 class Pose2VideoPipelineOutput(BaseOutput):
     """`videos`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`."""
 
-    videos: Union[paddle.Tensor, np.ndarray, list]
+    videos: paddle.Tensor | np.ndarray | list
 
 
 class Pose2VideoPipeline(DiffusionPipeline):
@@ -79,7 +78,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
         self.register_to_config(**{name: ("ppdiffusers_ext", type(part).__name__) for name, part in own.items()})
 
     def encode_clip(self, image):
-        """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as in training."""
+        """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square (the original's)."""
         pixels = self.clip_image_processor.preprocess(image.resize((CLIP_SIZE, CLIP_SIZE)), return_tensors="pd")
         pixels = pixels.pixel_values.astype(_dtype(self.image_encoder))  # (1, 3, 224, 224)
         return self.image_encoder(pixels).image_embeds.unsqueeze(1).astype("float32")

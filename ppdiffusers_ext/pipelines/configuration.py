@@ -92,8 +92,8 @@ class Pose2VidConfig:
             raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
         if self.context_overlap >= self.context_frames:
             raise InputError(
-                f"context_overlap is {self.context_overlap}; a number below the {self.context_frames} context_frames is "
-                "accepted"
+                f"context_overlap is {self.context_overlap}; a number below the {self.context_frames} of context_frames "
+                "is accepted"
             )
         get_schedule(self.context_schedule)
         self.test_cases = _checked_cases(self.test_cases)
@@ -125,7 +125,9 @@ def _checked_cases(cases):
     for picture, videos in cases.items():
         videos = [videos] if isinstance(videos, str) else videos
         if not (isinstance(picture, str) and isinstance(videos, list) and all(isinstance(v, str) for v in videos)):
-            raise InputError(f"test_cases has {picture!r}: {videos!r}; a picture and a list of pose videos is accepted")
+            raise InputError(
+                f"test_cases has {picture!r}: {videos!r}; a picture and a list of pose videos is accepted"
+            )
         checked[picture] = videos
     return checked
 

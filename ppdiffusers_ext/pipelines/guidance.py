@@ -2,5 +2,5 @@
 
 
 def guide(unconditional, conditional, scale):
-    """unconditional + scale * (conditional - unconditional), all of one shape (Ho & Salimans 2022, arXiv:2207.12598)."""
+    """unconditional + scale * (conditional - unconditional), of one shape (Ho & Salimans 2022, arXiv:2207.12598)."""
     return unconditional + scale * (conditional - unconditional)

@@ -3,8 +3,8 @@
 import inspect
 from pathlib import Path
 
-from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ppdiffusers import AutoencoderKL
+from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet

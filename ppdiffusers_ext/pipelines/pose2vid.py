@@ -1,7 +1,7 @@
 """Pose to video from files to files: what `python -m scripts.pose2vid` does, as a function.
 
-Each case (a picture and a pose video) gives three files: the result, the result beside the picture and the poses, and a
-contact sheet. Memory holds the clip's latents and a few frames; pose frames are read twice, result frames streamed.
+Each case (a picture and a pose video) gives three files: the result, the result beside the picture and the poses, and
+a contact sheet. Memory holds the clip's latents and a few frames; pose frames are read twice, result frames streamed.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import PIL.Image
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.runtime import Runtime
 

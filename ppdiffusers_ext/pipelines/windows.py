@@ -1,8 +1,8 @@
 """Context windows: which frames a denoising call sees together when the clip is longer than the network can take.
 
-A schedule is a pure function `(num_frames, size, stride, overlap) -> list of frame lists`, chosen by name. A frame may
-lie in several windows, and a window of strided frames that wraps round a short clip may hold a frame twice: predictions
-are averaged over all of a frame's places (see `pipelines.animate_anyone`).
+A schedule is a pure function `(num_frames, size, stride, overlap) -> list of frame lists`, chosen by name. A frame
+may lie in several windows, and a window of strided frames that wraps round a short clip may hold a frame twice:
+predictions are averaged over all of a frame's places (see `pipelines.animate_anyone`).
 """
 
 import math
@@ -28,8 +28,8 @@ def _ordered_halving(step):
 def uniform(num_frames, size, stride=1, overlap=4, step=0, closed_loop=True):
     """The schedule of AnimateDiff and Moore-AnimateAnyone (`src/pipelines/context.py`).
 
-    Windows of `size` frames that share `overlap` frames with their neighbours; then, for strides up to `stride`, windows
-    of every second, every fourth, ... frame. In a closed loop the last windows wrap round to the first frames.
+    Windows of `size` frames that share `overlap` frames with their neighbours; then, for strides up to `stride`,
+    windows of every second, every fourth, ... frame. In a closed loop the last windows wrap round to the first frames.
 
     Args:
         num_frames: length of the clip.

@@ -1,8 +1,8 @@
 """From the names and the layout of published checkpoints to those of this project's classes, strictly.
 
 The project's own classes have the original's names. What remains to be mapped: Linear weights of torch files are
-transposed; paddlenlp names CLIP's layers differently; VAEs saved before diffusers 0.17 call their attention differently;
-some trainers put a prefix before every name.
+transposed; paddlenlp names CLIP's layers differently; VAEs saved before diffusers 0.17 call their attention
+differently; some trainers put a prefix before every name.
 """
 
 import json

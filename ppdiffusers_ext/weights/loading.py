@@ -57,7 +57,9 @@ def read_checkpoint(path):
     """As `load_tensors`, with the layout: a `Checkpoint`."""
     path = Path(path)
     if not path.exists():
-        raise MissingFileError(f"weight file {path} does not exist; a file that ends in {', '.join(SUFFIXES)} is needed")
+        raise MissingFileError(
+            f"weight file {path} does not exist; a file that ends in {', '.join(SUFFIXES)} is needed"
+        )
     if path.suffix not in SUFFIXES or not path.is_file():
         raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
     try:
@@ -118,8 +120,8 @@ class _TensorUnpickler(pickle.Unpickler):
         if module == "torch" and name in _TORCH_STORAGES:
             return _TORCH_STORAGES[name]
         raise InputError(
-            f"weight file {self._path} is a pickle that wants to import {module}.{name}, which is refused: a file that "
-            "holds only tensors is accepted"
+            f"weight file {self._path} is a pickle that wants to import {module}.{name}, which is refused: a file "
+            "that holds only tensors is accepted"
         )
 
     def persistent_load(self, identifier):

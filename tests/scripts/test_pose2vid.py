@@ -280,7 +280,9 @@ def test_broken_inputs_are_refused(configure, inputs, refuse, picture, video, wo
 
 
 def test_a_missing_weight_file_is_refused(configure, case, refuse):
-    refuse([*configure(pose_guider_path="none.pdparams"), *case], "pose_guider_path", "none.pdparams", "does not exist")
+    refuse(
+        [*configure(pose_guider_path="none.pdparams"), *case], "pose_guider_path", "none.pdparams", "does not exist"
+    )
 
 
 def test_nan_weights_are_refused_by_name(configure, case, inputs, refuse):

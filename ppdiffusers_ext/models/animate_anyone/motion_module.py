@@ -33,7 +33,7 @@ class PositionalEncoding(nn.Layer):
         num_frames, max_len = x.shape[1], self.pe.shape[1]
         if num_frames > max_len:
             raise ValueError(
-                f"a window of {num_frames} frames is longer than the motion module's position table of {max_len} frames"
+                f"a window of {num_frames} frames is longer than the motion module's position table of {max_len}"
             )
         return x + self.pe[:, :num_frames].astype(x.dtype)
 
@@ -43,7 +43,9 @@ class TemporalAttention(Attention):
 
     def __init__(self, channels, num_heads, position_encoding_max_len=None):
         super().__init__(channels, num_heads)
-        self.pos_encoder = PositionalEncoding(channels, position_encoding_max_len) if position_encoding_max_len else None
+        self.pos_encoder = (
+            PositionalEncoding(channels, position_encoding_max_len) if position_encoding_max_len else None
+        )
 
     def forward(self, x):
         return super().forward(x if self.pos_encoder is None else self.pos_encoder(x))  # (batch, frames, channels)

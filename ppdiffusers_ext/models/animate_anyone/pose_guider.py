@@ -8,8 +8,8 @@ import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
-from ppdiffusers_ext.models.strict import StrictModelMixin
 from ppdiffusers_ext.models.layers import Conv2D, compute_dtype
+from ppdiffusers_ext.models.strict import StrictModelMixin
 
 
 class PoseGuider(StrictModelMixin, ConfigMixin):

@@ -1,7 +1,7 @@
 """The part that the reference UNet and the denoising UNet have in common: Stable Diffusion 1.5's UNet up to its head.
 
-From diffusers' `UNet2DConditionModel` as extended by MooreThreads/Moore-AnimateAnyone (`src/models/unet_2d_condition.py`
-and `unet_3d.py`). Configuration and parameter names are the original's.
+From diffusers' `UNet2DConditionModel` as extended by MooreThreads/Moore-AnimateAnyone
+(`src/models/unet_2d_condition.py`, `unet_3d.py`). Configuration and parameter names are the original's.
 """
 
 import paddle
@@ -130,7 +130,7 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         return blocks
 
     def time_projection(self, timestep, batch):
-        """Sinusoidal embedding of the timesteps: a number, or one for each sample -> (batch, block_out_channels[0])."""
+        """Sinusoidal embedding of timesteps: a number, or one for each sample -> (batch, block_out_channels[0])."""
         timestep = timestep if isinstance(timestep, paddle.Tensor) else paddle.to_tensor(timestep)
         timestep = timestep.reshape([-1]).expand([batch])
         width = self.config.block_out_channels[0]
