@@ -3,7 +3,8 @@
     python -m tests.parity DIR [--case NAME] [--json FILE]
 
 DIR is a system's folder in the format of tests/goldens/README.md, of any sizes and seeds. Prints a line for each
-tensor (case, tensor, max_abs_error, tolerance, ok) and exits with 1 if one is over its tolerance or a case has no runner.
+tensor (case, tensor, max_abs_error, tolerance, ok) and exits with 1 if one is over its tolerance or a case has no
+runner.
 """
 
 import argparse

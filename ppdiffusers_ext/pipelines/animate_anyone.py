@@ -78,7 +78,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
         self.register_to_config(**{name: ("ppdiffusers_ext", type(part).__name__) for name, part in own.items()})
 
     def encode_clip(self, image):
-        """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square (the original's)."""
+        """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""
         pixels = self.clip_image_processor.preprocess(image.resize((CLIP_SIZE, CLIP_SIZE)), return_tensors="pd")
         pixels = pixels.pixel_values.astype(_dtype(self.image_encoder))  # (1, 3, 224, 224)
         return self.image_encoder(pixels).image_embeds.unsqueeze(1).astype("float32")

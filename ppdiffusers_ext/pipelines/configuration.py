@@ -92,7 +92,7 @@ class Pose2VidConfig:
             raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
         if self.context_overlap >= self.context_frames:
             raise InputError(
-                f"context_overlap is {self.context_overlap}; a number below the {self.context_frames} of context_frames "
+                f"context_overlap is {self.context_overlap}; a number below context_frames, {self.context_frames}, "
                 "is accepted"
             )
         get_schedule(self.context_schedule)

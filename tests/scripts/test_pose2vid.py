@@ -195,7 +195,7 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
         (["--device", "tpu"], ["'tpu'", "cpu"]),
         (["--scheduler", "Eulr"], ["'Eulr'", "EulerDiscreteScheduler"]),
         (["--context-schedule", "unifrom"], ["'unifrom'", "uniform"]),
-        (["--context-frames", "2", "--context-overlap", "2"], ["context_overlap is 2", "below the 2"]),
+        (["--context-frames", "2", "--context-overlap", "2"], ["context_overlap is 2", "below context_frames, 2"]),
         (["--bogus"], ["--bogus"]),
     ],
 )
