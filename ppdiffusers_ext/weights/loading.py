@@ -5,6 +5,7 @@ build tensors and plain containers, and refuses anything else by name; neither t
 """
 
 import collections
+import math
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
@@ -20,6 +21,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pdparams", ".npz")
 
 # bf16 has no numpy dtype: Paddle's convention is to hold its bits in uint16.
 _BFLOAT16 = np.dtype(np.uint16)
+_OLD_TORCH_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")  # the first pickle of such a file, little-endian
 _TORCH_STORAGES = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
@@ -63,25 +65,37 @@ def read_checkpoint(path):
     if path.suffix not in SUFFIXES or not path.is_file():
         raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
     try:
-        if path.suffix == ".safetensors":
-            arrays, layout = _read_safetensors(path)
-        elif path.suffix == ".npz":
-            arrays, layout = _read_npz(path), "torch"
-        elif zipfile.is_zipfile(path):
-            arrays, layout = _read_torch_zip(path), "torch"
-        else:
-            arrays, layout = _read_paddle_pickle(path), "paddle"
+        return _read(path)
     except InputError:
         raise
-    except (SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, KeyError, IndexError,
-            TypeError, AttributeError, ImportError, UnicodeDecodeError, OverflowError) as error:  # fmt: skip
-        raise InputError(f"weight file {path} is damaged or of another kind than its name says ({error})") from error
-    if layout == "paddle" and path.suffix not in (".pdparams", ".safetensors"):
-        raise InputError(
-            f"{path} was written by torch before 1.6, a format that is not read; load and save it again with a "
-            "newer torch, or as .safetensors"
-        )
+    except Exception as error:  # a damaged file can make a parser raise anything
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"weight file {path} is damaged or of another kind than its name says ({what})") from error
+
+
+def _read(path):
+    if path.suffix == ".safetensors":
+        arrays, layout = _read_safetensors(path)
+    elif path.suffix == ".npz":
+        arrays, layout = _read_npz(path), "torch"
+    elif zipfile.is_zipfile(path):
+        arrays, layout = _read_torch_zip(path), "torch"
+    elif path.suffix == ".pdparams":
+        arrays, layout = _read_paddle_pickle(path), "paddle"
+    else:
+        raise InputError(_explain_other_file(path))
     return Checkpoint(path, {name: _to_tensor(array) for name, array in arrays.items()}, layout)
+
+
+def _explain_other_file(path):
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if _OLD_TORCH_MAGIC in start:
+        return (
+            f"{path} was written by torch before 1.6, a format that is not read; load and save it again with a newer "
+            "torch, or as .safetensors"
+        )
+    return f"weight file {path} is damaged or of another kind than its name says (it is no archive of torch's)"
 
 
 def _to_tensor(array):
@@ -96,7 +110,9 @@ def _read_safetensors(path):
     with safe_open(path, framework="paddle") as file:
         layout = "paddle" if (file.metadata() or {}).get("format") in ("pd", "np") else "torch"  # np: paddlenlp
         for name in file.keys():  # noqa: SIM118 (not a dict)
-            tensors[name] = file.get_tensor(name)
+            shape = file.get_slice(name).get_shape()
+            # Paddle cannot make a view of nothing.
+            tensors[name] = file.get_tensor(name) if all(shape) else paddle.zeros(shape)
     return tensors, layout
 
 
@@ -132,15 +148,15 @@ class _TensorUnpickler(pickle.Unpickler):
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
-    item = storage.dtype.itemsize
-    if any(n < 0 for n in (offset, *size, *stride)):
-        raise ValueError("a tensor with negative sizes")
-    last = offset + sum((n - 1) * s for n, s in zip(size, stride))
-    if all(size) and last >= storage.size:
-        raise ValueError("a tensor that reaches beyond its storage")
+    if len(size) != len(stride) or any(n < 0 for n in (offset, *size, *stride)):
+        raise ValueError("a tensor with sizes that do not fit")
     if not all(size):
         return np.empty(size, dtype=storage.dtype)
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, [s * item for s in stride], writeable=False)
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride))
+    if last >= storage.size or math.prod(size) > storage.size:
+        raise ValueError("a tensor that is larger than its storage")
+    strides = [s * storage.dtype.itemsize for s in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False)
 
 
 def _rebuild_parameter(data, *_):
@@ -154,10 +170,20 @@ def _paddle_array(name, values):
     return values["data"]
 
 
+_NDARRAY = object()  # stands for the class, which a pickle only ever passes on
+
+
 def _reconstruct_array(kind, shape, code):
-    if kind is not np.ndarray:
+    if kind is not _NDARRAY or shape != (0,):
         raise ValueError("an array of a kind of its own")
-    return np.ndarray(shape, dtype=np.uint8)
+    return np.ndarray(shape, dtype=np.uint8)  # its state, the next thing in the pickle, brings shape and data
+
+
+def _make_dtype(code, *_):
+    dtype = np.dtype(str(code), copy=True)  # a copy: the pickle sets its byte order
+    if dtype.kind not in "biufO":  # arrays of objects hold what this reader lets through, and are left out later
+        raise ValueError(f"an array of {dtype}")
+    return dtype
 
 
 _ALLOWED = {
@@ -166,8 +192,8 @@ _ALLOWED = {
     ("__builtin__", "tuple"): tuple,
     ("builtins", "eval"): _paddle_array,
     ("__builtin__", "eval"): _paddle_array,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _make_dtype,
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct_array,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct_array,
     ("_codecs", "encode"): lambda text, encoding: text.encode(encoding),
@@ -195,9 +221,8 @@ def _read_paddle_pickle(path):
 
 
 def _named_arrays(content, path):
-    # Trainers wrap the tensors in one more dict.
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]  # trainers wrap the tensors in one more dict
     if not isinstance(content, dict):
         raise InputError(f"weight file {path} holds a {type(content).__name__}; a dict of named tensors is needed")
     arrays = {}

@@ -59,6 +59,8 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             given = config.get(option, value)
             if given != value and (given or value):
                 raise ValueError(f"{option}={given!r} is not supported; use {value!r}")
+        if config.mid_block_type not in ("UNetMidBlock2DCrossAttn", "UNetMidBlock3DCrossAttn"):
+            raise ValueError(f"mid_block_type={config.mid_block_type!r} is not supported; use UNetMidBlock3DCrossAttn")
         if config.resnet_time_scale_shift not in ("default", "scale_shift"):
             raise ValueError(
                 f"resnet_time_scale_shift={config.resnet_time_scale_shift!r} is not known; use default or scale_shift"
