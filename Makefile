@@ -49,7 +49,8 @@ $(STAMP): requirements.txt constraints.txt setup.py
 	fi
 	@echo 'Installing the packages into .venv, which takes a few minutes the first time'
 	@$(VENV_PYTHON) -m pip install -q --upgrade -c constraints.txt pip
-	@$(VENV_PYTHON) -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[test]'
+	@PYTHONWARNINGS='ignore:Editable installation' \
+		$(VENV_PYTHON) -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[test]'
 	@touch $@
 
 demo: install

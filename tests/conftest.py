@@ -131,7 +131,7 @@ def make_vae():
 @pytest.fixture(scope="session")
 def make_image_encoder():
     """Call it for a new tiny `CLIPVisionModelWithProjection`, as wide as the UNets' cross-attention."""
-    from paddlenlp.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     def make(seed=4):
         paddle.seed(seed)

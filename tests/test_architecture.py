@@ -91,7 +91,8 @@ def functions():
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 where = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
                 body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
-                yield where, path.name, node.name, node.end_lineno - node.lineno + 1, node.end_lineno - body[0].lineno + 1
+                lines = [node.end_lineno - start + 1 for start in (node.lineno, body[0].lineno)]
+                yield where, path.name, node.name, *lines
 
 
 def test_no_function_is_longer_than_a_page():

@@ -181,16 +181,16 @@ class Pose2VideoPipeline(DiffusionPipeline):
         _check_options(num_inference_steps, output_type, callback_on_step_end_tensor_inputs)
         if isinstance(pose_images, PIL.Image.Image):
             pose_images = [pose_images]
-        if video_length is None:
-            pose_images = list(pose_images)
+        if video_length is None and hasattr(pose_images, "__len__"):
             video_length = len(pose_images)
-        windows = get_schedule(context_schedule)(video_length, context_frames, context_stride, context_overlap)
-        self._check_windows(windows)
+        context = (context_frames, context_stride, context_overlap)
+        if video_length is not None:
+            self._windows(context_schedule, video_length, context)  # refuses what does not fit before any work
         pose_features = self.encode_poses(itertools.islice(pose_images, video_length), height, width)
-        if pose_features.shape[2] < video_length:  # (1, C, frames, h, w)
-            raise InputError(
-                f"{video_length} frames are asked for, but there are only {pose_features.shape[2]} pose pictures"
-            )
+        num_frames = pose_features.shape[2]  # (1, C, frames, h, w)
+        if video_length is not None and num_frames < video_length:
+            raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
+        windows = self._windows(context_schedule, num_frames, context)
 
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
@@ -207,7 +207,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
             reference_features,
             guidance_scale,
             sequential_guidance,
-            [windows[i : i + context_batch_size] for i in range(0, len(windows), context_batch_size)],
+            _batches(windows, context_batch_size),
         )
         latents = self._denoise(predictor, latents, eta, generator, callback_on_step_end)
         videos = self._output(latents, output_type, decode_chunk_size)
@@ -218,13 +218,15 @@ class Pose2VideoPipeline(DiffusionPipeline):
             raise InputError(f"{name} {side} is too small; {self.vae_scale_factor} pixels or more are needed")
         return int(side) // self.vae_scale_factor
 
-    def _check_windows(self, windows):
+    def _windows(self, schedule, num_frames, context):
+        windows = get_schedule(schedule)(num_frames, *context)
         longest, limit = max(len(window) for window in windows), self.denoising_unet.max_frames
         if limit is not None and longest > limit:
             raise InputError(
                 f"a context window of {longest} frames is longer than the {limit} frames of the motion module's "
                 f"position table; context_frames of at most {limit} is accepted"
             )
+        return windows
 
     def _initial_latents(self, latents, pose_shape, generator):
         shape = [1, self.denoising_unet.config.in_channels, *pose_shape[2:]]
@@ -327,6 +329,15 @@ class _WindowPredictor:
             self.reference_features,
             num_unconditional=x.shape[0],
         ).split(2)
+
+
+def _batches(windows, size):
+    """Lists of up to `size` neighbouring windows of equal length."""
+    batches = []
+    for _, alike in itertools.groupby(windows, key=len):
+        alike = list(alike)
+        batches += [alike[i : i + size] for i in range(0, len(alike), size)]
+    return batches
 
 
 def _dtype(layer):
