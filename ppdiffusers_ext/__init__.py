@@ -12,11 +12,13 @@ from ppdiffusers_ext.version import __version__
 choose_fast_mkl()
 
 # Public classes by module. ppdiffusers' `DiffusionPipeline.from_pretrained` finds the parts of a saved pipeline here,
-# and `ModelMixin` beside them, by which it knows how to load them.
+# and their base classes beside them, by which it knows how to load them.
 _MODULES = {
     "ppdiffusers": ("ModelMixin",),
+    "ppdiffusers.schedulers.scheduling_utils": ("SchedulerMixin",),
     "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),
     "ppdiffusers_ext.pipelines.animate_anyone": ("Pose2VideoPipeline",),
+    "ppdiffusers_ext.pipelines.schedulers": ("UniPCMultistepScheduler",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

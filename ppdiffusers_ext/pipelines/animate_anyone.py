@@ -178,12 +178,20 @@ class Pose2VideoPipeline(DiffusionPipeline):
         """
         width, height = (self._latent_side(side, name) * self.vae_scale_factor for side, name in
                          ((width, "width"), (height, "height")))  # fmt: skip
-        _check_options(num_inference_steps, output_type, callback_on_step_end_tensor_inputs)
+        counts = {
+            "num_inference_steps": num_inference_steps,
+            "context_batch_size": context_batch_size,
+            "decode_chunk_size": decode_chunk_size,
+            "video_length": 1 if video_length is None else video_length,
+        }
+        _check_options(counts, output_type, callback_on_step_end_tensor_inputs)
         if isinstance(pose_images, PIL.Image.Image):
             pose_images = [pose_images]
         if video_length is None and hasattr(pose_images, "__len__"):
             video_length = len(pose_images)
         context = (context_frames, context_stride, context_overlap)
+        if video_length == 0:
+            raise InputError("there are no pose pictures; at least one is needed")
         if video_length is not None:
             self._windows(context_schedule, video_length, context)  # refuses what does not fit before any work
         pose_features = self.encode_poses(itertools.islice(pose_images, video_length), height, width)
@@ -192,6 +200,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
             raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
         windows = self._windows(context_schedule, num_frames, context)
 
+        ref_image = ref_image.convert("RGB")
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
         reference_features = self.reference_unet(reference_latent, 0, embedding)
@@ -344,9 +353,10 @@ def _dtype(layer):
     return next(iter(layer.parameters())).dtype
 
 
-def _check_options(num_inference_steps, output_type, tensor_inputs):
-    if num_inference_steps < 1:
-        raise InputError(f"{num_inference_steps} inference steps were asked for; 1 or more are needed")
+def _check_options(counts, output_type, tensor_inputs):
+    for name, count in counts.items():
+        if count < 1:
+            raise InputError(f"{name} is {count}; a number of 1 or more is accepted")
     if output_type not in ("pd", "np", "pil", "latent"):
         raise InputError(f"output_type {output_type!r} is not known; use pd, np, pil or latent")
     if set(tensor_inputs) - {"latents"}:

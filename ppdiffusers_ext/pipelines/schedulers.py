@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 import ppdiffusers.schedulers as ppdiffusers_schedulers
 from ppdiffusers import DDIMScheduler
+from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
 from ppdiffusers_ext.errors import InputError
 
@@ -39,6 +40,15 @@ _SCHEDULE = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")
 _SKIPPABLE = ("clip_sample", "set_alpha_to_one", "steps_offset", "timestep_spacing")
 
 
+class UniPCMultistepScheduler(ppdiffusers_schedulers.UniPCMultistepScheduler):
+    """ppdiffusers' UniPC, stepping in fp64: in fp32 it hands its linear solver one fp64 and one fp32 operand."""
+
+    def step(self, model_output, timestep, sample, return_dict=True):
+        double = (model_output.astype("float64"), timestep, sample.astype("float64"))
+        previous = super().step(*double, return_dict=False)[0].astype(sample.dtype)
+        return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
+
+
 def _normalised(name):
     name = name.lower().replace("-", "").replace("_", "").replace(" ", "")
     return name[: -len("scheduler")] if name.endswith("scheduler") else name
@@ -49,6 +59,7 @@ def _classes():
     for name in dir(ppdiffusers_schedulers):
         if name.endswith("Scheduler") and inspect.isclass(getattr(ppdiffusers_schedulers, name)):
             classes[_normalised(name)] = getattr(ppdiffusers_schedulers, name)
+    classes["unipcmultistep"] = UniPCMultistepScheduler
     classes.update({_normalised(alias): classes[_normalised(name)] for alias, name in ALIASES.items()})
     return classes
 
