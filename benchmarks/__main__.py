@@ -1,7 +1,7 @@
 """Measure this project, and public peers beside it.
 
-    python -m benchmarks NAME [--json FILE]
-    python -m benchmarks NAME --help
+python -m benchmarks NAME [--json FILE]
+python -m benchmarks NAME --help
 """
 
 import sys

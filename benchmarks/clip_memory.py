@@ -2,10 +2,10 @@
 
     python -m benchmarks clip_memory --json clip_memory.json
 
-Runs all of an animation at 256x256 with the demo model: pose frames from a generator, two denoising steps in windows of
-24 frames, decoding a few frames at a time. Each length has a process of its own, and memory is the peak of the whole
-process. Growth is what the longer clip needs more, as a part of what the shorter one needs: what is kept for the clip
-instead of the window. Beside it stands what each process had in RAM before it animated, most of which is Paddle.
+Runs all of an animation at 256x256 with the demo model: pose frames from a generator, two denoising steps in windows
+of 24 frames, decoding a few frames at a time. Each length has a process of its own, and memory is the peak of the
+whole process. Growth is what the longer clip needs more, as a part of what the shorter one needs: what is kept for the
+clip instead of the window. Beside it stands what each process had in RAM before it animated, most of which is Paddle.
 There are no peers; `seconds` are of one run, without a warm-up. It takes a few minutes on two cores.
 """
 
@@ -72,6 +72,7 @@ def animation(settings):
         _poses(frames, side),
         width=side,
         height=side,
+        video_length=frames,
         num_inference_steps=settings["steps"],
         generator=paddle.Generator().manual_seed(0),
         output_type="latent",

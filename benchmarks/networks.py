@@ -13,7 +13,7 @@ TIMESTEP = 500
 WEIGHT_STD = 0.02
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _normals():
     import numpy as np
 
@@ -29,8 +29,9 @@ def _random(shape, std=1.0):
 
 def _start_paddle(settings):
     # Both Paddle contestants get what a user of ppdiffusers_ext gets: the fast MKL path, and all threads.
-    import ppdiffusers_ext.models  # noqa: F401
     from paddle.base import core
+
+    import ppdiffusers_ext.models  # noqa: F401
 
     core.set_num_threads(settings["threads"])
 
