@@ -32,7 +32,8 @@ def compete(options):
     settings = {"side": SIDE, "steps": options.steps, "context_frames": 24}
     frames = {}
     for length in (short, long):
-        frames[str(length)] = harness.run_contestant("clip_memory", "animation", {**settings, "frames": length})
+        of_length = {**settings, "frames": length}
+        frames[str(length)] = harness.run_contestant("clip_memory", "animation", of_length, title=f"{length} frames")
     growth = frames[str(long)]["peak_bytes"] / frames[str(short)]["peak_bytes"] - 1
     harness.print_table({f"{length} frames": row for length, row in frames.items()}, {})
     print(f"growth {growth:.1%}")

@@ -23,13 +23,16 @@ class ContestantError(RuntimeError):
     """A contestant ended without a result."""
 
 
-def run_contestant(module, name, settings, python=sys.executable):
+def run_contestant(module, name, settings, python=sys.executable, title=None):
     """Run `CONTESTANTS[name]` of a module of this package in a process of its own and return its dict.
+
+    `title` is what the user is told that is being measured, the name unless given.
 
     Raises:
         ContestantError: it failed; the message has its last words.
     """
-    print(f"measuring {name} ...", file=sys.stderr, flush=True)
+    title = title or name
+    print(f"measuring {title} ...", file=sys.stderr, flush=True)
     command = [python, "-m", "benchmarks.contestant", module, name, json.dumps(settings)]
     process = subprocess.run(command, cwd=ROOT, env=_ENVIRONMENT, capture_output=True, text=True)
     lines = process.stdout.splitlines()
@@ -37,7 +40,7 @@ def run_contestant(module, name, settings, python=sys.executable):
         return json.loads(lines[-1])
     words = " | ".join(process.stderr.strip().splitlines()[-3:])
     hint = "; more free memory may be needed" if process.returncode == -9 else ""
-    raise ContestantError(f"contestant {name} ended with exit code {process.returncode}{hint}: {words}")
+    raise ContestantError(f"contestant {title} ended with exit code {process.returncode}{hint}: {words}")
 
 
 def peer_python(*packages):
@@ -74,7 +77,7 @@ def result(ours, peers, **more):
 
 def print_table(rows, ratios):
     """A line for each contestant: `rows` are dicts with `seconds` and `peak_bytes` by name."""
-    print(f"{'':32} {'seconds':>9} {'peak GB':>9} {'peer / ours':>12}")
+    print(f"{'':32} {'seconds':>9} {'peak GB':>9} {'peer / ours' if ratios else '':>12}".rstrip())
     for name, row in rows.items():
         ratio = f"{ratios[name]:.2f}" if name in ratios else ""
         print(f"{name:32} {row['seconds']:9.2f} {row['peak_bytes'] / 1e9:9.2f} {ratio:>12}".rstrip())

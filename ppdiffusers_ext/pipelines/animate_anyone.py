@@ -185,21 +185,8 @@ class Pose2VideoPipeline(DiffusionPipeline):
             "video_length": 1 if video_length is None else video_length,
         }
         _check_options(counts, output_type, callback_on_step_end_tensor_inputs)
-        if isinstance(pose_images, PIL.Image.Image):
-            pose_images = [pose_images]
-        if video_length is None and hasattr(pose_images, "__len__"):
-            video_length = len(pose_images)
-        context = (context_frames, context_stride, context_overlap)
-        if video_length == 0:
-            raise InputError("there are no pose pictures; at least one is needed")
-        if video_length is not None:
-            self._windows(context_schedule, video_length, context)  # refuses what does not fit before any work
-        pose_features = self.encode_poses(itertools.islice(pose_images, video_length), height, width)
-        num_frames = pose_features.shape[2]  # (1, C, frames, h, w)
-        if video_length is not None and num_frames < video_length:
-            raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
-        windows = self._windows(context_schedule, num_frames, context)
-
+        context = (context_schedule, context_frames, context_stride, context_overlap)
+        pose_features, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
         ref_image = ref_image.convert("RGB")
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
@@ -227,8 +214,22 @@ class Pose2VideoPipeline(DiffusionPipeline):
             raise InputError(f"{name} {side} is too small; {self.vae_scale_factor} pixels or more are needed")
         return int(side) // self.vae_scale_factor
 
-    def _windows(self, schedule, num_frames, context):
-        windows = get_schedule(schedule)(num_frames, *context)
+    def _poses_and_windows(self, pose_images, video_length, height, width, context):
+        """Pose features (1, C, frames, h, w) and the context windows on them."""
+        if isinstance(pose_images, PIL.Image.Image):
+            pose_images = [pose_images]
+        if video_length is None and hasattr(pose_images, "__len__"):
+            video_length = len(pose_images)
+        if video_length:
+            self._windows(video_length, *context)  # refuses what does not fit before any work
+        features = self.encode_poses(itertools.islice(pose_images, video_length), height, width)
+        num_frames = features.shape[2]
+        if video_length is not None and num_frames < video_length:
+            raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
+        return features, self._windows(num_frames, *context)
+
+    def _windows(self, num_frames, schedule, size, stride, overlap):
+        windows = get_schedule(schedule)(num_frames, size, stride, overlap)
         longest, limit = max(len(window) for window in windows), self.denoising_unet.max_frames
         if limit is not None and longest > limit:
             raise InputError(

@@ -1,4 +1,4 @@
-"""The benchmark command: what it writes, and what it answers to bad input. No timing is asserted."""
+"""The benchmarks' command: the contract of its JSON, and what it answers to bad input. No time is asserted."""
 
 import json
 import os
@@ -9,49 +9,102 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SMALL = ("denoising_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1")
 
 
-def run(*arguments, **environment):
-    environment = {**{name: value for name, value in os.environ.items() if name != "PEER_PYTHON"}, **environment}
-    command = [sys.executable, "-m", "benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+def benchmarks(*arguments, peer_python=None):
+    """Run the command as a user does, with PEER_PYTHON as given or unset."""
+    environment = {name: value for name, value in os.environ.items() if name != "PEER_PYTHON"}
+    if peer_python is not None:
+        environment["PEER_PYTHON"] = str(peer_python)
+    command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def test_denoising_step_measures_ours_and_the_peer_and_writes_their_ratio(tmp_path):
-    path = tmp_path / "result.json"
-    done = run("denoising_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1", "--json", str(path))
-    assert done.returncode == 0, done.stderr
-    result = json.loads(path.read_text())
-    assert result["benchmark"] == "denoising_step"
-    for row in (result["ours"], result["ours_with_reference"], *result["peers"].values()):
-        assert row["seconds"] > 0 and row["peak_bytes"] > 10**7
-    assert list(result["peers"]) == ["ppdiffusers_UNetMotionModel"]
-    for name, ratio in result["ratios"].items():
-        assert ratio == pytest.approx(result["peers"][name]["seconds"] / result["ours"]["seconds"])
-    assert "PEER_PYTHON" in done.stdout
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What the command printed, and its JSON."""
+    path = tmp_path_factory.mktemp("benchmarks") / "new" / "result.json"
+    process = benchmarks(*SMALL, "--json", path)
+    assert process.returncode == 0, process.stderr
+    assert [file.name for file in path.parent.iterdir()] == ["result.json"]
+    return process.stdout, json.loads(path.read_text())
 
 
-def test_clip_memory_measures_both_lengths_and_their_growth(tmp_path):
-    path = tmp_path / "result.json"
-    done = run("clip_memory", "--frames", "1", "2", "--steps", "1", "--json", str(path))
-    assert done.returncode == 0, done.stderr
-    result = json.loads(path.read_text())
-    short, long = (result["frames"][length]["peak_bytes"] for length in ("1", "2"))
-    assert result["growth"] == pytest.approx(long / short - 1)
-    assert result["ours"]["peak_bytes"] == long
+def test_json_has_the_seconds_and_the_memory_of_ours_and_of_every_peer(measured):
+    _, fields = measured
+    assert fields["benchmark"] == "denoising_step"
+    assert list(fields["peers"]) == ["ppdiffusers_UNetMotionModel"]
+    for row in (fields["ours"], fields["ours_with_reference"], *fields["peers"].values()):
+        assert 0 < row["seconds"] < 600
+        assert 1e8 < row["peak_bytes"] < 1e11  # bytes, not kilobytes: Paddle alone has more than 100 MB
+        assert row["versions"]["paddlepaddle"]
+
+
+def test_ratios_are_the_peers_seconds_divided_by_ours(measured):
+    _, fields = measured
+    expected = {name: peer["seconds"] / fields["ours"]["seconds"] for name, peer in fields["peers"].items()}
+    assert fields["ratios"] == expected
+
+
+def test_json_has_the_settings_that_were_measured(measured):
+    _, fields = measured
+    assert fields["settings"]["latents"] == [1, 4, 2, 8, 8]
+    assert fields["settings"]["repeats"] == len(fields["ours"]["times"]) == 1
+    assert fields["settings"]["threads"] == 2
+
+
+def test_table_has_a_line_for_each_contestant_and_says_that_torch_was_left_out(measured):
+    output, fields = measured
+    beginnings = [line.split()[0] for line in output.splitlines()]
+    for name in ("ours", "ours_with_reference", "ppdiffusers_UNetMotionModel"):
+        assert beginnings.count(name) == 1
+    assert "diffusers_UNetMotionModel is left out: PEER_PYTHON does not name a Python" in output
+    assert "diffusers_UNetMotionModel" not in fields["peers"]
+
+
+def assert_bad_input(process, *words):
+    assert process.returncode == 2
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert all(word in last for word in words), last
+    assert "Traceback" not in process.stderr
+
+
+def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
+    assert_bad_input(benchmarks("denoising"), "'denoising'", "denoising_step", "clip_memory")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "word"),
+    "arguments, words",
     [
-        (["denoising"], {}, "denoising_step"),
-        (["denoising_step", "--frames", "33"], {}, "--frames 33"),
-        (["clip_memory", "--frames", "4", "2"], {}, "4 2"),
-        (["denoising_step"], {"PEER_PYTHON": "/nonexistent/python"}, "PEER_PYTHON"),
-        (["denoising_step"], {"PEER_PYTHON": "false"}, "PEER_PYTHON"),
+        (("denoising_step", "--repeats", "0"), ("--repeats 0", "1 or more")),
+        (("denoising_step", "--threads", "0"), ("--threads 0", "1 or more")),
+        (("denoising_step", "--frames", "33"), ("--frames 33", "1 to 32")),
+        (("denoising_step", "--size", "12"), ("--size 12", "multiple of 8")),
+        (("clip_memory", "--frames", "24", "24"), ("--frames 24 24", "shorter")),
+        (("clip_memory", "--steps", "0"), ("--steps 0", "1 or more")),
     ],
 )
-def test_bad_input_is_refused_with_one_line(arguments, environment, word):
-    done = run(*arguments, **environment)
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode == 2 and len(errors) == 1 and word in errors[0], done.stderr
+def test_option_out_of_range_is_an_error_that_says_what_is_accepted(arguments, words):
+    assert_bad_input(benchmarks(*arguments), *words)
+
+
+def test_place_that_cannot_be_written_is_an_error_before_anything_is_measured(tmp_path):
+    process = benchmarks(*SMALL, "--json", tmp_path)
+    assert_bad_input(process, str(tmp_path), "it is a folder")
+    assert "measuring" not in process.stderr
+
+
+def test_peer_python_that_does_not_exist_is_an_error(tmp_path):
+    process = benchmarks(*SMALL, peer_python=tmp_path / "python")
+    assert_bad_input(process, f"PEER_PYTHON={tmp_path}/python does not run", "torch and diffusers is accepted")
+
+
+def test_peer_python_without_torch_is_an_error_and_writes_nothing(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n")
+    python.chmod(0o755)
+    process = benchmarks(*SMALL, "--json", tmp_path / "result.json", peer_python=python)
+    assert_bad_input(process, "No module named 'torch'", "torch and diffusers is accepted")
+    assert [file.name for file in tmp_path.iterdir()] == ["python"]

@@ -489,6 +489,15 @@ def test_saved_pipeline_holds_our_classes_by_the_name_of_the_package(saved_pipel
     }
 
 
+def test_saved_pipeline_keeps_a_scheduler_of_ours(make_pipeline, run, poses, tmp_path):
+    pipeline = make_pipeline("UniPC")
+    pipeline.save_pretrained(str(tmp_path))
+    loaded = Pose2VideoPipeline.from_pretrained(str(tmp_path))
+    loaded.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 3, "guidance_scale": 1.0}
+    assert largest_difference(run(loaded, poses[:1], **options), run(pipeline, poses[:1], **options)) < 1e-3
+
+
 def test_pipeline_loaded_in_bf16_runs_on_a_cpu(pipeline, run, poses, saved_pipeline):
     loaded = Pose2VideoPipeline.from_pretrained(saved_pipeline, paddle_dtype=paddle.bfloat16)
     loaded.set_progress_bar_config(disable=True)
