@@ -460,6 +460,15 @@ def test_sampler_runs_end_to_end_and_repeats_itself(make_pipeline, run, poses, s
     assert largest_difference(run(pipeline, poses[:2], num_inference_steps=3), first) == 0
 
 
+@pytest.mark.parametrize("scheduler", ["DDIM", "DPM-Solver++", "UniPC", "Euler", "Heun", "LCM"])
+def test_network_first_sees_the_noise_itself_whatever_the_scale_of_the_sampler(make_pipeline, run, poses, scheduler):
+    seen, noise = [], paddle.randn([1, 4, 1, 10, 9])
+    stub = StubUNet(lambda latents, timestep, is_conditional: seen.append(latents) or 0.0)
+    pipeline = make_pipeline(scheduler, denoising_unet=stub)
+    run(pipeline, poses[:1], latents=noise, guidance_scale=1.0, num_inference_steps=3)
+    np.testing.assert_allclose(seen[0], noise, atol=1e-4)
+
+
 def test_rounding_the_reference_features_to_fp16_changes_the_result_slightly(pipeline, run, poses):
     plain, rounded = (run(pipeline, poses[:1], fp16_reference_features=on) for on in (False, True))
     assert 0 < largest_difference(plain, rounded) < 0.02
