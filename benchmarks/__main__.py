@@ -6,10 +6,10 @@ python -m benchmarks NAME --help
 
 import sys
 
-from benchmarks import clip_memory, denoising_step, harness
+from benchmarks import clip_memory, denoising_step, harness, load_weights
 from scripts.command import ArgumentParser, run
 
-BENCHMARKS = {"clip_memory": clip_memory, "denoising_step": denoising_step}
+BENCHMARKS = {"clip_memory": clip_memory, "denoising_step": denoising_step, "load_weights": load_weights}
 
 
 def make_parser():

@@ -65,7 +65,7 @@ def ours(settings, with_reference=False):
     import paddle
 
     from ppdiffusers_ext import DenoisingUNet3D
-    from ppdiffusers_ext.weights.conversion import create
+    from ppdiffusers_ext.weights.assignment import create
 
     model = create(
         lambda: DenoisingUNet3D(

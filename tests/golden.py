@@ -10,7 +10,8 @@ import numpy as np
 import paddle
 from safetensors.numpy import load_file
 
-from ppdiffusers_ext.weights.conversion import set_weights, to_paddle_names
+from ppdiffusers_ext.weights.assignment import set_weights
+from ppdiffusers_ext.weights.conversion import to_paddle_names
 
 
 def draw(name, spec, seed):

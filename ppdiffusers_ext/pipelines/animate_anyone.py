@@ -24,6 +24,9 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.layers import compute_dtype
 from ppdiffusers_ext.pipelines.guidance import guide
 from ppdiffusers_ext.pipelines.windows import get_schedule
+from ppdiffusers_ext.weights.pretrained import secure
+
+secure()  # `from_pretrained` has ppdiffusers load the parts that are its own
 
 CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture

@@ -11,7 +11,7 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, R
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import check_keys, read_yaml
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.weights.conversion import (
+from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
     load_motion_module,

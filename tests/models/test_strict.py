@@ -9,7 +9,7 @@ from safetensors.paddle import load_file, save_file
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.models.strict import describe_mismatch
+from ppdiffusers_ext.weights.assignment import describe_mismatch
 
 WEIGHTS = "diffusion_paddle_model.safetensors"
 CLASSES = {"denoising_unet": DenoisingUNet3D, "reference_unet": ReferenceUNet, "pose_guider": PoseGuider}

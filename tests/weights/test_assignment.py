@@ -13,15 +13,15 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.weights.conversion import (
+from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
     load_motion_module,
     load_weights,
     read_config,
     set_weights,
-    to_paddle_names,
 )
+from ppdiffusers_ext.weights.conversion import to_paddle_names
 from tests.conftest import COMMON, MOTION
 from tests.golden import read_manifest
 

@@ -1,0 +1,207 @@
+"""Puts the tensors of checkpoints into models, strictly: every name, every shape, every value a finite number."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+from paddlenlp.transformers.model_utils import no_init_weights
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.weights.conversion import to_paddle_names
+from ppdiffusers_ext.weights.loading import read_checkpoint
+
+_FOLDER_FILES = (
+    "model_state.safetensors",
+    "diffusion_paddle_model.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "model_state.pdparams",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
+
+
+_BATCH = 256 << 20  # bytes that are put into a model at a time
+_PIECE = 1 << 17  # numbers that are looked at at a time
+# dtype -> an unsigned integer of its size, and the bits of its exponent
+_EXPONENTS = {
+    paddle.float64: (np.uint64, np.uint64(0x7FF0 << 48)),
+    paddle.float32: (np.uint32, np.uint32(0x7F80 << 16)),
+    paddle.float16: (np.uint16, np.uint16(0x7C00)),
+    paddle.bfloat16: (np.uint16, np.uint16(0x7F80)),
+}
+
+
+def find_weights(folder):
+    """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out."""
+    folder = Path(folder)
+    if folder.is_file():
+        return folder
+    for name in _FOLDER_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise MissingFileError(f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed")
+
+
+def read_config(path):
+    """The dict in a `config.json`, given the file or its folder."""
+    path = Path(path)
+    path = path / "config.json" if path.is_dir() else path
+    if not path.is_file():
+        raise MissingFileError(f"model configuration {path} does not exist; a config.json is needed")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"model configuration {path} is not JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise InputError(f"model configuration {path} holds a {type(config).__name__}; a JSON object is needed")
+    return config
+
+
+def set_weights(model, tensors, source, may_miss=(), may_exceed=(), files=()):
+    """Put tensors (already in the model's names and layout) into a model, which may be uninitialised (`LazyGuard`).
+
+    Args:
+        source: where the tensors come from, for messages.
+        may_miss, may_exceed: parts of names that are allowed to be absent from the tensors (the model keeps or draws
+            its initial values), or to be in them without use.
+        files: the `MappedFile`s that the tensors were read from, whose memory is given back on the way. Tensors that
+            are no views of a file are then the model's own afterwards. Without files, everything is copied.
+
+    Raises:
+        InputError: a name is missing or unexpected, a shape differs, or a value is not finite.
+    """
+    own = model.state_dict()
+    missing = [name for name in own if name not in tensors and not any(part in name for part in may_miss)]
+    unexpected = [name for name in tensors if name not in own and not any(part in name for part in may_exceed)]
+    mismatched = [
+        f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
+        for name in own
+        if name in tensors and list(tensors[name].shape) != list(own[name].shape)
+    ]
+    if missing or unexpected or mismatched:
+        raise InputError(describe_mismatch(type(model).__name__, source, missing, unexpected, mismatched))
+    with paddle.no_grad(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch in _batches([name for name in own if name in tensors], tensors):
+            prepare = [(tensors.pop(name), own[name].dtype, files) for name in batch]
+            for name, tensor in zip(batch, pool.map(_own, *zip(*prepare))):
+                if tensor is None:
+                    raise InputError(f"{source}: {name} holds values that are not finite numbers; the file is damaged")
+                _give(tensor, own[name])
+            for file in files:
+                file.forget()
+        for parameter in own.values():
+            if not parameter._is_initialized():
+                parameter.initialize()
+
+
+def _batches(names, tensors):
+    """The names in groups of about `_BATCH` bytes."""
+    batch, size = [], 0
+    for name in names:
+        batch.append(name)
+        size += tensors[name].size * tensors[name].element_size()
+        if size > _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _own(tensor, dtype, files):
+    """The tensor in memory of its own, contiguous and of a dtype; None if not all of it is finite."""
+    tensor = tensor.detach()
+    if tensor.size == 0 or not tensor.place.is_cpu_place():
+        return tensor.astype(dtype) if bool(paddle.isfinite(tensor.astype("float32")).all()) else None
+    array = np.from_dlpack(tensor.view("int16") if tensor.dtype == paddle.bfloat16 else tensor)
+    if tensor.dtype in _EXPONENTS and not _is_finite(array, *_EXPONENTS[tensor.dtype]):
+        return None
+    if array.ndim == 2 and array.flags.f_contiguous and not array.flags.c_contiguous:
+        copy = np.empty(array.shape, array.dtype)
+        cv2.transpose(array.T, copy)  # several times as fast as a strided copy of numpy's or Paddle's
+    elif files and not any(file.holds(array) for file in files) and array.flags.c_contiguous:
+        return tensor.astype(dtype)
+    else:
+        copy = np.array(array, order="C")
+    copy = paddle.Tensor(copy, place=paddle.CPUPlace(), zero_copy=True)
+    return copy.view(tensor.dtype).astype(dtype)
+
+
+def _is_finite(array, unsigned, exponent):
+    """Whether no exponent is all ones, which marks infinity and NaN. In pieces that stay in the processor's cache."""
+    bits = array.ravel(order="K").view(unsigned)
+    return all(
+        (bits[start : start + _PIECE] & exponent).max() != exponent for start in range(0, bits.size, _PIECE)
+    )
+
+
+def _give(tensor, parameter):
+    """Make the tensor the value of a parameter, without a copy where the parameter has no memory yet."""
+    if parameter._is_initialized() or not isinstance(paddle.framework._current_expected_place(), paddle.CPUPlace):
+        parameter.copy_(tensor, False)
+    else:
+        tensor._share_underline_tensor_to(parameter)
+
+
+def load_weights(model, *paths, may_miss=(), may_exceed=()):
+    """Load one or more checkpoint files into a model, later files over earlier ones; strict as `set_weights`.
+
+    Raises:
+        MissingFileError, InputError: as `read_checkpoint` and `set_weights`.
+    """
+    return _load_checkpoints(model, [read_checkpoint(path) for path in paths], may_miss, may_exceed)
+
+
+def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=()):
+    tensors = {}
+    for checkpoint in checkpoints:
+        tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout))
+        checkpoint.tensors.clear()
+    source = " + ".join(str(checkpoint.path) for checkpoint in checkpoints)
+    set_weights(model, tensors, source, may_miss, may_exceed, [checkpoint.file for checkpoint in checkpoints])
+    return model
+
+
+def create(make, dtype="float32"):
+    """Call `make` so that no memory or time is spent on initial values: for models whose weights are loaded next."""
+    with no_init_weights(_enable=True), paddle.LazyGuard(), paddle.dtype_guard(dtype):
+        model = make()
+    model.eval()
+    return model
+
+
+def load_motion_module(model, unet_path, motion_module_path):
+    """Load a `DenoisingUNet3D` from the weights of its spatial layers and those of its motion modules.
+
+    This is how released models come, and how Stable Diffusion 1.5's UNet and AnimateDiff's motion module initialise
+    the network: AnimateDiff's files have the same names.
+
+    Raises:
+        InputError: the second file holds no motion module, or as `load_weights`.
+    """
+    if motion_module_path is None:
+        return load_weights(model, unet_path)
+    checkpoint = read_checkpoint(motion_module_path)
+    names = to_paddle_names(model, checkpoint.tensors, checkpoint.layout)
+    if not any("motion_modules." in name for name in names):
+        raise InputError(
+            f"{motion_module_path} holds no motion module ({len(names)} tensors, none of them named "
+            "*.motion_modules.*); a motion module of Animate Anyone or AnimateDiff is needed"
+        )
+    return _load_checkpoints(model, [read_checkpoint(unet_path), checkpoint])
+
+
+def describe_mismatch(class_name, source, missing, unexpected, mismatched=()):
+    """One message that says in what way the weights at `source` are not those of the class, naming the first few."""
+    parts = []
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)):
+        names = sorted(names)
+        if names:
+            parts.append(
+                f"{len(names)} tensors are {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            )
+    return f"{source} does not hold the weights of this {class_name}: {'; '.join(parts)}"

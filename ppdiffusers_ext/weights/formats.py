@@ -1,0 +1,199 @@
+"""The formats of checkpoint files, each as views of the file's bytes: a dict of name -> numpy array.
+
+bf16 is held as its bits in uint16. Nothing that the file says of itself is believed before it is compared with the
+file's size.
+"""
+
+import io
+import json
+import math
+import os
+import struct
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ppdiffusers_ext.weights.pickles import Machine
+from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS, Array, TorchTensor, view
+
+_OLD_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch before 1.6 wrote
+_SAFETENSORS_DTYPES = {
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": BFLOAT16_BITS,
+    "U16": BFLOAT16_BITS,  # how ppdiffusers writes bf16
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
+}
+_MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
+_LOCAL_HEADER = 30  # bytes of a zip member's header, without name and extra field
+
+
+class Unfit(ValueError):
+    """What is wrong with a file as a whole, said as the rest of a sentence that begins with its name."""
+
+
+def read_safetensors(file):
+    """Arrays and metadata of a .safetensors file.
+
+    Read here and not by safetensors' own package, which lets two tensors have one name, and whose mapping cannot give
+    memory back.
+    """
+    if file.size < 8:
+        raise ValueError("it ends within its header")
+    (length,) = struct.unpack("<Q", file.data[:8])
+    if length > min(_MAX_HEADER, file.size - 8):
+        raise ValueError(f"its header is said to be {length} bytes long, it has {file.size}")
+    header = json.loads(bytes(file.data[8 : 8 + length]), object_pairs_hook=_dict_without_duplicates)
+    metadata = header.pop("__metadata__", None) or {}
+    body = file.data[8 + length :]
+    arrays, end = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        start, stop = entry["data_offsets"]
+        shape = entry["shape"]
+        if entry["dtype"] not in _SAFETENSORS_DTYPES:
+            raise ValueError(f"tensor {name} has the dtype {entry['dtype']!s:.20}")
+        dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
+        if any(type(n) is not int or n < 0 for n in (start, stop, *shape)) or len(shape) > 32:
+            raise ValueError(f"tensor {name} has sizes or offsets that are not counts")
+        if start != end or stop - start != math.prod(shape) * dtype.itemsize or stop > len(body):
+            raise ValueError(f"tensor {name} does not lie where its size allows")
+        arrays[name] = np.frombuffer(body[start:stop], np.uint8).view(dtype).reshape(shape)
+        end = stop
+    if end != len(body):
+        raise ValueError("it is longer than its tensors")
+    return arrays, metadata
+
+
+def _dict_without_duplicates(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("its header has a name twice")
+    return result
+
+
+def read_npz(file, path):
+    """Arrays of a .npz file."""
+    with zipfile.ZipFile(path) as archive:
+        members = _members(archive)
+        limit = most_bytes(file.size)
+        arrays = {}
+        for name, member in members.items():
+            if member.compress_type == zipfile.ZIP_STORED:
+                data = _stored(file, member)
+            else:
+                limit -= member.file_size
+                if limit < 0:
+                    raise ValueError("it unpacks to more than its size allows")
+                data = memoryview(bytearray(archive.read(member)))
+            arrays[name.removesuffix(".npy")] = _read_npy(data)
+        _check_sums(file, [member for member in members.values() if member.compress_type == zipfile.ZIP_STORED])
+    return arrays
+
+
+def _read_npy(data):
+    start = io.BytesIO(bytes(data[: 1 << 15]))  # numpy reads headers of 10,000 bytes at most
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = readers[np.lib.format.read_magic(start)](start)
+    return view(data[start.tell() :], dtype, shape, fortran)
+
+
+def read_torch_zip(file, path):
+    """The content of a torch file since version 1.6: an archive of a pickle and of one member for each storage."""
+    with zipfile.ZipFile(path) as archive:
+        members = _members(archive)
+    names = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise Unfit("is an archive without the pickle of a torch checkpoint")
+    folder = names[0].removesuffix("data.pkl")
+    if members.get(f"{folder}byteorder") and bytes(_stored(file, members[f"{folder}byteorder"])) != b"little":
+        raise Unfit("was written on a machine of the other byte order")
+    machine = Machine(_stored(file, members[names[0]]))
+    content = machine.run()
+    used = {key: members[f"{folder}data/{key}"] for key in machine.storages}
+    _check_sums(file, [members[names[0]], *used.values()])
+    storages = {key: _stored(file, member) for key, member in used.items()}
+    return named_arrays(content, storages)
+
+
+def read_old_torch(file):
+    """The content of a torch file before version 1.6: five pickles, then the storages one after the other."""
+    machine = Machine(file.data)
+    magic, protocol, system = machine.run(), machine.run(), machine.run()
+    if magic != _OLD_TORCH_MAGIC or protocol != 1001 or system.get("little_endian") is not True:
+        raise ValueError("it is no checkpoint of torch, or of a machine of the other byte order")
+    content, keys = machine.run(), machine.run()
+    storages = {}
+    for key in keys:
+        count = machine.number(8)
+        storages[str(key)] = machine.take(count * machine.storages[str(key)].dtype.itemsize)
+    return named_arrays(content, storages)
+
+
+def read_paddle_pickle(file):
+    """The content of a .pdparams file: a pickle with the tensors in it."""
+    return named_arrays(Machine(file.data).run(), {})
+
+
+def named_arrays(content, storages):
+    """The tensors in what a pickle described, by name; what else is in it is left out."""
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]  # trainers wrap the tensors in one more dict
+    if not isinstance(content, dict):
+        raise Unfit(f"holds a {type(content).__name__}; a dict of named tensors is needed")
+    if "UnpackBigParamInfor@@" in content:
+        raise Unfit("holds tensors in pieces; one that paddle.save wrote with protocol 4 is accepted")
+    arrays = {}
+    for name, value in content.items():
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
+            value = value[1]  # Paddle 2 saved a tensor as (internal name, array)
+        if isinstance(value, TorchTensor):
+            arrays[str(name)] = value.array(storages[value.storage.key])
+        elif isinstance(value, Array) and value.value is not None:
+            arrays[str(name)] = value.value
+    return arrays
+
+
+def most_bytes(file_size):
+    """How much all tensors of a file may take together: more than any honest file needs, for a bomb too little."""
+    return 16 * file_size + (16 << 20)
+
+
+def _members(archive):
+    """name -> member; none of them twice or encrypted."""
+    members = {member.filename: member for member in archive.infolist()}
+    if len(members) != len(archive.infolist()):
+        raise ValueError("it is an archive with a name twice")
+    if any(member.flag_bits & 1 for member in members.values()):
+        raise ValueError("it is an encrypted archive")
+    return members
+
+
+def _stored(file, member):
+    """The bytes of a member that is not compressed, where they are in the file."""
+    if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+        raise ValueError(f"member {member.filename!s:.100} is compressed, which torch does not do")
+    header = file.data[member.header_offset :][:_LOCAL_HEADER]
+    if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
+        raise ValueError("it is an archive that is damaged")
+    start = member.header_offset + _LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
+    data = file.data[start : start + member.file_size]
+    if len(data) != member.file_size:
+        raise ValueError("it is an archive that ends too early")
+    return data
+
+
+def _check_sums(file, members):
+    """Compare the members' checksums, or a flipped bit would go unnoticed; torch itself does not look."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        sums = pool.map(lambda member: zlib.crc32(_stored(file, member)), members)
+        wrong = [member.filename for member, value in zip(members, sums) if value != member.CRC]
+    if wrong:
+        raise ValueError(f"the checksum of {wrong[0]:.100} in it is wrong")

@@ -1,0 +1,31 @@
+"""A file as memory: its bytes are read when they are looked at, and given back when they have been copied."""
+
+import mmap
+import os
+
+import numpy as np
+
+
+class MappedFile:
+    """The bytes of a file, in `data`. They may be written to, which changes the memory and never the file."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            self.size = os.fstat(file.fileno()).st_size
+            if self.size == 0:
+                raise ValueError("it is empty")
+            self._map = mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_COPY)
+        self.data = memoryview(self._map)
+        self._start = np.frombuffer(self.data, np.uint8).ctypes.data
+
+    def holds(self, array):
+        """Whether a numpy array is a view of this file."""
+        return self._start <= array.ctypes.data < self._start + self.size
+
+    def forget(self):
+        """Give the memory back that holds what has been read; it is read again when it is looked at again.
+
+        What has been written to the bytes since they were read is lost. Without effect where the system has no way.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)

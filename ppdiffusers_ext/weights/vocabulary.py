@@ -1,0 +1,208 @@
+"""All that the pickle of a checkpoint may name, and what is built for it: `GLOBALS`.
+
+Nothing here is imported by name or called with anything but plain values; what is not in the table is refused. A
+tensor is a description until `array` makes it a view of the file's bytes.
+"""
+
+import collections
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+# numpy has no bf16: Paddle's convention is to hold its bits in uint16.
+BFLOAT16_BITS = np.dtype(np.uint16)
+TORCH_STORAGES = {
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": BFLOAT16_BITS,
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
+}
+
+
+@dataclass(frozen=True)
+class Global:
+    """What a pickle refers to by a name. Only those with a `build` can be called; a torch storage has a dtype."""
+
+    build: object = None
+    dtype: np.dtype | None = None
+
+
+@dataclass
+class Text:
+    """A long text that is not decoded yet: in old pickles it may be the bytes of a tensor."""
+
+    raw: memoryview
+    encoding: str
+
+    def encode(self, encoding):
+        """Its bytes in Latin-1, the only encoding asked for."""
+        return self.raw if self.encoding == encoding else str(self.raw, self.encoding).encode(encoding)
+
+
+@dataclass
+class Dtype:
+    """A numpy dtype by its code, such as "f4"."""
+
+    code: str
+    big_endian: bool = False
+
+    def fill(self, state):
+        self.big_endian = state[1] == ">"
+
+    def numpy(self):
+        return np.dtype(self.code).newbyteorder(">" if self.big_endian else "<")
+
+
+@dataclass
+class Array:
+    """A numpy array, which a pickle first creates and then fills. It stays None for an array of objects."""
+
+    value: np.ndarray | None = None
+
+    def fill(self, state):
+        _, shape, dtype, fortran, data = state
+        if dtype.code[:1] != "O":
+            self.value = view(data, dtype.numpy(), shape, fortran)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A torch storage: the key under which the file has its bytes, and what they are."""
+
+    dtype: np.dtype
+    key: str
+
+
+@dataclass(frozen=True)
+class TorchTensor:
+    """A view of a torch storage: offset, size and stride in elements."""
+
+    storage: Storage
+    offset: int
+    size: tuple
+    stride: tuple
+
+    def array(self, data):
+        """The tensor as a view of the storage's bytes."""
+        size, stride = _checked_shape(self.size), _checked_shape(self.stride)
+        dtype = self.storage.dtype
+        (offset,) = _checked_shape([self.offset])
+        if len(size) != len(stride):
+            raise ValueError("a tensor with sizes that do not fit")
+        if not all(size):
+            return np.empty(size, dtype)
+        length = len(data) // dtype.itemsize
+        last = offset + sum((n - 1) * s for n, s in zip(size, stride))
+        if last >= length or math.prod(size) > length:
+            raise ValueError("a tensor that is larger than its storage")
+        elements = np.frombuffer(data, np.uint8, length * dtype.itemsize).view(dtype)
+        return np.lib.stride_tricks.as_strided(elements[offset:], size, [s * dtype.itemsize for s in stride])
+
+
+def _checked_shape(values):
+    values = tuple(values)
+    if len(values) > 32 or any(type(n) is not int or not 0 <= n < 1 << 48 for n in values):
+        raise ValueError("a tensor with sizes that do not fit")
+    return values
+
+
+def view(data, dtype, shape, fortran):
+    """Bytes as an array; raises ValueError where they are not as many as it needs, or the dtype is none of numbers."""
+    shape = _checked_shape(shape)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}")
+    data = data.encode("latin1") if isinstance(data, (str, Text)) else data
+    if math.prod(shape) * dtype.itemsize != len(data):
+        raise ValueError("an array whose data are not of its size")
+    array = np.frombuffer(data, np.uint8).view(dtype).reshape(shape, order="F" if fortran else "C")
+    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+
+def _ordered_dict(items=()):
+    return collections.OrderedDict(tuple(item) for item in items)
+
+
+def _plain_tuple(items=()):
+    return tuple(items)
+
+
+def _paddle_array(expression, values):
+    # paddle.save writes a lone tensor as eval("data", {"data": array}); nothing is evaluated here.
+    if expression != "data":
+        raise ValueError("a pickled expression")
+    return values["data"]
+
+
+def _encode(text, encoding):
+    if encoding != "latin1" or not isinstance(text, (str, Text)):
+        raise ValueError("bytes in an unknown encoding")
+    return text.encode(encoding)
+
+
+def _make_dtype(code, *_):
+    if type(code) is not str or len(code) > 8:
+        raise ValueError("an array of an unknown kind")
+    return Dtype(code)
+
+
+def _empty_array(kind, shape, code):
+    if kind is not _NDARRAY or shape != (0,):
+        raise ValueError("an array of a kind of its own")
+    return Array()
+
+
+def _array_of_buffer(data, dtype, shape, order):
+    return Array(view(data, dtype.numpy(), shape, order == "F"))
+
+
+def _scalar(dtype, data):
+    return view(data, dtype.numpy(), (), False).item()
+
+
+def _torch_tensor(storage, offset, size, stride, *_):
+    if not isinstance(storage, Storage):
+        raise ValueError("a tensor without a storage")
+    return TorchTensor(storage, offset, size, stride)
+
+
+def _torch_tensor_of_dtype(storage, offset, size, stride, requires_grad, hooks, kind, *_):
+    return _torch_tensor(Storage(kind.dtype, storage.key), offset, size, stride)
+
+
+def _torch_parameter(data, *_):
+    return data
+
+
+_NDARRAY = Global()
+_NUMPY_CORES = ("numpy.core", "numpy._core")  # the name changed with numpy 2
+
+GLOBALS = {
+    ("collections", "OrderedDict"): Global(_ordered_dict),
+    ("builtins", "tuple"): Global(_plain_tuple),
+    ("__builtin__", "tuple"): Global(_plain_tuple),
+    ("builtins", "eval"): Global(_paddle_array),
+    ("__builtin__", "eval"): Global(_paddle_array),
+    ("_codecs", "encode"): Global(_encode),
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): Global(_make_dtype),
+    **{(f"{core}.multiarray", "_reconstruct"): Global(_empty_array) for core in _NUMPY_CORES},
+    **{(f"{core}.multiarray", "scalar"): Global(_scalar) for core in _NUMPY_CORES},
+    **{(f"{core}.numeric", "_frombuffer"): Global(_array_of_buffer) for core in _NUMPY_CORES},
+    ("torch", "Size"): Global(_plain_tuple),
+    ("torch._utils", "_rebuild_tensor_v2"): Global(_torch_tensor),
+    ("torch._utils", "_rebuild_tensor_v3"): Global(_torch_tensor_of_dtype),
+    ("torch._utils", "_rebuild_parameter"): Global(_torch_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Global(_torch_parameter),
+    ("torch.storage", "UntypedStorage"): Global(dtype=np.dtype(np.uint8)),
+    **{("torch", name): Global(dtype=dtype) for name, dtype in TORCH_STORAGES.items()},
+    # A tensor may also be written with its dtype, and trainers note dtypes beside the tensors.
+    ("torch", "bfloat16"): Global(dtype=BFLOAT16_BITS),
+    **{("torch", str(dtype)): Global(dtype=dtype) for dtype in TORCH_STORAGES.values() if dtype != BFLOAT16_BITS},
+}

@@ -1,0 +1,114 @@
+"""Writes checkpoint files: .safetensors, and .pth as torch itself writes and reads it, without torch.
+
+What is written are numpy arrays in the order given, as they are; bf16 is held as its bits in uint16.
+"""
+
+import json
+import pickle
+import struct
+import sys
+import zipfile
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS, TORCH_STORAGES
+
+_SAFETENSORS_NAMES = {
+    np.dtype(np.float64): "F64",
+    np.dtype(np.float32): "F32",
+    np.dtype(np.float16): "F16",
+    BFLOAT16_BITS: "BF16",
+    np.dtype(np.int64): "I64",
+    np.dtype(np.int32): "I32",
+    np.dtype(np.int16): "I16",
+    np.dtype(np.int8): "I8",
+    np.dtype(np.uint8): "U8",
+    np.dtype(np.bool_): "BOOL",
+}
+_STORAGE_NAMES = {dtype: name for name, dtype in TORCH_STORAGES.items()}
+_ALIGNMENT = 64  # bytes; where torch starts each storage in the file
+
+
+def to_array(tensor):
+    """A tensor on the CPU as a numpy array that shares its memory; bf16 as its bits."""
+    tensor = tensor.detach().cpu()
+    if tensor.size == 0:
+        return np.empty(tensor.shape, BFLOAT16_BITS if tensor.dtype == paddle.bfloat16 else tensor.numpy().dtype)
+    if tensor.dtype == paddle.bfloat16:
+        return np.from_dlpack(tensor.view("int16")).view(BFLOAT16_BITS)
+    return np.from_dlpack(tensor)
+
+
+def write_safetensors(path, arrays, layout):
+    """Write arrays by name as .safetensors that says its layout: "torch" or "paddle".
+
+    The package safetensors wants all of them at once in memory of its own.
+    """
+    header = {"__metadata__": {"format": "pd" if layout == "paddle" else "pt"}}
+    position = 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _SAFETENSORS_NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [position, position + array.nbytes],
+        }
+        position += array.nbytes
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for array in arrays.values():
+            file.write(_bytes(array))
+
+
+def write_torch(path, arrays):
+    """Write arrays by name as `torch.save` writes a state dict since version 1.6."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        _add(archive, "archive/data.pkl", _pickle_state_dict(arrays))
+        _add(archive, "archive/byteorder", sys.byteorder.encode())
+        for index, array in enumerate(arrays.values()):
+            _add(archive, f"archive/data/{index}", _bytes(array))
+        _add(archive, "archive/version", b"3\n")
+
+
+def _bytes(array):
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def _add(archive, name, data):
+    """Add a member whose data start at a multiple of `_ALIGNMENT`, with the same date in every archive."""
+    member = zipfile.ZipInfo(name)
+    header = archive.fp.tell() + 30 + len(name)
+    padding = -(header + 4) % _ALIGNMENT
+    member.extra = struct.pack("<HH", 0x4246, padding) + b"Z" * padding  # torch's own field for this
+    member.file_size = len(data)  # or a member of more than 2 GiB would be refused
+    with archive.open(member, "w", force_zip64=False) as file:
+        file.write(data)
+
+
+def _pickle_state_dict(arrays):
+    """The pickle of an OrderedDict of tensors, each with a storage of its own."""
+    out = [b"\x80\x02ccollections\nOrderedDict\n)R("]
+    for index, (name, array) in enumerate(arrays.items()):
+        strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
+        storage = f"ctorch\n{_STORAGE_NAMES[array.dtype]}\n".encode()
+        out += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n((", _text("storage"), storage]
+        out += [_text(str(index)), _text("cpu"), _integer(array.size), b"tQ", _integer(0)]
+        out += [_tuple(array.shape), _tuple(strides), b"\x89ccollections\nOrderedDict\n)RtR"]
+    return b"".join([*out, b"u."])
+
+
+def _text(value):
+    data = value.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
+
+
+def _integer(value):
+    if value < 1 << 31:
+        return pickle.BININT + struct.pack("<i", value)
+    return pickle.LONG1 + b"\x08" + struct.pack("<q", value)
+
+
+def _tuple(values):
+    return b"(" + b"".join(_integer(value) for value in values) + b"t"
