@@ -10,7 +10,7 @@ EXTRAS = {
     # Not paddlepaddle-gpu: its 3.x versions are on Paddle's index only, and it takes the place of paddlepaddle.
     # requirements-gpu.txt installs both.
     "gpu": ["onnxruntime-gpu"],
-    "test": ["pytest", "ruff", "import-linter", "hypothesis"],
+    "test": ["pytest", "ruff", "import-linter", "hypothesis", "safetensors"],
     "bench": ["psutil"],
 }
 

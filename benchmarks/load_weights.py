@@ -3,12 +3,12 @@
     PEER_PYTHON=/path/to/python python -m benchmarks load_weights --json load_weights.json
 
 The model is a ReferenceNet with one layer a block: 2.3 GB of random fp32 numbers, 30% of them in Linear layers, which
-torch's files hold transposed. The same weights are written as .safetensors and .pth (in torch's layout) and .pdparams,
-then loaded again, each time in a process of its own, in turn: by this project into a model without memory of its own
-(`load_weights`), by `paddle.load` and `set_state_dict`, and by `torch.load` and `load_state_dict` into diffusers' class
-if PEER_PYTHON names a Python that has both. Only this project checks checksums, names and that all values are finite.
-The files are in the system's cache, and what is measured is the process's work, not the disk's. `ours` is the slowest
-and the largest of the three formats.
+torch's files hold transposed. The same weights are written as .safetensors and .pth (in torch's layout) and as
+.pdparams, then loaded again, each time in a process of its own, in turn: by this project into a model without memory
+of its own (`load_weights`), by `paddle.load` and `set_state_dict`, and by `torch.load` and `load_state_dict` into
+diffusers' class if PEER_PYTHON names a Python that has both. Only this project checks checksums, names and that all
+values are finite. The files are in the system's cache, and what is measured is the process's work, not the disk's.
+`ours` is the slowest and the largest of the three formats.
 """
 
 import statistics
@@ -48,7 +48,9 @@ def compete(options):
             contestants["torch.load, .pth"] = ("torch_load", "pth", {"python": torch})
         rounds = [
             {
-                title: harness.run_contestant("load_weights", name, {**settings, "ending": ending}, title=title, **more)
+                title: harness.run_contestant(
+                    "load_weights", name, {**settings, "ending": ending}, title=title, **more
+                )
                 for title, (name, ending, more) in contestants.items()
             }
             for _ in range(options.repeats)
@@ -91,8 +93,10 @@ def make(settings):
     model = _make_paddle_model(settings)
     transposed = transposed_names(model)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    arrays = {name: _random(shape[::-1] if name in transposed else shape, WEIGHT_STD) for name, shape in shapes.items()}
-    write_safetensors(settings["path"] + "safetensors", arrays, "torch")
+    arrays = {
+        name: _random(shape[::-1] if name in transposed else shape, WEIGHT_STD) for name, shape in shapes.items()
+    }
+    write_safetensors(settings["path"] + "safetensors", arrays, {"format": "pt"})
     write_torch(settings["path"] + "pth", arrays)
     state = {name: paddle.to_tensor(array.T if name in transposed else array) for name, array in arrays.items()}
     paddle.save(state, settings["path"] + "pdparams")

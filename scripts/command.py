@@ -20,12 +20,13 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def run(parser, work, arguments=None):
-    """Parse the arguments, call `work(options)` and return the exit code: 0, 2 for bad input, 130 for Ctrl-C."""
+    """Parse the arguments and call `work(options)`. Returns the exit code: 0 or what it returned, 2 for bad input,
+    130 for Ctrl-C.
+    """
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        work(options)
-        return 0
+        return work(options) or 0
     except KeyboardInterrupt:
         print("\nerror: stopped by Ctrl-C; nothing unfinished is left behind", file=sys.stderr)
         return 130

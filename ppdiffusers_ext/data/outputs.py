@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError
@@ -25,6 +26,30 @@ def output_file(path):
         target, temporary = _prepare(path, undo)
         yield temporary
         _flush(temporary)
+        os.replace(temporary, target)
+        undo.pop_all()
+
+
+@contextlib.contextmanager
+def output_folder(path):
+    """As `output_file` for a folder, which must be new or empty: yields the `Path` of a temporary one beside it."""
+    target = Path(os.path.realpath(path))
+    with contextlib.ExitStack() as undo, _disk_full_as_input_error(path):
+        try:
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise _not_writable(path, "it is there already; a new or an empty folder is accepted")
+            _make_folders(path, target.parent, undo)
+            temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
+            temporary.mkdir()
+        except OSError as error:
+            if error.errno in _DISK_FULL:
+                raise
+            raise _not_writable(path, error.strerror or str(error)) from error
+        undo.callback(shutil.rmtree, temporary, ignore_errors=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
         os.replace(temporary, target)
         undo.pop_all()
 

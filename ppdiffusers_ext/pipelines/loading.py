@@ -1,8 +1,10 @@
 """From the paths in a configuration to a `Pose2VideoPipeline`."""
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 
+from paddle import nn
 from ppdiffusers import AutoencoderKL
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -47,6 +49,19 @@ def check_paths(config):
             raise MissingFileError(f"{key} {path} does not exist; docs/weights.md lists the files and where they go")
 
 
+@dataclass
+class Part:
+    """A part of a pipeline before its weights are loaded: a model that takes no memory yet, and the files for it."""
+
+    model: nn.Layer
+    files: list
+
+    def load(self):
+        """The model with its weights."""
+        load = load_motion_module if isinstance(self.model, DenoisingUNet3D) else load_weights
+        return load(self.model, *self.files)
+
+
 def load_pipeline(config, runtime):
     """Load all parts of the pipeline.
 
@@ -58,54 +73,69 @@ def load_pipeline(config, runtime):
         InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
     """
     check_paths(config)
-    inference = read_yaml(config.inference_config)
-    known = ("unet_additional_kwargs", "noise_scheduler_kwargs", "sampler")
-    check_keys(inference, known, f"key in {config.inference_config}")
-    scheduler = make_scheduler(config.scheduler or inference.get("sampler", "DDIM"), inference.get(known[1]))
+    scheduler = make_configured_scheduler(config)
+    parts = describe_parts(config, runtime.dtype, runtime.encoder_dtype)
+    return Pose2VideoPipeline(**{name: part.load() for name, part in parts.items()}, scheduler=scheduler)
 
-    base = read_config(Path(config.pretrained_base_model_path) / "unet")
-    denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
-    additional = inference.get(known[0]) or {}
-    check_keys(additional, _options(DenoisingUNet3D), f"UNet option in {config.inference_config}")
-    denoising_config = {**_known(DenoisingUNet3D, denoising), **additional}
 
-    denoising_unet = create(lambda: DenoisingUNet3D(**denoising_config), runtime.dtype)
-    load_motion_module(denoising_unet, config.denoising_unet_path, config.motion_module_path or None)
-    reference_unet = create(lambda: ReferenceUNet(**_known(ReferenceUNet, base)), runtime.dtype)
-    load_weights(reference_unet, config.reference_unet_path)
-    width = denoising_unet.config.block_out_channels[0]
-    pose_guider = create(lambda: PoseGuider(conditioning_embedding_channels=width), runtime.dtype)
-    load_weights(pose_guider, config.pose_guider_path)
-    return Pose2VideoPipeline(
-        vae=load_vae(config.pretrained_vae_path, runtime.encoder_dtype),
-        image_encoder=load_image_encoder(config.image_encoder_path, runtime.encoder_dtype),
-        reference_unet=reference_unet,
-        denoising_unet=denoising_unet,
-        pose_guider=pose_guider,
-        scheduler=scheduler,
+def make_configured_scheduler(config):
+    """The scheduler that a `Pose2VidConfig` and its inference configuration ask for."""
+    inference = _read_inference_config(config)
+    return make_scheduler(
+        config.scheduler or inference.get("sampler", "DDIM"), inference.get("noise_scheduler_kwargs")
     )
 
 
-def load_vae(folder, dtype="float32"):
+def _read_inference_config(config):
+    inference = read_yaml(config.inference_config)
+    known = ("unet_additional_kwargs", "noise_scheduler_kwargs", "sampler")
+    check_keys(inference, known, f"key in {config.inference_config}")
+    return inference
+
+
+def describe_parts(config, dtype="float32", encoder_dtype="float32"):
+    """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where."""
+    base = read_config(Path(config.pretrained_base_model_path) / "unet")
+    denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
+    additional = _read_inference_config(config).get("unet_additional_kwargs") or {}
+    check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {config.inference_config}")
+    denoising_config = {**_known(DenoisingUNet3D, denoising), **additional}
+    denoising_unet = create(lambda: DenoisingUNet3D(**denoising_config), dtype)
+    reference_unet = create(lambda: ReferenceUNet(**_known(ReferenceUNet, base)), dtype)
+    width = denoising_unet.config.block_out_channels[0]
+    pose_guider = create(lambda: PoseGuider(conditioning_embedding_channels=width), dtype)
+    return {
+        "vae": describe_vae(config.pretrained_vae_path, encoder_dtype),
+        "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype),
+        "reference_unet": Part(reference_unet, [config.reference_unet_path]),
+        "denoising_unet": Part(
+            denoising_unet, [path for path in (config.denoising_unet_path, config.motion_module_path) if path]
+        ),
+        "pose_guider": Part(pose_guider, [config.pose_guider_path]),
+    }
+
+
+def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
     config = _known(AutoencoderKL, read_config(folder))
-    return load_weights(create(lambda: AutoencoderKL(**config), dtype), find_weights(folder))
+    return Part(create(lambda: AutoencoderKL(**config), dtype), [find_weights(folder)])
 
 
-def load_image_encoder(folder, dtype="float32"):
+def describe_image_encoder(folder, dtype="float32"):
     """ppdiffusers' `CLIPVisionModelWithProjection` from a folder in paddlenlp's or transformers' layout."""
     config = read_config(folder)
     # A checkpoint of the whole CLIP has the vision tower's options one level down.
     config = {**config, **config.get("vision_config", {})} if "vision_config" in config else config
     known = CLIPVisionConfig().to_dict()
     config = CLIPVisionConfig(**{key: value for key, value in config.items() if key in known})
-    return load_weights(create(lambda: CLIPVisionModelWithProjection(config), dtype), find_weights(folder))
+    return Part(create(lambda: CLIPVisionModelWithProjection(config), dtype), [find_weights(folder)])
 
 
-def _options(cls):
+def option_names(cls):
+    """The options of a class, as its constructor names them."""
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
 
 def _known(cls, config):
     # Configuration files carry notes of the library that wrote them (_class_name, ...), which are not options.
-    return {key: value for key, value in config.items() if key in _options(cls)}
+    return {key: value for key, value in config.items() if key in option_names(cls)}

@@ -44,24 +44,36 @@ def transposed_names(model):
     return {f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
 
 
+def names_in_model(model, names):
+    """What the tensors of a checkpoint are called in a model: a dict, without those that it has no use for."""
+    kind = type(model).__name__
+    unused = _UNUSED.get(kind)
+    prefix = ""
+    for wrapper in _WRAPPERS:
+        if names and all(name.startswith(prefix + wrapper) for name in names):
+            prefix += wrapper
+    renamed = {}
+    for original in names:
+        name = original[len(prefix) :]
+        for pattern, replacement in _NAMES.get(kind, ()):
+            name = re.sub(pattern, replacement, name)
+        if unused is None or not unused.search(name):
+            renamed[original] = name
+    return renamed
+
+
 def to_paddle_names(model, tensors, layout):
-    """Rename and transpose the tensors of a checkpoint for a model: a new dict.
+    """Rename and transpose the tensors of a checkpoint for a model: a new dict, of views.
 
     Args:
         model: the layer that the tensors are for.
         tensors: name -> `paddle.Tensor`.
         layout: "torch" or "paddle".
     """
-    kind = type(model).__name__
-    for prefix in _WRAPPERS:
-        if tensors and all(name.startswith(prefix) for name in tensors):
-            tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
-    transposed = transposed_names(model) if layout == "torch" else ()
-    unused = _UNUSED.get(kind)
-    renamed = {}
-    for name, tensor in tensors.items():
-        for pattern, replacement in _NAMES.get(kind, ()):
-            name = re.sub(pattern, replacement, name)
-        if unused is None or not unused.search(name):
-            renamed[name] = tensor.t() if name in transposed and tensor.ndim == 2 else tensor
-    return renamed
+    renamed = {name: tensors[original] for original, name in names_in_model(model, list(tensors)).items()}
+    return transpose(renamed, transposed_names(model)) if layout == "torch" else renamed
+
+
+def transpose(tensors, names):
+    """The tensors, those of two axes among the names transposed: from torch's layout to Paddle's, and back."""
+    return {name: tensor.t() if name in names and tensor.ndim == 2 else tensor for name, tensor in tensors.items()}

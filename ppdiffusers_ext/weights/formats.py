@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS
 from ppdiffusers_ext.weights.pickles import Machine
-from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS, Array, TorchTensor, view
+from ppdiffusers_ext.weights.vocabulary import Array, TorchTensor, view
 
 _OLD_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch before 1.6 wrote
 _SAFETENSORS_DTYPES = {

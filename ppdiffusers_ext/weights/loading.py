@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import paddle
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights import formats
+from ppdiffusers_ext.weights.arrays import to_tensor
 from ppdiffusers_ext.weights.mapping import MappedFile
 from ppdiffusers_ext.weights.pickles import RefusedImport
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pdparams", ".npz")
 
-_FORGET_AFTER = 256 << 20  # bytes that are copied before the memory of the originals is given back
+_FORGET_AFTER = 32 << 20  # bytes that are copied before the memory of the originals is given back
 
 
 @dataclass
@@ -27,12 +27,14 @@ class Checkpoint:
     """The tensors of a file and the layout of its Linear weights: "torch" is (out, in), "paddle" is (in, out).
 
     file: the `MappedFile` that the tensors are views of.
+    metadata: texts that a .safetensors file has beside its tensors.
     """
 
     path: Path
     tensors: dict
     layout: str
     file: MappedFile
+    metadata: dict
 
 
 def load_tensors(path):
@@ -60,7 +62,9 @@ def read_checkpoint(path):
     try:
         return _read(path)
     except RefusedImport as error:
-        what = f"is a pickle that wants to import {error}, which is refused: a file that holds only tensors is accepted"
+        what = (
+            f"is a pickle that wants to import {error}, which is refused: a file that holds only tensors is accepted"
+        )
         raise InputError(f"weight file {path} {what}") from error
     except formats.Unfit as error:
         raise InputError(f"weight file {path} {error}") from error
@@ -72,7 +76,7 @@ def read_checkpoint(path):
 def _read(path):
     file = MappedFile(path)
     _refuse_messages(bytes(file.data[:512]))
-    layout = "torch"
+    layout, metadata = "torch", {}
     if path.suffix == ".safetensors":
         arrays, metadata = formats.read_safetensors(file)
         layout = "paddle" if metadata.get("format") in ("pd", "np") else "torch"  # np: paddlenlp
@@ -88,7 +92,7 @@ def _read(path):
         raise formats.Unfit("holds no tensors")
     if sum(array.nbytes for array in arrays.values()) > formats.most_bytes(file.size):
         raise ValueError("its tensors are said to be much larger than the file")
-    return Checkpoint(path, _to_tensors(arrays, file), layout, file)
+    return Checkpoint(path, _to_tensors(arrays, file), layout, file, metadata)
 
 
 def _refuse_messages(start):
@@ -100,6 +104,7 @@ def _refuse_messages(start):
 
 
 def _to_tensors(arrays, file):
+    file.forget()  # what has been read to check it
     tensors, copied = {}, 0
     for name in list(arrays):
         array = arrays.pop(name)
@@ -109,13 +114,6 @@ def _to_tensors(arrays, file):
             if copied > _FORGET_AFTER:
                 file.forget()
                 copied = 0
-        tensors[name] = _to_tensor(array)
+        tensors[name] = to_tensor(array)
     file.forget()
     return tensors
-
-
-def _to_tensor(array):
-    """A tensor that shares the array's memory; uint16 becomes bf16, by Paddle's own convention."""
-    if array.size == 0:  # which Paddle cannot make a view of
-        return paddle.zeros(array.shape, "bfloat16" if array.dtype == np.uint16 else str(array.dtype))
-    return paddle.Tensor(array, place=paddle.CPUPlace(), zero_copy=True)

@@ -19,7 +19,8 @@ from ppdiffusers_ext.weights.vocabulary import GLOBALS, Array, Dtype, Global, St
 _MAX_OPERATIONS = 2_000_000  # a checkpoint has about 20 for each tensor; each takes some hundred bytes at most
 _MAX_DEPTH = 100
 _MAX_LINE = 1 << 16  # bytes of a line or an integer
-_MAX_NAME = 1 << 12  # bytes; a longer text may be a tensor
+_MAX_NAME = 512  # bytes; a longer text may be a tensor
+_KEYS = (str, int, float, bool, type(None))  # hashing a tuple of tuples of ... can take for ever
 
 
 class RefusedImport(pickle.UnpicklingError):
@@ -45,17 +46,20 @@ class Machine:
             RefusedImport: it names something that is not in the vocabulary.
             Exception: it is damaged; of what kind, depends on where.
         """
-        self.stack, self.marks, self.memo = [], [], {}
-        for _ in range(_MAX_OPERATIONS):
-            operation = self.take(1)[0]
-            if operation == pickle.STOP[0]:
-                value = self.stack.pop()
-                _check_depth(value)
-                return value
+        self.stack, self.marks, self.memo, self.done = [], [], {}, 0
+        while (operation := self.take(1)[0]) != pickle.STOP[0]:
             if operation not in _OPERATIONS:
                 raise ValueError(f"a pickle with the operation 0x{operation:02x}")
+            self.count(1)
             _OPERATIONS[operation](self)
-        raise ValueError("a pickle of too many operations")
+        value = self.stack.pop()
+        _check_depth(value)
+        return value
+
+    def count(self, work):
+        self.done += work
+        if self.done > _MAX_OPERATIONS:
+            raise ValueError("a pickle of too many operations")
 
     def take(self, count):
         end = self.position + count
@@ -70,12 +74,13 @@ class Machine:
         return int.from_bytes(self.take(count), "little", signed=signed)
 
     def line(self):
-        window = bytes(self.data[self.position : self.position + _MAX_LINE])
-        end = window.find(b"\n")
-        if end < 0:
-            raise ValueError("a pickle with an endless line")
-        self.position += end + 1
-        return window[:end]
+        for length in (_MAX_NAME, _MAX_LINE):
+            window = bytes(self.data[self.position : self.position + length])
+            end = window.find(b"\n")
+            if end >= 0:
+                self.position += end + 1
+                return window[:end]
+        raise ValueError("a pickle with an endless line")
 
     def text(self, count, encoding="utf-8"):
         raw = self.take(count)
@@ -105,15 +110,16 @@ class Machine:
         self.stack[-1].update(_dict_of(items))
 
     def find(self, module, name):
-        found = GLOBALS.get((module, name))
+        found = GLOBALS.get((module, name)) if type(module) is type(name) is str else None
         if found is None:
-            raise RefusedImport(f"{module}.{name}"[:200])
+            raise RefusedImport(f"{module}.{name}"[:200] if type(module) is type(name) is str else "what is no name")
         return found
 
     def call(self):
         function, arguments = self.pop_two()
-        if not isinstance(function, Global) or function.build is None:
+        if not isinstance(function, Global) or function.build is None or type(arguments) is not tuple:
             raise ValueError("a pickle that calls what is no function")
+        self.count(sum(len(argument) for argument in arguments if type(argument) in (list, tuple, dict)))
         self.stack.append(function.build(*arguments))
 
     def set_state(self):
@@ -125,10 +131,12 @@ class Machine:
 
     def refer(self):
         kind, storage, key, _, _, *view = self.stack.pop()
-        if kind != "storage" or not isinstance(storage, Global) or storage.dtype is None or any(view):
+        if kind != "storage" or type(key) is not str or not isinstance(storage, Global) or storage.dtype is None:
             raise ValueError("a pickle with an unknown reference")
-        self.storages[str(key)] = Storage(storage.dtype, str(key))
-        return self.storages[str(key)]
+        if any(part is not None for part in view):
+            raise ValueError("a pickle with a view of a storage, as torch before 0.4 wrote it")
+        self.storages[key] = Storage(storage.dtype, key)
+        return self.storages[key]
 
     def remember(self, index):
         self.memo[index] = self.stack[-1]
@@ -171,6 +179,8 @@ def _name_of_lines(machine):
 
 
 def _dict_of(items):
+    if any(type(key) not in _KEYS for key in items[::2]):
+        raise ValueError("a pickle with a key that is no name")
     return dict(zip(items[::2], items[1::2], strict=True))
 
 

@@ -29,9 +29,7 @@ def _load_into(checkpoint_file, state_dict, tensor_parallel_split_mapping=None, 
     return "pd" if layout == "paddle" else "pt"
 
 
-def _smart_load(
-    path, map_location=None, return_numpy=False, return_global_step=False, return_is_torch_weight=False
-):
+def _smart_load(path, map_location=None, return_numpy=False, return_global_step=False, return_is_torch_weight=False):
     tensors, layout = _owned(path)
     if return_numpy:
         tensors = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -1,8 +1,9 @@
 """Every checkpoint that the three systems need: where it is published, where it lies here, and what it must be.
 
 A source is a base address to which the names of the files are joined: "hf://OWNER/NAME" is a repository at Hugging
-Face, anything else a plain address. They are tried in their order. A hash or size of None is not known in advance: the
-first verified download records it, and it is checked ever after (see `ppdiffusers_ext.weights.download`).
+Face ("hf://OWNER/NAME/FOLDER" a folder of it), anything else a plain address. They are tried in their order. A hash or
+size of None is not known in advance: the first verified download records it, and it is checked ever after (see
+`ppdiffusers_ext.weights.download`).
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Weights:
 
 
 _EASY_ANIMATE = "https://pai-aigc-photog.oss-cn-hangzhou.aliyuncs.com/easyanimate"
-_STABLE_ANIMATOR = "https://huggingface.co/FrancisRing/StableAnimator/resolve/main"
+_STABLE_ANIMATOR = "hf://FrancisRing/StableAnimator"
 # PaddleMIX downloads from the first of these; StableAnimator's repository holds a copy of SVD-XT.
 _ANIMATE_ANYONE_PD = (
     "https://bj.bcebos.com/paddlenlp/models/community/tsaiyue/AnimateAnyone_PD",
@@ -251,7 +252,7 @@ REGISTRY = (
         name="StableAnimator",
         systems=("stable_animator",),
         folder="stable_animator",
-        sources=("hf://FrancisRing/StableAnimator",),
+        sources=(_STABLE_ANIMATOR,),
         files=(
             File("Animation/pose_net.pth"),
             File("Animation/face_encoder.pth"),
@@ -265,7 +266,7 @@ REGISTRY = (
         name="StableAnimator-face_optimisation",
         systems=("stable_animator",),
         folder="stable_animator",
-        sources=("hf://FrancisRing/StableAnimator",),
+        sources=(_STABLE_ANIMATOR,),
         files=(File("Animation/glintr100_torch.pth"),),
         licence="Apache-2.0 (of the repository); insightface: non-commercial research only",
         needed_by="scripts.stable_animator with optimisation of the face",
@@ -276,7 +277,7 @@ REGISTRY = (
         name="StableAnimator-examples",
         systems=("stable_animator",),
         folder="stable_animator",
-        sources=("hf://FrancisRing/StableAnimator",),
+        sources=(_STABLE_ANIMATOR,),
         files=(File("inference", remote="inference.zip", members=("case-1/reference.png",)),),
         licence="Apache-2.0",
         needed_by="examples for scripts.stable_animator",

@@ -7,11 +7,12 @@ tensor is a description until `array` makes it a view of the file's bytes.
 import collections
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-# numpy has no bf16: Paddle's convention is to hold its bits in uint16.
-BFLOAT16_BITS = np.dtype(np.uint16)
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS
+
 TORCH_STORAGES = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
@@ -41,9 +42,13 @@ class Text:
     raw: memoryview
     encoding: str
 
+    @cached_property  # however often it is asked for
+    def _latin1(self):
+        return self.raw if self.encoding == "latin1" else str(self.raw, self.encoding).encode("latin1")
+
     def encode(self, encoding):
-        """Its bytes in Latin-1, the only encoding asked for."""
-        return self.raw if self.encoding == encoding else str(self.raw, self.encoding).encode(encoding)
+        """Its bytes in Latin-1, the only encoding there is here."""
+        return self._latin1
 
 
 @dataclass
@@ -126,7 +131,9 @@ def view(data, dtype, shape, fortran):
 
 
 def _ordered_dict(items=()):
-    return collections.OrderedDict(tuple(item) for item in items)
+    if any(len(item) != 2 or type(item[0]) is not str for item in items):
+        raise ValueError("a dict of what is no pair of name and value")
+    return collections.OrderedDict((name, value) for name, value in items)
 
 
 def _plain_tuple(items=()):

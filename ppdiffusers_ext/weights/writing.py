@@ -1,18 +1,20 @@
 """Writes checkpoint files: .safetensors, and .pth as torch itself writes and reads it, without torch.
 
-What is written are numpy arrays in the order given, as they are; bf16 is held as its bits in uint16.
+What is written are numpy arrays in the order given, as they are (bf16 as its bits in uint16), or what has their
+`shape`, `dtype` and `nbytes` and turns into one when its turn comes.
 """
 
 import json
+import math
 import pickle
 import struct
 import sys
 import zipfile
 
 import numpy as np
-import paddle
 
-from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS, TORCH_STORAGES
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS
+from ppdiffusers_ext.weights.vocabulary import TORCH_STORAGES
 
 _SAFETENSORS_NAMES = {
     np.dtype(np.float64): "F64",
@@ -30,22 +32,12 @@ _STORAGE_NAMES = {dtype: name for name, dtype in TORCH_STORAGES.items()}
 _ALIGNMENT = 64  # bytes; where torch starts each storage in the file
 
 
-def to_array(tensor):
-    """A tensor on the CPU as a numpy array that shares its memory; bf16 as its bits."""
-    tensor = tensor.detach().cpu()
-    if tensor.size == 0:
-        return np.empty(tensor.shape, BFLOAT16_BITS if tensor.dtype == paddle.bfloat16 else tensor.numpy().dtype)
-    if tensor.dtype == paddle.bfloat16:
-        return np.from_dlpack(tensor.view("int16")).view(BFLOAT16_BITS)
-    return np.from_dlpack(tensor)
-
-
-def write_safetensors(path, arrays, layout):
-    """Write arrays by name as .safetensors that says its layout: "torch" or "paddle".
+def write_safetensors(path, arrays, metadata):
+    """Write arrays by name as .safetensors, with a dict of texts: "format" is "pt" for torch's layout, else "pd".
 
     The package safetensors wants all of them at once in memory of its own.
     """
-    header = {"__metadata__": {"format": "pd" if layout == "paddle" else "pt"}}
+    header = {"__metadata__": metadata}
     position = 0
     for name, array in arrays.items():
         header[name] = {
@@ -91,10 +83,10 @@ def _pickle_state_dict(arrays):
     """The pickle of an OrderedDict of tensors, each with a storage of its own."""
     out = [b"\x80\x02ccollections\nOrderedDict\n)R("]
     for index, (name, array) in enumerate(arrays.items()):
-        strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
+        strides = [math.prod(array.shape[axis + 1 :]) for axis in range(len(array.shape))]
         storage = f"ctorch\n{_STORAGE_NAMES[array.dtype]}\n".encode()
         out += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n((", _text("storage"), storage]
-        out += [_text(str(index)), _text("cpu"), _integer(array.size), b"tQ", _integer(0)]
+        out += [_text(str(index)), _text("cpu"), _integer(math.prod(array.shape)), b"tQ", _integer(0)]
         out += [_tuple(array.shape), _tuple(strides), b"\x89ccollections\nOrderedDict\n)RtR"]
     return b"".join([*out, b"u."])
 

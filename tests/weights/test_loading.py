@@ -5,7 +5,10 @@ import os
 import pickle
 import signal
 import struct
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,114 +17,25 @@ import safetensors.numpy
 import safetensors.paddle
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.weights import load_tensors
+from ppdiffusers_ext.weights import load_tensors, writing
+from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
+from tests.weights.files import (
+    Call,
+    Global,
+    Storage,
+    assert_equal,
+    bfloat16_bits,
+    torch_parameter,
+    torch_tensor,
+    write_old_torch,
+    write_pickle,
+    write_torch,
+    write_two_tensors,
+)
 
+ROOT = Path(__file__).parents[2]
 PICKLES = [".pth", ".pt", ".bin", ".ckpt", ".pdparams"]
-
-
-# Writing pickles of torch without torch, and others that nobody should load
-
-
-class Global:
-    """Pickled as a reference to `module.name`, which need not exist."""
-
-    def __init__(self, module, name):
-        self.module, self.name = module, name
-
-    def __call__(self):
-        raise AssertionError("only ever pickled")
-
-    def __reduce_ex__(self, protocol):
-        return self.name
-
-
-class Call:
-    """Pickled as a call of a function with arguments, and optionally a state to set on what it returns."""
-
-    def __init__(self, function, *arguments, state=None):
-        self.reduced = (function, arguments) if state is None else (function, arguments, state)
-
-    def __reduce_ex__(self, protocol):
-        return self.reduced
-
-
-class Storage:
-    """What torch calls a storage: the bytes that tensors look at."""
-
-    def __init__(self, kind, key, array):
-        self.kind, self.key, self.array = kind, key, np.ascontiguousarray(array)
-
-
-class Pickler(pickle._Pickler):
-    # As Python has it: dill, once something imports it, puts its own functions into the standard library's table.
-    dispatch = {
-        type(None): pickle._Pickler.save_none,
-        bool: pickle._Pickler.save_bool,
-        int: pickle._Pickler.save_long,
-        float: pickle._Pickler.save_float,
-        bytes: pickle._Pickler.save_bytes,
-        str: pickle._Pickler.save_str,
-        tuple: pickle._Pickler.save_tuple,
-        list: pickle._Pickler.save_list,
-        dict: pickle._Pickler.save_dict,
-    }
-
-    def persistent_id(self, obj):
-        if isinstance(obj, Storage):
-            return ("storage", Global("torch", obj.kind), obj.key, "cpu", obj.array.size)
-        return None
-
-    def save_global(self, obj, name=None):
-        if isinstance(obj, Global):
-            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
-            self.memoize(obj)
-        else:
-            super().save_global(obj, name)
-
-
-def write_pickle(path, content):
-    with open(path, "wb") as file:
-        Pickler(file, 2).dump(content)
-
-
-def write_torch(path, content, storages, folder="archive"):
-    """A file as `torch.save` writes it since version 1.6."""
-    with zipfile.ZipFile(path, "w") as archive:
-        with archive.open(f"{folder}/data.pkl", "w") as file:
-            Pickler(file, 2).dump(content)
-        for storage in storages:
-            archive.writestr(f"{folder}/data/{storage.key}", storage.array.tobytes())
-        archive.writestr(f"{folder}/version", "3\n")
-
-
-def torch_tensor(storage, size, stride, offset=0):
-    rebuild = Global("torch._utils", "_rebuild_tensor_v2")
-    return Call(rebuild, storage, offset, size, stride, False, collections.OrderedDict())
-
-
-def torch_parameter(tensor):
-    return Call(Global("torch._utils", "_rebuild_parameter"), tensor, True, collections.OrderedDict())
-
-
-def bfloat16_bits(array):
-    return (np.asarray(array, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16)
-
-
-def write_two_tensors(path):
-    """A small torch file; returns what is in it."""
-    storage = Storage("FloatStorage", "0", np.arange(6, dtype=np.float32))
-    state = collections.OrderedDict(a=torch_tensor(storage, (2, 3), (3, 1)), b=torch_tensor(storage, (2,), (1,), 4))
-    write_torch(path, state, [storage])
-    return {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([4, 5], dtype=np.float32)}
-
-
-def assert_equal(tensors, expected):
-    assert list(tensors) == list(expected)
-    for name, tensor in tensors.items():
-        np.testing.assert_array_equal(tensor.numpy(), expected[name])
-        assert tensor.numpy().dtype == expected[name].dtype
-        assert tensor.shape == list(expected[name].shape)
 
 
 # What is read
@@ -366,15 +280,6 @@ def test_torch_file_without_its_storages_is_refused(tmp_path):
         load_tensors(tmp_path / "a.pth")
 
 
-def test_torch_file_of_before_1_6_is_refused_with_a_way_out(tmp_path):
-    # Its first two pickles are a magic number and a protocol version.
-    with open(tmp_path / "a.pth", "wb") as file:
-        pickle.dump(0x1950A86A20F9469CFC6C, file, protocol=2)
-        pickle.dump(1001, file, protocol=2)
-    with pytest.raises(InputError, match="torch before 1.6"):
-        load_tensors(tmp_path / "a.pth")
-
-
 @pytest.mark.parametrize("content", [3, "text", [1], (), {}, {"a": 1, "b": "text"}, {"state_dict": {}}], ids=repr)
 @pytest.mark.parametrize("suffix", [".pdparams", ".pth"])
 def test_file_without_tensors_is_refused(tmp_path, suffix, content):
@@ -553,3 +458,122 @@ def test_pickle_cannot_change_a_shared_dtype(tmp_path):
     load_tensors(tmp_path / "a.pdparams")
     assert np.dtype("f4").newbyteorder("=") == np.dtype(np.float32)
     assert np.frombuffer(struct.pack("<f", 1.5), dtype=np.float32)[0] == 1.5
+
+
+# Torch before 1.6
+
+
+def old_two_tensors(path, **options):
+    storages = [
+        Storage("FloatStorage", "94", np.arange(6, dtype=np.float32), (None,)),
+        Storage("BFloat16Storage", "95", bfloat16_bits([1.5, -2]), (None,)),
+    ]
+    content = collections.OrderedDict(
+        a=torch_tensor(storages[0], (3, 2), (1, 3)), b=torch_parameter(torch_tensor(storages[1], (2,), (1,)))
+    )
+    write_old_torch(path, content, storages, **options)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt"])
+def test_torch_file_of_before_1_6_is_read(tmp_path, suffix):
+    old_two_tensors(tmp_path / f"a{suffix}")
+    checkpoint = read_checkpoint(tmp_path / f"a{suffix}")
+    assert checkpoint.layout == "torch"
+    assert checkpoint.tensors["a"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert checkpoint.tensors["b"].dtype == paddle.bfloat16
+    assert checkpoint.tensors["b"].astype("float32").tolist() == [1.5, -2]
+
+
+def test_old_torch_file_of_the_other_byte_order_is_refused(tmp_path):
+    old_two_tensors(tmp_path / "a.pth", little_endian=False)
+    with pytest.raises(InputError, match="byte order"):
+        load_tensors(tmp_path / "a.pth")
+
+
+def test_old_torch_file_that_ends_too_early_is_refused_wherever(tmp_path):
+    old_two_tensors(tmp_path / "a.pth")
+    content = (tmp_path / "a.pth").read_bytes()
+    for end in range(0, len(content), 7):
+        (tmp_path / "b.pth").write_bytes(content[:end])
+        with pytest.raises(InputError, match="b.pth"):
+            load_tensors(tmp_path / "b.pth")
+
+
+# What is no checkpoint at all
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html><html><title>404</title></html>", "web page that a server sent"),
+        (b"\n<html><body>Sign in</body></html>", "web page that a server sent"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "pointer of Git LFS"),
+    ],
+)
+def test_what_came_instead_of_the_file_is_told(tmp_path, suffix, content, message):
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    with pytest.raises(InputError, match=f"a{suffix} .*{message}"):
+        load_tensors(tmp_path / f"a{suffix}")
+
+
+# Memory
+
+
+def test_tensors_are_views_of_the_file_and_outlive_its_name(tmp_path):
+    expected = {"a": np.arange(1 << 20, dtype=np.float32)}
+    safetensors.numpy.save_file(expected, tmp_path / "a.safetensors")
+    checkpoint = read_checkpoint(tmp_path / "a.safetensors")
+    assert checkpoint.file.holds(to_array(checkpoint.tensors["a"]))
+    tensors = checkpoint.tensors
+    del checkpoint
+    (tmp_path / "a.safetensors").unlink()
+    assert_equal(tensors, expected)
+
+
+def test_what_is_written_into_a_tensor_stays_out_of_the_file(tmp_path):
+    safetensors.numpy.save_file({"a": np.zeros(3)}, tmp_path / "a.safetensors")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    load_tensors(tmp_path / "a.safetensors")["a"].add_(paddle.ones([3], "float64"))
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+
+
+MEASURE = """
+import sys
+import paddle
+from ppdiffusers_ext.weights import load_tensors, writing
+from ppdiffusers_ext.weights.arrays import to_array
+
+def memory(key):
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(key))
+
+import ppdiffusers_ext.weights.loading
+paddle.ones([10]).sum()
+path = sys.argv[1]
+before = memory("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")
+tensors = load_tensors(path)
+total = sum(float(tensor.sum()) for tensor in tensors.values())
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="memory is measured Linux's way")
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pdparams", ".npz"])
+def test_loading_takes_little_more_memory_than_the_file(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    arrays = {f"layer.{index}": np.full((1 << 20) + index, index, np.float32) for index in range(40)}
+    if suffix == ".safetensors":
+        safetensors.numpy.save_file(arrays, path)
+    elif suffix == ".npz":
+        np.savez(path, **arrays)
+    elif suffix == ".pth":
+        writing.write_torch(path, arrays)
+    else:
+        with open(path, "wb") as file:
+            pickle.dump(arrays, file, protocol=4)
+    command = [sys.executable, "-c", MEASURE, str(path)]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    assert 0 < int(process.stdout.split()[-1]) < 1.2 * path.stat().st_size

@@ -1,0 +1,269 @@
+"""Unpacking zip, tar and tar.gz files that nobody has vouched for. Nothing is run; only plain files come out.
+
+Refused: members that would lie outside the folder, links and devices, names that collide where case does not count,
+encrypted or sparse members, and archives that unpack to far more than they are.
+"""
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tarfile
+import unicodedata
+import zipfile
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+MAX_MEMBERS = 100_000
+DISK_MARGIN = 2**26  # bytes of the free disk that are left alone
+_MAX_RATIO, _MAX_RATIO_MARGIN = 200, 100_000_000
+_MAX_NAME_BYTES, _MAX_PART_BYTES = 1024, 255
+_MAX_HEADER_BYTES = 2**20
+_BLOCK_BYTES = 2**20
+_MAX_ZIP_COUNT = 2**16 - 1  # stands for this many members or more
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class ArchiveError(InputError):
+    """An archive is damaged, or has content that is refused."""
+
+
+def unpack(archive, folder, members=(), max_bytes=None, max_members=MAX_MEMBERS):
+    """Unpack `archive` into `folder`, which appears (or replaces an earlier one) only when all is there.
+
+    A single folder around everything is left out. Files get no executable or setuid bits.
+
+    archive: a file; zip, tar and tar.gz are told apart by their content.
+    members: names that must be in `folder` in the end.
+    max_bytes: of everything unpacked (default: 200 times the archive and 100 MB, at most what the disk has free).
+    Returns: dict of name -> (size in bytes, sha256 as 64 hexadecimal digits).
+
+    Raises:
+        ArchiveError: the archive is damaged, or is refused; nothing is left behind.
+        MissingFileError: there is no such archive.
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if not archive.is_file():
+        raise MissingFileError(f"there is no archive {archive}; a zip, tar or tar.gz file is accepted")
+    # A fixed name: what a killed run has left is found and removed by the next one.
+    temporary = folder.with_name(f".{folder.name}.unpacking")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        if max_bytes is None:
+            ratio_limit = _MAX_RATIO * archive.stat().st_size + _MAX_RATIO_MARGIN
+            max_bytes = min(ratio_limit, max(0, shutil.disk_usage(temporary).free - DISK_MARGIN))
+        unpacked = _Unpacked(archive, temporary, max_bytes, max_members)
+        with _damage_as_archive_error(archive):
+            _open_archive(archive)(archive, unpacked)
+        content, files = unpacked.without_single_folder()
+        absent = [name for name in members if name not in files]
+        if absent:
+            raise ArchiveError(f"{archive} has no {', '.join(absent)}; an archive with {', '.join(members)} is needed")
+        _put_in_place(content, folder)
+        return files
+    except OSError as error:
+        reason = "no space left on the disk" if error.errno == errno.ENOSPC else error.strerror or str(error)
+        raise InputError(f"cannot unpack {archive} into {folder}: {reason}; a folder with room is needed") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(content, folder):
+    """Rename `content` to `folder`. An earlier folder goes only when the new one has its name."""
+    earlier = folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(earlier, ignore_errors=True)
+    if folder.exists():
+        os.rename(folder, earlier)
+    os.rename(content, folder)
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _open_archive(archive):
+    """The function that unpacks this kind of archive."""
+    with open(archive, "rb") as file:
+        start = file.read(512)
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _unpack_zip
+    if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
+        return _unpack_tar
+    raise ArchiveError(f"{archive} is no archive that is known; zip, tar and tar.gz are accepted")
+
+
+def _unpack_zip(archive, unpacked):
+    with zipfile.ZipFile(archive) as file:
+        if min(len(file.infolist()), _MAX_ZIP_COUNT) != _zip_count(archive):
+            raise ArchiveError(f"{archive} is damaged (members are missing); an archive that is whole is accepted")
+        for member in file.infolist():
+            # The name as it is in the file: zipfile's own ends at a null byte.
+            name = member.orig_filename
+            if name.startswith("__MACOSX/"):  # what macOS adds beside the content
+                continue
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if member.flag_bits & 0x1:
+                raise unpacked.refusal(name, "is encrypted")
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise unpacked.refusal(name, "is a symbolic link" if kind == stat.S_IFLNK else "is a special file")
+            if name.endswith("/"):
+                unpacked.add_folder(name)
+                continue
+            if member.compress_type not in _ZIP_METHODS:
+                raise unpacked.refusal(name, "is compressed by other means than deflate")
+            unpacked.check_size(name, member.file_size)
+            with file.open(member) as content:
+                unpacked.add_file(name, content)
+
+
+def _zip_count(archive):
+    """The number of members in the record at the end, at most _MAX_ZIP_COUNT: zipfile does not look at it."""
+    with open(archive, "rb") as file:
+        file.seek(max(0, archive.stat().st_size - 2**16 - 22))
+        end = file.read()
+    return int.from_bytes(end[end.rindex(b"PK\x05\x06") + 10 :][:2], "little")
+
+
+def _unpack_tar(archive, unpacked):
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(archive, "rb"))
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            file = stack.enter_context(gzip.GzipFile(fileobj=file))
+        # One pass from the start to the end: a compressed archive is not read twice.
+        reads = _SmallReads(file)
+        tar = stack.enter_context(tarfile.open(fileobj=reads, mode="r:"))
+        for member in tar:
+            if member.isdir():
+                unpacked.add_folder(member.name)
+            elif member.isreg() and not member.issparse():
+                unpacked.check_size(member.name, member.size)
+                unpacked.add_file(member.name, tar.extractfile(member))
+            else:
+                raise unpacked.refusal(member.name, f"is {_tar_kind(member)}")
+        # tarfile takes a missing end, or a header that is damaged, for the end; and it stops before gzip's checksum.
+        rest = file.read(_BLOCK_BYTES + 1)
+        if reads.last != bytes(tarfile.BLOCKSIZE) or rest.strip(b"\0") or len(rest) > _BLOCK_BYTES:
+            raise ArchiveError(f"{archive} is cut off or damaged; an archive that is whole is accepted")
+
+
+def _tar_kind(member):
+    if member.issym():
+        return "a symbolic link"
+    if member.islnk():
+        return "a hard link"
+    return "a sparse file" if member.issparse() else "a device, a pipe or another special file"
+
+
+class _SmallReads:
+    """A file from which no more than a megabyte is read at once: tarfile believes what a header says of its length."""
+
+    def __init__(self, file):
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.last = b""
+
+    def read(self, size):
+        if size > _MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {size} bytes")
+        self.last = self._file.read(size)
+        return self.last
+
+
+class _Unpacked:
+    """The folder that receives the members, and what may still come."""
+
+    def __init__(self, archive, folder, max_bytes, max_members):
+        self._archive, self._folder = archive, folder
+        self._max_bytes, self._max_members = max_bytes, max_members
+        self._bytes = self._members = 0
+        self._seen = {}  # name without regard to case -> whether it is a folder
+        self._files = {}
+
+    def refusal(self, name, reason):
+        return ArchiveError(
+            f"{self._archive}: member {_printable(name)} {reason}; plain files and folders inside the archive, with "
+            "names of their own, are accepted"
+        )
+
+    def check_size(self, name, declared=0):
+        if self._bytes + declared > self._max_bytes:
+            raise self.refusal(name, f"brings the content to more than {self._max_bytes} bytes, the limit here")
+
+    def add_folder(self, name):
+        path = self._claim(name, is_folder=True)
+        (self._folder / path).mkdir(parents=True, exist_ok=True)
+
+    def add_file(self, name, content):
+        path = self._claim(name, is_folder=False)
+        target = self._folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest, before = hashlib.sha256(), self._bytes
+        with open(target, "xb") as file:
+            while block := content.read(_BLOCK_BYTES):
+                # What a header declares may be a lie, so the bytes themselves are counted.
+                self.check_size(name, len(block))
+                self._bytes += len(block)
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        self._files[path] = (self._bytes - before, digest.hexdigest())
+
+    def without_single_folder(self):
+        """The folder with the content, and its files by their names in it, less a single folder around everything."""
+        top = list(self._folder.iterdir())
+        if len(top) != 1 or not top[0].is_dir():
+            return self._folder, self._files
+        return top[0], {path.partition("/")[2]: values for path, values in self._files.items()}
+
+    def _claim(self, name, is_folder):
+        """The checked relative path of a member; every member is counted, and no two may be the same."""
+        self._members += 1
+        if self._members > self._max_members:
+            raise ArchiveError(f"{self._archive} has more than {self._max_members} members; fewer are accepted")
+        parts = self._checked_parts(name, is_folder)
+        path = ""
+        for depth, part in enumerate(parts, 1):
+            path = f"{path}/{part}" if path else part
+            folder_here = is_folder or depth < len(parts)
+            key = unicodedata.normalize("NFC", path).casefold()
+            if key in self._seen and not (folder_here and self._seen[key]):
+                raise self.refusal(name, "is there twice (as it is where case does not count)")
+            self._seen[key] = folder_here
+        return path
+
+    def _checked_parts(self, name, is_folder):
+        if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+            raise self.refusal(name, "has a name that is too long")
+        if "\\" in name or re.match("[A-Za-z]:", name) or any(ord(character) < 32 for character in name):
+            raise self.refusal(name, "has a drive letter, a backslash or a control character in its name")
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if name.startswith("/") or ".." in parts:
+            raise self.refusal(name, "lies outside the archive's folder")
+        if any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in parts):
+            raise self.refusal(name, "has a name that is too long")
+        if not parts and not is_folder:
+            raise self.refusal(name, "has no name")
+        return parts
+
+
+def _printable(name):
+    text = ascii(name)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+@contextlib.contextmanager
+def _damage_as_archive_error(archive):
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # The standard library answers damage with exceptions of a dozen kinds. An OSError with a number is the disk's.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ArchiveError(f"{archive} is damaged ({error}); an archive that is whole is accepted") from error

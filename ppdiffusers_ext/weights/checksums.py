@@ -1,0 +1,120 @@
+"""The record of every verified download, so that later ones of the same path must be the same (trust on first use).
+
+It lies at `checksums.json` in the folder of all weights, for people to read and to edit.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError
+
+NAME = "checksums.json"
+TRUST = ("registry", "hub", "first use")
+_READ_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one path.
+
+    size, sha256: in bytes, and as 64 hexadecimal digits; of an unpacked archive, those of the archive, and None for a
+        folder that the user put there.
+    source: the address it came from.
+    trust: who said that the hash is right, one of TRUST.
+    date: of the first download, as YYYY-MM-DD.
+    members: of an unpacked archive, its files: name -> (size, sha256).
+    """
+
+    size: int | None
+    sha256: str | None
+    source: str
+    trust: str
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
+    members: dict = field(default_factory=dict)
+
+
+class Checksums:
+    """The records of a folder. Threads may share it; processes take turns by the folder's lock."""
+
+    def __init__(self, folder):
+        """Read the file; none is as good as an empty one. Raises InputError where it is damaged."""
+        self.path = Path(folder) / NAME
+        self._lock = threading.Lock()
+        try:
+            self._records = _parse(self.path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            self._records = {}
+        except OSError as error:
+            raise InputError(
+                f"cannot read {self.path}: {error.strerror}; a file that can be read is needed"
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{self.path} is damaged ({type(error).__name__}: {error}); restore it, or move it away to have the "
+                "files that are there checked and recorded anew"
+            ) from error
+
+    def get(self, path):
+        """The `Record` of a path (str, relative to the folder, with slashes), or None."""
+        return self._records.get(path)
+
+    def put(self, path, record):
+        """Record a path and write the file, which is at any moment either the old or the new one."""
+        with self._lock:
+            self._records[path] = record
+            files = {name: _as_json(self._records[name]) for name in sorted(self._records)}
+            temporary = self.path.with_name(f".{NAME}.new")
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({"version": 1, "files": files}, file, indent=1)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
+
+
+def sha256_of(path):
+    """The SHA-256 of a file's content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _as_json(record):
+    values = asdict(record)
+    members = values.pop("members")
+    if members:
+        values["members"] = {name: {"size": size, "sha256": sha256} for name, (size, sha256) in members.items()}
+    return values
+
+
+def _parse(text):
+    document = json.loads(text)
+    if document["version"] != 1:
+        raise ValueError(f"version {document['version']} is not known, 1 is")
+    return {path: _parse_record(dict(values)) for path, values in document["files"].items()}
+
+
+def _parse_record(values):
+    members = {
+        name: _checked_pair(member["size"], member["sha256"]) for name, member in values.pop("members", {}).items()
+    }
+    if not members or values["size"] is not None or values["sha256"] is not None:
+        _checked_pair(values["size"], values["sha256"])
+    record = Record(**values, members=members)
+    if record.trust not in TRUST or not isinstance(record.source, str) or not isinstance(record.date, str):
+        raise ValueError("source, trust or date is none")
+    return record
+
+
+def _checked_pair(size, sha256):
+    # A hash in capitals would never be equal to one that was computed.
+    if type(size) is not int or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+        raise ValueError(f"{size}, {sha256} are not a size and a sha256")
+    return size, sha256
