@@ -184,7 +184,12 @@ def _stored(file, member):
     header = file.data[member.header_offset :][:_LOCAL_HEADER]
     if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
         raise ValueError("it is an archive that is damaged")
-    start = member.header_offset + _LOCAL_HEADER + sum(struct.unpack("<HH", header[26:30]))
+    name, extra = struct.unpack("<HH", header[26:30])
+    start = member.header_offset + _LOCAL_HEADER
+    encoding = "utf-8" if member.flag_bits & 0x800 else "cp437"  # as zipfile decodes the name in the directory
+    if bytes(file.data[start : start + name]) != member.orig_filename.encode(encoding):
+        raise ValueError(f"it is an archive with two names for {member.filename!s:.100}")
+    start += name + extra
     data = file.data[start : start + member.file_size]
     if len(data) != member.file_size:
         raise ValueError("it is an archive that ends too early")

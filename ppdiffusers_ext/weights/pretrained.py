@@ -4,7 +4,8 @@
 that. `secure` puts others in their place, for the whole process.
 """
 
-import paddlenlp.transformers.conversion_utils
+import sys
+
 import paddlenlp.transformers.model_utils
 import paddlenlp.utils.serialization
 import ppdiffusers.models.modeling_utils
@@ -46,12 +47,21 @@ def _load(path, **_):
     return _owned(path)[0]
 
 
+_REPLACED = (
+    (ppdiffusers.models.modeling_utils.load_state_dict, _load_into),
+    (ppdiffusers.utils.load_utils.smart_load, _smart_load),
+    (ppdiffusers.utils.load_utils.torch_load, _load_numpy),
+    (paddlenlp.transformers.model_utils.paddlenlp_load, _load),
+    (paddlenlp.utils.serialization.load_torch, _load_numpy),
+)
+
+
 def secure():
     """Replace the loaders of ppdiffusers and paddlenlp. Doing it twice is as good as once."""
-    ppdiffusers.models.modeling_utils.load_state_dict = _load_into
-    for module in (ppdiffusers.models.modeling_utils, ppdiffusers.utils, ppdiffusers.utils.load_utils):
-        module.smart_load = _smart_load
-    ppdiffusers.utils.load_utils.torch_load = _load_numpy
-    paddlenlp.transformers.model_utils.paddlenlp_load = _load
-    for module in (paddlenlp.transformers.conversion_utils, paddlenlp.utils.serialization):
-        module.load_torch = _load_numpy
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("ppdiffusers", "paddlenlp"):
+            # In every module that has imported one of them; those to come import them from these.
+            for key, value in list(vars(module).items()):
+                for original, replacement in _REPLACED:
+                    if value is original:
+                        setattr(module, key, replacement)

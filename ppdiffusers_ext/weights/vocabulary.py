@@ -140,6 +140,10 @@ def _plain_tuple(items=()):
     return tuple(items)
 
 
+def _empty_bytes():
+    return b""  # which protocol 2 writes as a call
+
+
 def _paddle_array(expression, values):
     # paddle.save writes a lone tensor as eval("data", {"data": array}); nothing is evaluated here.
     if expression != "data":
@@ -194,6 +198,8 @@ GLOBALS = {
     ("collections", "OrderedDict"): Global(_ordered_dict),
     ("builtins", "tuple"): Global(_plain_tuple),
     ("__builtin__", "tuple"): Global(_plain_tuple),
+    ("builtins", "bytes"): Global(_empty_bytes),
+    ("__builtin__", "bytes"): Global(_empty_bytes),
     ("builtins", "eval"): Global(_paddle_array),
     ("__builtin__", "eval"): Global(_paddle_array),
     ("_codecs", "encode"): Global(_encode),

@@ -1,0 +1,85 @@
+"""The command that converts folders: what it prints, and what it answers to bad input."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppdiffusers_ext.weights import load_tensors
+from scripts.command import run
+from scripts.convert_weights import make_parser, work
+from tests.pipelines.test_conversion import ORIGINAL_FILES, assert_same, original_tensors, write_original
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def files():
+    return original_tensors()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory, files):
+    folder = tmp_path_factory.mktemp("original")
+    write_original(folder, files)
+    return folder
+
+
+def convert(*arguments):
+    return run(make_parser(), work, [str(argument) for argument in (*arguments, "--system", "animate_anyone")])
+
+
+def test_both_directions(tmp_path, capsys, original, files):
+    there, back = tmp_path / "there", tmp_path / "back"
+    assert convert(original, there, "--to", "paddle", "--config", original / "config.yaml") == 0
+    printed = capsys.readouterr().out
+    count = len(files["denoising_unet.pth"]) + len(files["motion_module.pth"])
+    assert f"denoising_unet   {count} tensors read" in printed
+    assert f"{count} in denoising_unet/diffusion_paddle_model.safetensors" in printed
+    assert convert(there, back, "--to", "torch") == 0
+    assert f"{len(files['motion_module.pth'])} in motion_module.pth" in capsys.readouterr().out
+    for file in ORIGINAL_FILES:
+        assert_same(back / file, files[file])
+
+
+def test_dtype(tmp_path, original):
+    arguments = ("--to", "paddle", "--config", original / "config.yaml", "--dtype", "bf16")
+    assert convert(original, tmp_path / "half", *arguments) == 0
+    path = tmp_path / "half" / "pose_guider" / "diffusion_paddle_model.safetensors"
+    assert {str(tensor.dtype) for tensor in load_tensors(path).values()} == {"paddle.bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere", "OUT", "--to", "paddle"), "folder nowhere does not exist"),
+        (("nowhere", "OUT", "--to", "torch"), "nowhere"),
+        (("ORIGINAL", "ORIGINAL", "--to", "paddle"), "a new or an empty folder is accepted"),
+        (("ORIGINAL", "/proc/new", "--to", "paddle"), "cannot write /proc/new"),
+        (("ORIGINAL", "OUT", "--to", "paddle", "--vae", "nowhere"), "folder nowhere does not exist; --vae names"),
+        (("ORIGINAL", "OUT", "--to", "torch", "--vae", "x"), "--vae cannot be used with --to torch"),
+        (("ORIGINAL", "OUT", "--to", "torch"), "model_index.json does not exist"),
+        (("ORIGINAL", "OUT", "--to", "paddle", "--config", "nowhere.yaml"), "nowhere.yaml"),
+        # The released models' configuration is taken unless another is given: these weights are not of that.
+        (("ORIGINAL", "OUT", "--to", "paddle", "--dtype", "fp16", "--base-model", "OTHER"), "OTHER does not exist"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capsys, original, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in original.rglob("*"))
+    assert convert(*(str(original) if argument == "ORIGINAL" else argument for argument in arguments)) == 2
+    assert os.listdir() == []
+    assert sorted(path.name for path in original.rglob("*")) == before
+    error = capsys.readouterr().err.splitlines()
+    assert [line for line in error if line.startswith("error: ")] == error[-1:]
+    assert message in error[-1]
+
+
+def test_system_and_direction_are_asked_for():
+    process = subprocess.run(
+        [sys.executable, "-m", "scripts.convert_weights", "a", "b"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert process.returncode == 2
+    assert process.stderr.startswith("error: the following arguments are required: --system, --to")

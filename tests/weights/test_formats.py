@@ -1,0 +1,206 @@
+"""Archives and headers that lie: each is refused with the file's name and the reason, and nothing is allocated."""
+
+import io
+import json
+import struct
+import tracemalloc
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.weights import load_tensors
+from ppdiffusers_ext.weights.writing import write_torch
+from tests.weights.files import Storage, torch_tensor, write_two_tensors
+from tests.weights.files import write_torch as write_torch_content
+
+
+def refused(path, message):
+    tracemalloc.start()
+    with pytest.raises(InputError, match=message) as caught:
+        load_tensors(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(path) in str(caught.value)
+    assert peak < 64 << 20
+    assert list(path.parent.iterdir()) == [path]
+
+
+# safetensors
+
+
+def write_safetensors(path, header, body=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
+
+
+def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"a": entry(offsets=(0, 4)), "b": entry(offsets=(2, 10))}, "does not lie where"),
+        ({"a": entry(), "b": entry()}, "does not lie where"),
+        ({"a": entry(offsets=(4, 12)), "b": entry(offsets=(12, 20))}, "does not lie where"),  # a hole before
+        ({"a": entry(offsets=(0, 8)), "b": entry(offsets=(12, 20))}, "does not lie where"),  # a hole between
+        ({"a": entry(offsets=(-8, 0))}, "not counts"),
+        ({"a": entry(offsets=(8, 0))}, "does not lie where"),
+        ({"a": entry(offsets=(0.0, 8.0))}, "not counts"),
+        ({"a": entry(offsets=(False, 8))}, "not counts"),
+        ({"a": entry(shape=(-2,), offsets=(0, 8))}, "not counts"),
+        ({"a": entry(shape=(1 << 38,), offsets=(0, 1 << 40))}, "does not lie where"),  # a terabyte
+        ({"a": entry(shape=(1 << 62, 1 << 62), offsets=(0, 8))}, "does not lie where"),
+        ({"a": entry(shape=(3,), offsets=(0, 8))}, "does not lie where"),
+        ({"a": entry(shape=[1] * 40 + [2])}, "not counts"),
+        ({"a": entry("F33")}, "has the dtype F33"),
+        ({"a": entry("F8_E4M3", (8,))}, "has the dtype F8_E4M3"),
+        ({"a": entry(["F32"])}, "damaged"),
+        ({"a": {"dtype": "F32", "shape": [2]}}, "damaged"),
+        ({"a": 3}, "damaged"),
+        ([1], "damaged"),
+        ({"__metadata__": 3, "a": entry()}, "damaged"),
+        (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "a": 1}', "a name twice"),
+        (b'{"a": {"dtype": "F32", "dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', "a name twice"),
+        (b"[" * 100_000, "damaged"),
+        (b'{"a": ' + b"9" * 100_000 + b"}", "damaged"),
+        (b"\xff\xfe", "damaged"),
+        (b"{", "damaged"),
+    ],
+    ids=lambda value: repr(value)[:60],
+)
+def test_safetensors_header_that_lies_is_refused(tmp_path, header, message):
+    write_safetensors(tmp_path / "a.safetensors", header, bytes(20))
+    refused(tmp_path / "a.safetensors", message)
+
+
+@pytest.mark.parametrize("length", [100, 1 << 20, 1 << 40, (1 << 64) - 1])
+def test_safetensors_header_that_is_larger_than_the_file_is_refused(tmp_path, length):
+    write_safetensors(tmp_path / "a.safetensors", {"a": entry()}, bytes(8), length)
+    refused(tmp_path / "a.safetensors", "header is said to be")
+
+
+def test_safetensors_file_that_is_longer_than_its_tensors_is_refused(tmp_path):
+    write_safetensors(tmp_path / "a.safetensors", {"a": entry()}, bytes(9))
+    refused(tmp_path / "a.safetensors", "longer than its tensors")
+
+
+# Archives
+
+
+def rewrite(path, change):
+    """Write the members of an archive anew: `change(name, data)` gives the names, data and compressions."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # zipfile's own about names twice
+        for name, data in members:
+            for new_name, new_data, compression in change(name, data):
+                archive.writestr(new_name, new_data, compression)
+
+
+def test_compressed_storage_is_refused(tmp_path):
+    write_two_tensors(tmp_path / "a.pth")
+    rewrite(tmp_path / "a.pth", lambda name, data: [(name, data, zipfile.ZIP_DEFLATED)])
+    refused(tmp_path / "a.pth", "is compressed, which torch does not do")
+
+
+def test_storage_that_is_a_bomb_is_refused(tmp_path):
+    storage = Storage("ByteStorage", "0", np.zeros(40 << 20, np.uint8))
+    write_torch_content(tmp_path / "a.pth", {"a": torch_tensor(storage, (40 << 20,), (1,))}, [storage])
+    rewrite(tmp_path / "a.pth", lambda name, data: [(name, data, zipfile.ZIP_DEFLATED)])
+    assert (tmp_path / "a.pth").stat().st_size < 1 << 20
+    refused(tmp_path / "a.pth", "is compressed")
+
+
+def test_member_twice_is_refused(tmp_path):
+    write_two_tensors(tmp_path / "a.pth")
+    rewrite(tmp_path / "a.pth", lambda name, data: [(name, data, 0), (name, data[::-1], 0)])
+    refused(tmp_path / "a.pth", "a name twice")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz"])
+def test_flipped_bit_is_found_wherever_it_is(tmp_path, suffix):
+    path, expected = tmp_path / f"a{suffix}", {"a": np.arange(12, dtype=np.float32).reshape(3, 4)}
+    if suffix == ".pth":
+        write_torch(path, expected)
+    else:
+        np.savez(path, **expected)
+    content = path.read_bytes()
+    start = content.index(expected["a"].tobytes())
+    for position in range(start, start + expected["a"].nbytes, 5):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
+        refused(path, "checksum")
+
+
+def test_many_tensors_of_one_storage_are_refused(tmp_path):
+    storage = Storage("FloatStorage", "0", np.zeros(1 << 20, np.float32))
+    content = {str(index): torch_tensor(storage, (1 << 20,), (1,)) for index in range(1000)}
+    write_torch_content(tmp_path / "a.pth", content, [storage])
+    refused(tmp_path / "a.pth", "much larger than the file")
+
+
+def test_tied_tensors_are_read(tmp_path):
+    storage = Storage("FloatStorage", "0", np.arange(6, dtype=np.float32))
+    content = {"a": torch_tensor(storage, (6,), (1,)), "b": torch_tensor(storage, (6,), (1,))}
+    write_torch_content(tmp_path / "a.pth", content, [storage])
+    tensors = load_tensors(tmp_path / "a.pth")
+    assert tensors["a"].tolist() == tensors["b"].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_torch_file_of_the_other_byte_order_is_refused(tmp_path):
+    write_torch(tmp_path / "a.pth", {"a": np.ones(2, np.float32)})
+    rewrite(tmp_path / "a.pth", lambda name, data: [(name, b"big" if "byteorder" in name else data, 0)])
+    refused(tmp_path / "a.pth", "byte order")
+
+
+# npz
+
+
+def test_compressed_npz_is_read(tmp_path):
+    expected = {"a": np.random.RandomState(0).randn(100, 30), "b": np.asfortranarray(np.ones((2, 3), np.float16))}
+    np.savez_compressed(tmp_path / "a.npz", **expected)
+    tensors = load_tensors(tmp_path / "a.npz")
+    assert list(tensors) == ["a", "b"]
+    for name, array in expected.items():
+        np.testing.assert_array_equal(tensors[name].numpy(), array)
+
+
+def test_npz_that_is_a_bomb_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(64 << 20, np.uint8))
+    assert (tmp_path / "a.npz").stat().st_size < 1 << 20
+    refused(tmp_path / "a.npz", "unpacks to more than its size allows")
+
+
+def npy(descr="<f4", shape="(2,)", fortran="False", body=bytes(8)):
+    header = f"{{'descr': {descr!r}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy(shape="(1000000000000,)"), "not of its size"),
+        (npy(shape="(-2,)"), "do not fit"),
+        (npy(shape="(2.0,)"), "damaged"),
+        (npy(shape="(" * 5000), "damaged"),
+        (npy(shape="-" * 9000 + "1"), "damaged"),
+        (npy(descr="|O"), "an array of object"),
+        (npy(descr="<c8"), "an array of complex64"),
+        (npy(descr=[("x", "<f4"), ("y", "<f4")], shape="(1,)"), "an array of"),
+        (npy(shape="__import__('os').system('true')"), "damaged"),
+        (b"\x93NUMPY\x09\x00" + bytes(20), "damaged"),
+        (b"hello", "damaged"),
+        (b"", "damaged"),
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_array_that_lies_is_refused(tmp_path, content, message):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.npy", content)
+    (tmp_path / "a.npz").write_bytes(stream.getvalue())
+    refused(tmp_path / "a.npz", message)
