@@ -65,7 +65,7 @@ def compete(options):
     ratios = {title: fields["ratios"].get(title.partition(",")[0]) for title in rows if title not in ours}
     harness.print_table(rows, ratios)
     if not torch:
-        print("torch.load was left out: PEER_PYTHON names no Python with torch and diffusers")
+        print("torch.load is left out: PEER_PYTHON does not name a Python that has torch and diffusers")
     return fields
 
 

@@ -46,7 +46,10 @@ def check_paths(config):
     for key in (*_REQUIRED, *_OPTIONAL):
         path = getattr(config, key)
         if path and not Path(path).exists():
-            raise MissingFileError(f"{key} {path} does not exist; docs/weights.md lists the files and where they go")
+            raise MissingFileError(
+                f"{key} {path} does not exist; `python scripts/download_weights.py --system animate_anyone` fetches the "
+                "released weights, docs/weights.md lists them"
+            )
 
 
 @dataclass

@@ -84,6 +84,8 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("denoising_step", "--size", "12"), ("--size 12", "multiple of 8")),
         (("clip_memory", "--frames", "24", "24"), ("--frames 24 24", "shorter")),
         (("clip_memory", "--steps", "0"), ("--steps 0", "1 or more")),
+        (("load_weights", "--repeats", "0"), ("--repeats 0", "1 or more")),
+        (("load_weights", "--folder", "nowhere"), ("--folder nowhere", "an existing folder")),
     ],
 )
 def test_option_out_of_range_is_an_error_that_says_what_is_accepted(arguments, words):
@@ -108,3 +110,21 @@ def test_peer_python_without_torch_is_an_error_and_writes_nothing(tmp_path):
     process = benchmarks(*SMALL, "--json", tmp_path / "result.json", peer_python=python)
     assert_bad_input(process, "No module named 'torch'", "torch and diffusers is accepted")
     assert [file.name for file in tmp_path.iterdir()] == ["python"]
+
+
+def test_weights_load_in_every_format_and_the_files_are_removed(tmp_path):
+    (tmp_path / "files").mkdir()
+    arguments = ("load_weights", "--small", "--repeats", "1", "--folder", tmp_path / "files")
+    process = benchmarks(*arguments, "--json", tmp_path / "result.json")
+    assert process.returncode == 0, process.stderr
+    assert "torch.load is left out: PEER_PYTHON does not name a Python" in process.stdout
+    assert list((tmp_path / "files").iterdir()) == []
+    fields = json.loads((tmp_path / "result.json").read_text())
+    assert list(fields["formats"]) == ["ours, .safetensors", "ours, .pth", "ours, .pdparams"]
+    assert list(fields["peers"]) == list(fields["ratios"]) == ["paddle.load"]
+    rows = (*fields["formats"].values(), *fields["peers"].values())
+    for key in ("seconds", "peak_bytes"):
+        assert fields["ours"][key] == max(row[key] for row in fields["formats"].values())
+        assert all(row[key] > 0 for row in rows)
+    # Each file holds all numbers, in fp32, and little else.
+    assert max(fields["settings"]["file_bytes"].values()) < 1.2 * min(fields["settings"]["file_bytes"].values())
