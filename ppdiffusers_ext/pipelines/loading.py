@@ -47,8 +47,8 @@ def check_paths(config):
         path = getattr(config, key)
         if path and not Path(path).exists():
             raise MissingFileError(
-                f"{key} {path} does not exist; `python scripts/download_weights.py --system animate_anyone` fetches the "
-                "released weights, docs/weights.md lists them"
+                f"{key} {path} does not exist; `python scripts/download_weights.py --system animate_anyone` fetches "
+                "the released weights, docs/weights.md lists them"
             )
 
 

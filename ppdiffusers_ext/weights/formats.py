@@ -84,18 +84,14 @@ def read_npz(file, path):
     """Arrays of a .npz file."""
     with zipfile.ZipFile(path) as archive:
         members = _members(archive)
-        limit = most_bytes(file.size)
-        arrays = {}
-        for name, member in members.items():
-            if member.compress_type == zipfile.ZIP_STORED:
-                data = _stored(file, member)
-            else:
-                limit -= member.file_size
-                if limit < 0:
-                    raise ValueError("it unpacks to more than its size allows")
-                data = memoryview(bytearray(archive.read(member)))
-            arrays[name.removesuffix(".npy")] = _read_npy(data)
-        _check_sums(file, [member for member in members.values() if member.compress_type == zipfile.ZIP_STORED])
+    stored = [member for member in members.values() if member.compress_type == zipfile.ZIP_STORED]
+    if sum(member.file_size for member in members.values() if member not in stored) > most_bytes(file.size):
+        raise ValueError("it unpacks to more than its size allows")
+    _check_sums(file, stored)
+    arrays = {}
+    for name, member in members.items():
+        data = _stored(file, member) if member in stored else _inflated(file, member)
+        arrays[name.removesuffix(".npy")] = _read_npy(data)
     return arrays
 
 
@@ -181,6 +177,21 @@ def _stored(file, member):
     """The bytes of a member that is not compressed, where they are in the file."""
     if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
         raise ValueError(f"member {member.filename!s:.100} is compressed, which torch does not do")
+    return _packed(file, member)
+
+
+def _inflated(file, member):
+    """The bytes of a compressed member, not more than it says."""
+    if member.compress_type != zipfile.ZIP_DEFLATED:
+        raise ValueError(f"member {member.filename!s:.100} is compressed in an unusual way")
+    data = bytearray(zlib.decompressobj(-zlib.MAX_WBITS).decompress(_packed(file, member), member.file_size))
+    if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
+        raise ValueError(f"the checksum of {member.filename!s:.100} in it is wrong")
+    return memoryview(data)
+
+
+def _packed(file, member):
+    """The bytes of a member as they are in the file."""
     header = file.data[member.header_offset :][:_LOCAL_HEADER]
     if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
         raise ValueError("it is an archive that is damaged")
@@ -190,8 +201,8 @@ def _stored(file, member):
     if bytes(file.data[start : start + name]) != member.orig_filename.encode(encoding):
         raise ValueError(f"it is an archive with two names for {member.filename!s:.100}")
     start += name + extra
-    data = file.data[start : start + member.file_size]
-    if len(data) != member.file_size:
+    data = file.data[start : start + member.compress_size]
+    if len(data) != member.compress_size:
         raise ValueError("it is an archive that ends too early")
     return data
 
@@ -202,4 +213,4 @@ def _check_sums(file, members):
         sums = pool.map(lambda member: zlib.crc32(_stored(file, member)), members)
         wrong = [member.filename for member, value in zip(members, sums) if value != member.CRC]
     if wrong:
-        raise ValueError(f"the checksum of {wrong[0]:.100} in it is wrong")
+        raise ValueError(f"the checksum of {wrong[0]!s:.100} in it is wrong")

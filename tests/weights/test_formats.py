@@ -175,6 +175,16 @@ def test_npz_that_is_a_bomb_is_refused(tmp_path):
     refused(tmp_path / "a.npz", "unpacks to more than its size allows")
 
 
+@pytest.mark.parametrize("field", ["packed", "unpacked"])
+def test_compressed_member_that_is_said_to_be_huge_is_refused(tmp_path, field):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(9))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    at = content.index(b"PK\x01\x02") + {"packed": 20, "unpacked": 24}[field]
+    content[at : at + 4] = b"\x00\x00\x00\x70"
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", "ends too early|more than its size allows")
+
+
 def npy(descr="<f4", shape="(2,)", fortran="False", body=bytes(8)):
     header = f"{{'descr': {descr!r}, 'fortran_order': {fortran}, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
