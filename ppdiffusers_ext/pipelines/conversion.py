@@ -147,8 +147,8 @@ def _describe_own(folder, cls):
 class _Tensor:
     """What writers take for an array; it is checked and cast when its numbers are asked for."""
 
-    def __init__(self, label, tensor, dtype):
-        self._label, self._tensor = label, tensor
+    def __init__(self, name, tensor, dtype, checkpoint):
+        self._label, self._tensor, self._file = f"{checkpoint.path}: {name}", tensor, checkpoint.file
         own = str(tensor.dtype).removeprefix("paddle.")
         self._cast = DTYPES[dtype] if dtype and own in DTYPES.values() and own != DTYPES[dtype] else None
         kept = self._cast or own
@@ -157,6 +157,7 @@ class _Tensor:
         self.nbytes = tensor.size * self.dtype.itemsize
 
     def __array__(self, dtype=None, copy=None):
+        self._file.forget()  # the tensors before this one
         array = to_array(self._tensor)
         if not is_finite(array):
             raise InputError(f"{self._label} holds values that are not finite numbers; the file is damaged")
@@ -168,31 +169,27 @@ class _Tensor:
 
 
 def _part_to_paddle(name, part, folder, dtype):
-    tensors, originals, report = {}, {}, Report(name, 0, [])
+    arrays, originals, report = {}, {}, Report(name, 0, [])
     for path in part.files:
         checkpoint = read_checkpoint(path)
         renamed = names_in_model(part.model, list(checkpoint.tensors))
         own = {new: checkpoint.tensors[old] for old, new in renamed.items()}
-        tensors.update(transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own)
+        own = transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own
+        arrays.update({new: _Tensor(old, own[new], dtype, checkpoint) for old, new in renamed.items()})
         originals.update({new: old for old, new in renamed.items() if old != new})
         report.read += len(checkpoint.tensors)
         report.left_out += [old for old in checkpoint.tensors if old not in renamed]
-    source = " + ".join(map(str, part.files))
-    check_fit(part.model, tensors, source)
+    check_fit(part.model, arrays, " + ".join(map(str, part.files)))
     is_encoder = name == "image_encoder"  # whose loader is paddlenlp's, with a file name and a format of its own
     path = folder / name / ("model.safetensors" if is_encoder else PADDLE_SAFETENSORS_WEIGHTS_NAME)
     path.parent.mkdir()
-    metadata = {"format": "np" if is_encoder else "pd"}
     kept = {"names": originals, "tables": [old for old in report.left_out if old.endswith("position_ids")]}
-    metadata["original"] = json.dumps(kept)
-    write_safetensors(
-        path, {key: _Tensor(f"{source}: {key}", value, dtype) for key, value in tensors.items()}, metadata
-    )
+    write_safetensors(path, arrays, {"format": "np" if is_encoder else "pd", "original": json.dumps(kept)})
     if is_encoder:
         part.model.config.to_json_file(str(path.with_name("config.json")), use_diff=False)
     else:
         part.model.save_config(str(path.parent))
-    report.files[str(path.relative_to(folder))] = len(tensors)
+    report.files[str(path.relative_to(folder))] = len(arrays)
     return report
 
 
@@ -204,9 +201,7 @@ def _part_to_torch(name, part, folder, dtype):
         tensors = transpose(tensors, transposed_names(part.model))
     report = Report(name, len(tensors), [])
     names, tables = _read_originals(checkpoint)
-    arrays = {
-        names.get(key, key): _Tensor(f"{checkpoint.path}: {key}", value, dtype) for key, value in tensors.items()
-    }
+    arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
     for table in tables:  # they count the positions
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]

@@ -33,7 +33,8 @@ _SAFETENSORS_DTYPES = {
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(np.bool_),
 }
-_MAX_HEADER = 100_000_000  # bytes, safetensors' own limit
+_MAX_HEADER = 8 << 20  # bytes of a safetensors header, which takes thirty times that while it is parsed
+_MAX_TENSORS = 50_000  # each takes some kilobytes, however small it is
 _LOCAL_HEADER = 30  # bytes of a zip member's header, without name and extra field
 
 
@@ -50,19 +51,29 @@ def read_safetensors(file):
     if file.size < 8:
         raise ValueError("it ends within its header")
     (length,) = struct.unpack("<Q", file.data[:8])
-    if length > min(_MAX_HEADER, file.size - 8):
-        raise ValueError(f"its header is said to be {length} bytes long, it has {file.size}")
-    header = json.loads(bytes(file.data[8 : 8 + length]), object_pairs_hook=_dict_without_duplicates)
-    metadata = header.pop("__metadata__", None) or {}
+    most = min(_MAX_HEADER, file.size - 8)
+    if length > most:
+        raise ValueError(f"its header is said to be {length} bytes long, {most} are possible")
+    # Decoded here, or json would take other encodings as well.
+    header = json.loads(str(file.data[8 : 8 + length], "utf-8"), object_pairs_hook=_dict_without_duplicates)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or any(type(text) is not str for text in metadata.values()):
+        raise ValueError("its metadata are not texts")
+    _check_count(header)
     body = file.data[8 + length :]
     arrays, end = {}, 0
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         start, stop = entry["data_offsets"]
         shape = entry["shape"]
+        name.encode()  # refuses halves of characters
         if entry["dtype"] not in _SAFETENSORS_DTYPES:
             raise ValueError(f"tensor {name} has the dtype {entry['dtype']!s:.20}")
         dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
-        if any(type(n) is not int or n < 0 for n in (start, stop, *shape)) or len(shape) > 32:
+        if (
+            type(shape) is not list
+            or len(shape) > 32
+            or any(type(n) is not int or n < 0 for n in (start, stop, *shape))
+        ):
             raise ValueError(f"tensor {name} has sizes or offsets that are not counts")
         if start != end or stop - start != math.prod(shape) * dtype.itemsize or stop > len(body):
             raise ValueError(f"tensor {name} does not lie where its size allows")
@@ -84,13 +95,14 @@ def read_npz(file, path):
     """Arrays of a .npz file."""
     with zipfile.ZipFile(path) as archive:
         members = _members(archive)
-    stored = [member for member in members.values() if member.compress_type == zipfile.ZIP_STORED]
-    if sum(member.file_size for member in members.values() if member not in stored) > most_bytes(file.size):
+    _check_count(members)
+    packed = [member for member in members.values() if member.compress_type != zipfile.ZIP_STORED]
+    if sum(member.file_size for member in packed) > most_bytes(file.size):
         raise ValueError("it unpacks to more than its size allows")
-    _check_sums(file, stored)
+    _check_sums(file, [member for member in members.values() if member.compress_type == zipfile.ZIP_STORED])
     arrays = {}
     for name, member in members.items():
-        data = _stored(file, member) if member in stored else _inflated(file, member)
+        data = _stored(file, member) if member.compress_type == zipfile.ZIP_STORED else _inflated(file, member)
         arrays[name.removesuffix(".npy")] = _read_npy(data)
     return arrays
 
@@ -123,14 +135,17 @@ def read_torch_zip(file, path):
 def read_old_torch(file):
     """The content of a torch file before version 1.6: five pickles, then the storages one after the other."""
     machine = Machine(file.data)
-    magic, protocol, system = machine.run(), machine.run(), machine.run()
-    if magic != _OLD_TORCH_MAGIC or protocol != 1001 or system.get("little_endian") is not True:
-        raise ValueError("it is no checkpoint of torch, or of a machine of the other byte order")
+    if machine.run() != _OLD_TORCH_MAGIC or machine.run() != 1001:
+        raise ValueError("it is no checkpoint of torch")
+    if machine.run().get("little_endian") is not True:
+        raise Unfit("was written on a machine of the other byte order")
     content, keys = machine.run(), machine.run()
+    if type(keys) is not list or any(type(key) is not str for key in keys):
+        raise ValueError("the keys of its storages are no names")
     storages = {}
     for key in keys:
         count = machine.number(8)
-        storages[str(key)] = machine.take(count * machine.storages[str(key)].dtype.itemsize)
+        storages[key] = machine.take(count * machine.storages[key].dtype.itemsize)
     return named_arrays(content, storages)
 
 
@@ -147,6 +162,7 @@ def named_arrays(content, storages):
         raise Unfit(f"holds a {type(content).__name__}; a dict of named tensors is needed")
     if "UnpackBigParamInfor@@" in content:
         raise Unfit("holds tensors in pieces; one that paddle.save wrote with protocol 4 is accepted")
+    _check_count(content)
     arrays = {}
     for name, value in content.items():
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
@@ -158,18 +174,28 @@ def named_arrays(content, storages):
     return arrays
 
 
+def _check_count(entries):
+    if len(entries) > _MAX_TENSORS:
+        raise Unfit(f"holds {len(entries)} tensors; {_MAX_TENSORS} at most are accepted")
+
+
 def most_bytes(file_size):
     """How much all tensors of a file may take together: more than any honest file needs, for a bomb too little."""
     return 16 * file_size + (16 << 20)
 
 
 def _members(archive):
-    """name -> member; none of them twice or encrypted."""
+    """name -> member; none of them twice, encrypted or in the place of another."""
     members = {member.filename: member for member in archive.infolist()}
     if len(members) != len(archive.infolist()):
         raise ValueError("it is an archive with a name twice")
     if any(member.flag_bits & 1 for member in members.values()):
         raise ValueError("it is an encrypted archive")
+    end = 0
+    for member in sorted(members.values(), key=lambda member: member.header_offset):
+        if member.header_offset < end:  # with each inside the other, a small file has terabytes to look at
+            raise ValueError("it is an archive whose members overlap")
+        end = member.header_offset + _LOCAL_HEADER + member.compress_size
     return members
 
 
@@ -182,8 +208,8 @@ def _stored(file, member):
 
 def _inflated(file, member):
     """The bytes of a compressed member, not more than it says."""
-    if member.compress_type != zipfile.ZIP_DEFLATED:
-        raise ValueError(f"member {member.filename!s:.100} is compressed in an unusual way")
+    if member.compress_type != zipfile.ZIP_DEFLATED or not member.file_size:  # zlib takes a limit of 0 for none
+        raise ValueError(f"member {member.filename!s:.100} is empty, or compressed in an unusual way")
     data = bytearray(zlib.decompressobj(-zlib.MAX_WBITS).decompress(_packed(file, member), member.file_size))
     if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
         raise ValueError(f"the checksum of {member.filename!s:.100} in it is wrong")

@@ -53,24 +53,34 @@ def load_tensors(path):
 def read_checkpoint(path):
     """As `load_tensors`, with the layout: a `Checkpoint`."""
     path = Path(path)
-    if not path.exists():
-        raise MissingFileError(
-            f"weight file {path} does not exist; a file that ends in {', '.join(SUFFIXES)} is needed"
-        )
-    if path.suffix not in SUFFIXES or not path.is_file():
-        raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
     try:
+        if not path.exists():
+            raise MissingFileError(
+                f"weight file {path} does not exist; a file that ends in {', '.join(SUFFIXES)} is needed"
+            )
+        if path.suffix not in SUFFIXES or not path.is_file():
+            raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
         return _read(path)
+    except InputError:
+        raise
     except RefusedImport as error:
-        what = (
-            f"is a pickle that wants to import {error}, which is refused: a file that holds only tensors is accepted"
-        )
-        raise InputError(f"weight file {path} {what}") from error
+        raise InputError(
+            f"weight file {path} is a pickle that wants to import {_printable(error)}, which is refused: a file that "
+            "holds only tensors is accepted"
+        ) from error
     except formats.Unfit as error:
-        raise InputError(f"weight file {path} {error}") from error
+        raise InputError(f"weight file {path} {_printable(error)}") from error
+    except OSError as error:
+        raise InputError(f"weight file {path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file can make a parser raise anything
-        what = " ".join(str(error).split())[:300] or type(error).__name__
+        what = _printable(error) or type(error).__name__
         raise InputError(f"weight file {path} is damaged or of another kind than its name says ({what})") from error
+
+
+def _printable(error):
+    """A message, which may quote the file, on one line and without anything that a terminal would obey."""
+    text = " ".join(str(error)[:1000].split())[:300]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _read(path):
@@ -108,8 +118,11 @@ def _to_tensors(arrays, file):
     tensors, copied = {}, 0
     for name in list(arrays):
         array = arrays.pop(name)
-        if not (array.flags.c_contiguous and array.flags.aligned and array.flags.writeable):
-            array = np.array(array, order="C")
+        if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+            raise ValueError(f"tensor {name!s:.100} is said to be of truth values, and is not")
+        flags = array.flags
+        if not (flags.c_contiguous and flags.aligned and flags.writeable and array.dtype.isnative):
+            array = np.array(array, array.dtype.newbyteorder("="), order="C")
             copied += array.nbytes
             if copied > _FORGET_AFTER:
                 file.forget()

@@ -20,7 +20,8 @@ _MAX_OPERATIONS = 2_000_000  # a checkpoint has about 20 for each tensor; each t
 _MAX_DEPTH = 100
 _MAX_LINE = 1 << 16  # bytes of a line or an integer
 _MAX_NAME = 512  # bytes; a longer text may be a tensor
-_KEYS = (str, int, float, bool, type(None))  # hashing a tuple of tuples of ... can take for ever
+_MAX_ARGUMENTS = 16
+_MAX_KEY = 1 << 53  # beyond, integers can be chosen that all have one hash
 
 
 class RefusedImport(pickle.UnpicklingError):
@@ -31,12 +32,14 @@ class Machine:
     """Reads pickles from `data`, one `run` after the other.
 
     position: in bytes, behind what has been read.
+    done: operations, of all pickles together.
     storages: key -> `Storage`, all torch storages that were mentioned.
     """
 
     def __init__(self, data, position=0):
         self.data = data
         self.position = position
+        self.done = 0
         self.storages = {}
 
     def run(self):
@@ -46,7 +49,7 @@ class Machine:
             RefusedImport: it names something that is not in the vocabulary.
             Exception: it is damaged; of what kind, depends on where.
         """
-        self.stack, self.marks, self.memo, self.done = [], [], {}, 0
+        self.stack, self.marks, self.memo = [], [], {}
         while (operation := self.take(1)[0]) != pickle.STOP[0]:
             if operation not in _OPERATIONS:
                 raise ValueError(f"a pickle with the operation 0x{operation:02x}")
@@ -112,14 +115,16 @@ class Machine:
     def find(self, module, name):
         found = GLOBALS.get((module, name)) if type(module) is type(name) is str else None
         if found is None:
-            raise RefusedImport(f"{module}.{name}"[:200] if type(module) is type(name) is str else "what is no name")
+            raise RefusedImport(f"{module}.{name}"[:200] if type(module) is type(name) is str else "what has no name")
         return found
 
     def call(self):
         function, arguments = self.pop_two()
-        if not isinstance(function, Global) or function.build is None or type(arguments) is not tuple:
+        if not isinstance(function, Global) or function.build is None:
             raise ValueError("a pickle that calls what is no function")
-        self.count(sum(len(argument) for argument in arguments if type(argument) in (list, tuple, dict)))
+        if type(arguments) is not tuple or len(arguments) > _MAX_ARGUMENTS:
+            raise ValueError("a pickle that calls a function with what are no arguments")
+        self.count(sum(len(argument) for argument in arguments if type(argument) in (list, tuple)))
         self.stack.append(function.build(*arguments))
 
     def set_state(self):
@@ -130,7 +135,10 @@ class Machine:
             raise ValueError("a pickle that sets the state of what has none")
 
     def refer(self):
-        kind, storage, key, _, _, *view = self.stack.pop()
+        reference = self.stack.pop()
+        if type(reference) is not tuple or len(reference) not in (5, 6):
+            raise ValueError("a pickle with an unknown reference")
+        kind, storage, key, _, _, *view = reference
         if kind != "storage" or type(key) is not str or not isinstance(storage, Global) or storage.dtype is None:
             raise ValueError("a pickle with an unknown reference")
         if any(part is not None for part in view):
@@ -139,6 +147,8 @@ class Machine:
         return self.storages[key]
 
     def remember(self, index):
+        if not 0 <= index < _MAX_KEY:
+            raise ValueError("a pickle that remembers at an impossible place")
         self.memo[index] = self.stack[-1]
 
 
@@ -171,15 +181,27 @@ def _quoted_text(machine):
     line = machine.line()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise ValueError("a pickle with a text without quotes")
-    return codecs.escape_decode(line[1:-1])[0].decode("latin1")
+    return _short(codecs.escape_decode(line[1:-1])[0].decode("latin1"))
+
+
+def _short(text):
+    # A longer one may be a tensor, which the protocols with binary texts are read for.
+    if len(text) > _MAX_NAME:
+        raise ValueError("a pickle of protocol 0 with a long text")
+    return text
 
 
 def _name_of_lines(machine):
     return machine.line().decode("utf-8"), machine.line().decode("utf-8")
 
 
+def _is_key(value):
+    # Hashing a tuple of tuples of ... can take for ever.
+    return type(value) in (str, bool, type(None)) or (type(value) is int and abs(value) < _MAX_KEY)
+
+
 def _dict_of(items):
-    if any(type(key) not in _KEYS for key in items[::2]):
+    if not all(_is_key(key) for key in items[::2]):
         raise ValueError("a pickle with a key that is no name")
     return dict(zip(items[::2], items[1::2], strict=True))
 
@@ -212,7 +234,7 @@ _OPERATIONS = {
     pickle.STRING: _pusher(_quoted_text),
     pickle.BINSTRING: _pusher(lambda m: m.text(m.number(4), "latin1")),
     pickle.SHORT_BINSTRING: _pusher(lambda m: m.text(m.number(1), "latin1")),
-    pickle.UNICODE: _pusher(lambda m: str(m.line(), "raw-unicode-escape")),
+    pickle.UNICODE: _pusher(lambda m: _short(str(m.line(), "raw-unicode-escape"))),
     pickle.BINUNICODE: _pusher(lambda m: m.text(m.number(4))),
     pickle.SHORT_BINUNICODE: _pusher(lambda m: m.text(m.number(1))),
     pickle.BINUNICODE8: _pusher(lambda m: m.text(m.number(8))),

@@ -112,31 +112,38 @@ class TorchTensor:
 
 
 def _checked_shape(values):
-    values = tuple(values)
-    if len(values) > 32 or any(type(n) is not int or not 0 <= n < 1 << 48 for n in values):
+    if (
+        type(values) not in (list, tuple)
+        or len(values) > 32
+        or any(type(n) is not int or not 0 <= n < 1 << 48 for n in values)
+    ):
         raise ValueError("a tensor with sizes that do not fit")
-    return values
+    return tuple(values)
 
 
 def view(data, dtype, shape, fortran):
-    """Bytes as an array; raises ValueError where they are not as many as it needs, or the dtype is none of numbers."""
+    """Bytes as an array, in their own byte order, without a copy.
+
+    Raises ValueError where they are not as many as it needs, or the dtype is none of numbers.
+    """
     shape = _checked_shape(shape)
     if dtype.kind not in "biuf":
         raise ValueError(f"an array of {dtype}")
     data = data.encode("latin1") if isinstance(data, (str, Text)) else data
     if math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError("an array whose data are not of its size")
-    array = np.frombuffer(data, np.uint8).view(dtype).reshape(shape, order="F" if fortran else "C")
-    return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+    return np.frombuffer(data, np.uint8).view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _ordered_dict(items=()):
-    if any(len(item) != 2 or type(item[0]) is not str for item in items):
+    if type(items) not in (list, tuple) or any(len(item) != 2 or type(item[0]) is not str for item in items):
         raise ValueError("a dict of what is no pair of name and value")
     return collections.OrderedDict((name, value) for name, value in items)
 
 
 def _plain_tuple(items=()):
+    if type(items) not in (list, tuple):
+        raise ValueError("a tuple of what is no list")
     return tuple(items)
 
 

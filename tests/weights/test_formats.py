@@ -6,12 +6,13 @@ import struct
 import tracemalloc
 import warnings
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.weights import load_tensors
+from ppdiffusers_ext.weights import formats, load_tensors, writing
 from ppdiffusers_ext.weights.writing import write_torch
 from tests.weights.files import Storage, torch_tensor, write_two_tensors
 from tests.weights.files import write_torch as write_torch_content
@@ -62,7 +63,12 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
         ({"a": {"dtype": "F32", "shape": [2]}}, "damaged"),
         ({"a": 3}, "damaged"),
         ([1], "damaged"),
-        ({"__metadata__": 3, "a": entry()}, "damaged"),
+        ({"__metadata__": 3, "a": entry()}, "metadata are not texts"),
+        ({"__metadata__": {"format": []}, "a": entry()}, "metadata are not texts"),
+        ({"a": {**entry("F64", (), (0, 8)), "shape": ""}}, "not counts"),
+        ({"\ud800": entry()}, "damaged"),
+        (json.dumps({"a": entry()}).encode("utf-16"), "damaged"),
+        (b'{"a":[' + b"{}," * 3_300_000 + b"0]}", "header is said to be"),
         (b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "a": 1}', "a name twice"),
         (b'{"a": {"dtype": "F32", "dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}', "a name twice"),
         (b"[" * 100_000, "damaged"),
@@ -136,6 +142,76 @@ def test_flipped_bit_is_found_wherever_it_is(tmp_path, suffix):
         refused(path, "checksum")
 
 
+def overlapping(path, names, size):
+    """An archive with the directory of `names` members, each of which has all the bytes behind its header."""
+    headers = [struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 0, 0, 0, 0, 0, 0, len(name), 0) + name for name in names]
+    body = b"".join(headers) + bytes(size)
+    directory, start = b"", 0
+    for name, header in zip(names, headers):
+        data = body[start + len(header) :]
+        fields = (
+            0x02014B50,
+            20,
+            20,
+            0,
+            0,
+            0,
+            0,
+            zlib.crc32(data),
+            len(data),
+            len(data),
+            len(name),
+            0,
+            0,
+            0,
+            0,
+            0,
+            start,
+        )
+        directory += struct.pack("<IHHHHHHIIIHHHHHII", *fields) + name
+        start += len(header)
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(names), len(names), len(directory), len(body), 0)
+    path.write_bytes(body + directory + end)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pth"])
+def test_members_that_lie_in_each_other_are_refused(tmp_path, suffix):
+    names = [b"a/data.pkl", *(b"a/data/%d" % index for index in range(50))]
+    overlapping(tmp_path / f"a{suffix}", names, 1000)
+    with zipfile.ZipFile(tmp_path / f"a{suffix}") as archive:
+        assert len(archive.namelist()) == 51
+    refused(tmp_path / f"a{suffix}", "members overlap")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".npz"])
+def test_file_of_very_many_tensors_is_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(formats, "_MAX_TENSORS", 10)
+    arrays = {str(index): np.ones(1, np.float32) for index in range(11)}
+    if suffix == ".npz":
+        np.savez(tmp_path / "a.npz", **arrays)
+    elif suffix == ".pth":
+        write_torch(tmp_path / "a.pth", arrays)
+    else:
+        writing.write_safetensors(tmp_path / "a.safetensors", arrays, {})
+    refused(tmp_path / f"a{suffix}", "holds 11 tensors; 10 at most are accepted")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_truth_values_that_are_neither_are_refused(tmp_path, suffix):
+    path, array = tmp_path / f"a{suffix}", np.array([True, False])
+    if suffix == ".pth":
+        write_torch(path, {"a": array})
+        content = path.read_bytes().replace(
+            struct.pack("<I", zlib.crc32(b"\1\0")), struct.pack("<I", zlib.crc32(b"\1\7"))
+        )
+    else:
+        write_safetensors(path, {"a": entry("BOOL", (2,), (0, 2))}, b"\1\0")
+        content = path.read_bytes()
+    at = content.rindex(b"\1\0", 0, content.index(b"PK\x01\x02") if suffix == ".pth" else None)
+    path.write_bytes(content[:at] + b"\1\7" + content[at + 2 :])
+    refused(path, "truth values")
+
+
 def test_many_tensors_of_one_storage_are_refused(tmp_path):
     storage = Storage("FloatStorage", "0", np.zeros(1 << 20, np.float32))
     content = {str(index): torch_tensor(storage, (1 << 20,), (1,)) for index in range(1000)}
@@ -173,6 +249,15 @@ def test_npz_that_is_a_bomb_is_refused(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", a=np.zeros(64 << 20, np.uint8))
     assert (tmp_path / "a.npz").stat().st_size < 1 << 20
     refused(tmp_path / "a.npz", "unpacks to more than its size allows")
+
+
+def test_compressed_member_that_says_it_is_empty_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(40 << 20, np.uint8))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    at = content.index(b"PK\x01\x02")
+    content[at + 16 : at + 20] = content[at + 24 : at + 28] = bytes(4)
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(tmp_path / "a.npz", "is empty")
 
 
 @pytest.mark.parametrize("field", ["packed", "unpacked"])

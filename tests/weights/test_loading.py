@@ -577,3 +577,39 @@ def test_loading_takes_little_more_memory_than_the_file(tmp_path, suffix):
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert process.returncode == 0, process.stderr
     assert 0 < int(process.stdout.split()[-1]) < 1.2 * path.stat().st_size
+
+
+# Names and messages
+
+
+def test_big_endian_arrays_are_read(tmp_path):
+    expected = np.arange(6, dtype=">f4").reshape(2, 3)
+    for suffix in (".npz", ".pdparams"):
+        if suffix == ".npz":
+            np.savez(tmp_path / "a.npz", a=expected)
+        else:
+            write_pickle(tmp_path / "a.pdparams", {"a": expected})
+        assert load_tensors(tmp_path / f"a{suffix}")["a"].tolist() == expected.tolist()
+
+
+def test_path_that_cannot_be_one_is_refused():
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        load_tensors("a" * 5000 + ".pth")
+
+
+def test_message_is_one_line_whatever_the_file_says(tmp_path):
+    names = [b"os\n\x1b[2J", b"x\nUsage: ok"]
+    texts = b"".join(b"X" + struct.pack("<I", len(name)) + name for name in names)
+    (tmp_path / "a.pdparams").write_bytes(b"\x80\x04" + texts + b"\x93.")
+    with pytest.raises(InputError) as caught:
+        load_tensors(tmp_path / "a.pdparams")
+    assert str(caught.value).isprintable()
+    assert r"wants to import os \x1b[2J.x Usage: ok, which is refused" in str(caught.value)
+
+
+def test_keys_of_old_storages_that_are_no_names_are_refused(tmp_path):
+    shared = b"]q\0" + b"".join(b"h%ch%c\x86q%c0" % (i, i, i + 1) for i in range(60)) + b"h\x3c\x85."
+    start = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {})]
+    (tmp_path / "a.pth").write_bytes(b"".join(start) + shared + bytes(8))
+    with pytest.raises(InputError, match="no names"):
+        load_tensors(tmp_path / "a.pth")

@@ -53,7 +53,7 @@ def test_arrays_are_read_as_numpy_reads_them(protocol, dtype, shape):
     for value in (array, np.asfortranarray(array)):
         read = run(pickle.dumps(value, protocol))
         assert isinstance(read, Array)
-        assert read.value.dtype == array.dtype.newbyteorder("=")
+        assert read.value.dtype == array.dtype
         np.testing.assert_array_equal(read.value, array)
 
 
@@ -222,3 +222,87 @@ def test_long_text_is_decoded_once_however_often_it_is_asked_for():
     results = run(data)
     assert bytes(results[0]) == text.encode("latin1")
     assert all(result is results[0] for result in results)
+
+
+PYTHON_HASH_MODULUS = 2**61 - 1
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value
+
+
+def name(module, function):
+    return b"c" + module + b"\n" + function + b"\n"
+
+
+REBUILD = name(b"torch._utils", b"_rebuild_parameter")
+SIZE = name(b"torch", b"Size")
+FROM_BUFFER = name(b"numpy.core.numeric", b"_frombuffer")
+REFERENCE = b"(" + text(b"storage") + name(b"torch", b"FloatStorage") + text(b"k") + b"NN" + b"N" * 100_000 + b"t"
+BIG_ENDIAN = name(b"numpy", b"dtype") + text(b"f4") + b"\x85R(K\x03" + text(b">") + b"tb"
+# Each a small pickle that would take a machine long, or all its memory, if what is remembered were copied or hashed.
+EXHAUSTING = {
+    "a call with a hundred thousand arguments": REBUILD
+    + b"q\x00("
+    + b"N" * 100_000
+    + b"tq\x01"
+    + b"h\x00h\x01R0" * 9999,
+    "a reference of a hundred thousand parts": REFERENCE + b"q\x01" + b"h\x01Q0" * 9999,
+    "a tuple of bytes": b"B"
+    + struct.pack("<I", 10**6)
+    + bytes(10**6)
+    + b"\x85q\x01"
+    + SIZE
+    + b"q\x00"
+    + b"h\x00h\x01R" * 2000,
+    "a tuple of text": b"V" + b"a" * 65_000 + b"\n\x85q\x01" + SIZE + b"q\x00" + b"h\x00h\x01R" * 9999,
+    "an array of text": b"(V"
+    + b"a" * 65_000
+    + b"\n"
+    + name(b"numpy", b"dtype")
+    + text(b"u1")
+    + b"\x85R(M\xe8\xfdt"
+    + text(b"C")
+    + b"tq\x01"
+    + FROM_BUFFER
+    + b"q\x00"
+    + b"h\x00h\x01R" * 200_000,
+    "integers of one hash": b"}("
+    + b"".join(pickle.dumps(i * PYTHON_HASH_MODULUS, 2)[2:-1] + b"N" for i in range(1, 20_000))
+    + b"u",
+    "places of one hash": b"N" + b"".join(b"p%d\n" % (i * PYTHON_HASH_MODULUS) for i in range(1, 20_000)),
+    "a long integer as a key": b"\x8b"
+    + struct.pack("<i", 65_000)
+    + b"\x7f" * 65_000
+    + b"q\x00}"
+    + b"h\x00Ns" * 99_999,
+}
+
+
+@pytest.mark.parametrize("kind", EXHAUSTING)
+def test_what_is_remembered_is_not_copied_or_hashed_without_end(kind):
+    tracemalloc.start()
+    with pytest.raises(Exception):  # noqa: B017, PT011
+        run(EXHAUSTING[kind] + b".")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_bytes_of_the_other_order_are_not_copied():
+    data = b"B" + struct.pack("<I", 10**6) + bytes(10**6)
+    call = b"(" + data + BIG_ENDIAN + b"(J" + struct.pack("<i", 250_000) + b"t" + text(b"C") + b"tq\x01" + FROM_BUFFER
+    tracemalloc.start()
+    arrays = run(b"(" + call + b"q\x00" + b"h\x00h\x01R" * 1000 + b"l.")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(arrays) > 1000
+    assert peak < 16 << 20
+
+
+def test_pickles_of_one_file_share_the_limit(monkeypatch):
+    monkeypatch.setattr(pickles, "_MAX_OPERATIONS", 1000)
+    machine = Machine(memoryview((b"(" + b"N" * 600 + b"t.") * 2))
+    machine.run()
+    with pytest.raises(ValueError, match="too many operations"):
+        machine.run()
