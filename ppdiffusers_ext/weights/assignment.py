@@ -25,7 +25,7 @@ _FOLDER_FILES = (
     "pytorch_model.bin",
 )
 
-_BATCH = 64 << 20  # bytes that are put into a model at a time
+_BATCH = 128 << 20  # bytes that are put into a model at a time
 _PIECE = 1 << 17  # numbers that are looked at at a time
 _STRIP = 32  # columns that are transposed at a time
 # The bits of the exponent of each kind of number.
