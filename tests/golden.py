@@ -67,6 +67,6 @@ class Case:
         model.eval()
         return model
 
-    def build(self, component, cls):
-        """The component of the case, made from its configuration and filled with its weights."""
-        return self.fill(component, cls(**self.config[component]["kwargs"]))
+    def build(self, component, cls, **options):
+        """The component of the case, made from its configuration and filled with its weights; options of `fill`."""
+        return self.fill(component, cls(**self.config[component]["kwargs"]), **options)

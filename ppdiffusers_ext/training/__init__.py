@@ -1,0 +1,1 @@
+"""Training on paddlenlp.trainer: losses, models, data and checkpoints."""

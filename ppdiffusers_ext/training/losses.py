@@ -1,0 +1,39 @@
+"""What training minimises: the velocity of the noise process, weighted by its signal-to-noise ratio or not.
+
+Min-SNR weights are those of Hang et al. 2023 (arXiv:2303.09556) for v prediction.
+"""
+
+import paddle
+
+
+def add_offset(noise, offset, strength):
+    """Noise with an offset that is shared by all frames and places: (batch, channels, frames, height, width).
+
+    Args:
+        noise: normal, of that shape.
+        offset: normal, (batch, channels, 1, 1, 1).
+        strength: of the offset; 0.05 in Animate Anyone.
+    """
+    return noise + strength * offset
+
+
+def signal_to_noise(scheduler, timesteps):
+    """Ratio of the variances of signal and noise at each timestep: (batch,), 0 where there is only noise."""
+    alpha_bar = paddle.index_select(scheduler.alphas_cumprod, timesteps)
+    return alpha_bar / (1 - alpha_bar)
+
+
+def min_snr_weights(snr, gamma):
+    """Weights (batch,) of samples for v prediction: min(snr + 1, gamma) / (snr + 1)."""
+    return paddle.clip(snr + 1, max=gamma) / (snr + 1)
+
+
+def mean_squared_error(prediction, target, weights=None):
+    """Mean over the samples of each one's mean squared error, times its weight.
+
+    Args:
+        prediction, target: (batch, ...).
+        weights: (batch,), or None for 1.
+    """
+    error = (prediction.astype("float32") - target.astype("float32")).square().flatten(1).mean(1)
+    return (error if weights is None else error * weights).mean()
