@@ -1,0 +1,133 @@
+"""Training clips: videos of people, each with the video of its poses, found in folders and meta files and checked.
+
+A meta file is the original's: a JSON list of {"video_path": ..., "kps_path": ...}. A folder either has
+`meta_data/*.json` (the `ubcNbili_data` layout), or folders `video/` and `video_dwpose/` with files of the same names.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+VIDEO_FOLDER, POSE_FOLDER, META_FOLDER = "video", "video_dwpose", "meta_data"
+_ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
+_ACCEPTED = (
+    f"a meta file (a JSON list of video_path and kps_path), or a folder with {META_FOLDER}/*.json or with "
+    f"{VIDEO_FOLDER}/ and {POSE_FOLDER}/ is accepted"
+)
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """A video and the video of its poses; `pose` need not exist."""
+
+    video: Path
+    pose: Path
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """What `check_clip` found: `problems` is empty for a clip that can be trained on.
+
+    num_frames, width, height, fps, duration (seconds): of the video; None where it cannot be read.
+    """
+
+    files: ClipFiles
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    duration: float | None = None
+    problems: tuple = field(default=())
+
+
+def find_clips(sources):
+    """All clips of meta files and folders, in their order: a list of `ClipFiles`, each once.
+
+    Args:
+        sources: one path, several with commas between them, or a list of paths.
+
+    Raises:
+        MissingFileError, InputError: a source does not exist, is neither, or holds no clips.
+    """
+    if isinstance(sources, (str, Path)):
+        sources = [source.strip() for source in str(sources).split(",") if source.strip()]
+    if not sources:
+        raise InputError(f"no training data are named; {_ACCEPTED}")
+    clips = {}
+    for source in map(Path, sources):
+        if not source.exists():
+            raise MissingFileError(f"training data {source} do not exist; {_ACCEPTED}")
+        found = _in_folder(source) if source.is_dir() else _in_meta_file(source)
+        if not found:
+            raise InputError(f"training data {source} hold no clips; {_ACCEPTED}")
+        clips.update(dict.fromkeys(found))
+    return list(clips)
+
+
+def check_clip(files, min_frames=2):
+    """Probe both videos of a clip: a `ClipReport`. Frames are not decoded.
+
+    Args:
+        files: `ClipFiles`.
+        min_frames: frames that a sample needs.
+    """
+    try:
+        video = probe_video(files.video)
+    except InputError as error:
+        return ClipReport(files, problems=(str(error),))
+    problems = []
+    if video.num_frames < min_frames:
+        problems.append(f"it has {video.num_frames} frames, a sample needs {min_frames}")
+    try:
+        pose = probe_video(files.pose)
+    except MissingFileError:
+        problems.append(f"there is no pose video {files.pose}")
+    except InputError as error:
+        problems.append(str(error))
+    else:
+        if pose.num_frames != video.num_frames:
+            problems.append(f"the pose video has {pose.num_frames} frames, the video {video.num_frames}")
+        if abs(pose.fps / video.fps - 1) > 0.01:
+            problems.append(
+                f"the pose video has {float(pose.fps):.2f} frames a second, the video {float(video.fps):.2f}"
+            )
+        if abs(pose.width * video.height / (pose.height * video.width) - 1) > 0.02:
+            shapes = f"{pose.width}x{pose.height}, the video {video.width}x{video.height}"
+            problems.append(f"the pose video is of another shape: {shapes}")
+    return ClipReport(
+        files, video.num_frames, video.width, video.height, float(video.fps), video.duration, tuple(problems)
+    )
+
+
+def _in_folder(folder):
+    metas = sorted((folder / META_FOLDER).glob("*.json"))
+    if metas:
+        return [clip for meta in metas for clip in _in_meta_file(meta)]
+    videos = folder / VIDEO_FOLDER
+    found = sorted(path for path in videos.rglob("*") if path.suffix.lower() in _ENDINGS) if videos.is_dir() else []
+    return [ClipFiles(path, folder / POSE_FOLDER / path.relative_to(videos)) for path in found]
+
+
+def _in_meta_file(path):
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"meta file {path} is not JSON ({error}); {_ACCEPTED}") from error
+    if not isinstance(entries, list):
+        raise InputError(f"meta file {path} holds a {type(entries).__name__}; {_ACCEPTED}")
+    clips = []
+    for index, entry in enumerate(entries):
+        names = [entry.get(key) for key in ("video_path", "kps_path")] if isinstance(entry, dict) else [None]
+        if not all(isinstance(name, str) and name for name in names):
+            raise InputError(f"entry {index} of meta file {path} has no video_path and kps_path; {_ACCEPTED}")
+        clips.append(ClipFiles(*(_resolved(name, path) for name in names)))
+    return clips
+
+
+def _resolved(name, meta):
+    """A path of a meta file: as it is, or relative to the file's folder or one of the two above it."""
+    candidates = [Path(name), *(parent / name for parent in list(meta.resolve().parents)[:3])]
+    return next((path for path in candidates if path.exists()), candidates[0])

@@ -1,0 +1,146 @@
+"""Samples of training clips, the same whoever asks: sample n of a run follows from the seed and n alone.
+
+So a run that is stopped and goes on sees what it would have seen, with any number of workers. Which frames are taken
+and how they are cropped is the original's way (Moore-AnimateAnyone, `src/dataset/dance_image.py`, `dance_video.py`).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ppdiffusers_ext.errors import InputError
+
+_ATTEMPTS = 20  # clips that are tried for one sample before it is given up
+
+
+@dataclass(frozen=True)
+class FrameChoice:
+    """Frames of a clip: the reference's index, and those of the targets."""
+
+    reference: int
+    targets: tuple
+
+
+def choose_image(rng, num_frames, margin):
+    """Stage 1: a reference and one target at least `margin` frames away, where the clip is long enough."""
+    margin = min(margin, num_frames)
+    reference = int(rng.integers(num_frames))
+    if reference + margin < num_frames:
+        target = rng.integers(reference + margin, num_frames)
+    elif reference - margin > 0:
+        target = rng.integers(0, reference - margin + 1)
+    else:
+        target = rng.integers(num_frames)
+    return FrameChoice(reference, (int(target),))
+
+
+def choose_video(rng, num_frames, count, stride):
+    """Stage 2: `count` frames `stride` apart, closer in a clip that is shorter, and any frame as the reference."""
+    length = min(num_frames, (count - 1) * stride + 1)
+    start = int(rng.integers(num_frames - length + 1))
+    targets = np.linspace(start, start + length - 1, count).astype(int)
+    return FrameChoice(int(rng.integers(num_frames)), tuple(targets.tolist()))
+
+
+def choose_crop(rng, width, height, scale=(1.0, 1.0), ratio=(0.9, 1.0)):
+    """A box (left, top, right, bottom): a part `scale` of the area, of a `ratio` of width to height.
+
+    Where none fits in ten tries, the largest one in the middle whose ratio is within the bounds (as torchvision does).
+    """
+    for _ in range(10):
+        area = width * height * rng.uniform(*scale)
+        of_box = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        box_width, box_height = round(math.sqrt(area * of_box)), round(math.sqrt(area / of_box))
+        if 0 < box_width <= width and 0 < box_height <= height:
+            left, top = int(rng.integers(width - box_width + 1)), int(rng.integers(height - box_height + 1))
+            return left, top, left + box_width, top + box_height
+    box_width, box_height = width, height
+    if width / height < ratio[0]:
+        box_height = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        box_width = round(height * ratio[1])
+    left, top = (width - box_width) // 2, (height - box_height) // 2
+    return left, top, left + box_width, top + box_height
+
+
+class TrainingClips:
+    """A dataset (of `paddle.io`'s kind) of samples 0 to `length` - 1.
+
+    Each epoch is a shuffle of all clips. A clip that cannot be read is replaced by another, and named in the sample.
+
+    Args:
+        clips: list of `ClipFiles`.
+        length: samples of the whole run.
+        seed: of everything that is drawn.
+        width, height: pixels of the samples.
+        choose: called with (rng, number of frames of a clip); gives a `FrameChoice`.
+        scale, ratio: bounds of the random crop, as of `choose_crop`. Reference, targets and poses share it.
+    """
+
+    def __init__(self, clips, length, seed, width, height, choose, scale=(1.0, 1.0), ratio=(0.9, 1.0)):
+        self._clips, self._length, self._seed = list(clips), length, seed
+        self._size, self._choose, self._scale, self._ratio = (width, height), choose, scale, ratio
+
+    def __len__(self):
+        return self._length
+
+    def __getitem__(self, index):
+        """Sample `index`: a dict of
+
+        pixel_values: (3, frames, height, width), fp32 in [-1, 1], the targets.
+        pose_pixel_values: the same of their poses, in [0, 1].
+        reference_pixel_values: (3, height, width) in [-1, 1].
+        reference_image: (H, W, 3) uint8, the whole reference frame.
+        clip: the video's path. failures: those of clips that were tried before and could not be read, with the reason.
+
+        Raises:
+            InputError: no clip of many that were tried can be read.
+        """
+        failures = []
+        for attempt in range(_ATTEMPTS):
+            rng = np.random.default_rng([self._seed, index, attempt])
+            files = self._clips[self._shuffled(index) if attempt == 0 else int(rng.integers(len(self._clips)))]
+            try:
+                return {**self._read(files, rng), "clip": str(files.video), "failures": failures}
+            except (InputError, RuntimeError, OSError) as error:  # decord raises RuntimeErrors of its own
+                failures.append(f"{files.video}: {' '.join(str(error).split())[:200]}")
+        raise InputError(
+            f"none of {_ATTEMPTS} clips can be read, the last: {failures[-1]}; scripts.check_dataset names them all"
+        )
+
+    def _shuffled(self, index):
+        epoch, position = divmod(index, len(self._clips))
+        return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._clips))[position])
+
+    def _read(self, files, rng):
+        from decord import VideoReader
+
+        for path in (files.video, files.pose):
+            if not path.is_file():
+                raise InputError(f"{path} does not exist")
+        video, poses = (VideoReader(str(path), num_threads=1) for path in (files.video, files.pose))
+        if len(video) != len(poses):
+            raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
+        if len(video) < 2:
+            raise InputError(f"{files.video} has {len(video)} frames; 2 are needed")
+        chosen = self._choose(rng, len(video))
+        frames = video.get_batch([chosen.reference, *chosen.targets]).asnumpy()  # (1 + frames, H, W, 3)
+        drawn = poses.get_batch(list(chosen.targets)).asnumpy()  # (frames, H, W, 3)
+        box = choose_crop(rng, frames.shape[2], frames.shape[1], self._scale, self._ratio)
+        # The pose video may be of another size than the video, as long as it is of its shape.
+        ratios = drawn.shape[2] / frames.shape[2], drawn.shape[1] / frames.shape[1]
+        pose_box = tuple(side * ratios[index % 2] for index, side in enumerate(box))
+        pixels = self._resized(frames, box) * 2 - 1
+        return {
+            "pixel_values": pixels[:, 1:],
+            "pose_pixel_values": self._resized(drawn, pose_box),
+            "reference_pixel_values": pixels[:, 0],
+            "reference_image": frames[0],
+        }
+
+    def _resized(self, frames, box):
+        """(n, H, W, 3) uint8 -> (3, n, height, width) fp32 in [0, 1]: the box of each."""
+        images = [Image.fromarray(frame).resize(self._size, Image.BILINEAR, box=box) for frame in frames]
+        return np.stack(images).astype(np.float32).transpose(3, 0, 1, 2) / 255

@@ -1,0 +1,82 @@
+"""The command that checks training data: what it prints and writes, and what it answers to bad input."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from ppdiffusers_ext.data.clips import find_clips
+from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.training_clips import TrainingClips, choose_video
+from ppdiffusers_ext.data.video import VideoWriter
+from scripts.check_dataset import make_parser, work
+from scripts.command import run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four clips of drawn people: the second has no pose video, the third is damaged in the middle."""
+    data = tmp_path / "data"
+    for index in range(4):
+        clip = synthetic_clip(index, 20, 96, 128)
+        for kind, frames in (("video", clip.target), ("video_dwpose", clip.pose)):
+            (data / kind).mkdir(parents=True, exist_ok=True)
+            with VideoWriter(data / kind / f"{index}.mp4", clip.fps, 96, 128) as writer:
+                writer.write(frames)
+    (data / "video_dwpose" / "1.mp4").unlink()
+    path = data / "video" / "2.mp4"
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + 40
+    content[start : len(content) - 3000] = np.random.default_rng(0).bytes(len(content) - 3000 - start)
+    path.write_bytes(content)
+    return data
+
+
+def check(*arguments):
+    return run(make_parser(), work, [str(argument) for argument in arguments])
+
+
+def test_each_clip_is_reported_and_the_good_ones_written(tmp_path, capsys, folder):
+    meta, sheet = tmp_path / "new" / "meta.json", tmp_path / "sheet.png"
+    assert check(folder, "--meta", meta, "--sheet", sheet) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["ok", "problem", "problem", "ok"]
+    assert "there is no pose video" in lines[1]
+    assert "96x128, 20 frames, 15.00 a second" in lines[0]
+    assert lines[4] == "2 of 4 clips can be trained on, 0.0 minutes"
+    entries = json.loads(meta.read_text())
+    assert [entry["video_path"] for entry in entries] == [str(folder / "video" / name) for name in ("0.mp4", "3.mp4")]
+    with PIL.Image.open(sheet) as picture:
+        # Two clips, each a frame and its pose of 144x192 pixels.
+        assert picture.size == (2 * 2 * 144, 192)
+        assert len(set(picture.convert("L").getdata())) > 10
+
+
+def test_cleaned_meta_file_can_be_trained_on(tmp_path, folder):
+    assert check(folder, "--meta", tmp_path / "meta.json") == 0
+    clips = find_clips(tmp_path / "meta.json")
+    dataset = TrainingClips(clips, 4, 0, 32, 32, lambda rng, frames: choose_video(rng, frames, 2, 1))
+    assert [dataset[index]["failures"] for index in range(4)] == [[]] * 4
+
+
+def test_nothing_that_can_be_trained_on_is_exit_code_1_and_writes_nothing(tmp_path, capsys, folder):
+    assert check(folder, "--min-frames", "21", "--meta", tmp_path / "meta.json") == 1
+    assert "0 of 4 clips can be trained on" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "training data nowhere do not exist"),
+        (("DATA", "--min-frames", "1"), "--min-frames 1 is too small"),
+        (("DATA", "--meta", "/proc/meta.json"), "cannot write /proc/meta.json"),
+        (("DATA", "--sheet", "DATA"), "it is a folder"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, folder, arguments, message):
+    assert check(*(folder if argument == "DATA" else argument for argument in arguments)) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert error[-1].startswith("error: ")
+    assert message in error[-1]
