@@ -93,7 +93,8 @@ class TrainingClips:
         pose_pixel_values: the same of their poses, in [0, 1].
         reference_pixel_values: (3, height, width) in [-1, 1].
         reference_image: (H, W, 3) uint8, the whole reference frame.
-        clip: the video's path. failures: those of clips that were tried before and could not be read, with the reason.
+        index: the sample's own. clip: the video's path.
+        failures: what was tried before and could not be read, as "path: reason".
 
         Raises:
             InputError: no clip of many that were tried can be read.
@@ -103,7 +104,8 @@ class TrainingClips:
             rng = np.random.default_rng([self._seed, index, attempt])
             files = self._clips[self._shuffled(index) if attempt == 0 else int(rng.integers(len(self._clips)))]
             try:
-                return {**self._read(files, rng), "clip": str(files.video), "failures": failures}
+                sample = self._read(files, rng)
+                return {**sample, "index": index, "clip": str(files.video), "failures": failures}
             except (InputError, RuntimeError, OSError) as error:  # decord raises RuntimeErrors of its own
                 failures.append(f"{files.video}: {' '.join(str(error).split())[:200]}")
         raise InputError(
