@@ -1,0 +1,112 @@
+"""Checkpoints of training: complete or not there at all, with a list of what is in them.
+
+A checkpoint is written under a hidden name; when all processes are done it gets `manifest.json` (its files with sizes
+and sha256, and what the run must have in common to go on from it) and its name. Whatever is killed in between leaves
+the earlier checkpoints as they were.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.weights.checksums import sha256_of
+
+MANIFEST = "manifest.json"
+PREFIX = "checkpoint-"
+_HIDDEN = ".saving-"
+
+
+def folder_of(output_dir, step):
+    """Where the checkpoint of a step lies."""
+    return Path(output_dir) / f"{PREFIX}{step}"
+
+
+def hidden_folder_of(output_dir, step):
+    """Where it is written."""
+    return Path(output_dir) / f"{_HIDDEN}{step}"
+
+
+def complete(hidden, folder, run):
+    """Give a checkpoint, all of whose files are written, its manifest and its name.
+
+    Args:
+        hidden, folder: where it was written, and where it belongs. What is there already is replaced.
+        run: dict of what another run must have in common with this one.
+    """
+    hidden, folder = Path(hidden), Path(folder)
+    files = {}
+    for path in sorted(path for path in hidden.rglob("*") if path.is_file()):
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+        files[str(path.relative_to(hidden))] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    with open(hidden / MANIFEST, "w", encoding="utf-8") as file:
+        json.dump({"run": run, "files": files}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(hidden, folder)
+
+
+def clean(output_dir):
+    """Remove what killed runs have begun to write."""
+    for path in Path(output_dir).glob(f"{_HIDDEN}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def steps_of(output_dir):
+    """The steps of all checkpoints in a folder, the newest first, whether they are valid or not."""
+    names = [path.name.removeprefix(PREFIX) for path in Path(output_dir).glob(f"{PREFIX}*") if path.is_dir()]
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+
+
+def problem_of(folder):
+    """What is wrong with a checkpoint, in words; None for a valid one. Reads all of it."""
+    folder = Path(folder)
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name, expected in files.items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != expected["size"]:
+                return f"{name} has {path.stat().st_size} bytes instead of {expected['size']}"
+            if sha256_of(path) != expected["sha256"]:
+                return f"{name} is damaged"
+    except FileNotFoundError:
+        return f"it has no {MANIFEST}, so it was not written to its end"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"its {MANIFEST} cannot be read"
+    return None
+
+
+def newest_valid(output_dir, on_problem=None):
+    """The newest valid checkpoint in a folder, or None.
+
+    on_problem: called with (folder, problem) for each newer one that is not valid.
+    """
+    for step in steps_of(output_dir):
+        folder = folder_of(output_dir, step)
+        problem = problem_of(folder)
+        if problem is None:
+            return folder
+        if on_problem is not None:
+            on_problem(folder, problem)
+    return None
+
+
+def check_run(folder, run):
+    """Raise an InputError unless the checkpoint is of a run that `run` can go on with.
+
+    Args:
+        run: dict as given to `complete`.
+    """
+    earlier = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["run"]
+    different = [key for key in sorted({*earlier, *run}) if earlier.get(key) != run.get(key)]
+    if different:
+        told = "; ".join(f"{key} was {earlier.get(key)}, is {run.get(key)}" for key in different)
+        raise InputError(
+            f"{folder} is of another run: {told}; a run that agrees, or another --output_dir, is accepted"
+        )
