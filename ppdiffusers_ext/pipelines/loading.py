@@ -102,9 +102,9 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
     denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
     additional = _read_inference_config(config).get("unet_additional_kwargs") or {}
     check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {config.inference_config}")
-    denoising_config = {**_known(DenoisingUNet3D, denoising), **additional}
+    denoising_config = {**known_options(DenoisingUNet3D, denoising), **additional}
     denoising_unet = create(lambda: DenoisingUNet3D(**denoising_config), dtype)
-    reference_unet = create(lambda: ReferenceUNet(**_known(ReferenceUNet, base)), dtype)
+    reference_unet = create(lambda: ReferenceUNet(**known_options(ReferenceUNet, base)), dtype)
     width = denoising_unet.config.block_out_channels[0]
     pose_guider = create(lambda: PoseGuider(conditioning_embedding_channels=width), dtype)
     return {
@@ -120,7 +120,7 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
 
 def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
-    config = _known(AutoencoderKL, read_config(folder))
+    config = known_options(AutoencoderKL, read_config(folder))
     return Part(create(lambda: AutoencoderKL(**config), dtype), [find_weights(folder)])
 
 
@@ -139,6 +139,6 @@ def option_names(cls):
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
 
-def _known(cls, config):
+def known_options(cls, config):
     # Configuration files carry notes of the library that wrote them (_class_name, ...), which are not options.
     return {key: value for key, value in config.items() if key in option_names(cls)}

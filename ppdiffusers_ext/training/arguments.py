@@ -1,0 +1,146 @@
+"""What the trainers of Animate Anyone can be told: three dataclasses for `PdArgumentParser`, on one command line or in
+one YAML file.
+
+Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
+"""
+
+import dataclasses
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Optional
+
+import paddle
+from paddlenlp.trainer import PdArgumentParser
+from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.configuration import read_yaml
+
+logger = logging.getLogger(__name__)
+
+SIDE_MULTIPLE = 8
+
+
+def _option(default, text):
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class ModelArguments:
+    """Which networks are trained, from which weights, and on which noise."""
+
+    base_model_path: str = _option(
+        "./pretrained_weights/stable-diffusion-v1-5", "folder with unet/config.json of Stable Diffusion 1.5"
+    )
+    vae_model_path: str = _option("./pretrained_weights/sd-vae-ft-mse", "folder of the VAE, which stays frozen")
+    image_encoder_path: str = _option(
+        "./pretrained_weights/image_encoder", "folder of the CLIP image encoder, which stays frozen"
+    )
+    inference_config_path: str = _option(
+        "./configs/inference/inference_v2.yaml",
+        "YAML file with unet_additional_kwargs of the motion modules (stage 2)",
+    )
+    denoising_unet_config_path: Optional[str] = _option(
+        None, "config.json of the denoising UNet; the base model's if left out"
+    )
+    denoising_unet_base_model_path: Optional[str] = _option(
+        None, "weights that the denoising UNet starts from; random if left out"
+    )
+    reference_unet_path: Optional[str] = _option(
+        None, "weights that the reference UNet starts from; random if left out"
+    )
+    pose_guider_path: Optional[str] = _option(None, "weights that the pose guider starts from; random if left out")
+    motion_module_path: Optional[str] = _option(
+        None, "weights that the motion modules start from (stage 2); random if left out"
+    )
+    num_train_timesteps: int = _option(1000, "timesteps of the noise schedule")
+    beta_start: float = _option(0.00085, "first beta of the noise schedule")
+    beta_end: float = _option(0.012, "last beta of the noise schedule")
+    beta_schedule: str = _option(
+        "scaled_linear",
+        "kind of the noise schedule. The original trains on scaled_linear and samples on linear, which is a mismatch; "
+        "linear is consistent with configs/inference/inference_v2.yaml",
+    )
+    noise_offset: float = _option(0.05, "strength of the offset that the noise of a clip shares")
+    snr_gamma: float = _option(5.0, "bound of the Min-SNR weights; 0 for none")
+    uncond_ratio: float = _option(0.1, "part of the steps without reference, which guidance needs")
+    gradient_checkpointing: bool = _option(False, "compute activations again in the backward pass: less memory")
+
+
+@dataclass
+class DataArguments:
+    """Which clips are trained on, and how they are cut."""
+
+    meta_paths: str = _option(
+        "./ubcNbili_data/meta_data/ubcNbili_meta.json",
+        "meta files (JSON lists of video_path and kps_path), or folders with meta_data/*.json, or with video/ and "
+        "video_dwpose/; several with commas between them",
+    )
+    train_width: int = _option(512, "pixels, a multiple of 8")
+    train_height: int = _option(512, "pixels, a multiple of 8")
+    sample_margin: int = _option(30, "frames between reference and target at least (stage 1)")
+    n_sample_frames: int = _option(16, "frames of a sample (stage 2)")
+    sample_rate: int = _option(4, "frames from one to the next (stage 2)")
+    crop_scale_min: float = _option(1.0, "smallest part of the picture's area that a random crop takes")
+    crop_ratio_min: float = _option(0.9, "smallest ratio of width to height of a random crop")
+    crop_ratio_max: float = _option(1.0, "largest ratio of width to height of a random crop")
+    max_bad_share: float = _option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
+
+    def check(self):
+        """Raise an InputError for values that no training can have."""
+        for name in ("train_width", "train_height"):
+            value = getattr(self, name)
+            if value < 64 or value % SIDE_MULTIPLE:
+                raise InputError(f"--{name} {value} cannot be trained on; a multiple of 8 from 64 is accepted")
+        for name in ("n_sample_frames", "sample_rate"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} {getattr(self, name)} is too small; 1 or more is accepted")
+        if not 0 < self.crop_scale_min <= 1 or not 0 < self.crop_ratio_min <= self.crop_ratio_max:
+            raise InputError("a random crop takes a part of the area up to 1, and has a smallest and a largest ratio")
+
+
+@dataclass
+class TrainingArguments(PaddleTrainingArguments):
+    """paddlenlp's, of which batch size, steps, optimiser, precision, sharding and saving are of use here."""
+
+    output_dir: str = _option(
+        "./exp_output", "folder of checkpoints and logs; a run goes on from its newest checkpoint"
+    )
+    max_steps: int = _option(30000, "optimisation steps")
+
+    def __post_init__(self):
+        if self.fp16 and not paddle.is_compiled_with_cuda():
+            logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
+            self.fp16, self.bf16 = False, True
+        if self.sharding and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
+            raise InputError(
+                f"--sharding {self.sharding} has nothing to share among one process; a launch with several, or no "
+                "--sharding, is accepted"
+            )
+        super().__post_init__()
+
+
+def parse_arguments(arguments=None):
+    """The three dataclasses from a command line, or from the YAML file that is its only argument.
+
+    Raises:
+        InputError: unknown keys of a YAML file, or values that cannot be used.
+    """
+    kinds = (ModelArguments, DataArguments, TrainingArguments)
+    parser = PdArgumentParser(kinds)
+    if arguments is not None and len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
+        values = read_yaml(arguments[0])
+        known = {item.name for kind in kinds for item in dataclasses.fields(kind)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"unknown keys in {arguments[0]}: {', '.join(unknown)}; --help lists what is accepted")
+        model, data, training = parser.parse_dict(values)
+    else:
+        model, data, training, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
+        if unknown:
+            raise InputError(f"unknown arguments: {' '.join(unknown)}; --help lists what is accepted")
+    data.check()
+    if training.max_steps < 1:
+        raise InputError(f"--max_steps {training.max_steps} is too small; 1 or more is accepted")
+    return model, data, training

@@ -1,0 +1,15 @@
+"""Train stage 2 of Animate Anyone.
+
+python -u -m paddle.distributed.launch scripts/trainer_stage2.py --do_train --output_dir ./exp_output/stage2
+python -u -m paddle.distributed.launch scripts/trainer_stage2.py training.yaml
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.training import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(2))

@@ -1,0 +1,313 @@
+"""The training commands, run for real on tiny data: both stages, several processes, going on, and bad input."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.weights import load_tensors
+from ppdiffusers_ext.weights.arrays import to_array
+
+ROOT = Path(__file__).parents[2]
+PARTS = {1: ("reference_unet", "denoising_unet", "pose_guider"), 2: ("motion_module",)}
+COMMON = {
+    "base_model_path": "assets/demo_model",
+    "vae_model_path": "assets/demo_model/vae",
+    "image_encoder_path": "assets/demo_model/image_encoder",
+    "train_width": 72,
+    "train_height": 80,
+    "sample_margin": 4,
+    "n_sample_frames": 3,
+    "sample_rate": 2,
+    "do_train": True,
+    "max_steps": 4,
+    "save_steps": 2,
+    "save_strategy": "steps",
+    "per_device_train_batch_size": 1,
+    "learning_rate": 1.0e-4,
+    "logging_steps": 1,
+    "lr_scheduler_type": "constant",
+    "seed": 42,
+    "device": "cpu",
+    "disable_tqdm": True,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four clips of drawn people."""
+    folder = tmp_path_factory.mktemp("data")
+    for index in range(4):
+        clip = synthetic_clip(index, 12, 80, 88)
+        for kind, frames in (("video", clip.target), ("video_dwpose", clip.pose)):
+            (folder / kind).mkdir(exist_ok=True)
+            with VideoWriter(folder / kind / f"{index}.mp4", clip.fps, 80, 88) as writer:
+                writer.write(frames)
+    return folder
+
+
+def command(stage, folder, options, processes=1):
+    """The command line of a run whose YAML file is written into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "training.yaml").write_text(yaml.safe_dump(options))
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes), "--backend", "gloo"]
+    launch = [*launch, "--log_dir", str(folder / "logs")] if processes > 1 else []
+    return [sys.executable, "-u", *launch, f"scripts/trainer_stage{stage}.py", str(folder / "training.yaml")]
+
+
+def train(stage, folder, data, processes=1, fails=False, **options):
+    """Run a stage; returns what it printed. Its output is in `folder / "out"`."""
+    options = {**COMMON, "meta_paths": str(data), "output_dir": str(folder / "out"), **options}
+    run = subprocess.run(
+        command(stage, folder, options, processes), cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    printed = run.stdout + run.stderr
+    if not fails:
+        assert run.returncode == 0, printed[-3000:]
+    else:
+        assert run.returncode == (1 if processes > 1 else 2), printed[-3000:]
+    return printed
+
+
+def losses(printed):
+    """The losses of a run's steps, as its log gives them, each step once."""
+    found = {}
+    for line in printed.splitlines():
+        if " loss: " in line and "global_step: " in line:
+            step = int(line.split("global_step: ")[1].split(",")[0])
+            found[step] = float(line.split(" loss: ")[1].split(",")[0])
+    return [found[step] for step in sorted(found)]
+
+
+def assert_equal(folder, other, stage):
+    for part in PARTS[stage]:
+        tensors, expected = (load_tensors(path / "out" / f"{part}.safetensors") for path in (folder, other))
+        assert set(tensors) == set(expected)
+        different = [name for name in tensors if not np.array_equal(*map(to_array, (tensors[name], expected[name])))]
+        assert different == []
+
+
+@pytest.fixture(scope="module")
+def stage_1(tmp_path_factory, data):
+    """(folder, printed) of a run of stage 1 of four steps."""
+    folder = tmp_path_factory.mktemp("stage_1")
+    return folder, train(1, folder, data)
+
+
+@pytest.fixture(scope="module")
+def stage_2(tmp_path_factory, data, stage_1):
+    """(folder, printed) of a run of stage 2 that starts from it."""
+    folder, out = tmp_path_factory.mktemp("stage_2"), stage_1[0] / "out"
+    return folder, train(2, folder, data, **start_of_stage_2(out))
+
+
+def start_of_stage_2(out):
+    return {
+        "denoising_unet_base_model_path": str(out / "denoising_unet.safetensors"),
+        "reference_unet_path": str(out / "reference_unet.safetensors"),
+        "pose_guider_path": str(out / "pose_guider.safetensors"),
+    }
+
+
+def go_on(folder, earlier, step=2):
+    """A run that was stopped after a step: the folder with that checkpoint alone."""
+    (folder / "out").mkdir(parents=True)
+    shutil.copytree(checkpoints.folder_of(earlier / "out", step), checkpoints.folder_of(folder / "out", step))
+
+
+def test_stage_1_trains_and_saves_what_it_trained(stage_1):
+    folder, printed = stage_1
+    assert len(losses(printed)) == 4
+    assert all(0 < loss < 100 for loss in losses(printed))
+    assert checkpoints.steps_of(folder / "out") == [4, 2]
+    assert [checkpoints.problem_of(checkpoints.folder_of(folder / "out", step)) for step in (2, 4)] == [None, None]
+    last = checkpoints.folder_of(folder / "out", 4)
+    for part in PARTS[1]:
+        assert (folder / "out" / f"{part}.safetensors").read_bytes() == (last / f"{part}.safetensors").read_bytes()
+    states = [load_tensors(checkpoints.folder_of(folder / "out", step) / "pose_guider.safetensors") for step in (2, 4)]
+    assert all(not np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_stopped_run_goes_on_to_the_same_bits(tmp_path, data, stage_1):
+    go_on(tmp_path, stage_1[0])
+    printed = train(1, tmp_path, data)
+    assert "the run goes on from" in printed
+    assert losses(printed) == losses(stage_1[1])[2:]
+    assert_equal(tmp_path, stage_1[0], 1)
+
+
+def test_stage_2_starts_from_stage_1_and_trains_motion_alone(stage_2):
+    folder, printed = stage_2
+    assert len(losses(printed)) == 4
+    names = set(load_tensors(folder / "out" / "motion_module.safetensors"))
+    assert names
+    assert all("motion_modules." in name for name in names)
+    assert [path.name for path in (folder / "out").glob("*.safetensors")] == ["motion_module.safetensors"]
+
+
+def test_stopped_stage_2_goes_on_to_the_same_bits(tmp_path, data, stage_1, stage_2):
+    go_on(tmp_path, stage_2[0])
+    train(2, tmp_path, data, **start_of_stage_2(stage_1[0] / "out"))
+    assert_equal(tmp_path, stage_2[0], 2)
+
+
+def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_path, data):
+    """Of a batch of two on one process, of two micro-steps, and of two processes with a shard each."""
+    one = losses(train(1, tmp_path / "one", data, per_device_train_batch_size=2))
+    parts = losses(train(1, tmp_path / "parts", data, gradient_accumulation_steps=2))
+    two = losses(train(1, tmp_path / "two", data, processes=2, sharding="stage1"))
+    np.testing.assert_allclose(parts, one, rtol=2e-3)
+    np.testing.assert_allclose(two, one, rtol=2e-3)
+    go_on(tmp_path / "again", tmp_path / "two")
+    train(1, tmp_path / "again", data, processes=2, sharding="stage1")
+    assert_equal(tmp_path / "again", tmp_path / "two", 1)
+
+
+@pytest.mark.parametrize("level", ["O1", "O2"])
+def test_half_precision_becomes_bf16_on_a_cpu_with_a_notice(tmp_path, data, stage_1, level):
+    printed = train(1, tmp_path, data, fp16=True, fp16_opt_level=level, max_steps=2, save_strategy="no")
+    assert "bf16 is used instead" in printed
+    # Where the processor has no bf16 arithmetic, Paddle computes in fp32 as before.
+    np.testing.assert_allclose(losses(printed), losses(stage_1[1])[:2], rtol=0.05)
+
+
+def test_what_was_trained_animates(tmp_path, data, stage_1, stage_2):
+    first, second = stage_1[0] / "out", stage_2[0] / "out"
+    configuration = {
+        "pretrained_base_model_path": "assets/demo_model",
+        "pretrained_vae_path": "assets/demo_model/vae",
+        "image_encoder_path": "assets/demo_model/image_encoder",
+        "denoising_unet_path": str(first / "denoising_unet.safetensors"),
+        "reference_unet_path": str(first / "reference_unet.safetensors"),
+        "pose_guider_path": str(first / "pose_guider.safetensors"),
+        "motion_module_path": str(second / "motion_module.safetensors"),
+        "inference_config": "configs/inference/inference_v2.yaml",
+        "test_cases": {"assets/reference.png": [str(data / "video_dwpose" / "0.mp4")]},
+        **{"width": 64, "height": 72, "length": 3, "steps": 1, "output": str(tmp_path / "out.mp4")},
+    }
+    (tmp_path / "animation.yaml").write_text(yaml.safe_dump(configuration))
+    arguments = [sys.executable, "-m", "scripts.pose2vid", "--config", str(tmp_path / "animation.yaml")]
+    run = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert probe_video(tmp_path / "out.mp4").num_frames == 3
+
+
+def test_run_that_stops_after_a_step_without_reference_goes_on_to_the_same_bits(tmp_path, data):
+    """Such a step gives the reference UNet no gradients, and the optimiser nothing to remember of it."""
+    options = {"uncond_ratio": 0.7, "save_steps": 1, "max_steps": 3}
+    printed = train(1, tmp_path / "whole", data, **options)
+    sizes = [
+        (checkpoints.folder_of(tmp_path / "whole" / "out", step) / "optimizer.pdopt").stat().st_size for step in (1, 3)
+    ]
+    assert sizes[0] == sizes[1]
+    go_on(tmp_path / "again", tmp_path / "whole", step=1)
+    assert losses(train(1, tmp_path / "again", data, **options)) == losses(printed)[1:]
+    assert_equal(tmp_path / "again", tmp_path / "whole", 1)
+
+
+def test_killed_run_leaves_a_valid_checkpoint_and_goes_on(tmp_path, data, stage_1):
+    options = {**COMMON, "meta_paths": str(data), "output_dir": str(tmp_path / "out"), "save_steps": 1}
+    process = subprocess.Popen(
+        command(1, tmp_path, options), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not checkpoints.steps_of(tmp_path / "out") and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert checkpoints.newest_valid(tmp_path / "out") is not None
+    printed = train(1, tmp_path, data, save_steps=1)
+    assert "the run goes on from" in printed
+    assert_equal(tmp_path, stage_1[0], 1)
+
+
+def test_damaged_checkpoint_is_passed_over(tmp_path, data, stage_1):
+    shutil.copytree(stage_1[0] / "out", tmp_path / "out")
+    path = checkpoints.folder_of(tmp_path / "out", 4) / "denoising_unet.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    printed = train(1, tmp_path, data)
+    assert "checkpoint-4 is passed over: denoising_unet.safetensors has" in printed
+    assert "checkpoint-2" in printed.split("the run goes on from")[1].splitlines()[0]
+    assert_equal(tmp_path, stage_1[0], 1)
+
+
+# Bad input
+
+
+def error_of(printed):
+    lines = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in printed
+    assert lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"meta_paths": "nowhere.json"}, "training data nowhere.json do not exist"),
+        ({"train_width": 70}, "--train_width 70 cannot be trained on; a multiple of 8"),
+        ({"n_sample_frames": 0}, "--n_sample_frames 0 is too small"),
+        ({"max_steps": 0}, "--max_steps 0 is too small"),
+        ({"sharding": "stage1"}, "--sharding stage1 has nothing to share among one process"),
+        ({"motion_module_path": "a.safetensors"}, "--motion_module_path is for stage 2"),
+        ({"reference_unet_path": "nowhere.safetensors"}, "weight file nowhere.safetensors does not exist"),
+        ({"do_train": False}, "nothing is to be done"),
+        ({"train_widht": 64}, "unknown keys in"),
+        ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere cannot be used"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_told_in_one_line(tmp_path, data, options, message):
+    assert message in error_of(train(1, tmp_path, data, fails=True, **options))
+    assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") in ([], ["runs"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": 7}, "seed was 42, is 7"),
+        ({"gradient_accumulation_steps": 2}, "samples_per_step was 1, is 2"),
+        ({"train_width": 80}, "width was 72, is 80"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_checkpoint_of_another_run_is_refused(tmp_path, data, stage_1, options, message):
+    go_on(tmp_path, stage_1[0])
+    said = error_of(train(1, tmp_path, data, fails=True, **options))
+    assert message in said
+    assert "another --output_dir, is accepted" in said
+
+
+def test_checkpoint_of_stage_1_is_refused_by_stage_2(tmp_path, data, stage_1):
+    go_on(tmp_path, stage_1[0])
+    assert "stage was 1, is 2" in error_of(train(2, tmp_path, data, fails=True))
+
+
+def test_unknown_argument_is_told(tmp_path):
+    arguments = [sys.executable, "scripts/trainer_stage1.py", "--do_train", "--nonsense", "3"]
+    run = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "unknown arguments: --nonsense 3" in error_of(run.stderr)
+
+
+def test_launch_of_several_processes_fails_with_the_reason(tmp_path, data):
+    printed = train(1, tmp_path, data, processes=2, fails=True, meta_paths="nowhere.json")
+    logs = "".join(path.read_text() for path in (tmp_path / "logs").glob("workerlog.*"))
+    assert "error: training data nowhere.json do not exist" in printed + logs
+
+
+def test_every_argument_has_its_help():
+    arguments = [sys.executable, "scripts/trainer_stage2.py", "--help"]
+    printed = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True).stdout
+    for name in ("--train_width", "--meta_paths", "--snr_gamma", "--beta_schedule", "--sharding", "--output_dir"):
+        assert name in printed
+    assert "which is a mismatch" in " ".join(printed.split())
