@@ -20,7 +20,7 @@ from ppdiffusers_ext.weights.pickles import Machine
 from ppdiffusers_ext.weights.vocabulary import Array, TorchTensor, view
 
 _OLD_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch before 1.6 wrote
-_SAFETENSORS_DTYPES = {
+SAFETENSORS_DTYPES = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
@@ -66,9 +66,9 @@ def read_safetensors(file):
         start, stop = entry["data_offsets"]
         shape = entry["shape"]
         name.encode()  # refuses halves of characters
-        if entry["dtype"] not in _SAFETENSORS_DTYPES:
+        if entry["dtype"] not in SAFETENSORS_DTYPES:
             raise ValueError(f"tensor {name} has the dtype {entry['dtype']!s:.20}")
-        dtype = _SAFETENSORS_DTYPES[entry["dtype"]]
+        dtype = SAFETENSORS_DTYPES[entry["dtype"]]
         if (
             type(shape) is not list
             or len(shape) > 32

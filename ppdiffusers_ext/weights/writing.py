@@ -13,21 +13,10 @@ import zipfile
 
 import numpy as np
 
-from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS
+from ppdiffusers_ext.weights.formats import SAFETENSORS_DTYPES
 from ppdiffusers_ext.weights.vocabulary import TORCH_STORAGES
 
-_SAFETENSORS_NAMES = {
-    np.dtype(np.float64): "F64",
-    np.dtype(np.float32): "F32",
-    np.dtype(np.float16): "F16",
-    BFLOAT16_BITS: "BF16",
-    np.dtype(np.int64): "I64",
-    np.dtype(np.int32): "I32",
-    np.dtype(np.int16): "I16",
-    np.dtype(np.int8): "I8",
-    np.dtype(np.uint8): "U8",
-    np.dtype(np.bool_): "BOOL",
-}
+_SAFETENSORS_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items() if name != "U16"}
 _STORAGE_NAMES = {dtype: name for name, dtype in TORCH_STORAGES.items()}
 _ALIGNMENT = 64  # bytes; where torch starts each storage in the file
 
