@@ -13,14 +13,15 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint clean
+.PHONY: help install demo train-demo test lint clean
 
 help:
-	@echo 'make install   create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
-	@echo 'make demo      animate a small picture with the demo configuration'
-	@echo 'make test      run the tests'
-	@echo 'make lint      run the linter and check the formatting'
-	@echo 'make clean     remove .venv, build products and caches'
+	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
+	@echo 'make demo        animate a small picture with the small model that this code trained'
+	@echo 'make train-demo  train that model anew: about three hours on two processor cores'
+	@echo 'make test        run the tests'
+	@echo 'make lint        run the linter and check the formatting'
+	@echo 'make clean       remove .venv, build products and caches'
 
 install: $(STAMP)
 
@@ -55,6 +56,9 @@ $(STAMP): requirements.txt constraints.txt setup.py
 
 demo: install
 	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml
+
+train-demo: install
+	@$(VENV_PYTHON) -m scripts.train_demo
 
 test: install
 	@$(VENV_PYTHON) -m pytest

@@ -6,10 +6,15 @@ python -m benchmarks NAME --help
 
 import sys
 
-from benchmarks import clip_memory, denoising_step, harness, load_weights
+from benchmarks import clip_memory, denoising_step, harness, load_weights, train_step
 from scripts.command import ArgumentParser, run
 
-BENCHMARKS = {"clip_memory": clip_memory, "denoising_step": denoising_step, "load_weights": load_weights}
+BENCHMARKS = {
+    "clip_memory": clip_memory,
+    "denoising_step": denoising_step,
+    "load_weights": load_weights,
+    "train_step": train_step,
+}
 
 
 def make_parser():

@@ -1,19 +1,24 @@
-"""What both training commands do: parse, train, and tell errors as the other commands do."""
+"""What the training commands do: parse, train, and tell errors as the other commands do."""
 
 import sys
 
 
 def main(stage, arguments=None):
-    """Train a stage. Returns the exit code: 0, 2 for bad input, 1 for a loss that is not finite."""
+    """Train a stage (1, 2 or "vae"). Returns the exit code: 0, 2 for bad input, 1 for a loss that is not finite."""
     from ppdiffusers_ext.errors import InputError, NonFiniteError
-    from ppdiffusers_ext.training.arguments import parse_arguments
+    from ppdiffusers_ext.training.arguments import AutoencoderArguments, ModelArguments, parse_arguments
+    from ppdiffusers_ext.training.autoencoder import train_autoencoder
     from ppdiffusers_ext.training.run import train
 
     try:
-        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        kind = AutoencoderArguments if stage == "vae" else ModelArguments
+        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, kind)
         if not training.do_train:
             raise InputError("nothing is to be done; --do_train is accepted")
-        train(stage, model, data, training)
+        if stage == "vae":
+            train_autoencoder(model, data, training)
+        else:
+            train(stage, model, data, training)
         return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

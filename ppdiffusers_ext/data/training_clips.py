@@ -83,6 +83,10 @@ class TrainingClips:
         self._clips, self._length, self._seed = list(clips), length, seed
         self._size, self._choose, self._scale, self._ratio = (width, height), choose, scale, ratio
 
+    @property
+    def num_clips(self):
+        return len(self._clips)
+
     def __len__(self):
         return self._length
 

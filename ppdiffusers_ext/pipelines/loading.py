@@ -83,30 +83,34 @@ def load_pipeline(config, runtime):
 
 def make_configured_scheduler(config):
     """The scheduler that a `Pose2VidConfig` and its inference configuration ask for."""
-    inference = _read_inference_config(config)
+    inference = read_inference_config(config.inference_config)
     return make_scheduler(
         config.scheduler or inference.get("sampler", "DDIM"), inference.get("noise_scheduler_kwargs")
     )
 
 
-def _read_inference_config(config):
-    inference = read_yaml(config.inference_config)
-    known = ("unet_additional_kwargs", "noise_scheduler_kwargs", "sampler")
-    check_keys(inference, known, f"key in {config.inference_config}")
-    return inference
+def read_inference_config(path):
+    """What an inference configuration says of networks and noise: a dict of YAML. Raises InputError for other keys."""
+    inference = read_yaml(path)
+    known = ("unet_additional_kwargs", "pose_guider_kwargs", "noise_scheduler_kwargs", "sampler")
+    check_keys(inference, known, f"key in {path}")
+    additional, guider = (inference.get(key) or {} for key in known[:2])
+    check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {path}")
+    check_keys(guider, option_names(PoseGuider), f"pose guider option in {path}")
+    return {**inference, "unet_additional_kwargs": additional, "pose_guider_kwargs": guider}
 
 
 def describe_parts(config, dtype="float32", encoder_dtype="float32"):
     """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where."""
     base = read_config(Path(config.pretrained_base_model_path) / "unet")
     denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
-    additional = _read_inference_config(config).get("unet_additional_kwargs") or {}
-    check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {config.inference_config}")
-    denoising_config = {**known_options(DenoisingUNet3D, denoising), **additional}
+    inference = read_inference_config(config.inference_config)
+    denoising_config = {**known_options(DenoisingUNet3D, denoising), **inference["unet_additional_kwargs"]}
     denoising_unet = create(lambda: DenoisingUNet3D(**denoising_config), dtype)
     reference_unet = create(lambda: ReferenceUNet(**known_options(ReferenceUNet, base)), dtype)
     width = denoising_unet.config.block_out_channels[0]
-    pose_guider = create(lambda: PoseGuider(conditioning_embedding_channels=width), dtype)
+    guider_config = {"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]}
+    pose_guider = create(lambda: PoseGuider(**guider_config), dtype)
     return {
         "vae": describe_vae(config.pretrained_vae_path, encoder_dtype),
         "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype),

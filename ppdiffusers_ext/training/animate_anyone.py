@@ -8,6 +8,7 @@ pose guider, and the reference UNet as far as it reaches the loss. Stage 2 learn
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.training.parts import TrainedPart
 
 STAGES = (1, 2)
 
@@ -85,6 +86,13 @@ def freeze(model, stage):
         if learns:
             trained.append(name)
     return trained
+
+
+def parts(model, stage):
+    """The `TrainedPart`s of a stage by the names of their files: what the next stage and `pose2vid` load."""
+    if stage == 2:
+        return {"motion_module": TrainedPart(model.denoising_unet, _TRAINED_IN_STAGE_2)}
+    return {name: TrainedPart(getattr(model, name)) for name in ("reference_unet", "denoising_unet", "pose_guider")}
 
 
 def encode(vae, pixels, noise, scaling_factor):

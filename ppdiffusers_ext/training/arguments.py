@@ -39,7 +39,7 @@ class ModelArguments:
     )
     inference_config_path: str = _option(
         "./configs/inference/inference_v2.yaml",
-        "YAML file with unet_additional_kwargs of the motion modules (stage 2)",
+        "YAML file with unet_additional_kwargs (norms, motion modules) and pose_guider_kwargs",
     )
     denoising_unet_config_path: Optional[str] = _option(
         None, "config.json of the denoising UNet; the base model's if left out"
@@ -69,6 +69,15 @@ class ModelArguments:
 
 
 @dataclass
+class AutoencoderArguments:
+    """Which autoencoder is trained, and towards what."""
+
+    vae_config_path: str = _option("./configs/training/demo/vae.json", "config.json of the autoencoder")
+    vae_model_path: Optional[str] = _option(None, "weights that it starts from; random if left out")
+    kl_weight: float = _option(1.0e-4, "weight of the latents' divergence from normal noise, per number")
+
+
+@dataclass
 class DataArguments:
     """Which clips are trained on, and how they are cut."""
 
@@ -85,6 +94,7 @@ class DataArguments:
     crop_scale_min: float = _option(1.0, "smallest part of the picture's area that a random crop takes")
     crop_ratio_min: float = _option(0.9, "smallest ratio of width to height of a random crop")
     crop_ratio_max: float = _option(1.0, "largest ratio of width to height of a random crop")
+    validation_clips: int = _option(4, "clips, the last ones, that are held out of training when there is validation")
     max_bad_share: float = _option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
 
     def check(self):
@@ -108,6 +118,17 @@ class TrainingArguments(PaddleTrainingArguments):
         "./exp_output", "folder of checkpoints and logs; a run goes on from its newest checkpoint"
     )
     max_steps: int = _option(30000, "optimisation steps")
+    validation_steps: int = _option(
+        0, "steps from one animation of the held-out clips to the next, for numbers and a picture; 0 for never"
+    )
+    validation_inference_steps: int = _option(10, "denoising steps of these animations")
+    validation_guidance_scale: float = _option(1.0, "guidance of these animations; 1 for none")
+    max_skipped_steps: int = _option(
+        0, "steps with a loss or gradients that are not finite, that are left out; the next one stops the run"
+    )
+    ema_decay: float = _option(
+        0.0, "decay of the average of the weights that is saved at the end, as 0.999; 0 saves the last weights"
+    )
 
     def __post_init__(self):
         if self.fp16 and not paddle.is_compiled_with_cuda():
@@ -121,13 +142,17 @@ class TrainingArguments(PaddleTrainingArguments):
         super().__post_init__()
 
 
-def parse_arguments(arguments=None):
+def parse_arguments(arguments=None, model_kind=ModelArguments):
     """The three dataclasses from a command line, or from the YAML file that is its only argument.
+
+    Args:
+        arguments: list of texts; those of the process if left out.
+        model_kind: dataclass of what is trained.
 
     Raises:
         InputError: unknown keys of a YAML file, or values that cannot be used.
     """
-    kinds = (ModelArguments, DataArguments, TrainingArguments)
+    kinds = (model_kind, DataArguments, TrainingArguments)
     parser = PdArgumentParser(kinds)
     if arguments is not None and len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
         values = read_yaml(arguments[0])
@@ -143,4 +168,8 @@ def parse_arguments(arguments=None):
     data.check()
     if training.max_steps < 1:
         raise InputError(f"--max_steps {training.max_steps} is too small; 1 or more is accepted")
+    if training.validation_steps < 0 or (training.validation_steps and data.validation_clips < 1):
+        raise InputError("validation needs --validation_steps of 1 or more and --validation_clips of 1 or more")
+    if not 0 <= training.ema_decay < 1:
+        raise InputError(f"--ema_decay {training.ema_decay} is no decay; 0 or more, and less than 1, is accepted")
     return model, data, training

@@ -7,7 +7,6 @@ goes on, one with more processes, or one that splits its batches, draws what the
 import numpy as np
 import paddle
 
-from ppdiffusers_ext.errors import NonFiniteError
 from ppdiffusers_ext.training.animate_anyone import encode
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 
@@ -71,11 +70,7 @@ class Objective:
                 parameter.stop_gradient = True
 
     def __call__(self, model, batch):
-        """The loss of an `AnimateAnyoneModel` (or what wraps it) for a batch of `Collate`: a number as a tensor.
-
-        Raises:
-            NonFiniteError: the loss is not finite; the message names step and clips.
-        """
+        """The loss of an `AnimateAnyoneModel` (or what wraps it) for a batch of `Collate`: a number as a tensor."""
         indices = [int(index) for index in batch["index"]]
         unconditional = self.is_unconditional(indices[0])
         with paddle.no_grad():
@@ -89,13 +84,12 @@ class Objective:
         poses = batch["pose_pixel_values"]
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
         loss = mean_squared_error(prediction, target, weights)
-        if not bool(paddle.isfinite(loss)):
-            step = indices[0] // self._samples_per_step
-            clips = ", ".join(batch.get("clips", ["?"]))
-            raise NonFiniteError(
-                f"the loss of step {step} is {float(loss)}, at timesteps {timesteps.tolist()} of {clips}"
-            )
         return loss
+
+    def describe(self, batch):
+        """The batch in words: clips and timesteps."""
+        timesteps = [self._draw_timestep(int(index)) for index in batch["index"]]
+        return ", ".join(f"{clip} at timestep {timestep}" for clip, timestep in zip(batch["clips"], timesteps))
 
     def is_unconditional(self, index):
         """Whether the step that a sample belongs to is without reference: one draw for all of the step."""
@@ -135,9 +129,12 @@ class Objective:
             rng = self._rng(index, "noise")
             noises.append(rng.standard_normal((channels, *rest), np.float32))
             offsets.append(rng.standard_normal((channels, 1, 1, 1), np.float32))
-            timesteps.append(int(rng.integers(self._scheduler.config.num_train_timesteps)))
+            timesteps.append(self._draw_timestep(index))
         noise, offset = paddle.to_tensor(np.stack(noises)), paddle.to_tensor(np.stack(offsets))
         return add_offset(noise, offset, self._noise_offset), paddle.to_tensor(timesteps)
+
+    def _draw_timestep(self, index):
+        return int(self._rng(index, "timestep").integers(self._scheduler.config.num_train_timesteps))
 
     def _rng(self, number, purpose):
         return np.random.default_rng([self._seed, number, *purpose.encode()])

@@ -1,25 +1,25 @@
 """One training run of Animate Anyone, from its arguments to its last checkpoint."""
 
-import logging
 from pathlib import Path
 
-import paddle
 from ppdiffusers.transformers import CLIPImageProcessor
 
-from ppdiffusers_ext.data.clips import find_clips
-from ppdiffusers_ext.data.training_clips import TrainingClips, choose_image, choose_video
+from ppdiffusers_ext.data.training_clips import choose_image, choose_video
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.pipelines.configuration import check_keys, read_yaml
-from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options, option_names
+from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.loading import (
+    describe_image_encoder,
+    describe_vae,
+    known_options,
+    read_inference_config,
+)
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.training import checkpoints
-from ppdiffusers_ext.training.animate_anyone import AnimateAnyoneModel, freeze
+from ppdiffusers_ext.training.animate_anyone import AnimateAnyoneModel, freeze, parts
+from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.objective import Collate, Objective
-from ppdiffusers_ext.training.trainer import AnimateAnyoneTrainer
+from ppdiffusers_ext.training.validation import Validation
 from ppdiffusers_ext.weights.assignment import load_weights, read_config
-
-logger = logging.getLogger(__name__)
 
 
 def train(stage, model_arguments, data_arguments, training_arguments):
@@ -32,62 +32,52 @@ def train(stage, model_arguments, data_arguments, training_arguments):
         NonFiniteError: the loss is not finite.
     """
     arguments = training_arguments
-    clips = find_clips(data_arguments.meta_paths)
-    paddle.seed(arguments.seed)  # so that what starts at random is the same in all processes
-    model = make_model(stage, model_arguments)
+    samples, held_out = find_samples(data_arguments, arguments, _chooser(stage, data_arguments))
+    with reproducible_start(arguments.seed):
+        model = make_model(stage, model_arguments)
     trained = set(freeze(model, stage))
-    samples_per_step = (
-        arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
-    )
-    dataset = TrainingClips(
-        clips,
-        arguments.max_steps * samples_per_step,
-        arguments.seed,
-        data_arguments.train_width,
-        data_arguments.train_height,
-        _chooser(stage, data_arguments),
-        scale=(data_arguments.crop_scale_min, 1.0),
-        ratio=(data_arguments.crop_ratio_min, data_arguments.crop_ratio_max),
-    )
+    samples_per_step = samples_of_a_step(arguments)
     run = {
         "stage": stage,
-        "seed": arguments.seed,
-        "world_size": arguments.world_size,
-        "sharding": [option.value for option in arguments.sharding],
         "samples_per_step": samples_per_step,
         "width": data_arguments.train_width,
         "height": data_arguments.train_height,
         "trained_tensors": len(trained),
     }
-    trainer = AnimateAnyoneTrainer(
-        stage=stage,
-        objective=_make_objective(model_arguments, arguments.seed, samples_per_step),
-        run=run,
-        max_bad_share=data_arguments.max_bad_share,
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        data_collator=Collate(CLIPImageProcessor()),
+    vae = describe_vae(model_arguments.vae_model_path).load()
+    image_encoder = describe_image_encoder(model_arguments.image_encoder_path).load()
+    objective = Objective(
+        vae,
+        image_encoder,
+        make_noise_scheduler(model_arguments),
+        arguments.seed,
+        samples_per_step,
+        model_arguments.noise_offset,
+        model_arguments.snr_gamma,
+        model_arguments.uncond_ratio,
     )
-    learning = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
-    trainer.set_optimizer_grouped_parameters(learning)
-    trainer.train(resume_from_checkpoint=_find_checkpoint(arguments, run))
-    trainer.save_model()
-    return trainer
+    validate = None
+    if held_out:
+        scheduler = make_noise_scheduler(model_arguments)
+        networks = (model.reference_unet, model.denoising_unet, model.pose_guider)
+        pipeline = Pose2VideoPipeline(vae, image_encoder, *networks, scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
+        validate = Validation(pipeline, held_out, len(held_out), *options)
+    share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
+    return fit(model, parts(model, stage), objective, samples, collate, run, share, arguments, validate)
 
 
 def make_model(stage, arguments):
     """The `AnimateAnyoneModel` of a stage, with the weights that `ModelArguments` name; the rest is random."""
     base = read_config(Path(arguments.base_model_path) / "unet")
     config = read_config(arguments.denoising_unet_config_path) if arguments.denoising_unet_config_path else base
-    additional = {}
-    if stage == 2:
-        additional = read_yaml(arguments.inference_config_path).get("unet_additional_kwargs") or {}
-        check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {arguments.inference_config_path}")
-    options = known_options(DenoisingUNet3D, config)
-    denoising_unet = DenoisingUNet3D(**{**options, "use_motion_module": False, **additional})
+    inference = read_inference_config(arguments.inference_config_path)
+    options = {**known_options(DenoisingUNet3D, config), **inference["unet_additional_kwargs"]}
+    denoising_unet = DenoisingUNet3D(**{**options, "use_motion_module": stage == 2})
     reference_unet = ReferenceUNet(**known_options(ReferenceUNet, base))
-    pose_guider = PoseGuider(conditioning_embedding_channels=denoising_unet.config.block_out_channels[0])
+    width = denoising_unet.config.block_out_channels[0]
+    pose_guider = PoseGuider(**{"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]})
     _start_from(reference_unet, arguments.reference_unet_path)
     _start_from(pose_guider, arguments.pose_guider_path)
     _start_from(denoising_unet, arguments.denoising_unet_base_model_path, unused=stage == 1)
@@ -116,9 +106,10 @@ def _chooser(stage, arguments):
     return lambda rng, frames: choose_video(rng, frames, arguments.n_sample_frames, arguments.sample_rate)
 
 
-def _make_objective(arguments, seed, samples_per_step):
+def make_noise_scheduler(arguments):
+    """The noise process of `ModelArguments`: zero terminal SNR, v prediction."""
     schedule = {name: getattr(arguments, name) for name in ("num_train_timesteps", "beta_start", "beta_end")}
-    scheduler = make_scheduler(
+    return make_scheduler(
         "DDIM",
         {
             **schedule,
@@ -130,34 +121,3 @@ def _make_objective(arguments, seed, samples_per_step):
             "prediction_type": "v_prediction",
         },
     )
-    return Objective(
-        describe_vae(arguments.vae_model_path).load(),
-        describe_image_encoder(arguments.image_encoder_path).load(),
-        scheduler,
-        seed,
-        samples_per_step,
-        arguments.noise_offset,
-        arguments.snr_gamma,
-        arguments.uncond_ratio,
-    )
-
-
-def _find_checkpoint(arguments, run):
-    """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew."""
-    asked = arguments.resume_from_checkpoint
-    if asked:
-        problem = checkpoints.problem_of(asked)
-        if problem:
-            raise InputError(f"--resume_from_checkpoint {asked} cannot be used: {problem}")
-        folder = asked
-    elif arguments.overwrite_output_dir:
-        return None
-    else:
-        folder = checkpoints.newest_valid(
-            arguments.output_dir, lambda path, problem: logger.warning("%s is passed over: %s", path, problem)
-        )
-    if folder is None:
-        return None
-    checkpoints.check_run(folder, run)
-    logger.warning("the run goes on from %s", folder)
-    return str(folder)

@@ -1,49 +1,113 @@
-"""paddlenlp's Trainer for the two stages of Animate Anyone.
+"""paddlenlp's Trainer, as all training here uses it.
 
 What differs from it: samples come in their order (the dataset has shuffled them), so a run that goes on reads none of
-what it has seen; weights are saved as the parts that `pose2vid` and the next stage load; checkpoints appear when they
-are complete; clips that cannot be read are counted.
+what it has seen; weights are saved as the parts that others load; checkpoints appear when they are complete; clips
+that cannot be read are counted; what the model paints is shown.
 """
 
+import contextlib
+import functools
 import logging
 import os
+import resource
+import time
+from pathlib import Path
 
 import paddle
 from paddle.base.framework import default_main_program
 from paddlenlp.trainer import Trainer, TrainerCallback
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.ema import ExponentialMovingAverage
+from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
+from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
-from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.writing import write_safetensors
 
 logger = logging.getLogger(__name__)
 
-_PARTS = {1: ("reference_unet", "denoising_unet", "pose_guider"), 2: ("motion_module",)}
 _BAD_SHARE_AFTER = 50  # samples, before the share of those that cannot be read is looked at
+_EMA = "ema.safetensors"
 
 
-class AnimateAnyoneTrainer(Trainer):
+class PartsTrainer(Trainer):
     """
     Args:
-        stage: 1 or 2.
-        objective: `Objective`, called with the model and a batch.
+        objective: called with the model and a batch, gives the loss; its `describe` tells of a batch in words.
+        parts: dict of `TrainedPart` by the name of their files.
         run: dict of what a run that goes on must have in common with this one.
         max_bad_share: part of the samples whose clip cannot be read, above which the run stops.
+        ema_decay: of the average of the weights that is saved at the end; 0 for the last weights.
+        validate: function called every `validation_steps` steps, gives a dict of numbers and a picture, or None.
         others: as of paddlenlp's `Trainer`.
     """
 
-    def __init__(self, *, stage, objective, run, max_bad_share=0.1, **others):
+    def __init__(self, *, objective, parts, run, max_bad_share=0.1, ema_decay=0.0, validate=None, **others):
         super().__init__(**others)
-        self.add_callback(_WholeOptimizerState())
-        self._stage, self._objective, self._run = stage, objective, run
+        self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
+        self._validate = validate
+        self.add_callback(_WholeOptimizerState())
+        self._clock = _DataClock()
+        self.add_callback(self._clock)
+        self._watch = GradientWatch(self.model, self.args.max_skipped_steps)
+        self.add_callback(self._watch)
+        self.ema = ExponentialMovingAverage(self.model, ema_decay) if ema_decay else None
+        if self.ema:
+            self.add_callback(self.ema)
 
     def compute_loss(self, model, inputs, return_outputs=False):
         self._count(len(inputs["clips"]), inputs["failures"])
-        return self._objective(model, inputs)
+        describe = functools.partial(self._objective.describe, inputs)
+        self._watch.batches.append(describe)
+        loss = self._objective(model, inputs)
+        # Where steps may be skipped this one will be, for its gradients are not finite either.
+        if not self.args.max_skipped_steps and not bool(paddle.isfinite(loss)):
+            step = self.state.global_step + 1
+            raise NonFiniteError(
+                f"the loss of step {step} is {float(loss)}, of {describe()}; finite weights and pictures, a smaller "
+                "--learning_rate, or --max_skipped_steps are accepted"
+            )
+        return loss
+
+    def training_step(self, model, inputs, **others):
+        loss = super().training_step(model, inputs, **others)
+        return loss if bool(paddle.isfinite(loss)) else paddle.zeros_like(loss)  # a skipped one is not in the log
+
+    def _maybe_log_save_evaluate(self, *arguments, **others):
+        super()._maybe_log_save_evaluate(*arguments, **others)
+        step, every = self.state.global_step, self.args.validation_steps
+        if self._validate and self.args.process_index == 0 and (step % every == 0 or step == self.state.max_steps):
+            self._show(*self._validated())
+        self._clock.wait()
+
+    def _validated(self):
+        self.model.eval()
+        with self.trained_weights():
+            return self._validate()
+
+    def _show(self, numbers, picture):
+        """Numbers to the log, the picture to a file and to VisualDL."""
+        step = self.state.global_step
+        self.log({f"validation_{name}": round(number, 6) for name, number in numbers.items()})
+        write_image(Path(self.args.output_dir) / "samples" / f"step-{step:07d}.png", picture)
+        for callback in self.callback_handler.callbacks:
+            if getattr(callback, "vdl_writer", None) is not None:
+                callback.vdl_writer.add_image("samples", picture, step)
+
+    def log(self, logs, **others):
+        if "loss" in logs:
+            logs["gradient_norm"] = round(self._watch.norm, 6)
+            # paddlenlp's own measure of this has a thread that takes most of a processor.
+            logs["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
+            if "interval_steps_per_second" in logs:
+                left = (self.state.max_steps - self.state.global_step) / max(logs["interval_steps_per_second"], 1e-9)
+                logs["seconds_left"] = round(left)
+                logs["data_share"] = round(self._clock.share(), 4)
+        super().log(logs, **others)
 
     def _count(self, samples, failures):
         self._read += samples
@@ -65,20 +129,35 @@ class AnimateAnyoneTrainer(Trainer):
             shuffle=False,
         )
 
+    def save_trained(self):
+        """Write the trained parts into the output folder: their average, where one is kept."""
+        if self.args.process_index == 0:
+            with self.trained_weights():
+                self._save_parts(self.args.output_dir)
+
+    def trained_weights(self):
+        """A block in which the model has the weights that training has come to: their average, where one is kept."""
+        return self.ema.in_place() if self.ema else contextlib.nullcontext()
+
     def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
-        output_dir = output_dir or self.args.output_dir
-        os.makedirs(output_dir, exist_ok=True)
-        for part, tensors in split(self.model.state_dict(), self._stage).items():
-            arrays = {name: to_array(tensor) for name, tensor in tensors.items()}
-            write_safetensors(os.path.join(output_dir, f"{part}.safetensors"), arrays, {"format": "pd"})
+        self._save_parts(output_dir)
+        if self.ema:
+            averages = {name: to_array(tensor) for name, tensor in self.ema.state().items()}
+            write_safetensors(os.path.join(output_dir, _EMA), averages, {"format": "pd"})
+
+    def _save_parts(self, folder):
+        os.makedirs(folder, exist_ok=True)
+        for name, part in self._parts.items():
+            part.save(os.path.join(folder, f"{name}.safetensors"))
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         if not resume_from_checkpoint:
             return
-        for part in _PARTS[self._stage]:
-            model = self.model.denoising_unet if part == "motion_module" else getattr(self.model, part)
-            others = [name for name in model.state_dict() if part == "motion_module" and "motion_modules." not in name]
-            load_weights(model, os.path.join(resume_from_checkpoint, f"{part}.safetensors"), may_miss=others)
+        folder = Path(resume_from_checkpoint)
+        for name, part in self._parts.items():
+            part.load(folder / f"{name}.safetensors")
+        if self.ema:
+            self.ema.set_state(load_tensors(folder / _EMA))
 
     def _save_checkpoint(self, model, metrics=None):
         output_dir, step = self.args.output_dir, self.state.global_step
@@ -101,6 +180,34 @@ class AnimateAnyoneTrainer(Trainer):
             paddle.distributed.barrier()
 
 
+class _DataClock(TrainerCallback):
+    """Measures which part of the time training waits for data."""
+
+    def __init__(self):
+        self._waited, self._since, self._ready = 0.0, time.monotonic(), time.monotonic()
+
+    def on_train_begin(self, args, state, control, **others):
+        self.share()
+        self.wait()
+
+    def wait(self):
+        """From now on until the next batch is there."""
+        self._ready = time.monotonic()
+
+    def on_load_data_end(self, args, state, control, **others):
+        self._waited += time.monotonic() - self._ready
+
+    def on_substep_end(self, args, state, control, **others):
+        self.wait()
+
+    def share(self):
+        """Of the time since the last call."""
+        now = time.monotonic()
+        share = self._waited / max(now - self._since, 1e-9)
+        self._waited, self._since = 0.0, now
+        return share
+
+
 class _WholeOptimizerState(TrainerCallback):
     """Has the optimiser make its state of all parameters at once.
 
@@ -109,20 +216,5 @@ class _WholeOptimizerState(TrainerCallback):
     """
 
     def on_train_begin(self, args, state, control, optimizer=None, **others):
-        while hasattr(optimizer, "_inner_opt"):  # of sharding, which has the parameters of this process alone
-            optimizer = optimizer._inner_opt
-        learning = [parameter for parameter in optimizer._parameter_list if not parameter.stop_gradient]
-        optimizer._create_accumulators(default_main_program().current_block(), learning)
-
-
-def split(state, stage):
-    """The tensors that a stage trains, as the files that others load: part -> name -> tensor."""
-    if stage == 2:
-        prefix = "denoising_unet."
-        motion = {name: tensor for name, tensor in state.items() if "motion_modules." in name}
-        return {"motion_module": {name.removeprefix(prefix): tensor for name, tensor in motion.items()}}
-    parts = {part: {} for part in _PARTS[1]}
-    for name, tensor in state.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    return parts
+        learning = own_parameters(optimizer)
+        innermost_optimizer(optimizer)._create_accumulators(default_main_program().current_block(), learning)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.synthetic import KEYPOINTS, synthetic_clip
+from ppdiffusers_ext.data.drawing import KEYPOINTS
+from ppdiffusers_ext.data.synthetic import synthetic_clip
 
 
 def test_shapes_and_types():

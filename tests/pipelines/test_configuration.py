@@ -23,10 +23,12 @@ def load(tmp_path):
     return write_and_load
 
 
-@pytest.mark.parametrize("name", ["animation.yaml", "demo.yaml"])
-def test_shipped_configurations_are_accepted(name):
+@pytest.mark.parametrize(
+    ("name", "inference"), [("animation.yaml", "inference_v2.yaml"), ("demo.yaml", "demo_model.yaml")]
+)
+def test_shipped_configurations_are_accepted(name, inference):
     config = Pose2VidConfig.load(CONFIGS / name)
-    assert config.inference_config.endswith("inference_v2.yaml")
+    assert config.inference_config.endswith(inference)
     assert config.test_cases
 
 

@@ -22,7 +22,7 @@ from scripts.pose2vid import make_parser, work
 
 ROOT = Path(__file__).parents[2]
 DEMO = yaml.safe_load((ROOT / "configs/inference/demo.yaml").read_text())
-SMALL = {"width": 64, "height": 64, "length": 3, "steps": 1}
+SMALL = {"width": 64, "height": 64, "length": 3, "steps": 1, "cfg": 3.5}
 
 
 @pytest.fixture(autouse=True)

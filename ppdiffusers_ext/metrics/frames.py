@@ -1,0 +1,79 @@
+"""Numbers by comparison of two pictures: PSNR, SSIM and L1, as the field defines them, and one that it got wrong.
+
+All functions take a prediction and the truth, (H, W, 3) uint8 arrays of one shape, and are symmetric in them. They
+raise ValueError for other shapes and types.
+"""
+
+import math
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+# Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, 2004: a Gaussian of 1.5 pixels, cut off to 11x11.
+_SIGMA, _RADIUS = 1.5, 5
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+MIN_SIDE = 2 * _RADIUS + 1  # pixels; below, SSIM's window does not fit into the picture
+
+
+def frame_psnr(prediction, truth):
+    """Peak signal-to-noise ratio in dB, 10 log10(255^2 / mean squared error); math.inf for identical pictures."""
+    error = np.mean(np.square(difference(prediction, truth), dtype=np.float64))
+    return 10 * math.log10(255**2 / error) if error else math.inf
+
+
+def frame_psnr_uint8_overflow(prediction, truth):
+    """PSNR in dB as DisCo's evaluation computes it: wrong, and only for comparison with numbers computed like this.
+
+    The difference is taken and squared in uint8, so that every squared error is reduced modulo 256: a difference of
+    16 levels counts as none. Large errors vanish: the result is never below 24.17 dB, for no square is more than 249
+    modulo 256, and two pictures of noise have about 28 dB. 100 where all squares vanish.
+
+    Source: `psnr_eval` in tool/metrics/ssim_l1_lpips_psnr.py of Wangt-CN/DisCo, which later work on human dance
+    evaluated with; the mistake is described in DisCo's issue 86.
+    """
+    _check(prediction, truth)
+    error = np.mean(np.square(np.subtract(prediction, truth, dtype=np.uint8), dtype=np.uint8))
+    return 20 * math.log10(255 / math.sqrt(error)) if error else 100.0
+
+
+def frame_ssim(prediction, truth):
+    """Structural similarity, at most 1 (identical pictures), as Wang et al. (2004): mean over pixels and R, G, B.
+
+    The same number as skimage.metrics.structural_similarity(prediction, truth, gaussian_weights=True, sigma=1.5,
+    use_sample_covariance=False, data_range=255, channel_axis=-1), which also leaves out a border of 5 pixels, where
+    the window would not fit. Raises ValueError for sides below MIN_SIDE.
+    """
+    _check(prediction, truth)
+    if min(prediction.shape[:2]) < MIN_SIDE:
+        raise ValueError(f"pictures have shape {prediction.shape}, SSIM needs sides of {MIN_SIDE} pixels or more")
+    x, y = (np.moveaxis(picture, 2, 0).astype(np.float64, order="C") for picture in (prediction, truth))  # (3, H, W)
+    mean_x, mean_y = _blur(x), _blur(y)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    covariance = _blur(x * y) - product
+    variances = _blur(x**2 + y**2) - squares  # of both together: they occur only as a sum
+    similarity = (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
+    return float(np.mean(similarity[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]))
+
+
+def frame_l1(prediction, truth):
+    """Mean absolute error of values in [0, 1]: 0 for identical pictures, 1 for black against white."""
+    return float(np.mean(np.abs(difference(prediction, truth)))) / 255
+
+
+def difference(prediction, truth):
+    """prediction - truth in levels, -255 to 255: an (H, W, 3) int16 array."""
+    _check(prediction, truth)
+    return np.subtract(prediction, truth, dtype=np.int16)
+
+
+def _blur(values):
+    """Each channel of (3, H, W) float64 values averaged under the window."""
+    return gaussian_filter(values, (0, _SIGMA, _SIGMA), truncate=_RADIUS / _SIGMA)
+
+
+def _check(prediction, truth):
+    for name, picture in (("prediction", prediction), ("truth", truth)):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+            raise ValueError(f"the {name} has shape {picture.shape} and type {picture.dtype}, not (H, W, 3) and uint8")
+    if prediction.shape != truth.shape:
+        raise ValueError(f"the prediction has shape {prediction.shape}, the truth {truth.shape}; they must be one")

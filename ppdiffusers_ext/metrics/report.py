@@ -1,0 +1,85 @@
+"""Results of an evaluation as a table to read and as JSON to compute with."""
+
+import json
+import math
+from pathlib import Path
+
+from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.metrics.video import METRICS
+
+# name of the number, title of its column, digits behind the point
+_COLUMNS = (
+    ("psnr", "PSNR dB", 2),
+    ("psnr_uint8_overflow", "PSNR overflow", 2),
+    ("ssim", "SSIM", 4),
+    ("l1", "L1", 4),
+    ("flicker", "flicker", 3),
+)
+
+
+class Table:
+    """The lines of a table, one by one, so that each can be printed as soon as it is there.
+
+    names: of all rows to come, for the width of the first column.
+    """
+
+    def __init__(self, names):
+        self._width = max(map(len, [*names, "mean"]))
+
+    def header(self):
+        titles = "  ".join(["frames", *(f"{title:>{_cell(title)}}" for _, title, _ in _COLUMNS)])
+        return f"{'':{self._width}}  {titles}"
+
+    def row(self, name, scores):
+        """The line of a name and its `VideoMetrics.result()` (or `mean_scores`); "-" for a number that is None."""
+        count = scores.get("num_frames", "")
+        cells = [f"{count:>6}"]
+        for key, title, digits in _COLUMNS:
+            text = "-" if scores[key] is None else f"{scores[key]:.{digits}f}"
+            cells.append(f"{text:>{_cell(title)}}")
+        return f"{name:{self._width}}  {'  '.join(cells)}"
+
+
+def mean_scores(results):
+    """The mean of each metric over `PairResult`s, a dict with the keys `METRICS`: every pair counts as much.
+
+    Pairs of one frame have no flicker and do not count in its mean, which is None if there are no others. Raises
+    ValueError where there are no results.
+    """
+    if not results:
+        raise ValueError("a mean needs at least one result")
+    means = {}
+    for name in METRICS:
+        values = [result.scores[name] for result in results if result.scores[name] is not None]
+        means[name] = math.fsum(values) / len(values) if values else None
+    return means
+
+
+def to_json(results, per_frame=False):
+    """The JSON text of `PairResult`s: {"pairs": [...], "mean": {...}}. Strict JSON: null where a number is infinite.
+
+    per_frame: also list the numbers of every frame.
+    """
+    pairs = []
+    for result in results:
+        entry = {name: getattr(result, name) for name in "name prediction truth width height resized_from".split()}
+        entry.update(result.scores)
+        if per_frame:
+            entry["frames"] = [{name: _finite(value) for name, value in frame.items()} for frame in result.frames]
+        pairs.append(entry)
+    return json.dumps({"pairs": pairs, "mean": mean_scores(results)}, indent=1, allow_nan=False) + "\n"
+
+
+def write_json(path, results, per_frame=False):
+    """Write `to_json` to a file, complete or not at all. Raises InputError where the file cannot be written."""
+    with output_file(path) as temporary:
+        Path(temporary).write_text(to_json(results, per_frame), encoding="utf-8")
+
+
+def _cell(title):
+    """Characters of a column: as its title, but not less than its numbers have."""
+    return max(len(title), 7)
+
+
+def _finite(value):
+    return value if value is None or math.isfinite(value) else None

@@ -1,0 +1,147 @@
+"""What is compared: videos, folders of frames and folders of videos, found, paired and opened."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+_ACCEPTED = (
+    "a video, a folder of frames (PNG, JPEG, WebP, BMP, TIFF) or a folder of videos (MP4, MOV, MKV, WebM, GIF) "
+    "is accepted"
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video (`info` is what `probe_video` said) or a folder of frames (`pictures` are its files in their order).
+
+    width, height: pixels; of a folder those of its first picture, from which the others may not differ.
+    """
+
+    path: Path
+    width: int
+    height: int
+    num_frames: int
+    info: VideoInfo | None = None
+    pictures: tuple = ()
+
+    def frames(self, count=None):
+        """Iterate over the first `count` frames, or all: (H, W, 3) uint8 RGB arrays, read as they are asked for.
+
+        Raises InputError for a frame that cannot be read or has another size.
+        """
+        if self.info is not None:
+            return read_frames(self.path, count=count, info=self.info)
+        return self._read_pictures(self.pictures[:count])
+
+    def _read_pictures(self, paths):
+        for path in paths:
+            frame = np.asarray(read_image(path))
+            if frame.shape != (self.height, self.width, 3):
+                size = f"{frame.shape[1]}x{frame.shape[0]} pixels, {self.pictures[0].name} {self.width}x{self.height}"
+                raise InputError(f"{path} has {size}; frames of one size are accepted")
+            yield frame
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two clips to be compared, and the name that stands for them in a table."""
+
+    name: str
+    prediction: Clip
+    truth: Clip
+
+
+def open_clip(path):
+    """The `Clip` at `path`: a video, or a folder of frames in natural order (frame2 before frame10).
+
+    Raises MissingFileError where there is nothing, and InputError for what is neither or cannot be read.
+    """
+    kind, files = _look(Path(path))
+    if kind == "folder of videos":
+        raise InputError(f"{path} is a folder of videos; a video or a folder of frames is accepted")
+    return _open(Path(path), files if kind == "folder of frames" else ())
+
+
+def find_pairs(prediction, truth):
+    """The `Pair`s of two paths: one of two clips; of two folders of videos, those of the same name without suffix.
+
+    Raises MissingFileError where there is nothing, and InputError for a folder without frames and videos or with
+    both, a folder of videos against something else, names that are missing on one side, and what cannot be read.
+    """
+    paths = [Path(prediction), Path(truth)]
+    found = [_look(path) for path in paths]
+    folders = [kind == "folder of videos" for kind, _ in found]
+    if not any(folders):
+        clips = [_open(path, files) for path, (_, files) in zip(paths, found)]
+        return [Pair(paths[0].resolve().name, *clips)]
+    if not all(folders):
+        said = ", ".join(f"{path} is a {kind}" for path, (kind, _) in zip(paths, found))
+        raise InputError(f"{said}; two folders of videos are accepted, or two of a video and a folder of frames")
+    videos = [_by_stem(path, files) for path, (_, files) in zip(paths, found)]
+    _check_same_stems(paths, videos)
+    return [Pair(stem, *(_open(by_stem[stem], ()) for by_stem in videos)) for stem in videos[0]]
+
+
+def natural_order(path):
+    """A key to sort paths by: numbers in their names by value, the rest by letters, not by case."""
+    path = Path(path)
+    parts = re.split(r"(\d+)", path.stem)  # every second one is a number
+    return [int(part) if index % 2 else part.lower() for index, part in enumerate(parts)], path.name
+
+
+def _look(path):
+    """What a path is, "video", "folder of frames" or "folder of videos", and the sorted files of a folder."""
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
+    if not path.is_dir():
+        return "video", ()
+    try:
+        files = [file for file in sorted(path.iterdir(), key=natural_order) if not file.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; {_ACCEPTED}") from error
+    pictures, videos = (
+        tuple(file for file in files if file.suffix.lower() in known) for known in (_PICTURES, _VIDEOS)
+    )
+    if pictures and videos:
+        raise InputError(
+            f"{path} holds pictures and videos, {pictures[0].name} and {videos[0].name} among them; {_ACCEPTED}"
+        )
+    if not pictures and not videos:
+        raise InputError(f"{path} holds neither pictures nor videos; {_ACCEPTED}")
+    return ("folder of frames", pictures) if pictures else ("folder of videos", videos)
+
+
+def _open(path, pictures):
+    if not pictures:
+        info = probe_video(path)
+        return Clip(path, info.width, info.height, info.num_frames, info=info)
+    width, height = read_image(pictures[0]).size
+    return Clip(path, width, height, len(pictures), pictures=pictures)
+
+
+def _by_stem(folder, files):
+    by_stem = {}
+    for file in files:
+        other = by_stem.setdefault(file.stem, file)
+        if other is not file:
+            raise InputError(f"{folder} holds {other.name} and {file.name}; one video of each name is accepted")
+    return by_stem
+
+
+def _check_same_stems(folders, videos):
+    said = []
+    for one, other in ((0, 1), (1, 0)):
+        missing = [stem for stem in videos[one] if stem not in videos[other]]
+        if missing:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            said.append(f"{folders[other]} has no video for {', '.join(missing[:5])}{more} of {folders[one]}")
+    if said:
+        raise InputError(f"{'; '.join(said)}; two folders of the same names (suffixes may differ) are accepted")

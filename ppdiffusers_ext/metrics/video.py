@@ -1,0 +1,88 @@
+"""Numbers by comparison of two videos, frame by frame as these come: memory does not grow with their length."""
+
+import numpy as np
+
+from ppdiffusers_ext.metrics.frames import difference, frame_l1, frame_psnr, frame_psnr_uint8_overflow, frame_ssim
+
+METRICS = ("psnr", "psnr_uint8_overflow", "ssim", "l1", "flicker")
+# dB. The PSNR of identical frames is infinite, and would make that of the video infinite, whatever the others are
+# like. DisCo's evaluation takes the same number for them. A single wrong level in a large picture would exceed it.
+PSNR_CAP = 100.0
+
+
+class VideoMetrics:
+    """Add the frames of both videos in their order, then ask for the result.
+
+    metrics = VideoMetrics()
+    for prediction_frame, truth_frame in zip(prediction, truth):
+        metrics.add(prediction_frame, truth_frame)
+    metrics.result()["psnr"]
+    """
+
+    def __init__(self):
+        self.num_frames = 0
+        self.identical_frames = 0
+        self._sums = dict.fromkeys(METRICS, 0.0)
+        self._difference = None  # of the frame before
+
+    def add(self, prediction_frame, truth_frame):
+        """Count in the next frame of both, (H, W, 3) uint8. Returns its own numbers: a dict with the keys `METRICS`.
+
+        Its psnr is math.inf where the two are identical; its flicker is that since the frame before, None for the
+        first. Raises ValueError for other shapes and types, or another size than that of the frame before.
+        """
+        levels = difference(prediction_frame, truth_frame)
+        if self._difference is not None and self._difference.shape != levels.shape:
+            raise ValueError(
+                f"frame {self.num_frames} has shape {levels.shape}, the one before {self._difference.shape}"
+            )
+        frame = {
+            "psnr": frame_psnr(prediction_frame, truth_frame),
+            "psnr_uint8_overflow": frame_psnr_uint8_overflow(prediction_frame, truth_frame),
+            "ssim": frame_ssim(prediction_frame, truth_frame),
+            "l1": frame_l1(prediction_frame, truth_frame),
+            "flicker": self._flicker(levels),
+        }
+        for name, value in frame.items():
+            self._sums[name] += min(value, PSNR_CAP) if name == "psnr" else value or 0.0
+        self.num_frames += 1
+        self.identical_frames += not levels.any()
+        self._difference = levels
+        return frame
+
+    def _flicker(self, levels):
+        """Mean absolute difference between the changes of prediction and truth since the frame before, in levels.
+
+        (p[t+1] - p[t]) - (q[t+1] - q[t]) = (p[t+1] - q[t+1]) - (p[t] - q[t]), so that one difference picture is all
+        that has to be kept.
+        """
+        if self._difference is None:
+            return None
+        return float(np.mean(np.abs(levels - self._difference)))
+
+    def result(self):
+        """The numbers of the frames so far, a dict:
+
+        psnr, psnr_uint8_overflow: dB, mean over the frames; psnr takes PSNR_CAP for identical frames and above it.
+        ssim, l1: mean over the frames.
+        flicker: levels (of 255), mean over pairs of successive frames; None for a single frame.
+        num_frames, identical_frames: int.
+
+        Raises ValueError before the first frame.
+        """
+        if self.num_frames == 0:
+            raise ValueError("no frames were added; metrics need at least one")
+        counts = dict.fromkeys(METRICS, self.num_frames) | {"flicker": self.num_frames - 1}
+        means = {name: self._sums[name] / counts[name] if counts[name] else None for name in METRICS}
+        return {**means, "num_frames": self.num_frames, "identical_frames": self.identical_frames}
+
+
+def video_metrics(prediction, truth):
+    """`VideoMetrics.result()` of two videos: (N, H, W, 3) uint8 arrays, or iterables of (H, W, 3) frames.
+
+    Raises ValueError where one has more frames than the other.
+    """
+    metrics = VideoMetrics()
+    for prediction_frame, truth_frame in zip(prediction, truth, strict=True):
+        metrics.add(prediction_frame, truth_frame)
+    return metrics.result()

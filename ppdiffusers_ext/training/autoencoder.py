@@ -1,0 +1,136 @@
+"""Training of the autoencoder whose latents the animation networks work on.
+
+Latent diffusion (Rombach et al. 2022, arXiv:2112.10752) without its adversarial and perceptual losses, which need
+other networks: absolute and squared error of the pixels, and a slight pull of the latents towards normal noise. Made
+for small models of simple pictures; what comes out for photographs is blurred.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+from ppdiffusers import AutoencoderKL
+
+from ppdiffusers_ext.data.training_clips import choose_image
+from ppdiffusers_ext.metrics.video import VideoMetrics
+from ppdiffusers_ext.pipelines.loading import known_options
+from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.training.validation import to_pictures
+from ppdiffusers_ext.weights.assignment import load_weights, read_config
+
+_SCALE_SAMPLES = 64  # whose latents decide the scaling factor
+
+
+def train_autoencoder(model_arguments, data_arguments, arguments):
+    """Train an `AutoencoderKL` on frames of clips, from the newest checkpoint in the output folder if there is one.
+
+    The output folder has the folder `vae` afterwards, with weights and a config whose scaling factor brings the
+    latents to unit variance. Returns the trainer. Raises what `fit` raises.
+    """
+    config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
+    with reproducible_start(arguments.seed):
+        vae = AutoencoderKL(**config)
+    if model_arguments.vae_model_path:
+        load_weights(vae, model_arguments.vae_model_path)
+    samples, held_out = find_samples(
+        data_arguments, arguments, lambda rng, frames: choose_image(rng, frames, data_arguments.sample_margin)
+    )
+    run = {
+        "stage": "autoencoder",
+        "samples_per_step": samples_of_a_step(arguments),
+        "width": data_arguments.train_width,
+        "height": data_arguments.train_height,
+    }
+    objective = AutoencoderObjective(arguments.seed, model_arguments.kl_weight)
+    share = data_arguments.max_bad_share
+    model = _Wrapped(vae)
+    validate = functools.partial(_validate, vae, held_out) if held_out else None
+    trainer = fit(model, {"vae": TrainedPart(vae)}, objective, samples, collate, run, share, arguments, validate)
+    if arguments.process_index == 0:
+        with trainer.trained_weights():
+            vae.register_to_config(scaling_factor=_scaling_factor(vae, samples))
+            vae.save_pretrained(str(Path(arguments.output_dir) / "vae"), safe_serialization=True)
+    return trainer
+
+
+class _Wrapped(nn.Layer):
+    """An autoencoder, for the trainer: paddlenlp saves a model of ppdiffusers' kind in ways of its own."""
+
+    def __init__(self, vae):
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pixels, noise):
+        """pixels (n, 3, h, w), noise like the latents -> pixels, mean and logarithm of the variance of the latents."""
+        posterior = self.vae.encode(pixels).latent_dist
+        latents = posterior.mean + posterior.std * noise  # (n, channels, h / 8, w / 8)
+        return self.vae.decode(latents).sample, posterior.mean, posterior.logvar
+
+
+def collate(samples):
+    """One batch of samples of `TrainingClips`: targets and references alike as pictures."""
+    pixels = [np.concatenate([sample["pixel_values"][:, 0], sample["reference_pixel_values"]]) for sample in samples]
+    return {
+        "pixels": np.stack(pixels).reshape(-1, 3, *pixels[0].shape[1:]),  # (2 * batch, 3, h, w) in [-1, 1]
+        "index": np.array([sample["index"] for sample in samples], np.int64),
+        "clips": [sample["clip"] for sample in samples],
+        "failures": [failure for sample in samples for failure in sample["failures"]],
+    }
+
+
+class AutoencoderObjective:
+    """The loss of one batch of `collate`. Its noise follows from the run's seed and the numbers of the samples alone.
+
+    Args:
+        seed: of the noise.
+        kl_weight: of the mean divergence of a latent number from normal noise.
+    """
+
+    def __init__(self, seed, kl_weight):
+        self._seed, self._kl_weight = seed, kl_weight
+
+    def __call__(self, model, batch):
+        """A number as a tensor."""
+        pixels = batch["pixels"]
+        vae = getattr(model, "_layers", model).vae
+        scale = 2 ** (len(vae.config.block_out_channels) - 1)
+        shape = (2, vae.config.latent_channels, pixels.shape[2] // scale, pixels.shape[3] // scale)
+        rngs = [np.random.default_rng([self._seed, int(index)]) for index in batch["index"]]
+        noise = np.concatenate([rng.standard_normal(shape, np.float32) for rng in rngs])
+        decoded, mean, log_variance = model(pixels, paddle.to_tensor(noise))
+        error = decoded.astype("float32") - pixels
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).astype("float32").mean()
+        loss = error.abs().mean() + error.square().mean() + self._kl_weight * divergence
+        return loss
+
+    def describe(self, batch):
+        """The batch in words."""
+        return ", ".join(batch["clips"])
+
+
+@paddle.no_grad()
+def _validate(vae, samples):
+    """Numbers of how well the held-out clips' frames come back, and a picture of truth and what came."""
+    metrics, rows = VideoMetrics(), []
+    for index in range(len(samples)):
+        pixels = collate([samples[index]])["pixels"]
+        decoded = vae.decode(vae.encode(paddle.to_tensor(pixels)).latent_dist.mean).sample.numpy()
+        truth, prediction = (to_pictures(values.transpose(1, 0, 2, 3), -1) for values in (pixels, decoded))
+        for frames in zip(prediction, truth):
+            metrics.add(*frames)
+        rows.append(np.concatenate([picture for pair in zip(truth, prediction) for picture in pair], axis=1))
+    numbers = metrics.result()
+    return {name: numbers[name] for name in ("psnr", "ssim", "l1")}, np.concatenate(rows)
+
+
+@paddle.no_grad()
+def _scaling_factor(vae, samples):
+    """What brings the latents' numbers to unit variance."""
+    vae.eval()
+    count = min(_SCALE_SAMPLES, len(samples))
+    pixels = [paddle.to_tensor(collate([samples[index]])["pixels"]) for index in range(count)]
+    latents = paddle.concat([vae.encode(pair).latent_dist.mean for pair in pixels])
+    return round(1 / float(latents.std()), 5)

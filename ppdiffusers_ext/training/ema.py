@@ -1,0 +1,57 @@
+"""The average of weights over the steps of training, which is often better than the last step's.
+
+theta_ema = decay * theta_ema + (1 - decay) * theta after each step (Polyak and Juditsky 1992), with a smaller decay at
+first, min(decay, (1 + steps) / (10 + steps)), so that what was random at the start is soon forgotten.
+"""
+
+import contextlib
+
+import paddle
+from paddlenlp.trainer import TrainerCallback
+
+from ppdiffusers_ext.weights.arrays import to_array
+
+
+class ExponentialMovingAverage(TrainerCallback):
+    """The average of all parameters of a model that learn, in fp32, kept up by the trainer's steps.
+
+    Args:
+        model: `nn.Layer`.
+        decay: below 1; 0.999 averages over about the last thousand steps.
+    """
+
+    def __init__(self, model, decay):
+        learning = [(name, parameter) for name, parameter in model.named_parameters() if not parameter.stop_gradient]
+        self._decay, self._parameters = decay, dict(learning)
+        self._averages = {name: _copy(parameter) for name, parameter in learning}
+
+    @paddle.no_grad()
+    def on_step_end(self, args, state, control, **others):
+        part = 1 - min(self._decay, (1 + state.global_step) / (10 + state.global_step))
+        for name, average in self._averages.items():
+            average.add_(part * (self._parameters[name].astype("float32") - average))
+
+    def state(self):
+        """name -> fp32 tensor."""
+        return self._averages
+
+    def set_state(self, tensors):
+        """Go on from what `state` gave."""
+        for name, average in self._averages.items():
+            average.set_value(tensors[name])
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """A block in which the model's parameters are the averages."""
+        kept = {name: to_array(parameter).copy() for name, parameter in self._parameters.items()}
+        try:
+            for name, parameter in self._parameters.items():
+                parameter.set_value(self._averages[name].astype(parameter.dtype))
+            yield
+        finally:
+            for name, parameter in self._parameters.items():
+                parameter.set_value(kept[name])
+
+
+def _copy(parameter):
+    return paddle.to_tensor(parameter.detach().astype("float32").numpy().copy())

@@ -1,0 +1,123 @@
+"""A training run from its samples to its last checkpoint, whatever is trained."""
+
+import contextlib
+import logging
+
+import paddle
+
+from ppdiffusers_ext.data.clips import find_clips
+from ppdiffusers_ext.data.training_clips import TrainingClips
+from ppdiffusers_ext.environment import use_all_cores
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.trainer import PartsTrainer
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def reproducible_start(seed):
+    """A block that makes a model: with the same random weights, and names of its parameters, in every process.
+
+    The names are what the optimiser's state is kept under, and Paddle numbers them on for each further model.
+    """
+    paddle.seed(seed)
+    with paddle.utils.unique_name.guard():
+        yield
+
+
+def samples_of_a_step(arguments):
+    """Samples of one optimisation step, over all processes and parts of a batch."""
+    return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
+
+
+def find_samples(data_arguments, arguments, choose):
+    """The `TrainingClips` to train on, and those that are held out (None where none are).
+
+    Args:
+        choose: as of `TrainingClips`.
+
+    Raises:
+        InputError: what `find_clips` raises, and more held-out clips than there are.
+    """
+    clips = find_clips(data_arguments.meta_paths)
+    held_out = data_arguments.validation_clips if arguments.validation_steps else 0
+    if held_out >= len(clips):
+        raise InputError(
+            f"--validation_clips {held_out} of {len(clips)} leaves none to train on; fewer, or "
+            "--validation_steps 0, are accepted"
+        )
+    options = (arguments.seed, data_arguments.train_width, data_arguments.train_height, choose)
+    crop = {
+        "scale": (data_arguments.crop_scale_min, 1.0),
+        "ratio": (data_arguments.crop_ratio_min, data_arguments.crop_ratio_max),
+    }
+    length = arguments.max_steps * samples_of_a_step(arguments)
+    training = TrainingClips(clips[: len(clips) - held_out], length, *options, **crop)
+    return training, TrainingClips(clips[-held_out:], held_out, *options, **crop) if held_out else None
+
+
+def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments, validate=None):
+    """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
+
+    Args:
+        model: `nn.Layer`, of which the parameters learn that have no `stop_gradient`.
+        parts, objective, max_bad_share: as of `PartsTrainer`.
+        samples, collate: dataset, and what makes a batch of its samples.
+        run: dict of what a run that goes on must have in common with this one, seed and processes aside.
+        arguments: `TrainingArguments`.
+        validate: as of `PartsTrainer`.
+
+    Raises:
+        InputError: data or checkpoints that cannot be used.
+        NonFiniteError: the loss is not finite.
+    """
+    run = {
+        **run,
+        "seed": arguments.seed,
+        "world_size": arguments.world_size,
+        "sharding": [option.value for option in arguments.sharding],
+        "ema": bool(arguments.ema_decay),
+        "clips": samples.num_clips,
+    }
+    if not paddle.is_compiled_with_cuda():
+        use_all_cores()
+    trainer = PartsTrainer(
+        objective=objective,
+        parts=parts,
+        run=run,
+        max_bad_share=max_bad_share,
+        ema_decay=arguments.ema_decay,
+        validate=validate,
+        model=model,
+        args=arguments,
+        train_dataset=samples,
+        data_collator=collate,
+    )
+    learning = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
+    trainer.set_optimizer_grouped_parameters(learning)
+    with paddle.utils.unique_name.guard():  # for the names of the optimiser's state, as with `reproducible_start`
+        trainer.train(resume_from_checkpoint=_find_checkpoint(arguments, run))
+    trainer.save_trained()
+    return trainer
+
+
+def _find_checkpoint(arguments, run):
+    """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew."""
+    asked = arguments.resume_from_checkpoint
+    if asked:
+        problem = checkpoints.problem_of(asked)
+        if problem:
+            raise InputError(f"--resume_from_checkpoint {asked} cannot be used: {problem}")
+        folder = asked
+    elif arguments.overwrite_output_dir:
+        return None
+    else:
+        folder = checkpoints.newest_valid(
+            arguments.output_dir, lambda path, problem: logger.warning("%s is passed over: %s", path, problem)
+        )
+    if folder is None:
+        return None
+    checkpoints.check_run(folder, run)
+    logger.warning("the run goes on from %s", folder)
+    return str(folder)

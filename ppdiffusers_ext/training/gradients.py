@@ -1,0 +1,76 @@
+"""A look at the gradients before each step: their norm for the log, and no step with any that is not finite."""
+
+import logging
+import math
+
+import paddle
+from paddlenlp.trainer import TrainerCallback
+
+from ppdiffusers_ext.errors import NonFiniteError
+
+logger = logging.getLogger(__name__)
+
+_NAMED = 3  # layers of a message
+
+
+class GradientWatch(TrainerCallback):
+    """Measures the norm of all gradients, and skips steps in which it is not finite, up to a number of them.
+
+    Args:
+        model: `nn.Layer`, whose names of parameters the messages use.
+        max_skipped: steps that may be skipped in a run; the next one raises NonFiniteError.
+
+    Attributes:
+        norm: of the gradients of the last step, over all processes, before clipping.
+        batches: functions that tell of the batches of this step in words; filled by the trainer.
+    """
+
+    def __init__(self, model, max_skipped=0):
+        self._names = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._max_skipped, self._skipped = max_skipped, 0
+        self.norm, self.batches = 0.0, []
+
+    @paddle.no_grad()
+    def on_optimizer_begin(self, args, state, control, optimizer=None, scaler=None, **others):
+        parameters = own_parameters(optimizer)
+        total = paddle.zeros([], "float32")
+        for parameter in parameters:
+            if parameter.grad is not None:
+                total += parameter.grad.astype("float32").square().sum()
+        if args.sharding:  # each process has a share of the sum; without it each has all gradients
+            paddle.distributed.all_reduce(total)
+        scale = float(scaler._scale) if scaler is not None else 1.0
+        self.norm = math.sqrt(float(total)) / scale if float(total) >= 0 else math.nan
+        if not math.isfinite(self.norm) and scaler is None:  # which skips by itself, and lowers its scale
+            self._skip(parameters, state.global_step + 1)
+        self.batches.clear()
+
+    def _skip(self, parameters, step):
+        wrong = [
+            self._names.get(id(parameter), parameter.name) for parameter in parameters if not _is_finite(parameter)
+        ]
+        layers = ", ".join(wrong[:_NAMED]) + (f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else "")
+        batches = "; ".join(describe() for describe in self.batches)
+        message = f"the gradients of step {step} are not finite, of {batches}: {layers or 'in another process'}"
+        self._skipped += 1
+        if self._skipped > self._max_skipped:
+            raise NonFiniteError(f"{message}; --max_skipped_steps {self._max_skipped} is used up")
+        logger.warning("step skipped (%d of at most %d): %s", self._skipped, self._max_skipped, message)
+        for parameter in parameters:
+            parameter.clear_gradient(False)
+
+
+def innermost_optimizer(optimizer):
+    """What steps the parameters: with sharding, within the optimiser that shares them out."""
+    while hasattr(optimizer, "_inner_opt"):
+        optimizer = optimizer._inner_opt
+    return optimizer
+
+
+def own_parameters(optimizer):
+    """The parameters that this process steps: with sharding, its share of them."""
+    return [item for item in innermost_optimizer(optimizer)._parameter_list if not item.stop_gradient]
+
+
+def _is_finite(parameter):
+    return parameter.grad is None or bool(paddle.isfinite(parameter.grad).all())

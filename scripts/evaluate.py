@@ -1,0 +1,131 @@
+"""Compare generated videos with the true ones: PSNR, SSIM, L1 and flicker.
+
+    python -m scripts.evaluate result.mp4 truth.mp4
+    python -m scripts.evaluate results/ truth/ --json scores.json
+    python -m scripts.evaluate --demo --seed 7
+
+Both are a video or a folder of frames (in the order of the numbers in their names), or both are folders of videos,
+which are paired by their names. Frame by frame, in order: frame rates are not looked at.
+
+PSNR overflow is the number of many papers on human dance, computed in uint8 where it wraps around: too high, and only
+for comparison with theirs. docs/metrics.md defines all of them.
+
+--demo measures the small model of `make demo` on drawn people and motions that follow from the seed, beside the model
+of stage 1 frame by frame, the reference repeated, and the mean of the training frames.
+"""
+
+import sys
+
+from scripts.command import ArgumentParser, run
+
+
+def make_parser():
+    parser = ArgumentParser(prog="python -m scripts.evaluate", description=__doc__)
+    parser.add_argument(
+        "prediction", nargs="?", metavar="PRED", help="generated video, folder of frames or folder of videos"
+    )
+    parser.add_argument("truth", nargs="?", metavar="GT", help="what it should be (ground truth)")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the numbers to a file; - prints them instead of the table"
+    )
+    parser.add_argument("--per-frame", action="store_true", help="with --json: also the numbers of every frame")
+    parser.add_argument("-L", "--length", type=int, metavar="N", help="compare only the first N frames")
+    parser.add_argument("--resize", action="store_true", help="bring PRED to the size of GT (bicubic)")
+    demo = parser.add_argument_group("with --demo")
+    demo.add_argument("--demo", action="store_true", help="measure the small model instead of PRED")
+    demo.add_argument("--seed", type=int, default=0, help="of people, motions and noise (default: 0)")
+    demo.add_argument("--clips", type=int, default=20, metavar="N", help="of 24 frames each (default: 20)")
+    demo.add_argument("--config", default="configs/inference/demo.yaml", metavar="FILE", help="of the small model")
+    return parser
+
+
+def work(options):
+    """Pair, check all pairs, then compare them one by one, print and write."""
+    from ppdiffusers_ext.data.outputs import check_writable
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.metrics.evaluation import check_pair, evaluate_pair
+    from ppdiffusers_ext.metrics.sources import find_pairs
+
+    if options.per_frame and not options.json:
+        raise InputError("--per-frame needs --json, for the table has no room for it; --json FILE or - is accepted")
+    if options.json not in (None, "-"):
+        check_writable(options.json)
+    if options.demo:
+        evaluate_demo(options)
+        return
+    if options.truth is None:
+        raise InputError("nothing to compare; PRED and GT, or --demo, are accepted")
+    pairs = find_pairs(options.prediction, options.truth)
+    for pair in pairs:
+        check_pair(pair, options.length, options.resize)
+    results = (evaluate_pair(pair, options.length, options.resize) for pair in pairs)
+    show([pair.name for pair in pairs], results, options.json, options.per_frame)
+
+
+def show(names, results, json_file=None, per_frame=False):
+    """Print the table of `PairResult`s row by row as they come, and write the file; with "-" print JSON alone.
+
+    Args:
+        names: of the results.
+        results: iterable.
+    """
+    from ppdiffusers_ext.metrics.report import Table, mean_scores, to_json, write_json
+
+    if json_file == "-":
+        print(to_json(list(results), per_frame), end="")
+        return
+    table, done = Table(names), []
+    print(table.header())
+    for result in results:
+        print(table.row(result.name, result.scores), flush=True)
+        done.append(result)
+    print(table.row("mean", mean_scores(done)))
+    if json_file:
+        write_json(json_file, done, per_frame)
+        print(f"wrote {json_file}")
+
+
+def evaluate_demo(options):
+    """Measure the small model, print a table of the means, and write the numbers of all clips."""
+    import json
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from ppdiffusers_ext.data.outputs import output_file
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.metrics.report import Table
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.runtime import Runtime
+
+    if options.prediction is not None or options.per_frame or options.length is not None or options.resize:
+        raise InputError(
+            "--demo takes no PRED and GT, --per-frame, --length or --resize; --seed, --clips are accepted"
+        )
+    if options.clips < 1 or options.seed < 0:
+        raise InputError(f"--clips {options.clips}, --seed {options.seed}; 1 or more and 0 or more are accepted")
+    config = Pose2VidConfig.load(options.config)
+    evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.weight_dtype))
+    scores = [
+        evaluation.scores(options.seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)
+    ]
+    result = {"seed": options.seed, "clips": options.clips, **summary(scores)}
+    text = json.dumps({**result, "scores": scores}, indent=1, allow_nan=False) + "\n"
+    if options.json == "-":
+        print(text, end="")
+        return
+    table = Table(result["ways"])
+    print(table.header())
+    for way in result["ways"]:
+        print(table.row(way, result["ways"][way]))
+    print(f"PSNR above the better of the last two: {result['psnr_above_baseline']:.2f} dB")
+    print(f"flicker below that of stage 1 per frame: {result['flicker_below_stage_1']:.1%}")
+    if options.json:
+        with output_file(options.json) as temporary:
+            Path(temporary).write_text(text, encoding="utf-8")
+        print(f"wrote {options.json}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))

@@ -1,0 +1,252 @@
+"""Train the small model that is shipped in assets/demo_model: autoencoder, stage 1, stage 2, on drawn people.
+
+    python -m scripts.train_demo
+
+Draws the clips, then runs scripts/trainer_vae.py, trainer_stage1.py and trainer_stage2.py with the files in
+configs/training/demo, and puts together what pose2vid loads. Two processor cores take about three hours. The same
+command goes on where it was stopped.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from scripts.command import ArgumentParser, run
+
+SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
+STAGES = (  # script, configuration, what is there when it is done
+    ("trainer_vae", "vae", "vae/vae"),
+    ("trainer_stage1", "stage1", "stage1/denoising_unet.safetensors"),
+    ("trainer_stage2", "stage2", "stage2/motion_module.safetensors"),
+)
+IMAGE_ENCODER = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "projection_dim": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "patch_size": 32,
+    "image_size": 224,
+}
+CONFIGURATIONS = Path("configs/training/demo")
+CONFIGURED = "exp_output/demo"  # the folder that the files in configs/training/demo name
+CARD = """# A small Animate Anyone for drawn people
+
+Animates the cartoon figures of `ppdiffusers_ext/data/synthetic.py` at 128x128, and nothing else. It shows that
+training works, and runs on any machine. Weights are fp16, Apache-2.0 as the project. Made by
+
+    python -m scripts.train_demo --clips {clips} --seed {seed} --processes {processes}
+
+which draws the clips ({drawing:.0f} minutes) and trains with the files in `configs/training/demo`:
+
+| training | steps, of how many samples | minutes |
+|---|---|---|
+{rows}
+
+The image encoder keeps its random weights.
+
+## Quality
+
+`python -m scripts.evaluate --demo --seed {evaluation_seed} --clips {evaluated}`: people and motions that it was not
+trained on, 24 frames each, {steps} steps, guidance {cfg}.
+
+| | PSNR dB | SSIM | L1 | flicker |
+|---|---|---|---|---|
+{ways}
+
+{above:.2f} dB above the better of the last two; flicker {below:.0f}% below that of stage 1 per frame.
+"""
+
+
+def make_parser():
+    parser = ArgumentParser(prog="python -m scripts.train_demo", description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
+    parser.add_argument("--output", type=Path, help="new folder for the model (default: model in the work folder)")
+    parser.add_argument("--clips", type=int, default=1400, help="clips that are drawn (default: 1400)")
+    parser.add_argument("--seed", type=int, default=0, help="of the clips (default: 0)")
+    parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="two steps of each training, to see that all works")
+    return parser
+
+
+def work(options):
+    """All steps that are not done yet."""
+    from ppdiffusers_ext.data.outputs import output_folder
+    from ppdiffusers_ext.errors import InputError
+
+    if options.clips < 8:
+        raise InputError(f"--clips {options.clips} is too few; 8 or more is accepted")
+    output = options.output or options.work / "model"
+    if output.exists():
+        raise InputError(f"{output} is there already; another --output is accepted")
+    options.work.mkdir(parents=True, exist_ok=True)
+    with _Clock(options.work / "times.json", "clips"):
+        draw_clips(options.work / "data", options.seed, options.clips)
+    write_image_encoder(options.work / "image_encoder", options.seed)
+    for script, name, result in STAGES:
+        if not (options.work / result).exists():
+            with _Clock(options.work / "times.json", name):
+                _train(script, name, options)
+    with output_folder(output) as temporary:
+        write_model(options.work, temporary)
+        (temporary / "README.md").write_text(make_card(options, temporary), encoding="utf-8")
+    print(f"wrote {output}")
+
+
+class _Clock:
+    """Adds the seconds of a block to those of earlier runs, in a JSON file."""
+
+    def __init__(self, path, name):
+        self._path, self._name = path, name
+
+    def __enter__(self):
+        self._start = time.monotonic()
+
+    def __exit__(self, *exception):
+        times = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+        times[self._name] = round(times.get(self._name, 0) + time.monotonic() - self._start)
+        self._path.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
+
+
+def draw_clips(folder, seed, count):
+    """Training data: `count` drawn clips, by all cores."""
+    from ppdiffusers_ext.data.synthetic import write_clips
+
+    workers = os.cpu_count() or 1
+    with ProcessPoolExecutor(workers) as pool:
+        shares = [range(start, count, workers) for start in range(workers)]
+        for done in [pool.submit(write_clips, folder, seed, share, NUM_FRAMES, SIDE, ENTRANCE) for share in shares]:
+            done.result()
+
+
+def write_image_encoder(folder, seed):
+    """A CLIP image encoder with random weights: the small model makes do with what these keep of a picture."""
+    import paddle
+    from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    from ppdiffusers_ext.data.outputs import output_folder
+
+    if folder.exists():
+        return
+    paddle.seed(seed)
+    with output_folder(folder) as temporary:
+        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
+        encoder.save_pretrained(str(temporary), safe_serialization=True)
+
+
+def _train(script, name, options):
+    """Run a training command in a process of its own. Raises InputError where it fails."""
+    import yaml
+
+    from ppdiffusers_ext.errors import InputError
+
+    settings = yaml.safe_load((CONFIGURATIONS / f"{name}.yaml").read_text(encoding="utf-8"))
+    if options.quick:
+        settings.update(max_steps=2, validation_steps=2, save_steps=2)
+    for key, value in settings.items():
+        if isinstance(value, str) and value.startswith(CONFIGURED):
+            settings[key] = str(options.work) + value.removeprefix(CONFIGURED)
+    command = [sys.executable, "-u"]
+    if options.processes == 1:
+        settings.pop("sharding")
+        settings["per_device_train_batch_size"] *= 2  # the same steps as with two
+    else:
+        launch = ["--nproc_per_node", "2", "--backend", "gloo", "--log_dir", str(options.work / "logs" / name)]
+        command += ["-m", "paddle.distributed.launch", *launch]
+    file = options.work / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    print(f"training {name}: {settings['max_steps']} steps", flush=True)
+    finished = subprocess.run([*command, f"scripts/{script}.py", str(file)])
+    if finished.returncode:
+        raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")
+
+
+def write_model(source, output):
+    """Put the trained parts together, in fp16, in a folder that is there."""
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.loading import describe_parts
+
+    config = Pose2VidConfig(
+        pretrained_base_model_path=str(CONFIGURATIONS),
+        pretrained_vae_path=str(source / "vae" / "vae"),
+        image_encoder_path=str(source / "image_encoder"),
+        denoising_unet_path=str(source / "stage1" / "denoising_unet.safetensors"),
+        motion_module_path=str(source / "stage2" / "motion_module.safetensors"),
+        reference_unet_path=str(source / "stage1" / "reference_unet.safetensors"),
+        pose_guider_path=str(source / "stage1" / "pose_guider.safetensors"),
+        inference_config="configs/inference/demo_model.yaml",
+    )
+    folders = {"reference_unet": "unet"}  # as Stable Diffusion's base model has it
+    for name, part in describe_parts(config).items():
+        model = part.load()
+        model.to(dtype="float16")
+        model.save_pretrained(str(output / folders.get(name, name)), safe_serialization=True)
+    _mean_frame(source / "data" / "video").save(output / "mean_frame.png")
+
+
+def _mean_frame(folder):
+    """The mean of every fourth training frame, which the evaluation compares with: a picture."""
+    import numpy as np
+    from PIL import Image
+
+    from ppdiffusers_ext.data.video import read_frames
+
+    total, count = 0, 0
+    for path in sorted(folder.glob("*.mp4")):
+        for frame in read_frames(path, stride=4):
+            total, count = total + frame.astype(np.int64), count + 1
+    return Image.fromarray(np.round(total / count).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BOX)
+
+
+def make_card(options, folder):
+    """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
+    import yaml
+
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.runtime import Runtime
+
+    values = yaml.safe_load(Path("configs/inference/demo.yaml").read_text(encoding="utf-8"))
+    shipped = values["pretrained_base_model_path"]
+    moved = {
+        key: str(folder) + value.removeprefix(shipped)
+        for key, value in values.items()
+        if isinstance(value, str) and value.startswith(shipped)
+    }
+    config = Pose2VidConfig.load("configs/inference/demo.yaml", **moved)
+    evaluation = DemoEvaluation(config, Runtime.choose("cpu", "fp32"))
+    seed, clips = options.seed + 1, 1 if options.quick else 20
+    result = summary([evaluation.scores(seed, number) for number in range(clips)])
+    times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
+    steps = {}
+    for _, name, _ in STAGES:
+        settings = yaml.safe_load((options.work / f"{name}.yaml").read_text(encoding="utf-8"))
+        batch = settings["per_device_train_batch_size"] * (options.processes if "sharding" in settings else 1)
+        steps[name] = (settings["max_steps"], batch)
+    rows = [f"| {name} | {count} of {batch} | {times[name] / 60:.0f} |" for name, (count, batch) in steps.items()]
+    ways = [
+        f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
+        for way, score in result["ways"].items()
+    ]
+    return CARD.format(
+        clips=options.clips,
+        seed=options.seed,
+        processes=options.processes,
+        drawing=times["clips"] / 60,
+        rows="\n".join(rows),
+        ways="\n".join(ways),
+        evaluated=clips,
+        evaluation_seed=seed,
+        above=result["psnr_above_baseline"],
+        below=100 * result["flicker_below_stage_1"],
+        steps=config.steps,
+        cfg=config.cfg,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))
