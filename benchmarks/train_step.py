@@ -43,7 +43,7 @@ STAGES = (1, 2)
 MAX_FRAMES = 32  # positions of the motion modules
 SMALL = {"block_out_channels": [32, 32, 64, 64], "layers_per_block": 1, "cross_attention_dim": 32}
 MIDDLE = {"block_out_channels": [96, 160, 320, 320], "layers_per_block": 2, "cross_attention_dim": 192}
-SAME_LOSS = 1e-3  # relative; as fp32 and the order of sums leave it
+SAME_LOSS = 1e-4  # relative; fp32 and the order of sums leave about 1e-6
 
 
 def add_arguments(parser):

@@ -103,10 +103,19 @@ def make_ours(settings):
     return model, [parameter for parameter in model.parameters() if not parameter.stop_gradient]
 
 
+def allocated_by(call):
+    """The most memory, in bytes, that Paddle has allocated on the CPU during `call()`, less what it had before."""
+    from paddle.base import core
+
+    before = core.host_memory_stat_current_value("Allocated", 0)
+    core.host_memory_stat_reset_peak_value("Allocated", 0)
+    call()
+    return core.host_memory_stat_peak_value("Allocated", 0) - before
+
+
 def ours(settings):
     _start_paddle(settings)
     import paddle
-    from paddle.base import core
 
     from ppdiffusers_ext.training.losses import mean_squared_error
 
@@ -127,10 +136,7 @@ def ours(settings):
 
     row = describe(step, model, settings, learning)
     # Gradients are not counted: those of the last step are there before, as zeros, and are added to.
-    before = core.host_memory_stat_current_value("Allocated", 0)
-    core.host_memory_stat_reset_peak_value("Allocated", 0)
-    backward()
-    row["activation_bytes"] = core.host_memory_stat_peak_value("Allocated", 0) - before
+    row["activation_bytes"] = allocated_by(backward)
     row["tensors_without_gradient"] = sum(parameter.grad is None for parameter in learning)
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     return row

@@ -1,9 +1,10 @@
 """Layers that the networks of all three systems are made of.
 
-They differ from ``paddle.nn`` in two ways:
+They differ from ``paddle.nn`` in three ways:
 
 - Parameters follow the dtype of the activations. Paddle has no bf16 or fp16 arithmetic on a CPU, so there a network
   of half-precision weights (half the memory) computes in fp32, layer by layer (`compute_dtype`).
+- `Conv2D` adds its bias in the way that is quickest on a CPU: it takes a third of a small network's time otherwise.
 - `LayerNorm` has the right gradient behind frozen weights, which Paddle 3.3 on a CPU has not.
 
 Parameter names are those of diffusers, which the original checkpoints use.
@@ -43,7 +44,38 @@ class Conv2D(nn.Conv2D):
 
     def forward(self, x):
         weight, bias = _follow(self.weight, x), _follow(self.bias, x)
-        return F.conv2d(x, weight, bias, stride=self._stride, padding=self._padding)
+        x = F.conv2d(x, weight, None, stride=self._stride, padding=self._padding)
+        return x if bias is None else _add_to_channels(x, bias)
+
+
+def _add_to_channels(x, bias):
+    """(batch, channels, h, w) + (channels,). Paddle's CPU kernel is six times quicker with a matrix and a column."""
+    batch, channels, height, width = x.shape
+    column = bias.unsqueeze(0).expand([batch, channels]).reshape([batch * channels, 1])
+    return (x.reshape([batch * channels, height * width]) + column).reshape([batch, channels, height, width])
+
+
+def use_own_convolutions(model):
+    """Have a network of another library compute its plain 2-D convolutions as `Conv2D` does. Returns the network."""
+    for layer in model.sublayers(include_self=True):
+        plain = (
+            isinstance(layer, nn.Conv2D)
+            and layer._groups == 1
+            and layer._padding_mode == "zeros"
+            and tuple(layer._dilation) == (1, 1)
+            and layer._data_format == "NCHW"
+            and getattr(layer, "lora_layer", None) is None
+        )
+        if plain:
+            layer.__class__ = _BorrowedConv2D
+    return model
+
+
+class _BorrowedConv2D(Conv2D):
+    """A convolution of ppdiffusers', which is called with the scale of a LoRA that it has not."""
+
+    def forward(self, x, scale=1.0):
+        return super().forward(x)
 
 
 class GroupNorm(nn.GroupNorm):

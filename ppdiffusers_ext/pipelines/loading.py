@@ -10,6 +10,7 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.models.layers import use_own_convolutions
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import check_keys, read_yaml
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
@@ -125,7 +126,7 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
 def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
     config = known_options(AutoencoderKL, read_config(folder))
-    return Part(create(lambda: AutoencoderKL(**config), dtype), [find_weights(folder)])
+    return Part(use_own_convolutions(create(lambda: AutoencoderKL(**config), dtype)), [find_weights(folder)])
 
 
 def describe_image_encoder(folder, dtype="float32"):

@@ -15,6 +15,7 @@ from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.data.training_clips import choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
+from ppdiffusers_ext.models.layers import use_own_convolutions
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
@@ -22,6 +23,7 @@ from ppdiffusers_ext.training.validation import to_pictures
 from ppdiffusers_ext.weights.assignment import load_weights, read_config
 
 _SCALE_SAMPLES = 64  # whose latents decide the scaling factor
+_LOG_VARIANCE = -6.0  # of the latents, at the start
 
 
 def train_autoencoder(model_arguments, data_arguments, arguments):
@@ -32,7 +34,8 @@ def train_autoencoder(model_arguments, data_arguments, arguments):
     """
     config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
-        vae = AutoencoderKL(**config)
+        vae = use_own_convolutions(AutoencoderKL(**config))
+    _narrow(vae)
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)
     samples, held_out = find_samples(
@@ -54,6 +57,13 @@ def train_autoencoder(model_arguments, data_arguments, arguments):
             vae.register_to_config(scaling_factor=_scaling_factor(vae, samples))
             vae.save_pretrained(str(Path(arguments.output_dir) / "vae"), safe_serialization=True)
     return trainer
+
+
+def _narrow(vae):
+    """Have the latents start with little noise, so that the decoder hears of the picture from the first step on."""
+    bias = vae.quant_conv.bias.numpy()
+    bias[vae.config.latent_channels :] = _LOG_VARIANCE
+    vae.quant_conv.bias.set_value(bias)
 
 
 class _Wrapped(nn.Layer):

@@ -28,12 +28,13 @@ def hidden_folder_of(output_dir, step):
     return Path(output_dir) / f"{_HIDDEN}{step}"
 
 
-def complete(hidden, folder, run):
+def complete(hidden, folder, run, step):
     """Give a checkpoint, all of whose files are written, its manifest and its name.
 
     Args:
         hidden, folder: where it was written, and where it belongs. What is there already is replaced.
         run: dict of what another run must have in common with this one.
+        step: of the run.
     """
     hidden, folder = Path(hidden), Path(folder)
     files = {}
@@ -42,7 +43,7 @@ def complete(hidden, folder, run):
             os.fsync(file.fileno())
         files[str(path.relative_to(hidden))] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
     with open(hidden / MANIFEST, "w", encoding="utf-8") as file:
-        json.dump({"run": run, "files": files}, file, indent=1)
+        json.dump({"run": run, "step": step, "files": files}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     if folder.exists():
@@ -54,6 +55,13 @@ def clean(output_dir):
     """Remove what killed runs have begun to write."""
     for path in Path(output_dir).glob(f"{_HIDDEN}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_all(output_dir):
+    """Remove all checkpoints, whether they are valid or not."""
+    for step in steps_of(output_dir):
+        shutil.rmtree(folder_of(output_dir, step))
+    clean(output_dir)
 
 
 def steps_of(output_dir):
@@ -95,6 +103,11 @@ def newest_valid(output_dir, on_problem=None):
         if on_problem is not None:
             on_problem(folder, problem)
     return None
+
+
+def step_of(folder):
+    """The step of a valid checkpoint."""
+    return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["step"]
 
 
 def check_run(folder, run):

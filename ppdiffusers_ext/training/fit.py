@@ -111,6 +111,8 @@ def _find_checkpoint(arguments, run):
             raise InputError(f"--resume_from_checkpoint {asked} cannot be used: {problem}")
         folder = asked
     elif arguments.overwrite_output_dir:
+        if arguments.process_index == 0:
+            checkpoints.remove_all(arguments.output_dir)  # a later start would go on from them
         return None
     else:
         folder = checkpoints.newest_valid(
@@ -119,5 +121,11 @@ def _find_checkpoint(arguments, run):
     if folder is None:
         return None
     checkpoints.check_run(folder, run)
+    step = checkpoints.step_of(folder)
+    if step > arguments.max_steps:
+        raise InputError(
+            f"{folder} is of a run of more steps than --max_steps {arguments.max_steps}; {step} or more, another "
+            "--output_dir, or --overwrite_output_dir, is accepted"
+        )
     logger.warning("the run goes on from %s", folder)
     return str(folder)

@@ -49,7 +49,7 @@ class PartsTrainer(Trainer):
         super().__init__(**others)
         self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
-        self._validate = validate
+        self._validate, self._validated_at = validate, 0
         self.add_callback(_WholeOptimizerState())
         self._clock = _DataClock()
         self.add_callback(self._clock)
@@ -80,7 +80,9 @@ class PartsTrainer(Trainer):
     def _maybe_log_save_evaluate(self, *arguments, **others):
         super()._maybe_log_save_evaluate(*arguments, **others)
         step, every = self.state.global_step, self.args.validation_steps
-        if self._validate and self.args.process_index == 0 and (step % every == 0 or step == self.state.max_steps):
+        shows = self._validate and self.args.process_index == 0
+        if shows and step != self._validated_at and (step % every == 0 or step == self.state.max_steps):
+            self._validated_at = step  # this method is called again at the end
             self._show(*self._validated())
         self._clock.wait()
 
@@ -99,14 +101,15 @@ class PartsTrainer(Trainer):
                 callback.vdl_writer.add_image("samples", picture, step)
 
     def log(self, logs, **others):
+        if "loss" in logs and "interval_steps_per_second" not in logs:
+            return  # no step since the last line
         if "loss" in logs:
             logs["gradient_norm"] = round(self._watch.norm, 6)
             # paddlenlp's own measure of this has a thread that takes most of a processor.
             logs["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
-            if "interval_steps_per_second" in logs:
-                left = (self.state.max_steps - self.state.global_step) / max(logs["interval_steps_per_second"], 1e-9)
-                logs["seconds_left"] = round(left)
-                logs["data_share"] = round(self._clock.share(), 4)
+            left = (self.state.max_steps - self.state.global_step) / max(logs["interval_steps_per_second"], 1e-9)
+            logs["seconds_left"] = round(left)
+            logs["data_share"] = round(self._clock.share(), 4)
         super().log(logs, **others)
 
     def _count(self, samples, failures):
@@ -173,7 +176,7 @@ class PartsTrainer(Trainer):
             paddle.distributed.barrier()
         if self.args.process_index == 0:
             written = checkpoints.folder_of(hidden, step)
-            checkpoints.complete(written, checkpoints.folder_of(output_dir, step), self._run)
+            checkpoints.complete(written, checkpoints.folder_of(output_dir, step), self._run, step)
             checkpoints.clean(output_dir)
             self._rotate_checkpoints(use_mtime=True, output_dir=output_dir)
         if self.args.world_size > 1:

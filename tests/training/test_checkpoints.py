@@ -22,7 +22,7 @@ def save(output_dir, step, content=b"weights", run=RUN):
     (hidden / "sub").mkdir(parents=True)
     (hidden / "weights.bin").write_bytes(content)
     (hidden / "sub" / "state.json").write_text("{}")
-    checkpoints.complete(hidden, checkpoints.folder_of(output_dir, step), run)
+    checkpoints.complete(hidden, checkpoints.folder_of(output_dir, step), run, step)
     return checkpoints.folder_of(output_dir, step)
 
 
@@ -34,6 +34,20 @@ def test_complete_checkpoint_is_valid_and_listed(tmp_path):
     assert [path.name for path in tmp_path.glob(".*")] == []
     files = json.loads((folders[9] / "manifest.json").read_text())["files"]
     assert set(files) == {"weights.bin", os.path.join("sub", "state.json")}
+
+
+def test_checkpoint_knows_its_step_whatever_its_folder_is_called(tmp_path):
+    renamed = save(tmp_path, 9).rename(tmp_path / "best")
+    assert checkpoints.step_of(renamed) == 9
+
+
+def test_all_are_removed_and_nothing_else(tmp_path):
+    save(tmp_path, 3)
+    (save(tmp_path, 4) / "manifest.json").unlink()
+    checkpoints.hidden_folder_of(tmp_path, 5).mkdir()
+    (tmp_path / "weights.safetensors").write_text("of the run")
+    checkpoints.remove_all(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
 def test_folder_without_checkpoints_has_none(tmp_path):
@@ -88,7 +102,7 @@ for step in range(1, 10_000):
     hidden.mkdir(parents=True)
     for index in range(20):
         (hidden / f"{index}.bin").write_bytes(bytes(100_000))
-    checkpoints.complete(hidden, checkpoints.folder_of(output_dir, step), {})
+    checkpoints.complete(hidden, checkpoints.folder_of(output_dir, step), {}, step)
     print(step, flush=True)
 """
 
