@@ -1,6 +1,6 @@
 """Draw what `make demo` animates: a person whom the small model has never seen, and a motion that it has never seen.
 
-    python -m scripts.make_demo_assets [--seed 7]
+python -m scripts.make_demo_assets [--seed 7]
 """
 
 import sys

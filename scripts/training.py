@@ -4,7 +4,11 @@ import sys
 
 
 def main(stage, arguments=None):
-    """Train a stage (1, 2 or "vae"). Returns the exit code: 0, 2 for bad input, 1 for a loss that is not finite."""
+    """Train a stage (1, 2 or "vae").
+
+    Returns:
+        the exit code: 0, 2 for bad input, 1 for a loss that is not finite or another process that is lost.
+    """
     from ppdiffusers_ext.errors import InputError, NonFiniteError
     from ppdiffusers_ext.training.arguments import AutoencoderArguments, ModelArguments, parse_arguments
     from ppdiffusers_ext.training.autoencoder import train_autoencoder
@@ -23,3 +27,12 @@ def main(stage, arguments=None):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, NonFiniteError) else 2
+    except RuntimeError as error:
+        if "gloo/transport" not in str(error):
+            raise
+        print(
+            "error: the connection to another process of this run is lost, whose workerlog may tell why; the same "
+            "command goes on from the newest checkpoint",
+            file=sys.stderr,
+        )
+        return 1

@@ -16,6 +16,7 @@ from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.configuration import read_yaml
+from ppdiffusers_ext.training.groups import share_connections
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ class TrainingArguments(PaddleTrainingArguments):
                 f"--sharding {self.sharding} has nothing to share among one process; a launch with several, or no "
                 "--sharding, is accepted"
             )
+        share_connections()
         super().__post_init__()
 
 
