@@ -261,6 +261,12 @@ class Conditioning:
     num_unconditional: int = 0  # leading samples that do not see the references
 
 
+def _has_gradients(layer, args):
+    """Whether a backward pass comes through a layer: where none does there is nothing to compute again."""
+    tensors = (*layer.parameters(), *(value for value in args if isinstance(value, paddle.Tensor)))
+    return any(not tensor.stop_gradient for tensor in tensors)
+
+
 class UNetBlock(nn.Layer):
     """What down, middle and up blocks share.
 
@@ -288,7 +294,7 @@ class UNetBlock(nn.Layer):
             self.motion_modules = nn.LayerList(motion_modules)
 
     def _run(self, layer, *args):
-        if self.gradient_checkpointing and self.training:
+        if self.gradient_checkpointing and self.training and _has_gradients(layer, args):
             # Reentrant recomputation gives no gradient to weights behind an input that needs none (stage 2).
             return recompute(layer, *args, use_reentrant=False)
         return layer(*args)

@@ -365,6 +365,19 @@ def test_gradient_checkpointing_computes_layers_again_in_backward(make_denoising
     assert len(calls) == 2
 
 
+def test_gradient_checkpointing_leaves_out_what_learns_nothing(make_denoising_unet, make_features, monkeypatch):
+    # Paddle would warn of each such layer in every step.
+    unet, computed = make_trainable(make_denoising_unet, True, 2), []
+    monkeypatch.setattr(
+        "ppdiffusers_ext.models.animate_anyone.blocks.recompute",
+        lambda layer, *args, **options: computed.append(layer) or layer(*args),
+    )
+    loss_and_gradients(unet, make_features())
+    before_motion, after_motion = unet.down_blocks[0].resnets[0], unet.down_blocks[1].resnets[0]
+    assert before_motion not in computed
+    assert after_motion in computed and unet.down_blocks[0].motion_modules[0] in computed
+
+
 @paddle.no_grad()
 def test_gradient_checkpointing_can_be_switched_off(make_denoising_unet):
     unet = make_denoising_unet()
