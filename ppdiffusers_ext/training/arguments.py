@@ -93,6 +93,7 @@ class DataArguments:
     n_sample_frames: int = _option(16, "frames of a sample (stage 2)")
     sample_rate: int = _option(4, "frames from one to the next (stage 2)")
     crop_scale_min: float = _option(1.0, "smallest part of the picture's area that a random crop takes")
+    crop_scale_max: float = _option(1.0, "largest part of the picture's area that a random crop takes")
     crop_ratio_min: float = _option(0.9, "smallest ratio of width to height of a random crop")
     crop_ratio_max: float = _option(1.0, "largest ratio of width to height of a random crop")
     validation_clips: int = _option(4, "clips, the last ones, that are held out of training when there is validation")
@@ -107,8 +108,13 @@ class DataArguments:
         for name in ("n_sample_frames", "sample_rate"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} {getattr(self, name)} is too small; 1 or more is accepted")
-        if not 0 < self.crop_scale_min <= 1 or not 0 < self.crop_ratio_min <= self.crop_ratio_max:
-            raise InputError("a random crop takes a part of the area up to 1, and has a smallest and a largest ratio")
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, f"crop_{name}_min"), getattr(self, f"crop_{name}_max")
+            if not 0 < low <= high or (name == "scale" and high > 1):
+                raise InputError(
+                    f"--crop_{name}_min {low} and --crop_{name}_max {high} are no bounds of a random crop; positive "
+                    "ones in this order, of the area up to 1, are accepted"
+                )
 
 
 @dataclass

@@ -49,7 +49,7 @@ def find_samples(data_arguments, arguments, choose):
         )
     options = (arguments.seed, data_arguments.train_width, data_arguments.train_height, choose)
     crop = {
-        "scale": (data_arguments.crop_scale_min, 1.0),
+        "scale": (data_arguments.crop_scale_min, data_arguments.crop_scale_max),
         "ratio": (data_arguments.crop_ratio_min, data_arguments.crop_ratio_max),
     }
     length = arguments.max_steps * samples_of_a_step(arguments)

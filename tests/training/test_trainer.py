@@ -155,6 +155,9 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_number(data, tmp_path, ca
         ({"validation_steps": -1}, "validation needs --validation_steps of 1 or more"),
         ({"ema_decay": 1.0}, "--ema_decay 1.0 is no decay"),
         ({"inference_config_path": "nowhere.yaml"}, "nowhere.yaml"),
+        ({"crop_scale_max": 1.5}, "--crop_scale_max 1.5 are no bounds of a random crop"),
+        ({"crop_scale_min": 0.5, "crop_scale_max": 0.2}, "--crop_scale_min 0.5 and --crop_scale_max 0.2 are no"),
+        ({"crop_ratio_min": 0}, "--crop_ratio_min 0"),
     ],
 )
 def test_bad_options_are_refused(data, tmp_path, capsys, options, message):
