@@ -146,7 +146,10 @@ def _train(script, name, options):
 
     settings = yaml.safe_load((CONFIGURATIONS / f"{name}.yaml").read_text(encoding="utf-8"))
     if options.quick:
-        settings.update(max_steps=2, validation_steps=2, save_steps=2)
+        settings.update(
+            max_steps=2, validation_steps=2, save_steps=2, validation_clips=1, validation_inference_steps=1
+        )
+        settings.update(train_width=SIDE // 2, train_height=SIDE // 2, n_sample_frames=4)
     for key, value in settings.items():
         if isinstance(value, str) and value.startswith(CONFIGURED):
             settings[key] = str(options.work) + value.removeprefix(CONFIGURED)
@@ -217,7 +220,7 @@ def make_card(options, folder):
         for key, value in values.items()
         if isinstance(value, str) and value.startswith(shipped)
     }
-    config = Pose2VidConfig.load("configs/inference/demo.yaml", **moved)
+    config = Pose2VidConfig.load("configs/inference/demo.yaml", **moved, **({"steps": 1} if options.quick else {}))
     evaluation = DemoEvaluation(config, Runtime.choose("cpu", "fp32"))
     seed, clips = options.seed + 1, 1 if options.quick else 20
     result = summary([evaluation.scores(seed, number) for number in range(clips)])
