@@ -25,6 +25,7 @@ from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
+from ppdiffusers_ext.weights.loading import read_state
 from ppdiffusers_ext.weights.writing import write_safetensors
 
 logger = logging.getLogger(__name__)
@@ -161,6 +162,17 @@ class PartsTrainer(Trainer):
             part.load(folder / f"{name}.safetensors")
         if self.ema:
             self.ema.set_state(load_tensors(folder / _EMA))
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        # paddlenlp would run the pickles of a checkpoint that somebody else may have made.
+        original, paddle.load = paddle.load, lambda path, **options: read_state(path)
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        finally:
+            paddle.load = original
+
+    def _load_rng_state(self, checkpoint):
+        """Nothing: what training draws follows from the seed and the samples' numbers."""
 
     def _save_checkpoint(self, model, metrics=None):
         output_dir, step = self.args.output_dir, self.state.global_step

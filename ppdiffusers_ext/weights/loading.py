@@ -5,17 +5,20 @@ Most published checkpoints are pickles, and a pickle is a program. Here nothing 
 which is read where they are looked at.
 """
 
+import contextlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import paddle
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights import formats
 from ppdiffusers_ext.weights.arrays import to_tensor
 from ppdiffusers_ext.weights.mapping import MappedFile
-from ppdiffusers_ext.weights.pickles import RefusedImport
+from ppdiffusers_ext.weights.pickles import Machine, RefusedImport
+from ppdiffusers_ext.weights.vocabulary import Array
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pdparams", ".npz")
 
@@ -53,7 +56,7 @@ def load_tensors(path):
 def read_checkpoint(path):
     """As `load_tensors`, with the layout: a `Checkpoint`."""
     path = Path(path)
-    try:
+    with _damage_as_input_error(path):
         if not path.exists():
             raise MissingFileError(
                 f"weight file {path} does not exist; a file that ends in {', '.join(SUFFIXES)} is needed"
@@ -61,6 +64,40 @@ def read_checkpoint(path):
         if path.suffix not in SUFFIXES or not path.is_file():
             raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
         return _read(path)
+
+
+def read_state(path):
+    """What `paddle.save` wrote of an optimiser or a schedule, as `paddle.load` gives it, but without running it.
+
+    Returns:
+        nested dicts, lists, tuples and plain values, with `paddle.Tensor`s that own their memory.
+
+    Raises:
+        InputError: the file cannot be read, is damaged, or a pickle that would import something.
+    """
+    with _damage_as_input_error(path):
+        content = Machine(MappedFile(path).data).run()
+        if isinstance(content, dict):
+            content.pop("StructuredToParameterName@@", None)  # a note of paddle.save to itself
+        return _with_tensors(content)
+
+
+def _with_tensors(value):
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
+        value = value[1]  # (internal name, array)
+    if isinstance(value, Array):
+        return paddle.to_tensor(np.array(value.value))
+    if isinstance(value, dict):
+        return {key: _with_tensors(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_with_tensors(item) for item in value)
+    return value
+
+
+@contextlib.contextmanager
+def _damage_as_input_error(path):
+    try:
+        yield
     except InputError:
         raise
     except RefusedImport as error:

@@ -1,6 +1,7 @@
 """What a run shows and when it stops: validation, averages of weights, skipped steps, checkpoints of other runs."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.arguments import parse_arguments
 from ppdiffusers_ext.training.run import train
 from ppdiffusers_ext.weights import load_tensors
+from ppdiffusers_ext.weights.checksums import sha256_of
 from scripts.training import main
 
 ROOT = Path(__file__).parents[2]
@@ -164,6 +166,27 @@ def test_bad_options_are_refused(data, tmp_path, capsys, options, message):
     assert main(1, settings(data, tmp_path, **options)) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert message in line
+
+
+class Executes:
+    def __reduce__(self):
+        return open, ("executed", "w")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pdopt", "scheduler.pdparams", "rng_state.pth"])
+def test_nothing_of_a_checkpoint_is_executed(data, tmp_path, shown, capsys, monkeypatch, name):
+    folder = tmp_path / "given" / "checkpoint-1"
+    shutil.copytree(checkpoints.folder_of(shown[0], 1), folder)
+    (folder / name).write_bytes(pickle.dumps(Executes()))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = {"size": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    options = {"ema_decay": 0.5, "validation_steps": 9, "validation_clips": 1, "resume_from_checkpoint": str(folder)}
+    code = main(1, settings(data, tmp_path, **options, max_steps=1))
+    assert not (ROOT / "executed").exists()
+    if name != "rng_state.pth":  # which is not read at all
+        assert code == 2
+        assert f"{name} is a pickle that wants to import" in capsys.readouterr().err
 
 
 def test_folder_with_a_longer_runs_checkpoints_is_refused_and_can_be_overwritten(data, tmp_path, shown, capsys):
