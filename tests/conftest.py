@@ -2,10 +2,15 @@
 
 import ppdiffusers_ext  # noqa: F401, I001 (before paddle: it chooses the fast path)
 
+import signal
+
 import numpy as np
 import paddle
 import PIL.Image
 import pytest
+
+# A shell ignores Ctrl-C for what it runs in the background, and the programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 WIDTHS = (32, 32, 64, 64)
 COMMON = {

@@ -283,6 +283,7 @@ class UNetBlock(nn.Layer):
     def __init__(self, name, channels, resnets, num_transformers, num_heads, has_motion_module, options):
         super().__init__()
         self.gradient_checkpointing = False
+        self.keeps_last_unit = False
         self.resnets = nn.LayerList(resnets)
         self.attentions = self.motion_modules = None
         units = range(num_transformers)
@@ -293,14 +294,15 @@ class UNetBlock(nn.Layer):
             motion_modules = [MotionModule(channels, **options.motion_module_kwargs) for _ in units]
             self.motion_modules = nn.LayerList(motion_modules)
 
-    def _run(self, layer, *args):
-        if self.gradient_checkpointing and self.training and _has_gradients(layer, args):
+    def _run(self, i, layer, *args):
+        recomputed = self.gradient_checkpointing and not (self.keeps_last_unit and i == len(self.resnets) - 1)
+        if recomputed and self.training and _has_gradients(layer, args):
             # Reentrant recomputation gives no gradient to weights behind an input that needs none (stage 2).
             return recompute(layer, *args, use_reentrant=False)
         return layer(*args)
 
     def _resnet(self, i, x, conditioning):
-        return self._run(self.resnets[i], x, conditioning.temb, conditioning.num_frames)
+        return self._run(i, self.resnets[i], x, conditioning.temb, conditioning.num_frames)
 
     def _transform(self, i, x, conditioning, features):
         num_frames = conditioning.num_frames
@@ -308,10 +310,10 @@ class UNetBlock(nn.Layer):
             attention = self.attentions[i]
             reference = conditioning.references.get(attention.feature_name)
             arguments = (x, conditioning.context, reference, num_frames, conditioning.num_unconditional)
-            x, tokens = self._run(attention, *arguments)
+            x, tokens = self._run(i, attention, *arguments)
             if tokens is not None:
                 features[attention.feature_name] = tokens
-        return x if self.motion_modules is None else self._run(self.motion_modules[i], x, num_frames)
+        return x if self.motion_modules is None else self._run(i, self.motion_modules[i], x, num_frames)
 
 
 class DownBlock(UNetBlock):

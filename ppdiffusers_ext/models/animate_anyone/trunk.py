@@ -90,6 +90,8 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         self.time_embedding = TimestepEmbedding(widths[0], options.temb_channels)
         self.down_blocks = self._down_blocks(widths, heads, motion_blocks, options)
         self.up_blocks = self._up_blocks(widths, heads, motion_blocks, options)
+        # The backward pass begins here: computed again, these activations would exist beside all the others as well.
+        self.up_blocks[-1].keeps_last_unit = True
         self.mid_block = MidBlock(
             "mid_block", widths[-1], heads[-1], "mid" in motion_blocks, options, config.mid_block_scale_factor
         )

@@ -378,6 +378,21 @@ def test_gradient_checkpointing_leaves_out_what_learns_nothing(make_denoising_un
     assert after_motion in computed and unet.down_blocks[0].motion_modules[0] in computed
 
 
+def test_gradient_checkpointing_keeps_what_the_backward_pass_begins_with(
+    make_denoising_unet, make_features, monkeypatch
+):
+    unet, computed = make_trainable(make_denoising_unet, True, 1), []
+    monkeypatch.setattr(
+        "ppdiffusers_ext.models.animate_anyone.blocks.recompute",
+        lambda layer, *args, **options: computed.append(layer) or layer(*args),
+    )
+    loss_and_gradients(unet, make_features())
+    last = unet.up_blocks[-1]
+    for layers in (last.resnets, last.attentions, last.motion_modules):
+        assert layers[-1] not in computed and layers[-2] in computed
+    assert unet.down_blocks[-1].resnets[-1] in computed
+
+
 @paddle.no_grad()
 def test_gradient_checkpointing_can_be_switched_off(make_denoising_unet):
     unet = make_denoising_unet()
