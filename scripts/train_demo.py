@@ -155,7 +155,6 @@ def _train(script, name, options):
             settings[key] = str(options.work) + value.removeprefix(CONFIGURED)
     command = [sys.executable, "-u"]
     if options.processes == 1:
-        settings.pop("sharding")
         settings["per_device_train_batch_size"] *= 2  # the same steps as with two
     else:
         launch = ["--nproc_per_node", "2", "--backend", "gloo", "--log_dir", str(options.work / "logs" / name)]
@@ -228,8 +227,7 @@ def make_card(options, folder):
     steps = {}
     for _, name, _ in STAGES:
         settings = yaml.safe_load((options.work / f"{name}.yaml").read_text(encoding="utf-8"))
-        batch = settings["per_device_train_batch_size"] * (options.processes if "sharding" in settings else 1)
-        steps[name] = (settings["max_steps"], batch)
+        steps[name] = (settings["max_steps"], settings["per_device_train_batch_size"] * options.processes)
     rows = [f"| {name} | {count} of {batch} | {times[name] / 60:.0f} |" for name, (count, batch) in steps.items()]
     ways = [
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
