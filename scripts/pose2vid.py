@@ -46,6 +46,13 @@ def make_parser():
     parser.add_argument("--pose-video", metavar="FILE", help="pose video (or picture), instead of test_cases")
     for strings, name, kind, text in _OPTIONS:
         parser.add_argument(*strings, dest=name, type=kind, help=text)
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="part of the steps with guidance, such as 0.2 0.8; the others take half the time (default: 0 1)",
+    )
     for string, name, text in _FLAGS:
         parser.add_argument(string, dest=name, action="store_true", default=None, help=text)
     return parser
@@ -58,6 +65,7 @@ def work(options):
 
     overrides = {name: getattr(options, name) for _, name, *_ in _OPTIONS}
     overrides.update({name: getattr(options, name) for _, name, _ in _FLAGS})
+    overrides["guidance_interval"] = options.guidance_interval
     if (options.reference_image is None) != (options.pose_video is None):
         raise InputError("--reference-image and --pose-video belong together; both or neither are accepted")
     if options.reference_image is not None:

@@ -22,7 +22,8 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.layers import compute_dtype
-from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.prediction import WindowPredictor
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.weights.pretrained import secure
 
@@ -146,6 +147,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
         context_overlap=4,
         context_batch_size=1,
         sequential_guidance=False,
+        guidance_interval=(0.0, 1.0),
         fp16_reference_features=False,
         decode_chunk_size=4,
     ):
@@ -172,6 +174,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
             context_batch_size: windows that are denoised in one call.
             sequential_guidance: one call for the unconditional and one for the conditional prediction, instead of a
                 batch of both: half the memory, the same numbers.
+            guidance_interval: the part of the steps with guidance, from and to; outside, steps take half the time.
             fp16_reference_features: round the reference features to fp16 as the original does.
             decode_chunk_size: frames that are decoded together.
 
@@ -188,6 +191,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
             "video_length": 1 if video_length is None else video_length,
         }
         _check_options(counts, output_type, callback_on_step_end_tensor_inputs)
+        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
         context = (context_schedule, context_frames, context_stride, context_overlap)
         pose_features, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
         ref_image = ref_image.convert("RGB")
@@ -199,14 +203,14 @@ class Pose2VideoPipeline(DiffusionPipeline):
 
         self.scheduler.set_timesteps(num_inference_steps)
         latents = self._initial_latents(latents, pose_features.shape, generator)
-        predictor = _WindowPredictor(
+        predictor = WindowPredictor(
             self.denoising_unet,
             embedding,
             pose_features,
             reference_features,
-            guidance_scale,
-            sequential_guidance,
-            _batches(windows, context_batch_size),
+            windows,
+            guidance,
+            context_batch_size,
         )
         latents = self._denoise(predictor, latents, eta, generator, callback_on_step_end)
         videos = self._output(latents, output_type, decode_chunk_size)
@@ -258,7 +262,8 @@ class Pose2VideoPipeline(DiffusionPipeline):
             for i, timestep in enumerate(timesteps):
                 progress.set_description(f"step {i + 1}/{len(timesteps)}")
                 scaled = self.scheduler.scale_model_input(latents, timestep)
-                prediction = predictor(scaled, timestep, progress.update)  # (1, 4, frames, h, w)
+                middle = (i + 0.5) / len(timesteps)
+                prediction = predictor(scaled, timestep, middle, progress.update)  # (1, 4, frames, h, w)
                 latents = self.scheduler.step(prediction, timestep, latents, **extra).prev_sample.astype("float32")
                 if not bool(paddle.isfinite(latents).all()):
                     raise NonFiniteError(
@@ -277,80 +282,6 @@ class Pose2VideoPipeline(DiffusionPipeline):
             return self.reference_processor.numpy_to_pil(self.reference_processor.pd_to_numpy(frames))
         video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
         return video.numpy() if output_type == "np" else video
-
-
-class _WindowPredictor:
-    """The guided prediction for a whole clip, from the denoising UNet's predictions on windows.
-
-    Args:
-        denoising_unet: `DenoisingUNet3D`.
-        embedding: (1, 1, projection_dim).
-        pose_features: (1, C, frames, h, w).
-        reference_features: `ReferenceFeatures` of one sample.
-        guidance_scale: above 1, predictions without the reference are made too.
-        sequential: in a call of their own.
-        batches: lists of windows of equal length.
-    """
-
-    def __init__(
-        self, denoising_unet, embedding, pose_features, reference_features, guidance_scale, sequential, batches
-    ):
-        self.denoising_unet = denoising_unet
-        self.embedding = embedding
-        self.pose_features = pose_features
-        self.reference_features = reference_features
-        self.guidance_scale = guidance_scale
-        self.sequential = sequential
-        self.batches = batches
-        # How often each frame is covered: the same at every step.
-        frames = np.concatenate([np.asarray(window) for batch in batches for window in batch])
-        count = np.bincount(frames, minlength=pose_features.shape[2]).astype("float32")
-        self.count = paddle.to_tensor(count).reshape([1, 1, -1, 1, 1])
-
-    def __call__(self, latents, timestep, on_batch):
-        """(1, 4, frames, h, w) -> the prediction, same shape. `on_batch()` is called after each batch of windows."""
-        guided = self.guidance_scale > 1.0
-        totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
-        for windows in self.batches:
-            frames = [paddle.to_tensor(window, dtype="int64") for window in windows]
-            x = paddle.concat([paddle.index_select(latents, index, axis=2) for index in frames])
-            pose = paddle.concat([paddle.index_select(self.pose_features, index, axis=2) for index in frames])
-            predictions = self._predict(x, pose, timestep, guided)  # one or two of (windows, 4, window frames, h, w)
-            for i, prediction in enumerate(predictions):
-                for index, of_window in zip(frames, prediction.split(len(windows))):
-                    # Adds every place of a frame that the window holds twice.
-                    totals[i] = paddle.index_add(totals[i], index, 2, of_window)
-            on_batch()
-        means = [total / self.count for total in totals]
-        return guide(*means, self.guidance_scale) if guided else means[0]
-
-    def _predict(self, x, pose, timestep, guided):
-        conditional = self.embedding.expand([x.shape[0], -1, -1])  # (windows, 1, projection_dim)
-        if not guided:
-            return [self.denoising_unet(x, timestep, conditional, pose, self.reference_features)]
-        unconditional = paddle.zeros_like(conditional)
-        if self.sequential:
-            return [
-                self.denoising_unet(x, timestep, unconditional, pose),
-                self.denoising_unet(x, timestep, conditional, pose, self.reference_features),
-            ]
-        return self.denoising_unet(
-            paddle.concat([x, x]),
-            timestep,
-            paddle.concat([unconditional, conditional]),
-            paddle.concat([pose, pose]),
-            self.reference_features,
-            num_unconditional=x.shape[0],
-        ).split(2)
-
-
-def _batches(windows, size):
-    """Lists of up to `size` neighbouring windows of equal length."""
-    batches = []
-    for _, alike in itertools.groupby(windows, key=len):
-        alike = list(alike)
-        batches += [alike[i : i + size] for i in range(0, len(alike), size)]
-    return batches
 
 
 def _dtype(layer):

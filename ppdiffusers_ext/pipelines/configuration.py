@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.windows import get_schedule
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Pose2VidConfig:
     context_schedule: str = "uniform"
     context_batch_size: int = 1
     sequential_guidance: bool = False  # half the memory, one call more for each window
+    guidance_interval: list = field(default_factory=lambda: [0.0, 1.0])  # part of the steps with guidance: from, to
     fp16_reference_features: bool = False  # round the reference features as the original does
     decode_chunk_size: int = 4
     device: str = "auto"
@@ -96,6 +98,9 @@ class Pose2VidConfig:
                 "is accepted"
             )
         get_schedule(self.context_schedule)
+        if not all(isinstance(end, (int, float)) for end in self.guidance_interval):
+            raise InputError(f"guidance_interval is {self.guidance_interval}; two numbers from 0 to 1 are accepted")
+        Guidance(interval=tuple(self.guidance_interval))  # refuses what is no interval
         self.test_cases = _checked_cases(self.test_cases)
         for name in ("width", "height"):
             side = getattr(self, name)
@@ -107,7 +112,7 @@ class Pose2VidConfig:
         value = getattr(self, item.name)
         if value is None and item.default is None:
             return
-        kind = {int: int, float: (int, float), str: str, bool: bool, dict: dict}[item.type]
+        kind = {int: int, float: (int, float), str: str, bool: bool, dict: dict, list: list}[item.type]
         if not isinstance(value, kind) or (isinstance(value, bool) and item.type is not bool):
             raise InputError(f"{item.name} is {value!r}; {_KINDS[item.type]} is accepted")
 
@@ -117,7 +122,14 @@ class Pose2VidConfig:
             raise InputError(f"{name} is {value}; a number of {least} or more is accepted")
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a mapping"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping",
+    list: "a list",
+}
 
 
 def _checked_cases(cases):

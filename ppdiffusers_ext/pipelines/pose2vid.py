@@ -153,6 +153,7 @@ def _animate_case(pipeline, config, case):
         context_overlap=config.context_overlap,
         context_batch_size=config.context_batch_size,
         sequential_guidance=config.sequential_guidance,
+        guidance_interval=config.guidance_interval,
         fp16_reference_features=config.fp16_reference_features,
     ).videos
     frames = _frames(pipeline.decode(latents, config.decode_chunk_size))

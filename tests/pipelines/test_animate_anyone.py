@@ -10,6 +10,7 @@ from paddle import nn
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.models.animate_anyone.transformer import TransformerConditions, repeat_rows
 from ppdiffusers_ext.pipelines import animate_anyone
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
@@ -42,15 +43,22 @@ def largest_difference(a, b):
 class StubUNet(nn.Layer):
     """Stands in for the denoising UNet: `predict(latents, timestep, is_conditional)` gives what each row predicts."""
 
+    def prepare_clip(self, embedding, reference_features=None):
+        return {"all": TransformerConditions(shift=embedding)}
+
+    def prepare_step(self, timestep):
+        return {"timestep": timestep}
+
     def __init__(self, predict, max_frames=None):
         super().__init__()
         self.config = SimpleNamespace(in_channels=4)
         self.predict, self.max_frames, self.shapes = predict, max_frames, []
 
-    def forward(self, latents, timestep, embedding, pose_features=None, reference_features=None, num_unconditional=0):
+    def denoise(self, latents, conditions, pose_features=None):
         self.shapes.append(latents.shape)
+        embedding = repeat_rows(conditions.clip["all"].shift, latents.shape[0])  # (1 or windows, 1, dim)
         is_conditional = (embedding.abs().max(axis=[1, 2]) > 0).astype("float32").reshape([-1, 1, 1, 1, 1])
-        return self.predict(latents, timestep, is_conditional) + paddle.zeros_like(latents)
+        return self.predict(latents, conditions.times["timestep"], is_conditional) + paddle.zeros_like(latents)
 
 
 def record_predictions(pipeline):
@@ -122,6 +130,52 @@ def test_video_depends_on_its_inputs(pipeline, run, reference_image, poses, chan
 def test_how_predictions_are_batched_changes_nothing(pipeline, run, options):
     plain = {"guidance_scale": options.get("guidance_scale", 3.5)}
     assert largest_difference(run(pipeline, **WINDOWED, **options), run(pipeline, **WINDOWED, **plain)) < 1e-4
+
+
+def test_guidance_outside_of_its_interval_is_left_out(pipeline, run, poses):
+    unet = StubUNet(lambda latents, timestep, is_conditional: 1.0 + is_conditional)
+    pipeline.register_modules(denoising_unet=unet)
+    predictions = record_predictions(pipeline)
+    run(pipeline, poses[:2], num_inference_steps=4, guidance_scale=3.0, guidance_interval=(0.3, 0.7))
+    assert [float(prediction.mean()) for prediction in predictions] == [2.0, 4.0, 4.0, 2.0]
+    assert [shape[0] for shape in unet.shapes] == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize("interval", [(0.7, 0.3), (-0.1, 1), (0, 1.5), (0.5,), (0, float("nan"))])
+def test_what_is_no_guidance_interval_is_refused(pipeline, run, interval):
+    with pytest.raises(InputError, match="guidance interval of .* is not accepted"):
+        run(pipeline, guidance_interval=interval)
+
+
+def test_windows_that_are_named_twice_are_run_once(pipeline, run, monkeypatch):
+    windows = [[0, 1, 2], [2, 3, 4], [0, 1, 2], [4, 4, 0]]
+    monkeypatch.setattr(animate_anyone, "get_schedule", lambda name: lambda *arguments: windows)
+    unet = StubUNet(lambda latents, timestep, is_conditional: paddle.arange(3.0).reshape([1, 1, 3, 1, 1]))
+    pipeline.register_modules(denoising_unet=unet)
+    predictions = record_predictions(pipeline)
+    run(pipeline, guidance_scale=1.0)
+    assert len(unet.shapes) == 3
+    # Frame 0 lies twice at place 0 and once at place 2, frame 2 twice at place 2 and once at place 0, ...
+    expected = [2 / 3, 1, 4 / 3, 1, (2 + 0 + 1) / 3]
+    assert predictions[0].mean(axis=[0, 1, 3, 4]).numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_follows_from_the_clip_or_the_step_is_computed_once(pipeline, run, monkeypatch):
+    calls = {"prepare_clip": 0, "prepare_step": 0}
+    for name in calls:
+        original = getattr(pipeline.denoising_unet, name)
+
+        def counted(*arguments, _name=name, _original=original):
+            calls[_name] += 1
+            return _original(*arguments)
+
+        monkeypatch.setattr(pipeline.denoising_unet, name, counted, raising=False)
+    projections, block = [], pipeline.denoising_unet.mid_block.attentions[0].transformer_blocks[0]
+    block.attn1.to_k.register_forward_post_hook(lambda layer, inputs, out: projections.append(inputs[0].shape))
+    run(pipeline, num_inference_steps=2, **WINDOWED)
+    assert calls == {"prepare_clip": 2, "prepare_step": 2}  # a clip with and one without reference
+    of_reference = [shape for shape in projections if shape[0] == 1]
+    assert len(of_reference) == 1 and len(projections) == 1 + 2 * 3
 
 
 def test_windows_of_several_lengths_can_be_batched(pipeline, run, poses):

@@ -1,13 +1,12 @@
 """Blocks that the reference UNet (2D) and the denoising UNet (3D) of Animate Anyone are made of.
 
-From MooreThreads/Moore-AnimateAnyone (`src/models/unet_3d_blocks.py`, `transformer_3d.py`, `resnet.py`,
-`mutual_self_attention.py`), which extends diffusers' Stable Diffusion 1.5 UNet. Parameter names are the original's.
-What differs: frames are folded into the batch, so that every spatial layer sees (batch*frames, channels, height,
-width), frames running fastest; and the reference features are arguments and results instead of lists on patched
-modules. A batch of one frame each is the 2D case.
+From MooreThreads/Moore-AnimateAnyone (`src/models/unet_3d_blocks.py`, `resnet.py`), which extends diffusers' Stable
+Diffusion 1.5 UNet. Parameter names are the original's. What differs: frames are folded into the batch, so that every
+spatial layer sees (batch*frames, channels, height, width), frames running fastest. A batch of one frame each is the
+2-D case.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import paddle
 import paddle.nn.functional as F
@@ -15,20 +14,8 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
 from ppdiffusers_ext.models.animate_anyone.motion_module import MotionModule
-from ppdiffusers_ext.models.layers import (
-    Attention,
-    Conv2D,
-    FeedForward,
-    GroupNorm,
-    LayerNorm,
-    Linear,
-    scaled_dot_product,
-)
-
-
-def repeat_frames(x, num_frames):
-    """(batch, ...) -> (batch*frames, ...), each sample repeated for its frames."""
-    return x if num_frames == 1 else paddle.repeat_interleave(x, num_frames, axis=0)
+from ppdiffusers_ext.models.animate_anyone.transformer import SpatialTransformer, repeat_rows
+from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, Linear
 
 
 class FrameGroupNorm(GroupNorm):
@@ -76,15 +63,16 @@ class ResnetBlock(nn.Layer):
         self.conv2 = Conv2D(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = Conv2D(in_channels, out_channels, 1) if in_channels != out_channels else None
 
-    def forward(self, x, temb, num_frames):
-        """x (batch*frames, in_channels, h, w), temb (batch, temb_channels) -> (batch*frames, out_channels, h, w)."""
+    def forward(self, x, time, num_frames):
+        """x (batch*frames, in_channels, h, w), time (1 or batch, out_channels or twice as many), the projection of
+        the activated time embedding -> (batch*frames, out_channels, h, w)."""
         y = self.conv1(F.silu(self.norm1(x, num_frames)))  # (batch*frames, out_channels, h, w)
-        temb = repeat_frames(self.time_emb_proj(F.silu(temb)), num_frames).unsqueeze([2, 3])
+        time = repeat_rows(time, x.shape[0]).unsqueeze([2, 3])  # (batch*frames, ..., 1, 1)
         if self.time_scale_shift:
-            scale, shift = temb.chunk(2, axis=1)
+            scale, shift = time.chunk(2, axis=1)
             y = self.norm2(y, num_frames) * (1 + scale) + shift
         else:
-            y = self.norm2(y + temb, num_frames)
+            y = self.norm2(y + time, num_frames)
         y = self.conv2(F.silu(y))  # (batch*frames, out_channels, h, w)
         x = x if self.conv_shortcut is None else self.conv_shortcut(x)
         return (x + y) / self.output_scale_factor if self.output_scale_factor != 1.0 else x + y
@@ -110,106 +98,6 @@ class Upsample(nn.Layer):
 
     def forward(self, x, size):
         return self.conv(F.interpolate(x, size=size, mode="nearest"))  # (batch*frames, channels, *size)
-
-
-class ReferenceAttention(Attention):
-    """Spatial self-attention that also sees the tokens of the reference picture.
-
-    Keys and values are the frame's own tokens followed by the reference's. The first `num_unconditional` samples of
-    the batch see their own tokens only: guidance steers away from a picture made without the reference.
-    """
-
-    def forward(self, x, reference=None, num_frames=1, num_unconditional=0):
-        """x (batch*frames, tokens, channels); reference (batch - num_unconditional or 1, reference tokens, channels).
-
-        Returns:
-            (batch*frames, tokens, channels).
-
-        Raises:
-            ValueError: the reference is for another number of samples.
-        """
-        if reference is None:
-            return super().forward(x)
-        first = num_unconditional * num_frames
-        query, key, value = self.to_q(x), self.to_k(x), self.to_v(x)
-        conditional = x.shape[0] // num_frames - num_unconditional
-        keys = paddle.concat([key[first:], self._of_reference(self.to_k, reference, conditional, num_frames)], axis=1)
-        values = paddle.concat(
-            [value[first:], self._of_reference(self.to_v, reference, conditional, num_frames)], axis=1
-        )
-        out = scaled_dot_product(query[first:], keys, values, self.num_heads)
-        if first:
-            plain = scaled_dot_product(query[:first], key[:first], value[:first], self.num_heads)
-            out = paddle.concat([plain, out], axis=0)
-        return self.to_out[0](out)
-
-    @staticmethod
-    def _of_reference(projection, reference, samples, num_frames):
-        # Projected before it is repeated: once for the clip instead of once for every frame.
-        projected = projection(reference)
-        if projected.shape[0] not in (1, samples):
-            raise ValueError(f"reference features of {projected.shape[0]} samples cannot serve {samples} samples")
-        if projected.shape[0] != samples:
-            projected = projected.expand([samples, -1, -1])
-        return repeat_frames(projected, num_frames)  # (samples*frames, reference tokens, channels)
-
-
-class SpatialTransformerBlock(nn.Layer):
-    """Pre-norm self-attention (with reference), cross-attention and GEGLU feed-forward."""
-
-    def __init__(self, channels, num_heads, cross_attention_dim):
-        super().__init__()
-        self.attn1 = ReferenceAttention(channels, num_heads)
-        self.norm1 = LayerNorm(channels)
-        self.attn2 = Attention(channels, num_heads, context_channels=cross_attention_dim)
-        self.norm2 = LayerNorm(channels)
-        self.ff = FeedForward(channels)
-        self.norm3 = LayerNorm(channels)
-
-    def forward(self, x, context, reference, num_frames, num_unconditional):
-        folded, tokens, channels = x.shape
-        features = self.norm1(x)  # (batch*frames, tokens, channels): what a reference UNet hands over
-        x = x + self.attn1(features, reference, num_frames, num_unconditional)
-        # All frames of a sample share its context, so they can be one long row of queries.
-        y = self.norm2(x).reshape([context.shape[0], -1, channels])  # (batch, frames*tokens, channels)
-        x = x + self.attn2(y, context).reshape([folded, tokens, channels])
-        return x + self.ff(self.norm3(x)), features
-
-
-class SpatialTransformer(nn.Layer):
-    """Norm, projection in, transformer block, projection out, residual: the original's `Transformer3DModel`.
-
-    Args:
-        name: this module's path in the UNet, under which its features travel.
-        use_linear_projection: projections are linear layers on tokens instead of 1x1 convolutions.
-        collects_features: whether `forward` returns the tokens that its self-attention saw.
-    """
-
-    def __init__(
-        self, name, channels, num_heads, cross_attention_dim, groups, use_linear_projection, collects_features
-    ):
-        super().__init__()
-        self.feature_name = f"{name}.transformer_blocks.0"
-        self.use_linear_projection = use_linear_projection
-        self.collects_features = collects_features
-        self.norm = GroupNorm(groups, channels, epsilon=1e-6)
-        self.proj_in = Linear(channels, channels) if use_linear_projection else Conv2D(channels, channels, 1)
-        self.transformer_blocks = nn.LayerList([SpatialTransformerBlock(channels, num_heads, cross_attention_dim)])
-        self.proj_out = Linear(channels, channels) if use_linear_projection else Conv2D(channels, channels, 1)
-
-    def forward(self, x, context, reference=None, num_frames=1, num_unconditional=0):
-        """x (batch*frames, channels, h, w), context (batch, keys, cross_attention_dim) -> (x of the same shape,
-        features (batch*frames, h*w, channels) or None)."""
-        folded, channels, height, width = x.shape
-        y = self.norm(x)  # (batch*frames, channels, h, w)
-        y = y if self.use_linear_projection else self.proj_in(y)
-        y = y.flatten(2).transpose([0, 2, 1])  # (batch*frames, h*w, channels)
-        y = self.proj_in(y) if self.use_linear_projection else y
-        y, features = self.transformer_blocks[0](y, context, reference, num_frames, num_unconditional)
-        y = self.proj_out(y) if self.use_linear_projection else y
-        y = y.transpose([0, 2, 1]).reshape([folded, channels, height, width])
-        y = y if self.use_linear_projection else self.proj_out(y)
-        return x + y, features if self.collects_features else None
 
 
 @dataclass(frozen=True)
@@ -251,19 +139,28 @@ class BlockOptions:
 
 
 @dataclass(frozen=True)
-class Conditioning:
-    """What every block of one forward pass is given besides the feature map."""
+class Conditions:
+    """What every block of one forward pass is given besides the feature map.
 
-    temb: paddle.Tensor  # (batch, temb_channels)
-    context: paddle.Tensor  # (batch, keys, cross_attention_dim)
+    Attributes:
+        times: name of a resnet block -> (1 or batch, channels), which follow from the timestep alone.
+        clip: name of a transformer -> `TransformerConditions`.
+        context: (batch, keys, cross_attention_dim); None where every transformer has its shift.
+        num_frames: frames of each sample.
+        num_unconditional: leading samples that do not see the references.
+    """
+
+    times: dict
+    clip: dict
+    context: paddle.Tensor = None
     num_frames: int = 1
-    references: dict = field(default_factory=dict)  # name of a transformer block -> (samples, tokens, channels)
-    num_unconditional: int = 0  # leading samples that do not see the references
+    num_unconditional: int = 0
 
 
 def _has_gradients(layer, args):
     """Whether a backward pass comes through a layer: where none does there is nothing to compute again."""
-    tensors = (*layer.parameters(), *(value for value in args if isinstance(value, paddle.Tensor)))
+    values = (value for arg in args for value in (arg if isinstance(arg, tuple) else (arg,)))
+    tensors = (*layer.parameters(), *(value for value in values if isinstance(value, paddle.Tensor)))
     return any(not tensor.stop_gradient for tensor in tensors)
 
 
@@ -282,6 +179,7 @@ class UNetBlock(nn.Layer):
 
     def __init__(self, name, channels, resnets, num_transformers, num_heads, has_motion_module, options):
         super().__init__()
+        self.name = name
         self.gradient_checkpointing = False
         self.keeps_last_unit = False
         self.resnets = nn.LayerList(resnets)
@@ -301,15 +199,19 @@ class UNetBlock(nn.Layer):
             return recompute(layer, *args, use_reentrant=False)
         return layer(*args)
 
-    def _resnet(self, i, x, conditioning):
-        return self._run(i, self.resnets[i], x, conditioning.temb, conditioning.num_frames)
+    def prepare_step(self, embedding):
+        """Activated time embedding (batch, temb_channels) -> name of each resnet block -> its projection."""
+        return {f"{self.name}.resnets.{i}": resnet.time_emb_proj(embedding) for i, resnet in enumerate(self.resnets)}
 
-    def _transform(self, i, x, conditioning, features):
-        num_frames = conditioning.num_frames
+    def _resnet(self, i, x, conditions):
+        return self._run(i, self.resnets[i], x, conditions.times[f"{self.name}.resnets.{i}"], conditions.num_frames)
+
+    def _transform(self, i, x, conditions, features):
+        num_frames = conditions.num_frames
         if self.attentions is not None:
             attention = self.attentions[i]
-            reference = conditioning.references.get(attention.feature_name)
-            arguments = (x, conditioning.context, reference, num_frames, conditioning.num_unconditional)
+            clip = conditions.clip[attention.feature_name]
+            arguments = (x, conditions.context, clip.reference, clip.shift, num_frames, conditions.num_unconditional)
             x, tokens = self._run(i, attention, *arguments)
             if tokens is not None:
                 features[attention.feature_name] = tokens
@@ -336,12 +238,12 @@ class DownBlock(UNetBlock):
         if downsample_padding is not None:
             self.downsamplers = nn.LayerList([Downsample(channels, downsample_padding)])
 
-    def forward(self, x, conditioning):
+    def forward(self, x, conditions):
         """(batch*frames, in_channels, h, w) -> (batch*frames, channels, h', w'), list of skips, dict of features."""
         skips, features = [], {}
         for i in range(len(self.resnets)):
-            x = self._resnet(i, x, conditioning)  # (batch*frames, channels, h, w)
-            x = self._transform(i, x, conditioning, features)
+            x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
+            x = self._transform(i, x, conditions, features)
             skips.append(x)
         if self.downsamplers is not None:
             x = self.downsamplers[0](x)  # (batch*frames, channels, ceil(h / 2), ceil(w / 2))
@@ -356,12 +258,12 @@ class MidBlock(UNetBlock):
         resnets = [options.resnet(channels, channels, output_scale_factor) for _ in range(2)]
         super().__init__(name, channels, resnets, 1, num_heads, has_motion_module, options)
 
-    def forward(self, x, conditioning):
+    def forward(self, x, conditions):
         """(batch*frames, channels, h, w) -> the same shape, dict of features."""
         features = {}
-        x = self._resnet(0, x, conditioning)
-        x = self._transform(0, x, conditioning, features)
-        return self._resnet(1, x, conditioning), features
+        x = self._resnet(0, x, conditions)
+        x = self._transform(0, x, conditions, features)
+        return self._resnet(1, x, conditions), features
 
 
 class UpBlock(UNetBlock):
@@ -380,14 +282,14 @@ class UpBlock(UNetBlock):
         super().__init__(name, channels, resnets, len(resnets), num_heads, has_motion_module, options)
         self.upsamplers = nn.LayerList([Upsample(channels)]) if add_upsample else None
 
-    def forward(self, x, skips, conditioning):
+    def forward(self, x, skips, conditions):
         """(batch*frames, in_channels, h, w) and the list of all open skips, whose last ones are consumed ->
         (batch*frames, channels, h', w'), dict of features."""
         features = {}
         for i in range(len(self.resnets)):
             x = paddle.concat([x, skips.pop()], axis=1)  # (batch*frames, in_channels + skip, h, w)
-            x = self._resnet(i, x, conditioning)  # (batch*frames, channels, h, w)
-            x = self._transform(i, x, conditioning, features)
+            x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
+            x = self._transform(i, x, conditions, features)
         if self.upsamplers is not None:
             x = self.upsamplers[0](x, skips[-1].shape[2:])  # (batch*frames, channels, h', w')
         return x, features

@@ -128,40 +128,41 @@ class DenoisingUNet3D(UNetTrunk):
         Raises:
             ValueError: batch sizes, frame counts or names of features that do not fit.
         """
-        batch, _, num_frames, _, _ = latents.shape
+        conditions = self._conditions(
+            timestep,
+            encoder_hidden_states,
+            latents.shape[0],
+            reference_features,
+            num_frames=latents.shape[2],
+            num_unconditional=num_unconditional,
+        )
+        return self.denoise(latents, conditions, pose_features)
+
+    def denoise(self, latents, conditions, pose_features=None):
+        """What depends on the latents: `forward` after all that follows from the step or from the clip alone.
+
+        Args:
+            latents: (batch, in_channels, frames, height, width).
+            conditions: `Conditions` made of what `prepare_step` and `prepare_clip` return.
+            pose_features: as `forward`'s.
+
+        Returns:
+            As `forward`.
+        """
         if pose_features is not None and _extent(pose_features) != _extent(latents):
             raise ValueError(
                 f"pose features of {_extent(pose_features)} (batch, frames, height, width) do not fit latents of "
                 f"{_extent(latents)}"
             )
+        batch, _, num_frames, _, _ = latents.shape
         dtype = self._compute_dtype()
-        conditioning = self._conditioning(
-            timestep,
-            encoder_hidden_states,
-            batch,
-            dtype,
-            num_frames=num_frames,
-            references=self._references(reference_features, dtype),
-            num_unconditional=num_unconditional,
-        )
         x = self.conv_in(self._centre(_fold(latents.astype(dtype))))  # (batch*frames, width_0, height, width)
         if pose_features is not None:
             x = x + _fold(pose_features.astype(dtype))
-        x, _ = self._through_blocks(x, conditioning)  # (batch*frames, width_0, height, width)
+        x, _ = self._through_blocks(x, conditions)  # (batch*frames, width_0, height, width)
         x = self.conv_out(F.silu(self.conv_norm_out(x, num_frames)))  # (batch*frames, out_channels, height, width)
         x = x.reshape([batch, num_frames, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
         return x.astype(latents.dtype)
-
-    def _references(self, features, dtype):
-        if features is None:
-            return {}
-        names = {layer.feature_name for layer in self.sublayers() if hasattr(layer, "feature_name")}
-        if set(features) != names:
-            raise ValueError(
-                f"reference features are named {sorted(set(features) ^ names)[:3]}..., which is not how the blocks of "
-                "this UNet are named; both UNets must have the same block types"
-            )
-        return {name: tensor.astype(dtype) for name, tensor in features.items()}
 
 
 def _fold(x):

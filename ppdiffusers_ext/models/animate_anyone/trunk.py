@@ -5,12 +5,13 @@ From diffusers' `UNet2DConditionModel` as extended by MooreThreads/Moore-Animate
 """
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin
 
 from ppdiffusers_ext.models.animate_anyone.blocks import (
     BlockOptions,
-    Conditioning,
+    Conditions,
     DownBlock,
     MidBlock,
     UpBlock,
@@ -140,24 +141,65 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         width = self.config.block_out_channels[0]
         return sinusoidal_embedding(timestep, width, self.config.flip_sin_to_cos, self.config.freq_shift)
 
-    def _conditioning(self, timestep, encoder_hidden_states, batch, dtype, **kwargs):
-        temb = self.time_embedding(self.time_projection(timestep, batch).astype(dtype))  # (batch, 4 * width)
-        context = encoder_hidden_states.astype(dtype)
-        if context.shape[0] != batch:
-            raise ValueError(f"encoder_hidden_states are for {context.shape[0]} samples, the latents for {batch}")
-        return Conditioning(temb, context, **kwargs)
+    @property
+    def _blocks(self):
+        return (*self.down_blocks, self.mid_block, *self.up_blocks)
 
-    def _through_blocks(self, x, conditioning):
+    def prepare_step(self, timestep, batch=1):
+        """What follows from the timestep alone: name of each resnet block -> (batch, channels).
+
+        Args:
+            timestep: a number or (batch,).
+        """
+        embedding = self.time_embedding(self.time_projection(timestep, batch).astype(self._compute_dtype()))
+        embedding = F.silu(embedding)  # (batch, 4 * width)
+        return {name: time for block in self._blocks for name, time in block.prepare_step(embedding).items()}
+
+    def prepare_clip(self, encoder_hidden_states, reference_features=None):
+        """What follows from the clip alone: name of each transformer -> `TransformerConditions`.
+
+        Args:
+            encoder_hidden_states: (rows, keys, cross_attention_dim).
+            reference_features: `ReferenceFeatures` or None.
+
+        Raises:
+            ValueError: the features are not named as the transformers are.
+        """
+        transformers = {layer.feature_name: layer for layer in self.sublayers() if hasattr(layer, "feature_name")}
+        features = reference_features or {}
+        if reference_features is not None and set(features) != set(transformers):
+            raise ValueError(
+                f"reference features are named {sorted(set(features) ^ set(transformers))[:3]}..., which is not how "
+                "the blocks of this UNet are named; both UNets must have the same block types"
+            )
+        dtype = self._compute_dtype()
+        context = encoder_hidden_states.astype(dtype)
+        features = {name: tensor.astype(dtype) for name, tensor in features.items()}
+        return {name: layer.prepare(context, features.get(name)) for name, layer in transformers.items()}
+
+    def _conditions(self, timestep, encoder_hidden_states, batch, reference_features=None, **counts):
+        if encoder_hidden_states.shape[0] != batch:
+            raise ValueError(
+                f"encoder_hidden_states are for {encoder_hidden_states.shape[0]} samples, the latents for {batch}"
+            )
+        return Conditions(
+            self.prepare_step(timestep, batch),
+            self.prepare_clip(encoder_hidden_states, reference_features),
+            encoder_hidden_states.astype(self._compute_dtype()),
+            **counts,
+        )
+
+    def _through_blocks(self, x, conditions):
         """(batch*frames, block_out_channels[0], h, w) -> the same shape, dict of features."""
         features, skips = {}, [x]
         for block in self.down_blocks:
-            x, block_skips, block_features = block(x, conditioning)  # (batch*frames, width, h / 2^i, w / 2^i)
+            x, block_skips, block_features = block(x, conditions)  # (batch*frames, width, h / 2^i, w / 2^i)
             skips += block_skips
             features.update(block_features)
-        x, mid_features = self.mid_block(x, conditioning)
+        x, mid_features = self.mid_block(x, conditions)
         features.update(mid_features)
         for block in self.up_blocks:
-            x, block_features = block(x, skips, conditioning)  # (batch*frames, width, h / 2^i, w / 2^i)
+            x, block_features = block(x, skips, conditions)  # (batch*frames, width, h / 2^i, w / 2^i)
             features.update(block_features)
         return x, features
 

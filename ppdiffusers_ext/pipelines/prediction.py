@@ -1,0 +1,92 @@
+"""The guided prediction for a whole clip, put together from the denoising UNet's predictions on windows.
+
+Nothing is computed twice: what follows from the clip alone (projections of the reference's tokens, what the image
+embedding comes to) once for all steps, what follows from the step alone once for all windows, and a window that a
+schedule names twice once. Unconditional rows have no reference tokens, and without guidance there are no such rows.
+"""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
+from ppdiffusers_ext.models.animate_anyone.transformer import beside
+from ppdiffusers_ext.pipelines.guidance import guide
+
+
+class WindowPredictor:
+    """Predicts the noise (or what else the model was trained to predict) of a clip at a step.
+
+    Args:
+        denoising_unet: `DenoisingUNet3D`, or what has its `prepare_clip`, `prepare_step` and `denoise`.
+        embedding: (1, 1, projection_dim), CLIP's of the reference picture.
+        pose_features: (1, C, frames, h, w).
+        reference_features: `ReferenceFeatures` of one sample.
+        windows: lists of frames; see `pipelines.windows`.
+        guidance: a `Guidance`.
+        batch_size: windows that are denoised in one call.
+    """
+
+    def __init__(self, denoising_unet, embedding, pose_features, reference_features, windows, guidance, batch_size=1):
+        self._denoising_unet, self._pose_features, self._guidance = denoising_unet, pose_features, guidance
+        self._conditional = denoising_unet.prepare_clip(embedding, reference_features)
+        if guidance.scale > 1:
+            self._unconditional = denoising_unet.prepare_clip(paddle.zeros_like(embedding))
+            self._both = beside(self._unconditional, self._conditional)
+        self._times = {tuple(window): count for window, count in Counter(map(tuple, windows)).items()}
+        self.batches = _batches(list(self._times), batch_size)
+        # How often each frame is covered: the same at every step.
+        frames = np.concatenate([np.asarray(window) for window in windows])
+        covered = np.bincount(frames, minlength=pose_features.shape[2]).astype("float32")
+        self._covered = paddle.to_tensor(covered).reshape([1, 1, -1, 1, 1])
+
+    def __call__(self, latents, timestep, progress=0.5, on_batch=lambda: None):
+        """
+        Args:
+            latents: (1, 4, frames, h, w).
+            timestep: a number.
+            progress: part of the steps that are done by the middle of this one, by which guidance can be limited.
+            on_batch: called after each batch of windows.
+
+        Returns:
+            As the latents.
+        """
+        guided = self._guidance.applies(progress)
+        totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
+        step = self._denoising_unet.prepare_step(timestep)
+        for windows in self.batches:
+            frames = [paddle.to_tensor(window, dtype="int64") for window in windows]
+            x = paddle.concat([paddle.index_select(latents, index, axis=2) for index in frames])
+            pose = paddle.concat([paddle.index_select(self._pose_features, index, axis=2) for index in frames])
+            predictions = self._predict(x, pose, step, guided)  # one or two of (windows, 4, window frames, h, w)
+            for i, prediction in enumerate(predictions):
+                for window, index, of_window in zip(windows, frames, prediction.split(len(windows))):
+                    # Adds every place of a frame that the window holds twice.
+                    totals[i] = paddle.index_add(totals[i], index, 2, of_window * self._times[window])
+            on_batch()
+        means = [total / self._covered for total in totals]
+        return guide(*means, self._guidance.scale) if guided else means[0]
+
+    def _predict(self, x, pose, step, guided):
+        count, num_frames = x.shape[0], x.shape[2]
+        if guided and not self._guidance.sequential:
+            conditions = Conditions(step, self._both, num_frames=num_frames, num_unconditional=count)
+            both = self._denoising_unet.denoise(paddle.concat([x, x]), conditions, paddle.concat([pose, pose]))
+            return both.split(2)
+        clips = [self._unconditional, self._conditional] if guided else [self._conditional]
+        conditions = [Conditions(step, clip, num_frames=num_frames) for clip in clips]
+        return [self._denoising_unet.denoise(x, each, pose) for each in conditions]
+
+
+def _batches(windows, size):
+    """Lists of up to `size` neighbouring windows of equal length."""
+    if size < 1:
+        raise InputError(f"a batch of {size} windows cannot be denoised; 1 or more is accepted")
+    batches = []
+    for _, alike in itertools.groupby(windows, key=len):
+        alike = list(alike)
+        batches += [alike[i : i + size] for i in range(0, len(alike), size)]
+    return batches
