@@ -44,8 +44,9 @@ class Conv2D(nn.Conv2D):
 
     def forward(self, x):
         weight, bias = _follow(self.weight, x), _follow(self.bias, x)
-        x = F.conv2d(x, weight, None, stride=self._stride, padding=self._padding)
-        return x if bias is None else _add_to_channels(x, bias)
+        if bias is None or not paddle.in_dynamic_mode():  # compiled engines add it in the convolution
+            return F.conv2d(x, weight, bias, stride=self._stride, padding=self._padding)
+        return _add_to_channels(F.conv2d(x, weight, None, stride=self._stride, padding=self._padding), bias)
 
 
 def _add_to_channels(x, bias):
@@ -115,10 +116,14 @@ def scaled_dot_product(query, key, value, num_heads):
 
     Returns:
         (batch, queries, channels). On a CPU the score matrix is computed in parts of at most `MAX_SCORES` numbers, so
-        that memory does not grow with the square of the picture's area.
+        that memory does not grow with the square of the picture's area; a graph that is traced for a compiled engine has
+        it in one piece, which engines recognise and fuse.
     """
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
+    if not paddle.in_dynamic_mode():
+        query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query / math.sqrt(query.shape[3]), key, value))
+        return _attend(query, key, value).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
     if not query.place.is_cpu_place():
         return F.scaled_dot_product_attention(query, key, value).reshape([batch, queries, channels])
 

@@ -76,6 +76,7 @@ class AutoencoderArguments:
     vae_config_path: str = _option("./configs/training/demo/vae.json", "config.json of the autoencoder")
     vae_model_path: Optional[str] = _option(None, "weights that it starts from; random if left out")
     kl_weight: float = _option(1.0e-4, "weight of the latents' divergence from normal noise, per number")
+    colour_weight: float = _option(1.0, "weight of the error of colours, beside that of brightness")
 
 
 @dataclass

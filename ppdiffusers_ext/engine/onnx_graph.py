@@ -1,0 +1,276 @@
+"""From a traced computation to an ONNX graph with its weights in a file beside it.
+
+Paddle's own exporter (paddle2onnx 2.1) writes wrong epsilons into group norms and nothing above 2 GB; and all that our
+networks are made of is two dozen operations on fixed shapes. So they are translated here, each by one function.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import paddle
+from onnx import TensorProto, helper
+
+OPSET = 20
+_ALIGNMENT = 4096  # of each weight in the file, so that engines can map them into memory
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "int64": TensorProto.INT64,
+    "int32": TensorProto.INT32,
+}
+
+
+class UnsupportedOperation(ValueError):
+    """A network uses an operation that cannot be translated."""
+
+
+def write_onnx(trace, folder, weights="weights.bin", name="model.onnx"):
+    """Write a trace as ONNX.
+
+    Args:
+        trace: a `Trace`.
+        folder: where to, a folder that is there.
+
+    Returns:
+        Path of the graph's file.
+
+    Raises:
+        UnsupportedOperation: the computation has an operation that has no translation.
+    """
+    folder = Path(folder)
+    graph = _Graph(trace)
+    for operation in trace.operations:
+        graph.add(operation)
+    with open(folder / weights, "wb") as file:
+        initializers = [*graph.constants, *_write_weights(graph, trace, file, weights)]
+    inputs = [_describe(value, graph.names[value.id]) for value in graph.inputs]
+    outputs = [_describe(value, graph.name(value)) for value in trace.outputs]
+    proto = helper.make_graph(graph.nodes, "network", inputs, outputs, initializers)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.save(model, str(folder / name))
+    return folder / name
+
+
+def _write_weights(graph, trace, file, location):
+    """Tensors that refer to the file, into which the weights go one after the other."""
+    for name, in_program in graph.weights.items():
+        array = np.ascontiguousarray(trace.parameters[in_program].numpy())
+        file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+        tensor = TensorProto(name=name, data_type=_TYPES[array.dtype.name], dims=array.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        where = {"location": location, "offset": file.tell(), "length": array.nbytes}
+        for key, value in where.items():
+            tensor.external_data.add(key=key, value=str(value))
+        file.write(array)
+        yield tensor
+
+
+def _describe(value, name):
+    return helper.make_tensor_value_info(name, _TYPES[_dtype(value)], list(value.shape))
+
+
+def _dtype(value):
+    return str(paddle.pir.core.datatype_to_vartype[value.dtype]).rsplit(".", 1)[-1].lower().replace("fp", "float")
+
+
+class _Graph:
+    """Nodes and constants as they accumulate; values of the program are known by their ids."""
+
+    def __init__(self, trace):
+        self.nodes, self.constants, self.inputs = [], [], []
+        self.weights = {}  # name in the graph -> name in the program
+        self.names = {}  # id of a value -> name in the graph
+        self.known = {}  # id of a value -> array that is known now
+        self.lists = {}  # id of a value that is a list -> values
+        self._trace = trace
+
+    def add(self, operation):
+        name = operation.name().removeprefix("pd_op.").removeprefix("builtin.")
+        translate = getattr(self, f"_{name}", None)
+        if translate is None:
+            raise UnsupportedOperation(f"Paddle's operation {operation.name()} has no translation to ONNX")
+        translate(operation, operation.operands_source(), operation.attrs())
+
+    def name(self, value):
+        """The name of a value in the graph; one that is known now becomes a constant."""
+        if value.id not in self.names:
+            self.names[value.id] = self._constant(self.known[value.id])
+        return self.names[value.id]
+
+    def _constant(self, array):
+        name = f"c{len(self.constants)}"
+        self.constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def _node(self, kind, inputs, result=None, outputs=None, **attributes):
+        """A node; its output has a new name, which a `result` of the program is known by from now on."""
+        outputs = outputs or [f"v{len(self.nodes)}"]
+        self.nodes.append(helper.make_node(kind, inputs, outputs, **attributes))
+        if result is not None:
+            self.names[result.id] = outputs[0]
+        return outputs[0]
+
+    def _simple(self, kind, operation, operands, **attributes):
+        self._node(kind, [self.name(value) for value in operands], operation.results()[0], **attributes)
+
+    def _shape(self, x, shape):
+        return self._node("Reshape", [x, self._constant(np.array(shape, np.int64))])
+
+    def _parameter(self, operation, operands, attributes):
+        name = f"w{len(self.weights)}"
+        self.weights[name] = attributes["parameter_name"]
+        self.names[operation.results()[0].id] = name
+
+    def _data(self, operation, operands, attributes):
+        self.names[operation.results()[0].id] = attributes["name"]
+        self.inputs.append(operation.results()[0])
+
+    def _full_int_array(self, operation, operands, attributes):
+        self.known[operation.results()[0].id] = np.array(attributes["value"], np.int64)
+
+    def _full(self, operation, operands, attributes):
+        value = operation.results()[0]
+        self.known[value.id] = np.full(attributes["shape"], attributes["value"], _dtype(value))
+
+    def _combine(self, operation, operands, attributes):
+        self.lists[operation.results()[0].id] = operands
+
+    def _concat(self, operation, operands, attributes):
+        axis = int(self.known[operands[1].id].item())
+        self._simple("Concat", operation, self.lists[operands[0].id], axis=axis)
+
+    def _split_with_num(self, operation, operands, attributes):
+        axis, count = int(self.known[operands[1].id].item()), attributes["num"]
+        outputs = [f"v{len(self.nodes)}_{i}" for i in range(count)]
+        self._node("Split", [self.name(operands[0])], outputs=outputs, axis=axis, num_outputs=count)
+        self.lists[operation.results()[0].id] = outputs
+
+    def _split(self, operation, operands, attributes):
+        for result, name in zip(operation.results(), self.lists[operands[0].id]):
+            self.names[result.id] = name
+
+    def _reshaped(self, operation, operands, attributes):
+        result = operation.results()[0]
+        self.names[result.id] = self._shape(self.name(operands[0]), result.shape)
+
+    _reshape = _flatten = _unsqueeze = _squeeze = _reshaped
+
+    def _expand(self, operation, operands, attributes):
+        result = operation.results()[0]
+        shape = self._constant(np.array(result.shape, np.int64))
+        self._node("Expand", [self.name(operands[0]), shape], result)
+
+    def _transpose(self, operation, operands, attributes):
+        self._simple("Transpose", operation, operands, perm=attributes["perm"])
+
+    def _slice(self, operation, operands, attributes):
+        starts, ends = (self._constant(self.known[value.id]) for value in operands[1:3])
+        axes = self._constant(np.array(attributes["axes"], np.int64))
+        part = self._node("Slice", [self.name(operands[0]), starts, ends, axes])
+        result = operation.results()[0]
+        self.names[result.id] = self._shape(part, result.shape) if attributes["decrease_axis"] else part
+
+    def _cast(self, operation, operands, attributes):
+        self._simple("Cast", operation, operands, to=_TYPES[_dtype(operation.results()[0])])
+
+    def _add(self, operation, operands, attributes):
+        self._simple("Add", operation, operands)
+
+    def _subtract(self, operation, operands, attributes):
+        self._simple("Sub", operation, operands)
+
+    def _multiply(self, operation, operands, attributes):
+        self._simple("Mul", operation, operands)
+
+    def _divide(self, operation, operands, attributes):
+        self._simple("Div", operation, operands)
+
+    def _scale(self, operation, operands, attributes):
+        result, dtype = operation.results()[0], _dtype(operation.results()[0])
+        factor = self._constant(self.known[operands[1].id].astype(dtype).reshape([]))
+        x, bias = self.name(operands[0]), attributes["bias"]
+        if not bias:
+            self._node("Mul", [x, factor], result)
+            return
+        bias = self._constant(np.array(bias, dtype))
+        first, second = (("Mul", factor), ("Add", bias)) if attributes["bias_after_scale"] else (
+            ("Add", bias), ("Mul", factor))  # fmt: skip
+        self._node(second[0], [self._node(first[0], [x, first[1]]), second[1]], result)
+
+    def _matmul(self, operation, operands, attributes):
+        names = []
+        for value, flip in zip(operands, (attributes["transpose_x"], attributes["transpose_y"])):
+            order = list(range(len(value.shape)))
+            flipped = [*order[:-2], order[-1], order[-2]]
+            name = self.name(value)
+            names.append(self._node("Transpose", [name], perm=flipped) if flip else name)
+        self._node("MatMul", names, operation.results()[0])
+
+    def _softmax(self, operation, operands, attributes):
+        self._simple("Softmax", operation, operands, axis=attributes["axis"])
+
+    def _silu(self, operation, operands, attributes):
+        x = self.name(operands[0])
+        self._node("Mul", [x, self._node("Sigmoid", [x])], operation.results()[0])
+
+    def _sigmoid(self, operation, operands, attributes):
+        self._simple("Sigmoid", operation, operands)
+
+    def _gelu(self, operation, operands, attributes):
+        self._simple("Gelu", operation, operands, approximate="tanh" if attributes["approximate"] else "none")
+
+    def _conv2d(self, operation, operands, attributes):
+        top, left = attributes["paddings"][:2]
+        if attributes["padding_algorithm"] != "EXPLICIT" or attributes["data_format"] != "NCHW":
+            raise UnsupportedOperation("a convolution with another padding or layout has no translation to ONNX")
+        strides, dilations, groups = (list(attributes["strides"]), list(attributes["dilations"]), attributes["groups"])
+        self._simple(
+            "Conv", operation, operands, strides=strides, dilations=dilations, group=groups, pads=[top, left] * 2
+        )
+
+    def _pad3d(self, operation, operands, attributes):
+        left, right, top, bottom, front, back = (int(n) for n in self.known[operands[1].id])
+        if attributes["mode"] != "constant" or front or back:
+            raise UnsupportedOperation("padding of another mode has no translation to ONNX")
+        pads = self._constant(np.array([0, 0, 0, top, left, 0, 0, 0, bottom, right], np.int64))
+        value = self._constant(np.array(attributes["pad_value"], _dtype(operands[0])))
+        self._node("Pad", [self.name(operands[0]), pads, value], operation.results()[0])
+
+    def _layer_norm(self, operation, operands, attributes):
+        axis, epsilon = attributes["begin_norm_axis"], attributes["epsilon"]
+        size = operands[0].shape[axis:]
+        names = [self.name(operands[0])]
+        names.append(self._optional(operands, 1, lambda: np.ones(size, _dtype(operands[0]))))
+        names.append(self._optional(operands, 2, lambda: np.zeros(size, _dtype(operands[0]))))
+        self._node("LayerNormalization", names, operation.results()[0], axis=axis, epsilon=epsilon)
+
+    def _optional(self, operands, i, default):
+        given = len(operands) > i and operands[i].initialized()
+        return self.name(operands[i]) if given else self._constant(default())
+
+    def _group_norm(self, operation, operands, attributes):
+        # As instance norm of groups: every engine has a fast one, and group norm itself only from newer opsets on.
+        x, result = operands[0], operation.results()[0]
+        groups, channels, dtype = attributes["groups"], x.shape[1], _dtype(x)
+        plane = [channels] + [1] * (len(x.shape) - 2)
+        folded = self._shape(self.name(x), [x.shape[0], groups, -1])
+        ones, zeros = (self._constant(make(groups, dtype)) for make in (np.ones, np.zeros))
+        normed = self._node("InstanceNormalization", [folded, ones, zeros], epsilon=attributes["epsilon"])
+        normed = self._shape(normed, x.shape)
+        weight, bias = (self._shape(self.name(operands[i]), plane) for i in (1, 2))
+        self._node("Add", [self._node("Mul", [normed, weight]), bias], result)
+
+    def _nearest_interp(self, operation, operands, attributes):
+        x, result = operands[0], operation.results()[0]
+        if attributes["align_corners"] or attributes["data_format"] != "NCHW":
+            raise UnsupportedOperation("this way of resizing has no translation to ONNX")
+        sizes = self._constant(np.array(result.shape, np.int64))
+        self._node(
+            "Resize",
+            [self.name(x), "", "", sizes],
+            result,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )

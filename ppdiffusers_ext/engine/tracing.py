@@ -1,0 +1,69 @@
+"""A network's computation as a list of operations: Paddle's static program, for inputs of fixed shapes.
+
+The code of the networks is run once on placeholders, without being rewritten. Whatever it decides by shapes is decided
+in the program; numbers that depend on values cannot be traced and raise an error.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.static import InputSpec
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A traced computation.
+
+    Attributes:
+        operations: Paddle's operations in the order of execution.
+        parameters: name in the program -> tensor: weights and buffers of the layer.
+        inputs: names, in order.
+        outputs: the program's values that are the results, in order.
+        program: Paddle's program, which has to live as long as its operations.
+    """
+
+    operations: list
+    parameters: dict
+    inputs: list
+    outputs: list
+    program: object
+
+
+class _Traced(nn.Layer):
+    def __init__(self, layer, function):
+        super().__init__()
+        self.layer, self._function = layer, function
+
+    @paddle.jit.not_to_static
+    def forward(self, tensors):
+        return self._function(*tensors)
+
+
+def trace(layer, function, inputs):
+    """Run `function` on placeholders.
+
+    Args:
+        layer: `nn.Layer` whose weights the function uses; in evaluation mode.
+        function: of the tensors, to a tensor or a list of them.
+        inputs: name -> array or tensor, whose shape and dtype count.
+
+    Returns:
+        `Trace`.
+    """
+    specs = [InputSpec(list(x.shape), _dtype(x), name) for name, x in inputs.items()]
+    traced = _Traced(layer, function)
+    traced.eval()
+    with paddle.no_grad():
+        static = paddle.jit.to_static(traced, input_spec=[specs], full_graph=True)
+        concrete = static.forward.concrete_program
+    tensors, values = concrete.parameters
+    names = [value.get_defining_op().attrs()["parameter_name"] for value in values]
+    operations = list(concrete.main_program.global_block().ops)
+    outputs = [value for value in concrete.outputs if value is not None]
+    return Trace(operations, dict(zip(names, tensors)), list(inputs), outputs, concrete.main_program)
+
+
+def _dtype(x):
+    return str(x.dtype).removeprefix("paddle.") if isinstance(x, paddle.Tensor) else np.dtype(x.dtype).name
