@@ -1,5 +1,7 @@
 """Training of the autoencoder: that it learns, what it writes, and what its noise follows from."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -114,3 +116,24 @@ def test_loss_falls(data):
         losses.append(float(loss))
     assert losses[-1] < 0.7 * losses[0]
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize(
+    "error, weight, expected",
+    [
+        ((0.1, 0.1, 0.1), 1.0, 0.1 + 0.01),
+        ((0.1, 0.1, 0.1), 3.0, 0.1 + 0.01),
+        ((0.1, -0.1, 0.0), 1.0, 0.2 / 3 + 0.02 / 3),
+        ((0.1, -0.1, 0.0), 3.0, 0.6 / 3 + 0.18 / 3),
+    ],
+)
+def test_colour_weight_is_of_colours_alone(error, weight, expected):
+    class Model:
+        vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=(8, 8), latent_channels=4))
+
+        def __call__(self, pixels, noise):
+            nothing = paddle.zeros_like(noise)
+            return pixels + paddle.to_tensor(error).reshape([1, 3, 1, 1]), nothing, nothing
+
+    batch = {"pixels": paddle.rand([2, 3, 8, 8]), "index": [0]}
+    assert float(AutoencoderObjective(0, 1e-4, weight)(Model(), batch)) == pytest.approx(expected, abs=1e-6)
