@@ -9,8 +9,11 @@ ROOT = Path(__file__).resolve().parent
 EXTRAS = {
     # Not paddlepaddle-gpu: its 3.x versions are on Paddle's index only, and it takes the place of paddlepaddle.
     # requirements-gpu.txt installs both.
-    "gpu": ["onnxruntime-gpu"],
-    "test": ["pytest", "ruff", "import-linter", "hypothesis", "safetensors"],
+    "gpu": ["onnx", "onnxruntime-gpu"],
+    # Engines (--engine openvino and --engine onnx).
+    "cpu": ["onnx", "openvino"],
+    "onnx": ["onnx", "onnxruntime"],
+    "test": ["pytest", "ruff", "import-linter", "hypothesis", "safetensors", "onnx", "onnxruntime", "openvino"],
     "bench": ["psutil"],
 }
 

@@ -4,15 +4,12 @@ Paddle's own exporter (paddle2onnx 2.1) writes wrong epsilons into group norms a
 networks are made of is two dozen operations on fixed shapes. So they are translated here, each by one function.
 """
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import paddle
 from onnx import TensorProto, helper
 
 OPSET = 20
-_ALIGNMENT = 4096  # of each weight in the file, so that engines can map them into memory
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
@@ -25,45 +22,25 @@ class UnsupportedOperation(ValueError):
     """A network uses an operation that cannot be translated."""
 
 
-def write_onnx(trace, folder, weights="weights.bin", name="model.onnx"):
-    """Write a trace as ONNX.
+def write_onnx(trace, path, stored):
+    """Write a trace as ONNX whose weights are in a file beside it.
 
     Args:
         trace: a `Trace`.
-        folder: where to, a folder that is there.
-
-    Returns:
-        Path of the graph's file.
+        path: the file to write.
+        stored: id of a tensor -> `Stored`, where it lies in the file of weights. Other tensors go into the graph.
 
     Raises:
         UnsupportedOperation: the computation has an operation that has no translation.
     """
-    folder = Path(folder)
-    graph = _Graph(trace)
+    graph = _Graph(trace, stored)
     for operation in trace.operations:
         graph.add(operation)
-    with open(folder / weights, "wb") as file:
-        initializers = [*graph.constants, *_write_weights(graph, trace, file, weights)]
-    inputs = [_describe(value, graph.names[value.id]) for value in graph.inputs]
     outputs = [_describe(value, graph.name(value)) for value in trace.outputs]
-    proto = helper.make_graph(graph.nodes, "network", inputs, outputs, initializers)
+    inputs = [_describe(value, graph.names[value.id]) for value in graph.inputs]
+    proto = helper.make_graph(graph.nodes, "network", inputs, outputs, [*graph.constants, *graph.weights])
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
-    onnx.save(model, str(folder / name))
-    return folder / name
-
-
-def _write_weights(graph, trace, file, location):
-    """Tensors that refer to the file, into which the weights go one after the other."""
-    for name, in_program in graph.weights.items():
-        array = np.ascontiguousarray(trace.parameters[in_program].numpy())
-        file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-        tensor = TensorProto(name=name, data_type=_TYPES[array.dtype.name], dims=array.shape)
-        tensor.data_location = TensorProto.EXTERNAL
-        where = {"location": location, "offset": file.tell(), "length": array.nbytes}
-        for key, value in where.items():
-            tensor.external_data.add(key=key, value=str(value))
-        file.write(array)
-        yield tensor
+    onnx.save(model, str(path))
 
 
 def _describe(value, name):
@@ -77,13 +54,13 @@ def _dtype(value):
 class _Graph:
     """Nodes and constants as they accumulate; values of the program are known by their ids."""
 
-    def __init__(self, trace):
-        self.nodes, self.constants, self.inputs = [], [], []
-        self.weights = {}  # name in the graph -> name in the program
+    def __init__(self, trace, stored):
+        self.nodes, self.constants, self.inputs, self.weights = [], [], [], []
         self.names = {}  # id of a value -> name in the graph
         self.known = {}  # id of a value -> array that is known now
         self.lists = {}  # id of a value that is a list -> values
-        self._trace = trace
+        self._parameters = {}  # id of a value -> the tensor, until something uses it
+        self._trace, self._stored = trace, stored
 
     def add(self, operation):
         name = operation.name().removeprefix("pd_op.").removeprefix("builtin.")
@@ -95,8 +72,21 @@ class _Graph:
     def name(self, value):
         """The name of a value in the graph; one that is known now becomes a constant."""
         if value.id not in self.names:
-            self.names[value.id] = self._constant(self.known[value.id])
+            tensor = self._parameters.get(value.id)
+            self.names[value.id] = self._constant(self.known[value.id]) if tensor is None else self._weight(tensor)
         return self.names[value.id]
+
+    def _weight(self, tensor):
+        if id(tensor) not in self._stored:
+            return self._constant(tensor.numpy())
+        stored, name = self._stored[id(tensor)], f"w{len(self.weights)}"
+        proto = TensorProto(name=name, data_type=_TYPES[stored.dtype], dims=stored.shape)
+        proto.data_location = TensorProto.EXTERNAL
+        where = {"location": stored.file, "offset": stored.offset, "length": stored.length}
+        for key, value in where.items():
+            proto.external_data.add(key=key, value=str(value))
+        self.weights.append(proto)
+        return name
 
     def _constant(self, array):
         name = f"c{len(self.constants)}"
@@ -118,9 +108,7 @@ class _Graph:
         return self._node("Reshape", [x, self._constant(np.array(shape, np.int64))])
 
     def _parameter(self, operation, operands, attributes):
-        name = f"w{len(self.weights)}"
-        self.weights[name] = attributes["parameter_name"]
-        self.names[operation.results()[0].id] = name
+        self._parameters[operation.results()[0].id] = self._trace.parameters[attributes["parameter_name"]]
 
     def _data(self, operation, operands, attributes):
         self.names[operation.results()[0].id] = attributes["name"]

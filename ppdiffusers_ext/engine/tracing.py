@@ -21,14 +21,14 @@ class Trace:
         parameters: name in the program -> tensor: weights and buffers of the layer.
         inputs: names, in order.
         outputs: the program's values that are the results, in order.
-        program: Paddle's program, which has to live as long as its operations.
+        static: Paddle's static layer, which the operations belong to.
     """
 
     operations: list
     parameters: dict
     inputs: list
     outputs: list
-    program: object
+    static: object
 
 
 class _Traced(nn.Layer):
@@ -62,7 +62,7 @@ def trace(layer, function, inputs):
     names = [value.get_defining_op().attrs()["parameter_name"] for value in values]
     operations = list(concrete.main_program.global_block().ops)
     outputs = [value for value in concrete.outputs if value is not None]
-    return Trace(operations, dict(zip(names, tensors)), list(inputs), outputs, concrete.main_program)
+    return Trace(operations, dict(zip(names, tensors)), list(inputs), outputs, static)
 
 
 def _dtype(x):

@@ -116,8 +116,8 @@ def scaled_dot_product(query, key, value, num_heads):
 
     Returns:
         (batch, queries, channels). On a CPU the score matrix is computed in parts of at most `MAX_SCORES` numbers, so
-        that memory does not grow with the square of the picture's area; a graph that is traced for a compiled engine has
-        it in one piece, which engines recognise and fuse.
+        that memory does not grow with the square of the picture's area; a graph that is traced for a compiled engine
+        has it in one piece, which engines recognise and fuse.
     """
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
@@ -200,6 +200,17 @@ class FeedForward(nn.Layer):
 
     def forward(self, x):
         return self.net[2](self.net[0](x))
+
+
+def resize_nearest(x, size):
+    """(batch, channels, h, w) -> (batch, channels, *size), each the nearest of the old pixels."""
+    batch, channels, height, width = x.shape
+    doubled = 2 * height, 2 * width
+    if not paddle.in_dynamic_mode() and all(side in (twice - 1, twice) for side, twice in zip(size, doubled)):
+        # In a traced graph by repetition: Paddle Inference cannot run the operation for resizing in oneDNN (3.3).
+        x = x.unsqueeze([3, 5]).expand([batch, channels, height, 2, width, 2]).reshape([batch, channels, *doubled])
+        return x[:, :, : size[0], : size[1]]
+    return F.interpolate(x, size=size, mode="nearest")
 
 
 def sinusoidal_embedding(positions, channels, flip_sin_to_cos=True, freq_shift=0):

@@ -18,6 +18,7 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.compiled import check_engine
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.runtime import Runtime
 
@@ -73,9 +74,12 @@ def animate(config, show_progress=True):
         InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
             checked before the model is loaded.
     """
+    check_engine(config.engine)
     cases = prepare_cases(config)
     runtime = Runtime.choose(config.device, config.weight_dtype)
     pipeline = load_pipeline(config, runtime)
+    if config.engine != "eager":
+        pipeline.use_engine(config.engine, config.engine_cache or None)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     if config.notice:
         logger.warning("%s", config.notice)

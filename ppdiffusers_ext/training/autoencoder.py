@@ -97,8 +97,8 @@ class AutoencoderObjective:
     Args:
         seed: of the noise.
         kl_weight: of the mean divergence of a latent number from normal noise.
-        colour_weight: of the error of colours, beside that of brightness. Colours differ less than brightness does, and
-            a small model spends itself on edges first: with 1 it may lose a whole direction of colour.
+        colour_weight: of the error of colours, beside that of brightness. Colours differ less than brightness does,
+            and a small model spends itself on edges first: with 1 it may lose a whole direction of colour.
     """
 
     def __init__(self, seed, kl_weight, colour_weight=1.0):

@@ -153,10 +153,18 @@ def test_test_cases_of_the_file_are_animated_one_by_one(configure, inputs):
 
 
 @pytest.mark.parametrize("options", [["--scheduler", "DPM-Solver++"], ["--sequential-guidance"], ["--cfg", "1"],
-                                     ["--context-frames", "2", "--context-overlap", "1"]])  # fmt: skip
+                                     ["--context-frames", "2", "--context-overlap", "1"],
+                                     ["--guidance-interval", "0", "0.5"]])  # fmt: skip
 def test_sampling_options_run_to_a_video(configure, case, inputs, options):
     assert run(make_parser(), work, [*configure(), *case, *options, "--output", str(inputs / "a.mp4")]) == 0
     assert probe_video(inputs / "a.mp4").num_frames == 3
+
+
+def test_engine_runs_to_a_video_and_keeps_its_export(configure, case, inputs):
+    options = ["--engine", "onnx", "--engine-cache", str(inputs / "cache"), "--output", str(inputs / "a.mp4")]
+    assert run(make_parser(), work, [*configure(), *case, *options]) == 0
+    assert probe_video(inputs / "a.mp4").num_frames == 3
+    assert len(list((inputs / "cache" / "exports").iterdir())) == 1
 
 
 # Pictures that are unusual but can be used.
@@ -196,6 +204,10 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
         (["--scheduler", "Eulr"], ["'Eulr'", "EulerDiscreteScheduler"]),
         (["--context-schedule", "unifrom"], ["'unifrom'", "uniform"]),
         (["--context-frames", "2", "--context-overlap", "2"], ["context_overlap is 2", "below context_frames, 2"]),
+        (["--guidance-interval", "0.8", "0.2"], ["interval of 0.8 0.2", "0 to 1"]),
+        (["--guidance-interval", "0"], ["--guidance-interval"]),
+        (["--engine", "openvimo"], ["'openvimo'", "eager, inference, onnx, openvino"]),
+        (["--engine", "onnx", "--dtype", "bf16"], ["engine onnx", "fp32"]),
         (["--bogus"], ["--bogus"]),
     ],
 )

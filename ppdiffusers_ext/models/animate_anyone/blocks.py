@@ -15,7 +15,7 @@ from paddle.distributed.fleet.utils import recompute
 
 from ppdiffusers_ext.models.animate_anyone.motion_module import MotionModule
 from ppdiffusers_ext.models.animate_anyone.transformer import SpatialTransformer, repeat_rows
-from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, Linear
+from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, Linear, resize_nearest
 
 
 class FrameGroupNorm(GroupNorm):
@@ -97,7 +97,7 @@ class Upsample(nn.Layer):
         self.conv = Conv2D(channels, channels, 3, padding=1)
 
     def forward(self, x, size):
-        return self.conv(F.interpolate(x, size=size, mode="nearest"))  # (batch*frames, channels, *size)
+        return self.conv(resize_nearest(x, size))  # (batch*frames, channels, *size)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,14 @@ from ppdiffusers_ext.models.layers import (
 
 def repeat_rows(x, rows):
     """(n, ...) -> (rows, ...), each repeated as often; or (1, ...) as it is, which is added to any number of rows."""
-    return x if x.shape[0] in (1, rows) else paddle.repeat_interleave(x, rows // x.shape[0], axis=0)
+    return x if x.shape[0] == 1 else _repeat(x, rows)
+
+
+def _repeat(x, rows):
+    if x.shape[0] == rows:
+        return x
+    # Not repeat_interleave, which exporters do not know.
+    return x.unsqueeze(1).expand([x.shape[0], rows // x.shape[0], *x.shape[1:]]).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,7 @@ class ReferenceAttention(Attention):
         samples = of_reference.shape[0]
         if samples not in (1, folded // num_frames):
             raise ValueError(f"reference features of {samples} samples cannot serve {folded // num_frames} samples")
-        of_reference = of_reference.unsqueeze(1).expand([-1, folded // samples, -1, -1])
-        return of_reference.flatten(0, 1)  # (conditional*frames, reference tokens, channels)
+        return _repeat(of_reference, folded)  # (conditional*frames, reference tokens, channels)
 
 
 class SpatialTransformerBlock(nn.Layer):

@@ -1,0 +1,118 @@
+"""What runs an exported network: Paddle Inference, ONNX Runtime or OpenVINO.
+
+Each is opened from the folder of an export and called with arrays, in the order of the graph's inputs.
+"""
+
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import paddle
+
+from ppdiffusers_ext.errors import InputError
+
+GRAPH, PROGRAM = "model.onnx", "model"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """
+    Attributes:
+        name: as the user says it.
+        package: the distribution that runs exports.
+        modules: what has to be importable.
+        extra: of this project, which installs it.
+        shares_weights: whether its exports refer to the file of weights.
+    """
+
+    name: str
+    package: str
+    modules: tuple
+    extra: str
+    write: callable
+    open: callable
+    shares_weights: bool = True
+
+    def check_installed(self):
+        """Raises InputError where the package is not there."""
+        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
+        if missing:
+            raise InputError(
+                f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
+                f"'.[{self.extra}]' -c constraints.txt` installs what it needs, and --engine eager needs nothing"
+            )
+
+    @property
+    def versions(self):
+        """name -> version of what has a say in what an export is and computes."""
+        names = {"paddlepaddle", self.package, *(["onnx"] if "onnx" in self.modules else [])}
+        return {name: importlib.metadata.version(name) for name in sorted(names)}
+
+
+def _write_program(trace, folder, stored):
+    paddle.jit.save(trace.static, str(Path(folder) / PROGRAM))
+
+
+def _open_inference(folder, threads):
+    from paddle import inference
+
+    paths = (str((Path(folder) / PROGRAM).with_suffix(suffix)) for suffix in (".json", ".pdiparams"))
+    config = inference.Config(*paths)
+    config.disable_glog_info()
+    config.enable_mkldnn()
+    config.set_cpu_math_library_num_threads(threads)
+    predictor = inference.create_predictor(config)
+    names = predictor.get_input_names()
+
+    def run(arrays):
+        for name in names:
+            predictor.get_input_handle(name).copy_from_cpu(arrays[name])
+        predictor.run()
+        return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+
+    return run
+
+
+def _write_onnx(trace, folder, stored):
+    from ppdiffusers_ext.engine.onnx_graph import write_onnx  # onnx comes with an extra
+
+    write_onnx(trace, Path(folder) / GRAPH, stored)
+
+
+def _open_onnxruntime(folder, threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    available = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+    session = onnxruntime.InferenceSession(str(Path(folder) / GRAPH), options, providers=providers)
+    names = [value.name for value in session.get_inputs()]
+    return lambda arrays: session.run(None, {name: arrays[name] for name in names})
+
+
+def _open_openvino(folder, threads):
+    import openvino
+
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    compiled = openvino.Core().compile_model(str(Path(folder) / GRAPH), "CPU", options)
+    request = compiled.create_infer_request()
+    names = [port.get_any_name() for port in compiled.inputs]
+
+    def run(arrays):
+        request.infer({name: arrays[name] for name in names}, share_inputs=True)
+        return [tensor.data.copy() for tensor in request.output_tensors]
+
+    return run
+
+
+BACKENDS = {
+    backend.name: backend
+    for backend in (
+        Backend("inference", "paddlepaddle", ("paddle",), "", _write_program, _open_inference, shares_weights=False),
+        Backend("onnx", "onnxruntime", ("onnx", "onnxruntime"), "onnx", _write_onnx, _open_onnxruntime),
+        Backend("openvino", "openvino", ("onnx", "openvino"), "cpu", _write_onnx, _open_openvino),
+    )
+}

@@ -1,0 +1,129 @@
+"""Exports of networks on the disk, each made once.
+
+    FOLDER/weights/DIGEST/weights.bin   weights of a network, shared by its exports
+    FOLDER/exports/KEY/                 a graph, a link to its weights, and manifest.json, the last to be written
+
+A key covers all that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that is not
+what its manifest says is made anew. A folder that cannot be written is replaced by one that lives as long as the run.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from ppdiffusers_ext.data.outputs import output_folder
+from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
+
+logger = logging.getLogger(__name__)
+
+_MANIFEST = "manifest.json"
+_DAMAGE = (OSError, ValueError, TypeError, KeyError)  # what reading a damaged entry raises
+
+
+def default_folder():
+    """Where exports are kept unless the user says otherwise: in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "ppdiffusers_ext" / "engine"
+
+
+class ExportCache:
+    """
+    Args:
+        folder: created where it is missing; `default_folder()` if left out.
+    """
+
+    def __init__(self, folder=None):
+        self.folder = Path(folder or default_folder())
+        try:
+            for name in ("weights", "exports"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            logger.warning(
+                "the cache folder %s cannot be written (%s): this run works without, and exports will be made again",
+                self.folder,
+                error.strerror or error,
+            )
+            self._temporary = tempfile.TemporaryDirectory(prefix="ppdiffusers_ext-")
+            self.folder = Path(self._temporary.name)
+            for name in ("weights", "exports"):
+                (self.folder / name).mkdir()
+
+    def find(self, key):
+        """The folder of an export that is complete and undamaged, or None."""
+        folder = self.folder / "exports" / _digest(key)
+        if not folder.exists():
+            return None
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+            for name, expected in manifest["files"].items():
+                if (folder / name).stat().st_size != expected["size"]:
+                    raise ValueError(f"{name} is not {expected['size']} bytes long")
+                if digest_of_file(folder / name) != expected["digest"]:
+                    raise ValueError(f"{name} has other content")
+            return folder
+        except _DAMAGE as error:
+            logger.warning("the export in %s is damaged (%s) and is made again", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
+    def discard(self, key):
+        """Remove an export."""
+        shutil.rmtree(self.folder / "exports" / _digest(key), ignore_errors=True)
+
+    def weights(self, layer, digest):
+        """Folder and index of the file of a network's weights, which is written where it is missing or damaged."""
+        folder = self.folder / "weights" / digest
+        with self._lock(f"weights-{digest}"):
+            if folder.exists():
+                try:
+                    return folder, read_index(folder)
+                except _DAMAGE as error:
+                    logger.warning("the weights in %s are damaged (%s) and are written again", folder, error)
+                    shutil.rmtree(folder, ignore_errors=True)
+            write_weights(layer, folder)
+            return folder, read_index(folder)
+
+    @contextlib.contextmanager
+    def entry(self, key):
+        """Hold the lock of a key, so that two processes do not make one export twice."""
+        with self._lock(_digest(key)):
+            yield
+
+    @contextlib.contextmanager
+    def write(self, key, weights=None):
+        """Yield a folder to write an export into, with a link to the file of weights; it is entered when complete."""
+        folder = self.folder / "exports" / _digest(key)
+        with output_folder(folder) as temporary:
+            if weights is not None:
+                _link(weights / WEIGHTS, temporary / WEIGHTS)
+            yield temporary
+            files = {path.name: _describe(path) for path in temporary.iterdir()}
+            manifest = {"key": key, "files": files}
+            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+    def _lock(self, name):
+        return FileLock(self.folder / f".{name}.lock")
+
+
+def _digest(key):
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _describe(path):
+    return {"size": path.stat().st_size, "digest": digest_of_file(path)}
+
+
+def _link(source, target):
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

@@ -1,0 +1,134 @@
+"""A function of a network that runs in a compiled engine: exported once for each set of shapes, and compared once."""
+
+import logging
+import math
+import time
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.engine.tracing import trace
+from ppdiffusers_ext.engine.weights_file import digest_of_layer
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.version import __version__
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-3  # of the largest value: what an export may differ by from eager mode
+
+
+class EngineError(InputError):
+    """An export does not compute what the network computes."""
+
+
+class CompiledFunction:
+    """Runs a function of a network in an engine.
+
+    Args:
+        name: of the function; part of the key in the cache.
+        layer: the `nn.Layer` whose weights the function uses.
+        backend: a `Backend`.
+        cache: an `ExportCache`.
+        threads: of the processor.
+        digest: of the layer's weights, if it is known.
+    """
+
+    def __init__(self, name, layer, backend, cache, threads, digest=None):
+        self._name, self._layer, self._backend, self._cache, self._threads = name, layer, backend, cache, threads
+        self._digest = digest
+        self._sessions = {}
+        self.report = []  # (what was done, seconds), for those who want to know where the time went
+
+    def __call__(self, function, inputs, **settings):
+        """Outputs of `function(*inputs.values())`.
+
+        Args:
+            function: of tensors, to a tensor or a list of tensors.
+            inputs: name -> tensor.
+            settings: numbers that the function is made with; they are part of the key.
+
+        Returns:
+            List of fp32 tensors.
+
+        Raises:
+            EngineError: the new export disagrees with eager mode.
+        """
+        arrays = {name: np.ascontiguousarray(x.numpy()) for name, x in inputs.items()}
+        shapes = {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
+        known = str((shapes, settings))
+        if known not in self._sessions:
+            self._sessions[known] = self._open(function, inputs, arrays, self._key(shapes, settings))
+        return [paddle.to_tensor(array) for array in self._sessions[known](arrays)]
+
+    def _key(self, shapes, settings):
+        self._digest = self._digest or digest_of_layer(self._layer)
+        return {
+            "function": self._name,
+            "weights": self._digest,
+            "inputs": shapes,
+            "settings": settings,
+            "engine": self._backend.name,
+            "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
+        }
+
+    def _open(self, function, inputs, arrays, key):
+        with self._cache.entry(key):
+            folder = self._cache.find(key)
+            if folder is not None:
+                try:
+                    return self._timed("open", lambda: self._backend.open(folder, self._threads))
+                except Exception as error:  # whatever an engine raises at a file that it cannot read
+                    logger.warning("%s cannot open %s (%s): it is made again", self._backend.name, folder, error)
+                    self._cache.discard(key)
+            return self._make(function, inputs, arrays, key)
+
+    def _make(self, function, inputs, arrays, key):
+        logger.info("exporting %s for %s, once for these shapes", self._name, self._backend.name)
+        self._timed("export", lambda: self._export(function, inputs, key))
+        session = self._timed("open", lambda: self._backend.open(self._cache.find(key), self._threads))
+        with paddle.no_grad():
+            expected = self._timed("compare", lambda: function(*inputs.values()))
+        try:
+            compare(self._name, self._backend.name, session(arrays), expected)
+        except EngineError:
+            self._cache.discard(key)
+            raise
+        return session
+
+    def _export(self, function, inputs, key):
+        traced = trace(self._layer, function, inputs)
+        folder, stored = None, {}
+        if self._backend.shares_weights:
+            folder, index = self._cache.weights(self._layer, key["weights"])
+            stored = {id(tensor): index[name] for name, tensor in self._layer.state_dict().items()}
+        with self._cache.write(key, folder) as temporary:
+            self._backend.write(traced, temporary, stored)
+
+    def _timed(self, what, call):
+        start = time.monotonic()
+        result = call()
+        self.report.append((what, time.monotonic() - start))
+        logger.info("%s: %s took %.1f s", self._name, what, self.report[-1][1])
+        return result
+
+
+def compare(name, engine, outputs, expected):
+    """Refuse outputs that differ from those of eager mode.
+
+    Raises:
+        EngineError: shapes differ, or numbers by more than `TOLERANCE` of the largest, or something is not finite.
+    """
+    expected = [expected] if isinstance(expected, paddle.Tensor) else list(expected)
+    expected = [tensor.astype("float32").numpy() for tensor in expected]
+    if [array.shape for array in outputs] != [array.shape for array in expected]:
+        raise EngineError(
+            f"the export of {name} for engine {engine} gives shapes {[array.shape for array in outputs]} instead of "
+            f"{[array.shape for array in expected]}; --engine eager is accepted"
+        )
+    for output, truth in zip(outputs, expected):
+        largest, error = float(np.abs(truth).max()), float(np.abs(output - truth).max())
+        if not (math.isfinite(error) and error <= TOLERANCE * largest):
+            raise EngineError(
+                f"the export of {name} for engine {engine} differs from eager mode by {error:.3g} where the largest "
+                f"value is {largest:.3g}, and {TOLERANCE:g} of that is allowed; --engine eager is accepted"
+            )

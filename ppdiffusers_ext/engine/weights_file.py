@@ -1,0 +1,77 @@
+"""The weights of a network in one file that engines map into memory; all graphs of the network share it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+import xxhash
+
+from ppdiffusers_ext.data.outputs import output_folder
+
+WEIGHTS, _INDEX = "weights.bin", "weights.json"
+_ALIGNMENT = 4096  # a page of memory
+_READ_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies: `length` bytes from `offset` on in `file`."""
+
+    file: str
+    offset: int
+    length: int
+    dtype: str
+    shape: list
+
+
+def digest_of_layer(layer):
+    """A digest of names, shapes, dtypes and numbers of all weights of a network."""
+    digest = xxhash.xxh3_128()
+    for name, tensor in layer.state_dict().items():
+        array = _array(tensor)
+        digest.update(f"{name} {tensor.dtype} {array.shape}".encode())
+        digest.update(array)
+    return digest.hexdigest()
+
+
+def digest_of_file(path):
+    """A digest of a file's content."""
+    digest = xxhash.xxh3_128()
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_weights(layer, folder):
+    """Write all weights of a network into a folder that is not there yet, one after the other."""
+    index = {}
+    with output_folder(folder) as temporary, open(temporary / WEIGHTS, "wb") as file:
+        for name, tensor in layer.state_dict().items():
+            array = _array(tensor)
+            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+            dtype = str(tensor.dtype).removeprefix("paddle.")
+            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, list(array.shape)))
+            file.write(array)
+        (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+
+
+def read_index(folder):
+    """Name of a weight -> `Stored`.
+
+    Raises:
+        OSError, ValueError, TypeError, KeyError: the folder is damaged.
+    """
+    index = {name: Stored(**entry) for name, entry in json.loads((Path(folder) / _INDEX).read_text("utf-8")).items()}
+    end = max((stored.offset + stored.length for stored in index.values()), default=0)
+    if (Path(folder) / WEIGHTS).stat().st_size != end:
+        raise ValueError(f"{Path(folder) / WEIGHTS} is not {end} bytes long")
+    return index
+
+
+def _array(tensor):
+    # NumPy has no bf16: the bits are what is stored.
+    array = tensor.view("int16").numpy() if tensor.dtype == paddle.bfloat16 else tensor.numpy()
+    return np.ascontiguousarray(array)

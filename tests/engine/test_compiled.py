@@ -1,0 +1,182 @@
+"""Functions in compiled engines: the same numbers, one export for each set of shapes, and what happens when not."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from ppdiffusers_ext.engine.backends import BACKENDS
+from ppdiffusers_ext.engine.cache import ExportCache
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
+from ppdiffusers_ext.engine.weights_file import WEIGHTS
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.layers import Linear
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Network(nn.Layer):
+    def __init__(self, seed=0):
+        super().__init__()
+        paddle.seed(seed)
+        self.first, self.second = Linear(6, 8), Linear(8, 3)
+        self.eval()
+
+    def forward(self, x, y):
+        return self.second(paddle.nn.functional.silu(self.first(x))) + y
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Call it for a compiled network, its function and what was done so far: `(engine, network, folder)`."""
+
+    def call(engine="onnx", network=None, folder=tmp_path / "cache"):
+        network = network or Network()
+        backend = BACKENDS[engine] if isinstance(engine, str) else engine
+        return CompiledFunction("network", network, backend, ExportCache(folder), threads=1), network
+
+    return call
+
+
+def inputs(rows=2):
+    paddle.seed(7)
+    return {"x": paddle.randn([rows, 6]), "y": paddle.randn([rows, 3])}
+
+
+@paddle.no_grad()
+def call(compiled, network, rows=2, **settings):
+    """Outputs of the engine, and the steps that it took."""
+    compiled.report.clear()
+    (output,) = compiled(network, inputs(rows), **settings)
+    assert float((output - network(**inputs(rows))).abs().max()) < 1e-5
+    return [what for what, _ in compiled.report]
+
+
+MADE, FOUND = ["export", "open", "compare"], ["open"]
+
+
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_export_gives_the_same_numbers_and_is_made_once(make, engine):
+    compiled, network = make(engine)
+    assert call(compiled, network) == MADE
+    assert call(compiled, network) == []
+    assert call(*make(engine)) == FOUND
+
+
+def test_other_shapes_weights_settings_and_engines_are_other_exports(make):
+    compiled, network = make()
+    assert call(compiled, network) == MADE
+    assert call(compiled, network, rows=3) == MADE
+    assert call(compiled, network, frames=2) == MADE
+    assert call(*make(network=Network(seed=1))) == MADE
+    assert call(*make("openvino")) == MADE
+    assert call(compiled, network) == call(compiled, network, rows=3) == call(compiled, network, frames=2) == []
+
+
+def test_another_version_of_a_package_is_another_export(make, monkeypatch):
+    assert call(*make()) == MADE
+    monkeypatch.setattr("ppdiffusers_ext.engine.compiled.__version__", "999")
+    assert call(*make()) == MADE
+
+
+def test_exports_of_one_network_share_its_weights(make, tmp_path):
+    compiled, network = make()
+    for rows in (1, 2, 3):
+        call(compiled, network, rows)
+    inodes = {path.stat().st_ino for path in tmp_path.rglob(WEIGHTS)}
+    assert len(list(tmp_path.rglob(WEIGHTS))) == 4 and len(inodes) == 1
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x * 1.01, lambda x: x * np.nan, lambda x: x[:1]], ids="abc")
+def test_export_that_disagrees_is_refused_with_the_numbers(make, tmp_path, wrong):
+    backend = BACKENDS["onnx"]
+
+    def open_wrong(folder, threads):
+        session = backend.open(folder, threads)
+        return lambda arrays: [wrong(array) for array in session(arrays)]
+
+    compiled, network = make(replace(backend, open=open_wrong))
+    with pytest.raises(EngineError, match=r"export of network for engine onnx (differs .* by|gives shapes)"):
+        call(compiled, network)
+    assert not list((tmp_path / "cache" / "exports").iterdir())
+    assert call(*make()) == MADE
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("damage", [cut, flip, lambda path: path.unlink()], ids=["cut", "flipped", "missing"])
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "weights.bin"])
+def test_damaged_entry_is_made_again_with_a_notice(make, tmp_path, caplog, name, damage):
+    call(*make())
+    (entry,) = (tmp_path / "cache" / "exports").iterdir()
+    damage(entry / name)
+    steps = call(*make())
+    if name == "manifest.json" and damage is flip and steps == FOUND:
+        pytest.skip("the flipped byte is in a part of the manifest that nothing depends on")
+    assert steps == MADE
+    assert "is damaged" in caplog.text and "made again" in caplog.text
+    assert call(*make()) == FOUND
+
+
+def test_damaged_weights_are_written_again_for_the_next_export(make, tmp_path, caplog):
+    compiled, network = make()
+    call(compiled, network)
+    (folder,) = (tmp_path / "cache" / "weights").iterdir()
+    (folder / WEIGHTS).unlink()
+    assert call(compiled, network, rows=5) == MADE
+    assert "written again" in caplog.text
+
+
+def test_two_processes_that_need_one_export_make_it_once(tmp_path):
+    code = (
+        "import sys, paddle\n"
+        "from tests.engine.test_compiled import *\n"
+        "compiled = CompiledFunction('network', Network(), BACKENDS['onnx'], ExportCache(sys.argv[1]), 1)\n"
+        "print(call(compiled, compiled._layer))\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = sorted(process.communicate(timeout=120)[0].strip() for process in processes)
+    assert outputs == [str(MADE), str(FOUND)]
+
+
+def test_cache_that_cannot_be_written_is_done_without(make, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    compiled, network = make(folder=tmp_path / "file" / "cache")
+    assert call(compiled, network) == MADE
+    assert "cannot be written" in caplog.text and "works without" in caplog.text
+    assert call(*make(folder=tmp_path / "file" / "cache")) == MADE
+
+
+@pytest.mark.parametrize("engine, extra", [("onnx", "onnx"), ("openvino", "cpu")])
+def test_engine_that_is_not_installed_names_the_extra(monkeypatch, engine, extra):
+    found = importlib.util.find_spec
+    module = BACKENDS[engine].modules[-1]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else found(name))
+    with pytest.raises(InputError, match=rf"engine {engine} needs {module}.*\.\[{extra}\].*--engine eager"):
+        BACKENDS[engine].check_installed()
+
+
+def test_manifest_says_what_an_export_was_made_from(make, tmp_path):
+    call(*make())
+    (entry,) = (tmp_path / "cache" / "exports").iterdir()
+    key = json.loads((entry / "manifest.json").read_text())["key"]
+    assert key["inputs"] == {"x": ["float32", 2, 6], "y": ["float32", 2, 3]}
+    assert {"paddlepaddle", "ppdiffusers_ext", "onnx", "onnxruntime"} == set(key["versions"])

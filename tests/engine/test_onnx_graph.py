@@ -1,0 +1,92 @@
+"""The translation of each operation, against what Paddle computes."""
+
+import numpy as np
+import onnxruntime
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+
+from ppdiffusers_ext.engine.onnx_graph import UnsupportedOperation, write_onnx
+from ppdiffusers_ext.engine.tracing import trace
+from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, LayerNorm, Linear, resize_nearest, scaled_dot_product
+
+
+class Weights(nn.Layer):
+    """One layer of each kind that has weights, none of which is the identity."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = Conv2D(6, 4, 3, stride=2, padding=1)
+        self.linear = Linear(6, 5)
+        self.group_norm, self.layer_norm = GroupNorm(3, 6, epsilon=0.5), LayerNorm(6, epsilon=1e-3)
+        for parameter in self.parameters():
+            parameter.set_value(paddle.randn(parameter.shape))
+        self.eval()
+
+
+CASES = {
+    "conv": lambda net, x: net.conv(x),
+    "linear": lambda net, x: net.linear(x.transpose([0, 2, 3, 1])),
+    "group norm": lambda net, x: net.group_norm(x),
+    "layer norm": lambda net, x: net.layer_norm(x.transpose([0, 2, 3, 1])),
+    "layer norm without weights": lambda net, x: F.layer_norm(x, x.shape[2:], epsilon=1e-3),
+    "scale and bias": lambda net, x: 2 * x - 1.5,
+    "bias and scale": lambda net, x: paddle.scale(x, 3.0, 0.5, bias_after_scale=False),
+    "subtract and divide": lambda net, x: (x[:1] - x[1:]) / (x[1:] + 10),
+    "matrix times transposed": lambda net, x: paddle.matmul(x, x, transpose_y=True),
+    "transposed times matrix": lambda net, x: paddle.matmul(x, x, transpose_x=True),
+    "softmax": lambda net, x: F.softmax(x, axis=1),
+    "activations": lambda net, x: F.silu(x) + F.gelu(x) + F.gelu(x, approximate=True) + F.sigmoid(x),
+    "slices": lambda net, x: x[:, 1:3, ::1] * x[:, 2:4] + x[:, 0].unsqueeze(1),
+    "parts": lambda net, x: paddle.concat(x.chunk(3, axis=1)[::-1], axis=1),
+    "shapes": lambda net, x: x.flatten(1, 2).unsqueeze(1).expand([2, 3, 24, 5]).reshape([6, -1]),
+    "padding": lambda net, x: F.pad(x, [1, 2, 0, 3], value=0.5),
+    "doubling": lambda net, x: resize_nearest(x, [8, 10]),
+    "doubling to an odd size": lambda net, x: resize_nearest(x, [7, 9]),
+    "another size": lambda net, x: resize_nearest(x, [10, 6]),
+    "attention": lambda net, x: scaled_dot_product(*[x.flatten(2)] * 3, num_heads=5),
+    "constant": lambda net, x: x + paddle.full([6, 1, 1], 0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def weights():
+    paddle.seed(0)
+    return Weights()
+
+
+def run(net, function, x, folder):
+    write_onnx(trace(net, lambda x: function(net, x), {"x": x}), folder / "net.onnx", {})
+    session = onnxruntime.InferenceSession(str(folder / "net.onnx"), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x.numpy()})[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+@paddle.no_grad()
+def test_operation_gives_what_paddle_gives(weights, tmp_path, name):
+    x = paddle.randn([2, 6, 4, 5])
+    expected = CASES[name](weights, x).numpy()
+    given = run(weights, CASES[name], x, tmp_path)
+    assert given.shape == expected.shape and np.abs(given - expected).max() < 1e-5
+    assert np.abs(expected).max() > 0.01
+
+
+def test_operation_without_translation_is_named(weights, tmp_path):
+    with pytest.raises(UnsupportedOperation, match="pd_op.erfinv has no translation"):
+        run(weights, lambda net, x: paddle.erfinv(x), paddle.rand([2, 3]), tmp_path)
+
+
+def test_weights_in_a_file_are_not_in_the_graph(weights, tmp_path):
+    from ppdiffusers_ext.engine.weights_file import read_index, write_weights
+
+    x = paddle.randn([2, 6, 4, 5])
+    write_weights(weights, tmp_path / "w")
+    index = read_index(tmp_path / "w")
+    stored = {id(tensor): index[name] for name, tensor in weights.state_dict().items()}
+    write_onnx(trace(weights, weights.conv, {"x": x}), tmp_path / "w" / "net.onnx", stored)
+    session = onnxruntime.InferenceSession(str(tmp_path / "w" / "net.onnx"), providers=["CPUExecutionProvider"])
+    with paddle.no_grad():
+        assert np.abs(session.run(None, {"x": x.numpy()})[0] - weights.conv(x).numpy()).max() < 1e-5
+    assert b"weights.bin" in (tmp_path / "w" / "net.onnx").read_bytes()
+    assert weights.conv.weight.numpy().tobytes() not in (tmp_path / "w" / "net.onnx").read_bytes()
