@@ -33,7 +33,6 @@ def test_training_configuration_is_accepted(path, tmp_path):
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
     kind = AutoencoderArguments if path.stem == "vae" else ModelArguments
     model, data, training = parse_arguments([str(tmp_path / "alone.yaml")], kind)
-    assert values["sharding"] == "stage1"
     assert training.do_train
     assert data.train_width == values["train_width"]
     if kind is ModelArguments:
