@@ -52,27 +52,32 @@ class CompiledUNet:
 
     def __init__(self, unet, denoise):
         self._unet, self._denoise = unet, denoise
-        self.config, self.max_frames = unet.config, unet.max_frames
+        self.config, self.max_frames, self.max_depth = unet.config, unet.max_frames, unet.max_depth
         self.prepare_clip, self.prepare_step = unet.prepare_clip, unet.prepare_step
 
-    def denoise(self, latents, conditions, pose_features=None):
+    def denoise(self, latents, conditions, pose_features=None, depth=0, deep=None):
         """As `DenoisingUNet3D.denoise`."""
-        inputs, rebuild = _flatten(latents, conditions, pose_features)
+        inputs, rebuild = _flatten(latents, conditions, pose_features, deep)
 
         def function(*tensors):
-            return self._unet.denoise(*rebuild(tensors))
+            *arguments, of_earlier_step = rebuild(tensors)
+            result = self._unet.denoise(*arguments, depth, of_earlier_step)
+            return list(result) if depth else result
 
-        settings = {"frames": conditions.num_frames, "unconditional": conditions.num_unconditional}
-        return self._denoise(function, inputs, **settings)[0]
+        settings = {"frames": conditions.num_frames, "unconditional": conditions.num_unconditional, "depth": depth}
+        outputs = self._denoise(function, inputs, **settings)
+        return tuple(outputs) if depth else outputs[0]
 
 
-def _flatten(latents, conditions, pose_features):
+def _flatten(latents, conditions, pose_features, deep):
     """name -> tensor of all that the network is given, and what makes its arguments of such tensors again."""
     if conditions.context is not None:
         raise InputError("an engine runs image embeddings of a single token; engine eager is accepted for others")
     inputs = {"latents": latents}
     if pose_features is not None:
         inputs["pose"] = pose_features
+    if deep is not None:
+        inputs["deep"] = deep
     inputs |= {f"time.{name}": time for name, time in conditions.times.items()}
     for name, clip in conditions.clip.items():
         inputs[f"shift.{name}"] = clip.shift
@@ -91,6 +96,6 @@ def _flatten(latents, conditions, pose_features):
         }
         times = {name: given[f"time.{name}"] for name in conditions.times}
         rebuilt = Conditions(times, clip, None, conditions.num_frames, conditions.num_unconditional)
-        return given["latents"], rebuilt, given.get("pose")
+        return given["latents"], rebuilt, given.get("pose"), given.get("deep")
 
     return inputs, rebuild

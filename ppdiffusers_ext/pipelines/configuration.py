@@ -53,6 +53,8 @@ class Pose2VidConfig:
     context_batch_size: int = 1
     sequential_guidance: bool = False  # half the memory, one call more for each window
     guidance_interval: list = field(default_factory=lambda: [0.0, 1.0])  # part of the steps with guidance: from, to
+    step_cache_interval: int = 1  # every how many steps the whole network runs
+    step_cache_depth: int = 1  # how many of its last units run in the others
     fp16_reference_features: bool = False  # round the reference features as the original does
     decode_chunk_size: int = 4
     device: str = "auto"

@@ -158,6 +158,8 @@ def _animate_case(pipeline, config, case):
         context_batch_size=config.context_batch_size,
         sequential_guidance=config.sequential_guidance,
         guidance_interval=config.guidance_interval,
+        step_cache_interval=config.step_cache_interval,
+        step_cache_depth=config.step_cache_depth,
         fp16_reference_features=config.fp16_reference_features,
     ).videos
     frames = _frames(pipeline.decode(latents, config.decode_chunk_size))

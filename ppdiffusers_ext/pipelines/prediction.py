@@ -14,7 +14,10 @@ import paddle
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 from ppdiffusers_ext.models.animate_anyone.transformer import beside
+from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import guide
+
+NO_CACHING = StepCaching()
 
 
 class WindowPredictor:
@@ -28,9 +31,21 @@ class WindowPredictor:
         windows: lists of frames; see `pipelines.windows`.
         guidance: a `Guidance`.
         batch_size: windows that are denoised in one call.
+        caching: a `StepCaching`.
     """
 
-    def __init__(self, denoising_unet, embedding, pose_features, reference_features, windows, guidance, batch_size=1):
+    def __init__(
+        self,
+        denoising_unet,
+        embedding,
+        pose_features,
+        reference_features,
+        windows,
+        guidance,
+        batch_size=1,
+        caching=NO_CACHING,
+    ):
+        self._caching, self._deep = caching, {}  # (batch of windows, rows) -> features of an earlier step
         self._denoising_unet, self._pose_features, self._guidance = denoising_unet, pose_features, guidance
         self._conditional = denoising_unet.prepare_clip(embedding, reference_features)
         if guidance.scale > 1:
@@ -43,25 +58,27 @@ class WindowPredictor:
         covered = np.bincount(frames, minlength=pose_features.shape[2]).astype("float32")
         self._covered = paddle.to_tensor(covered).reshape([1, 1, -1, 1, 1])
 
-    def __call__(self, latents, timestep, progress=0.5, on_batch=lambda: None):
+    def __call__(self, latents, timestep, step=0, num_steps=1, on_batch=lambda: None):
         """
         Args:
             latents: (1, 4, frames, h, w).
             timestep: a number.
-            progress: part of the steps that are done by the middle of this one, by which guidance can be limited.
+            step, num_steps: the number of the step, from 0, and how many there are.
             on_batch: called after each batch of windows.
 
         Returns:
             As the latents.
         """
-        guided = self._guidance.applies(progress)
+        guided = self._guidance.applies((step + 0.5) / num_steps)
+        if step % self._caching.interval == 0:
+            self._deep.clear()
         totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
-        step = self._denoising_unet.prepare_step(timestep)
-        for windows in self.batches:
+        times = self._denoising_unet.prepare_step(timestep)
+        for number, windows in enumerate(self.batches):
             frames = [paddle.to_tensor(window, dtype="int64") for window in windows]
             x = paddle.concat([paddle.index_select(latents, index, axis=2) for index in frames])
             pose = paddle.concat([paddle.index_select(self._pose_features, index, axis=2) for index in frames])
-            predictions = self._predict(x, pose, step, guided)  # one or two of (windows, 4, window frames, h, w)
+            predictions = self._predict(number, x, pose, times, guided)  # each (windows, 4, frames, h, w)
             for i, prediction in enumerate(predictions):
                 for window, index, of_window in zip(windows, frames, prediction.split(len(windows))):
                     # Adds every place of a frame that the window holds twice.
@@ -70,15 +87,27 @@ class WindowPredictor:
         means = [total / self._covered for total in totals]
         return guide(*means, self._guidance.scale) if guided else means[0]
 
-    def _predict(self, x, pose, step, guided):
+    def _predict(self, number, x, pose, times, guided):
         count, num_frames = x.shape[0], x.shape[2]
         if guided and not self._guidance.sequential:
-            conditions = Conditions(step, self._both, num_frames=num_frames, num_unconditional=count)
-            both = self._denoising_unet.denoise(paddle.concat([x, x]), conditions, paddle.concat([pose, pose]))
-            return both.split(2)
-        clips = [self._unconditional, self._conditional] if guided else [self._conditional]
-        conditions = [Conditions(step, clip, num_frames=num_frames) for clip in clips]
-        return [self._denoising_unet.denoise(x, each, pose) for each in conditions]
+            conditions = Conditions(times, self._both, num_frames=num_frames, num_unconditional=count)
+            x, pose = paddle.concat([x, x]), paddle.concat([pose, pose])
+            return self._denoise((number, "both"), x, conditions, pose).split(2)
+        clips = {"conditional": self._conditional}
+        if guided:
+            clips = {"unconditional": self._unconditional, **clips}
+        return [
+            self._denoise((number, rows), x, Conditions(times, clip, num_frames=num_frames), pose)
+            for rows, clip in clips.items()
+        ]
+
+    def _denoise(self, key, x, conditions, pose):
+        if self._caching.interval == 1:
+            return self._denoising_unet.denoise(x, conditions, pose)
+        prediction, self._deep[key] = self._denoising_unet.denoise(
+            x, conditions, pose, self._caching.depth, self._deep.get(key)
+        )
+        return prediction
 
 
 def _batches(windows, size):

@@ -43,6 +43,8 @@ def largest_difference(a, b):
 class StubUNet(nn.Layer):
     """Stands in for the denoising UNet: `predict(latents, timestep, is_conditional)` gives what each row predicts."""
 
+    max_depth = 2
+
     def prepare_clip(self, embedding, reference_features=None):
         return {"all": TransformerConditions(shift=embedding)}
 
@@ -145,6 +147,40 @@ def test_guidance_outside_of_its_interval_is_left_out(pipeline, run, poses):
 def test_what_is_no_guidance_interval_is_refused(pipeline, run, interval):
     with pytest.raises(InputError, match="guidance interval of .* is not accepted"):
         run(pipeline, guidance_interval=interval)
+
+
+def differences_with_caching(pipeline, run, **options):
+    options = {"num_inference_steps": 4, **WINDOWED, **options}
+    plain = run(pipeline, **options)
+    return [
+        largest_difference(run(pipeline, step_cache_interval=interval, **options), plain) for interval in (1, 2, 4)
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"sequential_guidance": True}, {"guidance_interval": (0.0, 0.6)}], ids=str)
+def test_step_caching_changes_the_more_the_less_it_computes(pipeline, run, options):
+    none, half, quarter = differences_with_caching(pipeline, run, **options)
+    assert none == 0 and 0 < half <= quarter
+
+
+def test_steps_between_run_only_the_last_units(pipeline, run):
+    calls = []
+    pipeline.denoising_unet.mid_block.register_forward_post_hook(lambda *arguments: calls.append("middle"))
+    pipeline.denoising_unet.conv_out.register_forward_post_hook(lambda *arguments: calls.append("end"))
+    run(pipeline, num_inference_steps=5, step_cache_interval=3, **WINDOWED)
+    assert calls == ["middle", "end"] * 3 + ["end"] * 6 + ["middle", "end"] * 3 + ["end"] * 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"step_cache_interval": 0}, "interval of step caching is 0; 1 or more"),
+        ({"step_cache_interval": 2, "step_cache_depth": 3}, "depth of step caching is 3; 1 to 2 is accepted"),
+    ],
+)
+def test_bad_step_caching_is_refused(pipeline, run, options, message):
+    with pytest.raises(InputError, match=message):
+        run(pipeline, **options)
 
 
 def test_windows_that_are_named_twice_are_run_once(pipeline, run, monkeypatch):

@@ -29,6 +29,7 @@ def test_clip_is_the_same_in_every_engine(pipeline, run, tmp_path, engine):
         {"sequential_guidance": True},
         {"context_batch_size": 2},
         {"guidance_interval": (0.4, 1.0)},
+        {"step_cache_interval": 2, "step_cache_depth": 2},
     ],
     ids=str,
 )

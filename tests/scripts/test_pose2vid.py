@@ -154,7 +154,8 @@ def test_test_cases_of_the_file_are_animated_one_by_one(configure, inputs):
 
 @pytest.mark.parametrize("options", [["--scheduler", "DPM-Solver++"], ["--sequential-guidance"], ["--cfg", "1"],
                                      ["--context-frames", "2", "--context-overlap", "1"],
-                                     ["--guidance-interval", "0", "0.5"]])  # fmt: skip
+                                     ["--guidance-interval", "0", "0.5"],
+                                     ["--step-cache-interval", "2", "--step-cache-depth", "2"]])  # fmt: skip
 def test_sampling_options_run_to_a_video(configure, case, inputs, options):
     assert run(make_parser(), work, [*configure(), *case, *options, "--output", str(inputs / "a.mp4")]) == 0
     assert probe_video(inputs / "a.mp4").num_frames == 3
@@ -206,6 +207,7 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
         (["--context-frames", "2", "--context-overlap", "2"], ["context_overlap is 2", "below context_frames, 2"]),
         (["--guidance-interval", "0.8", "0.2"], ["interval of 0.8 0.2", "0 to 1"]),
         (["--guidance-interval", "0"], ["--guidance-interval"]),
+        (["--step-cache-interval", "0"], ["step caching is 0", "1 or more"]),
         (["--engine", "openvimo"], ["'openvimo'", "eager, inference, onnx, openvino"]),
         (["--engine", "onnx", "--dtype", "bf16"], ["engine onnx", "fp32"]),
         (["--bogus"], ["--bogus"]),

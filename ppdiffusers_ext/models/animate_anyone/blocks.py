@@ -238,14 +238,17 @@ class DownBlock(UNetBlock):
         if downsample_padding is not None:
             self.downsamplers = nn.LayerList([Downsample(channels, downsample_padding)])
 
-    def forward(self, x, conditions):
-        """(batch*frames, in_channels, h, w) -> (batch*frames, channels, h', w'), list of skips, dict of features."""
+    def forward(self, x, conditions, units=None):
+        """(batch*frames, in_channels, h, w) -> (batch*frames, channels, h', w'), list of skips, dict of features.
+
+        With a number of `units` only the first of them run, without down-sampling.
+        """
         skips, features = [], {}
-        for i in range(len(self.resnets)):
+        for i in range(len(self.resnets) if units is None else units):
             x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
             x = self._transform(i, x, conditions, features)
             skips.append(x)
-        if self.downsamplers is not None:
+        if self.downsamplers is not None and units is None:
             x = self.downsamplers[0](x)  # (batch*frames, channels, ceil(h / 2), ceil(w / 2))
             skips.append(x)
         return x, skips, features
@@ -282,11 +285,11 @@ class UpBlock(UNetBlock):
         super().__init__(name, channels, resnets, len(resnets), num_heads, has_motion_module, options)
         self.upsamplers = nn.LayerList([Upsample(channels)]) if add_upsample else None
 
-    def forward(self, x, skips, conditions):
+    def forward(self, x, skips, conditions, units=None):
         """(batch*frames, in_channels, h, w) and the list of all open skips, whose last ones are consumed ->
-        (batch*frames, channels, h', w'), dict of features."""
+        (batch*frames, channels, h', w'), dict of features. With a range of `units` only those run."""
         features = {}
-        for i in range(len(self.resnets)):
+        for i in range(len(self.resnets)) if units is None else units:
             x = paddle.concat([x, skips.pop()], axis=1)  # (batch*frames, in_channels + skip, h, w)
             x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
             x = self._transform(i, x, conditions, features)

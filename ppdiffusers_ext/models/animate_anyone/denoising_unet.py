@@ -138,16 +138,18 @@ class DenoisingUNet3D(UNetTrunk):
         )
         return self.denoise(latents, conditions, pose_features)
 
-    def denoise(self, latents, conditions, pose_features=None):
+    def denoise(self, latents, conditions, pose_features=None, depth=0, deep=None):
         """What depends on the latents: `forward` after all that follows from the step or from the clip alone.
 
         Args:
             latents: (batch, in_channels, frames, height, width).
             conditions: `Conditions` made of what `prepare_step` and `prepare_clip` return.
             pose_features: as `forward`'s.
+            depth: units at the network's end (1 to `max_depth`) that can run without the others; 0: all run as one.
+            deep: what an earlier call returned for these units, which spares the others.
 
         Returns:
-            As `forward`.
+            As `forward`; with a depth also what entered the last units, (batch*frames, channels, height, width).
         """
         if pose_features is not None and _extent(pose_features) != _extent(latents):
             raise ValueError(
@@ -159,10 +161,14 @@ class DenoisingUNet3D(UNetTrunk):
         x = self.conv_in(self._centre(_fold(latents.astype(dtype))))  # (batch*frames, width_0, height, width)
         if pose_features is not None:
             x = x + _fold(pose_features.astype(dtype))
-        x, _ = self._through_blocks(x, conditions)  # (batch*frames, width_0, height, width)
+        if depth:
+            x, deep = self._through_last_units(x, conditions, depth, deep)  # (batch*frames, width_0, height, width)
+        else:
+            x, _ = self._through_blocks(x, conditions)  # (batch*frames, width_0, height, width)
         x = self.conv_out(F.silu(self.conv_norm_out(x, num_frames)))  # (batch*frames, out_channels, height, width)
         x = x.reshape([batch, num_frames, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
-        return x.astype(latents.dtype)
+        x = x.astype(latents.dtype)
+        return (x, deep) if depth else x
 
 
 def _fold(x):

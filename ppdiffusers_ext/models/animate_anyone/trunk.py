@@ -189,6 +189,41 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             **counts,
         )
 
+    @property
+    def max_depth(self):
+        """The largest `depth` of `_through_last_units`: the units of the last up block."""
+        return len(self.up_blocks[-1].resnets)
+
+    def _through_last_units(self, x, conditions, depth, deep=None):
+        """As `_through_blocks`, but what comes from all but the outermost units can be that of an earlier step.
+
+        Deep features hardly change from one step to the next (DeepCache, Ma et al. 2023, arXiv:2312.00858).
+
+        Args:
+            x: (batch*frames, block_out_channels[0], h, w).
+            depth: units of the last up block that run in any case, with the units of the first down block whose
+                skip connections they take.
+            deep: what entered these units in an earlier step: (batch*frames, channels, h, w); computed if left out.
+
+        Returns:
+            x of the same shape, and what entered the last units.
+        """
+        last, skips = self.up_blocks[-1], [x]
+        first = len(last.resnets) - depth
+        if deep is None:
+            for block in self.down_blocks:
+                x, block_skips, _ = block(x, conditions)  # (batch*frames, width, h / 2^i, w / 2^i)
+                skips += block_skips
+            x, _ = self.mid_block(x, conditions)
+            for block in self.up_blocks[:-1]:
+                x, _ = block(x, skips, conditions)  # (batch*frames, width, h / 2^i, w / 2^i)
+            deep, _ = last(x, skips, conditions, range(first))  # (batch*frames, channels, h, w)
+        else:
+            _, block_skips, _ = self.down_blocks[0](x, conditions, units=depth - 1)
+            skips += block_skips
+        x, _ = last(deep, skips, conditions, range(first, len(last.resnets)))  # (batch*frames, width_0, h, w)
+        return x, deep
+
     def _through_blocks(self, x, conditions):
         """(batch*frames, block_out_channels[0], h, w) -> the same shape, dict of features."""
         features, skips = {}, [x]

@@ -5,6 +5,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, ReferenceFeatures
+from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 
 
 def randn(*shape, seed=0):
@@ -452,3 +453,45 @@ def test_every_parameter_has_a_gradient(make_denoising_unet, make_features):
     unet = make_denoising_unet()
     assert {name for name, _ in unet.named_parameters()} == set(gradients)
     assert [name for name, gradient in gradients.items() if np.abs(gradient).max() == 0] == []
+
+
+# Step caching
+
+
+def conditions_of(unet, features, timestep=500):
+    latents, _, embedding, pose = make_inputs(1, frames=2)
+    clip = unet.prepare_clip(embedding, features)
+    conditions = Conditions(unet.prepare_step(timestep), clip, embedding, num_frames=2)
+    return latents, conditions, pose
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@paddle.no_grad()
+def test_last_units_alone_give_the_same_on_their_own_features(denoising_unet, make_features, depth):
+    arguments = conditions_of(denoising_unet, make_features())
+    expected = denoising_unet.denoise(*arguments)
+    whole, deep = denoising_unet.denoise(*arguments, depth)
+    alone, same = denoising_unet.denoise(*arguments, depth, deep)
+    assert float((whole - expected).abs().max()) < 1e-5 and float((alone - expected).abs().max()) < 1e-5
+    assert same is deep
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@paddle.no_grad()
+def test_last_units_alone_leave_the_others_out(denoising_unet, make_features, depth):
+    arguments = conditions_of(denoising_unet, make_features())
+    _, deep = denoising_unet.denoise(*arguments, depth)
+    calls = []
+    resnets = {
+        name: layer for name, layer in denoising_unet.named_sublayers() if name.split(".")[-2:-1] == ["resnets"]
+    }
+    hooks = [
+        layer.register_forward_post_hook(lambda layer, inputs, out, name=name: calls.append(name))
+        for name, layer in resnets.items()
+    ]
+    denoising_unet.denoise(*arguments, depth, deep)
+    for hook in hooks:
+        hook.remove()
+    assert calls == [f"down_blocks.0.resnets.{i}" for i in range(depth - 1)] + [
+        f"up_blocks.3.resnets.{i}" for i in range(2 - depth, 2)
+    ]

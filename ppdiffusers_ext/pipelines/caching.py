@@ -1,0 +1,31 @@
+"""Step caching: most of the network runs in some of the steps only."""
+
+from dataclasses import dataclass
+
+from ppdiffusers_ext.errors import InputError
+
+
+@dataclass(frozen=True)
+class StepCaching:
+    """In which steps the whole denoising UNet runs (DeepCache, Ma et al. 2023, arXiv:2312.00858).
+
+    Attributes:
+        interval: of the steps with the whole network: 1 is all of them, 3 every third.
+        depth: units at the network's end that run in the others.
+
+    Raises:
+        InputError: a number below 1.
+    """
+
+    interval: int = 1
+    depth: int = 1
+
+    def __post_init__(self):
+        for name in ("interval", "depth"):
+            if getattr(self, name) < 1:
+                raise InputError(f"the {name} of step caching is {getattr(self, name)}; 1 or more is accepted")
+
+    def check(self, max_depth):
+        """Raises InputError for a depth that the network has not."""
+        if self.interval > 1 and self.depth > max_depth:
+            raise InputError(f"the depth of step caching is {self.depth}; 1 to {max_depth} is accepted")
