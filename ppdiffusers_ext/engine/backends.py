@@ -86,9 +86,7 @@ def _open_onnxruntime(folder, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    available = onnxruntime.get_available_providers()
-    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
-    session = onnxruntime.InferenceSession(str(Path(folder) / GRAPH), options, providers=providers)
+    session = onnxruntime.InferenceSession(str(Path(folder) / GRAPH), options, providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs()]
     return lambda arrays: session.run(None, {name: arrays[name] for name in names})
 

@@ -57,9 +57,13 @@ class ExportCache:
             for name in ("weights", "exports"):
                 (self.folder / name).mkdir()
 
+    def folder_of(self, key):
+        """Where an export is, or would be."""
+        return self.folder / "exports" / _digest(key)
+
     def find(self, key):
         """The folder of an export that is complete and undamaged, or None."""
-        folder = self.folder / "exports" / _digest(key)
+        folder = self.folder_of(key)
         if not folder.exists():
             return None
         try:
@@ -77,7 +81,7 @@ class ExportCache:
 
     def discard(self, key):
         """Remove an export."""
-        shutil.rmtree(self.folder / "exports" / _digest(key), ignore_errors=True)
+        shutil.rmtree(self.folder_of(key), ignore_errors=True)
 
     def weights(self, layer, digest):
         """Folder and index of the file of a network's weights, which is written where it is missing or damaged."""
@@ -101,7 +105,7 @@ class ExportCache:
     @contextlib.contextmanager
     def write(self, key, weights=None):
         """Yield a folder to write an export into, with a link to the file of weights; it is entered when complete."""
-        folder = self.folder / "exports" / _digest(key)
+        folder = self.folder_of(key)
         with output_folder(folder) as temporary:
             if weights is not None:
                 _link(weights / WEIGHTS, temporary / WEIGHTS)

@@ -30,12 +30,11 @@ class CompiledFunction:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: of the processor.
-        digest: of the layer's weights, if it is known.
     """
 
-    def __init__(self, name, layer, backend, cache, threads, digest=None):
+    def __init__(self, name, layer, backend, cache, threads):
         self._name, self._layer, self._backend, self._cache, self._threads = name, layer, backend, cache, threads
-        self._digest = digest
+        self._digest = None  # of the weights, which takes a while: computed when it is needed
         self._sessions = {}
         self.report = []  # (what was done, seconds), for those who want to know where the time went
 
@@ -85,7 +84,7 @@ class CompiledFunction:
     def _make(self, function, inputs, arrays, key):
         logger.info("exporting %s for %s, once for these shapes", self._name, self._backend.name)
         self._timed("export", lambda: self._export(function, inputs, key))
-        session = self._timed("open", lambda: self._backend.open(self._cache.find(key), self._threads))
+        session = self._timed("open", lambda: self._backend.open(self._cache.folder_of(key), self._threads))
         with paddle.no_grad():
             expected = self._timed("compare", lambda: function(*inputs.values()))
         try:

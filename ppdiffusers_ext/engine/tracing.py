@@ -6,7 +6,6 @@ in the program; numbers that depend on values cannot be traced and raise an erro
 
 from dataclasses import dataclass
 
-import numpy as np
 import paddle
 from paddle import nn
 from paddle.static import InputSpec
@@ -19,14 +18,12 @@ class Trace:
     Attributes:
         operations: Paddle's operations in the order of execution.
         parameters: name in the program -> tensor: weights and buffers of the layer.
-        inputs: names, in order.
         outputs: the program's values that are the results, in order.
         static: Paddle's static layer, which the operations belong to.
     """
 
     operations: list
     parameters: dict
-    inputs: list
     outputs: list
     static: object
 
@@ -47,12 +44,12 @@ def trace(layer, function, inputs):
     Args:
         layer: `nn.Layer` whose weights the function uses; in evaluation mode.
         function: of the tensors, to a tensor or a list of them.
-        inputs: name -> array or tensor, whose shape and dtype count.
+        inputs: name -> tensor, whose shape and dtype count.
 
     Returns:
         `Trace`.
     """
-    specs = [InputSpec(list(x.shape), _dtype(x), name) for name, x in inputs.items()]
+    specs = [InputSpec(x.shape, x.dtype, name) for name, x in inputs.items()]
     traced = _Traced(layer, function)
     traced.eval()
     with paddle.no_grad():
@@ -62,8 +59,4 @@ def trace(layer, function, inputs):
     names = [value.get_defining_op().attrs()["parameter_name"] for value in values]
     operations = list(concrete.main_program.global_block().ops)
     outputs = [value for value in concrete.outputs if value is not None]
-    return Trace(operations, dict(zip(names, tensors)), list(inputs), outputs, static)
-
-
-def _dtype(x):
-    return str(x.dtype).removeprefix("paddle.") if isinstance(x, paddle.Tensor) else np.dtype(x.dtype).name
+    return Trace(operations, dict(zip(names, tensors)), outputs, static)

@@ -11,13 +11,9 @@ from collections import Counter
 import numpy as np
 import paddle
 
-from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 from ppdiffusers_ext.models.animate_anyone.transformer import beside
-from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import guide
-
-NO_CACHING = StepCaching()
 
 
 class WindowPredictor:
@@ -42,8 +38,8 @@ class WindowPredictor:
         reference_features,
         windows,
         guidance,
-        batch_size=1,
-        caching=NO_CACHING,
+        batch_size,
+        caching,
     ):
         self._caching, self._deep = caching, {}  # (batch of windows, rows) -> features of an earlier step
         self._denoising_unet, self._pose_features, self._guidance = denoising_unet, pose_features, guidance
@@ -58,7 +54,7 @@ class WindowPredictor:
         covered = np.bincount(frames, minlength=pose_features.shape[2]).astype("float32")
         self._covered = paddle.to_tensor(covered).reshape([1, 1, -1, 1, 1])
 
-    def __call__(self, latents, timestep, step=0, num_steps=1, on_batch=lambda: None):
+    def __call__(self, latents, timestep, step, num_steps, on_batch):
         """
         Args:
             latents: (1, 4, frames, h, w).
@@ -112,8 +108,6 @@ class WindowPredictor:
 
 def _batches(windows, size):
     """Lists of up to `size` neighbouring windows of equal length."""
-    if size < 1:
-        raise InputError(f"a batch of {size} windows cannot be denoised; 1 or more is accepted")
     batches = []
     for _, alike in itertools.groupby(windows, key=len):
         alike = list(alike)

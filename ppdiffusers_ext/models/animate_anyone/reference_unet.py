@@ -92,6 +92,6 @@ class ReferenceUNet(UNetTrunk):
         dtype = self._compute_dtype()
         conditions = self._conditions(timestep, encoder_hidden_states, latent.shape[0])
         x = self.conv_in(self._centre(latent.astype(dtype)))  # (batch, block_out_channels[0], height, width)
-        x, features = self._through_blocks(x, conditions)
+        x, features, _ = self._through_blocks(x, conditions)
         features = ReferenceFeatures(features)
         return (features, x) if return_sample else features
