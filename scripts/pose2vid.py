@@ -31,6 +31,7 @@ _OPTIONS = (
     (("--decode-chunk-size",), "decode_chunk_size", int, "frames decoded together (default: 4)"),
     (("--device",), "device", str, "auto, cpu, gpu or gpu:N (default: auto)"),
     (("--dtype",), "weight_dtype", str, "fp32, bf16 or fp16 (default: the file's weight_dtype)"),
+    (("--preset",), "preset", str, "exact, balanced, fast or a YAML file: what speed may cost (default: exact)"),
     (("--step-cache-interval",), "step_cache_interval", int, "the whole network every N-th step (default: 1)"),
     (("--step-cache-depth",), "step_cache_depth", int, "units that run in the other steps (default: 1)"),
     (("--engine",), "engine", str, "eager, inference, onnx or openvino, for the denoising UNet (default: eager)"),

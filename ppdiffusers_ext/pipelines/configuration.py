@@ -1,15 +1,14 @@
 """The configuration of pose2vid: a YAML file, overridden by what the command line says, checked before any work."""
 
-import difflib
 import logging
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 
-import yaml
-
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.windows import get_schedule
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +36,8 @@ class Pose2VidConfig:
     # What to animate: picture -> pose videos (or pose pictures).
     test_cases: dict = field(default_factory=dict)
 
-    # How.
+    # How. A preset stands for the options of `pipelines.presets`; what the same file says of them goes before.
+    preset: str = "exact"  # or balanced, fast, or a YAML file of one's own
     width: int = 512  # pixels, rounded down to a multiple of 8
     height: int = 784
     length: int = 24  # frames, at most those of the pose video
@@ -68,15 +68,18 @@ class Pose2VidConfig:
     def load(cls, path, **overrides):
         """Read the YAML file and replace what `overrides` gives (a value of None leaves the file's).
 
+        A preset among the overrides replaces what the file says of its options.
+
         Raises:
             MissingFileError, InputError: no such file, not YAML, or unknown keys or values of another kind.
         """
         values = read_yaml(path)
         check_keys(values, [item.name for item in fields(cls)], f"key in {path}")
-        config = cls(**values)
-        for name, value in overrides.items():
-            if value is not None:
-                setattr(config, name, value)
+        overrides = {name: value for name, value in overrides.items() if value is not None}
+        values = {**read_preset(values.get("preset", cls.preset)), **values}
+        if "preset" in overrides:
+            values.update(read_preset(overrides["preset"]))
+        config = cls(**{**values, **overrides})
         config.check()
         return config
 
@@ -105,6 +108,7 @@ class Pose2VidConfig:
         if not all(isinstance(end, (int, float)) for end in self.guidance_interval):
             raise InputError(f"guidance_interval is {self.guidance_interval}; two numbers from 0 to 1 are accepted")
         Guidance(interval=tuple(self.guidance_interval))  # refuses what is no interval
+        StepCaching(self.step_cache_interval, self.step_cache_depth)  # refuses numbers below 1
         self.test_cases = _checked_cases(self.test_cases)
         for name in ("width", "height"):
             side = getattr(self, name)
@@ -146,34 +150,3 @@ def _checked_cases(cases):
             )
         checked[picture] = videos
     return checked
-
-
-def read_yaml(path):
-    """The mapping in a YAML file.
-
-    Raises:
-        MissingFileError: no such file.
-        InputError: not YAML, or something else than a mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"configuration {path} does not exist; a YAML file is needed")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"configuration {path} holds {type(values).__name__}; a mapping of keys to values is needed")
-    return values
-
-
-def check_keys(values, known, what):
-    """Refuse keys that are not known, naming the nearest that is.
-
-    Raises:
-        InputError: there is such a key.
-    """
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise InputError(f"unknown {what}: {key!r}; did you mean {near!r}?")

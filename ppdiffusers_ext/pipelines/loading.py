@@ -12,8 +12,8 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_own_convolutions
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.configuration import check_keys, read_yaml
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,

@@ -78,6 +78,7 @@ def test_a_single_video_may_stand_for_a_list(load):
         ({"context_overlap": 24}, "context_overlap is 24; a number below context_frames, 24"),
         ({"cfg": -1.0}, "cfg is -1"),
         ({"fps": 0}, "fps is 0"),
+        ({"step_cache_interval": 0}, "the interval of step caching is 0"),
         ({"width": 8}, "width is 8; a number of 64"),
         ({"context_schedule": "zigzag"}, "'zigzag'"),
         ({"test_cases": ["a.png"]}, "test_cases"),

@@ -1,0 +1,70 @@
+"""Presets: which there are, what they may set, and what goes before what."""
+
+import inspect
+
+import pytest
+import yaml
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write_and_load(values, **overrides):
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return Pose2VidConfig.load(path, **overrides)
+
+    return write_and_load
+
+
+def test_presets_are_those_of_the_documentation():
+    assert preset_names() == ["exact", "balanced", "fast"]
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_annotated_and_is_accepted_by_command_and_pipeline(load, name):
+    assert (FOLDER / f"{name}.yaml").read_text().startswith("# ")
+    values = read_preset(name)
+    config = load({"steps": 3, "preset": name})
+    assert {knob: getattr(config, knob) for knob in values} == values
+    assert set(values) <= set(inspect.signature(Pose2VideoPipeline.__call__).parameters)
+
+
+def test_exact_is_what_the_pipeline_does_by_default():
+    parameters = inspect.signature(Pose2VideoPipeline.__call__).parameters
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in read_preset("exact").items()}
+    assert values == {name: parameters[name].default for name in values}
+
+
+def test_the_file_goes_before_its_preset_and_the_command_line_before_both(load):
+    assert load({"preset": "fast", "step_cache_interval": 5}).step_cache_interval == 5
+    assert load({"step_cache_interval": 5}, preset="exact").step_cache_interval == 1
+    assert load({"preset": "fast"}, preset="exact", step_cache_interval=4).step_cache_interval == 4
+
+
+def test_a_preset_of_ones_own(load, tmp_path):
+    (tmp_path / "mine.yaml").write_text("step_cache_interval: 7\n")
+    assert load({"steps": 3}, preset=str(tmp_path / "mine.yaml")).step_cache_interval == 7
+
+
+def test_an_unknown_knob_is_refused_by_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text("step_cache_intervall: 7\n")
+    with pytest.raises(InputError, match="'step_cache_intervall'; did you mean 'step_cache_interval'"):
+        read_preset(tmp_path / "mine.yaml")
+    assert "steps" not in KNOBS  # what decides the result by itself is not a preset's business
+
+
+@pytest.mark.parametrize("preset", ["quick", "missing.yaml", 3])
+def test_an_unknown_preset_is_refused_with_those_there_are(preset):
+    with pytest.raises(InputError, match="does not exist; one of exact, balanced, fast, or a YAML file"):
+        read_preset(preset)
+
+
+def test_values_of_a_preset_are_checked_as_those_of_the_file(load, tmp_path):
+    (tmp_path / "mine.yaml").write_text("step_cache_interval: often\n")
+    with pytest.raises(InputError, match="step_cache_interval is 'often'; a whole number"):
+        load({"steps": 3}, preset=str(tmp_path / "mine.yaml"))
