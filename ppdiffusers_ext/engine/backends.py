@@ -97,10 +97,12 @@ def _open_openvino(folder, threads):
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     compiled = openvino.Core().compile_model(str(Path(folder) / GRAPH), "CPU", options)
     request = compiled.create_infer_request()
-    names = [port.get_any_name() for port in compiled.inputs]
+    # An input has the names of all values that are the same, such as what it is reshaped to.
+    names = [port.get_names() for port in compiled.inputs]
 
     def run(arrays):
-        request.infer({name: arrays[name] for name in names}, share_inputs=True)
+        of_ports = [next(array for name, array in arrays.items() if name in known) for known in names]
+        request.infer(dict(enumerate(of_ports)), share_inputs=True)
         return [tensor.data.copy() for tensor in request.output_tensors]
 
     return run

@@ -2,6 +2,7 @@
 
     FOLDER/weights/DIGEST/weights.bin   weights of a network, shared by its exports
     FOLDER/exports/KEY/                 a graph, a link to its weights, and manifest.json, the last to be written
+    FOLDER/digests/                     of checkpoints, so that one that has not changed is not read for its digest
 
 A key covers all that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that is not
 what its manifest says is made anew. A folder that cannot be written is replaced by one that lives as long as the run.
@@ -18,12 +19,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ppdiffusers_ext.data.outputs import output_folder
+from ppdiffusers_ext.data.outputs import output_file, output_folder
 from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
 
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
+_FOLDERS = ("weights", "exports", "digests")
 _DAMAGE = (OSError, ValueError, TypeError, KeyError)  # what reading a damaged entry raises
 
 
@@ -41,8 +43,9 @@ class ExportCache:
 
     def __init__(self, folder=None):
         self.folder = Path(folder or default_folder())
+        self._verified = {}  # a file's identity -> digest: exports that share weights read them once
         try:
-            for name in ("weights", "exports"):
+            for name in _FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
@@ -54,7 +57,7 @@ class ExportCache:
             )
             self._temporary = tempfile.TemporaryDirectory(prefix="ppdiffusers_ext-")
             self.folder = Path(self._temporary.name)
-            for name in ("weights", "exports"):
+            for name in _FOLDERS:
                 (self.folder / name).mkdir()
 
     def folder_of(self, key):
@@ -71,7 +74,7 @@ class ExportCache:
             for name, expected in manifest["files"].items():
                 if (folder / name).stat().st_size != expected["size"]:
                     raise ValueError(f"{name} is not {expected['size']} bytes long")
-                if digest_of_file(folder / name) != expected["digest"]:
+                if self._digest_once(folder / name) != expected["digest"]:
                     raise ValueError(f"{name} has other content")
             return folder
         except _DAMAGE as error:
@@ -96,6 +99,30 @@ class ExportCache:
             write_weights(layer, folder)
             return folder, read_index(folder)
 
+    def digest_of_checkpoint(self, path):
+        """A digest of a file's content, remembered for as long as its size and time of change are the same."""
+        path = Path(path).resolve()
+        status = path.stat()
+        note = self.folder / "digests" / f"{_digest(str(path))}.json"
+        identity = [str(path), status.st_size, status.st_mtime_ns]
+        try:
+            remembered = json.loads(note.read_text("utf-8"))
+            if remembered["identity"] == identity:
+                return remembered["digest"]
+        except _DAMAGE:
+            pass
+        digest = digest_of_file(path)
+        with output_file(note) as temporary:
+            Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
+        return digest
+
+    def _digest_once(self, path):
+        status = path.stat()
+        identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        if identity not in self._verified:
+            self._verified[identity] = digest_of_file(path)
+        return self._verified[identity]
+
     @contextlib.contextmanager
     def entry(self, key):
         """Hold the lock of a key, so that two processes do not make one export twice."""
@@ -110,9 +137,12 @@ class ExportCache:
             if weights is not None:
                 _link(weights / WEIGHTS, temporary / WEIGHTS)
             yield temporary
-            files = {path.name: _describe(path) for path in temporary.iterdir()}
+            files = {path.name: self._describe(path) for path in temporary.iterdir()}
             manifest = {"key": key, "files": files}
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+    def _describe(self, path):
+        return {"size": path.stat().st_size, "digest": self._digest_once(path)}
 
     def _lock(self, name):
         return FileLock(self.folder / f".{name}.lock")
@@ -120,10 +150,6 @@ class ExportCache:
 
 def _digest(key):
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _describe(path):
-    return {"size": path.stat().st_size, "digest": digest_of_file(path)}
 
 
 def _link(source, target):

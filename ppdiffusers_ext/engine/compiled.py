@@ -8,7 +8,6 @@ import numpy as np
 import paddle
 
 from ppdiffusers_ext.engine.tracing import trace
-from ppdiffusers_ext.engine.weights_file import digest_of_layer
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.version import __version__
 
@@ -24,17 +23,18 @@ class EngineError(InputError):
 class CompiledFunction:
     """Runs a function of a network in an engine.
 
+    The network's weights are loaded for a new export only, and released before the engine reads its own.
+
     Args:
         name: of the function; part of the key in the cache.
-        layer: the `nn.Layer` whose weights the function uses.
+        network: a `Network`, whose weights the function uses.
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: of the processor.
     """
 
-    def __init__(self, name, layer, backend, cache, threads):
-        self._name, self._layer, self._backend, self._cache, self._threads = name, layer, backend, cache, threads
-        self._digest = None  # of the weights, which takes a while: computed when it is needed
+    def __init__(self, name, network, backend, cache, threads):
+        self._name, self._network, self._backend, self._cache, self._threads = name, network, backend, cache, threads
         self._sessions = {}
         self.report = []  # (what was done, seconds), for those who want to know where the time went
 
@@ -42,7 +42,7 @@ class CompiledFunction:
         """Outputs of `function(*inputs.values())`.
 
         Args:
-            function: of tensors, to a tensor or a list of tensors.
+            function: of tensors, to a list of tensors.
             inputs: name -> tensor.
             settings: numbers that the function is made with; they are part of the key.
 
@@ -59,11 +59,14 @@ class CompiledFunction:
             self._sessions[known] = self._open(function, inputs, arrays, self._key(shapes, settings))
         return [paddle.to_tensor(array) for array in self._sessions[known](arrays)]
 
+    def close(self):
+        """Give back what the engine holds; it is opened again when it is needed."""
+        self._sessions.clear()
+
     def _key(self, shapes, settings):
-        self._digest = self._digest or digest_of_layer(self._layer)
         return {
             "function": self._name,
-            "weights": self._digest,
+            **self._network.digest(self._cache),
             "inputs": shapes,
             "settings": settings,
             "engine": self._backend.name,
@@ -83,10 +86,12 @@ class CompiledFunction:
 
     def _make(self, function, inputs, arrays, key):
         logger.info("exporting %s for %s, once for these shapes", self._name, self._backend.name)
-        self._timed("export", lambda: self._export(function, inputs, key))
-        session = self._timed("open", lambda: self._backend.open(self._cache.folder_of(key), self._threads))
+        layer = self._timed("load", self._network.load)
+        self._timed("export", lambda: self._export(layer, function, inputs, key))
         with paddle.no_grad():
-            expected = self._timed("compare", lambda: function(*inputs.values()))
+            expected = self._timed("run eagerly", lambda: _arrays(function(*inputs.values())))
+        self._network.release()
+        session = self._timed("open", lambda: self._backend.open(self._cache.folder_of(key), self._threads))
         try:
             compare(self._name, self._backend.name, session(arrays), expected)
         except EngineError:
@@ -94,12 +99,12 @@ class CompiledFunction:
             raise
         return session
 
-    def _export(self, function, inputs, key):
-        traced = trace(self._layer, function, inputs)
+    def _export(self, layer, function, inputs, key):
+        traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:
-            folder, index = self._cache.weights(self._layer, key["weights"])
-            stored = {id(tensor): index[name] for name, tensor in self._layer.state_dict().items()}
+            folder, index = self._cache.weights(layer, key["weights"])
+            stored = {id(tensor): index[name] for name, tensor in layer.state_dict().items()}
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)
 
@@ -111,14 +116,16 @@ class CompiledFunction:
         return result
 
 
+def _arrays(tensors):
+    return [tensor.astype("float32").numpy() for tensor in tensors]
+
+
 def compare(name, engine, outputs, expected):
-    """Refuse outputs that differ from those of eager mode.
+    """Refuse outputs that differ from those of eager mode, both lists of arrays.
 
     Raises:
         EngineError: shapes differ, or numbers by more than `TOLERANCE` of the largest, or something is not finite.
     """
-    expected = [expected] if isinstance(expected, paddle.Tensor) else list(expected)
-    expected = [tensor.astype("float32").numpy() for tensor in expected]
     if [array.shape for array in outputs] != [array.shape for array in expected]:
         raise EngineError(
             f"the export of {name} for engine {engine} gives shapes {[array.shape for array in outputs]} instead of "

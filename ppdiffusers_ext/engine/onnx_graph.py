@@ -34,13 +34,23 @@ def write_onnx(trace, path, stored):
         UnsupportedOperation: the computation has an operation that has no translation.
     """
     graph = _Graph(trace, stored)
-    for operation in trace.operations:
+    for operation in _needed(trace):
         graph.add(operation)
     outputs = [_describe(value, graph.name(value)) for value in trace.outputs]
     inputs = [_describe(value, graph.names[value.id]) for value in graph.inputs]
     proto = helper.make_graph(graph.nodes, "network", inputs, outputs, [*graph.constants, *graph.weights])
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
     onnx.save(model, str(path))
+
+
+def _needed(trace):
+    """The operations that the outputs depend on, and all inputs."""
+    needed, operations = {value.id for value in trace.outputs}, []
+    for operation in reversed(trace.operations):
+        if operation.name() == "pd_op.data" or any(value.id in needed for value in operation.results()):
+            needed.update(value.id for value in operation.operands_source() if value.initialized())
+            operations.append(operation)
+    return reversed(operations)
 
 
 def _describe(value, name):
@@ -120,6 +130,14 @@ class _Graph:
     def _full(self, operation, operands, attributes):
         value = operation.results()[0]
         self.known[value.id] = np.full(attributes["shape"], attributes["value"], _dtype(value))
+
+    def _assign_value_(self, operation, operands, attributes):
+        value = operation.results()[0]
+        self.known[value.id] = np.array(attributes["values"], _dtype(value)).reshape(attributes["shape"])
+
+    def _arange(self, operation, operands, attributes):
+        start, end, step = (self.known[value.id].item() for value in operands)
+        self.known[operation.results()[0].id] = np.arange(start, end, step, _dtype(operation.results()[0]))
 
     def _combine(self, operation, operands, attributes):
         self.lists[operation.results()[0].id] = operands
@@ -204,6 +222,18 @@ class _Graph:
 
     def _sigmoid(self, operation, operands, attributes):
         self._simple("Sigmoid", operation, operands)
+
+    def _exp(self, operation, operands, attributes):
+        self._simple("Exp", operation, operands)
+
+    def _sin(self, operation, operands, attributes):
+        self._simple("Sin", operation, operands)
+
+    def _cos(self, operation, operands, attributes):
+        self._simple("Cos", operation, operands)
+
+    def _embedding(self, operation, operands, attributes):
+        self._node("Gather", [self.name(operands[1]), self.name(operands[0])], operation.results()[0], axis=0)
 
     def _gelu(self, operation, operands, attributes):
         self._simple("Gelu", operation, operands, approximate="tanh" if attributes["approximate"] else "none")

@@ -43,7 +43,7 @@ def trace(layer, function, inputs):
 
     Args:
         layer: `nn.Layer` whose weights the function uses; in evaluation mode.
-        function: of the tensors, to a tensor or a list of them.
+        function: of the tensors, to a list of tensors.
         inputs: name -> tensor, whose shape and dtype count.
 
     Returns:
@@ -58,5 +58,5 @@ def trace(layer, function, inputs):
     tensors, values = concrete.parameters
     names = [value.get_defining_op().attrs()["parameter_name"] for value in values]
     operations = list(concrete.main_program.global_block().ops)
-    outputs = [value for value in concrete.outputs if value is not None]
+    outputs = [value for value in paddle.utils.flatten(concrete.outputs) if value is not None]
     return Trace(operations, dict(zip(names, tensors)), outputs, static)

@@ -15,6 +15,7 @@ import math
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+from ppdiffusers.models.resnet import Upsample2D
 
 # Attention scores that exist at one time on a CPU: 16 M floats are 64 MB, small beside the weights and near the cache.
 MAX_SCORES = 16 * 2**20
@@ -56,9 +57,15 @@ def _add_to_channels(x, bias):
     return (x.reshape([batch * channels, height * width]) + column).reshape([batch, channels, height, width])
 
 
-def use_own_convolutions(model):
-    """Have a network of another library compute its plain 2-D convolutions as `Conv2D` does. Returns the network."""
+def use_own_layers(model):
+    """Have a network of ppdiffusers compute plain convolutions as `Conv2D` does, and upsampling as `resize_nearest`.
+
+    Returns:
+        The network, whose weights and numbers are as before.
+    """
     for layer in model.sublayers(include_self=True):
+        if type(layer) is Upsample2D and layer.use_conv and not layer.use_conv_transpose and layer.name == "conv":
+            layer.__class__ = _BorrowedUpsample2D
         plain = (
             isinstance(layer, nn.Conv2D)
             and layer._groups == 1
@@ -77,6 +84,14 @@ class _BorrowedConv2D(Conv2D):
 
     def forward(self, x, scale=1.0):
         return super().forward(x)
+
+
+class _BorrowedUpsample2D(Upsample2D):
+    """Twice the size, each pixel repeated, and a convolution: in a way that all engines can run."""
+
+    def forward(self, x, output_size=None, scale=1.0):
+        """(batch, channels, h, w) -> (batch, out_channels, 2h, 2w), or of the `output_size`."""
+        return self.conv(resize_nearest(x, output_size or [2 * side for side in x.shape[2:]]))
 
 
 class GroupNorm(nn.GroupNorm):

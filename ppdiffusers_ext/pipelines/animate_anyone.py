@@ -20,10 +20,12 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, NonFiniteError
-from ppdiffusers_ext.models.layers import compute_dtype
+from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
+from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.compiled import compile_unet
+from ppdiffusers_ext.pipelines.compiled import make_engine
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
 from ppdiffusers_ext.pipelines.windows import get_schedule
@@ -31,6 +33,7 @@ from ppdiffusers_ext.weights.pretrained import secure
 
 secure()  # `from_pretrained` has ppdiffusers load the parts that are its own
 
+NETWORKS = ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider")
 CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
 
@@ -63,14 +66,15 @@ class Pose2VideoPipeline(DiffusionPipeline):
             if compute_dtype(parameter) != parameter.dtype:
                 encoder.to(dtype="float32")  # not made of layers that compute in fp32 by themselves
         self.register_modules(
-            vae=vae,
+            vae=use_own_layers(vae),
             image_encoder=image_encoder,
             reference_unet=reference_unet,
             denoising_unet=denoising_unet,
             pose_guider=pose_guider,
             scheduler=scheduler,
         )
-        self._compiled = None
+        self.use_networks({})
+        self.use_engine()
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.clip_image_processor = CLIPImageProcessor()
         self.reference_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
@@ -84,8 +88,16 @@ class Pose2VideoPipeline(DiffusionPipeline):
         own = {name: part for name, part in modules.items() if type(part).__module__.startswith("ppdiffusers_ext.")}
         self.register_to_config(**{name: ("ppdiffusers_ext", type(part).__name__) for name, part in own.items()})
 
+    def use_networks(self, networks):
+        """Have weights come from somewhere, for models that were made without.
+
+        Args:
+            networks: name of each of the pipeline's models -> `Network` of it.
+        """
+        self._networks = dict(networks)
+
     def use_engine(self, engine="eager", cache_folder=None):
-        """Have the denoising UNet, where nearly all of the time goes, run in a compiled engine.
+        """Have the networks run in a compiled engine.
 
         Args:
             engine: "eager", "inference" (Paddle Inference), "onnx" (ONNX Runtime) or "openvino". The numbers are the
@@ -93,21 +105,54 @@ class Pose2VideoPipeline(DiffusionPipeline):
             cache_folder: where; the user's cache folder if left out.
 
         Raises:
-            InputError: no such engine, it is not installed, or it cannot run this UNet.
+            InputError: no such engine, it is not installed, or it cannot run these networks.
         """
-        self._compiled = compile_unet(self.denoising_unet, engine, cache_folder)
+        engine = make_engine(engine, cache_folder)
+        for name in NETWORKS:
+            engine.check(self._network(name))
+        self._engine = engine
+
+    def _network(self, name):
+        model = getattr(self, name)
+        if name not in self._networks or self._networks[name].model is not model:  # the user may have replaced it
+            self._networks[name] = Network(model)
+        return self._networks[name]
+
+    def _run(self, name, what, function, tensor):
+        """What a function of one of the networks makes of a tensor, in the engine."""
+        (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor})
+        return result
+
+    def _fill(self, rows, size, is_first):
+        """The last few rows of many: as they are, or as many as before if other shapes cost the engine time."""
+        missing = size - rows.shape[0]
+        if is_first or not missing or not self._engine.fixed_shapes:
+            return rows
+        return paddle.concat([rows, rows[-1:].expand([missing, *rows.shape[1:]])])
 
     def encode_clip(self, image):
         """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""
         pixels = self.clip_image_processor.preprocess(image.resize((CLIP_SIZE, CLIP_SIZE)), return_tensors="pd")
         pixels = pixels.pixel_values.astype(_dtype(self.image_encoder))  # (1, 3, 224, 224)
-        return self.image_encoder(pixels).image_embeds.unsqueeze(1).astype("float32")
+        embedding = self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
+        return embedding.unsqueeze(1).astype("float32")
 
     def encode_reference(self, image, height, width):
         """PIL picture -> VAE latent (1, 4, height / 8, width / 8), the mean of the posterior."""
         pixels = self.reference_processor.preprocess(image, height=height, width=width)  # (1, 3, height, width)
-        latent = self.vae.encode(pixels.astype(_dtype(self.vae))).latent_dist.mean
+        encode = lambda x: self.vae.encode(x).latent_dist.mean  # noqa: E731
+        latent = self._run("vae", "encode", encode, pixels.astype(_dtype(self.vae)))
         return latent.astype("float32") * self.vae.config.scaling_factor
+
+    def encode_features(self, latent, embedding):
+        """Latent (1, 4, h, w) and CLIP embedding (1, 1, projection_dim) of the picture -> `ReferenceFeatures`."""
+        tensors = self._engine.run(
+            self._network("reference_unet"),
+            "encode",
+            lambda latent, embedding: list(self.reference_unet(latent, 0, embedding).values()),
+            {"latent": latent, "embedding": embedding},
+        )  # each (1, tokens, channels)
+        return ReferenceFeatures(zip(self.reference_unet.transformers, tensors))
 
     def encode_poses(self, pose_images, height, width):
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> pose features (1, C, frames, height / 8, width / 8).
@@ -119,7 +164,11 @@ class Pose2VideoPipeline(DiffusionPipeline):
         while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
             chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
             pixels = self.pose_processor.preprocess(chunk, height=height, width=width)  # (frames, 3, height, width)
-            features.append(self.pose_guider(pixels.transpose([1, 0, 2, 3]).unsqueeze(0)))
+            pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
+            encoded = self._run(
+                "pose_guider", "encode", lambda x: self.pose_guider(x.transpose([1, 0, 2, 3]).unsqueeze(0)), pixels
+            )  # (1, C, frames, h, w)
+            features.append(encoded[:, :, : len(chunk)])
         if not features:
             raise InputError("there are no pose pictures; at least one is needed")
         return paddle.concat(features, axis=2)
@@ -138,7 +187,9 @@ class Pose2VideoPipeline(DiffusionPipeline):
         frames = latents[0].transpose([1, 0, 2, 3]) / self.vae.config.scaling_factor  # (frames, 4, h, w)
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
-            yield (self.vae.decode(chunk).sample.astype("float32") / 2 + 0.5).clip(0, 1)
+            filled = self._fill(chunk, chunk_size, is_first=not start)
+            decoded = self._run("vae", "decode", lambda x: self.vae.decode(x).sample, filled)[: chunk.shape[0]]
+            yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
 
     @paddle.no_grad()
     def __call__(
@@ -220,14 +271,14 @@ class Pose2VideoPipeline(DiffusionPipeline):
         ref_image = ref_image.convert("RGB")
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
-        reference_features = self.reference_unet(reference_latent, 0, embedding)
+        reference_features = self.encode_features(reference_latent, embedding)
         if fp16_reference_features:
             reference_features = reference_features.rounded_to_fp16()
 
         self.scheduler.set_timesteps(num_inference_steps)
         latents = self._initial_latents(latents, pose_features.shape, generator)
         predictor = WindowPredictor(
-            self._compiled or self.denoising_unet,
+            self._engine.unet(self._network("denoising_unet")),
             embedding,
             pose_features,
             reference_features,

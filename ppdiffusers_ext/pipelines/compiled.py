@@ -1,4 +1,6 @@
-"""The denoising UNet in a compiled engine, in the place of the eager one."""
+"""What runs the networks of a pipeline: Paddle as it is, or a compiled engine."""
+
+from dataclasses import replace
 
 import paddle
 
@@ -7,7 +9,6 @@ from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction
 from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 from ppdiffusers_ext.models.animate_anyone.transformer import TransformerConditions
 
 ENGINES = ("eager", *BACKENDS)
@@ -21,81 +22,159 @@ def check_engine(engine):
         BACKENDS[engine].check_installed()
 
 
-def compile_unet(unet, engine, cache_folder=None):
-    """The UNet, or a `CompiledUNet` of it.
+def make_engine(engine, cache_folder=None):
+    """An `EagerEngine` or a `CompiledEngine`.
 
     Args:
-        unet: `DenoisingUNet3D`.
         engine: one of `ENGINES`.
         cache_folder: of exports; the user's cache folder if left out.
 
     Raises:
-        InputError: no such engine, it is not installed, or it cannot run this UNet.
+        InputError: no such engine, or it is not installed.
     """
     check_engine(engine)
-    if engine == "eager":
-        return unet
-    parameter = unet.conv_in.weight
-    if parameter.dtype != paddle.float32 or not parameter.place.is_cpu_place():
-        raise InputError(f"engine {engine} runs fp32 weights on a CPU; dtype fp32 or engine eager is accepted")
-    denoise = CompiledFunction("denoise", unet, BACKENDS[engine], ExportCache(cache_folder), available_cores())
-    return CompiledUNet(unet, denoise)
+    return EagerEngine() if engine == "eager" else CompiledEngine(BACKENDS[engine], ExportCache(cache_folder))
+
+
+class EagerEngine:
+    """Runs functions of networks as they are, with weights loaded when they are first needed.
+
+    Attributes:
+        fixed_shapes: whether new shapes cost time, so that the last few of something are better filled up.
+    """
+
+    fixed_shapes = False
+
+    def check(self, network):
+        """Raises InputError for a network that this engine cannot run."""
+
+    def run(self, network, what, function, inputs, **settings):
+        """The list of tensors that `function(*inputs.values())` returns.
+
+        Args:
+            network: a `Network`.
+            what: name of the function, which is one of the network's.
+            function: of tensors, to a list of tensors.
+            inputs: name -> tensor.
+            settings: what else the function depends on.
+        """
+        network.load()
+        return function(*inputs.values())
+
+    def unet(self, network):
+        """A denoising UNet, as `WindowPredictor` uses it."""
+        return network.load()
+
+
+class CompiledEngine:
+    """Runs functions of networks in an engine, each exported once for each set of shapes.
+
+    Args:
+        backend: a `Backend`.
+        cache: an `ExportCache`.
+    """
+
+    fixed_shapes = True
+
+    def __init__(self, backend, cache):
+        self._backend, self._cache = backend, cache
+        self._functions = {}
+
+    def check(self, network):
+        """As `EagerEngine.check`."""
+        dtype, device = next(iter(network.model.parameters())).dtype, paddle.device.get_device()
+        if dtype != paddle.float32 or device != "cpu":
+            raise InputError(
+                f"engine {self._backend.name} runs fp32 weights on a CPU, and those of this "
+                f"{type(network.model).__name__} are {str(dtype).partition('.')[2]} on {device}; dtype fp32 with "
+                "device cpu, or engine eager, is accepted"
+            )
+
+    def run(self, network, what, function, inputs, **settings):
+        """As `EagerEngine.run`."""
+        if (network, what) not in self._functions:
+            self.check(network)
+            title = f"{type(network.model).__name__}.{what}"
+            compiled = CompiledFunction(title, network, self._backend, self._cache, available_cores())
+            self._functions[network, what] = compiled
+        return self._functions[network, what](function, inputs, **settings)
+
+    def unet(self, network):
+        """As `EagerEngine.unet`."""
+        return CompiledUNet(network, self)
 
 
 class CompiledUNet:
-    """What the pipeline asks of a `DenoisingUNet3D`, with `denoise` in an engine.
+    """What the pipeline asks of a `DenoisingUNet3D`, computed in an engine.
 
     Args:
-        unet: the eager network.
-        denoise: a `CompiledFunction` of it.
+        network: the `Network` of a `DenoisingUNet3D`.
+        engine: a `CompiledEngine`.
     """
 
-    def __init__(self, unet, denoise):
-        self._unet, self._denoise = unet, denoise
-        self.config, self.max_frames, self.max_depth = unet.config, unet.max_frames, unet.max_depth
-        self.prepare_clip, self.prepare_step = unet.prepare_clip, unet.prepare_step
+    def __init__(self, network, engine):
+        self._network, self._unet, self._engine = network, network.model, engine
+
+    def _run(self, what, function, inputs, **settings):
+        return self._engine.run(self._network, what, function, inputs, **settings)
+
+    def prepare_clip(self, encoder_hidden_states, reference_features=None):
+        """As `DenoisingUNet3D.prepare_clip`."""
+        if encoder_hidden_states.shape[1] != 1:
+            raise InputError("an engine runs image embeddings of a single token; engine eager is accepted for others")
+        features = reference_features or {}
+
+        def function(embedding, *tensors):
+            given = dict(zip(features, tensors)) if features else None
+            return list(_flatten(self._unet.prepare_clip(embedding, given)).values())
+
+        inputs = {"embedding": encoder_hidden_states, **{f"reference.{name}": x for name, x in features.items()}}
+        kinds = ("key", "value", "shift") if features else ("shift",)
+        names = [f"{kind}.{name}" for name in self._unet.transformers for kind in kinds]
+        return _unflatten(dict(zip(names, self._run("prepare_clip", function, inputs))), self._unet.transformers)
+
+    def prepare_step(self, timestep):
+        """As `DenoisingUNet3D.prepare_step`."""
+        inputs = {"embedding": self._unet.time_projection(timestep, 1)}
+        names = self._unet.resnet_names
+        return dict(zip(names, self._run("prepare_step", lambda x: list(self._unet.project_step(x).values()), inputs)))
 
     def denoise(self, latents, conditions, pose_features=None, depth=0, deep=None):
         """As `DenoisingUNet3D.denoise`."""
-        inputs, rebuild = _flatten(latents, conditions, pose_features, deep)
+        optional = {"pose": pose_features, "deep": deep}
+        inputs = {
+            "latents": latents,
+            **{name: x for name, x in optional.items() if x is not None},
+            **{f"time.{name}": time for name, time in conditions.times.items()},
+            **_flatten(conditions.clip),
+        }
 
         def function(*tensors):
-            *arguments, of_earlier_step = rebuild(tensors)
-            result = self._unet.denoise(*arguments, depth, of_earlier_step)
-            return list(result) if depth else result
+            given = dict(zip(inputs, tensors))
+            times = {name: given[f"time.{name}"] for name in conditions.times}
+            traced = replace(conditions, times=times, clip=_unflatten(given, conditions.clip))
+            result = self._unet.denoise(given["latents"], traced, given.get("pose"), depth, given.get("deep"))
+            return list(result) if depth else [result]
 
         settings = {"frames": conditions.num_frames, "unconditional": conditions.num_unconditional, "depth": depth}
-        outputs = self._denoise(function, inputs, **settings)
+        outputs = self._run("denoise", function, inputs, **settings)
         return tuple(outputs) if depth else outputs[0]
 
 
-def _flatten(latents, conditions, pose_features, deep):
-    """name -> tensor of all that the network is given, and what makes its arguments of such tensors again."""
-    if conditions.context is not None:
-        raise InputError("an engine runs image embeddings of a single token; engine eager is accepted for others")
-    inputs = {"latents": latents}
-    if pose_features is not None:
-        inputs["pose"] = pose_features
-    if deep is not None:
-        inputs["deep"] = deep
-    inputs |= {f"time.{name}": time for name, time in conditions.times.items()}
-    for name, clip in conditions.clip.items():
-        inputs[f"shift.{name}"] = clip.shift
-        if clip.reference is not None:
-            inputs[f"key.{name}"], inputs[f"value.{name}"] = clip.reference
-    names = list(inputs)
+def _flatten(clip):
+    """Name -> `TransformerConditions`, as name -> tensor."""
+    tensors = {}
+    for name, conditions in clip.items():
+        if conditions.reference is not None:
+            tensors[f"key.{name}"], tensors[f"value.{name}"] = conditions.reference
+        tensors[f"shift.{name}"] = conditions.shift
+    return tensors
 
-    def rebuild(tensors):
-        given = dict(zip(names, tensors))
-        clip = {
-            name: TransformerConditions(
-                (given[f"key.{name}"], given[f"value.{name}"]) if f"key.{name}" in given else None,
-                given[f"shift.{name}"],
-            )
-            for name in conditions.clip
-        }
-        times = {name: given[f"time.{name}"] for name in conditions.times}
-        rebuilt = Conditions(times, clip, None, conditions.num_frames, conditions.num_unconditional)
-        return given["latents"], rebuilt, given.get("pose"), given.get("deep")
 
-    return inputs, rebuild
+def _unflatten(tensors, names):
+    """What `_flatten` was given, for transformers of these names."""
+    references = {name: (tensors.get(f"key.{name}"), tensors.get(f"value.{name}")) for name in names}
+    return {
+        name: TransformerConditions(None if key is None else (key, value), tensors[f"shift.{name}"])
+        for name, (key, value) in references.items()
+    }

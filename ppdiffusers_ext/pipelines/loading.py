@@ -1,16 +1,15 @@
 """From the paths in a configuration to a `Pose2VideoPipeline`."""
 
 import inspect
-from dataclasses import dataclass
 from pathlib import Path
 
-from paddle import nn
 from ppdiffusers import AutoencoderKL
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.models.layers import use_own_convolutions
+from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
@@ -20,6 +19,7 @@ from ppdiffusers_ext.weights.assignment import (
     load_motion_module,
     load_weights,
     read_config,
+    release_weights,
 )
 
 _REQUIRED = (
@@ -53,24 +53,42 @@ def check_paths(config):
             )
 
 
-@dataclass
-class Part:
-    """A part of a pipeline before its weights are loaded: a model that takes no memory yet, and the files for it."""
+class Part(Network):
+    """A part of a pipeline: a model that takes no memory until its weights are loaded, and the files for it.
 
-    model: nn.Layer
-    files: list
+    Args:
+        model: an uninitialised `nn.Layer`.
+        files: paths; later ones go over earlier ones.
+    """
+
+    def __init__(self, model, files):
+        super().__init__(model)
+        self.files = files
+        self._loaded = False
 
     def load(self):
-        """The model with its weights."""
-        load = load_motion_module if isinstance(self.model, DenoisingUNet3D) else load_weights
-        return load(self.model, *self.files)
+        """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""
+        if not self._loaded:
+            load = load_motion_module if isinstance(self.model, DenoisingUNet3D) else load_weights
+            load(self.model, *self.files)
+            self._loaded = True
+        return self.model
+
+    def release(self):
+        """As `Network.release`."""
+        if self._loaded:
+            release_weights(self.model)
+            self._loaded = False
+
+    def _compute_digest(self, cache):
+        return "-".join(cache.digest_of_checkpoint(path) for path in self.files)
 
 
 def load_pipeline(config, runtime):
-    """Load all parts of the pipeline.
+    """The pipeline, with all parts loaded; in a compiled engine, which has weights of its own, with none.
 
     Args:
-        config: a `Pose2VidConfig`; its paths and its scheduler are used.
+        config: a `Pose2VidConfig`; its paths, its scheduler and its engine are used.
         runtime: a `Runtime`.
 
     Raises:
@@ -79,7 +97,14 @@ def load_pipeline(config, runtime):
     check_paths(config)
     scheduler = make_configured_scheduler(config)
     parts = describe_parts(config, runtime.dtype, runtime.encoder_dtype)
-    return Pose2VideoPipeline(**{name: part.load() for name, part in parts.items()}, scheduler=scheduler)
+    pipeline = Pose2VideoPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
+    pipeline.use_networks(parts)
+    if config.engine == "eager":
+        for part in parts.values():
+            part.load()
+    else:
+        pipeline.use_engine(config.engine, config.engine_cache or None)
+    return pipeline
 
 
 def make_configured_scheduler(config):
@@ -126,7 +151,7 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
 def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
     config = known_options(AutoencoderKL, read_config(folder))
-    return Part(use_own_convolutions(create(lambda: AutoencoderKL(**config), dtype)), [find_weights(folder)])
+    return Part(use_own_layers(create(lambda: AutoencoderKL(**config), dtype)), [find_weights(folder)])
 
 
 def describe_image_encoder(folder, dtype="float32"):

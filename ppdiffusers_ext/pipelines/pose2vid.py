@@ -78,8 +78,6 @@ def animate(config, show_progress=True):
     cases = prepare_cases(config)
     runtime = Runtime.choose(config.device, config.weight_dtype)
     pipeline = load_pipeline(config, runtime)
-    if config.engine != "eager":
-        pipeline.use_engine(config.engine, config.engine_cache or None)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     if config.notice:
         logger.warning("%s", config.notice)

@@ -15,7 +15,7 @@ from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.data.training_clips import choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
-from ppdiffusers_ext.models.layers import use_own_convolutions
+from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
@@ -34,7 +34,7 @@ def train_autoencoder(model_arguments, data_arguments, arguments):
     """
     config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
-        vae = use_own_convolutions(AutoencoderKL(**config))
+        vae = use_own_layers(AutoencoderKL(**config))
     _narrow(vae)
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)

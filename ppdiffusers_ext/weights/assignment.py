@@ -191,6 +191,12 @@ def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=()):
     return model
 
 
+def release_weights(model):
+    """Give back the memory of a model's weights, which is then as `create` made it."""
+    for tensor in model.state_dict().values():
+        tensor._clear_data()
+
+
 def create(make, dtype="float32"):
     """Call `make` so that no memory or time is spent on initial values: for models whose weights are loaded next."""
     with no_init_weights(_enable=True), paddle.LazyGuard(), paddle.dtype_guard(dtype):

@@ -46,6 +46,10 @@ CASES = {
     "doubling to an odd size": lambda net, x: resize_nearest(x, [7, 9]),
     "another size": lambda net, x: resize_nearest(x, [10, 6]),
     "attention": lambda net, x: scaled_dot_product(*[x.flatten(2)] * 3, num_heads=5),
+    "functions": lambda net, x: paddle.exp(x / 4) + paddle.sin(x) * paddle.cos(x),
+    "numbers in a row": lambda net, x: x * paddle.arange(1, 11, 2, dtype="float32"),
+    "rows of a table": lambda net, x: x + F.embedding(paddle.to_tensor([2, 0, 5, 2]), net.linear.weight),
+    "what nothing depends on": lambda net, x: (paddle.erfinv(x), x * 2)[1],
     "constant": lambda net, x: x + paddle.full([6, 1, 1], 0.5),
 }
 

@@ -1,23 +1,35 @@
-"""The denoising UNet in a compiled engine, as the pipeline uses it."""
+"""The networks in a compiled engine, as the pipeline uses them."""
+
+from pathlib import Path
 
 import paddle
 import pytest
 
 from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.compiled import compile_unet
+from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.loading import Part, load_pipeline
+from ppdiffusers_ext.runtime import Runtime
 from tests.pipelines.test_animate_anyone import WINDOWED, largest_difference, run
+
+ROOT = Path(__file__).parents[2]
 
 __all__ = ["run"]  # a fixture
 
 
+def exports(folder):
+    return len(list((folder / "exports").iterdir()))
+
+
 @pytest.mark.parametrize("engine", BACKENDS)
 def test_clip_is_the_same_in_every_engine(pipeline, run, tmp_path, engine):
-    options = {"num_inference_steps": 2, **WINDOWED}
+    options = {"num_inference_steps": 2, "output_type": "pd", "decode_chunk_size": 2, **WINDOWED}
     eager = run(pipeline, **options)
     pipeline.use_engine(engine, tmp_path)
     assert 0 < largest_difference(run(pipeline, **options), eager) < 1e-3 * float(eager.abs().max())
-    assert len(list((tmp_path / "exports").iterdir())) == 1
+    # What is made of the picture (2), of it for the UNet with and without guidance (3), of poses, steps, latents (3),
+    # and the frames, of which the last part is filled up.
+    assert exports(tmp_path) == 9
     pipeline.use_engine("eager")
     # Not bit by bit: Paddle Inference sets the number of threads, and with it the order of sums.
     assert largest_difference(run(pipeline, **options), eager) < 1e-4
@@ -44,23 +56,88 @@ def test_all_ways_to_call_the_unet_can_be_exported(pipeline, run, tmp_path, opti
 def test_next_clip_of_the_same_size_is_not_exported_again(pipeline, run, poses, tmp_path):
     pipeline.use_engine("onnx", tmp_path)
     run(pipeline)
+    made = exports(tmp_path)
     run(pipeline, poses[3:8], image=poses[1], seed=4)
-    assert len(list((tmp_path / "exports").iterdir())) == 1
+    assert exports(tmp_path) == made
+
+
+def test_a_model_that_was_replaced_is_the_one_that_runs(make_pipeline, make_denoising_unet, run, tmp_path):
+    pipeline = make_pipeline()
+    pipeline.use_engine("onnx", tmp_path)
+    first = run(pipeline)
+    pipeline.denoising_unet = make_denoising_unet(seed=9)
+    second = run(pipeline)
+    pipeline.use_engine("eager")
+    eager = run(pipeline)
+    assert largest_difference(second, eager) < 1e-3 * float(eager.abs().max()) < largest_difference(second, first)
+
+
+def test_models_with_the_same_weights_and_other_options_are_others(make_pipeline, make_denoising_unet, run, tmp_path):
+    results = []
+    for heads in (2, 4):
+        pipeline = make_pipeline()
+        pipeline.denoising_unet = make_denoising_unet(attention_head_dim=heads)
+        pipeline.use_engine("onnx", tmp_path)
+        results.append(run(pipeline))
+    assert largest_difference(*results) > 0.01
 
 
 @pytest.mark.parametrize(
     "engine, dtype, message",
     [
         ("tensorrt", "float32", "engine 'tensorrt' is not known; use one of eager, inference, onnx, openvino"),
-        ("onnx", "bfloat16", "engine onnx runs fp32 weights on a CPU; dtype fp32 or engine eager is accepted"),
+        (
+            "onnx",
+            "bfloat16",
+            "engine onnx runs fp32 .* DenoisingUNet3D are bfloat16 on cpu; dtype fp32 with",
+        ),
     ],
 )
-def test_engine_that_cannot_be_used_is_refused(make_denoising_unet, tmp_path, engine, dtype, message):
+def test_engine_that_cannot_be_used_is_refused(make_pipeline, make_denoising_unet, tmp_path, engine, dtype, message):
+    pipeline = make_pipeline()
+    pipeline.denoising_unet = make_denoising_unet().to(dtype=dtype)
     with pytest.raises(InputError, match=message):
-        compile_unet(make_denoising_unet().to(dtype=dtype), engine, tmp_path)
+        pipeline.use_engine(engine, tmp_path)
+
+
+@pytest.fixture
+def load_demo(monkeypatch, tmp_path):
+    """Call it for the demo's pipeline in an engine, whose exports are kept for the test."""
+    monkeypatch.chdir(ROOT)
+
+    def load(engine="onnx"):
+        config = Pose2VidConfig.load(
+            "configs/inference/demo.yaml", engine=engine, engine_cache=str(tmp_path / "cache")
+        )
+        pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return load
+
+
+def test_with_exports_at_hand_no_weights_are_loaded(load_demo, run, monkeypatch, tmp_path):
+    options = {"width": 72, "height": 80}
+    eager = run(load_demo("eager"), **options)
+    run(load_demo(), **options)
+    made = exports(tmp_path / "cache")
+    monkeypatch.setattr(Part, "load", lambda self: pytest.fail("weights are loaded"))
+    assert largest_difference(run(load_demo(), **options), eager) < 1e-3 * float(eager.abs().max())
+    assert exports(tmp_path / "cache") == made
+
+
+def test_weights_are_in_memory_only_while_exports_are_made(load_demo, run):
+    pipeline = load_demo()
+    run(pipeline, width=72, height=80)
+    for name in ("image_encoder", "reference_unet", "denoising_unet", "pose_guider", "vae"):
+        assert not any(tensor._is_initialized() for tensor in getattr(pipeline, name).state_dict().values()), name
 
 
 @paddle.no_grad()
-def test_eager_needs_no_cache(denoising_unet, tmp_path):
-    assert compile_unet(denoising_unet, "eager", tmp_path / "cache") is denoising_unet
-    assert not (tmp_path / "cache").exists()
+def test_weights_that_were_released_are_loaded_again(load_demo):
+    part = load_demo("eager")._networks["pose_guider"]
+    x = paddle.randn([1, 3, 1, 72, 80])
+    before = part.load()(x)
+    part.release()
+    assert not any(tensor._is_initialized() for tensor in part.model.state_dict().values())
+    assert largest_difference(part.load()(x), before) == 0

@@ -145,14 +145,27 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
     def _blocks(self):
         return (*self.down_blocks, self.mid_block, *self.up_blocks)
 
+    @property
+    def transformers(self):
+        """Name -> spatial transformer, in the order of execution: also the names of reference features."""
+        return {layer.feature_name: layer for block in self._blocks for layer in block.attentions or ()}
+
+    @property
+    def resnet_names(self):
+        """What `prepare_step` returns something for, in its order."""
+        return [f"{block.name}.resnets.{i}" for block in self._blocks for i in range(len(block.resnets))]
+
     def prepare_step(self, timestep, batch=1):
         """What follows from the timestep alone: name of each resnet block -> (batch, channels).
 
         Args:
             timestep: a number or (batch,).
         """
-        embedding = self.time_embedding(self.time_projection(timestep, batch).astype(self._compute_dtype()))
-        embedding = F.silu(embedding)  # (batch, 4 * width)
+        return self.project_step(self.time_projection(timestep, batch))
+
+    def project_step(self, embedding):
+        """As `prepare_step`, of the sinusoidal embedding (batch, block_out_channels[0]) of the timestep."""
+        embedding = F.silu(self.time_embedding(embedding.astype(self._compute_dtype())))  # (batch, 4 * width)
         return {name: time for block in self._blocks for name, time in block.prepare_step(embedding).items()}
 
     def prepare_clip(self, encoder_hidden_states, reference_features=None):
@@ -165,7 +178,7 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         Raises:
             ValueError: the features are not named as the transformers are.
         """
-        transformers = {layer.feature_name: layer for layer in self.sublayers() if hasattr(layer, "feature_name")}
+        transformers = self.transformers
         features = reference_features or {}
         if reference_features is not None and set(features) != set(transformers):
             raise ValueError(
