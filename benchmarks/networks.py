@@ -60,14 +60,12 @@ def _inputs(settings, to_tensor):
     return latents, TIMESTEP, to_tensor(_random(settings["encoder_hidden_states"]))
 
 
-def ours(settings, with_reference=False):
-    _start_paddle(settings)
-    import paddle
-
+def _make_unet(settings):
+    """Our network without weights."""
     from ppdiffusers_ext import DenoisingUNet3D
     from ppdiffusers_ext.weights.assignment import create
 
-    model = create(
+    return create(
         lambda: DenoisingUNet3D(
             block_out_channels=settings["block_out_channels"],
             norm_num_groups=settings["norm_num_groups"],
@@ -86,12 +84,55 @@ def ours(settings, with_reference=False):
             },
         )
     )
-    _fill_paddle(model)
-    arguments = _inputs(settings, paddle.to_tensor)
-    if with_reference:
-        pose = None
-        arguments = (*arguments, pose, _reference_features(model, settings))
-    return _measure_paddle(model, arguments, settings)
+
+
+class _RandomArray:
+    """Random numbers that are made when they are written."""
+
+    def __init__(self, shape):
+        import numpy as np
+
+        self.shape, self.dtype = shape, np.dtype("float32")
+        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
+
+    def __array__(self, dtype=None, copy=None):
+        return _random(self.shape, WEIGHT_STD)
+
+
+def write_weights(settings):
+    """The file that `ours` loads: random weights, as large as a checkpoint."""
+    from ppdiffusers_ext.weights.writing import write_safetensors
+
+    arrays = {name: _RandomArray(tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
+    write_safetensors(settings["weights"], arrays, {"format": "pd"})
+    return {"bytes": os.path.getsize(settings["weights"])}
+
+
+def ours(settings, with_reference=False):
+    """Our network in the engine of the settings, as an animation calls it: what follows from the clip comes first."""
+    _start_paddle(settings)
+    import paddle
+
+    from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
+    from ppdiffusers_ext.pipelines.compiled import make_engine
+    from ppdiffusers_ext.pipelines.loading import Part
+
+    network = Part(_make_unet(settings), [settings["weights"]])
+    latents, timestep, context = _inputs(settings, paddle.to_tensor)
+    with paddle.no_grad():
+        unet = make_engine(settings["engine"], settings["cache"], settings["threads"]).unet(network)
+        reference = _reference_features(network.model, settings) if with_reference else None
+        clip = unet.prepare_clip(context, reference)
+
+        def step():
+            conditions = Conditions(unet.prepare_step(timestep), clip, num_frames=latents.shape[2])
+            return float(unet.denoise(latents, conditions).sum())
+
+        row = measure(step, settings["repeats"])
+    row["peak_bytes"] = peak_bytes()
+    row["versions"] = versions("paddlepaddle", "ppdiffusers")
+    row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
+    return row
 
 
 def _reference_features(model, settings):
@@ -107,7 +148,7 @@ def _reference_features(model, settings):
             kind, index = layer.feature_name.split(".")[:2]
             halvings = {"down_blocks": int(index), "up_blocks": levels - 1 - int(index)} if index.isdigit() else {}
             tokens = (side >> halvings.get(kind, levels - 1)) ** 2
-            channels = layer.transformer_blocks[0].norm1.weight.shape[0]
+            channels = layer.transformer_blocks[0].norm1.weight.shape[0]  # there before the weight itself is
             features[layer.feature_name] = paddle.to_tensor(_random([1, tokens, channels]))
     return features
 
@@ -141,18 +182,19 @@ def ppdiffusers_motion_model(settings):
     return _measure_paddle(model, _inputs(settings, paddle.to_tensor), settings)
 
 
-def diffusers_motion_model(settings):
+def diffusers_motion_model(settings, dtype="float32"):
     import torch
     from diffusers import UNetMotionModel
 
+    dtype = getattr(torch, dtype)
     torch.set_num_threads(settings["threads"])
     with torch.device("meta"):
         model = UNetMotionModel(**_motion_options(settings))
-    model = model.to_empty(device="cpu").eval()
+    model = model.to(dtype).to_empty(device="cpu").eval()
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.copy_(torch.from_numpy(_random(tensor.shape, WEIGHT_STD)))
-        latents, timestep, context = _inputs(settings, torch.from_numpy)
+        latents, timestep, context = _inputs(settings, lambda array: torch.from_numpy(array).to(dtype))
         # This class wants the context once for each frame; the others repeat it themselves where they need to.
         arguments = latents, timestep, context.repeat_interleave(latents.shape[2], dim=0)
         row = measure(lambda: float(model(*arguments)[0].sum()), settings["repeats"])
@@ -161,9 +203,15 @@ def diffusers_motion_model(settings):
     return row
 
 
+def diffusers_motion_model_bf16(settings):
+    return diffusers_motion_model(settings, "bfloat16")
+
+
 CONTESTANTS = {
+    "weights": write_weights,
     "ours": ours,
     "ours_with_reference": ours_with_reference,
     "ppdiffusers_UNetMotionModel": ppdiffusers_motion_model,
     "diffusers_UNetMotionModel": diffusers_motion_model,
+    "diffusers_UNetMotionModel_bf16": diffusers_motion_model_bf16,
 }

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import paddle
 
+from ppdiffusers_ext.engine.mapped_files import forgetting
+from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
 
 GRAPH, PROGRAM = "model.onnx", "model"
@@ -95,7 +97,8 @@ def _open_openvino(folder, threads):
     import openvino
 
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = openvino.Core().compile_model(str(Path(folder) / GRAPH), "CPU", options)
+    with forgetting(Path(folder) / WEIGHTS):
+        compiled = openvino.Core().compile_model(str(Path(folder) / GRAPH), "CPU", options)
     request = compiled.create_infer_request()
     # An input has the names of all values that are the same, such as what it is reshaped to.
     names = [port.get_names() for port in compiled.inputs]

@@ -22,18 +22,21 @@ def check_engine(engine):
         BACKENDS[engine].check_installed()
 
 
-def make_engine(engine, cache_folder=None):
+def make_engine(engine, cache_folder=None, threads=None):
     """An `EagerEngine` or a `CompiledEngine`.
 
     Args:
         engine: one of `ENGINES`.
         cache_folder: of exports; the user's cache folder if left out.
+        threads: of a compiled engine; as many as there are cores if left out.
 
     Raises:
         InputError: no such engine, or it is not installed.
     """
     check_engine(engine)
-    return EagerEngine() if engine == "eager" else CompiledEngine(BACKENDS[engine], ExportCache(cache_folder))
+    if engine == "eager":
+        return EagerEngine()
+    return CompiledEngine(BACKENDS[engine], ExportCache(cache_folder), threads or available_cores())
 
 
 class EagerEngine:
@@ -72,12 +75,13 @@ class CompiledEngine:
     Args:
         backend: a `Backend`.
         cache: an `ExportCache`.
+        threads: of the processor.
     """
 
     fixed_shapes = True
 
-    def __init__(self, backend, cache):
-        self._backend, self._cache = backend, cache
+    def __init__(self, backend, cache, threads):
+        self._backend, self._cache, self._threads = backend, cache, threads
         self._functions = {}
 
     def check(self, network):
@@ -95,7 +99,7 @@ class CompiledEngine:
         if (network, what) not in self._functions:
             self.check(network)
             title = f"{type(network.model).__name__}.{what}"
-            compiled = CompiledFunction(title, network, self._backend, self._cache, available_cores())
+            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads)
             self._functions[network, what] = compiled
         return self._functions[network, what](function, inputs, **settings)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("denoising_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1")
+SMALL = ("denoising_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1", "--engines", "onnx", "eager")
 
 
 def benchmarks(*arguments, peer_python=None):
@@ -35,7 +35,10 @@ def test_json_has_the_seconds_and_the_memory_of_ours_and_of_every_peer(measured)
     _, fields = measured
     assert fields["benchmark"] == "denoising_step"
     assert list(fields["peers"]) == ["ppdiffusers_UNetMotionModel"]
-    for row in (fields["ours"], fields["ours_with_reference"], *fields["peers"].values()):
+    assert fields["ours"]["engine"] == "onnx" and fields["ours"]["export"]["warmup_seconds"] > 0
+    engines = fields["engines"]
+    assert list(engines) == ["ours_eager"] and engines["ours_eager"]["export"] is None
+    for row in (fields["ours"], fields["ours_with_reference"], *engines.values(), *fields["peers"].values()):
         assert 0 < row["seconds"] < 600
         assert 1e8 < row["peak_bytes"] < 1e11  # bytes, not kilobytes: Paddle alone has more than 100 MB
         assert row["versions"]["paddlepaddle"]
@@ -57,7 +60,7 @@ def test_json_has_the_settings_that_were_measured(measured):
 def test_table_has_a_line_for_each_contestant_and_says_that_torch_was_left_out(measured):
     output, fields = measured
     beginnings = [line.split()[0] for line in output.splitlines()]
-    for name in ("ours", "ours_with_reference", "ppdiffusers_UNetMotionModel"):
+    for name in ("ours", "ours_with_reference", "ours_eager", "ppdiffusers_UNetMotionModel"):
         assert beginnings.count(name) == 1
     assert "diffusers_UNetMotionModel is left out: PEER_PYTHON does not name a Python" in output
     assert "diffusers_UNetMotionModel" not in fields["peers"]

@@ -1,0 +1,58 @@
+"""Files that an engine has mapped into memory: gives back what it has read and copied.
+
+OpenVINO maps a network's weights and makes its own arrangement of them, but keeps what it has read in memory too, so
+that a network would take twice its size.
+"""
+
+import contextlib
+import ctypes
+import mmap
+import os
+import threading
+
+_MAPS = "/proc/self/maps"
+_PAUSE = 0.1  # seconds, in which some hundred megabytes are read
+
+
+@contextlib.contextmanager
+def forgetting(path):
+    """While the block runs, and at its end, give back memory that holds what was read of a mapped file.
+
+    What is looked at again is read again. Only mappings that cannot be written to are touched, so nothing can be lost.
+    Without effect where the system has no way.
+    """
+    if not (os.path.exists(_MAPS) and hasattr(mmap, "MADV_DONTNEED")):
+        yield
+        return
+    done = threading.Event()
+
+    def work():
+        while not done.wait(_PAUSE):
+            forget(path)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        forget(path)
+
+
+def forget(path):
+    """Give back memory that holds what was read of a mapped file."""
+    system = ctypes.CDLL(None)
+    for start, length in _mappings(path):
+        system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+def _mappings(path):
+    """Start and length of the places in memory that a file is mapped to, and that cannot be written to."""
+    inode = str(os.stat(path).st_ino)
+    with open(_MAPS, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            addresses, permissions, _, _, number, *name = line.split(maxsplit=5)
+            if number == inode and name and "w" not in permissions and os.path.basename(path) in name[0]:
+                start, end = (int(address, 16) for address in addresses.split("-"))
+                yield start, end - start
