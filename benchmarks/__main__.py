@@ -6,13 +6,16 @@ python -m benchmarks NAME --help
 
 import sys
 
-from benchmarks import clip_memory, denoising_step, harness, load_weights, train_step
+from benchmarks import clip, clip_memory, denoising_step, growth, harness, load_weights, startup, train_step
 from scripts.command import ArgumentParser, run
 
 BENCHMARKS = {
+    "clip": clip,
     "clip_memory": clip_memory,
     "denoising_step": denoising_step,
+    "growth": growth,
     "load_weights": load_weights,
+    "startup": startup,
     "train_step": train_step,
 }
 

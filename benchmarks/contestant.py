@@ -14,14 +14,16 @@ import sys
 import time
 
 
+def timed(call):
+    """Seconds of `call()`."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
 def measure(call, repeats):
     """Seconds of `call()`: the median of `repeats` after a warm-up. The dict has every single time as well."""
-    times = []
-    for _ in range(1 + repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    warmup, *times = times
+    warmup, *times = (timed(call) for _ in range(1 + repeats))
     return {"seconds": statistics.median(times), "times": times, "warmup_seconds": warmup}
 
 

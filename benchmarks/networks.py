@@ -89,14 +89,14 @@ def _make_unet(settings):
 class _RandomArray:
     """Random numbers that are made when they are written."""
 
-    def __init__(self, shape):
+    def __init__(self, shape, std=WEIGHT_STD):
         import numpy as np
 
-        self.shape, self.dtype = shape, np.dtype("float32")
+        self.shape, self.dtype, self._std = tuple(shape), np.dtype("float32"), std
         self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
 
     def __array__(self, dtype=None, copy=None):
-        return _random(self.shape, WEIGHT_STD)
+        return _random(self.shape, self._std)
 
 
 def write_weights(settings):

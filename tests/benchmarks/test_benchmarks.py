@@ -87,6 +87,11 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("denoising_step", "--size", "12"), ("--size 12", "multiple of 8")),
         (("clip_memory", "--frames", "24", "24"), ("--frames 24 24", "shorter")),
         (("clip_memory", "--steps", "0"), ("--steps 0", "1 or more")),
+        (("denoising_step", "--engines", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
+        (("growth", "--frames", "24", "12"), ("--frames 24 12", "rising")),
+        (("clip", "--side", "16"), ("--side 16", "64 or more")),
+        (("clip", "--presets", "quick"), ("preset 'quick'", "exact, balanced, fast")),
+        (("startup", "--engine", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
         (("load_weights", "--repeats", "0"), ("--repeats 0", "1 or more")),
         (("load_weights", "--folder", "nowhere"), ("--folder nowhere", "an existing folder")),
     ],
@@ -131,3 +136,35 @@ def test_weights_load_in_every_format_and_the_files_are_removed(tmp_path):
         assert all(row[key] > 0 for row in rows)
     # Each file holds all numbers, in fp32, and little else.
     assert max(fields["settings"]["file_bytes"].values()) < 1.2 * min(fields["settings"]["file_bytes"].values())
+
+
+def measure(tmp_path, *arguments):
+    process = benchmarks(*arguments, "--json", tmp_path / "result.json")
+    assert process.returncode == 0, process.stderr
+    return process.stdout, json.loads((tmp_path / "result.json").read_text())
+
+
+def test_clip_measures_every_preset_and_what_it_costs(tmp_path):
+    small = ("clip", "--small", "--side", "80", "--frames", "2", "--steps", "3", "--engine", "onnx")
+    output, fields = measure(tmp_path, *small, "--presets", "exact", "fast")
+    exact, fast = fields["presets"].values()
+    assert exact["psnr"] is None and 5 < fast["psnr"] < 100
+    assert fields["ours"] == exact and fields["peers"] == {}
+    assert "exact: the same frames" in output and "fast: PSNR" in output
+
+
+def test_growth_measures_every_length_and_how_straight_they_lie(tmp_path):
+    output, fields = measure(tmp_path, "growth", "--frames", "2", "3", "--steps", "1")
+    assert list(fields["frames"]) == ["2", "3"]
+    assert [row["frames_denoised"] for row in fields["frames"].values()] == [2, 3]
+    assert 0 <= fields["deviation"] < 1e-6  # a line through two points
+    rows = fields["frames"]
+    assert fields["growth"] == rows["3"]["peak_bytes"] / rows["2"]["peak_bytes"] - 1
+    assert "deviation from a straight line" in output
+
+
+def test_startup_measures_cold_and_warm(tmp_path):
+    output, fields = measure(tmp_path, "startup", "--small", "--engine", "onnx")
+    assert list(fields["peers"]) == ["cold", "eager"]
+    assert 0 < fields["ours"]["seconds"] < fields["peers"]["cold"]["seconds"]
+    assert "more than reading the weights once" in output

@@ -1,0 +1,139 @@
+"""Seconds of a whole animation with a full-size network, for every preset, and what each costs in quality.
+
+    PEER_PYTHON=/path/to/python python -m benchmarks clip --json clip.json
+
+A clip of 16 frames at 256x256, 10 steps, guidance 3.5, with random weights of full size (see `full_size`): picture and
+poses in, frames out. Each contestant has a process of its own; exports are made, and networks opened, by a clip of one
+step before the clock starts. The peer is diffusers' UNetMotionModel and AutoencoderKL in torch, driven step by step
+with guidance and without caching, in fp32 and in bf16. It has no reference network, no pose guider and no CLIP, so it
+does less. `psnr` compares decoded frames with those of the first preset, exact. For what presets do to pictures of
+people rather than to noise, `--model` takes a configuration of pose2vid with weights that were trained.
+
+It takes 25 GB of disk and two hours on two cores.
+"""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks import full_size, harness
+from benchmarks.contestant import peak_bytes, timed, versions
+from ppdiffusers_ext.errors import InputError
+
+PRESETS = ("exact", "balanced", "fast")
+PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
+GUIDANCE = 3.5
+
+
+def add_arguments(parser):
+    parser.add_argument("--frames", type=int, default=16, metavar="N", help="frames of the clip (default 16)")
+    parser.add_argument("--side", type=int, default=256, metavar="N", help="width and height in pixels (default 256)")
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="denoising steps (default 10)")
+    parser.add_argument("--engine", default="openvino", metavar="NAME", help="what ours runs in (default openvino)")
+    parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
+    parser.add_argument("--model", metavar="FILE", help="configuration of pose2vid, instead of random weights")
+    parser.add_argument("--small", action="store_true", help="tiny networks, to try the benchmark itself")
+
+
+def compete(options):
+    from ppdiffusers_ext.pipelines.compiled import check_engine
+    from ppdiffusers_ext.pipelines.presets import read_preset
+
+    check_engine(options.engine)
+    for preset in options.presets:
+        read_preset(preset)
+    for name, least in (("frames", 1), ("side", 64), ("steps", 1)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} {getattr(options, name)} is too small; {least} or more is accepted")
+    python = harness.peer_python("torch", "diffusers")
+    settings = {name: getattr(options, name) for name in ("frames", "side", "steps", "engine", "small")}
+    rows = {}
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        model = options.model or str(Path(folder) / "model")
+        if not options.model:
+            written = {"folder": model, "small": options.small}
+            harness.run_contestant("full_size", "write", written, title="nothing yet: writing weights")
+        for preset in options.presets:
+            paths = {"model": model, "cache": str(Path(folder) / "cache"), "frames_file": f"{folder}/{preset}.npy"}
+            rows[preset] = harness.run_contestant(
+                "clip", "ours", {**settings, **paths, "preset": preset}, title=preset
+            )
+            rows[preset]["psnr"] = _psnr(f"{folder}/{options.presets[0]}.npy", f"{folder}/{preset}.npy")
+    peers, of_peer = {}, {**settings, "guidance": GUIDANCE}
+    for name, dtype in PEERS.items():
+        if python and not options.model:
+            peers[name] = harness.run_contestant("clip_peer", "peer", {**of_peer, "dtype": dtype}, python, title=name)
+        else:
+            print(f"{name} is left out: it needs random weights, and PEER_PYTHON with torch and diffusers")
+    fields = harness.result(rows[options.presets[0]], peers, presets=rows, settings=settings)
+    fields["preset_ratios"] = {
+        preset: {name: peer["seconds"] / row["seconds"] for name, peer in peers.items()}
+        for preset, row in rows.items()
+    }
+    harness.print_table({**rows, **peers}, fields["ratios"])
+    for preset, row in rows.items():
+        quality = (
+            "the same frames" if row["psnr"] is None else f"PSNR {row['psnr']:.1f} dB against {options.presets[0]}"
+        )
+        faster = ", ".join(
+            f"{ratio:.2f} times as fast as {name}" for name, ratio in fields["preset_ratios"][preset].items()
+        )
+        print(f"{preset}: {quality}{', ' + faster if faster else ''}")
+    return fields
+
+
+def _psnr(expected, given):
+    """In dB; None if all is equal."""
+    import numpy as np
+
+    error = np.mean((np.load(expected).astype("float64") - np.load(given)) ** 2)
+    return None if error == 0 else float(-10 * np.log10(error))
+
+
+def ours(settings):
+    import numpy as np
+    import paddle
+    import PIL.Image
+
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.loading import load_pipeline
+    from ppdiffusers_ext.pipelines.presets import read_preset
+    from ppdiffusers_ext.runtime import Runtime
+
+    engine = {"engine": settings["engine"], "engine_cache": settings["cache"]}
+    if Path(settings["model"]).is_dir():
+        config = Pose2VidConfig(**full_size.configuration(settings["model"]), **engine)
+    else:
+        config = Pose2VidConfig.load(settings["model"], **engine)
+    pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+    pipeline.set_progress_bar_config(disable=True)
+    side, random = settings["side"], np.random.default_rng(0)
+    picture, *poses = (
+        PIL.Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+        for _ in range(1 + settings["frames"])
+    )
+
+    def animate(steps):
+        return pipeline(
+            picture,
+            poses,
+            width=side,
+            height=side,
+            num_inference_steps=steps,
+            guidance_scale=GUIDANCE,
+            generator=paddle.Generator().manual_seed(0),
+            output_type="np",
+            **read_preset(settings["preset"]),
+        ).videos
+
+    # As many steps as the preset needs to have called everything that it calls.
+    warmup = timed(lambda: animate(min(settings["steps"], 4)))
+    seconds = timed(lambda: np.save(settings["frames_file"], animate(settings["steps"])))
+    return {
+        "seconds": seconds,
+        "warmup_seconds": warmup,
+        "peak_bytes": peak_bytes(),
+        "versions": versions("paddlepaddle", "ppdiffusers"),
+    }
+
+
+CONTESTANTS = {"ours": ours}
