@@ -35,7 +35,7 @@ def add_arguments(parser):
 
 
 def compete(options):
-    from ppdiffusers_ext.pipelines.compiled import check_engine
+    from ppdiffusers_ext.pipelines.engines import check_engine
     from ppdiffusers_ext.pipelines.presets import read_preset
 
     check_engine(options.engine)

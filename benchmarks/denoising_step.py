@@ -51,7 +51,7 @@ def add_arguments(parser):
 
 
 def compete(options):
-    from ppdiffusers_ext.pipelines.compiled import check_engine  # Paddle, which other benchmarks need not import
+    from ppdiffusers_ext.pipelines.engines import check_engine  # Paddle, which other benchmarks need not import
 
     for engine in options.engines:
         check_engine(engine)

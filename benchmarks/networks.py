@@ -114,7 +114,7 @@ def ours(settings, with_reference=False):
     import paddle
 
     from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
-    from ppdiffusers_ext.pipelines.compiled import make_engine
+    from ppdiffusers_ext.pipelines.engines import make_engine
     from ppdiffusers_ext.pipelines.loading import Part
 
     network = Part(_make_unet(settings), [settings["weights"]])

@@ -24,7 +24,7 @@ def add_arguments(parser):
 
 
 def compete(options):
-    from ppdiffusers_ext.pipelines.compiled import check_engine
+    from ppdiffusers_ext.pipelines.engines import check_engine
 
     check_engine(options.engine)
     rows = {}

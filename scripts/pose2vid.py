@@ -34,7 +34,12 @@ _OPTIONS = (
     (("--preset",), "preset", str, "exact, balanced, fast or a YAML file: what speed may cost (default: exact)"),
     (("--step-cache-interval",), "step_cache_interval", int, "the whole network every N-th step (default: 1)"),
     (("--step-cache-depth",), "step_cache_depth", int, "units that run in the other steps (default: 1)"),
-    (("--engine",), "engine", str, "eager, inference, onnx or openvino, for the denoising UNet (default: eager)"),
+    (
+        ("--engine",),
+        "engine",
+        str,
+        "auto, eager, inference, onnx or openvino: what runs the networks (default: eager)",
+    ),
     (("--engine-cache",), "engine_cache", str, "folder of exports (default: the user's cache folder)"),
     (("--output",), "output", str, "a folder, or the file for a single case (default: a dated folder in output/)"),
 )

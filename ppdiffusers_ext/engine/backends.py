@@ -36,10 +36,14 @@ class Backend:
     open: callable
     shares_weights: bool = True
 
+    @property
+    def missing(self):
+        """The modules that are not there."""
+        return [module for module in self.modules if importlib.util.find_spec(module) is None]
+
     def check_installed(self):
         """Raises InputError where the package is not there."""
-        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
-        if missing:
+        if missing := self.missing:
             raise InputError(
                 f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
                 f"'.[{self.extra}]' -c constraints.txt` installs what it needs, and --engine eager needs nothing"

@@ -60,6 +60,11 @@ class ExportCache:
             for name in _FOLDERS:
                 (self.folder / name).mkdir()
 
+    @property
+    def is_empty(self):
+        """Whether there are no exports at all."""
+        return not any((self.folder / "exports").iterdir())
+
     def folder_of(self, key):
         """Where an export is, or would be."""
         return self.folder / "exports" / _digest(key)

@@ -53,15 +53,19 @@ class CompiledFunction:
             EngineError: the new export disagrees with eager mode.
         """
         arrays = {name: np.ascontiguousarray(x.numpy()) for name, x in inputs.items()}
-        shapes = {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
+        shapes = _shapes(inputs)
         known = str((shapes, settings))
         if known not in self._sessions:
             self._sessions[known] = self._open(function, inputs, arrays, self._key(shapes, settings))
         return [paddle.to_tensor(array) for array in self._sessions[known](arrays)]
 
-    def close(self):
-        """Give back what the engine holds; it is opened again when it is needed."""
-        self._sessions.clear()
+    def has(self, inputs, **settings):
+        """Whether this is exported, undamaged, for inputs of these shapes."""
+        shapes = _shapes(inputs)
+        if str((shapes, settings)) in self._sessions:
+            return True
+        # Without any export at all, the weights need not be read for the key.
+        return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
 
     def _key(self, shapes, settings):
         return {
@@ -114,6 +118,10 @@ class CompiledFunction:
         self.report.append((what, time.monotonic() - start))
         logger.info("%s: %s took %.1f s", self._name, what, self.report[-1][1])
         return result
+
+
+def _shapes(inputs):
+    return {name: [str(x.dtype).removeprefix("paddle."), *x.shape] for name, x in inputs.items()}
 
 
 def _arrays(tensors):

@@ -9,6 +9,7 @@ precision of the run (`fp16_reference_features=True` rounds them as the original
 
 import inspect
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.compiled import make_engine
+from ppdiffusers_ext.pipelines.engines import make_engine
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
 from ppdiffusers_ext.pipelines.windows import get_schedule
@@ -100,8 +101,9 @@ class Pose2VideoPipeline(DiffusionPipeline):
         """Have the networks run in a compiled engine.
 
         Args:
-            engine: "eager", "inference" (Paddle Inference), "onnx" (ONNX Runtime) or "openvino". The numbers are the
-                same to 1e-3 of the largest; each new set of shapes is exported once, compared, and kept on the disk.
+            engine: "eager", "inference" (Paddle Inference), "onnx" (ONNX Runtime), "openvino", or "auto" for the
+                fastest of them if it pays for the clip, its export included. The numbers are the same to 1e-3 of the
+                largest; each new set of shapes is exported once, compared, and kept on the disk.
             cache_folder: where; the user's cache folder if left out.
 
         Raises:
@@ -118,9 +120,14 @@ class Pose2VideoPipeline(DiffusionPipeline):
             self._networks[name] = Network(model)
         return self._networks[name]
 
-    def _run(self, name, what, function, tensor):
+    @property
+    def needs_weights(self):
+        """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
+        return self._engine.needs_weights
+
+    def _run(self, name, what, function, tensor, calls=1):
         """What a function of one of the networks makes of a tensor, in the engine."""
-        (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor})
+        (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)
         return result
 
     def _fill(self, rows, size, is_first):
@@ -154,10 +161,11 @@ class Pose2VideoPipeline(DiffusionPipeline):
         )  # each (1, tokens, channels)
         return ReferenceFeatures(zip(self.reference_unet.transformers, tensors))
 
-    def encode_poses(self, pose_images, height, width):
+    def encode_poses(self, pose_images, height, width, num_frames=POSE_CHUNK):
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> pose features (1, C, frames, height / 8, width / 8).
 
-        Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory.
+        Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory;
+        `num_frames` is how many there will be, if it is known.
         """
         features = []
         pose_images = iter(pose_images)
@@ -165,9 +173,9 @@ class Pose2VideoPipeline(DiffusionPipeline):
             chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
             pixels = self.pose_processor.preprocess(chunk, height=height, width=width)  # (frames, 3, height, width)
             pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
-            encoded = self._run(
-                "pose_guider", "encode", lambda x: self.pose_guider(x.transpose([1, 0, 2, 3]).unsqueeze(0)), pixels
-            )  # (1, C, frames, h, w)
+            encode = lambda x: self.pose_guider(x.transpose([1, 0, 2, 3]).unsqueeze(0))  # noqa: E731
+            calls = math.ceil(num_frames / POSE_CHUNK)
+            encoded = self._run("pose_guider", "encode", encode, pixels, calls)  # (1, C, frames, h, w)
             features.append(encoded[:, :, : len(chunk)])
         if not features:
             raise InputError("there are no pose pictures; at least one is needed")
@@ -185,10 +193,12 @@ class Pose2VideoPipeline(DiffusionPipeline):
             (n, 3, height, width) fp32 tensors with values in [0, 1], n up to `chunk_size`.
         """
         frames = latents[0].transpose([1, 0, 2, 3]) / self.vae.config.scaling_factor  # (frames, 4, h, w)
+        calls = math.ceil(frames.shape[0] / chunk_size)
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
             filled = self._fill(chunk, chunk_size, is_first=not start)
-            decoded = self._run("vae", "decode", lambda x: self.vae.decode(x).sample, filled)[: chunk.shape[0]]
+            decoded = self._run("vae", "decode", lambda x: self.vae.decode(x).sample, filled, calls)
+            decoded = decoded[: chunk.shape[0]]
             yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
 
     @paddle.no_grad()
@@ -278,7 +288,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
         self.scheduler.set_timesteps(num_inference_steps)
         latents = self._initial_latents(latents, pose_features.shape, generator)
         predictor = WindowPredictor(
-            self._engine.unet(self._network("denoising_unet")),
+            self._engine.unet(self._network("denoising_unet"), num_inference_steps, len(windows)),
             embedding,
             pose_features,
             reference_features,
@@ -304,7 +314,8 @@ class Pose2VideoPipeline(DiffusionPipeline):
             video_length = len(pose_images)
         if video_length:
             self._windows(video_length, *context)  # refuses what does not fit before any work
-        features = self.encode_poses(itertools.islice(pose_images, video_length), height, width)
+        pose_images = itertools.islice(pose_images, video_length)
+        features = self.encode_poses(pose_images, height, width, video_length or POSE_CHUNK)
         num_frames = features.shape[2]
         if video_length is not None and num_frames < video_length:
             raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")

@@ -58,7 +58,7 @@ class Pose2VidConfig:
     fp16_reference_features: bool = False  # round the reference features as the original does
     decode_chunk_size: int = 4
     device: str = "auto"
-    engine: str = "eager"  # or inference, onnx, openvino: what runs the denoising UNet
+    engine: str = "eager"  # or auto, inference, onnx, openvino: what runs the networks
     engine_cache: str = ""  # folder of exports; the user's cache folder if left out
 
     # Where to: a folder, or a file for a single case. A dated folder under output/ if left out.

@@ -99,11 +99,10 @@ def load_pipeline(config, runtime):
     parts = describe_parts(config, runtime.dtype, runtime.encoder_dtype)
     pipeline = Pose2VideoPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
     pipeline.use_networks(parts)
-    if config.engine == "eager":
+    pipeline.use_engine(config.engine, config.engine_cache or None)
+    if pipeline.needs_weights:
         for part in parts.values():
             part.load()
-    else:
-        pipeline.use_engine(config.engine, config.engine_cache or None)
     return pipeline
 
 

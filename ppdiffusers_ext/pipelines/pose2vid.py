@@ -18,7 +18,7 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.compiled import check_engine
+from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.runtime import Runtime
 

@@ -1,12 +1,16 @@
 """The networks in a compiled engine, as the pipeline uses them."""
 
+import importlib.util
+import json
 from pathlib import Path
 
 import paddle
 import pytest
 
 from ppdiffusers_ext.engine.backends import BACKENDS
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines import engines
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 from ppdiffusers_ext.pipelines.loading import Part, load_pipeline
 from ppdiffusers_ext.runtime import Runtime
@@ -85,7 +89,7 @@ def test_models_with_the_same_weights_and_other_options_are_others(make_pipeline
 @pytest.mark.parametrize(
     "engine, dtype, message",
     [
-        ("tensorrt", "float32", "engine 'tensorrt' is not known; use one of eager, inference, onnx, openvino"),
+        ("tensorrt", "float32", "engine 'tensorrt' is not known; use one of auto, eager, inference, onnx, openvino"),
         (
             "onnx",
             "bfloat16",
@@ -141,3 +145,47 @@ def test_weights_that_were_released_are_loaded_again(load_demo):
     part.release()
     assert not any(tensor._is_initialized() for tensor in part.model.state_dict().values())
     assert largest_difference(part.load()(x), before) == 0
+
+
+@pytest.fixture
+def automatic(monkeypatch):
+    """`auto` with an engine that is quickly opened and an export that costs a known number of seconds."""
+    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "_EXPORT_SECONDS_PER_GB", 0)
+    return lambda seconds: monkeypatch.setattr(engines, "_EXPORT_SECONDS", seconds)
+
+
+@pytest.mark.parametrize("seconds, made", [(1000, []), (0, ["denoise", "prepare_step"])])
+def test_auto_exports_what_pays(make_pipeline, run, tmp_path, automatic, seconds, made):
+    pipeline, options = make_pipeline(), {"num_inference_steps": 4, **WINDOWED}
+    eager = run(pipeline, **options)
+    automatic(seconds)
+    pipeline.use_engine("auto", tmp_path)
+    assert largest_difference(run(pipeline, **options), eager) < 1e-3 * float(eager.abs().max())
+    keys = [json.loads(path.read_text())["key"] for path in tmp_path.glob("exports/*/manifest.json")]
+    assert sorted(key["function"].partition(".")[2] for key in keys) == made
+
+
+def test_auto_takes_an_export_that_is_at_hand(make_pipeline, run, tmp_path, automatic, monkeypatch):
+    automatic(1000)
+    pipeline = make_pipeline()
+    pipeline.use_engine("onnx", tmp_path)
+    compiled = run(pipeline)
+    pipeline.use_engine("auto", tmp_path)
+    monkeypatch.setattr(Network, "load", lambda self: pytest.fail("a network runs in Paddle"))
+    assert largest_difference(run(pipeline), compiled) == 0
+
+
+@pytest.mark.parametrize("why", ["dtype", "missing"])
+def test_auto_is_eager_where_nothing_can_be_compiled(
+    make_pipeline, make_denoising_unet, run, tmp_path, monkeypatch, why
+):
+    pipeline = make_pipeline()
+    if why == "dtype":
+        pipeline.denoising_unet = make_denoising_unet().to(dtype="bfloat16")
+    else:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    expected = run(pipeline)
+    pipeline.use_engine("auto", tmp_path)
+    assert pipeline.needs_weights
+    assert largest_difference(run(pipeline), expected) == 0

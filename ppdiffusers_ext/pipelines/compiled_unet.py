@@ -1,0 +1,86 @@
+"""The denoising UNet as functions of tensors, which an engine runs."""
+
+from dataclasses import replace
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.animate_anyone.transformer import TransformerConditions
+
+
+class CompiledUNet:
+    """What the pipeline asks of a `DenoisingUNet3D`, computed in an engine.
+
+    Args:
+        network: the `Network` of a `DenoisingUNet3D`.
+        engine: a `CompiledEngine` or an `AutoEngine`.
+        steps: how many denoising steps there will be.
+        calls: how many calls of `denoise` each of them takes.
+    """
+
+    def __init__(self, network, engine, steps, calls):
+        self._network, self._unet, self._engine = network, network.model, engine
+        self._steps, self._calls = steps, calls
+
+    def _run(self, what, function, inputs, calls=1, **settings):
+        return self._engine.run(self._network, what, function, inputs, calls, **settings)
+
+    def prepare_clip(self, encoder_hidden_states, reference_features=None):
+        """As `DenoisingUNet3D.prepare_clip`."""
+        if encoder_hidden_states.shape[1] != 1:
+            raise InputError("an engine runs image embeddings of a single token; engine eager is accepted for others")
+        features = reference_features or {}
+
+        def function(embedding, *tensors):
+            given = dict(zip(features, tensors)) if features else None
+            return list(_flatten(self._unet.prepare_clip(embedding, given)).values())
+
+        inputs = {"embedding": encoder_hidden_states, **{f"reference.{name}": x for name, x in features.items()}}
+        kinds = ("key", "value", "shift") if features else ("shift",)
+        names = [f"{kind}.{name}" for name in self._unet.transformers for kind in kinds]
+        return _unflatten(dict(zip(names, self._run("prepare_clip", function, inputs))), self._unet.transformers)
+
+    def prepare_step(self, timestep):
+        """As `DenoisingUNet3D.prepare_step`."""
+        inputs = {"embedding": self._unet.time_projection(timestep, 1)}
+        names = self._unet.resnet_names
+        function = lambda x: list(self._unet.project_step(x).values())  # noqa: E731
+        return dict(zip(names, self._run("prepare_step", function, inputs, self._steps)))
+
+    def denoise(self, latents, conditions, pose_features=None, depth=0, deep=None):
+        """As `DenoisingUNet3D.denoise`."""
+        optional = {"pose": pose_features, "deep": deep}
+        inputs = {
+            "latents": latents,
+            **{name: x for name, x in optional.items() if x is not None},
+            **{f"time.{name}": time for name, time in conditions.times.items()},
+            **_flatten(conditions.clip),
+        }
+
+        def function(*tensors):
+            given = dict(zip(inputs, tensors))
+            times = {name: given[f"time.{name}"] for name in conditions.times}
+            traced = replace(conditions, times=times, clip=_unflatten(given, conditions.clip))
+            result = self._unet.denoise(given["latents"], traced, given.get("pose"), depth, given.get("deep"))
+            return list(result) if depth else [result]
+
+        settings = {"frames": conditions.num_frames, "unconditional": conditions.num_unconditional, "depth": depth}
+        outputs = self._run("denoise", function, inputs, self._steps * self._calls, **settings)
+        return tuple(outputs) if depth else outputs[0]
+
+
+def _flatten(clip):
+    """Name -> `TransformerConditions`, as name -> tensor."""
+    tensors = {}
+    for name, conditions in clip.items():
+        if conditions.reference is not None:
+            tensors[f"key.{name}"], tensors[f"value.{name}"] = conditions.reference
+        tensors[f"shift.{name}"] = conditions.shift
+    return tensors
+
+
+def _unflatten(tensors, names):
+    """What `_flatten` was given, for transformers of these names."""
+    references = {name: (tensors.get(f"key.{name}"), tensors.get(f"value.{name}")) for name in names}
+    return {
+        name: TransformerConditions(None if key is None else (key, value), tensors[f"shift.{name}"])
+        for name, (key, value) in references.items()
+    }

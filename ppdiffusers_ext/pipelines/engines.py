@@ -1,0 +1,177 @@
+"""What runs the networks of a pipeline: Paddle as it is, or a compiled engine."""
+
+import logging
+import time
+
+import paddle
+
+from ppdiffusers_ext.engine.backends import BACKENDS
+from ppdiffusers_ext.engine.cache import ExportCache
+from ppdiffusers_ext.engine.compiled import CompiledFunction
+from ppdiffusers_ext.environment import available_cores
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.compiled_unet import CompiledUNet
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("auto", "eager", *BACKENDS)
+# What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
+# and the seconds that an export takes, for itself and for each gigabyte of weights (docs/benchmarks.md).
+_AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.5, 5, 12
+
+
+def check_engine(engine):
+    """Raises InputError for an engine that is not known or not installed."""
+    if engine not in ENGINES:
+        raise InputError(f"engine {engine!r} is not known; use one of {', '.join(ENGINES)}")
+    if engine in BACKENDS:
+        BACKENDS[engine].check_installed()
+
+
+def make_engine(engine, cache_folder=None, threads=None):
+    """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
+
+    Args:
+        engine: one of `ENGINES`.
+        cache_folder: of exports; the user's cache folder if left out.
+        threads: of a compiled engine; as many as there are cores if left out.
+
+    Raises:
+        InputError: no such engine, or it is not installed.
+    """
+    check_engine(engine)
+    if engine == "eager" or (engine == "auto" and BACKENDS[_AUTOMATIC].missing):
+        return EagerEngine()
+    backend = BACKENDS[_AUTOMATIC if engine == "auto" else engine]
+    compiled = CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores())
+    return AutoEngine(compiled) if engine == "auto" else compiled
+
+
+class EagerEngine:
+    """Runs functions of networks as they are, with weights loaded when they are first needed.
+
+    Attributes:
+        fixed_shapes: whether new shapes cost time, so that the last few of something are better filled up.
+        needs_weights: whether the networks' weights are needed in any case.
+    """
+
+    fixed_shapes, needs_weights = False, True
+
+    def check(self, network):
+        """Raises InputError for a network that this engine cannot run."""
+
+    def run(self, network, what, function, inputs, calls=1, **settings):
+        """The list of tensors that `function(*inputs.values())` returns.
+
+        Args:
+            network: a `Network`.
+            what: name of the function, which is one of the network's.
+            function: of tensors, to a list of tensors.
+            inputs: name -> tensor.
+            calls: how often it will be called in all.
+            settings: what else the function depends on.
+        """
+        network.load()
+        return function(*inputs.values())
+
+    def unet(self, network, steps=1, calls=1):
+        """A denoising UNet, as `WindowPredictor` uses it: for so many steps of so many calls."""
+        return network.load()
+
+
+class CompiledEngine:
+    """Runs functions of networks in an engine, each exported once for each set of shapes.
+
+    Args:
+        backend: a `Backend`.
+        cache: an `ExportCache`.
+        threads: of the processor.
+    """
+
+    fixed_shapes, needs_weights = True, False
+
+    def __init__(self, backend, cache, threads):
+        self._backend, self._cache, self._threads = backend, cache, threads
+        self._functions = {}
+
+    def check(self, network):
+        """As `EagerEngine.check`."""
+        dtype, device = next(iter(network.model.parameters())).dtype, paddle.device.get_device()
+        if dtype != paddle.float32 or device != "cpu":
+            raise InputError(
+                f"engine {self._backend.name} runs fp32 weights on a CPU, and those of this "
+                f"{type(network.model).__name__} are {str(dtype).partition('.')[2]} on {device}; dtype fp32 with "
+                "device cpu, or engine eager, is accepted"
+            )
+
+    def run(self, network, what, function, inputs, calls=1, **settings):
+        """As `EagerEngine.run`."""
+        return self._function(network, what)(function, inputs, **settings)
+
+    def has(self, network, what, inputs, **settings):
+        """Whether the export of a function for inputs of these shapes is at hand."""
+        return self._function(network, what).has(inputs, **settings)
+
+    def _function(self, network, what):
+        if (network, what) not in self._functions:
+            self.check(network)
+            title = f"{type(network.model).__name__}.{what}"
+            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads)
+            self._functions[network, what] = compiled
+        return self._functions[network, what]
+
+    def unet(self, network, steps=1, calls=1):
+        """As `EagerEngine.unet`."""
+        return CompiledUNet(network, self, steps, calls)
+
+
+class AutoEngine:
+    """Runs functions in a compiled engine where an export is at hand, or is made because it pays, and else in Paddle.
+
+    Whether it pays shows when a function has been called once and again: what the calls to come would take less must
+    be more than what the export takes.
+
+    Args:
+        compiled: a `CompiledEngine`.
+    """
+
+    fixed_shapes = True
+
+    def __init__(self, compiled):
+        self._compiled, self._eager = compiled, EagerEngine()
+        self.needs_weights = False  # until a network turns out that cannot be compiled
+        self._seconds = {}  # function, with shapes -> seconds of its calls in Paddle
+
+    def check(self, network):
+        """As `EagerEngine.check`: what cannot be compiled runs in Paddle."""
+        try:
+            self._compiled.check(network)
+        except InputError as error:
+            logger.info("%s", error)
+            self.needs_weights = True
+
+    def run(self, network, what, function, inputs, calls=1, **settings):
+        """As `EagerEngine.run`."""
+        if self.needs_weights:
+            return self._eager.run(network, what, function, inputs)
+        key = network, what, str({name: x.shape for name, x in inputs.items()}), str(settings)
+        seconds = self._seconds.setdefault(key, [])
+        if self._is_better_compiled(network, what, inputs, settings, calls, seconds):
+            return self._compiled.run(network, what, function, inputs, **settings)
+        start = time.monotonic()
+        outputs = self._eager.run(network, what, function, inputs)
+        seconds.append(time.monotonic() - start)
+        return outputs
+
+    def _is_better_compiled(self, network, what, inputs, settings, calls, seconds):
+        if not seconds:
+            return self._compiled.has(network, what, inputs, **settings)
+        weights = sum(parameter.size * 4 for parameter in network.model.parameters()) / 1e9
+        export = _EXPORT_SECONDS + _EXPORT_SECONDS_PER_GB * weights
+        # The first call may have loaded the weights.
+        saved = (calls - len(seconds)) * seconds[-1] * (1 - 1 / _SPEED) if len(seconds) > 1 else 0
+        return saved > export or self._compiled.has(network, what, inputs, **settings)
+
+    def unet(self, network, steps=1, calls=1):
+        """As `EagerEngine.unet`."""
+        return CompiledUNet(network, self, steps, calls)
