@@ -32,6 +32,12 @@ _OPTIONS = (
     (("--device",), "device", str, "auto, cpu, gpu or gpu:N (default: auto)"),
     (("--dtype",), "weight_dtype", str, "fp32, bf16 or fp16 (default: the file's weight_dtype)"),
     (("--preset",), "preset", str, "exact, balanced, fast or a YAML file: what speed may cost (default: exact)"),
+    (
+        ("--memory",),
+        "memory",
+        str,
+        "high, medium, low or minimal: how much is kept and computed at a time (default: high)",
+    ),
     (("--step-cache-interval",), "step_cache_interval", int, "the whole network every N-th step (default: 1)"),
     (("--step-cache-depth",), "step_cache_depth", int, "units that run in the other steps (default: 1)"),
     (

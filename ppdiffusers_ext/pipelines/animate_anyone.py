@@ -15,26 +15,23 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 import PIL.Image
-from ppdiffusers import DiffusionPipeline
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.engines import make_engine
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.weights.pretrained import secure
 
 secure()  # `from_pretrained` has ppdiffusers load the parts that are its own
 
-NETWORKS = ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider")
 CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
 
@@ -46,7 +43,7 @@ class Pose2VideoPipelineOutput(BaseOutput):
     videos: paddle.Tensor | np.ndarray | list
 
 
-class Pose2VideoPipeline(DiffusionPipeline):
+class Pose2VideoPipeline(NetworkPipeline):
     """Pose to video, and pose to image (a single pose picture).
 
     Args:
@@ -58,6 +55,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
         scheduler: any scheduler of ppdiffusers with `set_timesteps`, `scale_model_input` and `step`.
     """
 
+    network_names = ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider")
     _callback_tensor_inputs = ["latents"]
 
     def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
@@ -74,68 +72,12 @@ class Pose2VideoPipeline(DiffusionPipeline):
             pose_guider=pose_guider,
             scheduler=scheduler,
         )
-        self.use_networks({})
-        self.use_engine()
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.clip_image_processor = CLIPImageProcessor()
         self.reference_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
         self.pose_processor = VaeImageProcessor(
             vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True, do_normalize=False
         )
-
-    def register_modules(self, **modules):
-        super().register_modules(**modules)
-        # Our classes by the package alone, so that a saved pipeline outlives a change of module names.
-        own = {name: part for name, part in modules.items() if type(part).__module__.startswith("ppdiffusers_ext.")}
-        self.register_to_config(**{name: ("ppdiffusers_ext", type(part).__name__) for name, part in own.items()})
-
-    def use_networks(self, networks):
-        """Have weights come from somewhere, for models that were made without.
-
-        Args:
-            networks: name of each of the pipeline's models -> `Network` of it.
-        """
-        self._networks = dict(networks)
-
-    def use_engine(self, engine="eager", cache_folder=None):
-        """Have the networks run in a compiled engine.
-
-        Args:
-            engine: "eager", "inference" (Paddle Inference), "onnx" (ONNX Runtime), "openvino", or "auto" for the
-                fastest of them if it pays for the clip, its export included. The numbers are the same to 1e-3 of the
-                largest; each new set of shapes is exported once, compared, and kept on the disk.
-            cache_folder: where; the user's cache folder if left out.
-
-        Raises:
-            InputError: no such engine, it is not installed, or it cannot run these networks.
-        """
-        engine = make_engine(engine, cache_folder)
-        for name in NETWORKS:
-            engine.check(self._network(name))
-        self._engine = engine
-
-    def _network(self, name):
-        model = getattr(self, name)
-        if name not in self._networks or self._networks[name].model is not model:  # the user may have replaced it
-            self._networks[name] = Network(model)
-        return self._networks[name]
-
-    @property
-    def needs_weights(self):
-        """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
-        return self._engine.needs_weights
-
-    def _run(self, name, what, function, tensor, calls=1):
-        """What a function of one of the networks makes of a tensor, in the engine."""
-        (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)
-        return result
-
-    def _fill(self, rows, size, is_first):
-        """The last few rows of many: as they are, or as many as before if other shapes cost the engine time."""
-        missing = size - rows.shape[0]
-        if is_first or not missing or not self._engine.fixed_shapes:
-            return rows
-        return paddle.concat([rows, rows[-1:].expand([missing, *rows.shape[1:]])])
 
     def encode_clip(self, image):
         """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""
@@ -200,6 +142,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
             decoded = self._run("vae", "decode", lambda x: self.vae.decode(x).sample, filled, calls)
             decoded = decoded[: chunk.shape[0]]
             yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
+        self._done_with("vae")
 
     @paddle.no_grad()
     def __call__(
@@ -279,9 +222,13 @@ class Pose2VideoPipeline(DiffusionPipeline):
         context = (context_schedule, context_frames, context_stride, context_overlap)
         pose_features, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
         ref_image = ref_image.convert("RGB")
+        self._done_with("pose_guider")
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
+        self._done_with("image_encoder")
         reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
+        self._done_with("vae")
         reference_features = self.encode_features(reference_latent, embedding)
+        self._done_with("reference_unet")
         if fp16_reference_features:
             reference_features = reference_features.rounded_to_fp16()
 
@@ -298,6 +245,7 @@ class Pose2VideoPipeline(DiffusionPipeline):
             caching,
         )
         latents = self._denoise(predictor, latents, eta, generator, callback_on_step_end)
+        self._done_with("denoising_unet")
         videos = self._output(latents, output_type, decode_chunk_size)
         return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
@@ -36,8 +37,10 @@ class Pose2VidConfig:
     # What to animate: picture -> pose videos (or pose pictures).
     test_cases: dict = field(default_factory=dict)
 
-    # How. A preset stands for the options of `pipelines.presets`; what the same file says of them goes before.
+    # How. A preset and a rung of the memory ladder stand for some of the options below them (`pipelines.presets`,
+    # `pipelines.memory`); what the same file says of those goes before.
     preset: str = "exact"  # or balanced, fast, or a YAML file of one's own
+    memory: str = "high"  # or medium, low, minimal
     width: int = 512  # pixels, rounded down to a multiple of 8
     height: int = 784
     length: int = 24  # frames, at most those of the pose video
@@ -68,7 +71,7 @@ class Pose2VidConfig:
     def load(cls, path, **overrides):
         """Read the YAML file and replace what `overrides` gives (a value of None leaves the file's).
 
-        A preset among the overrides replaces what the file says of its options.
+        A preset or a rung of the memory ladder among the overrides replaces what the file says of its options.
 
         Raises:
             MissingFileError, InputError: no such file, not YAML, or unknown keys or values of another kind.
@@ -76,9 +79,12 @@ class Pose2VidConfig:
         values = read_yaml(path)
         check_keys(values, [item.name for item in fields(cls)], f"key in {path}")
         overrides = {name: value for name, value in overrides.items() if value is not None}
-        values = {**read_preset(values.get("preset", cls.preset)), **values}
+        named = {"preset": cls.preset, "memory": cls.memory, **values}
+        values = {**read_preset(named["preset"]), **get_rung(named["memory"]).options, **values}
         if "preset" in overrides:
             values.update(read_preset(overrides["preset"]))
+        if "memory" in overrides:
+            values.update(get_rung(overrides["memory"]).options)
         config = cls(**{**values, **overrides})
         config.check()
         return config

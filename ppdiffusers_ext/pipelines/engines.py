@@ -74,6 +74,10 @@ class EagerEngine:
         network.load()
         return function(*inputs.values())
 
+    def release(self, network):
+        """Take a network out of memory, where it can be read again."""
+        network.release()
+
     def unet(self, network, steps=1, calls=1):
         """A denoising UNet, as `WindowPredictor` uses it: for so many steps of so many calls."""
         return network.load()
@@ -107,6 +111,12 @@ class CompiledEngine:
     def run(self, network, what, function, inputs, calls=1, **settings):
         """As `EagerEngine.run`."""
         return self._function(network, what)(function, inputs, **settings)
+
+    def release(self, network):
+        """As `EagerEngine.release`."""
+        for function in [key for key in self._functions if key[0] is network]:
+            del self._functions[function]
+        network.release()
 
     def has(self, network, what, inputs, **settings):
         """Whether the export of a function for inputs of these shapes is at hand."""
@@ -162,6 +172,10 @@ class AutoEngine:
         outputs = self._eager.run(network, what, function, inputs)
         seconds.append(time.monotonic() - start)
         return outputs
+
+    def release(self, network):
+        """As `EagerEngine.release`."""
+        self._compiled.release(network)
 
     def _is_better_compiled(self, network, what, inputs, settings, calls, seconds):
         if not seconds:

@@ -11,6 +11,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 from ppdiffusers_ext.weights.assignment import (
@@ -85,10 +86,12 @@ class Part(Network):
 
 
 def load_pipeline(config, runtime):
-    """The pipeline, with all parts loaded; in a compiled engine, which has weights of its own, with none.
+    """The pipeline, with all parts loaded; or with none, where each is loaded when it is needed.
+
+    That is so in a compiled engine, which has weights of its own, and on the lower rungs of the memory ladder.
 
     Args:
-        config: a `Pose2VidConfig`; its paths, its scheduler and its engine are used.
+        config: a `Pose2VidConfig`; its paths, its scheduler, its engine and its memory are used.
         runtime: a `Runtime`.
 
     Raises:
@@ -96,11 +99,15 @@ def load_pipeline(config, runtime):
     """
     check_paths(config)
     scheduler = make_configured_scheduler(config)
-    parts = describe_parts(config, runtime.dtype, runtime.encoder_dtype)
+    rung, dtype = get_rung(config.memory), runtime.dtype
+    if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
+        dtype = "bfloat16"
+    parts = describe_parts(config, dtype, runtime.encoder_dtype)
     pipeline = Pose2VideoPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
     pipeline.use_networks(parts)
     pipeline.use_engine(config.engine, config.engine_cache or None)
-    if pipeline.needs_weights:
+    pipeline.use_memory(config.memory)
+    if pipeline.needs_weights and not rung.releases:
         for part in parts.values():
             part.load()
     return pipeline
