@@ -7,7 +7,7 @@ import paddle
 
 from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.compiled_unet import CompiledUNet
@@ -151,6 +151,7 @@ class AutoEngine:
         self._compiled, self._eager = compiled, EagerEngine()
         self.needs_weights = False  # until a network turns out that cannot be compiled
         self._seconds = {}  # function, with shapes -> seconds of its calls in Paddle
+        self._refused = set()  # functions whose exports disagree with Paddle
 
     def check(self, network):
         """As `EagerEngine.check`: what cannot be compiled runs in Paddle."""
@@ -166,8 +167,12 @@ class AutoEngine:
             return self._eager.run(network, what, function, inputs)
         key = network, what, str({name: x.shape for name, x in inputs.items()}), str(settings)
         seconds = self._seconds.setdefault(key, [])
-        if self._is_better_compiled(network, what, inputs, settings, calls, seconds):
-            return self._compiled.run(network, what, function, inputs, **settings)
+        if key not in self._refused and self._is_better_compiled(network, what, inputs, settings, calls, seconds):
+            try:
+                return self._compiled.run(network, what, function, inputs, **settings)
+            except EngineError as error:
+                logger.warning("%s; it runs in Paddle", error)
+                self._refused.add(key)
         start = time.monotonic()
         outputs = self._eager.run(network, what, function, inputs)
         seconds.append(time.monotonic() - start)

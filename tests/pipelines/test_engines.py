@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import paddle
@@ -174,6 +175,22 @@ def test_auto_takes_an_export_that_is_at_hand(make_pipeline, run, tmp_path, auto
     pipeline.use_engine("auto", tmp_path)
     monkeypatch.setattr(Network, "load", lambda self: pytest.fail("a network runs in Paddle"))
     assert largest_difference(run(pipeline), compiled) == 0
+
+
+def test_auto_does_without_an_export_that_disagrees(make_pipeline, run, tmp_path, automatic, monkeypatch, caplog):
+    def open_wrong(folder, threads):
+        session = open_right(folder, threads)
+        return lambda arrays: [array + 1 for array in session(arrays)]
+
+    automatic(0)
+    open_right = BACKENDS["onnx"].open
+    monkeypatch.setitem(BACKENDS, "onnx", replace(BACKENDS["onnx"], open=open_wrong))
+    pipeline, options = make_pipeline(), {"num_inference_steps": 4, **WINDOWED}
+    eager = run(pipeline, **options)
+    pipeline.use_engine("auto", tmp_path)
+    assert largest_difference(run(pipeline, **options), eager) < 1e-5
+    assert "differs from eager mode by" in caplog.text and "it runs in Paddle" in caplog.text
+    assert exports(tmp_path) == 0
 
 
 @pytest.mark.parametrize("why", ["dtype", "missing"])
