@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import paddle
+from tqdm import tqdm
 
 from ppdiffusers_ext.engine.tracing import trace
 from ppdiffusers_ext.errors import InputError
@@ -13,6 +14,7 @@ from ppdiffusers_ext.version import __version__
 
 logger = logging.getLogger(__name__)
 
+_BAR = "{desc}: {n_fmt} of {total_fmt} done{postfix} [{elapsed}]"
 TOLERANCE = 1e-3  # of the largest value: what an export may differ by from eager mode
 
 
@@ -89,15 +91,18 @@ class CompiledFunction:
             return self._make(function, inputs, arrays, key)
 
     def _make(self, function, inputs, arrays, key):
-        logger.info("exporting %s for %s, once for these shapes", self._name, self._backend.name)
-        layer = self._timed("load", self._network.load)
-        self._timed("export", lambda: self._export(layer, function, inputs, key))
-        with paddle.no_grad():
-            expected = self._timed("run eagerly", lambda: _arrays(function(*inputs.values())))
-        self._network.release()
-        session = self._timed("open", lambda: self._backend.open(self._cache.folder_of(key), self._threads))
+        title = f"exporting {self._name} for {self._backend.name}, once for these shapes"
+        logger.info("%s", title)
+        with tqdm(total=5, desc=title, leave=False, disable=None, bar_format=_BAR) as bar:  # only in a terminal
+            layer = self._timed("load", self._network.load, bar)
+            self._timed("export", lambda: self._export(layer, function, inputs, key), bar)
+            with paddle.no_grad():
+                expected = self._timed("run eagerly", lambda: _arrays(function(*inputs.values())), bar)
+            self._network.release()
+            session = self._timed("open", lambda: self._backend.open(self._cache.folder_of(key), self._threads), bar)
+            outputs = self._timed("run", lambda: session(arrays), bar)
         try:
-            compare(self._name, self._backend.name, session(arrays), expected)
+            compare(self._name, self._backend.name, outputs, expected)
         except EngineError:
             self._cache.discard(key)
             raise
@@ -112,9 +117,13 @@ class CompiledFunction:
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)
 
-    def _timed(self, what, call):
+    def _timed(self, what, call, bar=None):
         start = time.monotonic()
+        if bar is not None:
+            bar.set_postfix_str(what)
         result = call()
+        if bar is not None:
+            bar.update()
         self.report.append((what, time.monotonic() - start))
         logger.info("%s: %s took %.1f s", self._name, what, self.report[-1][1])
         return result

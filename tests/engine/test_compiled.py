@@ -1,6 +1,7 @@
 """Functions in compiled engines: the same numbers, one export for each set of shapes, and what happens when not."""
 
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def call(compiled, network, rows=2, **settings):
     return [what for what, _ in compiled.report]
 
 
-MADE, FOUND = ["load", "export", "run eagerly", "open"], ["open"]
+MADE, FOUND = ["load", "export", "run eagerly", "open", "run"], ["open"]
 
 
 @pytest.mark.parametrize("engine", BACKENDS)
@@ -79,6 +80,21 @@ def test_other_shapes_weights_settings_and_engines_are_other_exports(make):
     assert call(*make(network=Model(seed=1))) == MADE
     assert call(*make("openvino")) == MADE
     assert call(compiled, network) == call(compiled, network, rows=3) == call(compiled, network, frames=2) == []
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_making_an_export_shows_how_far_it_is_in_a_terminal(make, monkeypatch, is_terminal):
+    class Screen(io.StringIO):
+        def isatty(self):
+            return is_terminal
+
+    monkeypatch.setattr(sys, "stderr", Screen())
+    compiled, network = make()
+    call(compiled, network)
+    printed = sys.stderr.getvalue()
+    assert ("exporting network for onnx, once for these shapes: 0 of 5 done, load" in printed) == is_terminal
+    call(compiled, network)
+    assert sys.stderr.getvalue() == printed
 
 
 def test_another_version_of_a_package_is_another_export(make, monkeypatch):
