@@ -17,7 +17,7 @@ export PIP_NO_INPUT := 1
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
-	@echo 'make demo        animate a small picture with the small model, which is still untrained'
+	@echo 'make demo        animate a drawn person with the small model that this code trained'
 	@echo 'make train-demo  train that model anew: about three hours on two processor cores'
 	@echo 'make test        run the tests'
 	@echo 'make lint        run the linter and check the formatting'

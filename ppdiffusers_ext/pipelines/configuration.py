@@ -32,7 +32,6 @@ class Pose2VidConfig:
     motion_module_path: str = ""  # the denoising UNet's temporal weights, unless they are in its own file
     inference_config: str = ""  # YAML with unet_additional_kwargs, noise_scheduler_kwargs and sampler
     weight_dtype: str = "fp32"  # fp32, bf16 or fp16
-    notice: str = ""  # something that the user of this model should be told
 
     # What to animate: picture -> pose videos (or pose pictures).
     test_cases: dict = field(default_factory=dict)

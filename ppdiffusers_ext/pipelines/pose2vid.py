@@ -79,8 +79,6 @@ def animate(config, show_progress=True):
     runtime = Runtime.choose(config.device, config.weight_dtype)
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
-    if config.notice:
-        logger.warning("%s", config.notice)
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return [_animate_case(pipeline, config, case) for case in cases]
 

@@ -1,5 +1,7 @@
-"""Groups of all processes on CPUs, which Paddle connects with a race."""
+"""What the processes of one training have to do with each other, where Paddle's own way is not enough."""
 
+from paddle import distributed
+from paddle.base import core
 from paddle.distributed import collective
 
 
@@ -24,3 +26,20 @@ def share_connections():
 
     make_or_share.shares_connections = True
     collective._new_process_group_impl = make_or_share
+
+
+def wait_for_first(what):
+    """Wait until the first process has come here, which may take it minutes.
+
+    In a collective operation gloo gives up after half a minute, and the whole training with it.
+
+    Args:
+        what: text that is another for each place and time.
+    """
+    if distributed.get_world_size() == 1:
+        return
+    store = core.create_or_get_global_tcp_store()
+    if distributed.get_rank() == 0:
+        store.set(what, b"done")
+    else:
+        store.get(what)

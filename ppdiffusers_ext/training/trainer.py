@@ -23,6 +23,7 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
+from ppdiffusers_ext.training.groups import wait_for_first
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import read_state
@@ -81,10 +82,12 @@ class PartsTrainer(Trainer):
     def _maybe_log_save_evaluate(self, *arguments, **others):
         super()._maybe_log_save_evaluate(*arguments, **others)
         step, every = self.state.global_step, self.args.validation_steps
-        shows = self._validate and self.args.process_index == 0
-        if shows and step != self._validated_at and (step % every == 0 or step == self.state.max_steps):
+        is_due = self._validate and (step % every == 0 or step == self.state.max_steps)
+        if is_due and step != self._validated_at:
             self._validated_at = step  # this method is called again at the end
-            self._show(*self._validated())
+            if self.args.process_index == 0:
+                self._show(*self._validated())
+            wait_for_first(f"validation {step}")
         self._clock.wait()
 
     def _validated(self):

@@ -45,7 +45,7 @@ def configure(inputs):
     """Write the demo's configuration with changes, and give the command's arguments for it."""
 
     def write(**changes):
-        values = {**DEMO, **SMALL, "test_cases": {}, "output": str(inputs / "out"), "notice": "", **changes}
+        values = {**DEMO, **SMALL, "test_cases": {}, "output": str(inputs / "out"), **changes}
         values = {key: value for key, value in values.items() if value is not None}
         (inputs / "config.yaml").write_text(yaml.safe_dump(values))
         return ["--config", str(inputs / "config.yaml")]

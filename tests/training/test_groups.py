@@ -1,11 +1,17 @@
 """Groups of all processes, which share their connections where these are gloo's."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from paddle.distributed import collective
 
-from ppdiffusers_ext.training.groups import share_connections
+from ppdiffusers_ext.training.groups import share_connections, wait_for_first
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -28,3 +34,32 @@ def test_group_of_all_processes_shares_the_connections_of_the_first(make):
 )
 def test_other_groups_are_made_as_before(make, given):
     assert make(*given, group_id=11) == (given, {"group_id": 11})
+
+
+_PATIENCE = """
+import time
+import paddle
+from paddle import distributed
+from ppdiffusers_ext.training.groups import wait_for_first
+
+distributed.init_parallel_env()
+if distributed.get_rank() == 0:
+    time.sleep(35)  # gloo waits for 30 seconds
+wait_for_first("here")
+total = paddle.ones([1])
+distributed.all_reduce(total)
+assert float(total) == 2
+"""
+
+
+def test_first_process_may_take_longer_than_gloo_waits(tmp_path):
+    (tmp_path / "patience.py").write_text(_PATIENCE)
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+    command = [sys.executable, *launch, "--log_dir", str(tmp_path / "logs"), str(tmp_path / "patience.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout[-2000:]
+
+
+def test_a_single_process_does_not_wait():
+    wait_for_first("here")
