@@ -1,6 +1,7 @@
 """The command, as a user meets it: what it writes, and what it answers to bad input."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -165,7 +166,11 @@ def test_engine_runs_to_a_video_and_keeps_its_export(configure, case, inputs):
     options = ["--engine", "onnx", "--engine-cache", str(inputs / "cache"), "--output", str(inputs / "a.mp4")]
     assert run(make_parser(), work, [*configure(), *case, *options]) == 0
     assert probe_video(inputs / "a.mp4").num_frames == 3
-    assert len(list((inputs / "cache" / "exports").iterdir())) == 1
+    manifests = [json.loads(path.read_text()) for path in inputs.glob("cache/exports/*/manifest.json")]
+    networks = {manifest["key"]["function"].partition(".")[0] for manifest in manifests}
+    assert networks == {
+        "AutoencoderKL", "CLIPVisionModelWithProjection", "DenoisingUNet3D", "PoseGuider", "ReferenceUNet"
+    }  # fmt: skip
 
 
 # Pictures that are unusual but can be used.
