@@ -169,15 +169,16 @@ def test_stopped_stage_2_goes_on_to_the_same_bits(tmp_path, data, stage_1, stage
 
 def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_path, data):
     """Of a batch of two on one process, of two micro-steps, and of two processes with a shard each."""
-    one = losses(train(1, tmp_path / "one", data, per_device_train_batch_size=2))
-    parts = losses(train(1, tmp_path / "parts", data, gradient_accumulation_steps=2))
-    two = losses(train(1, tmp_path / "two", data, processes=2, sharding="stage1"))
-    np.testing.assert_allclose(parts, one, rtol=1e-5)
-    np.testing.assert_allclose(two[:2], one[:2], rtol=1e-5)
-    # Known and not explained yet: after the second step, weights that are updated in shards differ (0.3% in the loss).
-    np.testing.assert_allclose(two, one, rtol=5e-3)
+    # Every step conditional: one without leaves the reference UNet without gradients, which AdamW passes over, but
+    # which Paddle's sharding hands it as zeros, so that its bias correction is a step ahead.
+    always = {"uncond_ratio": 0.0}
+    one = losses(train(1, tmp_path / "one", data, per_device_train_batch_size=2, **always))
+    parts = losses(train(1, tmp_path / "parts", data, gradient_accumulation_steps=2, **always))
+    two = losses(train(1, tmp_path / "two", data, processes=2, sharding="stage1", **always))
+    np.testing.assert_allclose(parts, one, rtol=1e-4)
+    np.testing.assert_allclose(two, one, rtol=1e-4)
     go_on(tmp_path / "again", tmp_path / "two")
-    train(1, tmp_path / "again", data, processes=2, sharding="stage1")
+    train(1, tmp_path / "again", data, processes=2, sharding="stage1", **always)
     assert_equal(tmp_path / "again", tmp_path / "two", 1)
 
 
