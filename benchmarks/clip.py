@@ -9,7 +9,7 @@ with guidance and without caching, in fp32 and in bf16. It has no reference netw
 does less. `psnr` compares decoded frames with those of the first preset, exact. For what presets do to pictures of
 people rather than to noise, `--model` takes a configuration of pose2vid with weights that were trained.
 
-It takes 25 GB of disk and two hours on two cores.
+By estimate it takes 25 GB of disk and two hours on two cores.
 """
 
 import tempfile

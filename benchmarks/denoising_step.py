@@ -7,7 +7,7 @@ The network is Stable Diffusion 1.5's UNet with AnimateDiff's motion modules (1.
 frames of 32x32 latents (256x256 pixels) and one token of cross attention. Each contestant is built and measured in a
 process of its own, one after the other. Seconds are the median of the repeats after a warm-up call, without building;
 memory is the peak of the whole process. Other work on the machine distorts this: compare within one run on a quiet
-machine. It takes about 12 GB of disk, 10 GB of memory and half an hour on two cores.
+machine. By estimate it takes 15 GB of disk and half an hour on two cores.
 
     ours                         ppdiffusers_ext's DenoisingUNet3D from a checkpoint, fp32, in the first of --engines
     ours_with_reference          the same with features of a reference picture, which double the keys of each spatial

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", *BACKENDS)
 # What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
-# and the seconds that an export takes, for itself and for each gigabyte of weights (docs/benchmarks.md).
+# and the seconds that an export takes, for itself and for each gigabyte of weights. Estimates, not measured yet.
 _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.5, 5, 12
 
 
