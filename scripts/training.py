@@ -12,6 +12,7 @@ def main(stage, arguments=None):
     from ppdiffusers_ext.errors import InputError, NonFiniteError
     from ppdiffusers_ext.training.arguments import AutoencoderArguments, ModelArguments, parse_arguments
     from ppdiffusers_ext.training.autoencoder import train_autoencoder
+    from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.run import train
 
     try:
@@ -23,6 +24,7 @@ def main(stage, arguments=None):
             train_autoencoder(model, data, training)
         else:
             train(stage, model, data, training)
+        leave()
         return 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

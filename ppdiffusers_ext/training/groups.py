@@ -1,5 +1,9 @@
 """What the processes of one training have to do with each other, where Paddle's own way is not enough."""
 
+import atexit
+import os
+import sys
+
 from paddle import distributed
 from paddle.base import core
 from paddle.distributed import collective
@@ -43,3 +47,18 @@ def wait_for_first(what):
         store.set(what, b"done")
     else:
         store.get(what)
+
+
+def leave():
+    """End this process successfully, if it is one of several; return if it is alone.
+
+    Once in thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of, and the
+    launcher takes the training, of which all is written, for a failed one. So Python's part of the end is gone through,
+    and the destructors are not.
+    """
+    if distributed.get_world_size() == 1:
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

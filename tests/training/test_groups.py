@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from paddle.distributed import collective
 
-from ppdiffusers_ext.training.groups import share_connections, wait_for_first
+from ppdiffusers_ext.training.groups import leave, share_connections, wait_for_first
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,11 +36,19 @@ def test_other_groups_are_made_as_before(make, given):
     assert make(*given, group_id=11) == (given, {"group_id": 11})
 
 
+# The end of the process is made to fail, as Paddle's destructors fail at times.
 _PATIENCE = """
+import atexit
+import ctypes
 import time
+from pathlib import Path
+
 import paddle
 from paddle import distributed
-from ppdiffusers_ext.training.groups import wait_for_first
+from ppdiffusers_ext.training.groups import leave, wait_for_first
+
+c = ctypes.CDLL(None)
+c.on_exit(c.abort, None)
 
 distributed.init_parallel_env()
 if distributed.get_rank() == 0:
@@ -49,17 +57,21 @@ wait_for_first("here")
 total = paddle.ones([1])
 distributed.all_reduce(total)
 assert float(total) == 2
+atexit.register(Path(f"left_{distributed.get_rank()}").touch)
+leave()
 """
 
 
-def test_first_process_may_take_longer_than_gloo_waits(tmp_path):
+def test_first_process_may_take_longer_than_gloo_waits_and_the_end_of_none_can_fail(tmp_path):
     (tmp_path / "patience.py").write_text(_PATIENCE)
     launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
     command = [sys.executable, *launch, "--log_dir", str(tmp_path / "logs"), str(tmp_path / "patience.py")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-2000:]
+    assert sorted(path.name for path in tmp_path.glob("left_*")) == ["left_0", "left_1"]
 
 
-def test_a_single_process_does_not_wait():
+def test_a_single_process_neither_waits_nor_leaves():
     wait_for_first("here")
+    leave()
