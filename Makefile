@@ -61,7 +61,7 @@ train-demo: install
 	@$(VENV_PYTHON) -m scripts.train_demo
 
 test: install
-	@$(VENV_PYTHON) -m pytest
+	@$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	@$(VENV_PYTHON) -m ruff check .

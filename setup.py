@@ -13,7 +13,10 @@ EXTRAS = {
     # Engines (--engine openvino and --engine onnx).
     "cpu": ["onnx", "openvino"],
     "onnx": ["onnx", "onnxruntime"],
-    "test": ["pytest", "ruff", "import-linter", "hypothesis", "safetensors", "onnx", "onnxruntime", "openvino"],
+    "test": [
+        *("pytest", "pytest-xdist", "ruff", "import-linter", "hypothesis"),
+        *("safetensors", "onnx", "onnxruntime", "openvino"),
+    ],
     "bench": ["psutil"],
 }
 

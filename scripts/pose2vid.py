@@ -29,6 +29,7 @@ _OPTIONS = (
     (("--context-schedule",), "context_schedule", str, "uniform (wraps round) or sliding (default: uniform)"),
     (("--context-batch-size",), "context_batch_size", int, "windows denoised in one call (default: 1)"),
     (("--decode-chunk-size",), "decode_chunk_size", int, "frames decoded together (default: 4)"),
+    (("--vae-tile-size",), "vae_tile_size", int, "pixels: pictures pass the VAE in tiles (default: 0, as a whole)"),
     (("--device",), "device", str, "auto, cpu, gpu or gpu:N (default: auto)"),
     (("--dtype",), "weight_dtype", str, "fp32, bf16 or fp16 (default: the file's weight_dtype)"),
     (("--preset",), "preset", str, "exact, balanced, fast or a YAML file: what speed may cost (default: exact)"),

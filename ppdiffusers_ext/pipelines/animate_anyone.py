@@ -27,6 +27,7 @@ from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
+from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_starts
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.weights.pretrained import secure
 
@@ -86,11 +87,16 @@ class Pose2VideoPipeline(NetworkPipeline):
         embedding = self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
         return embedding.unsqueeze(1).astype("float32")
 
-    def encode_reference(self, image, height, width):
-        """PIL picture -> VAE latent (1, 4, height / 8, width / 8), the mean of the posterior."""
+    def encode_reference(self, image, height, width, tile_size=0):
+        """PIL picture -> VAE latent (1, 4, height / 8, width / 8), the mean of the posterior.
+
+        `tile_size` is as for `decode`.
+        """
         pixels = self.reference_processor.preprocess(image, height=height, width=width)  # (1, 3, height, width)
         encode = lambda x: self.vae.encode(x).latent_dist.mean  # noqa: E731
-        latent = self._run("vae", "encode", encode, pixels.astype(_dtype(self.vae)))
+        run = lambda x: self._run("vae", "encode", encode, x)  # noqa: E731
+        scale = self.vae_scale_factor
+        latent = in_tiles(run, pixels.astype(_dtype(self.vae)), tile_size // scale, scale_in=scale)
         return latent.astype("float32") * self.vae.config.scaling_factor
 
     def encode_features(self, latent, embedding):
@@ -124,23 +130,26 @@ class Pose2VideoPipeline(NetworkPipeline):
         return paddle.concat(features, axis=2)
 
     @paddle.no_grad()
-    def decode(self, latents, chunk_size=4):
+    def decode(self, latents, chunk_size=4, tile_size=0):
         """Decode a clip a few frames at a time.
 
         Args:
             latents: (1, 4, frames, height / 8, width / 8).
             chunk_size: frames that are decoded together.
+            tile_size: side of the tiles, in pixels, in which frames are decoded; 0 for whole frames.
 
         Yields:
             (n, 3, height, width) fp32 tensors with values in [0, 1], n up to `chunk_size`.
         """
         frames = latents[0].transpose([1, 0, 2, 3]) / self.vae.config.scaling_factor  # (frames, 4, h, w)
-        calls = math.ceil(frames.shape[0] / chunk_size)
+        tile, scale = tile_size // self.vae_scale_factor, self.vae_scale_factor
+        tiles = math.prod(len(tile_starts(side, tile)) for side in frames.shape[2:])
+        calls = tiles * math.ceil(frames.shape[0] / chunk_size)
+        run = lambda x: self._run("vae", "decode", lambda x: self.vae.decode(x).sample, x, calls)  # noqa: E731
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
             filled = self._fill(chunk, chunk_size, is_first=not start)
-            decoded = self._run("vae", "decode", lambda x: self.vae.decode(x).sample, filled, calls)
-            decoded = decoded[: chunk.shape[0]]
+            decoded = in_tiles(run, filled, tile, scale_out=scale)[: chunk.shape[0]]
             yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
         self._done_with("vae")
 
@@ -172,6 +181,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         step_cache_depth=1,
         fp16_reference_features=False,
         decode_chunk_size=4,
+        vae_tile_size=0,
     ):
         """Animate one picture.
 
@@ -202,6 +212,7 @@ class Pose2VideoPipeline(NetworkPipeline):
             step_cache_depth: how many units these are, 1 to 3 in Stable Diffusion's UNet.
             fp16_reference_features: round the reference features to fp16 as the original does.
             decode_chunk_size: frames that are decoded together.
+            vae_tile_size: side of the tiles, in pixels, in which picture and frames pass the VAE; 0 for whole ones.
 
         Raises:
             InputError: sizes, frame counts or options that do not fit.
@@ -216,6 +227,7 @@ class Pose2VideoPipeline(NetworkPipeline):
             "video_length": 1 if video_length is None else video_length,
         }
         _check_options(counts, output_type, callback_on_step_end_tensor_inputs)
+        check_tile_size(vae_tile_size)
         guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.denoising_unet.max_depth)
@@ -225,7 +237,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         self._done_with("pose_guider")
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         self._done_with("image_encoder")
-        reference_latent = self.encode_reference(ref_image, height, width)  # (1, 4, h, w)
+        reference_latent = self.encode_reference(ref_image, height, width, vae_tile_size)  # (1, 4, h, w)
         self._done_with("vae")
         reference_features = self.encode_features(reference_latent, embedding)
         self._done_with("reference_unet")
@@ -246,7 +258,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         )
         latents = self._denoise(predictor, latents, eta, generator, callback_on_step_end)
         self._done_with("denoising_unet")
-        videos = self._output(latents, output_type, decode_chunk_size)
+        videos = self._output(latents, output_type, decode_chunk_size, vae_tile_size)
         return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
 
     def _latent_side(self, side, name):
@@ -307,10 +319,10 @@ class Pose2VideoPipeline(NetworkPipeline):
                     latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
         return latents
 
-    def _output(self, latents, output_type, chunk_size):
+    def _output(self, latents, output_type, *sizes):
         if output_type == "latent":
             return latents
-        frames = paddle.concat(list(self.decode(latents, chunk_size)), axis=0)  # (frames, 3, height, width)
+        frames = paddle.concat(list(self.decode(latents, *sizes)), axis=0)  # (frames, 3, height, width)
         if output_type == "pil":
             return self.reference_processor.numpy_to_pil(self.reference_processor.pd_to_numpy(frames))
         video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)

@@ -8,6 +8,7 @@ from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.presets import read_preset
+from ppdiffusers_ext.pipelines.tiling import check_tile_size
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 
@@ -59,6 +60,7 @@ class Pose2VidConfig:
     step_cache_depth: int = 1  # how many of its last units run in the others
     fp16_reference_features: bool = False  # round the reference features as the original does
     decode_chunk_size: int = 4
+    vae_tile_size: int = 0  # pixels; 0 is for whole pictures and frames
     device: str = "auto"
     engine: str = "eager"  # or auto, inference, onnx, openvino: what runs the networks
     engine_cache: str = ""  # folder of exports; the user's cache folder if left out
@@ -98,6 +100,7 @@ class Pose2VidConfig:
             self._check_kind(item)
         for name in ("length", "steps", "context_frames", "context_stride", "context_batch_size", "decode_chunk_size"):
             self._check_at_least(name, 1)
+        check_tile_size(self.vae_tile_size)
         self._check_at_least("context_overlap", 0)
         self._check_at_least("cfg", 0)
         for name in ("width", "height"):

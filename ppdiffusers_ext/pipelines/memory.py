@@ -20,12 +20,13 @@ class Rung:
     halves: bool = False
 
 
-_ONE_AT_A_TIME = {"sequential_guidance": True, "context_batch_size": 1, "decode_chunk_size": 1}
+_ALL = {"sequential_guidance": False, "context_batch_size": 1, "decode_chunk_size": 4, "vae_tile_size": 0}
+_ONE = {"sequential_guidance": True, "context_batch_size": 1, "decode_chunk_size": 1, "vae_tile_size": 0}
 RUNGS = {
-    "high": Rung({"sequential_guidance": False, "context_batch_size": 1, "decode_chunk_size": 4}),
-    "medium": Rung(_ONE_AT_A_TIME),
-    "low": Rung(_ONE_AT_A_TIME, releases=True),
-    "minimal": Rung(_ONE_AT_A_TIME, releases=True, halves=True),
+    "high": Rung(_ALL),
+    "medium": Rung(_ONE),
+    "low": Rung(_ONE, releases=True),
+    "minimal": Rung({**_ONE, "vae_tile_size": 512}, releases=True, halves=True),
 }
 
 

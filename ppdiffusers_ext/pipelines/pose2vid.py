@@ -157,8 +157,9 @@ def _animate_case(pipeline, config, case):
         step_cache_interval=config.step_cache_interval,
         step_cache_depth=config.step_cache_depth,
         fp16_reference_features=config.fp16_reference_features,
+        vae_tile_size=config.vae_tile_size,
     ).videos
-    frames = _frames(pipeline.decode(latents, config.decode_chunk_size))
+    frames = _frames(pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size))
     reference = _resized(np.asarray(image), config)
     poses = (_resized(pose, config) for pose in case.poses())
     if case.fps is None:

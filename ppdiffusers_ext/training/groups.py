@@ -52,9 +52,9 @@ def wait_for_first(what):
 def leave():
     """End this process successfully, if it is one of several; return if it is alone.
 
-    Once in thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of, and the
-    launcher takes the training, of which all is written, for a failed one. So Python's part of the end is gone through,
-    and the destructors are not.
+    Once in some thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of,
+    and the launcher takes the training, of which all is written, for a failed one. So Python's part of the end is
+    gone through, and the destructors are not.
     """
     if distributed.get_world_size() == 1:
         return
