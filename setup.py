@@ -14,8 +14,15 @@ EXTRAS = {
     "cpu": ["onnx", "openvino"],
     "onnx": ["onnx", "onnxruntime"],
     "test": [
-        *("pytest", "pytest-xdist", "ruff", "import-linter", "hypothesis"),
-        *("safetensors", "onnx", "onnxruntime", "openvino"),
+        "pytest",
+        "pytest-xdist",
+        "ruff",
+        "import-linter",
+        "hypothesis",
+        "safetensors",
+        "onnx",
+        "onnxruntime",
+        "openvino",
     ],
     "bench": ["psutil"],
 }

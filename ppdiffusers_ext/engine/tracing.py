@@ -4,6 +4,8 @@ The code of the networks is run once on placeholders, without being rewritten. W
 in the program; numbers that depend on values cannot be traced and raise an error.
 """
 
+import contextlib
+import traceback
 from dataclasses import dataclass
 
 import paddle
@@ -52,7 +54,7 @@ def trace(layer, function, inputs):
     specs = [InputSpec(x.shape, x.dtype, name) for name, x in inputs.items()]
     traced = _Traced(layer, function)
     traced.eval()
-    with paddle.no_grad():
+    with paddle.no_grad(), _without_call_stacks():
         static = paddle.jit.to_static(traced, input_spec=[specs], full_graph=True)
         concrete = static.forward.concrete_program
     tensors, values = concrete.parameters
@@ -60,3 +62,14 @@ def trace(layer, function, inputs):
     operations = list(concrete.main_program.global_block().ops)
     outputs = [value for value in paddle.utils.flatten(concrete.outputs) if value is not None]
     return Trace(operations, dict(zip(names, tensors)), outputs, static)
+
+
+@contextlib.contextmanager
+def _without_call_stacks():
+    """Paddle notes for every operation which lines of Python it comes from, which is half of the time of a trace."""
+    extract = traceback.extract_stack
+    traceback.extract_stack = lambda *arguments, **options: traceback.StackSummary()
+    try:
+        yield
+    finally:
+        traceback.extract_stack = extract
