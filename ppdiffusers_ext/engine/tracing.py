@@ -66,7 +66,7 @@ def trace(layer, function, inputs):
 
 @contextlib.contextmanager
 def _without_call_stacks():
-    """Paddle notes for every operation which lines of Python it comes from, which is half of the time of a trace."""
+    """Paddle notes for every operation which lines of Python it comes from, which takes most of a trace."""
     extract = traceback.extract_stack
     traceback.extract_stack = lambda *arguments, **options: traceback.StackSummary()
     try:

@@ -1,4 +1,4 @@
-"""Pictures to latents and latents to pictures in overlapping tiles, so that memory does not grow with the picture.
+"""Pictures to latents and latents to pictures in overlapping tiles, so that the network needs memory for a tile only.
 
 The autoencoder's norms are then taken over each tile instead of the whole picture, which changes the result a little;
 linear blends over the overlaps hide the seams.
