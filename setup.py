@@ -24,7 +24,6 @@ EXTRAS = {
         "onnxruntime",
         "openvino",
     ],
-    "bench": ["psutil"],
 }
 
 

@@ -6,7 +6,17 @@ python -m benchmarks NAME --help
 
 import sys
 
-from benchmarks import clip, clip_memory, denoising_step, growth, harness, load_weights, startup, train_step
+from benchmarks import (
+    clip,
+    clip_memory,
+    denoising_step,
+    growth,
+    harness,
+    load_weights,
+    memory_plan,
+    startup,
+    train_step,
+)
 from scripts.command import ArgumentParser, run
 
 BENCHMARKS = {
@@ -15,6 +25,7 @@ BENCHMARKS = {
     "denoising_step": denoising_step,
     "growth": growth,
     "load_weights": load_weights,
+    "memory_plan": memory_plan,
     "startup": startup,
     "train_step": train_step,
 }

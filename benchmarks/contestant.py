@@ -13,6 +13,8 @@ import statistics
 import sys
 import time
 
+PATIENCE = 60  # seconds
+
 
 def timed(call):
     """Seconds of `call()`."""
@@ -22,8 +24,12 @@ def timed(call):
 
 
 def measure(call, repeats):
-    """Seconds of `call()`: the median of `repeats` after a warm-up. The dict has every single time as well."""
-    warmup, *times = (timed(call) for _ in range(1 + repeats))
+    """Seconds of `call()`: the median of `repeats` after a warm-up. The dict has every single time as well.
+
+    A call of more than `PATIENCE` seconds is timed once after its warm-up.
+    """
+    warmup = timed(call)
+    times = [timed(call) for _ in range(repeats if warmup <= PATIENCE else 1)]
     return {"seconds": statistics.median(times), "times": times, "warmup_seconds": warmup}
 
 

@@ -5,9 +5,10 @@
 
 The network is Stable Diffusion 1.5's UNet with AnimateDiff's motion modules (1.3 G random parameters) on one clip of 8
 frames of 32x32 latents (256x256 pixels) and one token of cross attention. Each contestant is built and measured in a
-process of its own, one after the other. Seconds are the median of the repeats after a warm-up call, without building;
-memory is the peak of the whole process. Other work on the machine distorts this: compare within one run on a quiet
-machine. By estimate it takes 15 GB of disk and half an hour on two cores.
+process of its own, one after the other, and with --rounds again and again, since a machine may be faster at one time
+than at another. Seconds are the median of the repeats after a warm-up call, without building; memory is the peak of
+the whole process. Other work on the machine distorts this: compare within one run on a quiet machine. By estimate it
+takes 15 GB of disk and half an hour on two cores.
 
     ours                         ppdiffusers_ext's DenoisingUNet3D from a checkpoint, fp32, in the first of --engines
     ours_with_reference          the same with features of a reference picture, which double the keys of each spatial
@@ -24,7 +25,6 @@ behind the first layer, whose cost is not measurable.)
 """
 
 import tempfile
-from pathlib import Path
 
 from benchmarks import harness
 from ppdiffusers_ext.errors import InputError
@@ -37,6 +37,10 @@ ENGINES = ("openvino", "onnx", "inference", "eager")
 
 def add_arguments(parser):
     parser.add_argument("--repeats", type=int, default=2, metavar="N", help="timed calls (default 2)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, metavar="N", help="times that all take their turn (default 1)"
+    )
+    parser.add_argument("--peers", nargs="*", choices=TORCH_PEERS, default=TORCH_PEERS, help="in torch (default: all)")
     parser.add_argument("--frames", type=int, default=8, metavar="N", help="frames of the clip (default 8)")
     parser.add_argument("--size", type=int, default=32, metavar="N", help="side of the latents (default 32)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of each contestant (default 2)")
@@ -57,37 +61,49 @@ def compete(options):
         check_engine(engine)
     settings = _settings(options)
     python = harness.peer_python("torch", "diffusers")
-    first, *others = options.engines
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        paths = {"weights": str(Path(folder) / "unet.safetensors"), "cache": str(Path(folder) / "cache")}
-        harness.run_contestant("networks", "weights", {**settings, **paths}, title="nothing yet: writing weights")
-        ours = _in_engine("ours", first, {**settings, **paths})
-        with_reference = _in_engine("ours_with_reference", first, {**settings, **paths})
-        engines = {f"ours_{engine}": _in_engine("ours", engine, {**settings, **paths}) for engine in others}
-    peers = {PADDLE_PEER: harness.run_contestant("networks", PADDLE_PEER, settings)}
-    for name in TORCH_PEERS:
-        if python:
-            peers[name] = harness.run_contestant("networks", name, settings, python)
-        else:
-            print(f"{name} is left out: PEER_PYTHON does not name a Python with torch and diffusers")
-    fields = harness.result(ours, peers, ours_with_reference=with_reference, engines=engines, settings=settings)
-    ratios = fields["ratios"] | {name: row["seconds"] / ours["seconds"] for name, row in engines.items()}
-    harness.print_table({"ours": ours, "ours_with_reference": with_reference, **engines, **peers}, ratios)
+        of_ours = {**settings, "weights": f"{folder}/unet.safetensors", "cache": f"{folder}/cache"}
+        harness.run_contestant("networks", "weights", of_ours, title="nothing yet: writing weights")
+        own = _own_contestants(options.engines, of_ours)
+        exports = {name: _export(name, *contestant) for name, contestant in own.items()}
+        peers = {PADDLE_PEER: ("networks", PADDLE_PEER, settings)}
+        for name in options.peers:
+            if python:
+                peers[name] = ("networks", name, settings, python)
+            else:
+                print(f"{name} is left out: PEER_PYTHON does not name a Python with torch and diffusers")
+        rows = harness.run_in_turn({**own, **peers}, options.rounds)
+    for name, export in exports.items():
+        rows[name].update(engine=own[name][2]["engine"], export=export)
+    ours = rows["ours"]
+    fields = harness.result(
+        ours,
+        {name: rows[name] for name in peers},
+        ours_with_reference=rows["ours_with_reference"],
+        engines={name: rows[name] for name in own if name not in ("ours", "ours_with_reference")},
+        settings={**settings, "rounds": options.rounds},
+    )
+    ratios = fields["ratios"] | {name: row["seconds"] / ours["seconds"] for name, row in fields["engines"].items()}
+    harness.print_table(rows, ratios)
     return fields
 
 
-def _in_engine(name, engine, settings):
-    settings, export = {**settings, "engine": engine}, None
-    if engine != "eager":
-        export = harness.run_contestant(
-            "networks", name, {**settings, "repeats": 1}, title=f"{name}: export for {engine}"
-        )
-    row = harness.run_contestant("networks", name, settings, title=f"{name} in {engine}")
-    return {**row, "engine": engine, "export": export}
+def _own_contestants(engines, settings):
+    """name -> arguments of `run_contestant`: both kinds in the first engine, and one in the others."""
+    first, *others = ({**settings, "engine": engine} for engine in engines)
+    contestants = {kind: ("networks", kind, first) for kind in ("ours", "ours_with_reference")}
+    return contestants | {f"ours_{of_engine['engine']}": ("networks", "ours", of_engine) for of_engine in others}
+
+
+def _export(name, module, kind, settings):
+    if settings["engine"] == "eager":
+        return None
+    title = f"{name}: export for {settings['engine']}"
+    return harness.run_contestant(module, kind, {**settings, "repeats": 1}, title=title)
 
 
 def _settings(options):
-    for name in ("repeats", "threads"):
+    for name in ("repeats", "threads", "rounds"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} {getattr(options, name)} is too small; 1 or more is accepted")
     if not 1 <= options.frames <= MAX_FRAMES:

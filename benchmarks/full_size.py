@@ -82,8 +82,6 @@ def write(settings):
         (folder / name).mkdir(parents=True)
         (folder / name / "config.json").write_text(json.dumps(options))
     shutil.copyfile(ROOT / "configs/inference/inference_v2.yaml", folder / "inference.yaml")
-    for path in NAMES.values():
-        (folder / path).touch()  # which describes a part only if its file is there
     config = Pose2VidConfig(**configuration(folder))
     size = 0
     for name, part in describe_parts(config).items():

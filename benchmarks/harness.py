@@ -6,6 +6,7 @@ A benchmark is a module with `add_arguments(parser)` and `compete(options)`, whi
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -37,10 +38,34 @@ def run_contestant(module, name, settings, python=sys.executable, title=None):
     process = subprocess.run(command, cwd=ROOT, env=_ENVIRONMENT, capture_output=True, text=True)
     lines = process.stdout.splitlines()
     if process.returncode == 0 and lines:
-        return json.loads(lines[-1])
+        row = json.loads(lines[-1])
+        if "seconds" in row:
+            print(f"  {row['seconds']:.2f} s, peak {row['peak_bytes'] / 1e9:.2f} GB", file=sys.stderr, flush=True)
+        return row
     words = " | ".join(process.stderr.strip().splitlines()[-3:])
     hint = "; more free memory may be needed" if process.returncode == -9 else ""
     raise ContestantError(f"contestant {title} ended with exit code {process.returncode}{hint}: {words}")
+
+
+def run_in_turn(contestants, rounds):
+    """Run contestants one after the other, several times over, so that a busy machine is busy for all of them.
+
+    Args:
+        contestants: name -> the arguments of `run_contestant`.
+        rounds: how often.
+
+    Returns:
+        name -> dict as of `run_contestant`, with the `times` of all rounds, their median and the highest peak.
+    """
+    rows = {}
+    for number in range(rounds):
+        for name, arguments in contestants.items():
+            row = run_contestant(*arguments, title=name if rounds == 1 else f"{name}, round {number + 1} of {rounds}")
+            before = rows.get(name, {"times": [], "peak_bytes": 0})
+            times = before["times"] + row["times"]
+            peak = max(before["peak_bytes"], row["peak_bytes"])
+            rows[name] = {**row, "times": times, "seconds": statistics.median(times), "peak_bytes": peak}
+    return rows
 
 
 def peer_python(*packages):
@@ -75,9 +100,9 @@ def result(ours, peers, **more):
     return {"ours": ours, "peers": peers, "ratios": ratios, **more}
 
 
-def print_table(rows, ratios):
-    """A line for each contestant: `rows` are dicts with `seconds` and `peak_bytes` by name."""
-    print(f"{'':32} {'seconds':>9} {'peak GB':>9} {'peer / ours' if ratios else '':>12}".rstrip())
+def print_table(rows, ratios, heading="peer / ours"):
+    """A line for each contestant: `rows` are dicts with `seconds` and `peak_bytes` by name; what the `ratios` are."""
+    print(f"{'':32} {'seconds':>9} {'peak GB':>9} {heading if ratios else '':>12}".rstrip())
     for name, row in rows.items():
         ratio = f"{ratios[name]:.2f}" if name in ratios else ""
         print(f"{name:32} {row['seconds']:9.2f} {row['peak_bytes'] / 1e9:9.2f} {ratio:>12}".rstrip())

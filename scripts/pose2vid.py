@@ -53,11 +53,12 @@ _OPTIONS = (
 _FLAGS = (
     ("--sequential-guidance", "sequential_guidance", "guide in two calls instead of a batch of two: less memory"),
     ("--fp16-reference-features", "fp16_reference_features", "round reference features as the original does"),
+    ("--ignore-memory", "ignore_memory", "begin even if memory will probably not do"),
 )
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.pose2vid", description=__doc__)
+def make_parser(prog="python -m scripts.pose2vid", description=__doc__):
+    parser = ArgumentParser(prog=prog, description=description)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
     parser.add_argument("--reference-image", metavar="FILE", help="picture of the person, instead of test_cases")
     parser.add_argument("--pose-video", metavar="FILE", help="pose video (or picture), instead of test_cases")
@@ -75,8 +76,8 @@ def make_parser():
     return parser
 
 
-def work(options):
-    """Load the configuration, animate, and print the files."""
+def read_config(options):
+    """The `Pose2VidConfig` that the options of `make_parser` ask for."""
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 
@@ -87,7 +88,12 @@ def work(options):
         raise InputError("--reference-image and --pose-video belong together; both or neither are accepted")
     if options.reference_image is not None:
         overrides["test_cases"] = {options.reference_image: [options.pose_video]}
-    config = Pose2VidConfig.load(options.config, **overrides)
+    return Pose2VidConfig.load(options.config, **overrides)
+
+
+def work(options):
+    """Load the configuration, animate, and print the files."""
+    config = read_config(options)
 
     from ppdiffusers_ext.pipelines.pose2vid import animate
 

@@ -10,7 +10,8 @@ class StepCaching:
     """In which steps the whole denoising UNet runs (DeepCache, Ma et al. 2023, arXiv:2312.00858).
 
     Attributes:
-        interval: of the steps with the whole network: 1 is all of them, 3 every third.
+        interval: of the steps with the whole network, counted from the last one, whose errors nothing corrects: 1 is
+            all of them, 3 every third. The first step always runs it.
         depth: units at the network's end that run in the others.
 
     Raises:
@@ -24,6 +25,10 @@ class StepCaching:
         for name in ("interval", "depth"):
             if getattr(self, name) < 1:
                 raise InputError(f"the {name} of step caching is {getattr(self, name)}; 1 or more is accepted")
+
+    def runs_whole(self, step, num_steps):
+        """Whether a step, from 0, of so many runs the whole network."""
+        return step == 0 or (num_steps - 1 - step) % self.interval == 0
 
     def check(self, max_depth):
         """Raises InputError for a depth that the network has not."""

@@ -64,6 +64,7 @@ class Pose2VidConfig:
     device: str = "auto"
     engine: str = "eager"  # or auto, inference, onnx, openvino: what runs the networks
     engine_cache: str = ""  # folder of exports; the user's cache folder if left out
+    ignore_memory: bool = False  # begin even if memory will probably not do
 
     # Where to: a folder, or a file for a single case. A dated folder under output/ if left out.
     output: str = None

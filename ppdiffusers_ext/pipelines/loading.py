@@ -52,6 +52,8 @@ def check_paths(config):
                 f"{key} {path} does not exist; `python scripts/download_weights.py --system animate_anyone` fetches "
                 "the released weights, docs/weights.md lists them"
             )
+    for folder in (config.pretrained_vae_path, config.image_encoder_path):
+        find_weights(folder)
 
 
 class Part(Network):
@@ -59,13 +61,18 @@ class Part(Network):
 
     Args:
         model: an uninitialised `nn.Layer`.
-        files: paths; later ones go over earlier ones.
+        paths: of files, or of folders with a file that `find_weights` knows; later ones go over earlier ones.
     """
 
-    def __init__(self, model, files):
+    def __init__(self, model, paths):
         super().__init__(model)
-        self.files = files
+        self._paths = paths
         self._loaded = False
+
+    @property
+    def files(self):
+        """The files of the weights. Raises MissingFileError where a folder has none."""
+        return [find_weights(path) if Path(path).is_dir() else path for path in self._paths]
 
     def load(self):
         """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""
@@ -157,7 +164,7 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
 def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
     config = known_options(AutoencoderKL, read_config(folder))
-    return Part(use_own_layers(create(lambda: AutoencoderKL(**config), dtype)), [find_weights(folder)])
+    return Part(use_own_layers(create(lambda: AutoencoderKL(**config), dtype)), [folder])
 
 
 def describe_image_encoder(folder, dtype="float32"):
@@ -167,7 +174,7 @@ def describe_image_encoder(folder, dtype="float32"):
     config = {**config, **config.get("vision_config", {})} if "vision_config" in config else config
     known = CLIPVisionConfig().to_dict()
     config = CLIPVisionConfig(**{key: value for key, value in config.items() if key in known})
-    return Part(create(lambda: CLIPVisionModelWithProjection(config), dtype), [find_weights(folder)])
+    return Part(create(lambda: CLIPVisionModelWithProjection(config), dtype), [folder])
 
 
 def option_names(cls):

@@ -6,7 +6,7 @@ a contact sheet. Memory holds the clip's latents and a few frames; pose frames a
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.loading import load_pipeline
+from ppdiffusers_ext.pipelines.loading import check_paths, load_pipeline
+from ppdiffusers_ext.pipelines.memory_plan import check_memory
 from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,9 @@ def animate(config, show_progress=True):
     check_engine(config.engine)
     cases = prepare_cases(config)
     runtime = Runtime.choose(config.device, config.weight_dtype)
+    check_paths(config)
+    longest = max(case.num_frames for case in cases)
+    logger.info("%s", check_memory(replace(config, length=longest), runtime))
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)

@@ -66,7 +66,7 @@ class WindowPredictor:
             As the latents.
         """
         guided = self._guidance.applies((step + 0.5) / num_steps)
-        if step % self._caching.interval == 0:
+        if self._caching.runs_whole(step, num_steps):
             self._deep.clear()
         totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
         times = self._denoising_unet.prepare_step(timestep)

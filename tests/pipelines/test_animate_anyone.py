@@ -163,12 +163,13 @@ def test_step_caching_changes_the_more_the_less_it_computes(pipeline, run, optio
     assert none == 0 and 0 < half <= quarter
 
 
-def test_steps_between_run_only_the_last_units(pipeline, run):
+def test_first_and_last_step_run_the_whole_network_and_those_between_only_the_last_units(pipeline, run):
     calls = []
     pipeline.denoising_unet.mid_block.register_forward_post_hook(lambda *arguments: calls.append("middle"))
     pipeline.denoising_unet.conv_out.register_forward_post_hook(lambda *arguments: calls.append("end"))
     run(pipeline, num_inference_steps=5, step_cache_interval=3, **WINDOWED)
-    assert calls == ["middle", "end"] * 3 + ["end"] * 6 + ["middle", "end"] * 3 + ["end"] * 3
+    # Steps 0, 1 and 4, in three windows each: intervals are counted from the last.
+    assert calls == ["middle", "end"] * 6 + ["end"] * 6 + ["middle", "end"] * 3
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,23 @@
 """Presets: which there are, what they may set, and what goes before what."""
 
 import inspect
+from pathlib import Path
 
+import numpy as np
+import paddle
 import pytest
 import yaml
 
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset
+from ppdiffusers_ext.runtime import Runtime
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -68,3 +77,30 @@ def test_values_of_a_preset_are_checked_as_those_of_the_file(load, tmp_path):
     (tmp_path / "mine.yaml").write_text("step_cache_interval: often\n")
     with pytest.raises(InputError, match="step_cache_interval is 'often'; a whole number"):
         load({"steps": 3}, preset=str(tmp_path / "mine.yaml"))
+
+
+@pytest.fixture(scope="module")
+def animate():
+    """A function of a preset: frames of the demo's model and person, with guidance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        config = Pose2VidConfig.load("configs/inference/demo.yaml")
+        pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+        ((picture, (video, *_)),) = config.test_cases.items()
+        picture, poses = read_image(picture), list(read_frames(video, count=4))
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"width": 96, "height": 96, "num_inference_steps": 10, "guidance_scale": 3.5, "output_type": "np"}
+
+    def run(preset):
+        generator = paddle.Generator().manual_seed(0)
+        return pipeline(picture, poses, generator=generator, **options, **read_preset(preset)).videos
+
+    return run
+
+
+@pytest.mark.parametrize(("preset", "least"), [("balanced", 40), ("fast", 32)])
+def test_a_preset_keeps_its_promise_for_a_trained_model(animate, preset, least):
+    expected = animate("exact")
+    error = np.mean((animate(preset).astype("float64") - expected) ** 2)
+    assert expected.std() > 0.05
+    assert least <= -10 * np.log10(error) < 100  # dB

@@ -215,6 +215,7 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
         (["--step-cache-interval", "0"], ["step caching is 0", "1 or more"]),
         (["--engine", "openvimo"], ["'openvimo'", "eager, inference, onnx, openvino"]),
         (["--engine", "onnx", "--dtype", "bf16"], ["engine onnx", "fp32"]),
+        (["-W", "40000", "-H", "40000"], ["memory high takes about", "no rung of --memory fits"]),
         (["--bogus"], ["--bogus"]),
     ],
 )

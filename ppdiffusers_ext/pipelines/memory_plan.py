@@ -1,0 +1,162 @@
+"""How much memory an animation will take, from its configuration alone: no weights are read.
+
+The peak of a clip is that of its largest stage: what the program itself takes, the weights that are in memory then,
+what is kept for the whole clip, and what the stage's network works with. The last is proportional to the size of its
+first layers, for networks of one family; the factors were measured on a CPU (`python -m benchmarks memory_plan`
+compares predictions with peaks). Figures for a GPU follow from the same factors and have not been measured.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import psutil
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.layers import MAX_SCORES
+from ppdiffusers_ext.pipelines.animate_anyone import POSE_CHUNK
+from ppdiffusers_ext.pipelines.loading import describe_parts
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+
+GB = 10**9
+_PROGRAM = 700e6  # bytes: Python with Paddle, ppdiffusers and paddlenlp
+_CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
+_FLOAT = 4  # bytes
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Numbers that are alive at a network's peak, for each number in the activations of its first layers.
+_POSE_GUIDER, _ENCODING, _DECODING, _UNET = 3, 12, 10, 13
+_SCATTER = 2.0  # what the C library takes for them: freed memory stays, in pieces that not all fit what comes next
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """
+    Attributes:
+        rung: of the memory ladder.
+        stage: where the peak is.
+        host, device: bytes at the peak, of the machine's memory and of the GPU's; device is 0 without a GPU.
+    """
+
+    rung: str
+    stage: str
+    host: int
+    device: int = 0
+
+    def __str__(self):
+        device = f" and {self.device / GB:.1f} GB on the GPU" if self.device else ""
+        return f"memory {self.rung} takes about {self.host / GB:.1f} GB{device}, most of all in the {self.stage}"
+
+
+def plan_memory(config, runtime, rungs=tuple(RUNGS)):
+    """What a clip of a configuration takes on rungs of the memory ladder.
+
+    Args:
+        config: `Pose2VidConfig`; on its own rung its own options count, on the others theirs.
+        runtime: `Runtime`.
+        rungs: names.
+
+    Returns:
+        A list of `MemoryPlan`.
+
+    Raises:
+        InputError, MissingFileError: configurations of networks that cannot be read.
+    """
+    models = {name: part.model for name, part in describe_parts(config).items()}
+    return [_plan(config if rung == config.memory else _on_rung(config, rung), runtime, models) for rung in rungs]
+
+
+def available_memory():
+    """Bytes of host memory that programs can have now."""
+    return psutil.virtual_memory().available
+
+
+def check_memory(config, runtime, available=None):
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
+
+    Args:
+        config, runtime: as of `plan_memory`.
+        available: bytes of host memory; what is free now if left out.
+
+    Raises:
+        InputError: it does not fit. Names the highest rung that does, if there is one.
+    """
+    available = available_memory() if available is None else available
+    rungs = list(RUNGS)
+    plan, *lower = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
+    if plan.host <= available or config.ignore_memory:
+        return plan
+    fitting = [other for other in lower if other.host <= available]
+    accepted = (
+        f"--memory {fitting[0].rung}, which takes about {fitting[0].host / GB:.1f} GB, is accepted"
+        if fitting
+        else "no rung of --memory fits; a smaller --width and --height, or fewer --context-frames, are accepted"
+    )
+    raise InputError(f"{plan}, and {available / GB:.1f} GB are free; {accepted}; --ignore-memory tries nevertheless")
+
+
+def _on_rung(config, rung):
+    return replace(config, memory=rung, **RUNGS[rung].options)
+
+
+def _plan(config, runtime, models):
+    rung = get_rung(config.memory)
+    weights = {name: _weight_bytes(name, model, config, runtime) for name, model in models.items()}
+    kept, peaks = _kept_bytes(config, models), {}
+    for stage, (network, working) in _stages(config, models).items():
+        resident = weights[network] if rung.releases else sum(weights.values())
+        peaks[stage] = resident + kept + working
+    stage = max(peaks, key=peaks.get)
+    if runtime.device == "cpu":
+        return MemoryPlan(config.memory, stage, round(_PROGRAM + peaks[stage]))
+    return MemoryPlan(config.memory, stage, round(_PROGRAM), round(_CONTEXT + peaks[stage]))
+
+
+def _weight_bytes(name, model, config, runtime):
+    dtype = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
+    if get_rung(config.memory).halves and dtype == "float32" and config.engine == "eager":
+        dtype = "bfloat16"
+    return sum(math.prod(tensor.shape) for tensor in model.state_dict().values()) * _BYTES[dtype]
+
+
+def _kept_bytes(config, models):
+    """What the clip has from its poses on: their features, and latents (noise, prediction, sum and counts)."""
+    channels = models["denoising_unet"].config.block_out_channels[0]
+    positions = math.prod(_latent_size(config, models["vae"]))
+    return config.length * positions * (channels + 4 * models["vae"].config.latent_channels) * _FLOAT
+
+
+def _latent_size(config, vae):
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    return config.height // scale, config.width // scale
+
+
+def _stages(config, models):
+    """stage -> (the network that is in memory, bytes that it works with)."""
+    vae, unet = models["vae"].config, models["denoising_unet"].config
+    height, width = _latent_size(config, models["vae"])
+    scale = config.height // height
+    tile = config.vae_tile_size // scale or max(height, width)
+    pixels = min(tile, height) * min(tile, width) * scale**2 * vae.block_out_channels[0]
+    guider = config.height * config.width * models["pose_guider"].config.block_out_channels[0]
+    frames, rows = min(config.context_frames, config.length), config.context_batch_size
+    guided = config.cfg > 1
+    positions = height * width
+    picture = positions * unet.block_out_channels[0]
+    heads = unet.attention_head_dim
+    numbers = {
+        "pose guider": ("pose_guider", POSE_CHUNK * guider * _POSE_GUIDER),
+        "encoding of the picture": ("vae", pixels * _ENCODING),
+        "reference UNet": ("reference_unet", picture * _UNET + _scores(heads * positions**2)),
+        "denoising UNet": (
+            "denoising_unet",
+            (1 if config.sequential_guidance or not guided else 2) * rows * frames * picture * _UNET
+            # A frame attends to the picture's tokens beside its own.
+            + _scores(rows * frames * heads * positions * 2 * positions),
+        ),
+        "decoding of frames": ("vae", config.decode_chunk_size * pixels * _DECODING),
+    }
+    return {stage: (name, count * _FLOAT * _SCATTER) for stage, (name, count) in numbers.items()}
+
+
+def _scores(count):
+    """Numbers of attention scores: before and after the softmax."""
+    return 2 * min(count, MAX_SCORES)

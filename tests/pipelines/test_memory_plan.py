@@ -1,0 +1,105 @@
+"""The plan of an animation's memory: how its figures hang together, and what is answered where it does not fit."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory, check_memory, plan_memory
+from ppdiffusers_ext.runtime import Runtime
+
+ROOT = Path(__file__).parents[2]
+CPU = Runtime("cpu", "float32")
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """The demo's, with guidance, at a size at which every stage takes more than the program itself."""
+    monkeypatch.chdir(ROOT)
+    return Pose2VidConfig.load("configs/inference/demo.yaml", width=1024, height=1024, cfg=3.5)
+
+
+def host(config, rung="high", runtime=CPU):
+    (plan,) = plan_memory(config, runtime, [rung])
+    assert plan.rung == rung and plan.device == 0
+    return plan.host
+
+
+def test_every_rung_takes_less_than_the_one_above(config):
+    plans = plan_memory(config, CPU)
+    assert [plan.rung for plan in plans] == list(RUNGS)
+    figures = [plan.host for plan in plans]
+    assert figures == sorted(figures, reverse=True) and len(set(figures)) == len(figures)
+
+
+@pytest.mark.parametrize(
+    "less",
+    [
+        {"width": 512},
+        {"height": 512},
+        {"context_frames": 12},
+        {"length": 12},
+        {"cfg": 1.0},
+        {"sequential_guidance": True},
+    ],
+    ids=str,
+)
+def test_less_work_takes_less_memory(config, less):
+    assert host(replace(config, **less)) < host(config)
+
+
+def test_frames_beyond_a_window_take_memory_for_their_poses_and_latents_only(config):
+    more = host(replace(config, length=240)) - host(replace(config, length=24))
+    positions, channels = 128 * 128, 64 + 4 * 8
+    assert more == 216 * positions * channels * 4
+
+
+def test_a_rung_that_the_user_chose_keeps_the_options_that_the_user_chose(config):
+    chosen = replace(config, memory="low", sequential_guidance=False)
+    assert host(chosen, "low") > host(config, "low")
+    assert host(chosen, "medium") == host(config, "medium")
+
+
+def test_half_precision_halves_the_weights_of_the_unets(config):
+    small = replace(config, width=64, height=64, length=1)
+    full, half = (host(small, runtime=Runtime("cpu", dtype)) for dtype in ("float32", "bfloat16"))
+    weights = (ROOT / "assets/demo_model/unet/diffusion_paddle_model.safetensors").stat().st_size  # in fp16
+    assert weights < full - half
+
+
+def test_on_a_gpu_the_networks_are_on_the_gpu(config):
+    (plan,) = plan_memory(config, Runtime("gpu:0", "float32"), ["high"])
+    assert plan.host < plan.device
+    assert " GB on the GPU" in str(plan)
+
+
+def test_what_fits_is_accepted_and_told(config):
+    plan = check_memory(config, CPU, available=host(config))
+    assert str(plan) == f"memory high takes about {plan.host / GB:.1f} GB, most of all in the {plan.stage}"
+
+
+def test_what_does_not_fit_is_refused_with_the_highest_rung_that_does(config):
+    plans = {plan.rung: plan for plan in plan_memory(config, CPU)}
+    with pytest.raises(InputError, match=r"memory high takes about .* GB are free; --memory medium, .* is accepted"):
+        check_memory(config, CPU, available=plans["high"].host - 1)
+    with pytest.raises(InputError, match="--memory minimal, which takes about .* is accepted"):
+        check_memory(config, CPU, available=plans["minimal"].host)
+
+
+def test_what_fits_on_no_rung_is_refused_with_what_else_would_help(config):
+    with pytest.raises(InputError, match="no rung of --memory fits; a smaller --width"):
+        check_memory(config, CPU, available=1)
+    lowest = replace(config, memory="minimal", **RUNGS["minimal"].options)
+    with pytest.raises(InputError, match="no rung of --memory fits"):
+        check_memory(lowest, CPU, available=1)
+
+
+def test_the_user_may_try_nevertheless(config):
+    assert check_memory(replace(config, ignore_memory=True), CPU, available=1).rung == "high"
+
+
+def test_available_memory_is_that_of_this_machine():
+    assert 1e8 < available_memory() < 1e14

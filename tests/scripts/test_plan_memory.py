@@ -1,0 +1,72 @@
+"""The command that predicts memory, as a user meets it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppdiffusers_ext.pipelines.memory import RUNGS
+from scripts.command import run
+from scripts.plan_memory import make_parser, work
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "configs/inference/demo.yaml"
+
+
+@pytest.fixture(autouse=True)
+def in_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def plan(*arguments):
+    return run(make_parser(), work, ["--config", *map(str, arguments)])
+
+
+def test_a_line_for_each_rung_and_the_same_figures_as_json(capsys, tmp_path):
+    assert plan(DEMO, "-W", "256", "-H", "320", "-L", "48", "--json", tmp_path / "plan.json") == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "256x320, 48 frames, engine eager on cpu"
+    fields = json.loads((tmp_path / "plan.json").read_text())
+    assert list(fields["rungs"]) == list(RUNGS)
+    for line, (rung, figures) in zip(lines, fields["rungs"].items(), strict=True):
+        assert line.startswith(f"memory {rung} takes about {figures['host'] / 1e9:.1f} GB, most of all in the")
+
+
+def test_what_is_more_than_the_machine_has_is_said(capsys):
+    assert plan(DEMO, "-W", "40000", "-H", "40000") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("memory minimal takes about") and last.endswith("GB that are free")
+
+
+def test_weights_need_not_be_there(tmp_path, capsys):
+    values = yaml.safe_load(DEMO.read_text())
+    for path in (ROOT / "assets/demo_model").rglob("config.json"):
+        target = tmp_path / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    values = {
+        key: str(tmp_path / value) if str(value).startswith("assets/demo_model") else value
+        for key, value in values.items()
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert plan(tmp_path / "config.yaml") == 0
+    without = capsys.readouterr().out
+    assert plan(DEMO) == 0
+    assert capsys.readouterr().out == without
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml"),
+        ([DEMO, "-W", "3"], "width is 3; a number of 64 or more"),
+        ([DEMO, "--memory", "hgih"], "memory 'hgih' is not known"),
+        ([DEMO, "--json", "/proc/plan.json"], "/proc"),
+    ],
+)
+def test_bad_input_is_refused(capsys, arguments, words):
+    assert plan(*arguments) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+    assert words in line
