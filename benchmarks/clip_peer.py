@@ -47,11 +47,9 @@ def peer(settings):
         return float(torch.cat([vae.decode(part).sample for part in frames.split(4)]).float().sum())
 
     with torch.no_grad():
-        warmup = timed(lambda: animate(1))
         seconds = timed(lambda: animate(settings["steps"]))
     return {
         "seconds": seconds,
-        "warmup_seconds": warmup,
         "peak_bytes": peak_bytes(),
         "versions": versions("torch", "diffusers"),
     }

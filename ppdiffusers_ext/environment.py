@@ -91,3 +91,10 @@ def keep_freed_memory():
     if mallopt is not None:  # not in every C library
         mallopt(_M_MMAP_THRESHOLD, 2**30)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
+
+
+def return_freed_memory():
+    """Give the system back what was freed and kept: for when so much is free that the next layers cannot need it."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if malloc_trim is not None:
+        malloc_trim(0)

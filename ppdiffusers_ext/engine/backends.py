@@ -25,6 +25,9 @@ class Backend:
         package: the distribution that runs exports.
         modules: what has to be importable.
         extra: of this project, which installs it.
+        write: called as `(trace, folder, stored)`, writes an export into a folder.
+        open: called as `(folder, threads)`, gives a function of a dict of arrays, to a list of arrays.
+        weigh: called as `(folder)`, gives the bytes of weights that an export uses.
         shares_weights: whether its exports refer to the file of weights.
     """
 
@@ -34,6 +37,7 @@ class Backend:
     extra: str
     write: callable
     open: callable
+    weigh: callable
     shares_weights: bool = True
 
     @property
@@ -60,6 +64,10 @@ def _write_program(trace, folder, stored):
     paddle.jit.save(trace.static, str(Path(folder) / PROGRAM))
 
 
+def _weigh_program(folder):
+    return (Path(folder) / PROGRAM).with_suffix(".pdiparams").stat().st_size
+
+
 def _open_inference(folder, threads):
     from paddle import inference
 
@@ -84,6 +92,13 @@ def _write_onnx(trace, folder, stored):
     from ppdiffusers_ext.engine.onnx_graph import write_onnx  # onnx comes with an extra
 
     write_onnx(trace, Path(folder) / GRAPH, stored)
+
+
+def _weigh_onnx(folder):
+    import onnx
+
+    graph = onnx.load(str(Path(folder) / GRAPH), load_external_data=False).graph
+    return sum(int(item.value) for x in graph.initializer for item in x.external_data if item.key == "length")
 
 
 def _open_onnxruntime(folder, threads):
@@ -118,8 +133,8 @@ def _open_openvino(folder, threads):
 BACKENDS = {
     backend.name: backend
     for backend in (
-        Backend("inference", "paddlepaddle", ("paddle",), "", _write_program, _open_inference, shares_weights=False),
-        Backend("onnx", "onnxruntime", ("onnx", "onnxruntime"), "onnx", _write_onnx, _open_onnxruntime),
-        Backend("openvino", "openvino", ("onnx", "openvino"), "cpu", _write_onnx, _open_openvino),
+        Backend("inference", "paddlepaddle", ("paddle",), "", _write_program, _open_inference, _weigh_program, False),
+        Backend("onnx", "onnxruntime", ("onnx", "onnxruntime"), "onnx", _write_onnx, _open_onnxruntime, _weigh_onnx),
+        Backend("openvino", "openvino", ("onnx", "openvino"), "cpu", _write_onnx, _open_openvino, _weigh_onnx),
     )
 }

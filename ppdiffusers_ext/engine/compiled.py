@@ -9,12 +9,15 @@ import paddle
 from tqdm import tqdm
 
 from ppdiffusers_ext.engine.tracing import trace
+from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.version import __version__
 
 logger = logging.getLogger(__name__)
 
 _BAR = "{desc}: {n_fmt} of {total_fmt} done{postfix} [{elapsed}]"
+# What the sessions of a function may have of weights: so much of the network's, or so many bytes.
+_ROOM, _LEAST_ROOM = 1.3, 10**9
 TOLERANCE = 1e-3  # of the largest value: what an export may differ by from eager mode
 
 
@@ -25,7 +28,9 @@ class EngineError(InputError):
 class CompiledFunction:
     """Runs a function of a network in an engine.
 
-    The network's weights are loaded for a new export only, and released before the engine reads its own.
+    The network's weights are loaded for a new export only, and released before the engine reads its own. An engine has
+    weights of its own for each set of shapes; of those that are open, the ones that were not needed for longest are
+    closed when their weights come to more than the network's by a third. Opening one again takes a second or two.
 
     Args:
         name: of the function; part of the key in the cache.
@@ -37,7 +42,7 @@ class CompiledFunction:
 
     def __init__(self, name, network, backend, cache, threads):
         self._name, self._network, self._backend, self._cache, self._threads = name, network, backend, cache, threads
-        self._sessions = {}
+        self._sessions = {}  # shapes and settings -> (session, bytes of its weights), the one used last at the end
         self.report = []  # (what was done, seconds), for those who want to know where the time went
 
     def __call__(self, function, inputs, **settings):
@@ -57,9 +62,12 @@ class CompiledFunction:
         arrays = {name: np.ascontiguousarray(x.numpy()) for name, x in inputs.items()}
         shapes = _shapes(inputs)
         known = str((shapes, settings))
-        if known not in self._sessions:
+        if known in self._sessions:
+            self._sessions[known] = self._sessions.pop(known)
+        else:
             self._sessions[known] = self._open(function, inputs, arrays, self._key(shapes, settings))
-        return [paddle.to_tensor(array) for array in self._sessions[known](arrays)]
+        session, _ = self._sessions[known]
+        return [paddle.to_tensor(array) for array in session(arrays)]
 
     def has(self, inputs, **settings):
         """Whether this is exported, undamaged, for inputs of these shapes."""
@@ -84,13 +92,14 @@ class CompiledFunction:
             folder = self._cache.find(key)
             if folder is not None:
                 try:
-                    return self._timed("open", lambda: self._backend.open(folder, self._threads))
+                    return self._timed("open", lambda: self._open_export(folder))
                 except Exception as error:  # whatever an engine raises at a file that it cannot read
                     logger.warning("%s cannot open %s (%s): it is made again", self._backend.name, folder, error)
                     self._cache.discard(key)
             return self._make(function, inputs, arrays, key)
 
     def _make(self, function, inputs, arrays, key):
+        self._make_room(self._network_bytes())
         title = f"exporting {self._name} for {self._backend.name}, once for these shapes"
         logger.info("%s", title)
         with tqdm(total=5, desc=title, leave=False, disable=None, bar_format=_BAR) as bar:  # only in a terminal
@@ -99,14 +108,29 @@ class CompiledFunction:
             with paddle.no_grad():
                 expected = self._timed("run eagerly", lambda: _arrays(function(*inputs.values())), bar)
             self._network.release()
-            session = self._timed("open", lambda: self._backend.open(self._cache.folder_of(key), self._threads), bar)
-            outputs = self._timed("run", lambda: session(arrays), bar)
+            opened = self._timed("open", lambda: self._open_export(self._cache.folder_of(key)), bar)
+            outputs = self._timed("run", lambda: opened[0](arrays), bar)
         try:
             compare(self._name, self._backend.name, outputs, expected)
         except EngineError:
             self._cache.discard(key)
             raise
-        return session
+        return opened
+
+    def _open_export(self, folder):
+        weights = self._backend.weigh(folder)
+        self._make_room(weights)
+        return self._backend.open(folder, self._threads), weights
+
+    def _make_room(self, weights):
+        """Close what was not needed for longest, until there is room for so many bytes more."""
+        limit = max(_ROOM * self._network_bytes(), _LEAST_ROOM)
+        while self._sessions and sum(open_weights for _, open_weights in self._sessions.values()) + weights > limit:
+            del self._sessions[next(iter(self._sessions))]
+            return_freed_memory()
+
+    def _network_bytes(self):
+        return sum(parameter.size * 4 for parameter in self._network.model.parameters())
 
     def _export(self, layer, function, inputs, key):
         traced = trace(layer, function, inputs)

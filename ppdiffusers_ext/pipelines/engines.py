@@ -53,9 +53,10 @@ class EagerEngine:
     Attributes:
         fixed_shapes: whether new shapes cost time, so that the last few of something are better filled up.
         needs_weights: whether the networks' weights are needed in any case.
+        preparation_seconds: what exports have taken so far: making, checking and opening them.
     """
 
-    fixed_shapes, needs_weights = False, True
+    fixed_shapes, needs_weights, preparation_seconds = False, True, 0.0
 
     def check(self, network):
         """Raises InputError for a network that this engine cannot run."""
@@ -96,7 +97,12 @@ class CompiledEngine:
 
     def __init__(self, backend, cache, threads):
         self._backend, self._cache, self._threads = backend, cache, threads
-        self._functions = {}
+        self._functions, self._seconds_before = {}, 0.0
+
+    @property
+    def preparation_seconds(self):
+        """As of `EagerEngine`."""
+        return self._seconds_before + sum(_seconds(function) for function in self._functions.values())
 
     def check(self, network):
         """As `EagerEngine.check`."""
@@ -115,7 +121,7 @@ class CompiledEngine:
     def release(self, network):
         """As `EagerEngine.release`."""
         for function in [key for key in self._functions if key[0] is network]:
-            del self._functions[function]
+            self._seconds_before += _seconds(self._functions.pop(function))
         network.release()
 
     def has(self, network, what, inputs, **settings):
@@ -135,6 +141,10 @@ class CompiledEngine:
         return CompiledUNet(network, self, steps, calls)
 
 
+def _seconds(function):
+    return sum(seconds for _, seconds in function.report)
+
+
 class AutoEngine:
     """Runs functions in a compiled engine where an export is at hand, or is made because it pays, and else in Paddle.
 
@@ -152,6 +162,11 @@ class AutoEngine:
         self.needs_weights = False  # until a network turns out that cannot be compiled
         self._seconds = {}  # function, with shapes -> seconds of its calls in Paddle
         self._refused = set()  # functions whose exports disagree with Paddle
+
+    @property
+    def preparation_seconds(self):
+        """As of `EagerEngine`."""
+        return self._compiled.preparation_seconds
 
     def check(self, network):
         """As `EagerEngine.check`: what cannot be compiled runs in Paddle."""

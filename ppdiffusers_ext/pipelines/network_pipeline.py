@@ -77,6 +77,11 @@ class NetworkPipeline(DiffusionPipeline):
         """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
         return self._engine.needs_weights
 
+    @property
+    def preparation_seconds(self):
+        """What a compiled engine has taken so far to make, check and open exports; 0 without one."""
+        return self._engine.preparation_seconds
+
     def _run(self, name, what, function, tensor, calls=1):
         """What a function of one of the networks makes of a tensor, in the engine."""
         (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)

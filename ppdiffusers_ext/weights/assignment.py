@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddlenlp.transformers.model_utils import no_init_weights
 
+from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
@@ -195,6 +196,7 @@ def release_weights(model):
     """Give back the memory of a model's weights, which is then as `create` made it."""
     for tensor in model.state_dict().values():
         tensor._clear_data()
+    return_freed_memory()
 
 
 def create(make, dtype="float32"):

@@ -13,6 +13,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from ppdiffusers_ext.engine import compiled as compiled_module
 from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
@@ -45,6 +46,26 @@ def make(tmp_path):
         return CompiledFunction("network", Network(network), backend, ExportCache(folder), threads=1), network
 
     return call
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino", "inference"])
+def test_exports_that_take_too_much_memory_together_are_closed_and_opened_again(make, monkeypatch, engine):
+    monkeypatch.setattr(compiled_module, "_LEAST_ROOM", 0)
+    compiled, network = make(engine)
+    for rows in (2, 3):
+        call(compiled, network, rows)
+    assert call(compiled, network, 3) == []
+    assert call(compiled, network, 2) == ["open"]
+    assert call(compiled, network, 2) == []
+    assert call(compiled, network, 3) == ["open"]
+
+
+def test_weights_of_an_export_are_those_that_it_uses(make):
+    compiled, network = make()
+    with paddle.no_grad():
+        compiled(lambda x, y: [network.first(x)], inputs())
+    ((_, weights),) = compiled._sessions.values()
+    assert weights == 4 * (6 * 8 + 8)
 
 
 def inputs(rows=2):
