@@ -6,11 +6,12 @@ A clip of 16 frames at 256x256, 10 steps, guidance 3.5, with random weights of f
 poses in, frames out. Each contestant has a process of its own. What making, checking and opening exports takes is not
 among the seconds (it is `preparation_seconds`), as little as building the peer is: diffusers' UNetMotionModel and
 AutoencoderKL in torch, driven step by step with guidance and without caching, in fp32 and in bf16. It has no reference
-network, no pose guider and no CLIP, so it does less. `psnr` compares decoded frames with those of the first preset, exact. For what presets do to pictures of
-people rather than to noise, `--model` takes a configuration of pose2vid with weights that were trained.
+network, no pose guider and no CLIP, so it does less. `psnr` compares decoded frames with those of the first preset,
+exact. For what presets do to pictures of people rather than to noise, `--model` takes a configuration of pose2vid with
+weights that were trained.
 
-It takes 25 GB of disk, and about 40 minutes on two cores without the peer in bf16, which on a processor without
-such arithmetic takes hours.
+It takes 25 GB of disk, and about 40 minutes on two cores without the peer in bf16, which on a processor without such
+arithmetic takes hours.
 """
 
 import tempfile

@@ -168,6 +168,36 @@ def test_c_library_without_mallopt_is_no_problem(monkeypatch, c_library):
     environment.keep_freed_memory()
 
 
+RESIDENT = """
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell resident memory in other ways")
+def test_freed_memory_goes_back_when_it_is_asked_to():
+    code = RESIDENT + (
+        "from ppdiffusers_ext import environment\n"
+        "environment.keep_freed_memory()\n"
+        "blocks = [bytearray(b'x' * 2**20) for _ in range(200)]\n"
+        "full, last = resident(), bytearray(b'x' * 2**20)\n"  # above the others: only holes are freed
+        "del blocks\n"
+        "kept = resident()\n"
+        "environment.return_freed_memory()\n"
+        "print(full - kept, full - resident())"
+    )
+    process = run_python(code)
+    assert process.returncode == 0, process.stderr
+    kept, returned = map(int, process.stdout.split())
+    assert kept < 20 * 2**20 and returned > 150 * 2**20
+
+
+def test_c_library_that_cannot_give_memory_back_is_no_problem(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    environment.return_freed_memory()
+
+
 def run_python(code, **variables):
     """Run code in a Python that has none of our settings in its environment."""
     ours = ("MKL_DEBUG_CPU_TYPE", "OMP_NUM_THREADS", "PADDLE_TRAINERS_NUM")

@@ -62,12 +62,13 @@ class CompiledFunction:
         arrays = {name: np.ascontiguousarray(x.numpy()) for name, x in inputs.items()}
         shapes = _shapes(inputs)
         known = str((shapes, settings))
+        outputs = None
         if known in self._sessions:
             self._sessions[known] = self._sessions.pop(known)
         else:
-            self._sessions[known] = self._open(function, inputs, arrays, self._key(shapes, settings))
+            self._sessions[known], outputs = self._open(function, inputs, arrays, self._key(shapes, settings))
         session, _ = self._sessions[known]
-        return [paddle.to_tensor(array) for array in session(arrays)]
+        return [paddle.to_tensor(array) for array in outputs or session(arrays)]
 
     def has(self, inputs, **settings):
         """Whether this is exported, undamaged, for inputs of these shapes."""
@@ -88,11 +89,12 @@ class CompiledFunction:
         }
 
     def _open(self, function, inputs, arrays, key):
+        """The session with the bytes of its weights, and the outputs, where they have been computed on the way."""
         with self._cache.entry(key):
             folder = self._cache.find(key)
             if folder is not None:
                 try:
-                    return self._timed("open", lambda: self._open_export(folder))
+                    return self._timed("open", lambda: self._open_export(folder)), None
                 except Exception as error:  # whatever an engine raises at a file that it cannot read
                     logger.warning("%s cannot open %s (%s): it is made again", self._backend.name, folder, error)
                     self._cache.discard(key)
@@ -115,7 +117,7 @@ class CompiledFunction:
         except EngineError:
             self._cache.discard(key)
             raise
-        return opened
+        return opened, outputs
 
     def _open_export(self, folder):
         weights = self._backend.weigh(folder)

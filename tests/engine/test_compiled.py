@@ -60,6 +60,18 @@ def test_exports_that_take_too_much_memory_together_are_closed_and_opened_again(
     assert call(compiled, network, 3) == ["open"]
 
 
+def test_first_outputs_are_those_that_were_compared(make):
+    calls = []
+
+    def open_and_count(folder, threads):
+        session = BACKENDS["onnx"].open(folder, threads)
+        return lambda arrays: calls.append("call") or session(arrays)
+
+    compiled, network = make(replace(BACKENDS["onnx"], open=open_and_count))
+    call(compiled, network)
+    assert calls == ["call"]
+
+
 def test_weights_of_an_export_are_those_that_it_uses(make):
     compiled, network = make()
     with paddle.no_grad():

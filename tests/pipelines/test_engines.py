@@ -153,6 +153,7 @@ def automatic(monkeypatch):
     """`auto` with an engine that is quickly opened and an export that costs a known number of seconds."""
     monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
     monkeypatch.setattr(engines, "_EXPORT_SECONDS_PER_GB", 0)
+    monkeypatch.setattr(engines, "_SPEED", 1000)
     return lambda seconds: monkeypatch.setattr(engines, "_EXPORT_SECONDS", seconds)
 
 
@@ -206,3 +207,14 @@ def test_auto_is_eager_where_nothing_can_be_compiled(
     pipeline.use_engine("auto", tmp_path)
     assert pipeline.needs_weights
     assert largest_difference(run(pipeline), expected) == 0
+
+
+def test_seconds_of_exports_are_told_apart_from_those_of_the_clip(make_pipeline, run, tmp_path):
+    pipeline = make_pipeline()
+    run(pipeline)
+    assert pipeline.preparation_seconds == 0
+    pipeline.use_engine("onnx", tmp_path)
+    run(pipeline)
+    made = pipeline.preparation_seconds
+    run(pipeline)
+    assert pipeline.preparation_seconds == made > 0
