@@ -18,7 +18,7 @@ from ppdiffusers_ext.pipelines.loading import describe_parts
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
 GB = 10**9
-_PROGRAM = 700e6  # bytes: Python with Paddle, ppdiffusers and paddlenlp
+_PROGRAM = 600e6  # bytes: Python with Paddle, ppdiffusers and paddlenlp
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
 _FLOAT = 4  # bytes
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

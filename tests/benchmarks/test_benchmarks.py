@@ -92,6 +92,8 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("clip", "--side", "16"), ("--side 16", "64 or more")),
         (("clip", "--presets", "quick"), ("preset 'quick'", "exact, balanced, fast")),
         (("startup", "--engine", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
+        (("memory_plan", "--cases", "128x128"), ("--cases 128x128", "256x256x24")),
+        (("memory_plan", "--rungs", "lowest"), ("memory 'lowest'", "minimal")),
         (("load_weights", "--repeats", "0"), ("--repeats 0", "1 or more")),
         (("load_weights", "--folder", "nowhere"), ("--folder nowhere", "an existing folder")),
     ],
@@ -168,3 +170,9 @@ def test_startup_measures_cold_and_warm(tmp_path):
     assert list(fields["peers"]) == ["cold", "eager"]
     assert 0 < fields["ours"]["seconds"] < fields["peers"]["cold"]["seconds"]
     assert "more than reading the weights once" in output
+
+
+def test_memory_plan_predicts_what_is_measured(tmp_path):
+    _, fields = measure(tmp_path, "memory_plan", "--cases", "128x128x8", "--rungs", "high", "low")
+    assert list(fields["cases"]) == list(fields["ratios"]) == ["128x128x8 high", "128x128x8 low"]
+    assert all(0.85 < ratio < 1.15 for ratio in fields["ratios"].values()), fields["ratios"]
