@@ -98,3 +98,17 @@ def return_freed_memory():
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if malloc_trim is not None:
         malloc_trim(0)
+
+
+def peak_memory(path="/proc/self/status"):
+    """The most bytes that this process has had in RAM so far."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError):
+        import resource  # not on Windows
+
+        # Not on Linux, where this number begins with the peak of the process that started this one.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere else

@@ -213,6 +213,25 @@ def run_python(code, **variables):
     )
 
 
+def test_peak_memory_is_that_of_this_process_alone():
+    code = (
+        "import subprocess, sys\n"
+        "if len(sys.argv) == 1:\n"
+        "    block = bytearray(300_000_000)\n"
+        "    del block\n"
+        "from ppdiffusers_ext.environment import peak_memory\n"
+        "print(peak_memory(), flush=True)\n"
+        "if len(sys.argv) == 1:\n"
+        "    subprocess.run([sys.executable, '-c', sys.orig_argv[2], 'child'], check=True)\n"
+    )
+    own, childs = map(int, run_python(code).stdout.split())
+    assert 3e8 < own < 4e8 and 1e6 < childs < 1e8
+
+
+def test_peak_memory_is_measured_where_there_is_no_proc(tmp_path):
+    assert environment.peak_memory(tmp_path / "missing") >= 0.9 * environment.peak_memory()
+
+
 def test_importing_the_package_chooses_the_path_of_this_processor_without_importing_paddle():
     code = "import os, sys, ppdiffusers_ext; print(os.environ.get('MKL_DEBUG_CPU_TYPE'), 'paddle' in sys.modules)"
     assert run_python(code).stdout.split() == [str(mkl_cpu_type(*read_processor())), "False"]

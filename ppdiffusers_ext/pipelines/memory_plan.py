@@ -1,6 +1,6 @@
 """How much memory an animation will take, from its configuration alone: no weights are read.
 
-The peak of a clip is that of its largest stage: what the program itself takes, the weights that are in memory then,
+The peak of a clip is that of its largest stage: what the program has taken before, the weights that are in memory then,
 what is kept for the whole clip, and what the stage's network works with. The last is proportional to the size of its
 first layers, for networks of one family; the factors were measured on a CPU (`python -m benchmarks memory_plan`
 compares predictions with peaks). Figures for a GPU follow from the same factors and have not been measured.
@@ -18,7 +18,6 @@ from ppdiffusers_ext.pipelines.loading import describe_parts
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
 GB = 10**9
-_PROGRAM = 600e6  # bytes: Python with Paddle, ppdiffusers and paddlenlp
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
 _FLOAT = 4  # bytes
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -47,7 +46,7 @@ class MemoryPlan:
 
 
 def plan_memory(config, runtime, rungs=tuple(RUNGS)):
-    """What a clip of a configuration takes on rungs of the memory ladder.
+    """What a program that animates a clip now takes on rungs of the memory ladder.
 
     Args:
         config: `Pose2VidConfig`; on its own rung its own options count, on the others theirs.
@@ -61,12 +60,19 @@ def plan_memory(config, runtime, rungs=tuple(RUNGS)):
         InputError, MissingFileError: configurations of networks that cannot be read.
     """
     models = {name: part.model for name, part in describe_parts(config).items()}
-    return [_plan(config if rung == config.memory else _on_rung(config, rung), runtime, models) for rung in rungs]
+    program = resident_memory()
+    on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
+    return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]
+
+
+def resident_memory():
+    """Bytes of host memory that this program has now: most are Paddle's libraries, whose share differs by machine."""
+    return psutil.Process().memory_info().rss
 
 
 def available_memory():
-    """Bytes of host memory that programs can have now."""
-    return psutil.virtual_memory().available
+    """Bytes of host memory that this program can have, those that it has now among them."""
+    return psutil.virtual_memory().available + resident_memory()
 
 
 def check_memory(config, runtime, available=None):
@@ -74,7 +80,7 @@ def check_memory(config, runtime, available=None):
 
     Args:
         config, runtime: as of `plan_memory`.
-        available: bytes of host memory; what is free now if left out.
+        available: bytes of host memory; `available_memory()` if left out.
 
     Raises:
         InputError: it does not fit. Names the highest rung that does, if there is one.
@@ -97,7 +103,7 @@ def _on_rung(config, rung):
     return replace(config, memory=rung, **RUNGS[rung].options)
 
 
-def _plan(config, runtime, models):
+def _plan(config, runtime, models, program):
     rung = get_rung(config.memory)
     weights = {name: _weight_bytes(name, model, config, runtime) for name, model in models.items()}
     kept, peaks = _kept_bytes(config, models), {}
@@ -106,8 +112,8 @@ def _plan(config, runtime, models):
         peaks[stage] = resident + kept + working
     stage = max(peaks, key=peaks.get)
     if runtime.device == "cpu":
-        return MemoryPlan(config.memory, stage, round(_PROGRAM + peaks[stage]))
-    return MemoryPlan(config.memory, stage, round(_PROGRAM), round(_CONTEXT + peaks[stage]))
+        return MemoryPlan(config.memory, stage, round(program + peaks[stage]))
+    return MemoryPlan(config.memory, stage, program, round(_CONTEXT + peaks[stage]))
 
 
 def _weight_bytes(name, model, config, runtime):

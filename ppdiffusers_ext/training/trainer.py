@@ -9,7 +9,6 @@ import contextlib
 import functools
 import logging
 import os
-import resource
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from paddlenlp.trainer import Trainer, TrainerCallback
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
 
 from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
@@ -110,7 +110,7 @@ class PartsTrainer(Trainer):
         if "loss" in logs:
             logs["gradient_norm"] = round(self._watch.norm, 6)
             # paddlenlp's own measure of this has a thread that takes most of a processor.
-            logs["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)
+            logs["peak_memory_gb"] = round(peak_memory() / 10**9, 3)
             left = (self.state.max_steps - self.state.global_step) / max(logs["interval_steps_per_second"], 1e-9)
             logs["seconds_left"] = round(left)
             logs["data_share"] = round(self._clock.share(), 4)

@@ -150,7 +150,7 @@ def test_what_is_no_guidance_interval_is_refused(pipeline, run, interval):
 
 
 def differences_with_caching(pipeline, run, **options):
-    options = {"num_inference_steps": 4, **WINDOWED, **options}
+    options = {"num_inference_steps": 6, **WINDOWED, **options}
     plain = run(pipeline, **options)
     return [
         largest_difference(run(pipeline, step_cache_interval=interval, **options), plain) for interval in (1, 2, 4)
@@ -160,7 +160,7 @@ def differences_with_caching(pipeline, run, **options):
 @pytest.mark.parametrize("options", [{}, {"sequential_guidance": True}, {"guidance_interval": (0.0, 0.6)}], ids=str)
 def test_step_caching_changes_the_more_the_less_it_computes(pipeline, run, options):
     none, half, quarter = differences_with_caching(pipeline, run, **options)
-    assert none == 0 and 0 < half <= quarter
+    assert none == 0 and 0 < half < quarter
 
 
 def test_first_and_last_step_run_the_whole_network_and_those_between_only_the_last_units(pipeline, run):

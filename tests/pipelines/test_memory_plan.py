@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines import memory_plan
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory, check_memory, plan_memory
@@ -19,6 +20,7 @@ CPU = Runtime("cpu", "float32")
 def config(monkeypatch):
     """The demo's, with guidance, at a size at which every stage takes more than the program itself."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(memory_plan, "resident_memory", lambda: 600_000_000)
     return Pose2VidConfig.load("configs/inference/demo.yaml", width=1024, height=1024, cfg=3.5)
 
 
@@ -101,5 +103,13 @@ def test_the_user_may_try_nevertheless(config):
     assert check_memory(replace(config, ignore_memory=True), CPU, available=1).rung == "high"
 
 
-def test_available_memory_is_that_of_this_machine():
-    assert 1e8 < available_memory() < 1e14
+def test_what_the_program_has_taken_before_counts(config, monkeypatch):
+    before, (plan,) = host(config), plan_memory(config, Runtime("gpu:0", "float32"), ["high"])
+    assert plan.host == 600_000_000
+    monkeypatch.setattr(memory_plan, "resident_memory", lambda: 700_000_000)
+    assert host(config) == before + 100_000_000
+
+
+def test_available_memory_is_that_of_this_machine_and_of_this_program():
+    program = memory_plan.resident_memory()
+    assert 1e8 < program < program + 1e8 < available_memory() < 1e14
