@@ -4,6 +4,7 @@ import paddle
 from ppdiffusers import DiffusionPipeline
 
 from ppdiffusers_ext.engine.network import Network
+from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.pipelines.engines import make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 
@@ -63,8 +64,10 @@ class NetworkPipeline(DiffusionPipeline):
         self._releases = get_rung(rung).releases
 
     def _done_with(self, name):
+        """A network has done its part: it leaves the memory if the rung says so, and what it worked with does anyway."""
         if self._releases:
             self._engine.release(self._network(name))
+        return_freed_memory()
 
     def _network(self, name):
         model = getattr(self, name)

@@ -78,7 +78,7 @@ class WindowPredictor:
             for i, prediction in enumerate(predictions):
                 for window, index, of_window in zip(windows, frames, prediction.split(len(windows))):
                     # Adds every place of a frame that the window holds twice.
-                    totals[i] = paddle.index_add(totals[i], index, 2, of_window * self._times[window])
+                    paddle.index_add_(totals[i], index, 2, of_window * self._times[window])
             on_batch()
         means = [total / self._covered for total in totals]
         return guide(*means, self._guidance.scale) if guided else means[0]
