@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 ENGINES = ("auto", "eager", *BACKENDS)
 # What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
-# and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with which
-# it is compared. As measured on two cores of an AMD EPYC, cautiously.
+# and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with
+# which it is compared. As measured on two cores of an AMD EPYC, cautiously.
 _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2, 2
 
 

@@ -64,7 +64,7 @@ class NetworkPipeline(DiffusionPipeline):
         self._releases = get_rung(rung).releases
 
     def _done_with(self, name):
-        """A network has done its part: it leaves the memory if the rung says so, and what it worked with does anyway."""
+        """A network has done its part: it leaves the memory if the rung says so, what it worked with does anyway."""
         if self._releases:
             self._engine.release(self._network(name))
         return_freed_memory()
