@@ -1,8 +1,8 @@
 """How much memory an animation will take, from its configuration alone: no weights are read.
 
 The peak of a clip is that of its largest stage: what the program has taken before, the weights that are in memory
-then, what is kept for the whole clip, and what the stage's network works with. The last is proportional to the size of its
-first layers, for networks of one family; the factors were measured on a CPU (`python -m benchmarks memory_plan`
+then, what is kept for the whole clip, and what the stage's network works with. The last is proportional to the size of
+its first layers, for networks of one family; the factors were measured on a CPU (`python -m benchmarks memory_plan`
 compares predictions with peaks). Figures for a GPU follow from the same factors and have not been measured.
 """
 
