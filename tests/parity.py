@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from tests import parity_animate_anyone
+from tests import parity_animate_anyone, parity_stable_animator
 from tests.golden import Case
 
-RUNNERS = {**parity_animate_anyone.RUNNERS}
+RUNNERS = {**parity_animate_anyone.RUNNERS, **parity_stable_animator.RUNNERS}
 NOT_YET = (*parity_animate_anyone.NOT_YET,)
 
 

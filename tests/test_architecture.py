@@ -27,6 +27,7 @@ FORBIDDEN = {
     "engine": ["pipelines", "training", "preprocess"],
     "metrics": ["pipelines", "training", "preprocess"],
     "pipelines": ["training"],
+    "preprocess": ["pipelines", "training", "models", "metrics"],
     "errors": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
     "environment": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
 }

@@ -3,21 +3,12 @@
 Lengths are in units of the figure's height, x to the right and y downwards, the origin between the feet.
 """
 
-import colorsys
-
 import numpy as np
 from PIL import Image, ImageDraw
 
-_OVERSAMPLING = 3  # everything is drawn this much larger and averaged: Pillow draws without anti-aliasing
+from ppdiffusers_ext.data.openpose import KEYPOINTS, LIMB_BRIGHTNESS, LIMBS, PALETTE
 
-# The 18 keypoints of OpenPose (COCO); "r" is the person's right, which a viewer sees on the left.
-KEYPOINTS = tuple(
-    "nose neck r_shoulder r_elbow r_wrist l_shoulder l_elbow l_wrist "
-    "r_hip r_knee r_ankle l_hip l_knee l_ankle r_eye l_eye r_ear l_ear".split()
-)
-_LIMBS = "1-2 1-5 2-3 3-4 5-6 6-7 1-8 8-9 9-10 1-11 11-12 12-13 1-0 0-14 14-16 0-15 15-17".split()
-# OpenPose's palette, 18 hues around the circle: limb i and keypoint i have colour i, limbs at 60% brightness.
-_PALETTE = tuple(tuple(round(255 * c) for c in colorsys.hsv_to_rgb(i / 18, 1, 1)) for i in range(18))
+_OVERSAMPLING = 3  # everything is drawn this much larger and averaged: Pillow draws without anti-aliasing
 
 
 class _Canvas:
@@ -66,12 +57,13 @@ def draw_pose(points, camera, width, height):
     """The (H, W, 3) uint8 OpenPose drawing of (18, 2) keypoints: an ellipse for a limb, a dot for a joint."""
     canvas = _Canvas(camera, width, height, "black")
     radius = max(0.0065, 1.2 * _OVERSAMPLING / canvas.scale)  # at least 1.2 pixels, to be seen in small pictures
-    for limb, color in zip(_LIMBS, _PALETTE):
-        start, end = map(int, limb.split("-"))
+    for (start, end), color in zip(LIMBS, PALETTE):
         vector = points[end] - points[start]
         length = np.linalg.norm(vector)
-        canvas.ellipse((points[start] + points[end]) / 2, length / 2, radius, vector / length, shade(color, 0.6))
-    for point, color in zip(points, _PALETTE):
+        canvas.ellipse(
+            (points[start] + points[end]) / 2, length / 2, radius, vector / length, shade(color, LIMB_BRIGHTNESS)
+        )
+    for point, color in zip(points, PALETTE):
         canvas.disk(point, radius, color)
     return canvas.finish()
 

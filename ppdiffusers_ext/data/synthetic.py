@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import ImageColor
 
-from ppdiffusers_ext.data.drawing import KEYPOINTS, draw_person, draw_pose, shade
+from ppdiffusers_ext.data.drawing import draw_person, draw_pose, shade
+from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.video import VideoWriter
 
 FPS = Fraction(15)

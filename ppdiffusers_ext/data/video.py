@@ -5,7 +5,7 @@ applied. Both ways are streams: memory does not grow with the number of frames.
 """
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def probe_video(path):
     Raises MissingFileError where there is no file, and InputError for what is not a video, has no video track, no
     frames or no frame rate, or is cut off (fewer frames than the header promises).
     """
-    with _open_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         fps = stream.average_rate or stream.guessed_rate
         packets = _count_packets(container, stream, fps)
         if packets.shown == 0:
@@ -90,8 +90,19 @@ def read_frames(path, start=0, count=None, stride=1, info=None):
     return _decode(path, info, range(start, end, stride))
 
 
+def frame_times(path):
+    """Seconds at which the frames of a video begin to be shown, from the first one on, without decoding them.
+
+    Raises what `probe_video` raises where there is no such file.
+    """
+    with open_video(path) as (container, stream):
+        packets = _count_packets(container, stream, stream.average_rate or stream.guessed_rate)
+    times = sorted(packets.times)
+    return [time - times[0] for time in times]
+
+
 @contextlib.contextmanager
-def _open_video(path, **options):
+def open_video(path, **options):
     """Open the file and yield (container, first video stream)."""
     path = Path(path)
     if not path.exists():
@@ -121,6 +132,7 @@ class _Packets:
     shown: int = 0  # of these, the ones that become frames
     end: float = 0.0  # seconds at which the last one ends
     damaged: bool = False
+    times: list = field(default_factory=list)  # seconds at which the shown ones begin, as stored
 
 
 def _count_packets(container, stream, fps):
@@ -133,8 +145,10 @@ def _count_packets(container, stream, fps):
                 packets.damaged = True
                 continue
             packets.total += 1
-            packets.shown += not (packet.is_discard or _is_hidden(packet, stream))
+            is_shown = not (packet.is_discard or _is_hidden(packet, stream))
+            packets.shown += is_shown
             if packet.pts is not None:
+                packets.times += [float(packet.pts * packet.time_base)] * is_shown
                 length = packet.duration * packet.time_base if packet.duration else 1 / fps if fps else 0
                 packets.end = max(packets.end, float(packet.pts * packet.time_base + length))
     except av.error.FFmpegError:
@@ -152,7 +166,7 @@ def _check_complete(path, container, stream, fps, packets):
     present, promised = packets.total, stream.frames
     if promised > present and not packets.damaged:
         # An edit list may leave coded pictures out, which is no damage: ask for all that are stored.
-        with _open_video(path, ignore_editlist="1") as (whole, whole_stream):
+        with open_video(path, ignore_editlist="1") as (whole, whole_stream):
             everything = _count_packets(whole, whole_stream, fps)
         present, packets.damaged = everything.total, everything.damaged
     if not promised and "matroska" in container.format.name:
@@ -185,7 +199,7 @@ def _ends_like_gif(path):
 def _decode(path, info, indices):
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
-    with _open_video(path) as (container, stream):
+    with open_video(path) as (container, stream):
         stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
         # Without this a damaged picture is patched up with parts of others, in silence.
         stream.codec_context.options = {"err_detect": "explode"}
@@ -233,13 +247,13 @@ class VideoWriter:
 
     path: ends in .mp4 or .mov. fps: Fraction (kept exactly, as 30000/1001), int or float. width, height: of the frames
     given; odd ones are made even by repeating the last column or row, which H.264 with yuv420p needs. crf: 0 (best)
-    to 51.
+    to 51. audio: an `Audio` to put beside the frames, as long as they last.
 
     The file appears at `path` when the block ends, complete, or not at all; until then an earlier one stays. Raises
     InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
     """
 
-    def __init__(self, path, fps, width, height, crf=18):
+    def __init__(self, path, fps, width, height, crf=18, audio=None):
         self.path = Path(path)
         if self.path.suffix.lower() not in _SUFFIXES:
             raise InputError(f"cannot write a video to {path}; a name that ends in .mp4 or .mov is accepted")
@@ -249,7 +263,7 @@ class VideoWriter:
                 "positive numbers and a crf from 0 to 51 are accepted"
             )
         self.fps = fps if isinstance(fps, (int, Fraction)) else Fraction(fps).limit_denominator(1001)
-        self.width, self.height, self.crf = width, height, crf
+        self.width, self.height, self.crf, self._audio = width, height, crf, audio
         self.num_frames = 0
 
     def __enter__(self):
@@ -263,6 +277,8 @@ class VideoWriter:
             self._container = av.open(f"file:{temporary}", "w", options=options)
             stack.push(self._finish)
             self._stream = self._add_stream()
+            if self._audio is not None:
+                self._audio.add_to(self._container, stack)
             self._convert = VideoReformatter()
             self._stack = stack.pop_all()
         return self
@@ -293,6 +309,12 @@ class VideoWriter:
             frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
             self._container.mux(self._stream.encode(frame))
             self.num_frames += 1
+        self._mux_audio()
+
+    def _mux_audio(self):
+        if self._audio is not None:
+            for packet in self._audio.packets(self.num_frames / self.fps):
+                self._container.mux(packet)
 
     def __exit__(self, *exception):
         return self._stack.__exit__(*exception)

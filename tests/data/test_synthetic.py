@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.drawing import KEYPOINTS
+from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 
 

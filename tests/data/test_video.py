@@ -349,7 +349,7 @@ def test_sound_beside_an_empty_video_track_is_refused(tmp_path):
 @pytest.fixture
 def claimed_rates(monkeypatch):
     """Replace the frame rates that files claim: a function of the average and the guessed one."""
-    real_open, real_count = video._open_video, video._count_packets
+    real_open, real_count = video.open_video, video._count_packets
 
     class Stream:
         def __init__(self, stream, average, guessed):
@@ -364,7 +364,7 @@ def claimed_rates(monkeypatch):
             with real_open(path) as (container, stream):
                 yield container, Stream(stream, average, guessed)
 
-        monkeypatch.setattr(video, "_open_video", open_video)
+        monkeypatch.setattr(video, "open_video", open_video)
         monkeypatch.setattr(video, "_count_packets", lambda file, track, fps: real_count(file, track.stream, fps))
 
     return claim

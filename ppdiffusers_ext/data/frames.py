@@ -1,0 +1,178 @@
+"""Frames from a video file or from a folder of pictures, and into either: the same to whoever works on them.
+
+A folder holds pictures of one size, ordered by the last number in their names: frame_2.png comes before frame_10.png.
+"""
+
+import itertools
+import logging
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.video import frame_times, probe_video, read_frames
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+logger = logging.getLogger(__name__)
+
+FOLDER_FPS = 25  # of a folder, which has no rate of its own; as FFmpeg assumes
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """Frames that can be read, several times if need be.
+
+    Attributes:
+        path: the video file or the folder.
+        width, height, num_frames, fps: of its frames.
+        names: of the pictures, in order; empty for a video.
+    """
+
+    path: Path
+    width: int
+    height: int
+    num_frames: int
+    fps: Fraction
+    names: tuple = ()
+
+    def __iter__(self):
+        return self.read()
+
+    def read(self, start=0, end=None):
+        """Iterator over the frames from `start` up to `end`, left out itself: (height, width, 3) uint8 RGB.
+
+        Raises:
+            InputError: there are no such frames, or one cannot be read.
+        """
+        end = self.num_frames if end is None else end
+        if not 0 <= start < end <= self.num_frames:
+            raise InputError(
+                f"{self.path} has no frames {start}:{end}; A:B with 0 <= A < B <= {self.num_frames} is accepted"
+            )
+        if not self.names:
+            return read_frames(self.path, start, end - start)
+        return map(self._read_picture, self.names[start:end])
+
+    def resampled(self, fps, start=0, end=None):
+        """Iterator over frames at an even rate: for each moment of it the frame that the source shows then.
+
+        Args:
+            fps: frames per second.
+            start, end: as of `read`, in frames of the source.
+        """
+        frames = self.read(start, end)
+        return itertools.chain.from_iterable(map(itertools.repeat, frames, self._repeats(fps, start, end)))
+
+    def resampled_count(self, fps, start=0, end=None):
+        """How many frames `resampled` gives."""
+        return sum(self._repeats(fps, start, end))
+
+    def _repeats(self, fps, start, end):
+        """How often each frame is shown at an even rate: at the middles of its frames."""
+        end = self.num_frames if end is None else end
+        times = [] if self.names else frame_times(self.path)
+        if len(times) != self.num_frames:  # a folder, or a file that does not say
+            times = [i / float(self.fps) for i in range(self.num_frames)]
+        times = [*times, times[-1] + 1 / float(self.fps)]
+        # Times in files are rounded: a thousandth of a frame early is not too early.
+        ends = [math.ceil((time - times[start]) * float(fps) - 0.501) for time in times[start : end + 1]]
+        ends[-1] = max(1, ends[-1])
+        return [after - before for before, after in zip(ends, ends[1:])]
+
+    def _read_picture(self, name):
+        frame = np.asarray(read_image(self.path / name))
+        if frame.shape != (self.height, self.width, 3):
+            size = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first picture {self.width}x{self.height}"
+            raise InputError(f"{self.path / name} has {size}; pictures of one size are accepted")
+        return frame
+
+
+def open_frames(path, fps=None):
+    """A `FrameSource` of a video file, a folder of pictures, or one picture.
+
+    Args:
+        fps: of a folder (default `FOLDER_FPS`); a video has its own.
+
+    Raises:
+        MissingFileError, InputError: there is nothing there, or what cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = picture_names(path)
+        if not names:
+            raise InputError(f"{path} has no pictures; a folder of {', '.join(PICTURES)} files is accepted")
+        _tell_gaps(path, names)
+        first = read_image(path / names[0])
+        return FrameSource(path, *first.size, len(names), Fraction(fps or FOLDER_FPS), names)
+    if path.suffix.lower() in PICTURES:
+        picture = read_image(path)
+        return FrameSource(path.parent, *picture.size, 1, Fraction(fps or FOLDER_FPS), (path.name,))
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; a video file or a folder of pictures is accepted")
+    info = probe_video(path)
+    return FrameSource(path, info.width, info.height, info.num_frames, info.fps)
+
+
+def picture_names(folder):
+    """Names of the pictures in a folder, by number; those without one come first, by name."""
+    names = [path.name for path in Path(folder).iterdir() if path.suffix.lower() in PICTURES and path.is_file()]
+    return tuple(sorted((name for name in names if name[0] != "."), key=lambda name: (number_of(name), name)))
+
+
+def number_of(name):
+    """The last number in a file's name, -1 if there is none."""
+    found = re.findall(r"\d+", Path(name).stem)
+    return int(found[-1]) if found else -1
+
+
+def _tell_gaps(folder, names):
+    numbers = sorted({number_of(name) for name in names} - {-1})
+    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers)) if numbers else []
+    if missing:
+        some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        logger.warning("%s lacks the pictures of %d numbers (%s): those that are there are taken in order",
+                       folder, len(missing), some)  # fmt: skip
+
+
+class FolderWriter:
+    """Frames into a folder as frame_0.png, frame_1.png and so on, each complete or not there at all."""
+
+    def __init__(self, folder, start=0):
+        self.folder, self.num_frames = Path(folder), start
+
+    def write(self, frame):
+        write_image(self.folder / f"frame_{self.num_frames}.png", frame)
+        self.num_frames += 1
+
+
+def resize(frame, width, height, way="fit"):
+    """A frame in another size.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        width, height: pixels.
+        way: "fit" stretches it, "crop" keeps its shape and cuts off what is too much on both sides, "pad" keeps it
+            whole between black borders.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    if way not in ("fit", "crop", "pad"):
+        raise InputError(f"the way to resize {way!r} is not known; fit, crop or pad is accepted")
+    image = PIL.Image.fromarray(frame)
+    if way == "fit":
+        return np.asarray(image.resize((width, height), PIL.Image.Resampling.LANCZOS))
+    choose = max if way == "crop" else min
+    scale = choose(width / image.width, height / image.height)
+    size = [max(1, round(image.width * scale)), max(1, round(image.height * scale))]
+    image = image.resize(size, PIL.Image.Resampling.LANCZOS)
+    result = PIL.Image.new("RGB", (width, height))
+    result.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return np.asarray(result)

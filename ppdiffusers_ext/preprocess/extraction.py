@@ -1,0 +1,63 @@
+"""From frames of people to frames of skeletons, a few at a time: what the commands share."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+
+from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
+from ppdiffusers_ext.preprocess.tracks import check_rule, fill_gaps, follow_person, smooth
+
+_SHORT_SIDE, _MULTIPLE = 512, 64  # of the frames on which Moore-AnimateAnyone estimates and draws
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """How the poses of a video become those of one person.
+
+    Attributes:
+        person: "largest", "left", "right" or a number, counted from the left.
+        gap: frames for which a person may be away and is moved on meanwhile.
+        smoothing: strength of the One-Euro filter; 0 for none.
+    """
+
+    person: str = "largest"
+    gap: int = 5
+    smoothing: float = 1.0
+
+    def __post_init__(self):
+        check_rule(self.person)
+
+
+def track(poses, fps, options):
+    """Iterable of `Pose` of all people in each frame -> iterator over that of one person, or of nobody."""
+    poses = fill_gaps(follow_person(poses, options.person), options.gap)
+    return smooth(poses, fps, options.smoothing)
+
+
+def draw(poses, width, height, style):
+    """Iterable of `Pose` -> iterator over (height, width, 3) uint8 RGB drawings."""
+    return map(SkeletonPainter(height, width, style), poses)
+
+
+def style_of(system, hands=True, face=True, compatible=False):
+    """The `Style` of a system's released weights.
+
+    Args:
+        hands, face: whether these are drawn.
+        compatible: see `Style`.
+    """
+    return replace(STYLES[system], hands=hands, face=face, compatible=compatible)
+
+
+def small_size(width, height):
+    """The (width, height) at which Moore-AnimateAnyone estimates poses and draws them."""
+    scale = _SHORT_SIDE / min(width, height)
+    return tuple(round(side * scale / _MULTIPLE) * _MULTIPLE for side in (width, height))
+
+
+def shrink(frames):
+    """Iterable of (H, W, 3) uint8 frames -> iterator over them at `small_size`."""
+    for frame in frames:
+        height, width = frame.shape[:2]
+        way = cv2.INTER_LANCZOS4 if _SHORT_SIDE > min(height, width) else cv2.INTER_AREA
+        yield cv2.resize(frame, small_size(width, height), interpolation=way)

@@ -1,0 +1,130 @@
+"""Runners of the StableAnimator golden cases: each yields (tensor name, ours, the original's, tolerance)."""
+
+import cv2
+import numpy as np
+
+from ppdiffusers_ext.preprocess import detection, pose
+from ppdiffusers_ext.preprocess.alignment import fit_original
+from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style
+
+EXACT = 0.0
+ROUNDING = 1e-12  # of float64
+
+
+def arrays(case, name):
+    return {key: tensor.numpy() for key, tensor in case.tensors(name).items()}
+
+
+def picture(case, name):
+    """(H, W, 3) uint8 RGB."""
+    return np.ascontiguousarray(cv2.imread(str(case.folder / f"{name}.png"))[..., ::-1])
+
+
+def _by_hand(hands):
+    """All left and then all right hands -> (people, 2, ...), and back."""
+    return np.swapaxes(hands.reshape(2, -1, *hands.shape[1:]), 0, 1)
+
+
+def _in_a_row(hands):
+    return np.swapaxes(hands, 0, 1).reshape(-1, *hands.shape[2:])
+
+
+def read_pose(inputs, name):
+    return Pose(
+        inputs[f"{name}.body_candidate"].reshape(-1, 18, 2),
+        inputs[f"{name}.body_score"],
+        _by_hand(inputs[f"{name}.hands"]),
+        _by_hand(inputs[f"{name}.hands_score"]),
+        inputs[f"{name}.faces"],
+        inputs[f"{name}.faces_score"],
+    )
+
+
+def subset(of_pose):
+    """The original's table of joints: the row of each that is seen, -1 elsewhere."""
+    visible = of_pose.visible()
+    return np.where(visible, np.arange(visible.size).reshape(visible.shape), -1)
+
+
+def dwpose_draw(case):
+    inputs, outputs = arrays(case, "inputs"), arrays(case, "outputs")
+    yield from _draw(case, inputs, outputs)
+    yield from _align(case, inputs, outputs)
+    converted = pose.to_pose(inputs["convert.keypoints"], inputs["convert.scores"], inputs["convert.image_hw"])
+    for name, ours in (
+        ("body_candidate", converted.body.reshape(-1, 2)),
+        ("body_score", converted.body_scores),
+        ("body_subset", subset(converted)),
+        ("faces", converted.face),
+        ("faces_score", converted.face_scores),
+        ("hands", _in_a_row(converted.hands)),
+        ("hands_score", _in_a_row(converted.hands_scores)),
+    ):
+        yield f"convert.{name}", ours, outputs[f"convert.{name}"], EXACT
+    yield from _detect(case, inputs, outputs)
+    yield from _estimate(case, inputs, outputs)
+
+
+def _draw(case, inputs, outputs):
+    for drawing in case.config["draw"]:
+        name = drawing["name"]
+        for suffix, side in (("", case.config["ref_w"]), ("_ref_w_256", 256)):
+            painter = SkeletonPainter(drawing["H"], drawing["W"], Style(side, weighted=True, compatible=True))
+            ours = painter(read_pose(inputs, f"draw.{name}"))
+            # What the original returns has its channels swapped; what it saves has them right.
+            swapped = ours[..., ::-1].transpose(2, 0, 1)
+            yield f"draw.{name}.returned{suffix}", swapped, outputs[f"draw.{name}.returned{suffix}"], EXACT
+            if not suffix:
+                yield f"draw_{name}.png", ours, picture(case, f"draw_{name}"), EXACT
+
+
+def _align(case, inputs, outputs):
+    config = case.config["align"]
+    frames = [read_pose(inputs, f"align.frame{i}") for i in range(config["num_frames"])]
+    alignment = fit_original(read_pose(inputs, "align.ref"), frames)
+    yield "align.scale_xy", alignment.scale, outputs["align.scale_xy"], ROUNDING
+    yield "align.offset_xy", alignment.offset, outputs["align.offset_xy"], ROUNDING
+    style = Style(STYLES["stable_animator"].canvas_side, weighted=True, compatible=True)
+    painter = SkeletonPainter(config["ref_height"], config["ref_width"], style)
+    for i, frame in enumerate(frames):
+        aligned = alignment(frame)
+        ours = {
+            "body_candidate": aligned.body.reshape(-1, 2),
+            "faces": aligned.face,
+            "hands": _in_a_row(aligned.hands),
+        }
+        for name, values in ours.items():
+            yield f"align.frame{i}.{name}", values, outputs[f"align.frame{i}.{name}"], ROUNDING
+        drawn = painter(aligned)
+        yield f"align.images.{i}", drawn[..., ::-1].transpose(2, 0, 1), outputs["align.images"][i], EXACT
+        yield f"align_frame_{i}.png", drawn, picture(case, f"align_frame_{i}"), EXACT
+
+
+def _detect(case, inputs, outputs):
+    size = tuple(case.config["detector_input_hw"])
+    letterboxed, ratio = detection.letterbox(picture(case, "estimator_image"), size)
+    yield "det_network_input.png", letterboxed.transpose(1, 2, 0), picture(case, "det_network_input"), EXACT
+    rows = np.tile(inputs["det.default_row"], (8400, 1))
+    rows[inputs["det.rows"]] = inputs["det.row_values"]
+    yield "det.boxes", detection.find_people(rows, ratio, size), outputs["det.boxes"], EXACT
+
+
+def _estimate(case, inputs, outputs):
+    frame, seen = picture(case, "estimator_image"), []
+
+    def network(pictures):
+        seen.append(pictures)
+        return [np.repeat(inputs[f"pose.simcc_{axis}"], len(pictures), axis=0) for axis in "xy"]
+
+    network.size = tuple(case.config["pose_network_input_hw"])
+    points, scores = pose.estimate(network, [frame], [inputs["pose.boxes"]])
+    yield "pose.network_inputs", seen[0], outputs["pose.network_inputs"], EXACT
+    yield "pose.keypoints", points, outputs["pose.keypoints"], ROUNDING
+    yield "pose.scores", scores, outputs["pose.scores"], EXACT
+    points, scores = pose.estimate(network, [frame], [pose.whole_frame(frame)])
+    yield "pose.no_box.network_input", seen[1], outputs["pose.no_box.network_input"], EXACT
+    yield "pose.no_box.keypoints", points, outputs["pose.no_box.keypoints"], ROUNDING
+    yield "pose.no_box.scores", scores, outputs["pose.no_box.scores"], EXACT
+
+
+RUNNERS = {"dwpose_draw": dwpose_draw}

@@ -1,0 +1,110 @@
+"""One person through a video: who, gaps, trembling."""
+
+import numpy as np
+import pytest
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.preprocess.skeletons import Pose
+from ppdiffusers_ext.preprocess.tracks import check_rule, choose_person, fill_gaps, follow_person, smooth
+from tests.preprocess.people import person, together
+
+LEFT, LARGE, RIGHT = person(0.0, 0.4, 0.2, 0.4), person(0.3, 0.0, 0.3, 0.9), person(0.7, 0.3, 0.2, 0.5)
+CROWD = together(LARGE, RIGHT, LEFT)
+
+
+def same(one, other):
+    return len(one) == len(other) and all(
+        (getattr(one, name) == getattr(other, name)).all() for name in Pose.__dataclass_fields__
+    )
+
+
+@pytest.mark.parametrize(
+    "rule, expected",
+    [("largest", LARGE), ("left", LEFT), ("right", RIGHT), ("0", LEFT), (1, LARGE), ("2", RIGHT), ("3", Pose.empty())],
+)
+def test_rule_chooses(rule, expected):
+    assert same(choose_person(CROWD, check_rule(rule)), expected)
+
+
+@pytest.mark.parametrize("rule", ["tallest", "-1", "", "1.5"])
+def test_rule_that_is_not_known_is_refused(rule):
+    with pytest.raises(InputError, match="largest, left, right or a number from 0"):
+        check_rule(rule)
+
+
+def test_who_has_no_joints_to_speak_of_is_nobody():
+    ghost = person(0.0, 0.0, 1.0, 1.0, score=0.2)
+    assert same(choose_person(together(ghost, LEFT)), LEFT)
+    assert len(choose_person(ghost)) == 0 and len(choose_person(Pose.empty())) == 0
+
+
+def test_same_person_is_followed_where_another_becomes_larger():
+    frames = [
+        together(person(0.05 + 0.02 * i, 0.2, 0.3, 0.6), person(0.7, 0.1, 0.1 + 0.03 * i, 0.8)) for i in range(8)
+    ]
+    followed = list(follow_person(frames, "left"))
+    assert all(same(pose, frame.person(0)) for pose, frame in zip(followed, frames))
+    assert not same(choose_person(frames[-1]), frames[-1].person(0))
+
+
+def test_person_who_left_is_known_again_where_it_returns():
+    frames = [CROWD, RIGHT, Pose.empty(), together(RIGHT, LARGE), together(RIGHT, LARGE)]
+    # While away it is whoever is there.
+    assert [same(pose, LARGE) for pose in follow_person([CROWD, Pose.empty(), together(RIGHT, LARGE)])] == [1, 0, 1]
+    assert [len(pose) for pose in follow_person(frames)] == [1, 1, 0, 1, 1]
+
+
+def test_short_gaps_are_filled_in_a_straight_line():
+    start, end = person(0.1, score=0.9), person(0.4, score=0.6)
+    filled = list(fill_gaps([start, Pose.empty(), Pose.empty(), end], longest=2))
+    assert [pose.body[0, 0, 0] for pose in filled] == pytest.approx(
+        np.linspace(*(p.body[0, 0, 0] for p in (start, end)), 4)
+    )
+    assert filled[1].body_scores.max() == 0.6 and same(filled[0], start) and same(filled[3], end)
+
+
+@pytest.mark.parametrize("away", [3, 5])
+def test_longer_gaps_and_those_at_the_ends_stay(away):
+    frames = [Pose.empty(), person(), *[Pose.empty()] * away, person(), Pose.empty()]
+    assert [len(pose) for pose in fill_gaps(frames, longest=2)] == [0, 1, *[0] * away, 1, 0]
+
+
+def test_filling_holds_no_more_than_a_gap():
+    taken = []
+
+    def frames():
+        for i in range(100):
+            taken.append(i)
+            yield Pose.empty() if 10 <= i < 90 else person()
+
+    for i, _ in enumerate(fill_gaps(frames(), longest=3)):
+        assert len(taken) <= i + 5
+
+
+def positions(poses):
+    return np.array([pose.body[0, 0, 0] for pose in poses])
+
+
+def test_trembling_is_smoothed():
+    noise = np.random.default_rng(0).normal(0, 0.005, 200)
+    frames = [person(0.3 + offset) for offset in noise]
+    smoothed = positions(smooth(frames, 30))
+    assert np.diff(smoothed).std() < 0.3 * np.diff(positions(frames)).std()
+
+
+def test_fast_motion_does_not_lag_behind():
+    frames = [person(0.1 + 0.02 * i) for i in range(30)]  # as wide as the person in less than a second
+    lag = np.abs(positions(smooth(frames, 30)) - positions(frames))
+    assert lag[-1] < 0.02  # less than a frame
+
+
+def test_more_strength_smooths_more_and_none_not_at_all():
+    noise = np.random.default_rng(0).normal(0, 0.005, 100)
+    frames = [person(0.3 + offset) for offset in noise]
+    steps = [np.diff(positions(smooth(frames, 30, strength))).std() for strength in (0, 0.5, 1, 2)]
+    assert steps == sorted(steps, reverse=True) and steps[0] == np.diff(positions(frames)).std()
+
+
+def test_smoothing_starts_anew_after_nobody():
+    frames = [person(0.1), person(0.1), Pose.empty(), person(0.5), person(0.5)]
+    assert positions(list(smooth(frames, 30))[3:]) == pytest.approx(positions(frames[3:]))
