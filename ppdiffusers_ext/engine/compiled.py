@@ -28,7 +28,7 @@ class EngineError(InputError):
 class CompiledFunction:
     """Runs a function of a network in an engine.
 
-    The network's weights are loaded for a new export only, and released before the engine reads its own. An engine has
+    The network's weights are loaded for a new export only, and released before the engine reads as many. An engine has
     weights of its own for each set of shapes; of those that are open, the ones that were not needed for longest are
     closed when their weights come to more than the network's by a third. Opening one again takes a second or two.
 
@@ -93,6 +93,7 @@ class CompiledFunction:
         with self._cache.entry(key):
             folder = self._cache.find(key)
             if folder is not None:
+                self._network.release()
                 try:
                     return self._timed("open", lambda: self._open_export(folder)), None
                 except Exception as error:  # whatever an engine raises at a file that it cannot read
@@ -109,8 +110,11 @@ class CompiledFunction:
             self._timed("export", lambda: self._export(layer, function, inputs, key), bar)
             with paddle.no_grad():
                 expected = self._timed("run eagerly", lambda: _arrays(function(*inputs.values())), bar)
-            self._network.release()
-            opened = self._timed("open", lambda: self._open_export(self._cache.folder_of(key)), bar)
+            folder = self._cache.folder_of(key)
+            # A function that uses few of the weights leaves them to the exports to come.
+            if self._backend.weigh(folder) > self._network_bytes() / 4:
+                self._network.release()
+            opened = self._timed("open", lambda: self._open_export(folder), bar)
             outputs = self._timed("run", lambda: opened[0](arrays), bar)
         try:
             compare(self._name, self._backend.name, outputs, expected)

@@ -29,7 +29,7 @@ class OnnxNetwork:
         except ImportError as error:
             raise InputError("onnxruntime is not installed; `pip install onnxruntime` installs it") from error
         if not Path(path).is_file():
-            raise MissingFileError(f"{path} does not exist; `python scripts/download_weights.py DWPose` gets it")
+            raise MissingFileError(f"{path} does not exist; `python scripts/download_weights.py --only DWPose` gets it")
         providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
         if not set(providers) <= set(onnxruntime.get_available_providers()):
             raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")
