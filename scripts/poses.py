@@ -6,25 +6,56 @@ WEIGHTS = "pretrained_weights/DWPose"
 
 
 def make_parser(prog, description):
+    """A parser with the options of the estimator and of what is drawn."""
     parser = ArgumentParser(prog=prog, description=description)
     parser.add_argument(
-        "--dwpose",
-        metavar="DIR",
-        default=WEIGHTS,
-        help=f"folder of DWPose's two ONNX files (default: {WEIGHTS})",
+        "--dwpose", metavar="DIR", default=WEIGHTS, help=f"of DWPose's ONNX files (default: {WEIGHTS})"
     )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
+    parser.add_argument("--no-hands", action="store_true", help="draw no hands")
+    parser.add_argument("--no-face", action="store_true", help="draw no faces")
+    parser.add_argument(
+        "--compatible", action="store_true", help="exactly the originals' pixels, their slips included"
+    )
     return parser
 
 
-def add_drawing(parser):
-    """Options of what is drawn."""
-    parser.add_argument("--no-hands", action="store_true", help="draw no hands")
-    parser.add_argument("--no-face", action="store_true", help="draw no faces")
-    parser.add_argument("--compatible", action="store_true", help="exactly the originals' pixels, their slips included")
+def add_track(parser, person):
+    """Options of how the poses of a video become those of one person; as the originals' unless they are asked for."""
+    rules = "largest, surest, left, right, or a number from the left"
+    parser.add_argument("--person", default=person, metavar="WHO", help=f"{rules} (default: {person})")
+    parser.add_argument(
+        "--gap", type=int, default=0, metavar="N", help="frames of absence that are filled (default: 0)"
+    )
+    parser.add_argument(
+        "--smoothing", type=float, default=0.0, metavar="X", help="of motion; 1 suits most (default: 0)"
+    )
+
+
+def track_options(options):
+    from ppdiffusers_ext.preprocess.extraction import TrackOptions
+
+    return TrackOptions(options.person, options.gap, options.smoothing)
+
+
+def make_estimator(options, channels, threads=None):
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+
+    return PoseEstimator(options.dwpose, options.device, channels, threads=threads)
 
 
 def style_of(options, system):
     from ppdiffusers_ext.preprocess.extraction import style_of
 
     return style_of(system, not options.no_hands, not options.no_face, options.compatible)
+
+
+def progress(title):
+    """What shows a bar while frames are taken from an iterable."""
+    from tqdm import tqdm
+
+    def show(frames):
+        total = getattr(frames, "num_frames", None) or len(frames)
+        return tqdm(frames, desc=title, total=total, unit="frame", disable=None)  # in a terminal only
+
+    return show

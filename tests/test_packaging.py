@@ -18,7 +18,7 @@ import ppdiffusers_ext
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON_VERSIONS = ("3.10", "3.11", "3.12")
 PADDLE_INDEX = "https://www.paddlepaddle.org.cn/packages/stable/"
-GPU_SUBSTITUTE = {"paddlepaddle": "paddlepaddle-gpu"}
+GPU_SUBSTITUTE = {"paddlepaddle": "paddlepaddle-gpu", "onnxruntime": "onnxruntime-gpu"}
 
 _NOT_OURS = {".git", ".venv", "build", "dist", "output", "exp_output", "pretrained_weights", "__pycache__"}
 _CHECKED_SUFFIXES = {".py", ".md", ".yaml", ".yml", ".txt", ".toml", ".ini", ".cfg", ".sh"}

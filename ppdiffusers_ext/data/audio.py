@@ -52,7 +52,8 @@ class Audio:
     def _copied(self, source, stream, target, start):
         offset = None
         for packet in self._read(source.demux(stream)):
-            if packet.pts is None or packet.pts * packet.time_base < start:
+            # The packet before the first moment is what a decoder begins with.
+            if packet.pts is None or (packet.pts + (packet.duration or 0)) * packet.time_base < start:
                 continue
             if offset is None:
                 offset = round(Fraction(start).limit_denominator(10**6) / packet.time_base)
@@ -78,4 +79,6 @@ class Audio:
         try:
             yield from iterator
         except av.error.FFmpegError as error:
-            raise InputError(f"the sound of {self._path} is damaged; a complete file, or --no-audio, is accepted") from error
+            raise InputError(
+                f"the sound of {self._path} is damaged; a complete file, or --no-audio, is accepted"
+            ) from error

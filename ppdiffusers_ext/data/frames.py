@@ -83,7 +83,8 @@ class FrameSource:
         times = [*times, times[-1] + 1 / float(self.fps)]
         # Times in files are rounded: a thousandth of a frame early is not too early.
         ends = [math.ceil((time - times[start]) * float(fps) - 0.501) for time in times[start : end + 1]]
-        ends[-1] = max(1, ends[-1])
+        if ends[-1] == 0:  # all of it is shorter than half a frame
+            ends[1:] = [1] * (end - start)
         return [after - before for before, after in zip(ends, ends[1:])]
 
     def _read_picture(self, name):
@@ -141,15 +142,35 @@ def _tell_gaps(folder, names):
                        folder, len(missing), some)  # fmt: skip
 
 
+def parse_range(text, source):
+    """The frames A:B of a `FrameSource`, either of which may be left out: (A, B).
+
+    Raises:
+        InputError: it is no such thing, or the source has no such frames.
+    """
+    found = re.fullmatch(r"(\d*):(\d*)", "0:" if text is None else text)
+    start, end = (int(found[1] or 0), int(found[2] or source.num_frames)) if found else (0, 0)
+    if not start < end <= source.num_frames:
+        raise InputError(
+            f"{source.path} has no frames {text!r}; A:B with 0 <= A < B <= {source.num_frames} is accepted"
+        )
+    return start, end
+
+
 class FolderWriter:
     """Frames into a folder as frame_0.png, frame_1.png and so on, each complete or not there at all."""
 
-    def __init__(self, folder, start=0):
-        self.folder, self.num_frames = Path(folder), start
+    def __init__(self, folder):
+        self.folder, self.num_frames = Path(folder), 0
 
     def write(self, frame):
-        write_image(self.folder / f"frame_{self.num_frames}.png", frame)
+        """Write the next frame, unless it is there already. Returns whether it was written."""
+        target = self.folder / f"frame_{self.num_frames}.png"
         self.num_frames += 1
+        if target.exists():
+            return False
+        write_image(target, frame)
+        return True
 
 
 def resize(frame, width, height, way="fit"):

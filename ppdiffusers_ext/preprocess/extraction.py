@@ -15,7 +15,7 @@ class TrackOptions:
     """How the poses of a video become those of one person.
 
     Attributes:
-        person: "largest", "left", "right" or a number, counted from the left.
+        person: a rule of `tracks.choose_person`.
         gap: frames for which a person may be away and is moved on meanwhile.
         smoothing: strength of the One-Euro filter; 0 for none.
     """
@@ -59,5 +59,5 @@ def shrink(frames):
     """Iterable of (H, W, 3) uint8 frames -> iterator over them at `small_size`."""
     for frame in frames:
         height, width = frame.shape[:2]
-        way = cv2.INTER_LANCZOS4 if _SHORT_SIDE > min(height, width) else cv2.INTER_AREA
+        way = cv2.INTER_LANCZOS4 if min(height, width) < _SHORT_SIDE else cv2.INTER_AREA
         yield cv2.resize(frame, small_size(width, height), interpolation=way)

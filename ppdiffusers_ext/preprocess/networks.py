@@ -14,6 +14,7 @@ class OnnxNetwork:
     Args:
         path: the ONNX file.
         device: "cpu", or "gpu" for ONNX Runtime's CUDA.
+        threads: of the processor; as many as there are cores if left out.
 
     Attributes:
         size: (height, width) of the pictures in pixels.
@@ -23,18 +24,20 @@ class OnnxNetwork:
         InputError: ONNX Runtime is not installed or has no CUDA, or the file is no network of this kind.
     """
 
-    def __init__(self, path, device="cpu"):
+    def __init__(self, path, device="cpu", threads=None):
         try:
             import onnxruntime
         except ImportError as error:
             raise InputError("onnxruntime is not installed; `pip install onnxruntime` installs it") from error
         if not Path(path).is_file():
-            raise MissingFileError(f"{path} does not exist; `python scripts/download_weights.py --only DWPose` gets it")
+            raise MissingFileError(
+                f"{path} does not exist; `python scripts/download_weights.py --only DWPose` gets it"
+            )
         providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
         if not set(providers) <= set(onnxruntime.get_available_providers()):
             raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cores()
+        options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)

@@ -34,17 +34,18 @@ class PoseEstimator:
         channels: order in which the networks see the frames' colours: "rgb", as in StableAnimator, or "bgr", as in
             Moore-AnimateAnyone.
         batch_size: frames that are worked on together.
+        threads: of the processor; as many as there are cores if left out.
 
     Raises:
         MissingFileError, InputError: see `OnnxNetwork`.
     """
 
-    def __init__(self, folder, device="cpu", channels="rgb", batch_size=8):
+    def __init__(self, folder, device="cpu", channels="rgb", batch_size=8, threads=None):
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, self._batch_size = channels == "bgr", batch_size
-        self._detector = OnnxNetwork(Path(folder) / DETECTOR, device)
-        self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device)
+        self._detector = OnnxNetwork(Path(folder) / DETECTOR, device, threads)
+        self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device, threads)
 
     def __call__(self, frames):
         """Iterable of (H, W, 3) uint8 RGB frames -> iterator over a `Pose` for each.

@@ -13,7 +13,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.preprocess.skeletons import Pose
 
 _PARTS = {"body": "body_scores", "hands": "hands_scores", "face": "face_scores"}
-_RULES = "largest, left, right or a number from 0 (counted from the left)"
+_RULES = "largest, surest, left, right or a number from 0 (counted from the left)"
 _LEAST_JOINTS = 3  # that are seen of a person
 # One-Euro: hertz below which motion is smoothed when nothing moves, how much faster motion raises that, and the
 # frequency at which speed itself is smoothed.
@@ -26,7 +26,7 @@ def check_rule(rule):
     Raises:
         InputError: there is no such rule.
     """
-    if rule not in ("largest", "left", "right") and not str(rule).isdecimal():
+    if rule not in ("largest", "surest", "left", "right") and not str(rule).isdecimal():
         raise InputError(f"person {rule!r} is not known; {_RULES} is accepted")
     return rule
 
@@ -35,7 +35,8 @@ def choose_person(pose, rule="largest", before=None):
     """One of the people in a frame, as a `Pose` of one; of nobody where none is seen.
 
     Args:
-        rule: "largest", "left", "right" or a number, counted from the left.
+        rule: "largest", "surest" (by the mean score of the body's joints), "left", "right" or a number, counted from
+            the left.
         before: the `Pose` of the person in an earlier frame: whoever is nearest to it is taken for the same person,
             whatever the rule says, unless nobody is near.
     """
@@ -51,6 +52,8 @@ def choose_person(pose, rule="largest", before=None):
             return pose.person(nearest)
     if rule == "largest":
         return pose.person(max(people, key=lambda i: _area(boxes[i])))
+    if rule == "surest":
+        return pose.person(max(people, key=lambda i: pose.body_scores[i].mean()))
     people.sort(key=lambda i: boxes[i][[0, 2]].sum())
     number = {"left": 0, "right": len(people) - 1}.get(rule)
     number = int(rule) if number is None else number

@@ -8,7 +8,7 @@ from ppdiffusers_ext.preprocess.skeletons import Pose
 from ppdiffusers_ext.preprocess.tracks import check_rule, choose_person, fill_gaps, follow_person, smooth
 from tests.preprocess.people import person, together
 
-LEFT, LARGE, RIGHT = person(0.0, 0.4, 0.2, 0.4), person(0.3, 0.0, 0.3, 0.9), person(0.7, 0.3, 0.2, 0.5)
+LEFT, LARGE, RIGHT = person(0.0, 0.4, 0.2, 0.4), person(0.3, 0.0, 0.3, 0.9), person(0.7, 0.3, 0.2, 0.5, score=0.95)
 CROWD = together(LARGE, RIGHT, LEFT)
 
 
@@ -20,7 +20,16 @@ def same(one, other):
 
 @pytest.mark.parametrize(
     "rule, expected",
-    [("largest", LARGE), ("left", LEFT), ("right", RIGHT), ("0", LEFT), (1, LARGE), ("2", RIGHT), ("3", Pose.empty())],
+    [
+        ("largest", LARGE),
+        ("surest", RIGHT),
+        ("left", LEFT),
+        ("right", RIGHT),
+        ("0", LEFT),
+        (1, LARGE),
+        ("2", RIGHT),
+        ("3", Pose.empty()),
+    ],
 )
 def test_rule_chooses(rule, expected):
     assert same(choose_person(CROWD, check_rule(rule)), expected)
@@ -28,7 +37,7 @@ def test_rule_chooses(rule, expected):
 
 @pytest.mark.parametrize("rule", ["tallest", "-1", "", "1.5"])
 def test_rule_that_is_not_known_is_refused(rule):
-    with pytest.raises(InputError, match="largest, left, right or a number from 0"):
+    with pytest.raises(InputError, match="largest, surest, left, right or a number from 0"):
         check_rule(rule)
 
 

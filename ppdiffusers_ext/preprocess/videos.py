@@ -1,0 +1,120 @@
+"""Skeletons of whole videos and folders of pictures, from files to files.
+
+The three ways are those of the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
+`write_aligned_skeletons` StableAnimator's `DWPose/skeleton_extraction.py`, `write_training_skeletons` its
+`training_skeleton_extraction.py`. Frames pass a few at a time; what is there already is not made again.
+"""
+
+import itertools
+from pathlib import Path
+
+from ppdiffusers_ext.data.frames import VIDEOS, open_frames
+from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.preprocess.alignment import fit, fit_original
+from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
+
+
+def write_skeleton_video(video, target, estimator, style, options, progress=iter):
+    """The skeletons of one person in a video, as a video of the shorter side 512.
+
+    Args:
+        video: file or folder of pictures.
+        target: an MP4 file.
+        estimator: a `PoseEstimator`.
+        style: a `Style`.
+        options: `TrackOptions`.
+        progress: called with an iterable of frames, gives it back; such as tqdm.
+
+    Raises:
+        InputError, MissingFileError: what cannot be read or written.
+    """
+    source = open_frames(video)
+    check_writable(target)
+    width, height = small_size(source.width, source.height)
+    poses = track(estimator(shrink(progress(source))), source.fps, options)
+    with VideoWriter(target, source.fps, width, height) as writer:
+        for frame in draw(poses, width, height, style):
+            writer.write(frame)
+
+
+def write_aligned_skeletons(frames, reference, target, estimator, style, original=False, options=None, progress=iter):
+    """The skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
+
+    Args:
+        frames: video file or folder of pictures.
+        reference: picture.
+        target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
+        estimator, style: a `PoseEstimator`, a `Style`.
+        original: align as StableAnimator does.
+        options: `TrackOptions`; all people of each frame, as they were found, if left out.
+        progress: as of `write_skeleton_video`.
+
+    Returns:
+        The `Alignment`.
+
+    Raises:
+        InputError, MissingFileError: what cannot be read or written, or aligned.
+    """
+    picture, source = open_frames(reference), open_frames(frames)
+    check_writable(target if _is_video(target) else Path(target) / "frame_0.png")
+    (of_picture,) = estimator(picture.read(0, 1))
+    poses = estimator(progress(source))
+    if options is not None:
+        (of_picture,) = track([of_picture], 1, options)
+        poses = track(poses, source.fps, options)
+    poses = list(poses)
+    if original:
+        alignment = fit_original(of_picture, poses)
+    else:
+        alignment = fit(of_picture, poses, (picture.height, picture.width), (source.height, source.width))
+    drawn = draw(map(alignment, poses), picture.width, picture.height, style)
+    if _is_video(target):
+        with VideoWriter(target, source.fps, picture.width, picture.height) as writer:
+            for frame in drawn:
+                writer.write(frame)
+    else:
+        for i, frame in enumerate(drawn):
+            write_image(Path(target) / f"frame_{i}.png", frame)
+    return alignment
+
+
+def write_training_skeletons(pictures, target, estimator, style, progress=iter):
+    """The skeletons of all people in each picture of a folder, under the same names in another folder.
+
+    Pictures whose skeletons are there already are passed over.
+
+    Returns:
+        How many were drawn.
+    """
+    source, target = open_frames(pictures), Path(target)
+    missing = [i for i, name in enumerate(source.names) if not (target / name).exists()]
+    if not missing:
+        return 0
+    frames, names = itertools.tee(progress(missing))
+    poses = estimator(frame for i in frames for frame in source.read(i, i + 1))
+    for i, pose in zip(names, poses):
+        (drawn,) = draw([pose], source.width, source.height, style)
+        write_image(target / source.names[i], drawn)
+    return len(missing)
+
+
+def find_videos(root):
+    """All videos below a folder, sorted.
+
+    Raises:
+        MissingFileError, InputError: no such folder, or none in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise MissingFileError(f"{root} is not a folder; a folder of videos ({', '.join(VIDEOS)}) is accepted")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in VIDEOS and path.is_file())
+    if not found:
+        raise InputError(f"{root} has no videos; a folder of {', '.join(VIDEOS)} files is accepted")
+    return found
+
+
+def _is_video(target):
+    return Path(target).suffix.lower() in (".mp4", ".mov")

@@ -1,0 +1,80 @@
+"""Make the skeleton videos of all videos below a folder, for training.
+
+    python -m scripts.extract_dwpose_from_vid --video_root fashion/video -j 2
+
+Writes FOLDER_dwpose with files of the same names. Those that are there already are passed over, so that the same
+command goes on where it was stopped; a video that cannot be read does not stop the others (exit code 1 then).
+"""
+
+import sys
+
+from scripts import poses
+from scripts.command import run
+
+
+def make_parser():
+    parser = poses.make_parser("python -m scripts.extract_dwpose_from_vid", __doc__)
+    parser.add_argument("--video_root", required=True, metavar="DIR", help="folder of videos")
+    parser.add_argument("--save_dir", metavar="DIR", help="default: the folder's name with _dwpose")
+    parser.add_argument("-j", type=int, default=1, metavar="N", help="videos at a time (default: 1)")
+    poses.add_track(parser, "surest")
+    return parser
+
+
+def work(options):
+    """Make what is missing. Returns 1 if a video failed."""
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+    from multiprocessing import get_context
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.preprocess.videos import find_videos
+
+    if options.j < 1:
+        raise InputError(f"-j {options.j} is too small; 1 or more is accepted")
+    root = Path(options.video_root)
+    save = Path(options.save_dir or f"{str(root).rstrip('/')}_dwpose")
+    jobs = {video: save / video.relative_to(root).with_suffix(".mp4") for video in find_videos(root)}
+    missing = {video: target for video, target in jobs.items() if not target.exists()}
+    poses.make_estimator(options, "bgr")  # what is wrong with it is told once, and here
+    poses.track_options(options)
+    failed = 0
+    with ProcessPoolExecutor(options.j, get_context("spawn"), _start, (options,)) as pool:
+        waiting = {pool.submit(_make, str(video), str(target)): video for video, target in missing.items()}
+        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", disable=None):
+            if error := future.result():
+                failed += 1
+                print(f"error: {error}", file=sys.stderr)
+    print(f"{len(missing) - failed} videos made, {len(jobs) - len(missing)} were there, {failed} failed: {save}")
+    return 1 if failed else 0
+
+
+def _start(options):
+    """In a worker: the estimator stays for all of its videos, and the workers share the processors."""
+    from ppdiffusers_ext.environment import available_cores
+
+    threads = max(1, available_cores() // options.j)
+    _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", threads)
+
+
+_worker = {}
+
+
+def _make(video, target):
+    """In a worker: one video. Returns what was wrong, or None."""
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.preprocess.videos import write_skeleton_video
+
+    options = _worker["options"]
+    style, track = poses.style_of(options, "animate_anyone"), poses.track_options(options)
+    try:
+        write_skeleton_video(video, target, _worker["estimator"], style, track)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))

@@ -1,0 +1,54 @@
+"""Write the meta file of a folder of videos and its skeleton videos, for training.
+
+    python -m scripts.extract_meta_info --root_path fashion/video --dataset_name fashion
+
+Writes data/fashion_meta.json: a list of video_path and kps_path, which lies in FOLDER_dwpose under the same name.
+Videos without a skeleton video are left out, with a note.
+"""
+
+import sys
+
+from scripts.command import ArgumentParser, run
+
+
+def make_parser():
+    parser = ArgumentParser(prog="python -m scripts.extract_meta_info", description=__doc__)
+    parser.add_argument("--root_path", required=True, metavar="DIR", help="folder of videos")
+    parser.add_argument("--dataset_name", required=True, metavar="NAME", help="of the data")
+    parser.add_argument("--meta_info_name", metavar="NAME", help="of the file (default: the data's)")
+    parser.add_argument("--output", metavar="FILE", help="default: data/NAME_meta.json")
+    return parser
+
+
+def work(options):
+    """Find the pairs and write them."""
+    import json
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.outputs import output_file
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.preprocess.videos import find_videos
+
+    root = Path(options.root_path)
+    poses = Path(f"{str(root).rstrip('/')}_dwpose")
+    target = Path(options.output or f"data/{options.meta_info_name or options.dataset_name}_meta.json")
+    entries, without = [], 0
+    for video in find_videos(root):
+        pose = poses / video.relative_to(root).with_suffix(".mp4")
+        without += not pose.exists()
+        if pose.exists():
+            entries.append({"video_path": str(video), "kps_path": str(pose)})
+    if not entries:
+        raise InputError(
+            f"{poses} has no skeleton video of a video in {root}; "
+            "`python -m scripts.extract_dwpose_from_vid --video_root` makes them"
+        )
+    with output_file(target) as temporary:
+        Path(temporary).write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if without:
+        print(f"note: {without} videos have no skeleton video in {poses} and are left out", file=sys.stderr)
+    print(f"wrote {target}: {len(entries)} clips")
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))

@@ -1,0 +1,38 @@
+"""Make a video of a folder of pictures, ordered by the numbers in their names.
+
+python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp4
+"""
+
+import sys
+
+from scripts.command import ArgumentParser, run
+
+
+def make_parser():
+    parser = ArgumentParser(prog="python -m scripts.make_video", description=__doc__)
+    parser.add_argument("folder", metavar="DIR", help="folder of pictures of one size")
+    parser.add_argument("video", metavar="FILE", help="MP4 file to write")
+    parser.add_argument("--fps", type=float, default=25, metavar="N", help="frames per second (default: 25)")
+    parser.add_argument("--crf", type=int, default=18, metavar="N", help="0 is best, 51 is smallest (default: 18)")
+    parser.add_argument("--audio", metavar="FILE", help="video whose sound is put beside the pictures")
+    return parser
+
+
+def work(options):
+    """Write the video."""
+    from tqdm import tqdm
+
+    from ppdiffusers_ext.data.audio import Audio
+    from ppdiffusers_ext.data.frames import open_frames
+    from ppdiffusers_ext.data.video import VideoWriter
+
+    source = open_frames(options.folder)
+    audio = Audio(options.audio) if options.audio else None
+    with VideoWriter(options.video, options.fps, source.width, source.height, options.crf, audio) as writer:
+        for frame in tqdm(source, total=source.num_frames, unit="frame", disable=None):
+            writer.write(frame)
+    print(f"wrote {options.video}: {source.num_frames} frames")
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))

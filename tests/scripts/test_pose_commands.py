@@ -1,0 +1,201 @@
+"""The commands that estimate poses, from files to files, with small networks that find a painted person."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from scripts import (
+    extract_dwpose_from_vid,
+    extract_frames,
+    extract_meta_info,
+    make_video,
+    skeleton_extraction,
+    training_skeleton_extraction,
+    vid2pose,
+)
+from scripts.command import run
+from tests.preprocess.people import painted, write_networks
+
+SIZE, FRAMES = (240, 180), 6
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    return write_networks(tmp_path_factory.mktemp("DWPose"))
+
+
+@pytest.fixture(scope="module")
+def dance(tmp_path_factory):
+    """A video of a painted person who goes to the right."""
+    return write_dance(tmp_path_factory.mktemp("my videos") / "tänzer 1.mp4")
+
+
+def walking(frames=FRAMES):
+    return [painted(SIZE, (10 + 12 * i, 30, 70 + 12 * i, 150)) for i in range(frames)]
+
+
+def write_dance(path, frames=FRAMES, fps=12):
+    with VideoWriter(path, fps, SIZE[1], SIZE[0], crf=4) as writer:
+        for frame in walking(frames):
+            writer.write(frame)
+    return path
+
+
+def call(command, *arguments):
+    return run(command.make_parser(), command.work, [str(argument) for argument in arguments])
+
+
+def middle(frame):
+    """The middle of what is drawn, as a fraction of the width."""
+    return np.nonzero(frame.max(axis=(0, 2)) > 60)[0].mean() / frame.shape[1]
+
+
+def test_vid2pose_draws_the_person(tmp_path, networks, dance, capsys):
+    target = tmp_path / "out" / "kps.mp4"
+    assert call(vid2pose, "--video_path", dance, "--output", target, "--dwpose", networks) == 0
+    assert f"wrote {target}" in capsys.readouterr().out
+    info = probe_video(target)
+    # The shorter side is 512, both are multiples of 64.
+    assert (info.width, info.height, info.num_frames, info.fps) == (512, 704, FRAMES, 12)
+    middles = [middle(frame) for frame in open_frames(target)]
+    assert np.diff(middles) == pytest.approx([12 / SIZE[1]] * (FRAMES - 1), abs=0.015)
+    assert middles[0] == pytest.approx(40 / SIZE[1], abs=0.03)
+
+
+def test_vid2pose_puts_its_file_beside_the_video_and_does_not_make_it_twice(tmp_path, networks, capsys):
+    video = write_dance(tmp_path / "a.mp4", 2)
+    assert call(vid2pose, "--video_path", video, "--dwpose", networks) == 0
+    made = (tmp_path / "a_kps.mp4").stat().st_mtime_ns
+    assert call(vid2pose, "--video_path", video, "--dwpose", networks) == 0
+    assert "is there already; --overwrite makes it again" in capsys.readouterr().out
+    assert (tmp_path / "a_kps.mp4").stat().st_mtime_ns == made
+    assert call(vid2pose, "--video_path", video, "--dwpose", networks, "--overwrite") == 0
+    assert (tmp_path / "a_kps.mp4").stat().st_mtime_ns > made
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--video_path", "none.mp4"), "none.mp4 does not exist; a video file or a folder of pictures is accepted"),
+        (
+            ("--video_path", "DANCE", "--person", "tallest"),
+            "person 'tallest' is not known; largest, surest, left, right",
+        ),
+        (("--video_path", "DANCE", "--dwpose", "none"), "`python scripts/download_weights.py --only DWPose` gets it"),
+        (("--video_path", "DANCE", "--output", "kps.avi"), "a name that ends in .mp4 or .mov is accepted"),
+    ],
+)
+def test_vid2pose_answers_to_bad_input(tmp_path, networks, dance, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = [dance if argument == "DANCE" else argument for argument in arguments]
+    assert call(vid2pose, "--dwpose", networks, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_of_videos_is_made_once_and_goes_on(tmp_path, networks, capsys):
+    root = tmp_path / "data" / "video"
+    for name in ("a.mp4", "deeper/b.mp4", "c.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        write_dance(root / name, 3)
+    command = ("--video_root", root, "--dwpose", networks, "-j", "2")
+    (root / "c.mp4").write_bytes((root / "c.mp4").read_bytes()[:900])
+    assert call(extract_dwpose_from_vid, *command) == 1
+    output = capsys.readouterr()
+    assert "2 videos made, 0 were there, 1 failed" in output.out and "c.mp4" in output.err
+    save = tmp_path / "data" / "video_dwpose"
+    assert sorted(str(path.relative_to(save)) for path in save.rglob("*.mp4")) == ["a.mp4", "deeper/b.mp4"]
+    write_dance(root / "c.mp4", 3)
+    assert call(extract_dwpose_from_vid, *command) == 0
+    assert "1 videos made, 2 were there, 0 failed" in capsys.readouterr().out
+
+
+def test_meta_file_has_the_pairs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("fashion/a.mp4", "fashion/b.mp4", "fashion_dwpose/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"a video")
+    assert call(extract_meta_info, "--root_path", "fashion", "--dataset_name", "fashion") == 0
+    entries = json.loads((tmp_path / "data" / "fashion_meta.json").read_text())
+    assert entries == [{"video_path": "fashion/a.mp4", "kps_path": "fashion_dwpose/a.mp4"}]
+    assert "1 videos have no skeleton video" in capsys.readouterr().err
+    (tmp_path / "fashion_dwpose/a.mp4").unlink()
+    assert call(extract_meta_info, "--root_path", "fashion", "--dataset_name", "fashion") == 2
+    assert "extract_dwpose_from_vid --video_root` makes them" in capsys.readouterr().err
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A person twice as large, in a picture of another shape."""
+    write_image(tmp_path / "me.png", painted((480, 480), (180, 120, 300, 360)))
+    return tmp_path / "me.png"
+
+
+@pytest.mark.parametrize("options", [(), ("--original",)])
+@pytest.mark.parametrize("target", ["poses", "poses.mp4"])
+def test_aligned_skeletons_fit_the_picture(tmp_path, networks, dance, picture, options, target):
+    result = tmp_path / "out" / target
+    inputs = ("--target_image_folder_path", dance, "--ref_image_path", picture, "--dwpose", networks)
+    assert call(skeleton_extraction, *inputs, "--poses_folder_path", result, *options) == 0
+    source = open_frames(result)
+    assert (source.width, source.height, source.num_frames) == (480, 480, FRAMES)
+    rows = np.nonzero(next(iter(source)).max(axis=(1, 2)) > 60)[0]
+    if not options:  # the painted body's height, of which the figure is nine tenths, as in the picture
+        assert np.ptp(rows) == pytest.approx(0.9 * 240, abs=12)
+
+
+def test_picture_without_a_person_is_refused(tmp_path, networks, dance, capsys):
+    write_image(tmp_path / "empty.png", painted((64, 64)))
+    inputs = ("--target_image_folder_path", dance, "--ref_image_path", tmp_path / "empty.png", "--dwpose", networks)
+    assert call(skeleton_extraction, *inputs, "--poses_folder_path", tmp_path / "poses") == 2
+    assert "error: nobody is found in the reference picture; " in capsys.readouterr().err
+    assert not (tmp_path / "poses").exists()
+
+
+def test_training_skeletons_have_the_names_of_the_pictures(tmp_path, networks, capsys):
+    for folder in ("00001", "00003"):
+        for i, frame in enumerate(walking(3)):
+            write_image(tmp_path / "rec" / folder / "images" / f"frame_{i}.png", frame)
+    command = ("--root_path", tmp_path, "--name", "rec", "--start", "1", "--end", "3", "--dwpose", networks)
+    assert call(training_skeleton_extraction, *command) == 0
+    output = capsys.readouterr()
+    assert "00001/poses: 3 made" in output.out and "1 of 3 folders have no images/" in output.err
+    poses = tmp_path / "rec" / "00001" / "poses"
+    assert sorted(path.name for path in poses.iterdir()) == [f"frame_{i}.png" for i in range(3)]
+    assert open_frames(poses).width == SIZE[1]
+    (poses / "frame_1.png").unlink()
+    assert call(training_skeleton_extraction, *command) == 0
+    assert "00001/poses: 1 made" in capsys.readouterr().out and (poses / "frame_1.png").exists()
+
+
+def test_frames_of_a_video_and_back(tmp_path, dance, capsys):
+    folder = tmp_path / "frames"
+    assert call(extract_frames, dance, folder, "--frames", "1:5") == 0
+    assert "4 frames made, 0 were there" in capsys.readouterr().out
+    assert call(extract_frames, dance, folder, "--frames", "1:") == 0
+    assert "1 frames made, 4 were there" in capsys.readouterr().out
+    assert call(make_video, folder, tmp_path / "again.mp4", "--fps", "12") == 0
+    info = probe_video(tmp_path / "again.mp4")
+    assert (info.num_frames, info.fps, info.width) == (5, 12, SIZE[1])
+    before, after = (list(open_frames(path)) for path in (dance, tmp_path / "again.mp4"))
+    assert np.abs(before[1].astype(int) - after[0]).mean() < 2
+    assert call(extract_frames, dance, folder, "--frames", "4:2") == 2
+    assert "A:B with 0 <= A < B <= 6 is accepted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [vid2pose, extract_dwpose_from_vid, extract_meta_info, skeleton_extraction, training_skeleton_extraction,
+     extract_frames, make_video],
+    ids=lambda command: command.__name__.rpartition(".")[2],
+)  # fmt: skip
+def test_help_is_given_without_paddle(command, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ppdiffusers_ext.preprocess", None)
+    with pytest.raises(SystemExit) as stopped:
+        call(command, "--help")
+    assert stopped.value.code == 0 and "python -m scripts." in capsys.readouterr().out
