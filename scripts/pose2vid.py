@@ -62,6 +62,11 @@ def make_parser(prog="python -m scripts.pose2vid", description=__doc__):
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
     parser.add_argument("--reference-image", metavar="FILE", help="picture of the person, instead of test_cases")
     parser.add_argument("--pose-video", metavar="FILE", help="pose video (or picture), instead of test_cases")
+    return add_options(parser)
+
+
+def add_options(parser):
+    """Options of how to animate; gives the parser back."""
     for strings, name, kind, text in _OPTIONS:
         parser.add_argument(*strings, dest=name, type=kind, help=text)
     parser.add_argument(
@@ -81,14 +86,18 @@ def read_config(options):
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 
-    overrides = {name: getattr(options, name) for _, name, *_ in _OPTIONS}
-    overrides.update({name: getattr(options, name) for _, name, _ in _FLAGS})
-    overrides["guidance_interval"] = options.guidance_interval
+    overrides = read_overrides(options)
     if (options.reference_image is None) != (options.pose_video is None):
         raise InputError("--reference-image and --pose-video belong together; both or neither are accepted")
     if options.reference_image is not None:
         overrides["test_cases"] = {options.reference_image: [options.pose_video]}
     return Pose2VidConfig.load(options.config, **overrides)
+
+
+def read_overrides(options):
+    """Name of a field of `Pose2VidConfig` -> what `add_options` were given for it, or None."""
+    names = [name for _, name, *_ in (*_OPTIONS, *_FLAGS)]
+    return {name: getattr(options, name) for name in (*names, "guidance_interval")}
 
 
 def work(options):

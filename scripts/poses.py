@@ -8,15 +8,16 @@ WEIGHTS = "pretrained_weights/DWPose"
 def make_parser(prog, description):
     """A parser with the options of the estimator and of what is drawn."""
     parser = ArgumentParser(prog=prog, description=description)
-    parser.add_argument(
-        "--dwpose", metavar="DIR", default=WEIGHTS, help=f"of DWPose's ONNX files (default: {WEIGHTS})"
-    )
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
+    return add_options(parser)
+
+
+def add_options(parser):
+    """The same options without the device; gives the parser back."""
+    parser.add_argument("--dwpose", metavar="DIR", default=WEIGHTS, help=f"of DWPose's ONNX files ({WEIGHTS})")
     parser.add_argument("--no-hands", action="store_true", help="draw no hands")
     parser.add_argument("--no-face", action="store_true", help="draw no faces")
-    parser.add_argument(
-        "--compatible", action="store_true", help="exactly the originals' pixels, their slips included"
-    )
+    parser.add_argument("--compatible", action="store_true", help="draw the originals' pixels, their slips included")
     return parser
 
 
@@ -38,10 +39,10 @@ def track_options(options):
     return TrackOptions(options.person, options.gap, options.smoothing)
 
 
-def make_estimator(options, channels, threads=None):
+def make_estimator(options, channels, threads=None, device=None):
     from ppdiffusers_ext.preprocess.pose import PoseEstimator
 
-    return PoseEstimator(options.dwpose, options.device, channels, threads=threads)
+    return PoseEstimator(options.dwpose, device or options.device, channels, threads=threads)
 
 
 def style_of(options, system):
@@ -54,8 +55,7 @@ def progress(title):
     """What shows a bar while frames are taken from an iterable."""
     from tqdm import tqdm
 
-    def show(frames):
-        total = getattr(frames, "num_frames", None) or len(frames)
-        return tqdm(frames, desc=title, total=total, unit="frame", disable=None)  # in a terminal only
+    def show(frames, count):
+        return tqdm(frames, desc=title, total=count, unit="frame", disable=None)  # in a terminal only
 
     return show

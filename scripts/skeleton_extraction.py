@@ -27,13 +27,13 @@ def work(options):
     from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 
     options.compatible |= options.original
-    alignment = write_aligned_skeletons(
+    alignment, _ = write_aligned_skeletons(
         options.target_image_folder_path,
         options.ref_image_path,
         options.poses_folder_path,
         poses.make_estimator(options, "rgb"),
         poses.style_of(options, "stable_animator"),
-        options.original,
+        "original" if options.original else "shape",
         None if options.original else poses.track_options(options),
         poses.progress("skeletons"),
     )

@@ -77,14 +77,27 @@ def animate(config, show_progress=True):
     """
     check_engine(config.engine)
     cases = prepare_cases(config)
+    pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
+    return [animate_case(pipeline, config, case) for case in cases]
+
+
+def open_pipeline(config, longest, show_progress=True):
+    """The pipeline of a configuration, in a memory in which it fits.
+
+    Args:
+        config, show_progress: as of `animate`.
+        longest: frames of the longest clip to come.
+
+    Raises:
+        InputError, MissingFileError: files that do not fit, or not enough memory.
+    """
     runtime = Runtime.choose(config.device, config.weight_dtype)
     check_paths(config)
-    longest = max(case.num_frames for case in cases)
     logger.info("%s", check_memory(replace(config, length=longest), runtime))
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    return [_animate_case(pipeline, config, case) for case in cases]
+    return pipeline
 
 
 def prepare_cases(config, now=None):
@@ -139,7 +152,13 @@ def _target(config, image_path, pose_path, is_picture, now):
     return folder / f"{image_path.stem}_{pose}_{config.height}x{config.width}_{config.cfg:g}{suffix}"
 
 
-def _animate_case(pipeline, config, case):
+def animate_case(pipeline, config, case, audio=None):
+    """Animate one of `prepare_cases`: a `Result`.
+
+    Args:
+        pipeline: of `open_pipeline`.
+        audio: an `Audio` to put beside the frames.
+    """
     image = read_image(case.image_path)
     latents = pipeline(
         image,
@@ -168,7 +187,7 @@ def _animate_case(pipeline, config, case):
     poses = (_resized(pose, config) for pose in case.poses())
     if case.fps is None:
         return _write_picture(case, next(frames), next(poses), reference)
-    return _write_video(case, frames, poses, reference)
+    return _write_video(case, frames, poses, reference, audio)
 
 
 def _frames(chunks):
@@ -191,7 +210,7 @@ def _write_picture(case, frame, pose, reference):
     return result
 
 
-def _write_video(case, frames, poses, reference):
+def _write_video(case, frames, poses, reference, audio):
     result = Result(case.target, case.beside("side_by_side.mp4"), case.beside("sheet.png"), case.num_frames)
     shown = {round(i) for i in np.linspace(0, case.num_frames - 1, min(SHEET_FRAMES, case.num_frames))}
     sheet = []
@@ -201,8 +220,8 @@ def _write_video(case, frames, poses, reference):
             row = side_by_side([reference, pose, frame])
             if writers is None:
                 writers = [
-                    stack.enter_context(VideoWriter(path, case.fps, picture.shape[1], picture.shape[0]))
-                    for path, picture in ((result.video, frame), (result.side_by_side, row))
+                    stack.enter_context(VideoWriter(path, case.fps, picture.shape[1], picture.shape[0], audio=sound))
+                    for path, picture, sound in ((result.video, frame, audio), (result.side_by_side, row, None))
                 ]
             for writer, picture in zip(writers, (frame, row)):
                 writer.write(picture)

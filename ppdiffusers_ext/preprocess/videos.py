@@ -15,9 +15,16 @@ from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
+from ppdiffusers_ext.preprocess.tracks import choose_person
+
+_CRF = 8  # of skeletons: thin lines on black, which cost little
 
 
-def write_skeleton_video(video, target, estimator, style, options, progress=iter):
+def _every(frames, count):
+    return frames
+
+
+def write_skeleton_video(video, target, estimator, style, options, progress=_every):
     """The skeletons of one person in a video, as a video of the shorter side 512.
 
     Args:
@@ -26,7 +33,7 @@ def write_skeleton_video(video, target, estimator, style, options, progress=iter
         estimator: a `PoseEstimator`.
         style: a `Style`.
         options: `TrackOptions`.
-        progress: called with an iterable of frames, gives it back; such as tqdm.
+        progress: called as `(frames, count)`, gives the iterable of frames back; such as tqdm.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written.
@@ -34,13 +41,15 @@ def write_skeleton_video(video, target, estimator, style, options, progress=iter
     source = open_frames(video)
     check_writable(target)
     width, height = small_size(source.width, source.height)
-    poses = track(estimator(shrink(progress(source))), source.fps, options)
-    with VideoWriter(target, source.fps, width, height) as writer:
+    poses = track(estimator(shrink(progress(source, source.num_frames))), source.fps, options)
+    with VideoWriter(target, source.fps, width, height, crf=_CRF) as writer:
         for frame in draw(poses, width, height, style):
             writer.write(frame)
 
 
-def write_aligned_skeletons(frames, reference, target, estimator, style, original=False, options=None, progress=iter):
+def write_aligned_skeletons(
+    frames, reference, target, estimator, style, way="shape", options=None, progress=_every, bounds=(0, None), fps=None
+):
     """The skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
 
     Args:
@@ -48,12 +57,14 @@ def write_aligned_skeletons(frames, reference, target, estimator, style, origina
         reference: picture.
         target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
         estimator, style: a `PoseEstimator`, a `Style`.
-        original: align as StableAnimator does.
+        way: to align: "shape" keeps the figure's, "original" is StableAnimator's, "none" leaves poses where they are.
         options: `TrackOptions`; all people of each frame, as they were found, if left out.
         progress: as of `write_skeleton_video`.
+        bounds: the first frame, and the one after the last (None for all).
+        fps: frames per second of the result; the source's if left out.
 
     Returns:
-        The `Alignment`.
+        The `Alignment`, None for the way "none"; and the `Pose` of each frame before it.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written, or aligned.
@@ -61,27 +72,33 @@ def write_aligned_skeletons(frames, reference, target, estimator, style, origina
     picture, source = open_frames(reference), open_frames(frames)
     check_writable(target if _is_video(target) else Path(target) / "frame_0.png")
     (of_picture,) = estimator(picture.read(0, 1))
-    poses = estimator(progress(source))
+    fps = fps or source.fps
+    poses = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
     if options is not None:
-        (of_picture,) = track([of_picture], 1, options)
-        poses = track(poses, source.fps, options)
+        of_picture = choose_person(of_picture)  # the picture's is the largest, whoever drives it
+        poses = track(poses, fps, options)
     poses = list(poses)
-    if original:
-        alignment = fit_original(of_picture, poses)
-    else:
-        alignment = fit(of_picture, poses, (picture.height, picture.width), (source.height, source.width))
-    drawn = draw(map(alignment, poses), picture.width, picture.height, style)
+    alignment = _align(way, of_picture, poses, picture, source)
+    drawn = draw(map(alignment, poses) if alignment else poses, picture.width, picture.height, style)
     if _is_video(target):
-        with VideoWriter(target, source.fps, picture.width, picture.height) as writer:
+        with VideoWriter(target, fps, picture.width, picture.height, crf=_CRF) as writer:
             for frame in drawn:
                 writer.write(frame)
     else:
         for i, frame in enumerate(drawn):
             write_image(Path(target) / f"frame_{i}.png", frame)
-    return alignment
+    return alignment, poses
 
 
-def write_training_skeletons(pictures, target, estimator, style, progress=iter):
+def _align(way, of_picture, poses, picture, source):
+    if way == "none":
+        return None
+    if way == "original":
+        return fit_original(of_picture, poses)
+    return fit(of_picture, poses, (picture.height, picture.width), (source.height, source.width))
+
+
+def write_training_skeletons(pictures, target, estimator, style, progress=_every):
     """The skeletons of all people in each picture of a folder, under the same names in another folder.
 
     Pictures whose skeletons are there already are passed over.
@@ -93,7 +110,7 @@ def write_training_skeletons(pictures, target, estimator, style, progress=iter):
     missing = [i for i, name in enumerate(source.names) if not (target / name).exists()]
     if not missing:
         return 0
-    frames, names = itertools.tee(progress(missing))
+    frames, names = itertools.tee(progress(missing, len(missing)))
     poses = estimator(frame for i in frames for frame in source.read(i, i + 1))
     for i, pose in zip(names, poses):
         (drawn,) = draw([pose], source.width, source.height, style)

@@ -1,0 +1,154 @@
+"""From a picture and a video with sound to an animation, with the demo model and networks that find painted people."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from ppdiffusers_ext.data.audio import Audio
+from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.pipelines import pose2vid
+from scripts import animate
+from scripts.command import run
+from tests.data.test_frames import sound_of, with_sound
+from tests.preprocess.people import painted, write_networks
+
+MODEL = ("--config", "configs/inference/demo.yaml", "--steps", "1", "-W", "64", "-H", "96")
+SIZE = (160, 200)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """me.png, dance.mp4 (25 frames a second, a click after a second) and DWPose."""
+    folder = tmp_path_factory.mktemp("some files")
+    write_networks(folder / "DWPose")
+    write_image(folder / "me.png", painted((192, 128), (24, 24, 104, 168)))
+    write_dance(folder / "dance.mp4", 30, Audio(with_sound(folder / "sound.mp4", "aac")))
+    return folder
+
+
+def write_dance(path, count, audio=None, size=SIZE):
+    with VideoWriter(path, 25, size[1], size[0], crf=4, audio=audio) as writer:
+        for i in range(count):
+            writer.write(painted(size, (10 + 2 * i, 40, 58 + 2 * i, 110)))
+    return path
+
+
+def call(folder, *arguments, reference="me.png", driving="dance.mp4", output="out.mp4"):
+    inputs = ("--reference-image", folder / reference, "--driving-video", folder / driving, "--output", output)
+    return start(folder, *inputs, *arguments)
+
+
+def start(folder, *arguments):
+    arguments = [str(argument) for argument in (*MODEL, "--dwpose", folder / "DWPose", *arguments)]
+    return run(animate.make_parser(), animate.work, arguments)
+
+
+def test_picture_and_video_become_an_animation_with_sound(folder, tmp_path, capsys):
+    target = tmp_path / "new" / "out.mp4"
+    assert call(folder, "--frames", "10:30", "--fps", "12.5", output=target) == 0
+    assert f"video         {target}" in capsys.readouterr().out
+    info = probe_video(target)
+    assert (info.width, info.height, info.num_frames, info.fps) == (64, 96, 10, 12.5)
+    when, _ = sound_of(target)
+    assert when == pytest.approx(1.0 - 10 / 25, abs=0.07)
+    names = sorted(path.name for path in target.parent.iterdir())
+    assert names == ["out.mp4", "out_sheet.png", "out_side_by_side.mp4"]
+    # The skeleton stands where the picture's person stands, and goes to the right.
+    middle = [row[:, 64:128] for row in open_frames(target.with_name("out_side_by_side.mp4"))]
+    columns = [np.nonzero(frame.max(axis=(0, 2)) > 60)[0].mean() for frame in middle]
+    assert np.median(columns) == pytest.approx(32, abs=5) and columns[-1] > columns[0] + 10
+    rows = np.nonzero(middle[5].max(axis=(1, 2)) > 60)[0]
+    assert np.ptp(rows) == pytest.approx(0.9 * 72, abs=6)
+
+
+def test_overlay_is_written_where_it_is_asked_for(folder, tmp_path):
+    target = tmp_path / "out.mp4"
+    assert call(folder, "--frames", "0:2", "--debug", "--no-audio", output=target) == 0
+    overlay = probe_video(tmp_path / "out_overlay.mp4")
+    assert overlay.num_frames == 2 and (overlay.height, overlay.width) == (160, 200 + 3 * 107 + 1)  # even
+    assert sound_of(target) is None
+
+
+def test_batch_loads_once_goes_on_and_reports(folder, tmp_path, capsys, monkeypatch):
+    write_image(tmp_path / "nobody.png", painted((64, 64)))
+    (tmp_path / "there.mp4").write_bytes(b"made earlier")
+    shared = {"reference_image": str(folder / "me.png"), "driving_video": str(folder / "dance.mp4"), "frames": "0:2"}
+    jobs = [
+        {**shared, "output": str(tmp_path / "a.mp4"), "seed": 1},
+        {**shared, "output": str(tmp_path / "b.mp4"), "reference_image": str(tmp_path / "nobody.png")},
+        {**shared, "output": str(tmp_path / "there.mp4")},
+        {**shared, "output": str(tmp_path / "c.mp4"), "seed": 2, "align": "none", "resize": "pad"},
+    ]
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
+    loaded, load = [], pose2vid.load_pipeline
+    monkeypatch.setattr(pose2vid, "load_pipeline", lambda *arguments: loaded.append(1) or load(*arguments))
+    assert start(folder, "--batch", tmp_path / "jobs.yaml", "--report", tmp_path / "report.json") == 1
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["state"] for row in report] == ["made", "failed", "was there", "made"]
+    assert "nobody is found in the reference picture" in report[1]["error"]
+    assert "2 made, 1 was there, 1 failed" in capsys.readouterr().out
+    assert loaded == [1] and (tmp_path / "there.mp4").read_bytes() == b"made earlier"
+    frames = [next(iter(open_frames(tmp_path / name))).astype(int) for name in ("a.mp4", "c.mp4")]
+    assert (frames[0] != frames[1]).any()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("jobs: [{reference_image: a, driving_video: b, output: c.mp4, colour: red}]", "colour"),
+        ("jobs: [{reference_image: a, output: c.mp4}]", "job 0 of .* lacks driving_video; all three are needed"),
+        ("jobs: []", "has no list of jobs"),
+        ("work: []", "work"),
+        ("jobs: [{reference_image: a, driving_video: b, output: c.avi}]", "ends in .mp4 or .mov"),
+        ("jobs: [{reference_image: a, driving_video: b, output: c.mp4, person: tallest}]", "person 'tallest'"),
+    ],
+)
+def test_bad_batch_files_are_refused_as_a_whole(folder, tmp_path, capsys, content, message):
+    (tmp_path / "jobs.yaml").write_text(content)
+    assert start(folder, "--batch", tmp_path / "jobs.yaml") == 2
+    assert_told(capsys, message)
+
+
+def assert_told(capsys, message):
+    import re
+
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--frames", "5:99"), r"A:B with 0 <= A < B <= 30 is accepted"),
+        (("--resize", "stretch"), "resize 'stretch' is not known; fit, crop, pad is accepted"),
+        (("--align", "never"), "align 'never' is not known; shape, original, none is accepted"),
+        (("--system", "stable"), "system 'stable' is not known; animate_anyone is accepted"),
+        (("--person", "9"), "no frame of the driving video shows one person"),
+        (("--batch", "jobs.yaml"), "it or the three options is accepted"),
+    ],
+)
+def test_bad_options_are_refused(folder, tmp_path, capsys, arguments, message):
+    assert call(folder, *arguments, output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_inputs_are_named(folder, capsys):
+    assert start(folder, "--output", "out.mp4") == 2
+    assert_told(capsys, "--reference-image, --driving-video is missing; all three, or --batch, are needed")
+
+
+def test_video_of_one_frame_and_one_of_another_shape(folder, tmp_path):
+    wide = write_dance(tmp_path / "wide.mp4", 1, size=(120, 320))
+    assert call(folder, driving=wide, output=tmp_path / "out.mp4") == 0
+    info = probe_video(tmp_path / "out.mp4")
+    assert (info.num_frames, info.width, info.height) == (1, 64, 96)
+
+
+def test_output_that_cannot_be_written_is_told_before_any_work(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    assert call(folder, output=tmp_path / "file" / "out.mp4") == 2
+    assert_told(capsys, "cannot write .*is a file, not a folder")
