@@ -14,6 +14,7 @@ from benchmarks import (
     harness,
     load_weights,
     memory_plan,
+    preprocess,
     startup,
     train_step,
 )
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "growth": growth,
     "load_weights": load_weights,
     "memory_plan": memory_plan,
+    "preprocess": preprocess,
     "startup": startup,
     "train_step": train_step,
 }

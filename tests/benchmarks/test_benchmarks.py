@@ -176,3 +176,12 @@ def test_memory_plan_predicts_what_is_measured(tmp_path):
     _, fields = measure(tmp_path, "memory_plan", "--cases", "128x128x8", "--rungs", "high", "low")
     assert list(fields["cases"]) == list(fields["ratios"]) == ["128x128x8 high", "128x128x8 low"]
     assert all(0.85 < ratio < 1.15 for ratio in fields["ratios"].values()), fields["ratios"]
+
+
+def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
+    output, fields = measure(tmp_path, "preprocess", "--small", "--frames", "4")
+    assert list(fields["peers"]) == ["originals"] and fields["drawing_ratio"] > 0
+    stages = ["decode", "letterbox", "crop", "simcc", "draw", "encode"]
+    assert list(fields["frames_per_second"]) == stages and all(fields["frames_per_second"].values())
+    assert fields["ours"]["digest"] == fields["peers"]["originals"]["digest"]
+    assert abs(fields["growth"]) < 1 and "ten times the frames" in output

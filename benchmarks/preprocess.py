@@ -1,0 +1,192 @@
+"""The way from a video to its skeleton video apart from the networks: each stage, and the whole beside the originals'.
+
+    python -m benchmarks preprocess --json preprocess.json
+
+A drawn video of 1080p passes through both ways: decoding, what the networks are given (letterbox, crop), what is made
+of their output (SimCC), drawing as StableAnimator does, encoding. The networks' outputs are made up, alike for both.
+The originals write every frame to a PNG file and read it again, draw on a fresh canvas whose shorter side is 2160,
+multiply all of it, and write PNG files that become a video; ours streams. Both must draw the same pixels. Ours runs
+on a ten times longer video too, to see whether its memory grows.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import harness
+from benchmarks.contestant import peak_bytes, versions
+from ppdiffusers_ext.errors import InputError
+
+WIDTH, HEIGHT = 1920, 1080
+CROP = (384, 288)
+
+
+def add_arguments(parser):
+    parser.add_argument("--frames", type=int, default=60, metavar="N", help="of the video (default 60)")
+    parser.add_argument("--small", action="store_true", help="240x136 pixels, to try the benchmark itself")
+
+
+def compete(options):
+    if options.frames < 2:
+        raise InputError(f"--frames {options.frames} is too small; 2 or more is accepted")
+    width, height = (240, 136) if options.small else (WIDTH, HEIGHT)
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        settings = {"folder": folder, "width": width, "height": height, "frames": options.frames}
+        long = {**settings, "frames": 10 * options.frames}
+        for of_video in (settings, long):
+            harness.run_contestant("preprocess", "write", of_video, title="nothing yet: writing a video")
+        ours = harness.run_contestant("preprocess", "ours", settings)
+        originals = harness.run_contestant("preprocess", "originals", settings)
+        longer = harness.run_contestant("preprocess", "ours", long, title="ours, ten times as long")
+    if ours["digest"] != originals["digest"]:
+        raise RuntimeError("the two ways draw different pixels")
+    stages = {name: options.frames / seconds for name, seconds in ours["stages"].items()}
+    drawing = originals["stages"]["draw"] / ours["stages"]["draw"]
+    growth = longer["peak_bytes"] / ours["peak_bytes"] - 1
+    fields = harness.result(ours, {"originals": originals}, frames_per_second=stages, drawing_ratio=drawing)
+    harness.print_table({"ours": ours, "originals": originals}, fields["ratios"])
+    for name, rate in stages.items():
+        print(f"{name:32} {rate:9.1f} frames per second (originals {options.frames / originals['stages'][name]:.1f})")
+    print(f"drawing {drawing:.1f} times as fast; ten times the frames take {growth:+.1%} memory")
+    return {**fields, "growth": growth, "settings": {"width": width, "height": height, "frames": options.frames}}
+
+
+class _Clock:
+    """Sums the seconds of stages, also of those that run inside an iterator."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    def __call__(self, name, function, *arguments):
+        start = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - start
+
+    def each(self, name, iterable):
+        iterator = iter(iterable)
+        while (item := self(name, next, iterator, None)) is not None:
+            yield item
+
+
+def _video(settings):
+    return Path(settings["folder"]) / f"{settings['frames']}.mp4"
+
+
+def _poses(frames):
+    """What the estimator would give for each frame: SimCC scores of a person who moves."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    places = random.uniform(0.2, 0.8, (133, 2))
+    for i in range(frames):
+        moved = places + 0.1 * np.sin(0.1 * i + np.arange(133))[:, None]
+        scores = []
+        for axis, side in enumerate((CROP[1], CROP[0])):
+            row = np.full((1, 133, 2 * side), 0.01, np.float32)
+            row[0, np.arange(133), (moved[:, axis] * 2 * side).astype(int)] = 0.9
+            scores.append(row)
+        yield scores
+
+
+def write(settings):
+    """The video: a moving pattern with noise, as a camera's."""
+    import numpy as np
+    import PIL.Image
+
+    from ppdiffusers_ext.data.video import VideoWriter
+
+    random, size = np.random.default_rng(0), (settings["width"], settings["height"])
+    noise = random.integers(0, 12, (size[1], size[0], 3), dtype=np.uint8)
+    blots = PIL.Image.fromarray(random.integers(0, 240, (18, 32, 3), dtype=np.uint8)).resize(size)
+    start = time.perf_counter()
+    with VideoWriter(_video(settings), 30, *size) as writer:
+        for i in range(settings["frames"]):
+            writer.write(np.roll(np.asarray(blots), 8 * i, axis=1) + np.roll(noise, 31 * i, axis=0))
+    return {"seconds": time.perf_counter() - start, "peak_bytes": peak_bytes()}
+
+
+def _estimate(clock, frame, scores):
+    """A `Pose` from a frame, as `PoseEstimator` does it, with made-up outputs."""
+    from ppdiffusers_ext.preprocess import detection, pose
+
+    clock("letterbox", detection.letterbox, frame, (640, 640))
+    _, center, sides = clock("crop", pose.crop, frame, pose.whole_frame(frame)[0], CROP)
+    points, certainty = clock("simcc", pose.decode, *scores)
+    points = points / (CROP[1], CROP[0]) * sides + center - sides / 2
+    return pose.to_pose(points, certainty, frame.shape[:2])
+
+
+def ours(settings):
+    import hashlib
+
+    from ppdiffusers_ext.data.video import VideoWriter, read_frames
+    from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
+
+    clock, digest = _Clock(), hashlib.sha256()
+    size = settings["width"], settings["height"]
+    start = time.perf_counter()
+    paint = SkeletonPainter(size[1], size[0], STYLES["stable_animator"])
+    with VideoWriter(_video(settings).with_suffix(".out.mp4"), 30, *size) as writer:
+        frames = clock.each("decode", read_frames(_video(settings)))
+        for frame, scores in zip(frames, _poses(settings["frames"])):
+            drawn = clock("draw", paint, _estimate(clock, frame, scores))
+            clock("encode", writer.write, drawn)
+            digest.update(drawn.tobytes())
+    return _row(start, clock, digest)
+
+
+def originals(settings):
+    import hashlib
+
+    import cv2
+
+    from ppdiffusers_ext.data.video import VideoWriter, read_frames
+
+    clock, digest, folder = _Clock(), hashlib.sha256(), Path(settings["folder"])
+    size = settings["width"], settings["height"]
+    start = time.perf_counter()
+    for kind in ("images", "poses"):
+        (folder / kind).mkdir()
+    for i, frame in enumerate(clock.each("decode", read_frames(_video(settings)))):
+        clock("decode", cv2.imwrite, str(folder / f"images/frame_{i}.png"), frame[..., ::-1])
+    for i, scores in enumerate(_poses(settings["frames"])):
+        frame = clock("decode", cv2.imread, str(folder / f"images/frame_{i}.png"))[..., ::-1].copy()
+        drawn = clock("draw", _draw_as_originals, _estimate(clock, frame, scores), *size)
+        digest.update(drawn.tobytes())
+        clock("encode", cv2.imwrite, str(folder / f"poses/frame_{i}.png"), drawn[..., ::-1])
+    with VideoWriter(folder / "originals.mp4", 30, *size) as writer:
+        for i in range(settings["frames"]):
+            frame = clock("encode", cv2.imread, str(folder / f"poses/frame_{i}.png"))
+            clock("encode", writer.write, frame[..., ::-1])
+    return _row(start, clock, digest)
+
+
+def _draw_as_originals(pose, width, height):
+    """The same drawing, with a fresh canvas for each frame, and a pass over all of it that dims the limbs."""
+    import cv2
+    import numpy as np
+
+    from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
+
+    class Painter(SkeletonPainter):
+        def _draw_bodies(self, pose):
+            super()._draw_bodies(pose)
+            (self._canvas * 0.6).astype(np.uint8)  # ours has drawn dimmed limbs already
+
+    drawn = Painter(height, width, STYLES["stable_animator"])(pose)
+    return cv2.cvtColor(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2RGB)
+
+
+def _row(start, clock, digest):
+    return {
+        "seconds": time.perf_counter() - start,
+        "peak_bytes": peak_bytes(),
+        "stages": clock.seconds,
+        "digest": digest.hexdigest(),
+        "versions": versions("opencv-python", "av"),
+    }
+
+
+CONTESTANTS = {"write": write, "ours": ours, "originals": originals}
