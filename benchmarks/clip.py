@@ -7,13 +7,14 @@ poses in, frames out. Each contestant has a process of its own. What making, che
 among the seconds (it is `preparation_seconds`), as little as building the peer is: diffusers' UNetMotionModel and
 AutoencoderKL in torch, driven step by step with guidance and without caching, in fp32 and in bf16. It has no reference
 network, no pose guider and no CLIP, so it does less. `psnr` compares decoded frames with those of the first preset,
-exact. For what presets do to pictures of people rather than to noise, `--model` takes a configuration of pose2vid with
-weights that were trained.
+exact, in fp32. For what presets do to pictures of people rather than to noise, `--model` takes a configuration of
+pose2vid with weights that were trained.
 
 It takes 25 GB of disk, and about 40 minutes on two cores without the peer in bf16, which on a processor without such
 arithmetic takes hours.
 """
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from benchmarks.contestant import peak_bytes, timed, versions
 from ppdiffusers_ext.errors import InputError
 
 PRESETS = ("exact", "balanced", "fast")
+DTYPES = ("fp32", "bf16")
 PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
 GUIDANCE = 3.5
 
@@ -31,6 +33,9 @@ def add_arguments(parser):
     parser.add_argument("--side", type=int, default=256, metavar="N", help="width and height in pixels (default 256)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="denoising steps (default 10)")
     parser.add_argument("--engine", default="openvino", metavar="NAME", help="what ours runs in (default openvino)")
+    parser.add_argument(
+        "--dtypes", nargs="+", choices=DTYPES, default=["fp32", "bf16"], help="that ours computes in (default: all)"
+    )
     parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS], metavar="NAME", help="default: all")
     parser.add_argument("--model", metavar="FILE", help="configuration of pose2vid, instead of random weights")
@@ -55,12 +60,12 @@ def compete(options):
         if not options.model:
             written = {"folder": model, "small": options.small}
             harness.run_contestant("full_size", "write", written, title="nothing yet: writing weights")
-        for preset in options.presets:
-            paths = {"model": model, "cache": str(Path(folder) / "cache"), "frames_file": f"{folder}/{preset}.npy"}
-            rows[preset] = harness.run_contestant(
-                "clip", "ours", {**settings, **paths, "preset": preset}, title=preset
-            )
-            rows[preset]["psnr"] = _psnr(f"{folder}/{options.presets[0]}.npy", f"{folder}/{preset}.npy")
+        paths = {"model": model, "cache": str(Path(folder) / "cache")}
+        for dtype, preset in itertools.product(options.dtypes, options.presets):
+            name = preset if dtype == "fp32" else f"{preset}_{dtype}"
+            given = {**settings, **paths, "preset": preset, "dtype": dtype, "frames_file": f"{folder}/{name}.npy"}
+            rows[name] = harness.run_contestant("clip", "ours", given, title=name)
+            rows[name]["psnr"] = _psnr(f"{folder}/{next(iter(rows))}.npy", f"{folder}/{name}.npy")
     peers, of_peer = {}, {**settings, "guidance": GUIDANCE}
     for name in options.peers:
         if python and not options.model:
@@ -69,16 +74,15 @@ def compete(options):
             )
         else:
             print(f"{name} is left out: it needs random weights, and PEER_PYTHON with torch and diffusers")
-    fields = harness.result(rows[options.presets[0]], peers, presets=rows, settings=settings)
+    first = next(iter(rows))
+    fields = harness.result(rows[first], peers, presets=rows, settings=settings)
     fields["preset_ratios"] = {
         preset: {name: peer["seconds"] / row["seconds"] for name, peer in peers.items()}
         for preset, row in rows.items()
     }
     harness.print_table({**rows, **peers}, fields["ratios"])
     for preset, row in rows.items():
-        quality = (
-            "the same frames" if row["psnr"] is None else f"PSNR {row['psnr']:.1f} dB against {options.presets[0]}"
-        )
+        quality = "the same frames" if row["psnr"] is None else f"PSNR {row['psnr']:.1f} dB against {first}"
         faster = ", ".join(
             f"{ratio:.2f} times as fast as {name}" for name, ratio in fields["preset_ratios"][preset].items()
         )
@@ -108,7 +112,7 @@ def ours(settings):
         config = Pose2VidConfig(**full_size.configuration(settings["model"]), **engine)
     else:
         config = Pose2VidConfig.load(settings["model"], **engine)
-    pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+    pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)
     side, preset = settings["side"], read_preset(settings["preset"])
     picture, poses = _case(config, settings["frames"], side)

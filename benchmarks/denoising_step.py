@@ -13,7 +13,8 @@ takes 15 GB of disk and half an hour on two cores.
     ours                         ppdiffusers_ext's DenoisingUNet3D from a checkpoint, fp32, in the first of --engines
     ours_with_reference          the same with features of a reference picture, which double the keys of each spatial
                                  self-attention: what an animation really costs (without guidance, which doubles it)
-    ours_ENGINE                  the same as ours in the other engines; eager is Paddle without an engine
+    ours_ENGINE                  the same as ours in the other engines; eager is Paddle without an engine, and
+                                 openvino_bf16 computes in bf16
     ppdiffusers_UNetMotionModel  ppdiffusers' network of the same shape, Paddle eager, with the same threads and MKL
                                  path as ours (ppdiffusers alone would choose slower ones)
     diffusers_UNetMotionModel    diffusers' network of the same shape in torch, if PEER_PYTHON names a Python that has
@@ -21,9 +22,11 @@ takes 15 GB of disk and half an hour on two cores.
 
 An engine exports the network once; that takes place in an earlier process, whose seconds are in the JSON. The peers
 have neither reference nor pose features, so the ratios are to ours without them. (Pose features are one addition
-behind the first layer, whose cost is not measurable.)
+behind the first layer, whose cost is not measurable.) What bf16 costs is the ratio of signal to noise of the result,
+against that of the same network in fp32, in decibels.
 """
 
+import os
 import tempfile
 
 from benchmarks import harness
@@ -32,7 +35,8 @@ from ppdiffusers_ext.errors import InputError
 PADDLE_PEER = "ppdiffusers_UNetMotionModel"
 TORCH_PEERS = ("diffusers_UNetMotionModel", "diffusers_UNetMotionModel_bf16")
 MAX_FRAMES = 32  # positions of the motion modules
-ENGINES = ("openvino", "onnx", "inference", "eager")
+ENGINES = ("openvino", "openvino_bf16", "onnx", "inference", "eager")
+HALF = "_bf16"
 
 
 def add_arguments(parser):
@@ -58,7 +62,7 @@ def compete(options):
     from ppdiffusers_ext.pipelines.engines import check_engine  # Paddle, which other benchmarks need not import
 
     for engine in options.engines:
-        check_engine(engine)
+        check_engine(engine.removesuffix(HALF))
     settings = _settings(options)
     python = harness.peer_python("torch", "diffusers")
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
@@ -72,7 +76,13 @@ def compete(options):
                 peers[name] = ("networks", name, settings, python)
             else:
                 print(f"{name} is left out: PEER_PYTHON does not name a Python with torch and diffusers")
-        rows = harness.run_in_turn({**own, **peers}, options.rounds)
+        contestants = {
+            name: (module, kind, {**given, "output": f"{folder}/{name}.npy"}, *python_of)
+            for name, (module, kind, given, *python_of) in {**own, **peers}.items()
+        }
+        rows = harness.run_in_turn(contestants, options.rounds)
+        for half, full in _pairs(rows):
+            rows[half]["decibels"] = _decibels(f"{folder}/{half}.npy", f"{folder}/{full}.npy")
     for name, export in exports.items():
         rows[name].update(engine=own[name][2]["engine"], export=export)
     ours = rows["ours"]
@@ -85,21 +95,44 @@ def compete(options):
     )
     ratios = fields["ratios"] | {name: row["seconds"] / ours["seconds"] for name, row in fields["engines"].items()}
     harness.print_table(rows, ratios)
+    for half, full in _pairs(rows):
+        print(f"{half} is {rows[half]['decibels']:.1f} dB from {full}")
     return fields
+
+
+def _pairs(rows):
+    """Names of contestants in bf16, each with that of the same network in fp32."""
+    for name in rows:
+        if name.endswith(HALF):
+            full = name.removesuffix(HALF)
+            yield name, full if full in rows else "ours"
+
+
+def _decibels(path, expected):
+    import numpy as np
+
+    from ppdiffusers_ext.engine.compiled import signal_to_noise
+
+    return signal_to_noise(np.load(path), np.load(expected))
 
 
 def _own_contestants(engines, settings):
     """name -> arguments of `run_contestant`: both kinds in the first engine, and one in the others."""
-    first, *others = ({**settings, "engine": engine} for engine in engines)
-    contestants = {kind: ("networks", kind, first) for kind in ("ours", "ours_with_reference")}
-    return contestants | {f"ours_{of_engine['engine']}": ("networks", "ours", of_engine) for of_engine in others}
+    first, *others = engines
+    contestants = {kind: ("networks", kind, _of_engine(first, settings)) for kind in ("ours", "ours_with_reference")}
+    return contestants | {f"ours_{name}": ("networks", "ours", _of_engine(name, settings)) for name in others}
+
+
+def _of_engine(name, settings):
+    dtype = "bfloat16" if name.endswith(HALF) else "float32"
+    return {**settings, "engine": name.removesuffix(HALF), "dtype": dtype}
 
 
 def _export(name, module, kind, settings):
     if settings["engine"] == "eager":
         return None
     title = f"{name}: export for {settings['engine']}"
-    return harness.run_contestant(module, kind, {**settings, "repeats": 1}, title=title)
+    return harness.run_contestant(module, kind, {**settings, "repeats": 1, "output": os.devnull}, title=title)
 
 
 def _settings(options):

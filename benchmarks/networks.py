@@ -43,12 +43,22 @@ def _fill_paddle(model):
         parameter.copy_(paddle.to_tensor(_random(parameter.shape, WEIGHT_STD)), False)
 
 
+def _measure(call, settings):
+    """`measure` of a call for an array, which is written to the file of the settings."""
+    import numpy as np
+
+    arrays = []
+    row = measure(lambda: arrays.append(call()), settings["repeats"])
+    np.save(settings["output"], arrays[-1])
+    return row
+
+
 def _measure_paddle(model, arguments, settings):
     import paddle
 
     with paddle.no_grad():
-        # The number is read, so that the call is complete when its time is taken.
-        row = measure(lambda: float(model(*arguments)[0].sum()), settings["repeats"])
+        # The numbers are read, so that the call is complete when its time is taken.
+        row = _measure(lambda: model(*arguments)[0].numpy(), settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
@@ -120,15 +130,16 @@ def ours(settings, with_reference=False):
     network = Part(_make_unet(settings), [settings["weights"]])
     latents, timestep, context = _inputs(settings, paddle.to_tensor)
     with paddle.no_grad():
-        unet = make_engine(settings["engine"], settings["cache"], settings["threads"]).unet(network)
+        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
+        unet = engine.unet(network)
         reference = _reference_features(network.model, settings) if with_reference else None
         clip = unet.prepare_clip(context, reference)
 
         def step():
             conditions = Conditions(unet.prepare_step(timestep), clip, num_frames=latents.shape[2])
-            return float(unet.denoise(latents, conditions).sum())
+            return unet.denoise(latents, conditions).numpy()
 
-        row = measure(step, settings["repeats"])
+        row = _measure(step, settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
@@ -197,7 +208,7 @@ def diffusers_motion_model(settings, dtype="float32"):
         latents, timestep, context = _inputs(settings, lambda array: torch.from_numpy(array).to(dtype))
         # This class wants the context once for each frame; the others repeat it themselves where they need to.
         arguments = latents, timestep, context.repeat_interleave(latents.shape[2], dim=0)
-        row = measure(lambda: float(model(*arguments)[0].sum()), settings["repeats"])
+        row = _measure(lambda: model(*arguments)[0].float().numpy(), settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("torch", "diffusers")
     return row

@@ -76,7 +76,9 @@ def _from_deep_grey(path, image):
 
 
 def write_image(path, image):
-    """Write a `PIL.Image` or an (H, W, 3) uint8 array; the suffix chooses the format. Complete or not at all.
+    """Write a `PIL.Image`, an (H, W, 3) array or an (H, W) one of grey values, uint8; the suffix chooses the format.
+
+    Complete or not at all.
 
     Raises InputError where `path` cannot be written or its suffix is not that of a picture.
     """
@@ -86,7 +88,7 @@ def write_image(path, image):
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
     with output_file(path) as temporary:
-        image.convert("RGB").save(temporary)
+        (image if image.mode == "L" else image.convert("RGB")).save(temporary)
 
 
 def contact_sheet(frames, columns, max_width=1536):

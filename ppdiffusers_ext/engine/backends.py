@@ -3,8 +3,10 @@
 Each is opened from the folder of an export and called with arrays, in the order of the graph's inputs.
 """
 
+import functools
 import importlib.metadata
 import importlib.util
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import paddle
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 GRAPH, PROGRAM = "model.onnx", "model"
 
@@ -26,9 +30,11 @@ class Backend:
         modules: what has to be importable.
         extra: of this project, which installs it.
         write: called as `(trace, folder, stored)`, writes an export into a folder.
-        open: called as `(folder, threads)`, gives a function of a dict of arrays, to a list of arrays.
+        open: called as `(folder, threads, precision)`, gives a function of a dict of arrays, to a list of arrays.
         weigh: called as `(folder)`, gives the bytes of weights that an export uses.
         shares_weights: whether its exports refer to the file of weights.
+        precisions: what it can compute in.
+        transposes: whether it wants matrices of linear layers as (out, in), and makes copies of others.
     """
 
     name: str
@@ -39,6 +45,8 @@ class Backend:
     open: callable
     weigh: callable
     shares_weights: bool = True
+    precisions: tuple = ("float32",)
+    transposes: bool = False
 
     @property
     def missing(self):
@@ -68,7 +76,7 @@ def _weigh_program(folder):
     return (Path(folder) / PROGRAM).with_suffix(".pdiparams").stat().st_size
 
 
-def _open_inference(folder, threads):
+def _open_inference(folder, threads, precision):
     from paddle import inference
 
     paths = (str((Path(folder) / PROGRAM).with_suffix(suffix)) for suffix in (".json", ".pdiparams"))
@@ -101,7 +109,7 @@ def _weigh_onnx(folder):
     return sum(int(item.value) for x in graph.initializer for item in x.external_data if item.key == "length")
 
 
-def _open_onnxruntime(folder, threads):
+def _open_onnxruntime(folder, threads, precision):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -112,12 +120,17 @@ def _open_onnxruntime(folder, threads):
     return lambda arrays: session.run(None, {name: arrays[name] for name in names})
 
 
-def _open_openvino(folder, threads):
+def _open_openvino(folder, threads, precision):
     import openvino
 
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        _say_that_bf16_is_missing()
+        precision = "float32"
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     with forgetting(Path(folder) / WEIGHTS):
-        compiled = openvino.Core().compile_model(str(Path(folder) / GRAPH), "CPU", options)
+        compiled = core.compile_model(str(Path(folder) / GRAPH), "CPU", options)
     request = compiled.create_infer_request()
     # An input has the names of all values that are the same, such as what it is reshaped to.
     names = [port.get_names() for port in compiled.inputs]
@@ -130,11 +143,24 @@ def _open_openvino(folder, threads):
     return run
 
 
-BACKENDS = {
-    backend.name: backend
-    for backend in (
-        Backend("inference", "paddlepaddle", ("paddle",), "", _write_program, _open_inference, _weigh_program, False),
-        Backend("onnx", "onnxruntime", ("onnx", "onnxruntime"), "onnx", _write_onnx, _open_onnxruntime, _weigh_onnx),
-        Backend("openvino", "openvino", ("onnx", "openvino"), "cpu", _write_onnx, _open_openvino, _weigh_onnx),
-    )
-}
+@functools.cache
+def _say_that_bf16_is_missing():
+    logger.warning("this processor has no arithmetic in bf16: OpenVINO computes in fp32")
+
+
+_INFERENCE = Backend(
+    "inference", "paddlepaddle", ("paddle",), "", _write_program, _open_inference, _weigh_program, False
+)
+_ONNX = Backend("onnx", "onnxruntime", ("onnx", "onnxruntime"), "onnx", _write_onnx, _open_onnxruntime, _weigh_onnx)
+_OPENVINO = Backend(
+    "openvino",
+    "openvino",
+    ("onnx", "openvino"),
+    "cpu",
+    _write_onnx,
+    _open_openvino,
+    _weigh_onnx,
+    precisions=("float32", "bfloat16"),
+    transposes=True,
+)
+BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

@@ -1,6 +1,6 @@
 """Exports of networks on the disk, each made once.
 
-    FOLDER/weights/DIGEST/weights.bin   weights of a network, shared by its exports
+    FOLDER/weights/NAME/weights.bin     weights of a network, shared by its exports; named by their digest and layout
     FOLDER/exports/KEY/                 a graph, a link to its weights, and manifest.json, the last to be written
     FOLDER/digests/                     of checkpoints, so that one that has not changed is not read for its digest
 
@@ -91,17 +91,23 @@ class ExportCache:
         """Remove an export."""
         shutil.rmtree(self.folder_of(key), ignore_errors=True)
 
-    def weights(self, layer, digest):
-        """Folder and index of the file of a network's weights, which is written where it is missing or damaged."""
-        folder = self.folder / "weights" / digest
-        with self._lock(f"weights-{digest}"):
+    def weights(self, layer, digest, transpose=False):
+        """Folder and index of the file of a network's weights, which is written where it is missing or damaged.
+
+        Args:
+            layer, transpose: as of `write_weights`.
+            digest: of the weights.
+        """
+        name = f"{digest}-transposed" if transpose else digest
+        folder = self.folder / "weights" / name
+        with self._lock(f"weights-{name}"):
             if folder.exists():
                 try:
                     return folder, read_index(folder)
                 except _DAMAGE as error:
                     logger.warning("the weights in %s are damaged (%s) and are written again", folder, error)
                     shutil.rmtree(folder, ignore_errors=True)
-            write_weights(layer, folder)
+            write_weights(layer, folder, transpose)
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path):

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 _BAR = "{desc}: {n_fmt} of {total_fmt} done{postfix} [{elapsed}]"
 # What the sessions of a function may have of weights: so much of the network's, or so many bytes.
 _ROOM, _LEAST_ROOM = 1.3, 10**9
-TOLERANCE = 1e-3  # of the largest value: what an export may differ by from eager mode
+# What an export may differ by from eager mode: in fp32 by so much of the largest value, in half precision by so little
+# that the ratio of signal to noise is this at least.
+TOLERANCE, LEAST_DECIBELS = 1e-3, 30
 
 
 class EngineError(InputError):
@@ -38,10 +40,12 @@ class CompiledFunction:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: of the processor.
+        precision: "float32" or "bfloat16", which the engine computes in; its inputs and outputs are fp32.
     """
 
-    def __init__(self, name, network, backend, cache, threads):
+    def __init__(self, name, network, backend, cache, threads, precision="float32"):
         self._name, self._network, self._backend, self._cache, self._threads = name, network, backend, cache, threads
+        self._precision = precision
         self._sessions = {}  # shapes and settings -> (session, bytes of its weights), the one used last at the end
         self.report = []  # (what was done, seconds), for those who want to know where the time went
 
@@ -85,6 +89,8 @@ class CompiledFunction:
             "inputs": shapes,
             "settings": settings,
             "engine": self._backend.name,
+            "precision": self._precision,
+            "transposed": self._backend.transposes,
             "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
         }
 
@@ -117,7 +123,7 @@ class CompiledFunction:
             opened = self._timed("open", lambda: self._open_export(folder), bar)
             outputs = self._timed("run", lambda: opened[0](arrays), bar)
         try:
-            compare(self._name, self._backend.name, outputs, expected)
+            compare(self._name, self._backend.name, outputs, expected, self._precision)
         except EngineError:
             self._cache.discard(key)
             raise
@@ -126,7 +132,7 @@ class CompiledFunction:
     def _open_export(self, folder):
         weights = self._backend.weigh(folder)
         self._make_room(weights)
-        return self._backend.open(folder, self._threads), weights
+        return self._backend.open(folder, self._threads, self._precision), weights
 
     def _make_room(self, weights):
         """Close what was not needed for longest, until there is room for so many bytes more."""
@@ -142,7 +148,7 @@ class CompiledFunction:
         traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:
-            folder, index = self._cache.weights(layer, key["weights"])
+            folder, index = self._cache.weights(layer, key["weights"], self._backend.transposes)
             stored = {id(tensor): index[name] for name, tensor in layer.state_dict().items()}
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)
@@ -167,21 +173,43 @@ def _arrays(tensors):
     return [tensor.astype("float32").numpy() for tensor in tensors]
 
 
-def compare(name, engine, outputs, expected):
+def compare(name, engine, outputs, expected, precision="float32"):
     """Refuse outputs that differ from those of eager mode, both lists of arrays.
 
     Raises:
-        EngineError: shapes differ, or numbers by more than `TOLERANCE` of the largest, or something is not finite.
+        EngineError: shapes differ, or numbers by more than `TOLERANCE` of the largest, in half precision by more than
+            `LEAST_DECIBELS` allow, or something is not finite.
     """
     if [array.shape for array in outputs] != [array.shape for array in expected]:
         raise EngineError(
             f"the export of {name} for engine {engine} gives shapes {[array.shape for array in outputs]} instead of "
             f"{[array.shape for array in expected]}; --engine eager is accepted"
         )
+    check = _compare_exactly if precision == "float32" else _compare_roughly
     for output, truth in zip(outputs, expected):
-        largest, error = float(np.abs(truth).max()), float(np.abs(output - truth).max())
-        if not (math.isfinite(error) and error <= TOLERANCE * largest):
-            raise EngineError(
-                f"the export of {name} for engine {engine} differs from eager mode by {error:.3g} where the largest "
-                f"value is {largest:.3g}, and {TOLERANCE:g} of that is allowed; --engine eager is accepted"
-            )
+        if problem := check(output, truth):
+            other = "" if precision == "float32" else "--dtype fp32 or "
+            raise EngineError(f"the export of {name} for engine {engine} {problem}; {other}--engine eager is accepted")
+
+
+def _compare_exactly(output, truth):
+    largest, error = float(np.abs(truth).max()), float(np.abs(output - truth).max())
+    if not (math.isfinite(error) and error <= TOLERANCE * largest):
+        return (
+            f"differs from eager mode by {error:.3g} where the largest value is {largest:.3g}, and {TOLERANCE:g} of "
+            "that is allowed"
+        )
+    return None
+
+
+def _compare_roughly(output, truth):
+    decibels = signal_to_noise(output, truth)
+    if not decibels >= LEAST_DECIBELS:
+        return f"is {decibels:.1f} dB from eager mode in half precision, and {LEAST_DECIBELS} dB are needed"
+    return None
+
+
+def signal_to_noise(output, truth):
+    """Decibels of the mean square of the truth over that of the difference from it."""
+    noise, signal = (float(np.square(x, dtype="float64").mean()) for x in (output - truth, truth))
+    return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)

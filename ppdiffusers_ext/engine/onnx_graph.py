@@ -90,13 +90,14 @@ class _Graph:
         if id(tensor) not in self._stored:
             return self._constant(tensor.numpy())
         stored, name = self._stored[id(tensor)], f"w{len(self.weights)}"
-        proto = TensorProto(name=name, data_type=_TYPES[stored.dtype], dims=stored.shape)
+        dims = stored.shape[::-1] if stored.transposed else stored.shape
+        proto = TensorProto(name=name, data_type=_TYPES[stored.dtype], dims=dims)
         proto.data_location = TensorProto.EXTERNAL
         where = {"location": stored.file, "offset": stored.offset, "length": stored.length}
         for key, value in where.items():
             proto.external_data.add(key=key, value=str(value))
         self.weights.append(proto)
-        return name
+        return self._node("Transpose", [name], perm=[1, 0]) if stored.transposed else name
 
     def _constant(self, array):
         name = f"c{len(self.constants)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 import xxhash
+from paddle import nn
 
 from ppdiffusers_ext.data.outputs import output_folder
 
@@ -17,13 +18,14 @@ _READ_BYTES = 2**24
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies: `length` bytes from `offset` on in `file`."""
+    """Where a tensor lies: `length` bytes from `offset` on in `file`, of this shape, or its transpose."""
 
     file: str
     offset: int
     length: int
     dtype: str
     shape: list
+    transposed: bool = False
 
 
 def digest_of_layer(layer):
@@ -45,15 +47,23 @@ def digest_of_file(path):
     return digest.hexdigest()
 
 
-def write_weights(layer, folder):
-    """Write all weights of a network into a folder that is not there yet, one after the other."""
+def write_weights(layer, folder, transpose=False):
+    """Write all weights of a network into a folder that is not there yet, one after the other.
+
+    Args:
+        layer: an `nn.Layer`.
+        folder: to be made.
+        transpose: whether the matrices of linear layers, which are (in, out) in Paddle, are written as (out, in).
+    """
+    linear = {id(part.weight) for part in layer.sublayers(include_self=True) if isinstance(part, nn.Linear)}
     index = {}
     with output_folder(folder) as temporary, open(temporary / WEIGHTS, "wb") as file:
         for name, tensor in layer.state_dict().items():
-            array = _array(tensor)
+            transposed = transpose and id(tensor) in linear
+            array = np.ascontiguousarray(_array(tensor).T) if transposed else _array(tensor)
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
             dtype = str(tensor.dtype).removeprefix("paddle.")
-            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, list(array.shape)))
+            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, tensor.shape, transposed))
             file.write(array)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 

@@ -29,23 +29,43 @@ def check_engine(engine):
         BACKENDS[engine].check_installed()
 
 
-def make_engine(engine, cache_folder=None, threads=None):
+def make_engine(engine, cache_folder=None, threads=None, precision="float32"):
     """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
 
     Args:
         engine: one of `ENGINES`.
         cache_folder: of exports; the user's cache folder if left out.
         threads: of a compiled engine; as many as there are cores if left out.
+        precision: "float32" or "bfloat16", which a compiled engine computes in.
 
     Raises:
-        InputError: no such engine, or it is not installed.
+        InputError: no such engine, it is not installed, or it cannot compute in this precision.
     """
     check_engine(engine)
-    if engine == "eager" or (engine == "auto" and BACKENDS[_AUTOMATIC].missing):
+    backend = _choose_backend(engine, precision)
+    if backend is None:
         return EagerEngine()
-    backend = BACKENDS[_AUTOMATIC if engine == "auto" else engine]
-    compiled = CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores())
+    compiled = CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision)
     return AutoEngine(compiled) if engine == "auto" else compiled
+
+
+def weights_dtype(engine, dtype):
+    """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights."""
+    return dtype if _choose_backend(engine, dtype) is None else "float32"
+
+
+def _choose_backend(engine, precision):
+    """The `Backend` that an engine runs exports in, or None if it runs none."""
+    if engine == "eager":
+        return None
+    backend = BACKENDS[_AUTOMATIC if engine == "auto" else engine]
+    if engine == "auto":
+        fits = not backend.missing and precision in backend.precisions and paddle.device.get_device() == "cpu"
+        return backend if fits else None
+    if precision not in backend.precisions:
+        able = " or ".join([*(name for name, other in BACKENDS.items() if precision in other.precisions), "eager"])
+        raise InputError(f"engine {engine} cannot compute in {precision}; dtype fp32, or engine {able}, is accepted")
+    return backend
 
 
 class EagerEngine:
@@ -92,12 +112,13 @@ class CompiledEngine:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: of the processor.
+        precision: "float32" or "bfloat16", which it computes in.
     """
 
     fixed_shapes, needs_weights = True, False
 
-    def __init__(self, backend, cache, threads):
-        self._backend, self._cache, self._threads = backend, cache, threads
+    def __init__(self, backend, cache, threads, precision="float32"):
+        self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
         self._functions, self._seconds_before = {}, 0.0
 
     @property
@@ -110,9 +131,9 @@ class CompiledEngine:
         dtype, device = next(iter(network.model.parameters())).dtype, paddle.device.get_device()
         if dtype != paddle.float32 or device != "cpu":
             raise InputError(
-                f"engine {self._backend.name} runs fp32 weights on a CPU, and those of this "
-                f"{type(network.model).__name__} are {str(dtype).partition('.')[2]} on {device}; dtype fp32 with "
-                "device cpu, or engine eager, is accepted"
+                f"engine {self._backend.name} makes exports of fp32 weights on a CPU, and those of this "
+                f"{type(network.model).__name__} are {str(dtype).partition('.')[2]} on {device}; fp32 weights with "
+                "device cpu, or engine eager, are accepted"
             )
 
     def run(self, network, what, function, inputs, calls=1, **settings):
@@ -133,7 +154,7 @@ class CompiledEngine:
         if (network, what) not in self._functions:
             self.check(network)
             title = f"{type(network.model).__name__}.{what}"
-            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads)
+            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
             self._functions[network, what] = compiled
         return self._functions[network, what]
 

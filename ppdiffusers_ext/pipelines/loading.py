@@ -11,6 +11,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
@@ -106,13 +107,13 @@ def load_pipeline(config, runtime):
     """
     check_paths(config)
     scheduler = make_configured_scheduler(config)
-    rung, dtype = get_rung(config.memory), runtime.dtype
+    rung, dtype = get_rung(config.memory), weights_dtype(config.engine, runtime.dtype)
     if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
         dtype = "bfloat16"
-    parts = describe_parts(config, dtype, runtime.encoder_dtype)
+    parts = describe_parts(config, dtype, weights_dtype(config.engine, runtime.encoder_dtype))
     pipeline = Pose2VideoPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
     pipeline.use_networks(parts)
-    pipeline.use_engine(config.engine, config.engine_cache or None)
+    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
     pipeline.use_memory(config.memory)
     if pipeline.needs_weights and not rung.releases:
         for part in parts.values():

@@ -14,6 +14,7 @@ import psutil
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import MAX_SCORES
 from ppdiffusers_ext.pipelines.animate_anyone import POSE_CHUNK
+from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import describe_parts
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
@@ -106,10 +107,10 @@ def _on_rung(config, rung):
 def _plan(config, runtime, models, program):
     rung = get_rung(config.memory)
     weights = {name: _weight_bytes(name, model, config, runtime) for name, model in models.items()}
-    kept, peaks = _kept_bytes(config, models), {}
+    of_clip, peaks = _kept_bytes(config, models), {}
     for stage, (network, working) in _stages(config, models).items():
-        resident = weights[network] if rung.releases else sum(weights.values())
-        peaks[stage] = resident + kept + working
+        others = 0 if rung.releases else sum(kept for name, (_, kept) in weights.items() if name != network)
+        peaks[stage] = others + max(weights[network]) + of_clip + working
     stage = max(peaks, key=peaks.get)
     if runtime.device == "cpu":
         return MemoryPlan(config.memory, stage, round(program + peaks[stage]))
@@ -117,10 +118,14 @@ def _plan(config, runtime, models, program):
 
 
 def _weight_bytes(name, model, config, runtime):
-    dtype = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
-    if get_rung(config.memory).halves and dtype == "float32" and config.engine == "eager":
-        dtype = "bfloat16"
-    return sum(math.prod(tensor.shape) for tensor in model.state_dict().values()) * _BYTES[dtype]
+    """Bytes of a network's weights as they are loaded, and as they are kept."""
+    kept = loaded = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
+    if weights_dtype(config.engine, runtime.dtype) != runtime.dtype:  # an engine makes its own of what is loaded
+        kept, loaded = runtime.dtype, "float32"
+    elif get_rung(config.memory).halves and kept == "float32" and config.engine == "eager":
+        kept = loaded = "bfloat16"
+    count = sum(math.prod(tensor.shape) for tensor in model.state_dict().values())
+    return count * _BYTES[loaded], count * _BYTES[kept]
 
 
 def _kept_bytes(config, models):

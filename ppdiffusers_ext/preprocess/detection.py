@@ -46,7 +46,7 @@ def find_people(output, ratio, size):
     centers = ((output[kept, :2] + cells[kept]) * strides[kept]).astype(np.float32)
     sides = (np.exp(output[kept, 2:4]) * strides[kept]).astype(np.float32)
     boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1) / np.float32(ratio)
-    boxes, scores = _suppress(boxes, scores[kept])
+    boxes, scores = suppress(boxes, scores[kept], _OVERLAP)
     return boxes[scores > _ACCEPTED]
 
 
@@ -60,18 +60,27 @@ def _cells(size):
     return np.concatenate(cells), np.concatenate(strides)
 
 
-def _suppress(boxes, scores):
-    """Leave out boxes that overlap one of a higher score; both arrays in falling order of scores."""
+def suppress(boxes, scores, overlap, edge=1):
+    """Leave out boxes that overlap one of a higher score.
+
+    Args:
+        boxes: (n, 4) of left, top, right, bottom in pixels.
+        scores: (n,).
+        overlap: the part of two boxes' union, above which the one with the lower score is left out.
+        edge: what sides are longer by: 1 where both ends belong to a box, or 0.
+
+    Returns:
+        Boxes and scores that are left, in falling order of scores.
+    """
     order = scores.argsort()[::-1]
     boxes, scores = boxes[order], scores[order]
-    # Sides in whole pixels, both ends included.
-    areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2] + edge).prod(axis=1)
     rest, kept = np.arange(len(boxes)), []
     while rest.size:
         first, rest = rest[0], rest[1:]
         kept.append(first)
         start = np.maximum(boxes[first, :2], boxes[rest, :2])
         end = np.minimum(boxes[first, 2:], boxes[rest, 2:])
-        common = np.maximum(0, end - start + 1).prod(axis=1)
-        rest = rest[common / (areas[first] + areas[rest] - common) <= _OVERLAP]
+        common = np.maximum(0, end - start + edge).prod(axis=1)
+        rest = rest[common / (areas[first] + areas[rest] - common) <= overlap]
     return boxes[kept], scores[kept]

@@ -30,12 +30,18 @@ _VAE_NAMES = (
     (r"(attentions\.\d+)\.value\.", r"\1.to_v."),
     (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
 )
-_NAMES = {"CLIPVisionModelWithProjection": _CLIP_NAMES, "AutoencoderKL": _VAE_NAMES}
+_BATCH_NORM_NAMES = ((r"\.running_mean$", "._mean"), (r"\.running_var$", "._variance"))
+_NAMES = {
+    "CLIPVisionModelWithProjection": _CLIP_NAMES,
+    "AutoencoderKL": _VAE_NAMES,
+    "RetinaFace": _BATCH_NORM_NAMES,
+}
 
 # Tensors that some files hold and a class has no use for: tables that it computes, a head that it does not have.
 _UNUSED = {
     "CLIPVisionModelWithProjection": re.compile(r"position_ids$|^text_|^logit_scale$"),
     "ReferenceUNet": re.compile(r"^(conv_norm_out|conv_out)\."),
+    "RetinaFace": re.compile(r"\.num_batches_tracked$"),
 }
 
 

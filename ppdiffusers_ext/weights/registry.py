@@ -306,6 +306,17 @@ REGISTRY = (
         licence="insightface: non-commercial research only",
         needed_by="scripts.stable_animator",
     ),
+    # Which StableAnimator's face masks fall back on, where insightface sees no face.
+    Weights(
+        name="retinaface",
+        systems=("stable_animator",),
+        folder="stable_animator",
+        sources=("https://github.com/xinntao/facexlib/releases/download/v0.1.0",),
+        files=(File("facexlib/detection_Resnet50_Final.pth", remote="detection_Resnet50_Final.pth"),),
+        licence="MIT",
+        needed_by="scripts.face_mask_extraction, where insightface sees no face",
+        by_default=False,
+    ),
     # The fp16 files: the original casts all parts to fp16 to sample, and trains from these. They are saved under the
     # names without "fp16", under which a loader finds them without being told of a variant. The original's sampling
     # reads SVD's UNet too, but StableAnimator's unet.pth then replaces all of its tensors: config.json is enough.

@@ -9,14 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import openvino
 import paddle
 import pytest
 from paddle import nn
 
+from ppdiffusers_ext.engine import backends
 from ppdiffusers_ext.engine import compiled as compiled_module
 from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError, signal_to_noise
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
@@ -40,10 +42,11 @@ class Model(nn.Layer):
 def make(tmp_path):
     """Call it for a compiled network, its function and what was done so far: `(engine, network, folder)`."""
 
-    def call(engine="onnx", network=None, folder=tmp_path / "cache"):
+    def call(engine="onnx", network=None, folder=tmp_path / "cache", precision="float32"):
         network = network or Model()
         backend = BACKENDS[engine] if isinstance(engine, str) else engine
-        return CompiledFunction("network", Network(network), backend, ExportCache(folder), threads=1), network
+        cache = ExportCache(folder)
+        return CompiledFunction("network", Network(network), backend, cache, 1, precision), network
 
     return call
 
@@ -63,8 +66,8 @@ def test_exports_that_take_too_much_memory_together_are_closed_and_opened_again(
 def test_first_outputs_are_those_that_were_compared(make):
     calls = []
 
-    def open_and_count(folder, threads):
-        session = BACKENDS["onnx"].open(folder, threads)
+    def open_and_count(*arguments):
+        session = BACKENDS["onnx"].open(*arguments)
         return lambda arrays: calls.append("call") or session(arrays)
 
     compiled, network = make(replace(BACKENDS["onnx"], open=open_and_count))
@@ -148,8 +151,8 @@ def test_exports_of_one_network_share_its_weights(make, tmp_path):
 def test_export_that_disagrees_is_refused_with_the_numbers(make, tmp_path, wrong):
     backend = BACKENDS["onnx"]
 
-    def open_wrong(folder, threads):
-        session = backend.open(folder, threads)
+    def open_wrong(*arguments):
+        session = backend.open(*arguments)
         return lambda arrays: [wrong(array) for array in session(arrays)]
 
     compiled, network = make(replace(backend, open=open_wrong))
@@ -157,6 +160,62 @@ def test_export_that_disagrees_is_refused_with_the_numbers(make, tmp_path, wrong
         call(compiled, network)
     assert not list((tmp_path / "cache" / "exports").iterdir())
     assert call(*make()) == MADE
+
+
+@pytest.fixture
+def has_bf16():
+    """Whether this processor has arithmetic in bf16."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@paddle.no_grad()
+def test_half_precision_is_an_export_of_its_own_that_computes_nearly_the_same(make, has_bf16):
+    assert call(*make("openvino")) == MADE
+    network = Model()
+    for steps in (MADE, FOUND):
+        compiled, _ = make("openvino", network, precision="bfloat16")
+        (output,) = compiled(lambda x, y: [network(x, y)], inputs())
+        assert [what for what, _ in compiled.report] == steps
+        assert output.dtype == paddle.float32
+        error = float((output - network(**inputs())).abs().max())
+        assert (error > 1e-5 if has_bf16 else error < 1e-5) and error < 0.05
+
+
+def test_processor_without_half_precision_is_told_of_and_computes_in_fp32(make, monkeypatch, caplog):
+    backends._say_that_bf16_is_missing.cache_clear()
+    monkeypatch.setattr(openvino.Core, "get_property", lambda self, device, name: ["FP32"])
+    call(*make("openvino", precision="bfloat16"))
+    call(*make("openvino", precision="bfloat16"), rows=3)
+    assert caplog.text.count("this processor has no arithmetic in bf16: OpenVINO computes in fp32") == 1
+
+
+@pytest.mark.parametrize("noise, is_refused", [(0.01, False), (0.1, True), (np.nan, True)])
+def test_half_precision_that_loses_too_much_is_refused_with_the_decibels(make, noise, is_refused):
+    def open_noisy(*arguments):
+        session = BACKENDS["openvino"].open(*arguments)
+        return lambda arrays: [array * (1 + noise) for array in session(arrays)]
+
+    compiled, network = make(replace(BACKENDS["openvino"], open=open_noisy), precision="bfloat16")
+    if is_refused:
+        with pytest.raises(EngineError, match=r"is (20\.\d|nan) dB from .*, and 30 dB are needed; --dtype fp32 or"):
+            compiled(lambda x, y: [network(x, y)], inputs())
+    else:
+        compiled(lambda x, y: [network(x, y)], inputs())
+
+
+def test_signal_to_noise_is_in_decibels():
+    truth = np.array([3.0, -4.0])
+    assert signal_to_noise(truth * 1.1, truth) == pytest.approx(20)
+    assert signal_to_noise(truth, truth) == np.inf
+    assert signal_to_noise(truth, truth * 0) == -np.inf
+
+
+def test_matrices_are_stored_as_the_engine_wants_them(make, tmp_path):
+    for engine in ("onnx", "openvino"):
+        call(*make(engine))
+    indices = [json.loads(path.read_text()) for path in sorted((tmp_path / "cache" / "weights").glob("*/*.json"))]
+    assert [index["first.weight"]["transposed"] for index in indices] == [False, True]
+    assert not any(index["first.bias"]["transposed"] for index in indices)
 
 
 def cut(path):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_models_with_the_same_weights_and_other_options_are_others(make_pipeline
         (
             "onnx",
             "bfloat16",
-            "engine onnx runs fp32 .* DenoisingUNet3D are bfloat16 on cpu; dtype fp32 with",
+            "engine onnx makes exports of fp32 .* DenoisingUNet3D are bfloat16 on cpu; fp32 weights with",
         ),
     ],
 )
@@ -110,11 +111,11 @@ def load_demo(monkeypatch, tmp_path):
     """Call it for the demo's pipeline in an engine, whose exports are kept for the test."""
     monkeypatch.chdir(ROOT)
 
-    def load(engine="onnx"):
+    def load(engine="onnx", dtype="fp32"):
         config = Pose2VidConfig.load(
             "configs/inference/demo.yaml", engine=engine, engine_cache=str(tmp_path / "cache")
         )
-        pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+        pipeline = load_pipeline(config, Runtime.choose("cpu", dtype))
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -129,6 +130,27 @@ def test_with_exports_at_hand_no_weights_are_loaded(load_demo, run, monkeypatch,
     monkeypatch.setattr(Part, "load", lambda self: pytest.fail("weights are loaded"))
     assert largest_difference(run(load_demo(), **options), eager) < 1e-3 * float(eager.abs().max())
     assert exports(tmp_path / "cache") == made
+
+
+def test_half_precision_is_that_of_the_engine_and_the_picture_is_nearly_the_same(load_demo, run):
+    options = {"width": 72, "height": 80, "output_type": "pd"}
+    eager = run(load_demo("eager"), **options)
+    pipeline = load_demo("openvino", "fp16")  # bf16 on a CPU
+    assert all(tensor.dtype != paddle.bfloat16 for tensor in pipeline.denoising_unet.state_dict().values())
+    error = run(pipeline, **options) - eager
+    assert -10 * math.log10(float((error**2).mean())) > 35
+
+
+def test_engine_that_has_no_half_precision_says_which_has(load_demo):
+    message = "engine onnx cannot compute in bfloat16; dtype fp32, or engine openvino or eager, is accepted"
+    with pytest.raises(InputError, match=message):
+        load_demo("onnx", "bf16")
+
+
+def test_auto_is_eager_in_a_precision_that_no_engine_has(load_demo, monkeypatch):
+    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    pipeline = load_demo("auto", "bf16")
+    assert pipeline.needs_weights and pipeline.denoising_unet.conv_in.weight.dtype == paddle.bfloat16
 
 
 def test_weights_are_in_memory_only_while_exports_are_made(load_demo, run):
@@ -179,8 +201,8 @@ def test_auto_takes_an_export_that_is_at_hand(make_pipeline, run, tmp_path, auto
 
 
 def test_auto_does_without_an_export_that_disagrees(make_pipeline, run, tmp_path, automatic, monkeypatch, caplog):
-    def open_wrong(folder, threads):
-        session = open_right(folder, threads)
+    def open_wrong(*arguments):
+        session = open_right(*arguments)
         return lambda arrays: [array + 1 for array in session(arrays)]
 
     automatic(0)

@@ -72,6 +72,13 @@ def test_half_precision_halves_the_weights_of_the_unets(config):
     assert weights < full - half
 
 
+def test_half_precision_in_an_engine_halves_what_stays_but_not_what_exports_are_made_of(config):
+    small = replace(config, width=64, height=64, length=1, engine="openvino")
+    half = Runtime("cpu", "bfloat16")
+    assert host(small, "high", half) < host(small, "high")
+    assert host(small, "low", half) == host(small, "low")  # one network at a time
+
+
 def test_on_a_gpu_the_networks_are_on_the_gpu(config):
     (plan,) = plan_memory(config, Runtime("gpu:0", "float32"), ["high"])
     assert plan.host < plan.device

@@ -4,6 +4,7 @@ import json
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from ppdiffusers_ext.data.frames import open_frames
@@ -13,12 +14,14 @@ from scripts import (
     extract_dwpose_from_vid,
     extract_frames,
     extract_meta_info,
+    face_mask_extraction,
     make_video,
     skeleton_extraction,
     training_skeleton_extraction,
     vid2pose,
 )
 from scripts.command import run
+from tests.preprocess.painted_faces import painted_faces, write_face_networks
 from tests.preprocess.people import painted, write_networks
 
 SIZE, FRAMES = (240, 180), 6
@@ -199,3 +202,98 @@ def test_help_is_given_without_paddle(command, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         call(command, "--help")
     assert stopped.value.code == 0 and "python -m scripts." in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def face_networks(tmp_path_factory):
+    return write_face_networks(tmp_path_factory.mktemp("faces"))
+
+
+BOX, OTHER = (40, 30, 80, 90), (100, 30, 130, 60)
+
+
+def write_pictures(folder, *pictures):
+    folder.mkdir(parents=True)
+    for i, boxes in enumerate(pictures):
+        write_image(folder / f"frame_{i}.png", painted_faces(SIZE, *boxes))
+    return folder
+
+
+def expected_mask(*boxes):
+    mask = np.zeros(SIZE, bool)
+    for left, top, right, bottom in boxes:
+        mask[top : bottom + 1, left : right + 1] = True  # corners belong to it
+    return mask
+
+
+def read_mask(path):
+    with PIL.Image.open(path) as image:
+        assert image.mode == "L"
+        return np.asarray(image)
+
+
+def test_face_masks_lie_beside_the_pictures_and_are_white_where_faces_are(tmp_path, face_networks, capsys):
+    images = write_pictures(tmp_path / "00001" / "images", [BOX], [BOX, OTHER], [])
+    assert call(face_mask_extraction, "--image_folder", images, "--faces", face_networks) == 0
+    masks = [read_mask(tmp_path / "00001" / "faces" / f"frame_{i}.png") for i in range(3)]
+    for mask, boxes in zip(masks, ([BOX], [BOX, OTHER])):
+        assert set(np.unique(mask)) == {0, 255}
+        # The detector sees the picture in another size, so edges may be off by one.
+        assert ((mask > 0) != expected_mask(*boxes)).sum() <= 2 * 2 * (60 + 90)
+    assert masks[2].min() == 255
+    assert "no face was found in 1 of them" in capsys.readouterr().err
+
+
+def test_face_masks_that_are_there_are_not_made_again(tmp_path, face_networks, capsys):
+    images = write_pictures(tmp_path / "images", [BOX], [BOX])
+    (tmp_path / "faces").mkdir()
+    write_image(tmp_path / "faces" / "frame_1.png", np.zeros((*SIZE, 3), np.uint8))
+    assert call(face_mask_extraction, "--image_folder", images, "--faces", face_networks) == 0
+    assert "1 made" in capsys.readouterr().out
+    with PIL.Image.open(tmp_path / "faces" / "frame_1.png") as image:
+        assert np.asarray(image).max() == 0
+    assert call(face_mask_extraction, "--image_folder", images, "--faces", face_networks) == 0
+    assert "0 made" in capsys.readouterr().out
+
+
+def test_face_masks_of_a_video_are_named_by_its_frames(tmp_path, face_networks):
+    with VideoWriter(tmp_path / "v.mp4", 10, SIZE[1], SIZE[0], crf=1) as writer:
+        for _ in range(3):
+            writer.write(painted_faces(SIZE, BOX))
+    arguments = ("--image_folder", tmp_path / "v.mp4", "--faces", face_networks, "--output", tmp_path / "out")
+    assert call(face_mask_extraction, *arguments) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"frame_{i}.png" for i in range(3)]
+
+
+def test_retinaface_looks_where_insightface_sees_no_face(tmp_path, face_networks, monkeypatch, capsys):
+    class Finder:
+        def __init__(self, path):
+            assert path == tmp_path / "retinaface.pth"
+
+        def find(self, frame):
+            return np.array([OTHER], np.float32)
+
+    monkeypatch.setattr("ppdiffusers_ext.preprocess.retinaface.FaceFinder", Finder)
+    images = write_pictures(tmp_path / "images", [BOX], [])
+    arguments = ("--image_folder", images, "--faces", face_networks, "--retinaface", tmp_path / "retinaface.pth")
+    assert call(face_mask_extraction, *arguments) == 0
+    assert np.array_equal(read_mask(tmp_path / "faces" / "frame_1.png") > 0, expected_mask(OTHER))
+    assert not expected_mask(OTHER)[60, 60] and read_mask(tmp_path / "faces" / "frame_0.png")[60, 60] == 255
+    assert "no face was found" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (("--faces", "nowhere"), "--only antelopev2"),
+        (("--image_folder", "nowhere"), "nowhere does not exist"),
+        (("--retinaface", "nowhere.pth"), "nowhere.pth"),
+    ],
+)
+def test_face_masks_say_what_is_missing(tmp_path, face_networks, capsys, change, message):
+    arguments = {"--image_folder": write_pictures(tmp_path / "images", [BOX]), "--faces": face_networks}
+    arguments.update([change])
+    assert call(face_mask_extraction, *(part for pair in arguments.items() for part in pair)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+    assert not (tmp_path / "faces").exists()

@@ -1,0 +1,165 @@
+"""Faces in pictures: where they are, and whose they are.
+
+insightface's FaceAnalysis (deepinsight/insightface) with the networks of antelopev2, SCRFD (Guo et al. 2021,
+arXiv:2105.04714) and ArcFace (Deng et al. 2019, arXiv:1801.07698), as Francis-Rings/StableAnimator uses it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.environment import available_cores
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+FOLDER = "models/antelopev2"  # below the folder of StableAnimator's weights
+DETECTOR, RECOGNISER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
+EMBEDDING = 512  # numbers
+_SIZE = (640, 640)  # of pictures in which faces are looked for
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a frame.
+
+    Attributes:
+        box: (4,) float32 of left, top, right, bottom in pixels.
+        score: how sure the detector is, 0 to 1.
+        embedding: (512,) float32, whose direction tells people apart; its length is not 1. None if not asked for.
+    """
+
+    box: np.ndarray
+    score: float
+    embedding: np.ndarray | None = None
+
+    @property
+    def area(self):
+        """Of the box, in pixels."""
+        return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+
+class FaceAnalyzer:
+    """Finds the faces in frames, and what tells them apart.
+
+    Args:
+        folder: in which `models/antelopev2` has the ONNX files.
+        device: "cpu" or "gpu".
+        channels: order in which the networks, which were trained on BGR, see the frames' colours: "rgb", as
+            StableAnimator's inference and its face masks have it, or "bgr", as its training has it.
+        recognises: whether embeddings are made.
+        threads: of the processor; as many as there are cores if left out.
+
+    Raises:
+        MissingFileError: no such files.
+        InputError: insightface or CUDA is not installed, or files that cannot be used.
+    """
+
+    def __init__(self, folder, device="cpu", channels="rgb", recognises=True, threads=None):
+        if channels not in ("rgb", "bgr"):
+            raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
+        self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
+        for name in (DETECTOR, RECOGNISER) if recognises else (DETECTOR,):
+            if not (folder / name).is_file():
+                raise MissingFileError(
+                    f"{folder / name} does not exist; `python scripts/download_weights.py --only antelopev2` gets it"
+                )
+        tasks = ["detection", "recognition"] if recognises else ["detection"]
+        self._analysis = _open_analysis(folder, tasks, device, threads)
+
+    def find(self, frame):
+        """The faces of a frame, the largest first.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+
+        Returns:
+            A list of `Face`, empty where there is none.
+        """
+        frame = frame[..., ::-1] if self._is_bgr else frame
+        found = self._analysis.get(np.ascontiguousarray(frame))
+        faces = [Face(face.bbox, float(face.det_score), face.embedding) for face in found]
+        return sorted(faces, key=lambda face: face.area, reverse=True)
+
+    def embed(self, frame):
+        """The embedding of the largest face of a frame, (512,) float32, or None where there is no face."""
+        faces = self.find(frame)
+        return faces[0].embedding if faces else None
+
+
+def _open_analysis(folder, tasks, device, threads):
+    try:
+        import onnxruntime
+        from insightface.app import FaceAnalysis
+    except ImportError as error:
+        raise InputError("insightface is not installed; `pip install insightface` installs it") from error
+    providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
+    if not set(providers) <= set(onnxruntime.get_available_providers()):
+        raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.log_severity_level = 3
+    try:
+        # A folder rather than a name: where a name is not found, insightface downloads.
+        analysis = FaceAnalysis(str(folder), allowed_modules=tasks, providers=providers, sess_options=options)
+        analysis.prepare(ctx_id=0 if device == "gpu" else -1, det_size=_SIZE)
+    except Exception as error:  # ONNX, ONNX Runtime and insightface have classes of their own for each kind of damage
+        raise InputError(
+            f"the networks in {folder} cannot be used: {error}; those of antelopev2 are accepted"
+        ) from error
+    return analysis
+
+
+def draw_mask(boxes, size):
+    """Filled boxes, as StableAnimator draws them: corners are cut to whole pixels and belong to the box.
+
+    Args:
+        boxes: of (left, top, right, bottom) in pixels; without any, all of the mask is set.
+        size: (height, width) in pixels.
+
+    Returns:
+        (height, width) uint8 of 0 and 255.
+    """
+    mask = np.full(size, 0 if len(boxes) else 255, np.uint8)
+    for box in boxes:
+        left, top, right, bottom = (int(value) for value in box)
+        cv2.rectangle(mask, (left, top), (right, bottom), 255, thickness=cv2.FILLED)
+    return mask
+
+
+def write_face_masks(pictures, target, find, progress=None):
+    """A mask of all faces in each picture of a folder or frame of a video, as pictures of the same names in a folder.
+
+    Where no face is found, all of the mask is set. Masks that are there already are passed over.
+
+    Args:
+        pictures: folder, or video file, whose masks are named frame_0.png and so on.
+        target: folder.
+        find: called with a frame, gives the boxes of its faces.
+        progress: called as `(indices, count)`, gives the iterable of indices back; such as tqdm.
+
+    Returns:
+        How many masks were made, and of how many of these pictures no face was found.
+
+    Raises:
+        InputError, MissingFileError: what cannot be read or written.
+    """
+    source, target = open_frames(pictures), Path(target)
+    names = source.names or [f"frame_{i}.png" for i in range(source.num_frames)]
+    names = [Path(name).with_suffix(".png").name for name in names]
+    missing = [i for i, name in enumerate(names) if not (target / name).exists()]
+    if not missing:
+        return 0, 0
+    check_writable(target / names[missing[0]])
+    without = 0
+    frames = source.read(missing[0], missing[-1] + 1)
+    wanted, indices = set(missing), range(missing[0], missing[-1] + 1)
+    for i, frame in zip(progress(indices, len(indices)) if progress else indices, frames):
+        if i in wanted:
+            boxes = find(frame)
+            without += not len(boxes)
+            write_image(target / names[i], draw_mask(boxes, frame.shape[:2]))
+    return len(missing), without
