@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+import ppdiffusers.utils.paddle_utils  # noqa: F401 (adds dtype_guard to paddle)
 from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.environment import return_freed_memory
