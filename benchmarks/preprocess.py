@@ -6,9 +6,13 @@ A drawn video of 1080p passes through both ways: decoding, what the networks are
 of their output (SimCC), drawing as StableAnimator does, encoding. The networks' outputs are made up, alike for both.
 The originals write every frame to a PNG file and read it again, draw on a fresh canvas whose shorter side is 2160,
 multiply all of it, and write PNG files that become a video; ours streams. Both must draw the same pixels. Ours runs
-on a ten times longer video too, to see whether its memory grows.
+on a ten times longer video too, to see whether its memory grows. Then scripts.extract_dwpose_from_vid makes skeleton
+videos of several copies of the video with one worker and with two; its networks are replaced by such as give made-up
+outputs at once.
 """
 
+import contextlib
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,12 +27,15 @@ CROP = (384, 288)
 
 def add_arguments(parser):
     parser.add_argument("--frames", type=int, default=60, metavar="N", help="of the video (default 60)")
+    parser.add_argument("--copies", type=int, default=8, metavar="N", help="of it, for the workers (default 8)")
     parser.add_argument("--small", action="store_true", help="240x136 pixels, to try the benchmark itself")
 
 
 def compete(options):
     if options.frames < 2:
         raise InputError(f"--frames {options.frames} is too small; 2 or more is accepted")
+    if options.copies < 2:
+        raise InputError(f"--copies {options.copies} is too small; 2 or more is accepted")
     width, height = (240, 136) if options.small else (WIDTH, HEIGHT)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         settings = {"folder": folder, "width": width, "height": height, "frames": options.frames}
@@ -38,6 +45,11 @@ def compete(options):
         ours = harness.run_contestant("preprocess", "ours", settings)
         originals = harness.run_contestant("preprocess", "originals", settings)
         longer = harness.run_contestant("preprocess", "ours", long, title="ours, ten times as long")
+        copies = {**settings, "copies": options.copies}
+        workers = {
+            jobs: harness.run_contestant("preprocess", "workers", {**copies, "jobs": jobs}, title=f"{jobs} workers")
+            for jobs in (1, 2)
+        }
     if ours["digest"] != originals["digest"]:
         raise RuntimeError("the two ways draw different pixels")
     stages = {name: options.frames / seconds for name, seconds in ours["stages"].items()}
@@ -47,8 +59,11 @@ def compete(options):
     harness.print_table({"ours": ours, "originals": originals}, fields["ratios"])
     for name, rate in stages.items():
         print(f"{name:32} {rate:9.1f} frames per second (originals {options.frames / originals['stages'][name]:.1f})")
+    speedup = workers[1]["seconds"] / workers[2]["seconds"]
     print(f"drawing {drawing:.1f} times as fast; ten times the frames take {growth:+.1%} memory")
-    return {**fields, "growth": growth, "settings": {"width": width, "height": height, "frames": options.frames}}
+    print(f"two workers are {speedup:.2f} times as fast as one ({workers[1]['seconds']:.1f} s)")
+    measured = {"width": width, "height": height, "frames": options.frames, "copies": options.copies}
+    return {**fields, "growth": growth, "workers": workers, "workers_ratio": speedup, "settings": measured}
 
 
 class _Clock:
@@ -189,4 +204,67 @@ def _row(start, clock, digest):
     }
 
 
-CONTESTANTS = {"write": write, "ours": ours, "originals": originals}
+def workers(settings):
+    from scripts import extract_dwpose_from_vid
+    from scripts.command import run
+
+    folder = Path(settings["folder"])
+    for i in range(settings["copies"]):
+        copy = folder / "videos" / f"{i}.mp4"
+        copy.parent.mkdir(exist_ok=True)
+        if not copy.exists():
+            copy.symlink_to(_video(settings))
+    arguments = {
+        "--video_root": folder / "videos",
+        "--save_dir": folder / f"skeletons-{settings['jobs']}",
+        "--dwpose": _write_networks(folder / "DWPose"),
+        "-j": settings["jobs"],
+    }
+    start = time.perf_counter()
+    words = [str(word) for pair in arguments.items() for word in pair]
+    with contextlib.redirect_stdout(sys.stderr):  # the result alone goes to stdout
+        code = run(extract_dwpose_from_vid.make_parser(), extract_dwpose_from_vid.work, words)
+    if code:
+        raise RuntimeError(f"extract_dwpose_from_vid ended with exit code {code}")
+    return {"seconds": time.perf_counter() - start, "peak_bytes": peak_bytes()}
+
+
+def _write_networks(folder):
+    """Files as DWPose's, whose outputs are always the same: nobody is found, and then one person in all of it."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    from ppdiffusers_ext.preprocess.pose import DETECTOR, ESTIMATOR
+
+    (scores_x, scores_y) = next(_poses(1))
+    outputs = {
+        DETECTOR: ([1, 3, 640, 640], {"output": np.zeros((1, 8400, 85), np.float32)}),
+        ESTIMATOR: (["n", 3, *CROP], {"simcc_x": scores_x, "simcc_y": scores_y}),
+    }
+    folder.mkdir(exist_ok=True)
+    for name, (shape, arrays) in outputs.items():
+        # One number of each picture times zero, so that there is an output for each.
+        nodes = [
+            helper.make_node("Slice", ["input", "zeros", "ones", "axes"], ["corner"]),
+            helper.make_node("Squeeze", ["corner", "last"], ["number"]),
+            helper.make_node("Mul", ["number", "zero"], ["nothing"]),
+            *(helper.make_node("Add", ["nothing", f"value_{output}"], [output]) for output in arrays),
+        ]
+        constants = {"zeros": [0, 0, 0], "ones": [1, 1, 1], "axes": [1, 2, 3], "last": [3]}
+        constants = {key: np.array(value) for key, value in constants.items()}
+        constants |= {"zero": np.zeros((), np.float32), **{f"value_{key}": value for key, value in arrays.items()}}
+        graph = helper.make_graph(
+            nodes,
+            "made_up",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+            [
+                helper.make_tensor_value_info(key, TensorProto.FLOAT, [shape[0], *value.shape[1:]])
+                for key, value in arrays.items()
+            ],
+            [numpy_helper.from_array(value, key) for key, value in constants.items()],
+        )
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(folder / name))
+    return folder
+
+
+CONTESTANTS = {"write": write, "ours": ours, "originals": originals, "workers": workers}

@@ -118,6 +118,12 @@ def open_frames(path, fps=None):
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; a video file or a folder of pictures is accepted")
     info = probe_video(path)
+    if info.is_hdr:
+        logger.warning(
+            "%s is tagged as HDR: its brightness is taken as it is stored, so that colours look pale; a video in SDR "
+            "looks better",
+            path,
+        )
     return FrameSource(path, info.width, info.height, info.num_frames, info.fps)
 
 

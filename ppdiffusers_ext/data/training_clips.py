@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.errors import InputError
 
 _ATTEMPTS = 20  # clips that are tried for one sample before it is given up
@@ -110,7 +111,7 @@ class TrainingClips:
             try:
                 sample = self._read(files, rng)
                 return {**sample, "index": index, "clip": str(files.video), "failures": failures}
-            except (InputError, RuntimeError, OSError) as error:  # decord raises RuntimeErrors of its own
+            except (InputError, OSError) as error:
                 failures.append(f"{files.video}: {' '.join(str(error).split())[:200]}")
         raise InputError(
             f"none of {_ATTEMPTS} clips can be read, the last: {failures[-1]}; scripts.check_dataset names them all"
@@ -121,19 +122,14 @@ class TrainingClips:
         return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._clips))[position])
 
     def _read(self, files, rng):
-        from decord import VideoReader
-
-        for path in (files.video, files.pose):
-            if not path.is_file():
-                raise InputError(f"{path} does not exist")
-        video, poses = (VideoReader(str(path), num_threads=1) for path in (files.video, files.pose))
+        video, poses = FrameReader(files.video), FrameReader(files.pose)
         if len(video) != len(poses):
             raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
         if len(video) < 2:
             raise InputError(f"{files.video} has {len(video)} frames; 2 are needed")
         chosen = self._choose(rng, len(video))
-        frames = video.get_batch([chosen.reference, *chosen.targets]).asnumpy()  # (1 + frames, H, W, 3)
-        drawn = poses.get_batch(list(chosen.targets)).asnumpy()  # (frames, H, W, 3)
+        frames = video.read([chosen.reference, *chosen.targets])  # (1 + frames, H, W, 3)
+        drawn = poses.read(chosen.targets)  # (frames, H, W, 3)
         box = choose_crop(rng, frames.shape[2], frames.shape[1], self._scale, self._ratio)
         # The pose video may be of another size than the video, as long as it is of its shape.
         ratios = drawn.shape[2] / frames.shape[2], drawn.shape[1] / frames.shape[1]

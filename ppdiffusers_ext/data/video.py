@@ -25,6 +25,8 @@ _BT709 = 1  # the code of BT.709 in H.264 and FFmpeg for primaries, transfer cur
 _TV_RANGE, _FULL_RANGE = 1, 2
 # PyAV converts by the BT.601 matrix and from the narrow range unless it is told what the file names.
 _MATRICES = {_BT709: "ITU709", 4: "FCC", 7: "SMPTE240M"}
+_BT2020 = (9, 10)  # for which PyAV has no name, but which it takes from the frame
+_HDR = (16, 18)  # transfer curves PQ and HLG
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class VideoInfo:
     """What `probe_video` found.
 
     width, height: pixels of the upright frames. num_frames: frames that are really there. fps: exact. duration:
-    seconds, num_frames / fps. rotation: degrees clockwise (0, 90, 180, 270) that reading applies.
+    seconds, num_frames / fps. rotation: degrees clockwise (0, 90, 180, 270) that reading applies. is_hdr: whether the
+    file says that its brightness is coded for displays of high dynamic range; frames are given as they are stored.
     """
 
     width: int
@@ -41,6 +44,7 @@ class VideoInfo:
     fps: Fraction
     duration: float
     rotation: int
+    is_hdr: bool = False
 
 
 def probe_video(path):
@@ -51,7 +55,7 @@ def probe_video(path):
     """
     with open_video(path) as (container, stream):
         fps = stream.average_rate or stream.guessed_rate
-        packets = _count_packets(container, stream, fps)
+        packets = scan_packets(container, stream)
         if packets.shown == 0:
             raise InputError(f"{path} is a video without frames; {_ACCEPTED}")
         if not fps or fps <= 0:
@@ -60,9 +64,9 @@ def probe_video(path):
         rotation = round(-stream.side_data.get("DISPLAYMATRIX", 0.0)) % 360
         if rotation % 90:
             raise InputError(f"{path} is rotated by {rotation} degrees; multiples of 90 are accepted")
-        size = (stream.width, stream.height)
+        size, is_hdr = (stream.width, stream.height), stream.codec_context.color_trc in _HDR
     width, height = reversed(size) if rotation in (90, 270) else size
-    return VideoInfo(width, height, packets.shown, Fraction(fps), float(packets.shown / fps), rotation)
+    return VideoInfo(width, height, packets.shown, Fraction(fps), float(packets.shown / fps), rotation, is_hdr)
 
 
 def read_frames(path, start=0, count=None, stride=1, info=None):
@@ -96,9 +100,9 @@ def frame_times(path):
     Raises what `probe_video` raises where there is no such file.
     """
     with open_video(path) as (container, stream):
-        packets = _count_packets(container, stream, stream.average_rate or stream.guessed_rate)
+        packets, unit = scan_packets(container, stream), stream.time_base
     times = sorted(packets.times)
-    return [time - times[0] for time in times]
+    return [float((time - times[0]) * unit) for time in times]
 
 
 @contextlib.contextmanager
@@ -127,16 +131,25 @@ def open_video(path, **options):
 
 
 @dataclass
-class _Packets:
-    total: int = 0  # coded pictures that are there in full
-    shown: int = 0  # of these, the ones that become frames
-    end: float = 0.0  # seconds at which the last one ends
+class Packets:
+    """What `scan_packets` found.
+
+    total: coded pictures that are there in full. shown: of these, the ones that become frames. end: seconds at which
+    the last one ends. damaged: whether the file is. times: when the shown ones begin, as stored, in units of the
+    stream. keys: those of them at which decoding can begin.
+    """
+
+    total: int = 0
+    shown: int = 0
+    end: float = 0.0
     damaged: bool = False
-    times: list = field(default_factory=list)  # seconds at which the shown ones begin, as stored
+    times: list = field(default_factory=list)
+    keys: list = field(default_factory=list)
 
 
-def _count_packets(container, stream, fps):
-    packets = _Packets()
+def scan_packets(container, stream):
+    """The `Packets` of a stream, from where it is to its end, without decoding them."""
+    packets, fps = Packets(), stream.average_rate or stream.guessed_rate
     try:
         for packet in container.demux(stream):
             if packet.size == 0:
@@ -148,7 +161,8 @@ def _count_packets(container, stream, fps):
             is_shown = not (packet.is_discard or _is_hidden(packet, stream))
             packets.shown += is_shown
             if packet.pts is not None:
-                packets.times += [float(packet.pts * packet.time_base)] * is_shown
+                packets.times += [packet.pts] * is_shown
+                packets.keys += [packet.pts] * (is_shown and packet.is_keyframe)
                 length = packet.duration * packet.time_base if packet.duration else 1 / fps if fps else 0
                 packets.end = max(packets.end, float(packet.pts * packet.time_base + length))
     except av.error.FFmpegError:
@@ -167,7 +181,7 @@ def _check_complete(path, container, stream, fps, packets):
     if promised > present and not packets.damaged:
         # An edit list may leave coded pictures out, which is no damage: ask for all that are stored.
         with open_video(path, ignore_editlist="1") as (whole, whole_stream):
-            everything = _count_packets(whole, whole_stream, fps)
+            everything = scan_packets(whole, whole_stream)
         present, packets.damaged = everything.total, everything.damaged
     if not promised and "matroska" in container.format.name:
         promised_end = _matroska_end(container, stream)
@@ -200,10 +214,7 @@ def _decode(path, info, indices):
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
     with open_video(path) as (container, stream):
-        stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
-        # Without this a damaged picture is patched up with parts of others, in silence.
-        stream.codec_context.options = {"err_detect": "explode"}
-        frames = container.decode(stream)
+        frames = decode_strictly(container, stream)
         for index in range(indices.stop):
             try:
                 frame = next(frames, None)
@@ -213,13 +224,26 @@ def _decode(path, info, indices):
                 raise InputError(f"{path} has {info.num_frames} frames, but only {index} can be decoded; {_ACCEPTED}")
             if frame.is_corrupt:
                 raise _damaged_frame(path, index)
-            if index not in indices:
-                continue
-            rgb = np.rot90(_to_rgb(frame, convert), -info.rotation // 90)
-            if rgb.shape != (info.height, info.width, 3):
-                size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels, the video {info.width}x{info.height}"
-                raise InputError(f"frame {index} of {path} has {size}; a video of one size is accepted")
-            yield np.ascontiguousarray(rgb)
+            if index in indices:
+                yield to_upright(frame, convert, path, index, info)
+
+
+def decode_strictly(container, stream):
+    """Decoded frames, in the order in which they are shown; damage raises `av.error.FFmpegError`."""
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
+        # Without this a damaged picture is patched up with parts of others, in silence.
+        stream.codec_context.options = {"err_detect": "explode"}
+    return container.decode(stream)
+
+
+def to_upright(frame, convert, path, index, info):
+    """The (height, width, 3) uint8 RGB array of a decoded frame. Raises InputError if it is of another size."""
+    rgb = np.rot90(_to_rgb(frame, convert), -info.rotation // 90)
+    if rgb.shape != (info.height, info.width, 3):
+        size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels, the video {info.width}x{info.height}"
+        raise InputError(f"frame {index} of {path} has {size}; a video of one size is accepted")
+    return np.ascontiguousarray(rgb)
 
 
 def _damaged_frame(path, index):
@@ -232,7 +256,7 @@ def _to_rgb(frame, convert):
     image = convert.reformat(
         frame,
         format="rgba" if has_alpha else "rgb24",
-        src_colorspace=_MATRICES.get(frame.colorspace, "DEFAULT"),
+        src_colorspace=None if frame.colorspace in _BT2020 else _MATRICES.get(frame.colorspace, "DEFAULT"),
         dst_colorspace="DEFAULT",
         src_color_range="JPEG" if frame.color_range == _FULL_RANGE else None,
     ).to_ndarray()

@@ -179,9 +179,10 @@ def test_memory_plan_predicts_what_is_measured(tmp_path):
 
 
 def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
-    output, fields = measure(tmp_path, "preprocess", "--small", "--frames", "4")
+    output, fields = measure(tmp_path, "preprocess", "--small", "--frames", "4", "--copies", "2")
     assert list(fields["peers"]) == ["originals"] and fields["drawing_ratio"] > 0
     stages = ["decode", "letterbox", "crop", "simcc", "draw", "encode"]
     assert list(fields["frames_per_second"]) == stages and all(fields["frames_per_second"].values())
     assert fields["ours"]["digest"] == fields["peers"]["originals"]["digest"]
     assert abs(fields["growth"]) < 1 and "ten times the frames" in output
+    assert fields["workers_ratio"] > 0 and "two workers are" in output

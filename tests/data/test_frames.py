@@ -11,6 +11,7 @@ from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range, 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import VideoWriter, frame_times, probe_video
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from tests.data.test_video import encode_ten_bits
 
 
 def grey(level, height=48, width=64):
@@ -135,6 +136,12 @@ def test_frames_of_uneven_length_last_as_long_as_they_should(tmp_path):
     assert frame_times(path) == pytest.approx([start / 1000 for start in starts], abs=0.002)
     shown = levels(open_frames(path).resampled(25))
     assert shown[:13] == pytest.approx([0, 50, *[100] * 10, 150], abs=2) and shown[-1] == pytest.approx(200, abs=2)
+
+
+@pytest.mark.parametrize("transfer, notices", [(1, 0), (16, 1)])
+def test_video_in_hdr_is_told_of(tmp_path, caplog, transfer, notices):
+    open_frames(encode_ten_bits(tmp_path / "a.mp4", (9, 99, 199), 9, transfer))
+    assert caplog.text.count("a.mp4 is tagged as HDR: its brightness is taken as it is stored") == notices
 
 
 def test_folder_writer_passes_over_what_is_there(tmp_path):

@@ -184,6 +184,45 @@ def test_full_range_file_is_not_stretched(tmp_path):
     np.testing.assert_allclose(next(read_frames(tmp_path / "a.mp4"))[20, 20], 60, atol=1)
 
 
+MATRICES = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)}  # code of BT.709 and BT.2020: shares of red and blue in luma
+
+
+def encode_ten_bits(path, color, matrix, transfer):
+    """A 10-bit video of one colour, whose matrix and transfer curve are told."""
+    (red, blue), (r, g, b) = MATRICES[matrix], (value / 255 for value in color)
+    luma = red * r + (1 - red - blue) * g + blue * b
+    chroma = ((b - luma) / (2 - 2 * blue), (r - luma) / (2 - 2 * red))
+    levels = (64 + 876 * luma, *(512 + 896 * part for part in chroma))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        context = stream.codec_context
+        context.color_range, context.colorspace, context.color_trc, context.color_primaries = (
+            1,
+            matrix,
+            transfer,
+            matrix,
+        )
+        for _ in range(3):
+            frame = av.VideoFrame(64, 48, "yuv420p10le")
+            for plane, level in zip(frame.planes, levels):
+                plane.update(np.full(plane.buffer_size // 2, round(level), np.uint16).tobytes())
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+@pytest.mark.parametrize("transfer, is_hdr", [(1, False), (16, True), (18, True)])
+def test_ten_bits_and_tags_of_hdr_are_read(tmp_path, matrix, transfer, is_hdr):
+    color = (200, 30, 90)
+    path = encode_ten_bits(tmp_path / "a.mp4", color, matrix, transfer)
+    assert probe_video(path).is_hdr == is_hdr
+    frames = list(read_frames(path))
+    assert len(frames) == 3
+    np.testing.assert_allclose(frames[1][20, 20], color, atol=3)
+
+
 ROTATIONS = {  # degrees clockwise: the 2x2 part of the matrix in the track header
     0: (1, 0, 0, 1),
     90: (0, 1, -1, 0),
@@ -349,7 +388,7 @@ def test_sound_beside_an_empty_video_track_is_refused(tmp_path):
 @pytest.fixture
 def claimed_rates(monkeypatch):
     """Replace the frame rates that files claim: a function of the average and the guessed one."""
-    real_open, real_count = video.open_video, video._count_packets
+    real_open, real_scan = video.open_video, video.scan_packets
 
     class Stream:
         def __init__(self, stream, average, guessed):
@@ -365,7 +404,7 @@ def claimed_rates(monkeypatch):
                 yield container, Stream(stream, average, guessed)
 
         monkeypatch.setattr(video, "open_video", open_video)
-        monkeypatch.setattr(video, "_count_packets", lambda file, track, fps: real_count(file, track.stream, fps))
+        monkeypatch.setattr(video, "scan_packets", lambda file, track: real_scan(file, track.stream))
 
     return claim
 
@@ -436,7 +475,7 @@ def test_frame_that_the_decoder_patched_up_is_refused(tmp_path, monkeypatch):
         is_corrupt = True
 
     class Container:
-        streams = SimpleNamespace(video=[SimpleNamespace(codec_context=SimpleNamespace())])
+        streams = SimpleNamespace(video=[SimpleNamespace(codec_context=SimpleNamespace(is_open=False))])
 
         def decode(self, stream):
             return iter([PatchedUp()])

@@ -16,7 +16,7 @@ STANDING = np.array(
 )
 # Where DWPose's 133 points are among OpenPose's joints; the neck is none of them.
 _OF_NETWORK = [0, 15, 14, 17, 16, 5, 2, 6, 3, 7, 4, 11, 8, 12, 9, 13, 10]
-PAINT = (255, 0, 255)
+PAINT, DIM_PAINT = (255, 0, 255), (206, 0, 206)
 SIZE = (96, 72)  # of the small pose network's crops
 
 
@@ -57,7 +57,7 @@ def write_networks(folder, batch=1):
     """Files of the names, inputs and outputs of YOLOX and DWPose.
 
     The detector finds the rectangle of paint in a picture, with the score 0.9. The pose network sees `crop_points`
-    with the score 0.8, or 0.1 where the middle of its crop is not painted.
+    with the score 0.8, or 0.1 where its crop is not painted; what is painted dimly, only the detector sees.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save(_detector(batch), str(folder / DETECTOR))
@@ -125,10 +125,10 @@ def _detector(batch):
 
 def _estimator():
     graph, (height, width) = _Graph(), SIZE
-    middle = graph("Slice", "input", np.array([height // 2, width // 2]), np.array([height // 2 + 1, width // 2 + 1]),
-                   np.array([2, 3]))  # fmt: skip
-    seen = graph("ReduceMax", _is_paint(graph, middle, 1.5, -1.5), axes=[1, 2, 3], keepdims=1)  # (n, 1, 1, 1)
-    seen = graph("Reshape", seen, np.array([-1, 1, 1]))
+    pixels = graph("Reshape", _is_paint(graph, "input", 1.5, -1.5), np.array([-1, height * width]))
+    columns, rows = crop_points().astype(int).T
+    seen = graph("Gather", pixels, rows * width + columns, axis=1)  # (n, 133)
+    seen = graph("Unsqueeze", seen, np.array([2]))
     outputs = {}
     for axis, (name, length) in enumerate((("simcc_x", 2 * width), ("simcc_y", 2 * height))):
         peaks = np.zeros((1, 133, length), np.float32)

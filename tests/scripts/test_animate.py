@@ -1,5 +1,6 @@
 """From a picture and a video with sound to an animation, with the demo model and networks that find painted people."""
 
+import errno
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ from ppdiffusers_ext.pipelines import pose2vid
 from scripts import animate
 from scripts.command import run
 from tests.data.test_frames import sound_of, with_sound
-from tests.preprocess.people import painted, write_networks
+from tests.preprocess.people import DIM_PAINT, painted, write_networks
 
 MODEL = ("--config", "configs/inference/demo.yaml", "--steps", "1", "-W", "64", "-H", "96")
 SIZE = (160, 200)
@@ -152,3 +153,69 @@ def test_output_that_cannot_be_written_is_told_before_any_work(folder, tmp_path,
     (tmp_path / "file").write_text("no folder")
     assert call(folder, output=tmp_path / "file" / "out.mp4") == 2
     assert_told(capsys, "cannot write .*is a file, not a folder")
+
+
+def part_of_a_body(share, size=(192, 128), box=(24, 24, 104, 168)):
+    """A picture whose person is seen down to a share of the height; the rest is painted dimly."""
+    picture = painted(size, box)
+    left, top, right, bottom = box
+    picture[top + round(share * (bottom - top)) : bottom, left:right] = DIM_PAINT
+    return picture
+
+
+@pytest.mark.parametrize(
+    "share, shown, missing",
+    [
+        (0.6, "r_hip", "r_knee, r_ankle, l_knee, l_ankle"),
+        (0.15, "nose", "neck, r_shoulder"),  # a face alone
+    ],
+)
+def test_joints_that_the_picture_does_not_show_are_named(folder, tmp_path, capsys, share, shown, missing):
+    write_image(tmp_path / "part.png", part_of_a_body(share))
+    target = tmp_path / "out.mp4"
+    assert call(folder, "--frames", "0:2", "--no-audio", reference=tmp_path / "part.png", output=target) == 0
+    assert probe_video(target).num_frames == 2
+    (note,) = (line for line in capsys.readouterr().err.splitlines() if "does not show" in line)
+    assert missing in note and shown not in note and note.endswith("aligned by the other joints")
+
+
+def test_half_a_body_is_aligned_like_the_whole(folder, tmp_path):
+    frames = []
+    for name, share in (("whole", 1.0), ("half", 0.6)):
+        write_image(tmp_path / f"{name}.png", part_of_a_body(share))
+        target = tmp_path / f"{name}.mp4"
+        assert call(folder, "--frames", "0:2", "--no-audio", reference=tmp_path / f"{name}.png", output=target) == 0
+        frames.append(next(iter(open_frames(tmp_path / f"{name}_side_by_side.mp4")))[:, 64:128])
+    rows = [np.nonzero(frame.max(axis=(1, 2)) > 60)[0] for frame in frames]
+    assert abs(rows[0][0] - rows[1][0]) <= 2 and abs(rows[0][-1] - rows[1][-1]) <= 2
+
+
+@pytest.mark.parametrize("picture, video", [((192, 96), (90, 240)), ((80, 220), (240, 100))])
+def test_picture_and_video_of_opposite_shapes(folder, tmp_path, picture, video):
+    height, width = picture
+    tall = min(0.8 * height, 0.8 * width * 4 / 3)  # people three wide and four high, as the pose network's crops
+    box = [round(x) for x in (width / 2 - tall * 3 / 8, 0.05 * height, width / 2 + tall * 3 / 8, 0.05 * height + tall)]
+    write_image(tmp_path / "me.png", painted(picture, box))
+    middle = video[1] // 2
+    with VideoWriter(tmp_path / "v.mp4", 25, video[1], video[0], crf=4) as writer:
+        for _ in range(2):
+            writer.write(painted(video, (middle - 24, 10, middle + 24, 74)))
+    target = tmp_path / "out.mp4"
+    inputs = {"reference": tmp_path / "me.png", "driving": tmp_path / "v.mp4", "output": target}
+    assert call(folder, "--resize", "pad", "-W", "128", "-H", "192", **inputs) == 0
+    skeleton = next(iter(open_frames(tmp_path / "out_side_by_side.mp4")))[:, 128:256]
+    rows, columns = (np.nonzero(skeleton.max(axis=axes) > 60)[0] for axes in ((1, 2), (0, 2)))
+    # The figure of the video, 48 wide and 64 high, keeps its shape wherever it goes. Joints are dots of radius 4.
+    body_height, body_width = (np.ptp(rows) - 8) / 0.9, (np.ptp(columns) - 8) / 0.52
+    assert body_height / body_width == pytest.approx(64 / 48, rel=0.15)
+
+
+def test_full_disk_is_told_and_leaves_no_file(folder, tmp_path, capsys, monkeypatch):
+    def fail(self, *arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(VideoWriter, "write", fail)
+    assert call(folder, "--frames", "0:2", output=tmp_path / "out.mp4") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "no space left on the disk" in error
+    assert list(tmp_path.iterdir()) == []

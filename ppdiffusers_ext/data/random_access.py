@@ -1,0 +1,92 @@
+"""Single frames of a video, in any order, without decoding all that comes before them.
+
+The same frames that `read_frames` gives, bit by bit: decoding begins at the last picture before a frame that stands on
+its own.
+"""
+
+import bisect
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from ppdiffusers_ext.data.video import (
+    decode_strictly,
+    open_video,
+    probe_video,
+    read_frames,
+    scan_packets,
+    to_upright,
+)
+from ppdiffusers_ext.errors import InputError
+
+
+class FrameReader:
+    """Reads frames of a video by their numbers.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        info: its `VideoInfo`.
+
+    Raises:
+        MissingFileError, InputError: as `probe_video`.
+    """
+
+    def __init__(self, path):
+        self._path, self.info = path, probe_video(path)
+        with open_video(path) as (container, stream):
+            packets = scan_packets(container, stream)
+        self._times, self._keys = sorted(packets.times), sorted(packets.keys)
+
+    def __len__(self):
+        return self.info.num_frames
+
+    def read(self, indices):
+        """Frames by their numbers, in the order given: (n, height, width, 3) uint8 RGB.
+
+        Raises:
+            InputError: there is no such frame, or it cannot be decoded.
+        """
+        wanted = sorted(set(indices))
+        if not wanted or not 0 <= wanted[0] <= wanted[-1] < len(self):
+            raise InputError(f"{self._path} has no frames {list(indices)}; 0 to {len(self) - 1} are accepted")
+        # A file whose times do not tell its frames apart is read from its beginning.
+        is_timed = len(set(self._times)) == len(self) and self._keys[:1] == self._times[:1]
+        frames = self._seek(wanted) if is_timed else self._read_all(wanted)
+        return np.stack([frames[index] for index in indices])
+
+    def _seek(self, wanted):
+        frames, convert, decoded, last = {}, VideoReformatter(), None, None
+        with open_video(self._path) as (container, stream):
+            for index in wanted:
+                time = self._times[index]
+                number = bisect.bisect_right(self._keys, time) - 1
+                goes_on = decoded is not None and self._keys[number] <= last
+                # The pictures that follow one that stands on its own may need the group before, in open groups.
+                for start in [*([None] if goes_on else []), number, max(number - 1, 0)]:
+                    if start is not None:
+                        container.seek(self._keys[start], stream=stream)
+                        decoded = decode_strictly(container, stream)
+                    frame = _find(decoded, time)
+                    if frame is not None:
+                        break
+                if frame is None:
+                    decoded, frames[index] = None, self._read_all([index])[index]
+                else:
+                    frames[index], last = to_upright(frame, convert, self._path, index, self.info), time
+        return frames
+
+    def _read_all(self, wanted):
+        frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info)
+        return {index: frame for index, frame in enumerate(frames) if index in set(wanted)}
+
+
+def _find(decoded, time):
+    """The frame of a time among decoded ones, or None if there is none or damage comes before it."""
+    try:
+        frame = next((frame for frame in decoded if frame.pts is not None and frame.pts >= time), None)
+    except av.error.FFmpegError:
+        return None
+    return frame if frame is not None and frame.pts == time and not frame.is_corrupt else None
