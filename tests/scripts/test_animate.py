@@ -190,8 +190,8 @@ def test_half_a_body_is_aligned_like_the_whole(folder, tmp_path):
     assert abs(rows[0][0] - rows[1][0]) <= 2 and abs(rows[0][-1] - rows[1][-1]) <= 2
 
 
-@pytest.mark.parametrize("picture, video", [((192, 96), (90, 240)), ((80, 220), (240, 100))])
-def test_picture_and_video_of_opposite_shapes(folder, tmp_path, picture, video):
+@pytest.mark.parametrize("picture, video, way", [((192, 96), (90, 240), "pad"), ((80, 220), (240, 100), "crop")])
+def test_picture_and_video_of_opposite_shapes(folder, tmp_path, picture, video, way):
     height, width = picture
     tall = min(0.8 * height, 0.8 * width * 4 / 3)  # people three wide and four high, as the pose network's crops
     box = [round(x) for x in (width / 2 - tall * 3 / 8, 0.05 * height, width / 2 + tall * 3 / 8, 0.05 * height + tall)]
@@ -202,7 +202,7 @@ def test_picture_and_video_of_opposite_shapes(folder, tmp_path, picture, video):
             writer.write(painted(video, (middle - 24, 10, middle + 24, 74)))
     target = tmp_path / "out.mp4"
     inputs = {"reference": tmp_path / "me.png", "driving": tmp_path / "v.mp4", "output": target}
-    assert call(folder, "--resize", "pad", "-W", "128", "-H", "192", **inputs) == 0
+    assert call(folder, "--resize", way, "-W", "128", "-H", "192", **inputs) == 0
     skeleton = next(iter(open_frames(tmp_path / "out_side_by_side.mp4")))[:, 128:256]
     rows, columns = (np.nonzero(skeleton.max(axis=axes) > 60)[0] for axes in ((1, 2), (0, 2)))
     # The figure of the video, 48 wide and 64 high, keeps its shape wherever it goes. Joints are dots of radius 4.
