@@ -2,11 +2,14 @@
 
 import cv2
 import numpy as np
+import paddle
 
+from ppdiffusers_ext.models.stable_animator import FusionFaceId, PoseNet
 from ppdiffusers_ext.preprocess import detection, pose
 from ppdiffusers_ext.preprocess.alignment import fit_original
 from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style
 
+MODULE = 1e-4
 EXACT = 0.0
 ROUNDING = 1e-12  # of float64
 
@@ -127,4 +130,20 @@ def _estimate(case, inputs, outputs):
     yield "pose.no_box.scores", scores, outputs["pose.no_box.scores"], EXACT
 
 
-RUNNERS = {"dwpose_draw": dwpose_draw}
+def pose_net(case):
+    model = case.fill("pose_net", PoseNet(**case.config["args"]))
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    for name, expected in outputs.items():
+        yield name, model(inputs[name.replace("out", "x")]), expected, MODULE
+
+
+def face_encoder(case):
+    model = case.fill("face_encoder", FusionFaceId(**case.config["args"]))
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    face, clip = inputs["id_embeds"], inputs["clip_embeds"]
+    yield "out", model(face, clip), outputs["out"], MODULE
+    yield "out_shortcut", model(face, clip, shortcut=True, scale=0.7), outputs["out_shortcut"], MODULE
+    yield "out_zero_id", model(paddle.zeros_like(face), clip), outputs["out_zero_id"], MODULE
+
+
+RUNNERS = {"dwpose_draw": dwpose_draw, "face_encoder": face_encoder, "pose_net": pose_net}
