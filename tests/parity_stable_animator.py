@@ -3,8 +3,11 @@
 import cv2
 import numpy as np
 import paddle
+from paddle import nn
+from ppdiffusers.models.attention_processor import Attention
 
-from ppdiffusers_ext.models.stable_animator import FusionFaceId, PoseNet
+from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
+from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
 from ppdiffusers_ext.preprocess import detection, pose
 from ppdiffusers_ext.preprocess.alignment import fit_original
 from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style
@@ -146,4 +149,62 @@ def face_encoder(case):
     yield "out_zero_id", model(paddle.zeros_like(face), clip), outputs["out_zero_id"], MODULE
 
 
-RUNNERS = {"dwpose_draw": dwpose_draw, "face_encoder": face_encoder, "pose_net": pose_net}
+def attn_processor(case):
+    model, config = nn.Layer(), case.config
+    width, context, heads = (config[key] for key in ("query_dim", "cross_attention_dim", "heads"))
+    for name in config["processors"]:
+        of_context = None if name.endswith("attn1") else context
+        layer = Attention(width, of_context, heads, config["dim_head"], processor=PlainAttention())
+        if name == "attn2":
+            layer.set_processor(FaceAttention(layer.inner_dim, context, config["num_tokens"]))
+        setattr(model, name, layer)
+    case.fill("attn", model)
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    for name, expected in outputs.items():
+        layer = "temporal_attn" if name.startswith("temporal") else "attn"
+        layer = getattr(model, layer + name.partition("attn")[2][0])
+        hidden = inputs["temporal_hidden" if name.startswith("temporal") else "hidden"]
+        tokens = {"1img": "enc_1img", "5img": "enc_5img", "1": "temporal_enc_1", "3": "temporal_enc_3"}
+        given = inputs.get(tokens.get(name.partition("attn2_")[2].partition("_")[0]))
+        if "scale035" in name:
+            layer.processor.scale = 0.35
+        yield name, layer(hidden, encoder_hidden_states=given), expected, MODULE
+        if name == "attn2_1img_scale035":
+            layer.processor.scale = 1.0
+
+
+def _keep_in(outputs, name):
+    """A hook that keeps a layer's output, or the first of them."""
+
+    def keep(layer, given, out):
+        outputs[name] = out[0] if isinstance(out, tuple) else out
+
+    return keep
+
+
+def unet_id_adapter(case):
+    model = case.fill("unet", AnimationUNet(**case.config["args"], num_face_tokens=case.config["num_face_tokens"]))
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    ours, hooks = {}, []
+    for name, layer in model.named_sublayers():
+        if f"inner.{name}" in outputs:
+            hooks.append(layer.register_forward_post_hook(_keep_in(ours, f"inner.{name}")))
+    common = inputs["encoder_hidden_states"], inputs["added_time_ids"]
+    ours["sample"] = model(inputs["sample"], inputs["timestep"], *common, inputs["pose_latents"])
+    for hook in hooks:
+        hook.remove()
+    ours["sample_no_pose"] = model(inputs["sample"], inputs["timestep"], *common)
+    ours["sample_per_batch_timestep"] = model(
+        inputs["sample"], inputs["timestep_per_batch"], *common, inputs["pose_latents"]
+    )
+    for name, expected in outputs.items():
+        yield name, ours[name], expected, MODULE
+
+
+RUNNERS = {
+    "attn_processor": attn_processor,
+    "dwpose_draw": dwpose_draw,
+    "face_encoder": face_encoder,
+    "pose_net": pose_net,
+    "unet_id_adapter": unet_id_adapter,
+}

@@ -1,6 +1,7 @@
-"""Networks of StableAnimator: pose net, face encoder."""
+"""Networks of StableAnimator: pose net, face encoder, denoising UNet."""
 
 from ppdiffusers_ext.models.stable_animator.face_encoder import FusionFaceId
 from ppdiffusers_ext.models.stable_animator.pose_net import PoseNet
+from ppdiffusers_ext.models.stable_animator.unet import AnimationUNet
 
-__all__ = ["FusionFaceId", "PoseNet"]
+__all__ = ["AnimationUNet", "FusionFaceId", "PoseNet"]
