@@ -18,8 +18,8 @@ import paddle
 from tests import parity_animate_anyone, parity_stable_animator
 from tests.golden import Case
 
-RUNNERS = {**parity_animate_anyone.RUNNERS, **parity_stable_animator.RUNNERS}
-NOT_YET = (*parity_animate_anyone.NOT_YET,)
+# By the name of the system's folder; a case in any other folder is one of the first system that has a runner for it.
+SYSTEMS = {"animate_anyone": parity_animate_anyone, "stable_animator": parity_stable_animator}
 
 
 def find_cases(folder):
@@ -30,7 +30,15 @@ def find_cases(folder):
     return [Case(path) for path in sorted(folder.iterdir()) if path.name[0] != "_" and (path / "config.json").exists()]
 
 
-def runner_of(name, runners=RUNNERS):
+def system_of(case):
+    """The module with the runners of a case."""
+    if case.folder.parent.name in SYSTEMS:
+        return SYSTEMS[case.folder.parent.name]
+    able = (system for system in SYSTEMS.values() if runner_of(case.name, system.RUNNERS))
+    return next(able, parity_animate_anyone)
+
+
+def runner_of(name, runners):
     """The runner whose name the case's name starts with (the longest such), or None."""
     matching = [known for known in runners if name == known or name.startswith(known + "_")]
     return runners[max(matching, key=len)] if matching else None
@@ -48,9 +56,10 @@ def max_abs_error(ours, expected):
 
 def run_case(case):
     """Rows (dicts with case, tensor, max_abs_error, tolerance, ok) of one case."""
-    if any(case.name.startswith(name) for name in NOT_YET):
+    system = system_of(case)
+    if any(case.name.startswith(name) for name in system.NOT_YET):
         return [{"case": case.name, "tensor": "not yet", "max_abs_error": None, "tolerance": None, "ok": None}]
-    runner = runner_of(case.name)
+    runner = runner_of(case.name, system.RUNNERS)
     if runner is None:
         return [{"case": case.name, "tensor": "no runner", "max_abs_error": None, "tolerance": None, "ok": False}]
     rows = []
