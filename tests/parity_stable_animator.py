@@ -3,19 +3,22 @@
 import cv2
 import numpy as np
 import paddle
+import PIL.Image
 from paddle import nn
 from ppdiffusers import AutoencoderKLTemporalDecoder
 from ppdiffusers.models.attention_processor import Attention
+from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.time_tiles import tile_weights, time_tiles
 from ppdiffusers_ext.preprocess import detection, pose
 from ppdiffusers_ext.preprocess.alignment import fit_original
 from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style
 
-MODULE = 1e-4
+MODULE, PIPELINE = 1e-4, 1e-3
 RELATIVE = 1e-5
 EXACT = 0.0
 ROUNDING_OF_FLOAT = 1e-6
@@ -269,14 +272,83 @@ def vae(case):
     yield "raw_decode_two_videos", model.decode(both, count).sample, outputs["raw_decode_two_videos"], MODULE
 
 
+def make_pipeline(case):
+    args = case.config["args"]
+    parts = {
+        "vae": AutoencoderKLTemporalDecoder(**args["vae"]),
+        "image_encoder": CLIPVisionModelWithProjection(CLIPVisionConfig(**args["image_encoder"])),
+        "unet": AnimationUNet(**args["unet"]),
+        "pose_net": PoseNet(**args["pose_net"]),
+        "face_encoder": FusionFaceId(**args["face_encoder"]),
+    }
+    for name, model in parts.items():
+        case.fill(name, model)
+    pipeline = StableAnimatorPipeline(**parts, scheduler=make_scheduler("Euler", case.config["scheduler"]))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def pipeline_basic(case):
+    pipeline, inputs = make_pipeline(case), case.tensors("inputs")
+    outputs = case.tensors("outputs")
+    reference = PIL.Image.open(case.folder / "reference.png").convert("RGB")
+    # As they were resized by Pillow 13, whose bicubic differs from that of the versions that are accepted here.
+    poses = list(inputs["pose_pixels_after_resize"].numpy())
+    embedding = pipeline.encode_clip(reference)
+    yield "clip_image_embeds", embedding, outputs["clip_image_embeds"], MODULE
+    face = pipeline.encode_face(inputs["face_embedding"].numpy(), embedding)
+    yield "face_tokens", face, outputs["face_tokens"], MODULE
+    context = paddle.concat([embedding.unsqueeze(1), face], axis=1)
+    yield "context_cond", context, outputs["context_cond"], MODULE
+    for run, name in (("main", "outputs"), ("ramp", "outputs_ramp")):
+        yield from _run_of_pipeline(case, pipeline, reference, poses, run, case.tensors(name))
+
+
+def _run_of_pipeline(case, pipeline, reference, poses, run, outputs):
+    inputs, options, common = case.tensors("inputs"), dict(case.config["runs"][run]), case.config["call_common"]
+    size = common["height"], common["width"]
+    picture = pipeline.encode_picture(reference, *size, inputs["image_noise"], options["noise_aug_strength"])
+    yield f"{run}.image_latents", picture, outputs["image_latents"], MODULE
+    chunk = options.pop("decode_chunk_size") or common["num_frames"]
+    after = []
+
+    def keep(pipeline, step, timestep, given):
+        after.append(given["latents"])
+
+    latents = pipeline(
+        reference,
+        poses,
+        inputs["face_embedding"].numpy(),
+        **{key: common[key] for key in ("width", "height", "tile_size", "tile_overlap")},
+        **options,
+        latents=inputs["initial_latents"],
+        image_noise=inputs["image_noise"],
+        output_type="latent",
+        callback_on_step_end=keep,
+    ).frames
+    yield f"{run}.timesteps", pipeline.scheduler.timesteps, outputs["timesteps"], MODULE
+    for step, (ours, expected) in enumerate(zip(after, outputs["latents_after_step"])):
+        # Latents begin 700 times as large as they end.
+        yield f"{run}.latents_after_step.{step}", ours, expected, PIPELINE * max(1.0, float(expected.abs().max()) / 10)
+    yield f"{run}.final_latents", latents, outputs["final_latents"], PIPELINE
+    if "decoded_frames" in outputs:
+        frames = paddle.concat(list(pipeline.decode(latents, chunk)))  # (frames, 3, height, width)
+        expected = (outputs["decoded_frames"][0].transpose([1, 0, 2, 3]) / 2 + 0.5).clip(0, 1)
+        yield f"{run}.decoded_frames", frames, expected, PIPELINE
+        # A level of 8 bits more or less, where a number lies between two.
+        levels = (frames.transpose([0, 2, 3, 1]) * 255).round()
+        yield f"{run}.frames_uint8", levels, outputs["frames_uint8"].astype("float32"), 1.0
+
+
 RUNNERS = {
     "attn_processor": attn_processor,
     "dwpose_draw": dwpose_draw,
     "face_encoder": face_encoder,
+    "pipeline_basic": pipeline_basic,
     "pose_net": pose_net,
     "scheduler": scheduler,
     "temporal_tiling": temporal_tiling,
     "unet_id_adapter": unet_id_adapter,
     "vae": vae,
 }
-NOT_YET = ("pipeline_basic", "pipeline_hjb", "training_loss")
+NOT_YET = ("pipeline_hjb", "training_loss")

@@ -1,0 +1,291 @@
+"""The pipeline of StableAnimator: a picture, skeleton pictures and a face's embedding go in, a video comes out.
+
+From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Rings/StableAnimator
+(`animation/pipelines/inference_pipeline_animation.py`), whose numbers it has: the clip's first frame in every window,
+noise that repeats after a window, predictions blended before guidance. What depends on the clip alone is computed
+once, pose features included.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+import PIL.Image
+from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import randn_tensor
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.pipelines.antialiasing import resize_with_antialiasing
+from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
+from ppdiffusers_ext.pipelines.time_tiles import tile_weights, time_tiles
+
+CLIP_SIZE = 224  # pixels
+POSE_CHUNK = 8  # frames
+_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
+_OUTPUT_TYPES = ("pd", "np", "pil", "latent")
+
+
+@dataclass
+class StableAnimatorPipelineOutput(BaseOutput):
+    """frames: as `output_type` says, see `StableAnimatorPipeline.__call__`."""
+
+    frames: object
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """What the UNet needs of a clip.
+
+    picture: (1, 1, 4, h, w), the picture's latents. context: (1, 5, channels). poses: (frames, channels, h, w). added:
+    (1, 3). guidance: (1, frames, 1, 1, 1), or None for none.
+    """
+
+    picture: paddle.Tensor
+    context: paddle.Tensor
+    poses: paddle.Tensor
+    added: paddle.Tensor
+    guidance: paddle.Tensor
+
+
+class StableAnimatorPipeline(NetworkPipeline):
+    """
+    Args:
+        vae: ppdiffusers' `AutoencoderKLTemporalDecoder`.
+        image_encoder: ppdiffusers' `CLIPVisionModelWithProjection`.
+        unet, pose_net, face_encoder: `AnimationUNet`, `PoseNet`, `FusionFaceId`.
+        scheduler: ppdiffusers' `EulerDiscreteScheduler` with Stable Video Diffusion's configuration.
+    """
+
+    network_names = ("vae", "image_encoder", "unet", "pose_net", "face_encoder")
+    model_cpu_offload_seq = "image_encoder->face_encoder->pose_net->unet->vae"
+
+    def __init__(self, vae, image_encoder, unet, pose_net, face_encoder, scheduler):
+        super().__init__()
+        self.register_modules(
+            vae=use_own_layers(vae),
+            image_encoder=image_encoder,
+            unet=unet,
+            pose_net=pose_net,
+            face_encoder=face_encoder,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
+
+    def encode_clip(self, image):
+        """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""
+        pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 127.5 - 1
+        pixels = resize_with_antialiasing(paddle.to_tensor(pixels[None]), (CLIP_SIZE, CLIP_SIZE))
+        mean, deviation = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in (_MEAN, _DEVIATION))
+        pixels = ((pixels + 1) / 2 - mean) / deviation  # (1, 3, 224, 224)
+        return self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
+
+    def encode_face(self, embedding, clip_embedding):
+        """A face's embedding (512,), zeros or None for no face, and CLIP's -> tokens (1, 4, cross_attention_dim)."""
+        size = self.face_encoder.config.id_embeddings_dim
+        embedding = np.zeros(size, np.float32) if embedding is None else np.asarray(embedding, np.float32).reshape(-1)
+        if embedding.shape != (size,):
+            raise InputError(f"a face embedding of {embedding.size} numbers was given; one of {size} is accepted")
+        inputs = {"face": paddle.to_tensor(embedding[None]), "clip": clip_embedding.unsqueeze(1)}
+        function = lambda face, clip: [self.face_encoder(face, clip)]  # noqa: E731
+        (tokens,) = self._engine.run(self._network("face_encoder"), "encode", function, inputs)
+        return tokens
+
+    def encode_picture(self, image, height, width, noise, strength):
+        """PIL picture -> latents (1, 4, height / 8, width / 8), not scaled, of the picture with some noise."""
+        pixels = self.image_processor.preprocess(image, height=height, width=width) + strength * noise
+        return self._run("vae", "encode", lambda x: self.vae.encode(x).latent_dist.mode(), pixels)
+
+    def encode_poses(self, pose_images, height, width):
+        """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
+        features, pose_images = [], iter(pose_images)
+        while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
+            chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
+            pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in chunk])
+            pixels = paddle.to_tensor(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+            pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
+            features.append(self._run("pose_net", "encode", self.pose_net, pixels)[: len(chunk)])
+        if not features:
+            raise InputError("there are no skeleton pictures; at least one is needed")
+        return paddle.concat(features)
+
+    @paddle.no_grad()
+    def decode(self, latents, chunk_size=4):
+        """Decode a clip a few frames at a time; frames of other chunks are not seen.
+
+        Args:
+            latents: (1, frames, 4, height / 8, width / 8).
+            chunk_size: frames that are decoded together.
+
+        Yields:
+            (n, 3, height, width) fp32 tensors with values in [0, 1].
+        """
+        frames = latents[0] / self.vae.config.scaling_factor  # (frames, 4, h, w)
+        for start in range(0, frames.shape[0], chunk_size):
+            chunk = frames[start : start + chunk_size]
+            decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
+            yield (self._run("vae", "decode", decode, chunk) / 2 + 0.5).clip(0, 1)
+        self._done_with("vae")
+
+    @paddle.no_grad()
+    def __call__(
+        self,
+        image,
+        pose_images,
+        face_embedding=None,
+        width=512,
+        height=512,
+        num_inference_steps=25,
+        min_guidance_scale=3.0,
+        max_guidance_scale=3.0,
+        fps=7,
+        motion_bucket_id=127,
+        noise_aug_strength=0.02,
+        tile_size=16,
+        tile_overlap=4,
+        decode_chunk_size=4,
+        generator=None,
+        latents=None,
+        image_noise=None,
+        output_type="pd",
+        return_dict=True,
+        callback_on_step_end=None,
+    ):
+        """Animate one picture.
+
+        Args:
+            image: PIL picture of the person.
+            pose_images: skeletons, one for each frame: PIL pictures or (H, W, 3) uint8 arrays.
+            face_embedding: (512,) of the picture's face (`FaceAnalyzer.embed`); None for no face.
+            width, height: of the video in pixels, multiples of 64.
+            num_inference_steps: denoising steps.
+            min_guidance_scale, max_guidance_scale: of the first and the last frame; 1 and below is without guidance.
+            fps, motion_bucket_id: what the motion is to be like, as Stable Video Diffusion takes it.
+            noise_aug_strength: of the noise that is added to the picture.
+            tile_size, tile_overlap: frames of a window, see `time_tiles`.
+            decode_chunk_size: frames that are decoded together.
+            generator: `paddle.Generator` of the picture's noise and then of the initial noise.
+            latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8).
+            image_noise: (1, 3, height, width), instead of drawn noise.
+            output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
+                "latent" for the latents, which `decode` turns into frames a few at a time.
+            return_dict: return a `StableAnimatorPipelineOutput` instead of a tuple.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
+                that it returns may replace the latents.
+
+        Raises:
+            InputError: sizes, frame counts or options that do not fit.
+        """
+        _check(width, height, num_inference_steps, decode_chunk_size, output_type)
+        poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
+        self._done_with("pose_net")
+        frames = poses.shape[0]
+        windows = time_tiles(frames, tile_size, tile_overlap)
+        clip_embedding = self.encode_clip(image)  # (1, projection_dim)
+        self._done_with("image_encoder")
+        face = self.encode_face(face_embedding, clip_embedding)
+        self._done_with("face_encoder")
+        if image_noise is None:
+            image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
+        picture = self.encode_picture(image, height, width, image_noise, noise_aug_strength)
+        self._done_with("vae")
+        guidance = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
+        clip = _Clip(
+            picture.unsqueeze(1),
+            paddle.concat([clip_embedding.unsqueeze(1), face], axis=1),
+            poses,
+            paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32"),
+            paddle.to_tensor(guidance).reshape([1, frames, 1, 1, 1]) if max(guidance) > 1 else None,
+        )
+        self.scheduler.set_timesteps(num_inference_steps)
+        latents = self._initial_latents(latents, generator, min(tile_size, frames), frames, height, width)
+        latents = self._denoise(latents, clip, windows, callback_on_step_end)
+        self._done_with("unet")
+        output = self._output(latents, output_type, decode_chunk_size)
+        return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
+
+    def _initial_latents(self, latents, generator, of_window, frames, height, width):
+        """(1, frames, 4, h, w): the noise of one window, again and again."""
+        scale = self.vae_scale_factor
+        shape = [1, of_window, self.vae.config.latent_channels, height // scale, width // scale]
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        elif list(latents.shape) != shape:
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
+        latents = paddle.concat([latents] * -(-frames // of_window), axis=1)[:, :frames]
+        return latents * self.scheduler.init_noise_sigma
+
+    def _denoise(self, latents, clip, windows, callback):
+        timesteps = self.scheduler.timesteps
+        with self.progress_bar(total=len(timesteps) * len(windows)) as progress:
+            for i, timestep in enumerate(timesteps):
+                progress.set_description(f"step {i + 1}/{len(timesteps)}")
+                scaled = self.scheduler.scale_model_input(latents, timestep)
+                calls = len(timesteps) * len(windows)
+                prediction = self._predict(scaled, timestep, clip, windows, calls, progress.update)
+                latents = self.scheduler.step(prediction, timestep, latents).prev_sample
+                if not bool(paddle.isfinite(latents).all()):
+                    raise InputError(f"latents are not finite after step {i + 1}; weights that are intact are needed")
+                if callback is not None:
+                    latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
+        return latents
+
+    def _predict(self, latents, timestep, clip, windows, calls, report):
+        """Predictions of all windows, blended, then guided: (1, frames, 4, h, w)."""
+        rows = (True,) if clip.guidance is None else (False, True)
+        totals, counts = [paddle.zeros_like(latents) for _ in rows], np.zeros(latents.shape[1], np.float32)
+        for window in windows:
+            weights = tile_weights(len(window))
+            counts[window] += weights
+            weights = paddle.to_tensor(weights).reshape([1, -1, 1, 1, 1])
+            frames = paddle.to_tensor(window)
+            for total, is_conditional in zip(totals, rows):
+                part = self._predict_window(latents, timestep, clip, frames, is_conditional, calls) * weights
+                total[:, frames] = total.index_select(frames, axis=1) + part
+            report()
+        counts = paddle.to_tensor(counts).reshape([1, -1, 1, 1, 1])
+        if clip.guidance is None:
+            return totals[0] / counts
+        unconditional, conditional = (total / counts for total in totals)
+        return unconditional + clip.guidance * (conditional - unconditional)
+
+    def _predict_window(self, latents, timestep, clip, frames, is_conditional, calls):
+        x = latents.index_select(frames, axis=1)  # (1, window, 4, h, w)
+        picture = clip.picture.expand(x.shape)
+        context = clip.context
+        if not is_conditional:
+            picture, context = paddle.zeros_like(picture), paddle.zeros_like(context)
+        inputs = {
+            "sample": paddle.concat([x, picture], axis=2),  # (1, window, 8, h, w)
+            "timestep": timestep.reshape([1]),
+            "context": context,
+            "added": clip.added,
+        }
+        if is_conditional:
+            inputs["poses"] = clip.poses.index_select(frames, axis=0)  # (window, channels, h, w)
+        function = lambda *tensors: [self.unet(*tensors)]  # noqa: E731
+        (prediction,) = self._engine.run(self._network("unet"), "denoise", function, inputs, calls)
+        return prediction
+
+    def _output(self, latents, output_type, chunk_size):
+        if output_type == "latent":
+            return latents
+        frames = paddle.concat(list(self.decode(latents, chunk_size)), axis=0)  # (frames, 3, height, width)
+        if output_type == "pil":
+            return self.image_processor.numpy_to_pil(self.image_processor.pd_to_numpy(frames))
+        video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
+        return video.numpy() if output_type == "np" else video
+
+
+def _check(width, height, steps, chunk_size, output_type):
+    if width < 64 or height < 64 or width % 64 or height % 64:
+        raise InputError(f"the size {width}x{height} does not fit; multiples of 64 are accepted, such as 512x512")
+    if steps < 1 or chunk_size < 1:
+        raise InputError(
+            f"num_inference_steps {steps} and decode_chunk_size {chunk_size} do not fit; 1 and more are accepted"
+        )
+    if output_type not in _OUTPUT_TYPES:
+        raise InputError(f"output_type {output_type!r} is not known; use one of {', '.join(_OUTPUT_TYPES)}")
