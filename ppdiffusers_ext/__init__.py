@@ -17,8 +17,10 @@ _MODULES = {
     "ppdiffusers": ("ModelMixin",),
     "ppdiffusers.schedulers.scheduling_utils": ("SchedulerMixin",),
     "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),
+    "ppdiffusers_ext.models.stable_animator": ("AnimationUNet", "FusionFaceId", "PoseNet"),
     "ppdiffusers_ext.pipelines.animate_anyone": ("Pose2VideoPipeline",),
     "ppdiffusers_ext.pipelines.schedulers": ("UniPCMultistepScheduler",),
+    "ppdiffusers_ext.pipelines.stable_animator": ("StableAnimatorPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
