@@ -1,0 +1,72 @@
+"""Animate a picture of a person with StableAnimator.
+
+    python -m scripts.stable_animator --validation_image inference/case-1/reference.png \\
+        --validation_control_folder inference/case-1/poses --output_dir out
+
+The skeletons are a folder of pictures or a video, such as scripts.skeleton_extraction makes. Writes into the output
+folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4.
+"""
+
+import sys
+
+from scripts.command import ArgumentParser, run
+
+ROOT = "pretrained_weights/stable_animator"
+
+# option, field of the configuration, type, default, help
+_OPTIONS = (
+    ("--pretrained_model_name_or_path", "svd", str, f"{ROOT}/stable-video-diffusion-img2vid-xt", "folder of SVD"),
+    ("--unet_model_name_or_path", "unet", str, f"{ROOT}/Animation/unet.pth", "weights of the UNet"),
+    ("--posenet_model_name_or_path", "pose_net", str, f"{ROOT}/Animation/pose_net.pth", "weights of the pose net"),
+    ("--face_encoder_model_name_or_path", "face_encoder", str, f"{ROOT}/Animation/face_encoder.pth", "its weights"),
+    ("--faces", "faces", str, ROOT, "folder in which models/antelopev2 has the networks that find faces"),
+    ("--width", "width", int, 512, "pixels, a multiple of 64"),
+    ("--height", "height", int, 512, "pixels, a multiple of 64"),
+    ("--guidance_scale", "guidance_scale", float, 3.0, "1 is without guidance, in half the time"),
+    ("--num_inference_steps", "steps", int, 25, "denoising steps"),
+    ("--tile_size", "tile_size", int, 16, "frames that are denoised together"),
+    ("--frames_overlap", "overlap", int, 4, "frames that windows share, and one"),
+    ("--noise_aug_strength", "noise", float, 0.02, "of noise on the picture"),
+    ("--decode_chunk_size", "chunk_size", int, 4, "frames that are decoded together"),
+    ("--seed", "seed", int, 23123134, "of the noise"),
+    ("--fps", "fps", float, 8, "frames per second of the videos"),
+    ("--device", "device", str, "auto", "auto, cpu, gpu or gpu:N"),
+)
+
+
+def make_parser():
+    parser = ArgumentParser(prog="python -m scripts.stable_animator", description=__doc__)
+    parser.add_argument("--validation_image", required=True, metavar="FILE", help="picture of the person")
+    parser.add_argument("--validation_control_folder", required=True, metavar="DIR", help="of skeletons, or a video")
+    parser.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write")
+    for option, field, kind, default, text in _OPTIONS:
+        parser.add_argument(option, dest=field, type=kind, default=default, help=f"{text} (default: {default})")
+    parser.add_argument("--no-face", action="store_true", help="look for no face in the picture")
+    parser.add_argument("--low-memory", action="store_true", help="networks leave the memory when they are done")
+    # The original has them; its windows overlap by --frames_overlap, and gradients are for training.
+    parser.add_argument("--overlap", dest="unused", type=int, help="without effect, as in the original")
+    parser.add_argument("--gradient_checkpointing", action="store_true", help="without effect, as in the original")
+    return parser
+
+
+def work(options):
+    """Animate, and print where the results are."""
+    from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig, animate
+
+    given = {field: getattr(options, field) for _, field, *_ in _OPTIONS}
+    if options.no_face:
+        given["faces"] = None
+    pictures, gif, video = animate(
+        StableAnimationConfig(
+            **given,
+            image=options.validation_image,
+            poses=options.validation_control_folder,
+            output=options.output_dir,
+            releases=options.low_memory,
+        )
+    )
+    print(f"pictures  {pictures}\ngif       {gif}\nvideo     {video}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser(), work))
