@@ -27,7 +27,7 @@ CROP = (384, 288)
 
 def add_arguments(parser):
     parser.add_argument("--frames", type=int, default=60, metavar="N", help="of the video (default 60)")
-    parser.add_argument("--copies", type=int, default=8, metavar="N", help="of it, for the workers (default 8)")
+    parser.add_argument("--copies", type=int, default=16, metavar="N", help="of it, for the workers (default 16)")
     parser.add_argument("--small", action="store_true", help="240x136 pixels, to try the benchmark itself")
 
 
