@@ -20,6 +20,7 @@ SIDE, FRAMES = 256, 8
 
 def add_arguments(parser):
     parser.add_argument("--engine", default="openvino", metavar="NAME", help="a compiled engine (default openvino)")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32", help="it computes in (default fp32)")
     parser.add_argument("--small", action="store_true", help="tiny networks, to try the benchmark itself")
 
 
@@ -32,13 +33,14 @@ def compete(options):
         settings = {"folder": f"{folder}/model", "small": options.small, "cache": f"{folder}/cache"}
         written = harness.run_contestant("full_size", "write", settings, title="nothing yet: writing weights")
         for title, engine in (("cold", options.engine), ("warm", options.engine), ("eager", "eager")):
-            of_row = {**settings, "engine": engine, "started": time.time()}
+            of_row = {**settings, "engine": engine, "dtype": options.dtype, "started": time.time()}
             rows[title] = harness.run_contestant("startup", "start", of_row, title=title)
     harness.print_table(rows, {})
     beyond = rows["warm"]["seconds"] - rows["warm"]["reading_seconds"]
     print(f"warm: {beyond:.1f} s more than reading the weights once ({rows['warm']['reading_seconds']:.1f} s)")
     peers = {title: rows[title] for title in ("cold", "eager")}
-    settings = {"engine": options.engine, "side": SIDE, "frames": FRAMES, "weight_bytes": written["bytes"]}
+    settings = {"engine": options.engine, "dtype": options.dtype, "side": SIDE, "frames": FRAMES}
+    settings["weight_bytes"] = written["bytes"]
     return harness.result(rows["warm"], peers, seconds_beyond_reading=beyond, settings=settings)
 
 
@@ -52,7 +54,7 @@ def start(settings):
 
     engine = {"engine": settings["engine"], "engine_cache": settings["cache"]}
     config = Pose2VidConfig(**full_size.configuration(settings["folder"]), **engine)
-    pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+    pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     picture = PIL.Image.fromarray(pixels).resize((SIDE, SIDE))

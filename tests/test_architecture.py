@@ -17,6 +17,7 @@ LONG_FUNCTIONS = {
     ("denoising_unet.py", "__init__"),
     ("reference_unet.py", "__init__"),
     ("animate_anyone.py", "__call__"),
+    ("stable_animator.py", "__call__"),
 }
 
 # What each package must not reach, directly or through another module.

@@ -184,18 +184,13 @@ class StableAnimatorPipeline(NetworkPipeline):
         self._done_with("pose_net")
         frames = poses.shape[0]
         windows = time_tiles(frames, tile_size, tile_overlap)
-        clip_embedding = self.encode_clip(image)  # (1, projection_dim)
-        self._done_with("image_encoder")
-        face = self.encode_face(face_embedding, clip_embedding)
-        self._done_with("face_encoder")
         if image_noise is None:
             image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
-        picture = self.encode_picture(image, height, width, image_noise, noise_aug_strength)
-        self._done_with("vae")
+        context, picture = self._encode_person(image, face_embedding, height, width, image_noise, noise_aug_strength)
         guidance = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
         clip = _Clip(
-            picture.unsqueeze(1),
-            paddle.concat([clip_embedding.unsqueeze(1), face], axis=1),
+            picture,
+            context,
             poses,
             paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32"),
             paddle.to_tensor(guidance).reshape([1, frames, 1, 1, 1]) if max(guidance) > 1 else None,
@@ -206,6 +201,16 @@ class StableAnimatorPipeline(NetworkPipeline):
         self._done_with("unet")
         output = self._output(latents, output_type, decode_chunk_size)
         return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
+
+    def _encode_person(self, image, face_embedding, height, width, noise, strength):
+        """The context (1, 5, channels) and the picture's latents (1, 1, 4, h, w)."""
+        clip_embedding = self.encode_clip(image)  # (1, projection_dim)
+        self._done_with("image_encoder")
+        face = self.encode_face(face_embedding, clip_embedding)  # (1, 4, channels)
+        self._done_with("face_encoder")
+        picture = self.encode_picture(image, height, width, noise, strength)  # (1, 4, h, w)
+        self._done_with("vae")
+        return paddle.concat([clip_embedding.unsqueeze(1), face], axis=1), picture.unsqueeze(1)
 
     def _initial_latents(self, latents, generator, of_window, frames, height, width):
         """(1, frames, 4, h, w): the noise of one window, again and again."""
