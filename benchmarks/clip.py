@@ -23,7 +23,7 @@ from benchmarks.contestant import peak_bytes, timed, versions
 from ppdiffusers_ext.errors import InputError
 
 PRESETS = ("exact", "balanced", "fast")
-DTYPES = ("fp32", "bf16")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
 GUIDANCE = 3.5
 
@@ -34,7 +34,7 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="denoising steps (default 10)")
     parser.add_argument("--engine", default="openvino", metavar="NAME", help="what ours runs in (default openvino)")
     parser.add_argument(
-        "--dtypes", nargs="+", choices=DTYPES, default=["fp32", "bf16"], help="that ours computes in (default: all)"
+        "--dtypes", nargs="+", choices=DTYPES, help="that ours computes in (default: all that the engine can)"
     )
     parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS], metavar="NAME", help="default: all")
@@ -43,10 +43,13 @@ def add_arguments(parser):
 
 
 def compete(options):
+    from ppdiffusers_ext.engine.backends import BACKENDS
     from ppdiffusers_ext.pipelines.engines import check_engine
     from ppdiffusers_ext.pipelines.presets import read_preset
 
     check_engine(options.engine)
+    able = BACKENDS[options.engine].precisions if options.engine in BACKENDS else ("float32",)
+    dtypes = options.dtypes or [name for name, precision in DTYPES.items() if precision in able]
     for preset in options.presets:
         read_preset(preset)
     for name, least in (("frames", 1), ("side", 64), ("steps", 1)):
@@ -61,7 +64,7 @@ def compete(options):
             written = {"folder": model, "small": options.small}
             harness.run_contestant("full_size", "write", written, title="nothing yet: writing weights")
         paths = {"model": model, "cache": str(Path(folder) / "cache")}
-        for dtype, preset in itertools.product(options.dtypes, options.presets):
+        for dtype, preset in itertools.product(dtypes, options.presets):
             name = preset if dtype == "fp32" else f"{preset}_{dtype}"
             given = {**settings, **paths, "preset": preset, "dtype": dtype, "frames_file": f"{folder}/{name}.npy"}
             rows[name] = harness.run_contestant("clip", "ours", given, title=name)

@@ -13,8 +13,8 @@ import numpy as np
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.preprocess.networks import session_settings
 
 FOLDER = "models/antelopev2"  # below the folder of StableAnimator's weights
 DETECTOR, RECOGNISER = "scrfd_10g_bnkps.onnx", "glintr100.onnx"
@@ -92,19 +92,13 @@ class FaceAnalyzer:
 
 def _open_analysis(folder, tasks, device, threads):
     try:
-        import onnxruntime
         from insightface.app import FaceAnalysis
     except ImportError as error:
         raise InputError("insightface is not installed; `pip install insightface` installs it") from error
-    providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
-    if not set(providers) <= set(onnxruntime.get_available_providers()):
-        raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
-    options.log_severity_level = 3
+    settings = session_settings(device, threads)
     try:
         # A folder rather than a name: where a name is not found, insightface downloads.
-        analysis = FaceAnalysis(str(folder), allowed_modules=tasks, providers=providers, sess_options=options)
+        analysis = FaceAnalysis(str(folder), allowed_modules=tasks, **settings)
         analysis.prepare(ctx_id=0 if device == "gpu" else -1, det_size=_SIZE)
     except Exception as error:  # ONNX, ONNX Runtime and insightface have classes of their own for each kind of damage
         raise InputError(

@@ -8,6 +8,23 @@ from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 
+def session_settings(device="cpu", threads=None):
+    """Arguments of ONNX Runtime's `InferenceSession`; the arguments are those of `OnnxNetwork`.
+
+    Raises:
+        InputError: there is no CUDA.
+    """
+    import onnxruntime
+
+    providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
+    if not set(providers) <= set(onnxruntime.get_available_providers()):
+        raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_cores()
+    options.log_severity_level = 3
+    return {"providers": providers, "sess_options": options}
+
+
 class OnnxNetwork:
     """A network with one input of pictures.
 
@@ -33,14 +50,9 @@ class OnnxNetwork:
             raise MissingFileError(
                 f"{path} does not exist; `python scripts/download_weights.py --only DWPose` gets it"
             )
-        providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
-        if not set(providers) <= set(onnxruntime.get_available_providers()):
-            raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
-        options.log_severity_level = 3
+        settings = session_settings(device, threads)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+            self._session = onnxruntime.InferenceSession(str(path), **settings)
         except Exception as error:  # ONNX Runtime has a class of its own for each kind of damage
             raise InputError(
                 f"{path} cannot be opened as an ONNX file: {error}; a complete file is accepted"
