@@ -4,7 +4,8 @@
         --validation_control_folder inference/case-1/poses --output_dir out
 
 The skeletons are a folder of pictures or a video, such as scripts.skeleton_extraction makes. Writes into the output
-folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4.
+folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4. Pictures that are there
+already are never replaced: another folder is asked for.
 """
 
 import sys

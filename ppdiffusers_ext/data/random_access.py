@@ -13,9 +13,8 @@ from av.video.reformatter import VideoReformatter
 from ppdiffusers_ext.data.video import (
     decode_strictly,
     open_video,
-    probe_video,
+    probe_packets,
     read_frames,
-    scan_packets,
     to_upright,
 )
 from ppdiffusers_ext.errors import InputError
@@ -35,9 +34,8 @@ class FrameReader:
     """
 
     def __init__(self, path):
-        self._path, self.info = path, probe_video(path)
-        with open_video(path) as (container, stream):
-            packets = scan_packets(container, stream)
+        self.info, packets = probe_packets(path)
+        self._path = path
         self._times, self._keys = sorted(packets.times), sorted(packets.keys)
 
     def __len__(self):
@@ -79,8 +77,8 @@ class FrameReader:
         return frames
 
     def _read_all(self, wanted):
-        frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info)
-        return {index: frame for index, frame in enumerate(frames) if index in set(wanted)}
+        frames, wanted = read_frames(self._path, count=wanted[-1] + 1, info=self.info), set(wanted)
+        return {index: frame for index, frame in enumerate(frames) if index in wanted}
 
 
 def _find(decoded, time):

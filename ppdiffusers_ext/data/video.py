@@ -53,6 +53,11 @@ def probe_video(path):
     Raises MissingFileError where there is no file, and InputError for what is not a video, has no video track, no
     frames or no frame rate, or is cut off (fewer frames than the header promises).
     """
+    return probe_packets(path)[0]
+
+
+def probe_packets(path):
+    """What `probe_video` gives, and the `Packets` that it was found from."""
     with open_video(path) as (container, stream):
         fps = stream.average_rate or stream.guessed_rate
         packets = scan_packets(container, stream)
@@ -66,7 +71,8 @@ def probe_video(path):
             raise InputError(f"{path} is rotated by {rotation} degrees; multiples of 90 are accepted")
         size, is_hdr = (stream.width, stream.height), stream.codec_context.color_trc in _HDR
     width, height = reversed(size) if rotation in (90, 270) else size
-    return VideoInfo(width, height, packets.shown, Fraction(fps), float(packets.shown / fps), rotation, is_hdr)
+    duration = float(packets.shown / fps)
+    return VideoInfo(width, height, packets.shown, Fraction(fps), duration, rotation, is_hdr), packets
 
 
 def read_frames(path, start=0, count=None, stride=1, info=None):

@@ -47,8 +47,8 @@ class NetworkPipeline(DiffusionPipeline):
                 once, compared, and kept on the disk.
             cache_folder: where; the user's cache folder if left out.
             precision: what a compiled engine computes in. In "float32" numbers are those of Paddle to 1e-3 of the
-                largest; "bfloat16", for "openvino", is faster on a processor that has such arithmetic, takes half the
-                memory, and is refused if its signal is not 30 dB above its noise.
+                largest; "bfloat16", for "openvino", is faster on a processor that has such arithmetic, has
+                weights of half the size, and is refused if its signal is not 30 dB above its noise.
 
         Raises:
             InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.

@@ -12,13 +12,14 @@ from ppdiffusers import AutoencoderKLTemporalDecoder
 
 from ppdiffusers_ext.data.frames import FolderWriter, open_frames
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.data.outputs import check_writable, output_file
+from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
-from ppdiffusers_ext.errors import MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline, check_options
+from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.assignment import create, read_config
@@ -81,11 +82,29 @@ def animate(config, show_progress=True):
             before networks are loaded.
     """
     picture, source = read_image(config.image), open_frames(config.poses)
-    folder = Path(config.output)
-    targets = folder / "animated_images", folder / "animated_images.gif", folder / "animated_images.mp4"
-    for target in (targets[0] / "frame_0.png", *targets[1:]):
-        check_writable(target)
+    _check_options(config, source)
     check_files(config)
+    folder = Path(config.output)
+    pictures, *videos = (folder / f"animated_images{ending}" for ending in ("", ".gif", ".mp4"))
+    for video in videos:
+        check_writable(video)
+    with output_folder(pictures) as temporary:  # refuses pictures of an earlier run before any work
+        _write(*_animate(config, picture, source, show_progress), config, temporary, *videos)
+    return pictures, *videos
+
+
+def _check_options(config, source):
+    check_options(config.width, config.height, config.steps, 1)
+    time_tiles(source.num_frames, config.tile_size, config.overlap)
+    if not config.fps > 0 or config.chunk_size < 1:
+        raise InputError(
+            f"fps {config.fps} and decode_chunk_size {config.chunk_size} do not fit; more than 0 frames per second, "
+            "and chunks of 1 or more frames, are accepted"
+        )
+
+
+def _animate(config, picture, source, show_progress):
+    """The pipeline, and the clip's latents."""
     runtime = Runtime.choose(config.device, "fp32")
     face = _find_face(config, picture)
     pipeline = load_pipeline(config)
@@ -106,8 +125,7 @@ def animate(config, show_progress=True):
         generator=paddle.Generator().manual_seed(config.seed),
         output_type="latent",
     ).frames
-    _write(pipeline.decode(latents, config.chunk_size), config, *targets)
-    return targets
+    return pipeline, latents
 
 
 def _find_face(config, picture):
@@ -121,14 +139,12 @@ def _find_face(config, picture):
     return face
 
 
-def _write(chunks, config, pictures, gif, video):
-    """Write frames as they are decoded; the GIF's are collected, for its format has one palette after the other."""
+def _write(pipeline, latents, config, pictures, gif, video):
+    """Write frames as they are decoded; for the GIF they are collected, a byte for each pixel."""
     writer, collected = FolderWriter(pictures), []
-    for old in pictures.glob("frame_*.png"):
-        old.unlink()
     fps = Fraction(config.fps).limit_denominator(1001)
     with VideoWriter(video, fps, config.width, config.height) as movie:
-        for chunk in chunks:
+        for chunk in pipeline.decode(latents, config.chunk_size):
             frames = (chunk.transpose([0, 2, 3, 1]) * 255).round().numpy().astype(np.uint8)
             movie.write(frames)
             for frame in frames:
@@ -141,7 +157,7 @@ def _write(chunks, config, pictures, gif, video):
 
 
 def check_files(config):
-    """Raises MissingFileError for weights that are not there, InputError for none given."""
+    """Raises MissingFileError for weights that are not there."""
     for name in ("svd", *_FILES):
         path = getattr(config, name)
         if not path or not Path(path).exists():

@@ -13,12 +13,12 @@ import numpy as np
 import paddle
 import PIL.Image
 from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.layers import use_own_layers
-from ppdiffusers_ext.pipelines.antialiasing import resize_with_antialiasing
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.time_tiles import tile_weights, time_tiles
 
@@ -78,7 +78,7 @@ class StableAnimatorPipeline(NetworkPipeline):
     def encode_clip(self, image):
         """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""
         pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 127.5 - 1
-        pixels = resize_with_antialiasing(paddle.to_tensor(pixels[None]), (CLIP_SIZE, CLIP_SIZE))
+        pixels = _resize_with_antialiasing(paddle.to_tensor(pixels[None]), (CLIP_SIZE, CLIP_SIZE))
         mean, deviation = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in (_MEAN, _DEVIATION))
         pixels = ((pixels + 1) / 2 - mean) / deviation  # (1, 3, 224, 224)
         return self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
@@ -178,8 +178,9 @@ class StableAnimatorPipeline(NetworkPipeline):
 
         Raises:
             InputError: sizes, frame counts or options that do not fit.
+            NonFiniteError: the latents are not finite after a step.
         """
-        _check(width, height, num_inference_steps, decode_chunk_size, output_type)
+        check_options(width, height, num_inference_steps, decode_chunk_size, output_type)
         poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
         self._done_with("pose_net")
         frames = poses.shape[0]
@@ -233,7 +234,7 @@ class StableAnimatorPipeline(NetworkPipeline):
                 prediction = self._predict(scaled, timestep, clip, windows, calls, progress.update)
                 latents = self.scheduler.step(prediction, timestep, latents).prev_sample
                 if not bool(paddle.isfinite(latents).all()):
-                    raise InputError(f"latents are not finite after step {i + 1}; weights that are intact are needed")
+                    raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
                 if callback is not None:
                     latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
         return latents
@@ -285,7 +286,8 @@ class StableAnimatorPipeline(NetworkPipeline):
         return video.numpy() if output_type == "np" else video
 
 
-def _check(width, height, steps, chunk_size, output_type):
+def check_options(width, height, steps, chunk_size, output_type="latent"):
+    """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
     if width < 64 or height < 64 or width % 64 or height % 64:
         raise InputError(f"the size {width}x{height} does not fit; multiples of 64 are accepted, such as 512x512")
     if steps < 1 or chunk_size < 1:

@@ -9,6 +9,7 @@ import pytest
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.pipelines import stable_animation
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import stable_animator
 from scripts.command import run
@@ -113,6 +114,8 @@ def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
         (("--validation_image", "nowhere.png"), "nowhere.png does not exist"),
         (("--tile_size", 1), "cannot be cut into tiles of 1"),
         (("--device", "gpu"), "needs a Paddle with CUDA"),
+        (("--fps", 0), "fps 0.0 and decode_chunk_size 4 do not fit"),
+        (("--decode_chunk_size", 0), "fps 8 and decode_chunk_size 0 do not fit"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_written(folder, tmp_path, capsys, arguments, message):
@@ -120,6 +123,21 @@ def test_bad_input_is_told_and_nothing_is_written(folder, tmp_path, capsys, argu
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and message in error
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_what_does_not_fit_is_told_before_networks_are_opened(folder, tmp_path, capsys, monkeypatch):
+    for name in ("FaceAnalyzer", "load_pipeline"):
+        monkeypatch.setattr(stable_animation, name, lambda *_: pytest.fail("networks are opened"))
+    for arguments in (("--width", 100), ("--tile_size", 1), ("--fps", -1), ("--num_inference_steps", 0)):
+        assert call(folder, tmp_path / "out", *arguments) == 2
+    assert capsys.readouterr().err.count("error: ") == 4
+
+
+def test_pictures_of_an_earlier_run_stay(folder, tmp_path, capsys):
+    write_image(tmp_path / "out" / "animated_images" / "frame_7.png", np.zeros((16, 16, 3), np.uint8))
+    assert call(folder, tmp_path / "out") == 2
+    assert "animated_images" in (error := capsys.readouterr().err.splitlines()[-1]) and "empty folder is" in error
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["frame_7.png"]
 
 
 def test_weights_of_another_network_are_named(folder, tmp_path, capsys):
