@@ -6,6 +6,7 @@ noise that repeats after a window, predictions blended before guidance. What dep
 once, pose features included.
 """
 
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.time_tiles import tile_weights, time_tiles
 
@@ -150,6 +152,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         generator=None,
         latents=None,
         image_noise=None,
+        refinement=None,
         output_type="pd",
         return_dict=True,
         callback_on_step_end=None,
@@ -170,6 +173,7 @@ class StableAnimatorPipeline(NetworkPipeline):
             generator: `paddle.Generator` of the picture's noise and then of the initial noise.
             latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8).
             image_noise: (1, 3, height, width), instead of drawn noise.
+            refinement: a `FaceRefinement`: the face is optimised while the clip is denoised; not if left out.
             output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
                 "latent" for the latents, which `decode` turns into frames a few at a time.
             return_dict: return a `StableAnimatorPipelineOutput` instead of a tuple.
@@ -185,6 +189,8 @@ class StableAnimatorPipeline(NetworkPipeline):
         self._done_with("pose_net")
         frames = poses.shape[0]
         windows = time_tiles(frames, tile_size, tile_overlap)
+        if refinement is not None:
+            refinement.check(frames, num_inference_steps, height, width)
         if image_noise is None:
             image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
         context, picture = self._encode_person(image, face_embedding, height, width, image_noise, noise_aug_strength)
@@ -198,7 +204,8 @@ class StableAnimatorPipeline(NetworkPipeline):
         )
         self.scheduler.set_timesteps(num_inference_steps)
         latents = self._initial_latents(latents, generator, min(tile_size, frames), frames, height, width)
-        latents = self._denoise(latents, clip, windows, callback_on_step_end)
+        refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
+        latents = self._denoise(latents, clip, windows, refine, callback_on_step_end)
         self._done_with("unet")
         output = self._output(latents, output_type, decode_chunk_size)
         return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
@@ -224,7 +231,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         latents = paddle.concat([latents] * -(-frames // of_window), axis=1)[:, :frames]
         return latents * self.scheduler.init_noise_sigma
 
-    def _denoise(self, latents, clip, windows, callback):
+    def _denoise(self, latents, clip, windows, refine, callback):
         timesteps = self.scheduler.timesteps
         with self.progress_bar(total=len(timesteps) * len(windows)) as progress:
             for i, timestep in enumerate(timesteps):
@@ -232,12 +239,28 @@ class StableAnimatorPipeline(NetworkPipeline):
                 scaled = self.scheduler.scale_model_input(latents, timestep)
                 calls = len(timesteps) * len(windows)
                 prediction = self._predict(scaled, timestep, clip, windows, calls, progress.update)
+                if refine is not None:
+                    prediction = refine(prediction, latents, i, progress)
                 latents = self.scheduler.step(prediction, timestep, latents).prev_sample
                 if not bool(paddle.isfinite(latents).all()):
                     raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
                 if callback is not None:
                     latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
         return latents
+
+    def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
+        """The prediction whose clean latents show the picture's face better."""
+        if not refinement.applies(step):
+            return prediction
+
+        def report(entry):
+            seen = [cosine for cosine in entry["cosines"] if cosine is not None]
+            progress.set_postfix(loss=f"{entry['loss']:.4f}", cosine=f"{sum(seen) / len(seen):.4f}")
+
+        sigma, vae = float(self.scheduler.sigmas[step]), self._network("vae").load()
+        clean = clean_latents(prediction, latents, sigma)
+        clean = refinement.refine(clean, vae, step, len(self.scheduler.timesteps), chunk_size, report)
+        return velocity(clean, latents, sigma)
 
     def _predict(self, latents, timestep, clip, windows, calls, report):
         """Predictions of all windows, blended, then guided: (1, frames, 4, h, w)."""

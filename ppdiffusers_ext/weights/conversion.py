@@ -34,6 +34,7 @@ _BATCH_NORM_NAMES = ((r"\.running_mean$", "._mean"), (r"\.running_var$", "._vari
 _NAMES = {
     "CLIPVisionModelWithProjection": _CLIP_NAMES,
     "AutoencoderKL": _VAE_NAMES,
+    "IResNet": (*_BATCH_NORM_NAMES, (r"\bprelu\.weight$", "prelu._weight")),
     "RetinaFace": _BATCH_NORM_NAMES,
 }
 
@@ -41,6 +42,7 @@ _NAMES = {
 _UNUSED = {
     "CLIPVisionModelWithProjection": re.compile(r"position_ids$|^text_|^logit_scale$"),
     "ReferenceUNet": re.compile(r"^(conv_norm_out|conv_out)\."),
+    "IResNet": re.compile(r"\.num_batches_tracked$"),
     "RetinaFace": re.compile(r"\.num_batches_tracked$"),
 }
 
