@@ -4,7 +4,8 @@
         --validation_control_folder inference/case-1/poses --output_dir out
 
 The skeletons are a folder of pictures or a video, such as scripts.skeleton_extraction makes. Writes into the output
-folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4. Pictures that are there
+folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4; with --optimize-face also
+face_optimization.json, loss and cosines of every step; with --report identity.json. Pictures that are there
 already are never replaced: another folder is asked for.
 """
 
@@ -32,6 +33,16 @@ _OPTIONS = (
     ("--seed", "seed", int, 23123134, "of the noise"),
     ("--fps", "fps", float, 8, "frames per second of the videos"),
     ("--device", "device", str, "auto", "auto, cpu, gpu or gpu:N"),
+    ("--resize", "resize", str, "fit", "of a picture of another shape: fit stretches it, crop and pad keep its own"),
+    ("--face-channels", "channels", str, "rgb", "rgb, as released weights expect, or bgr, as they were trained"),
+)
+_REFINEMENT = (
+    ("--face_embedding_extractor_weight_path", "recognizer", str, f"{ROOT}/Animation/glintr100_torch.pth", "weights"),
+    ("--validation_image_mask", "picture_mask", str, None, "white where the picture's face is; found if left out"),
+    ("--validation_control_mask_folder", "masks", str, None, "of the video's size; from the skeletons if left out"),
+    ("--num_optimization_iter", "iterations", int, 3, "of each step"),
+    ("--start_refine_step", "first_step", int, 0, "the first that is refined, from 0"),
+    ("--end_refine_step", "last_step", int, None, "the last; 20, or the last one of fewer, if left out"),
 )
 
 
@@ -42,31 +53,52 @@ def make_parser():
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write")
     for option, field, kind, default, text in _OPTIONS:
         parser.add_argument(option, dest=field, type=kind, default=default, help=f"{text} (default: {default})")
+    group = parser.add_argument_group("face optimisation, with --optimize-face")
+    group.add_argument("--optimize-face", action="store_true", help="make faces more like the picture's in every step")
+    for option, field, kind, default, text in _REFINEMENT:
+        shown = "" if default is None else f" (default: {default})"
+        group.add_argument(option, dest=field, type=kind, default=default, help=f"{text}{shown}")
+    parser.add_argument("--report", action="store_true", help="write how like the picture's face those in frames are")
+    parser.add_argument("--no-anchor", action="store_true", help="windows do not begin with the clip's first frame")
+    parser.add_argument("--own-noise", action="store_true", help="each frame has its own noise, not a window's again")
     parser.add_argument("--no-face", action="store_true", help="look for no face in the picture")
     parser.add_argument("--low-memory", action="store_true", help="networks leave the memory when they are done")
-    # The original has them; its windows overlap by --frames_overlap, and gradients are for training.
-    parser.add_argument("--overlap", dest="unused", type=int, help="without effect, as in the original")
-    parser.add_argument("--gradient_checkpointing", action="store_true", help="without effect, as in the original")
+    # The original has them; its windows overlap by --frames_overlap, and gradients are always computed in parts.
+    for option in ("--overlap", "--batch_frames", "--max_frame_num"):
+        parser.add_argument(option, dest="unused", type=int, help="without effect, as in the original")
+    parser.add_argument("--gradient_checkpointing", action="store_true", help="without effect: always on")
     return parser
 
 
 def work(options):
     """Animate, and print where the results are."""
     from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig, animate
+    from ppdiffusers_ext.pipelines.stable_faces import RefinementConfig
 
     given = {field: getattr(options, field) for _, field, *_ in _OPTIONS}
     if options.no_face:
         given["faces"] = None
-    pictures, gif, video = animate(
+    refinement = None
+    if options.optimize_face:
+        refinement = RefinementConfig(**{field: getattr(options, field) for _, field, *_ in _REFINEMENT})
+    results = animate(
         StableAnimationConfig(
             **given,
             image=options.validation_image,
             poses=options.validation_control_folder,
             output=options.output_dir,
             releases=options.low_memory,
+            anchored=not options.no_anchor,
+            repeats_noise=not options.own_noise,
+            refinement=refinement,
+            reports=options.report,
         )
     )
-    print(f"pictures  {pictures}\ngif       {gif}\nvideo     {video}")
+    print(f"pictures  {results.pictures}\ngif       {results.gif}\nvideo     {results.video}")
+    if results.optimization is not None:
+        print(f"faces     {results.optimization}")
+    if results.report is not None:
+        print(f"report    {results.report}: {results.identity}")
 
 
 if __name__ == "__main__":

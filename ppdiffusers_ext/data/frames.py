@@ -133,6 +133,17 @@ def picture_names(folder):
     return tuple(sorted((name for name in names if name[0] != "."), key=lambda name: (number_of(name), name)))
 
 
+def check_names(source):
+    """Raises InputError if the pictures of a `FrameSource` do not all have a number of their own, as frame_12.png."""
+    numbered = {}
+    for name in source.names if len(source.names) > 1 else ():
+        number = number_of(name)
+        if number < 0 or number in numbered:
+            same = f"the number of {numbered[number]}" if number in numbered else "no number"
+            raise InputError(f"{source.path / name} has {same}; names such as frame_0.png, frame_1.png are accepted")
+        numbered[number] = name
+
+
 def number_of(name):
     """The last number in a file's name, -1 if there is none."""
     found = re.findall(r"\d+", Path(name).stem)
@@ -179,6 +190,12 @@ class FolderWriter:
         return True
 
 
+def check_way(way):
+    """Raises InputError for a way to resize that is not known."""
+    if way not in ("fit", "crop", "pad"):
+        raise InputError(f"the way to resize {way!r} is not known; fit, crop or pad is accepted")
+
+
 def resize(frame, width, height, way="fit"):
     """A frame in another size.
 
@@ -191,8 +208,7 @@ def resize(frame, width, height, way="fit"):
     Returns:
         (height, width, 3) uint8.
     """
-    if way not in ("fit", "crop", "pad"):
-        raise InputError(f"the way to resize {way!r} is not known; fit, crop or pad is accepted")
+    check_way(way)
     image = PIL.Image.fromarray(frame)
     if way == "fit":
         return np.asarray(image.resize((width, height), PIL.Image.Resampling.LANCZOS))

@@ -1,7 +1,8 @@
 """Animating a picture with StableAnimator, from files to files."""
 
+import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import paddle
 import PIL.Image
 from ppdiffusers import AutoencoderKLTemporalDecoder
 
-from ppdiffusers_ext.data.frames import FolderWriter, open_frames
+from ppdiffusers_ext.data.frames import FolderWriter, check_names, check_way, open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
@@ -19,8 +20,8 @@ from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, 
 from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline, check_options
+from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementConfig, find_face
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
-from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.assignment import create, read_config
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # Of other samplers, which Stable Video Diffusion's file has nevertheless.
 _OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
+_STRETCH = 0.02  # by which shapes may differ unseen
 _FILES = ("unet", "pose_net", "face_encoder")
 
 
@@ -47,6 +49,11 @@ class StableAnimationConfig:
         fps: frames per second of the videos.
         device: auto, cpu, gpu or gpu:N.
         releases: whether each network leaves the memory when it has done its part.
+        resize: what a picture of another shape than the video's becomes: as of `data.frames.resize`.
+        channels: order of colours in which the face is seen, as of `FaceAnalyzer`.
+        anchored, repeats_noise: of `StableAnimatorPipeline.__call__`.
+        refinement: a `RefinementConfig`, or None: the face is not optimised.
+        reports: whether a report says how like the picture's face those in the frames are.
     """
 
     svd: str
@@ -69,13 +76,31 @@ class StableAnimationConfig:
     fps: float = 8
     device: str = "auto"
     releases: bool = False
+    resize: str = "fit"
+    channels: str = "rgb"
+    anchored: bool = True
+    repeats_noise: bool = True
+    refinement: RefinementConfig | None = None
+    reports: bool = False
+
+
+@dataclass(frozen=True)
+class Results:
+    """Paths of what was written, None for what was not asked for, and the `IdentityReport`."""
+
+    pictures: Path
+    gif: Path
+    video: Path
+    optimization: Path | None = None
+    report: Path | None = None
+    identity: IdentityReport | None = None
 
 
 def animate(config, show_progress=True):
     """Animate, and write the frames as pictures, as GIF and as MP4.
 
     Returns:
-        The paths of the folder of pictures, of the GIF and of the MP4.
+        `Results`.
 
     Raises:
         InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
@@ -84,18 +109,33 @@ def animate(config, show_progress=True):
     picture, source = read_image(config.image), open_frames(config.poses)
     _check_options(config, source)
     check_files(config)
+    if config.refinement is not None:
+        config.refinement.check(np.asarray(picture), config.steps)
     folder = Path(config.output)
-    pictures, *videos = (folder / f"animated_images{ending}" for ending in ("", ".gif", ".mp4"))
-    for video in videos:
-        check_writable(video)
+    pictures, gif, video = (folder / f"animated_images{ending}" for ending in ("", ".gif", ".mp4"))
+    results = Results(
+        pictures,
+        gif,
+        video,
+        folder / "face_optimization.json" if config.refinement is not None else None,
+        folder / "identity.json" if config.reports else None,
+    )
+    for path in (gif, video, results.optimization, results.report):
+        if path is not None:
+            check_writable(path)
     with output_folder(pictures) as temporary:  # refuses pictures of an earlier run before any work
-        _write(*_animate(config, picture, source, show_progress), config, temporary, *videos)
-    return pictures, *videos
+        return _animate(config, picture, source, results, temporary, show_progress)
 
 
 def _check_options(config, source):
     check_options(config.width, config.height, config.steps, 1)
-    time_tiles(source.num_frames, config.tile_size, config.overlap)
+    time_tiles(source.num_frames, config.tile_size, config.overlap, config.anchored)
+    check_names(source)
+    check_way(config.resize)
+    if config.channels not in ("rgb", "bgr"):
+        raise InputError(f"the channels {config.channels!r} are not known; rgb or bgr is accepted")
+    if config.faces is None and config.reports:
+        raise InputError("a report of faces needs the networks that find them; --report without --no-face is accepted")
     if not config.fps > 0 or config.chunk_size < 1:
         raise InputError(
             f"fps {config.fps} and decode_chunk_size {config.chunk_size} do not fit; more than 0 frames per second, "
@@ -103,17 +143,20 @@ def _check_options(config, source):
         )
 
 
-def _animate(config, picture, source, show_progress):
-    """The pipeline, and the clip's latents."""
-    runtime = Runtime.choose(config.device, "fp32")
-    face = _find_face(config, picture)
+def _animate(config, picture, source, results, folder, show_progress):
+    runtime, pixels = Runtime.choose(config.device, "fp32"), np.asarray(picture)
+    face = None if config.faces is None else find_face(config.faces, pixels, config.image, config.channels)
+    identity = IdentityReport(config.faces, pixels) if config.reports else None
+    refinement = None
+    if config.refinement is not None:
+        refinement = config.refinement.prepare(pixels, face, source, config.steps, config.height, config.width)
     pipeline = load_pipeline(config)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s", config.seed, runtime.device)
     latents = pipeline(
-        picture,
+        _fit(picture, config),
         iter(source),
-        face,
+        None if face is None else face.embedding,
         config.width,
         config.height,
         config.steps,
@@ -122,24 +165,36 @@ def _animate(config, picture, source, show_progress):
         noise_aug_strength=config.noise,
         tile_size=config.tile_size,
         tile_overlap=config.overlap,
+        anchored=config.anchored,
+        repeats_noise=config.repeats_noise,
+        decode_chunk_size=config.chunk_size,
+        refinement=refinement,
         generator=paddle.Generator().manual_seed(config.seed),
         output_type="latent",
     ).frames
-    return pipeline, latents
+    _write(pipeline, latents, config, folder, results.gif, results.video, identity)
+    if refinement is not None:
+        with output_file(results.optimization) as path:
+            Path(path).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
+    if identity is not None:
+        identity.write(results.report)
+    return replace(results, identity=identity)
 
 
-def _find_face(config, picture):
-    """The embedding of the picture's largest face, or None."""
-    if config.faces is None:
-        return None
-    device = "cpu" if paddle.device.get_device() == "cpu" else "gpu"
-    face = FaceAnalyzer(config.faces, device).embed(np.asarray(picture))
-    if face is None:
-        logger.warning("%s shows no face: the animation follows the picture alone", config.image)
-    return face
+def _fit(picture, config):
+    """The picture in the video's shape, if it is to keep its own within it; else as it is, which is stretched."""
+    if abs(picture.width * config.height / (picture.height * config.width) - 1) < _STRETCH:
+        return picture
+    if config.resize == "fit":
+        logger.warning(
+            "%s is %dx%d and is stretched to the shape of %dx%d; --resize crop or pad keeps its own",
+            config.image, picture.width, picture.height, config.width, config.height,
+        )  # fmt: skip
+        return picture
+    return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
 
 
-def _write(pipeline, latents, config, pictures, gif, video):
+def _write(pipeline, latents, config, pictures, gif, video, identity):
     """Write frames as they are decoded; for the GIF they are collected, a byte for each pixel."""
     writer, collected = FolderWriter(pictures), []
     fps = Fraction(config.fps).limit_denominator(1001)
@@ -149,6 +204,8 @@ def _write(pipeline, latents, config, pictures, gif, video):
             movie.write(frames)
             for frame in frames:
                 writer.write(frame)
+                if identity is not None:
+                    identity.add(frame)
                 collected.append(PIL.Image.fromarray(frame).quantize())
     with output_file(gif) as temporary:
         duration = round(1000 / config.fps)  # milliseconds

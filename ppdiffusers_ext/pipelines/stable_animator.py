@@ -152,6 +152,8 @@ class StableAnimatorPipeline(NetworkPipeline):
         generator=None,
         latents=None,
         image_noise=None,
+        anchored=True,
+        repeats_noise=True,
         refinement=None,
         output_type="pd",
         return_dict=True,
@@ -171,8 +173,13 @@ class StableAnimatorPipeline(NetworkPipeline):
             tile_size, tile_overlap: frames of a window, see `time_tiles`.
             decode_chunk_size: frames that are decoded together.
             generator: `paddle.Generator` of the picture's noise and then of the initial noise.
-            latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8).
+            latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8), instead of
+                drawn noise.
             image_noise: (1, 3, height, width), instead of drawn noise.
+            anchored: whether each window begins with the clip's first frame, which released weights expect; else its
+                frames are all in a row.
+            repeats_noise: whether the noise of one window is that of all, which released weights expect; else each
+                frame has its own, and `latents` are of all frames.
             refinement: a `FaceRefinement`: the face is optimised while the clip is denoised; not if left out.
             output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
                 "latent" for the latents, which `decode` turns into frames a few at a time.
@@ -188,7 +195,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
         self._done_with("pose_net")
         frames = poses.shape[0]
-        windows = time_tiles(frames, tile_size, tile_overlap)
+        windows = time_tiles(frames, tile_size, tile_overlap, anchored)
         if refinement is not None:
             refinement.check(frames, num_inference_steps, height, width)
         if image_noise is None:
@@ -203,7 +210,8 @@ class StableAnimatorPipeline(NetworkPipeline):
             paddle.to_tensor(guidance).reshape([1, frames, 1, 1, 1]) if max(guidance) > 1 else None,
         )
         self.scheduler.set_timesteps(num_inference_steps)
-        latents = self._initial_latents(latents, generator, min(tile_size, frames), frames, height, width)
+        of_window = min(tile_size, frames) if repeats_noise else frames
+        latents = self._initial_latents(latents, generator, of_window, frames, height, width)
         refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
         latents = self._denoise(latents, clip, windows, refine, callback_on_step_end)
         self._done_with("unet")

@@ -1,7 +1,8 @@
-"""Windows of frames as StableAnimator denoises them: each begins with the clip's first frame.
+"""Windows of frames as StableAnimator denoises them, by default each with the clip's first frame at its beginning.
 
 From Francis-Rings/StableAnimator (`animation/pipelines/inference_pipeline_animation.py`). A window of `size` frames is
-frame 0, and size - 1 frames in a row; predictions are blended with weights that fall off to both ends.
+frame 0, and size - 1 frames in a row; or, without that anchor, frames in a row alone. Predictions are blended with
+weights that fall off to both ends.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ppdiffusers_ext.errors import InputError
 
 
-def time_tiles(num_frames, size, overlap):
+def time_tiles(num_frames, size, overlap, anchored=True):
     """The frames of each window.
 
     Args:
@@ -18,6 +19,7 @@ def time_tiles(num_frames, size, overlap):
         overlap: by how many frames less than `size` the next window begins later; less than `size`. Since the first
             frame of a window gives its place to frame 0, neighbours share one frame less than this. With 0, where the
             original leaves frames out and divides zero by zero, windows are as with 1: next to each other.
+        anchored: whether the first frame of each window gives its place to frame 0, as released weights expect it.
 
     Returns:
         A list of lists; all frames in one window if there are no more than `size`.
@@ -32,10 +34,10 @@ def time_tiles(num_frames, size, overlap):
         )
     if num_frames <= size:
         return [list(range(num_frames))]
-    starts = list(range(0, num_frames - size + 1, size - max(overlap, 1)))
+    starts = list(range(0, num_frames - size + 1, size - (max(overlap, 1) if anchored else overlap)))
     if starts[-1] + size < num_frames:
         starts.append(num_frames - size)
-    return [[0, *range(start + 1, start + size)] for start in starts]
+    return [[0 if anchored else start, *range(start + 1, start + size)] for start in starts]
 
 
 def tile_weights(size):

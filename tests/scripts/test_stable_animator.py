@@ -3,14 +3,17 @@
 import json
 
 import numpy as np
+import paddle
 import PIL.Image
 import pytest
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.models.stable_animator import IResNet
 from ppdiffusers_ext.pipelines import stable_animation
-from ppdiffusers_ext.weights.writing import write_safetensors
+from ppdiffusers_ext.preprocess.faces import draw_mask
+from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from scripts import stable_animator
 from scripts.command import run
 from tests.pipelines.test_stable_animator import CONFIG, pipeline
@@ -40,10 +43,30 @@ def folder(tmp_path_factory, pipeline):
     write_face_networks(folder)
     write_image(folder / "me.png", painted_faces((128, 128), FACE))
     random = np.random.default_rng(0)
-    (folder / "poses").mkdir()
     for i in range(3):
-        write_image(folder / "poses" / f"frame_{i}.png", random.integers(0, 255, (96, 96, 3), dtype=np.uint8))
+        skeleton = random.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+        skeleton[..., 0], skeleton[..., 2] = skeleton[..., 1] // 2, 0  # of colours, but for the face
+        if i != 1:
+            skeleton[20:40, 30:50] = 200
+        write_image(folder / "poses" / f"frame_{i}.png", skeleton)
+        write_image(folder / "masks" / f"frame_{i}.png", draw_mask([(40, 10, 90, 50)], (64, 128)))
+        write_image(folder / "empty" / f"frame_{i}.png", np.zeros((64, 128), np.uint8))
+    write_image(folder / "mask.png", draw_mask([FACE], (128, 128)))
+    write_image(folder / "black.png", np.zeros((128, 128), np.uint8))
+    write_image(folder / "grey.png", np.full((128, 128), 254, np.uint8))
+    write_image(folder / "two.png", painted_faces((128, 128), FACE, (80, 80, 100, 100)))
+    paddle.seed(1)
+    recognizer = IResNet((1, 1, 1, 1), (4, 4, 8, 8), 16)
+    arrays = {original_name(key): np.asarray(value) for key, value in recognizer.state_dict().items()}
+    arrays["fc.weight"] = arrays["fc.weight"].T
+    write_torch(folder / "recognizer.pth", arrays)
     return folder
+
+
+def original_name(name):
+    for ours, original in ((".prelu._", ".prelu."), ("._mean", ".running_mean"), ("._variance", ".running_var")):
+        name = f".{name}".replace(ours, original)[1:]
+    return name
 
 
 def call(folder, output, *arguments, image="me.png", poses="poses"):
@@ -59,6 +82,7 @@ def call(folder, output, *arguments, image="me.png", poses="poses"):
         "--width": 128,
         "--height": 64,
         "--num_inference_steps": 1,
+        "--face_embedding_extractor_weight_path": folder / "recognizer.pth",
         **dict(zip(arguments[::2], arguments[1::2])),
     }
     words = [str(word) for pair in given.items() for word in pair if word is not None]
@@ -114,6 +138,8 @@ def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
         (("--validation_image", "nowhere.png"), "nowhere.png does not exist"),
         (("--tile_size", 1), "cannot be cut into tiles of 1"),
         (("--device", "gpu"), "needs a Paddle with CUDA"),
+        (("--resize", "squeeze"), "the way to resize 'squeeze' is not known"),
+        (("--face-channels", "gbr"), "the channels 'gbr' are not known; rgb or bgr is accepted"),
         (("--fps", 0), "fps 0.0 and decode_chunk_size 4 do not fit"),
         (("--decode_chunk_size", 0), "fps 8 and decode_chunk_size 0 do not fit"),
     ],
@@ -126,7 +152,7 @@ def test_bad_input_is_told_and_nothing_is_written(folder, tmp_path, capsys, argu
 
 
 def test_what_does_not_fit_is_told_before_networks_are_opened(folder, tmp_path, capsys, monkeypatch):
-    for name in ("FaceAnalyzer", "load_pipeline"):
+    for name in ("find_face", "load_pipeline"):
         monkeypatch.setattr(stable_animation, name, lambda *_: pytest.fail("networks are opened"))
     for arguments in (("--width", 100), ("--tile_size", 1), ("--fps", -1), ("--num_inference_steps", 0)):
         assert call(folder, tmp_path / "out", *arguments) == 2
@@ -138,6 +164,111 @@ def test_pictures_of_an_earlier_run_stay(folder, tmp_path, capsys):
     assert call(folder, tmp_path / "out") == 2
     assert "animated_images" in (error := capsys.readouterr().err.splitlines()[-1]) and "empty folder is" in error
     assert [path.name for path in tmp_path.rglob("*.*")] == ["frame_7.png"]
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+def optimize(folder, output, *arguments, **options):
+    return call(folder, output, "--optimize-face", None, "--num_optimization_iter", 2, *arguments, **options)
+
+
+def test_faces_are_optimised_with_what_is_found(folder, tmp_path, capsys):
+    assert optimize(folder, tmp_path / "out") == 0
+    told = capsys.readouterr()
+    assert "face_optimization.json" in told.out and "1 of 3 skeletons show no face" in told.err
+    first, second = read_json(tmp_path / "out" / "face_optimization.json")
+    assert (first["step"], first["iteration"], second["iteration"]) == (0, 0, 1)
+    assert first["cosines"][1] is None and all(-1 <= first["cosines"][i] <= 1 for i in (0, 2))
+    assert 0 <= second["loss"] < first["loss"]
+    assert call(folder, tmp_path / "plain") == 0
+    assert np.abs(frames_of(tmp_path / "out").astype(int) - frames_of(tmp_path / "plain")).max() > 1
+
+
+def test_faces_are_optimised_with_masks_and_tiles(folder, tmp_path):
+    masks = ("--validation_image_mask", folder / "mask.png", "--validation_control_mask_folder", folder / "masks")
+    steps = ("--num_inference_steps", 3, "--start_refine_step", 1, "--end_refine_step", 1)
+    tiles = ("--tile_size", 2, "--frames_overlap", 1, "--decode_chunk_size", 2)
+    assert optimize(folder, tmp_path / "out", "--no-face", None, *masks, *steps, *tiles) == 0
+    history = read_json(tmp_path / "out" / "face_optimization.json")
+    assert [(entry["step"], entry["iteration"]) for entry in history] == [(1, 0), (1, 1)]
+    assert all(None not in entry["cosines"] for entry in history)
+
+
+def test_report_says_how_like_faces_stay(folder, tmp_path, capsys):
+    assert call(folder, tmp_path / "a", "--report", None) == 0
+    assert "identity.json: CSIM" in capsys.readouterr().out
+    report = read_json(tmp_path / "a" / "identity.json")
+    seen = [value for value in report["csim"] if value is not None]
+    assert len(report["csim"]) == 3 and report["frames_without_face"] == 3 - len(seen) and report["picture_has_face"]
+    assert report["mean_csim"] == pytest.approx(np.mean(seen))
+    write_image(folder / "nobody.png", painted_faces((128, 128)))
+    assert call(folder, tmp_path / "b", "--report", None, image="nobody.png") == 0
+    assert "no CSIM: the picture shows no face" in capsys.readouterr().out
+
+
+def test_two_faces_and_another_shape_are_told(folder, tmp_path, capsys):
+    assert call(folder, tmp_path / "a", image="two.png") == 0
+    told = capsys.readouterr().err
+    assert "two.png shows 2 faces: the largest is taken" in told
+    assert "128x128 and is stretched to the shape of 128x64; --resize crop or pad keeps its own" in told
+    assert call(folder, tmp_path / "b", "--resize", "pad", image="two.png") == 0
+    assert "stretched" not in capsys.readouterr().err
+    assert np.abs(frames_of(tmp_path / "a").astype(int) - frames_of(tmp_path / "b")).max() > 1
+
+
+def test_options_of_the_better_way_matter(folder, tmp_path):
+    tiles = ("--tile_size", 2, "--frames_overlap", 0)
+    options = {"plain": (), "noise": ("--own-noise", None), "anchor": ("--no-anchor", None)}
+    for name, option in options.items():
+        assert call(folder, tmp_path / name, *tiles, *option) == 0
+    plain, noise, anchor = (frames_of(tmp_path / name).astype(int) for name in options)
+    assert np.abs(plain - noise).max() > 1 and np.abs(plain - anchor).max() > 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--end_refine_step", 1), "steps 0 to 1 cannot be refined, of 1 that are counted from 0"),
+        (("--start_refine_step", 1), "steps 1 to 0 cannot be refined"),
+        (("--num_optimization_iter", 0), "num_optimization_iter 0 is too small; 1 and more are accepted"),
+        (("--face_embedding_extractor_weight_path", "nowhere.pth"), "nowhere.pth, do not exist"),
+        (("--face_embedding_extractor_weight_path", "unet.safetensors"), "not hold the weights of this IResNet"),
+        (("--validation_image_mask", "nowhere.png"), "nowhere.png does not exist"),
+        (("--validation_image_mask", "black.png"), "black.png is black; white (255)"),
+        (("--validation_image_mask", "grey.png"), "grey.png has greys up to 254 only; white (255)"),
+        (("--validation_image_mask", "masks/frame_0.png"), "is 128x64; 128x128, as what it masks, is needed"),
+        (("--validation_control_mask_folder", "nowhere"), "nowhere does not exist"),
+        (("--validation_control_mask_folder", "empty"), "no mask in"),
+        (("--validation_control_mask_folder", "mask.png"), "has 1 masks for 3 skeletons; one each is needed"),
+        (("--validation_control_mask_folder", "poses"), "is 96x96; 128x64, as what it masks, is needed"),
+        (("--no-face", None), "the picture shows no face that could be optimised for; --validation_image_mask"),
+        (("--validation_control_folder", "empty"), "show no faces (dots); --validation_control_mask_folder"),
+    ],
+)
+def test_bad_input_for_the_optimisation_is_told(folder, tmp_path, capsys, arguments, message):
+    option, value = arguments
+    value = folder / value if isinstance(value, str) else value
+    assert optimize(folder, tmp_path / "out", option, value) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and message in error
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_misnamed_poses_are_told(folder, tmp_path, capsys):
+    skeleton = np.zeros((96, 96, 3), np.uint8)
+    for name, message in (("first.png", "first.png has no number"), ("frame_00.png", "has the number of frame_0")):
+        poses = tmp_path / name.partition(".")[0]
+        for other in ("frame_0.png", name):
+            write_image(poses / other, skeleton)
+        assert call(folder, tmp_path / "out", poses=poses) == 2
+        assert message in (error := capsys.readouterr().err.splitlines()[-1]) and "frame_1.png are accepted" in error
+    poses = tmp_path / "gap"
+    for name in ("frame_0.png", "frame_2.png"):
+        write_image(poses / name, skeleton)
+    assert call(folder, tmp_path / "out", poses=poses) == 0
+    assert "lacks the pictures of 1 numbers (1): those that are there are taken in order" in capsys.readouterr().err
 
 
 def test_weights_of_another_network_are_named(folder, tmp_path, capsys):
