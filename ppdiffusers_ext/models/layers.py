@@ -15,6 +15,7 @@ import math
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+from ppdiffusers.models.lora import LoRACompatibleLinear
 from ppdiffusers.models.resnet import Upsample2D
 
 # Attention scores that exist at one time on a CPU: 16 M floats are 64 MB, small beside the weights and near the cache.
@@ -27,7 +28,8 @@ def compute_dtype(parameter):
     return paddle.float32 if half and parameter.place.is_cpu_place() else parameter.dtype
 
 
-def _follow(parameter, activations):
+def follow(parameter, activations):
+    """A parameter (or None) in the dtype of activations."""
     if parameter is None or parameter.dtype == activations.dtype:
         return parameter
     return parameter.astype(activations.dtype)
@@ -37,14 +39,14 @@ class Linear(nn.Linear):
     """`nn.Linear` (weight stored as (in, out)) whose parameters follow the dtype of the activations."""
 
     def forward(self, x):
-        return F.linear(x, _follow(self.weight, x), _follow(self.bias, x))
+        return F.linear(x, follow(self.weight, x), follow(self.bias, x))
 
 
 class Conv2D(nn.Conv2D):
     """`nn.Conv2D` with zero padding whose parameters follow the dtype of the activations."""
 
     def forward(self, x):
-        weight, bias = _follow(self.weight, x), _follow(self.bias, x)
+        weight, bias = follow(self.weight, x), follow(self.bias, x)
         if bias is None or not paddle.in_dynamic_mode():  # compiled engines add it in the convolution
             return F.conv2d(x, weight, bias, stride=self._stride, padding=self._padding)
         return _add_to_channels(F.conv2d(x, weight, None, stride=self._stride, padding=self._padding), bias)
@@ -58,7 +60,7 @@ def _add_to_channels(x, bias):
 
 
 def use_own_layers(model):
-    """Have a network of ppdiffusers compute plain convolutions as `Conv2D` does, and upsampling as `resize_nearest`.
+    """Have a network of ppdiffusers compute its plain layers as those here do, and upsampling as `resize_nearest`.
 
     Returns:
         The network, whose weights and numbers are as before.
@@ -66,6 +68,8 @@ def use_own_layers(model):
     for layer in model.sublayers(include_self=True):
         if type(layer) is Upsample2D and layer.use_conv and not layer.use_conv_transpose and layer.name == "conv":
             layer.__class__ = _BorrowedUpsample2D
+        if type(layer) in _BORROWED and layer.weight is not None and getattr(layer, "lora_layer", None) is None:
+            layer.__class__ = _BORROWED[type(layer)]
         plain = (
             isinstance(layer, nn.Conv2D)
             and layer._groups == 1
@@ -94,6 +98,13 @@ class _BorrowedUpsample2D(Upsample2D):
         return self.conv(resize_nearest(x, output_size or [2 * side for side in x.shape[2:]]))
 
 
+class _BorrowedLinear(Linear):
+    """A linear layer of ppdiffusers', which is called with the scale of a LoRA that it has not."""
+
+    def forward(self, x, scale=1.0):
+        return super().forward(x)
+
+
 class GroupNorm(nn.GroupNorm):
     """`nn.GroupNorm` over (batch, channels, ...) whose parameters follow the dtype of the activations.
 
@@ -107,18 +118,26 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(num_groups, num_channels, epsilon)
 
     def forward(self, x):
-        return F.group_norm(x, self._num_groups, self._epsilon, _follow(self.weight, x), _follow(self.bias, x))
+        return F.group_norm(x, self._num_groups, self._epsilon, follow(self.weight, x), follow(self.bias, x))
 
 
 class LayerNorm(nn.LayerNorm):
     """`nn.LayerNorm` over the last axis whose parameters follow the dtype of the activations."""
 
     def forward(self, x):
-        weight, bias = _follow(self.weight, x), _follow(self.bias, x)
+        weight, bias = follow(self.weight, x), follow(self.bias, x)
         if weight.stop_gradient and not x.stop_gradient:
             # Paddle's CPU kernel gives a gradient that is wrong by up to 86% when the weight is frozen.
             return F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * weight + bias
         return F.layer_norm(x, self._normalized_shape, weight, bias, self._epsilon)
+
+
+_BORROWED = {
+    nn.Linear: _BorrowedLinear,
+    LoRACompatibleLinear: _BorrowedLinear,
+    nn.LayerNorm: LayerNorm,
+    nn.GroupNorm: GroupNorm,
+}
 
 
 def scaled_dot_product(query, key, value, num_heads):

@@ -20,9 +20,13 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
+from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
+from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
-from ppdiffusers_ext.pipelines.time_tiles import tile_weights, time_tiles
+from ppdiffusers_ext.pipelines.tile_prediction import Clip, TilePredictor
+from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 
 CLIP_SIZE = 224  # pixels
 POSE_CHUNK = 8  # frames
@@ -35,21 +39,6 @@ class StableAnimatorPipelineOutput(BaseOutput):
     """frames: as `output_type` says, see `StableAnimatorPipeline.__call__`."""
 
     frames: object
-
-
-@dataclass(frozen=True)
-class _Clip:
-    """What the UNet needs of a clip.
-
-    picture: (1, 1, 4, h, w), the picture's latents. context: (1, 5, channels). poses: (frames, channels, h, w). added:
-    (1, 3). guidance: (1, frames, 1, 1, 1), or None for none.
-    """
-
-    picture: paddle.Tensor
-    context: paddle.Tensor
-    poses: paddle.Tensor
-    added: paddle.Tensor
-    guidance: paddle.Tensor
 
 
 class StableAnimatorPipeline(NetworkPipeline):
@@ -67,7 +56,7 @@ class StableAnimatorPipeline(NetworkPipeline):
     def __init__(self, vae, image_encoder, unet, pose_net, face_encoder, scheduler):
         super().__init__()
         self.register_modules(
-            vae=use_own_layers(vae),
+            vae=use_own_layers(use_video_blocks(vae)),
             image_encoder=image_encoder,
             unet=unet,
             pose_net=pose_net,
@@ -152,6 +141,9 @@ class StableAnimatorPipeline(NetworkPipeline):
         generator=None,
         latents=None,
         image_noise=None,
+        guidance_interval=(0.0, 1.0),
+        step_cache_interval=1,
+        step_cache_depth=1,
         anchored=True,
         repeats_noise=True,
         refinement=None,
@@ -176,6 +168,9 @@ class StableAnimatorPipeline(NetworkPipeline):
             latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8), instead of
                 drawn noise.
             image_noise: (1, 3, height, width), instead of drawn noise.
+            guidance_interval: part of the steps that are guided, see `Guidance`; the others take half the time.
+            step_cache_interval, step_cache_depth: the whole network runs in every so many steps, so many of its units
+                in the others, see `StepCaching`.
             anchored: whether each window begins with the clip's first frame, which released weights expect; else its
                 frames are all in a row.
             repeats_noise: whether the noise of one window is that of all, which released weights expect; else each
@@ -192,6 +187,9 @@ class StableAnimatorPipeline(NetworkPipeline):
             NonFiniteError: the latents are not finite after a step.
         """
         check_options(width, height, num_inference_steps, decode_chunk_size, output_type)
+        caching = StepCaching(step_cache_interval, step_cache_depth)
+        caching.check(self.unet.max_depth)
+        Guidance(interval=tuple(guidance_interval))  # refuses what is none
         poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
         self._done_with("pose_net")
         frames = poses.shape[0]
@@ -201,13 +199,15 @@ class StableAnimatorPipeline(NetworkPipeline):
         if image_noise is None:
             image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
         context, picture = self._encode_person(image, face_embedding, height, width, image_noise, noise_aug_strength)
-        guidance = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
-        clip = _Clip(
+        scales = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
+        clip = Clip(
             picture,
             context,
             poses,
             paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32"),
-            paddle.to_tensor(guidance).reshape([1, frames, 1, 1, 1]) if max(guidance) > 1 else None,
+            paddle.to_tensor(scales).reshape([1, frames, 1, 1, 1]),
+            Guidance(float(max(scales)), interval=tuple(guidance_interval)),
+            caching,
         )
         self.scheduler.set_timesteps(num_inference_steps)
         of_window = min(tile_size, frames) if repeats_noise else frames
@@ -241,12 +241,13 @@ class StableAnimatorPipeline(NetworkPipeline):
 
     def _denoise(self, latents, clip, windows, refine, callback):
         timesteps = self.scheduler.timesteps
+        run = functools.partial(self._engine.run, self._network("unet"))
+        predict = TilePredictor(run, self.unet, clip, windows, len(timesteps))
         with self.progress_bar(total=len(timesteps) * len(windows)) as progress:
             for i, timestep in enumerate(timesteps):
                 progress.set_description(f"step {i + 1}/{len(timesteps)}")
                 scaled = self.scheduler.scale_model_input(latents, timestep)
-                calls = len(timesteps) * len(windows)
-                prediction = self._predict(scaled, timestep, clip, windows, calls, progress.update)
+                prediction = predict(scaled, timestep, i, progress.update)
                 if refine is not None:
                     prediction = refine(prediction, latents, i, progress)
                 latents = self.scheduler.step(prediction, timestep, latents).prev_sample
@@ -269,43 +270,6 @@ class StableAnimatorPipeline(NetworkPipeline):
         clean = clean_latents(prediction, latents, sigma)
         clean = refinement.refine(clean, vae, step, len(self.scheduler.timesteps), chunk_size, report)
         return velocity(clean, latents, sigma)
-
-    def _predict(self, latents, timestep, clip, windows, calls, report):
-        """Predictions of all windows, blended, then guided: (1, frames, 4, h, w)."""
-        rows = (True,) if clip.guidance is None else (False, True)
-        totals, counts = [paddle.zeros_like(latents) for _ in rows], np.zeros(latents.shape[1], np.float32)
-        for window in windows:
-            weights = tile_weights(len(window))
-            counts[window] += weights
-            weights = paddle.to_tensor(weights).reshape([1, -1, 1, 1, 1])
-            frames = paddle.to_tensor(window)
-            for total, is_conditional in zip(totals, rows):
-                part = self._predict_window(latents, timestep, clip, frames, is_conditional, calls) * weights
-                total[:, frames] = total.index_select(frames, axis=1) + part
-            report()
-        counts = paddle.to_tensor(counts).reshape([1, -1, 1, 1, 1])
-        if clip.guidance is None:
-            return totals[0] / counts
-        unconditional, conditional = (total / counts for total in totals)
-        return unconditional + clip.guidance * (conditional - unconditional)
-
-    def _predict_window(self, latents, timestep, clip, frames, is_conditional, calls):
-        x = latents.index_select(frames, axis=1)  # (1, window, 4, h, w)
-        picture = clip.picture.expand(x.shape)
-        context = clip.context
-        if not is_conditional:
-            picture, context = paddle.zeros_like(picture), paddle.zeros_like(context)
-        inputs = {
-            "sample": paddle.concat([x, picture], axis=2),  # (1, window, 8, h, w)
-            "timestep": timestep.reshape([1]),
-            "context": context,
-            "added": clip.added,
-        }
-        if is_conditional:
-            inputs["poses"] = clip.poses.index_select(frames, axis=0)  # (window, channels, h, w)
-        function = lambda *tensors: [self.unet(*tensors)]  # noqa: E731
-        (prediction,) = self._engine.run(self._network("unet"), "denoise", function, inputs, calls)
-        return prediction
 
     def _output(self, latents, output_type, chunk_size):
         if output_type == "latent":

@@ -80,12 +80,17 @@ def test_poses_faces_and_guidance_matter(pipeline):
 
 
 def test_guidance_of_one_and_below_takes_one_call_a_window(pipeline, monkeypatch):
-    calls, forward = [], pipeline.unet.forward
-    monkeypatch.setattr(pipeline.unet, "forward", lambda *tensors: calls.append(len(tensors)) or forward(*tensors))
+    calls, denoise = [], pipeline.unet.denoise
+
+    def count(sample, times, clip, poses, *others):
+        calls.append(poses is not None)
+        return denoise(sample, times, clip, poses, *others)
+
+    monkeypatch.setattr(pipeline.unet, "denoise", count)
     call(pipeline, min_guidance_scale=1.0, max_guidance_scale=1.0)
-    assert calls == [5]
+    assert calls == [True]
     call(pipeline)
-    assert calls == [5, 4, 5]  # the unconditional one sees no poses
+    assert calls == [True, False, True]  # the unconditional one sees no poses
 
 
 def test_poses_are_encoded_once(pipeline, monkeypatch):
@@ -99,6 +104,34 @@ def test_poses_are_encoded_once(pipeline, monkeypatch):
 def test_tiles_longer_than_the_clip_and_without_overlap_are_finite(pipeline, tile_size, tile_overlap):
     latents = call(pipeline, 5, tile_size=tile_size, tile_overlap=tile_overlap)
     assert latents.shape == [1, 5, 4, SIDE // 8, SIDE // 8] and bool(paddle.isfinite(latents).all())
+
+
+def test_steps_without_guidance_and_of_few_units_are_near_and_fewer(pipeline, monkeypatch):
+    exact, units, run = call(pipeline, num_inference_steps=4), [], pipeline.unet.mid_block.forward
+    monkeypatch.setattr(pipeline.unet.mid_block, "forward", lambda *given: units.append(1) or run(*given))
+    spared = call(pipeline, num_inference_steps=4, guidance_interval=(0.5, 1), step_cache_interval=2)
+    assert len(units) == 5  # of eight: one in steps 0 and 1, in step 2 the one without earlier features, both in step 3
+    assert 1e-5 < difference(exact, spared) < 0.5 * float(exact.abs().max())
+
+
+def test_cached_steps_of_the_same_latents_are_exact(pipeline):
+    unet = pipeline.unet
+    sample, context = paddle.randn([1, 3, 8, 16, 16]), paddle.randn([1, 5, 64])
+    times = unet.prepare_step(0.3, paddle.to_tensor([[6.0, 127.0, 0.02]]))
+    clip = unet.prepare_clip(context)
+    whole = unet.denoise(sample, times, clip)
+    for depth in range(1, unet.max_depth + 1):
+        first, deep = unet.denoise(sample, times, clip, depth=depth)
+        again, _ = unet.denoise(sample, times, clip, depth=depth, deep=deep)
+        assert difference(whole, first) == 0 and difference(whole, again) < 1e-6
+
+
+def test_unet_sees_zeros_as_it_sees_nothing(pipeline):
+    unet = pipeline.unet
+    sample = paddle.randn([2, 3, 8, 16, 16])
+    times = unet.prepare_step(0.3, paddle.to_tensor([[6.0, 127.0, 0.02]] * 2))
+    zeros = unet.denoise(sample, times, unet.prepare_clip(paddle.zeros([2, 5, 64])))
+    assert difference(zeros, unet.denoise(sample, times, unet.prepare_clip(None))) < 1e-5
 
 
 def test_callback_may_replace_the_latents(pipeline):
@@ -117,6 +150,9 @@ def test_callback_may_replace_the_latents(pipeline):
     [
         ({"width": 100}, "100x128 does not fit; multiples of 64 are accepted"),
         ({"height": 0}, "128x0 does not fit"),
+        ({"guidance_interval": (0.5, 2)}, "a guidance interval of 0.5 2 is not accepted"),
+        ({"step_cache_interval": 0}, "the interval of step caching is 0"),
+        ({"step_cache_interval": 2, "step_cache_depth": 3}, "the depth of step caching is 3; 1 to 2 is accepted"),
         ({"num_inference_steps": 0}, "num_inference_steps 0 and decode_chunk_size 4 do not fit"),
         ({"output_type": "gif"}, "output_type 'gif' is not known; use one of pd, np, pil, latent"),
         ({"tile_size": 1}, "cannot be cut into tiles of 1"),
@@ -136,7 +172,7 @@ def test_no_poses_are_refused(pipeline):
 
 
 def test_weights_that_are_not_finite_are_told(pipeline, monkeypatch):
-    monkeypatch.setattr(pipeline.unet, "forward", lambda sample, *_: sample[:, :, :4] * float("nan"))
+    monkeypatch.setattr(pipeline.unet, "denoise", lambda sample, *_: sample[:, :, :4] * float("nan"))
     with pytest.raises(InputError, match="latents are not finite after step 1"):
         call(pipeline)
 

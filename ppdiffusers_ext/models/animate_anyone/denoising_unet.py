@@ -10,6 +10,7 @@ from ppdiffusers.configuration_utils import register_to_config
 
 from ppdiffusers_ext.models.animate_anyone.blocks import FrameGroupNorm
 from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
+from ppdiffusers_ext.models.depth import through_blocks
 from ppdiffusers_ext.models.layers import Conv2D
 
 
@@ -161,7 +162,7 @@ class DenoisingUNet3D(UNetTrunk):
         x = self.conv_in(self._centre(_fold(latents.astype(dtype))))  # (batch*frames, width_0, height, width)
         if pose_features is not None:
             x = x + _fold(pose_features.astype(dtype))
-        x, _, deep = self._through_blocks(x, conditions, depth, deep)  # (batch*frames, width_0, height, width)
+        x, _, deep = through_blocks(self, x, conditions, depth, deep)  # (batch*frames, width_0, height, width)
         x = self.conv_out(F.silu(self.conv_norm_out(x, num_frames)))  # (batch*frames, out_channels, height, width)
         x = x.reshape([batch, num_frames, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
         x = x.astype(latents.dtype)

@@ -11,6 +11,7 @@ import paddle
 from ppdiffusers.configuration_utils import register_to_config
 
 from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
+from ppdiffusers_ext.models.depth import through_blocks
 
 
 class ReferenceFeatures(OrderedDict):
@@ -92,6 +93,6 @@ class ReferenceUNet(UNetTrunk):
         dtype = self._compute_dtype()
         conditions = self._conditions(timestep, encoder_hidden_states, latent.shape[0])
         x = self.conv_in(self._centre(latent.astype(dtype)))  # (batch, block_out_channels[0], height, width)
-        x, features, _ = self._through_blocks(x, conditions)
+        x, features, _ = through_blocks(self, x, conditions)
         features = ReferenceFeatures(features)
         return (features, x) if return_sample else features

@@ -204,42 +204,8 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
 
     @property
     def max_depth(self):
-        """The largest `depth` of `_through_blocks`: the units of the last up block."""
+        """The largest `depth` of `through_blocks`: the units of the last up block."""
         return len(self.up_blocks[-1].resnets)
-
-    def _through_blocks(self, x, conditions, depth=0, deep=None):
-        """All blocks; or the outermost units alone, on what the others gave in an earlier step.
-
-        Deep features hardly change from one step to the next (DeepCache, Ma et al. 2023, arXiv:2312.00858).
-
-        Args:
-            x: (batch*frames, block_out_channels[0], h, w).
-            depth: units of the last up block that run in any case, with the units of the first down block whose
-                skip connections they take.
-            deep: what entered these units in an earlier step: (batch*frames, channels, h, w); computed if left out.
-
-        Returns:
-            x of the same shape, dict of the features of all blocks that ran, and what entered the last units.
-        """
-        features, skips, last = {}, [x], self.up_blocks[-1]
-        first = len(last.resnets) - depth
-        if deep is None:
-            for block in self.down_blocks:
-                x, block_skips, block_features = block(x, conditions)  # (batch*frames, width, h / 2^i, w / 2^i)
-                skips += block_skips
-                features.update(block_features)
-            x, mid_features = self.mid_block(x, conditions)
-            features.update(mid_features)
-            for block in self.up_blocks[:-1]:
-                x, block_features = block(x, skips, conditions)  # (batch*frames, width, h / 2^i, w / 2^i)
-                features.update(block_features)
-            deep, block_features = last(x, skips, conditions, range(first))  # (batch*frames, channels, h, w)
-            features.update(block_features)
-        else:
-            skips += self.down_blocks[0](x, conditions, units=depth - 1)[1]
-        x, block_features = last(deep, skips, conditions, range(first, len(last.resnets)))
-        features.update(block_features)
-        return x, features, deep  # x (batch*frames, width_0, h, w)
 
     def _compute_dtype(self):
         return compute_dtype(self.conv_in.weight)

@@ -16,12 +16,10 @@ class PlainAttention:
     """Softmax attention, without a matrix of all scores."""
 
     def __call__(self, attention, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **_):
-        """(batch, tokens, channels), (contexts, keys, context channels) or None for itself -> as the first.
-
-        Where there are fewer contexts than samples, each is for as many samples in a row.
-        """
+        """(batch, tokens, channels), (batch, keys, context channels) or None for itself -> as the first."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        return attention.to_out[0](attend(attention, hidden_states, context))  # (batch, tokens, channels)
+        key, value = attention.to_k(context), attention.to_v(context)
+        return attention.to_out[0](scaled_dot_product(attention.to_q(hidden_states), key, value, attention.heads))
 
 
 class FaceAttention(nn.Layer):
@@ -43,36 +41,68 @@ class FaceAttention(nn.Layer):
         self.id_to_k = Linear(context_channels, channels, bias_attr=False)
         self.id_to_v = Linear(context_channels, channels, bias_attr=False)
 
+    def prepare(self, attention, context):
+        """What follows from a context (batch, 1 + face tokens, context channels) with one token of the picture.
+
+        Returns:
+            The picture's value (batch, 1, channels), which is all that there is to attend to, and keys and values of
+            the face, (batch, face tokens, channels).
+        """
+        face = context[:, 1:]
+        return attention.to_v(context[:, :1]), self.id_to_k(face), self.id_to_v(face)
+
     def forward(self, attention, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **_):
-        """(batch, tokens, channels), (batch, image tokens + face tokens, context channels) -> as the first."""
-        picture = encoder_hidden_states[:, : -self.num_tokens]  # (batch, image tokens, context channels)
-        face = encoder_hidden_states[:, -self.num_tokens :]  # (batch, face tokens, context channels)
-        query = attention.to_q(hidden_states)
-        of_picture = attend(attention, hidden_states, picture, query)  # (batch, tokens, channels)
-        of_face = scaled_dot_product(query, self.id_to_k(face), self.id_to_v(face), attention.heads)
+        """Attend.
+
+        Args:
+            hidden_states: (samples, tokens, channels).
+            encoder_hidden_states: (batch, picture tokens + face tokens, context channels), or what begins with what
+                `prepare` returns, each for as many samples in a row; or None for zeros.
+
+        Returns:
+            As the hidden states, or what can be added to them.
+        """
+        if encoder_hidden_states is None:  # keys and values of zeros are zeros
+            return attention.to_out[0].bias
+        query, samples = attention.to_q(hidden_states), hidden_states.shape[0]
+        if paddle.is_tensor(encoder_hidden_states):
+            picture = encoder_hidden_states[:, : -self.num_tokens]  # (batch, picture tokens, context channels)
+            face = encoder_hidden_states[:, -self.num_tokens :]  # (batch, face tokens, context channels)
+            key, value = (_for_each(to(picture), samples) for to in (attention.to_k, attention.to_v))
+            of_picture = scaled_dot_product(query, key, value, attention.heads)  # (samples, tokens, channels)
+            key, value = self.id_to_k(face), self.id_to_v(face)
+        else:
+            of_picture, key, value = encoder_hidden_states[:3]
+            of_picture = _for_each(of_picture, samples)  # (samples, 1, channels)
+        of_face = scaled_dot_product(query, _for_each(key, samples), _for_each(value, samples), attention.heads)
         return attention.to_out[0](of_picture + self.scale * match_distribution(of_face, of_picture))
 
 
-def attend(attention, x, context, query=None):
-    """Attention before its output projection: (batch, tokens, channels)."""
-    batch, tokens, _ = x.shape
-    if context.shape[1] == 1 and not attention.training:  # what there is one of is all that there is to attend to
-        value = attention.to_v(context)  # (contexts, 1, channels)
-        return _for_each(value, batch).expand([batch, tokens, value.shape[2]])
-    key, value = (_for_each(to(context), batch) for to in (attention.to_k, attention.to_v))
-    return scaled_dot_product(attention.to_q(x) if query is None else query, key, value, attention.heads)
-
-
-def _for_each(context, batch):
-    """(contexts, keys, channels) -> (batch, keys, channels), each for as many samples in a row."""
+def _for_each(context, samples):
+    """(contexts, keys, channels) -> (samples, keys, channels), each for as many samples in a row."""
     count, keys, channels = context.shape
-    if count == batch:
+    if count == samples:
         return context
-    return context.unsqueeze(1).expand([count, batch // count, keys, channels]).reshape([batch, keys, channels])
+    return context.unsqueeze(1).expand([count, samples // count, keys, channels]).reshape([samples, keys, channels])
 
 
 def match_distribution(x, reference):
-    """Shift and scale each sample to the mean and the spread of its reference: both (batch, tokens, channels)."""
-    mean, reference_mean = (y.mean([1, 2], keepdim=True) for y in (x, reference))
-    deviation, reference_deviation = (paddle.std(y, [1, 2], keepdim=True) for y in (x, reference))
+    """Shift and scale each sample to the mean and the spread of its reference.
+
+    Args:
+        x: (batch, tokens, channels).
+        reference: as x, or (batch, 1, channels) of tokens that are all the same.
+
+    Returns:
+        As x.
+    """
+    (mean, deviation), (reference_mean, reference_deviation) = (_moments(y, x.shape[1]) for y in (x, reference))
     return (x - mean) * (reference_deviation / (deviation + _EPSILON)) + reference_mean
+
+
+def _moments(x, tokens):
+    """Mean and standard deviation, with the unbiased estimate, of each sample: both (batch, 1, 1)."""
+    mean = x.mean([1, 2], keepdim=True)
+    count, times = tokens * x.shape[2], tokens // x.shape[1]
+    variance = (x - mean).square().sum([1, 2], keepdim=True) * (times / (count - 1))
+    return mean, variance.sqrt()

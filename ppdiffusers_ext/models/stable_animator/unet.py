@@ -5,12 +5,23 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 """
 
 import paddle
+import paddle.nn.functional as F
 from ppdiffusers.configuration_utils import register_to_config
-from ppdiffusers.models.transformer_temporal import TransformerSpatioTemporalModel, TransformerTemporalModelOutput
+from ppdiffusers.models.attention import BasicTransformerBlock, TemporalBasicTransformerBlock
+from ppdiffusers.models.transformer_temporal import TransformerSpatioTemporalModel
 from ppdiffusers.models.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
-from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.depth import through_blocks
+from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
+from ppdiffusers_ext.models.stable_animator.blocks import (
+    Conditions,
+    PictureBlock,
+    TimeBlock,
+    VideoTransformer,
+    name_blocks,
+)
+from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 
@@ -46,13 +57,15 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         self.set_attn_processor(PlainAttention())
         for layer in self.sublayers():
             if isinstance(layer, TransformerSpatioTemporalModel):
-                layer.__class__ = _FaceTransformer
-                layer.num_face_tokens = faces
-                for block in layer.transformer_blocks:
-                    attention = block.attn2
-                    context_channels = attention.to_k.weight.shape[0]
-                    attention.set_processor(FaceAttention(attention.inner_dim, context_channels, faces))
-        use_own_layers(self)
+                layer.__class__ = VideoTransformer
+            elif isinstance(layer, TemporalBasicTransformerBlock):
+                layer.__class__, layer.num_face_tokens = TimeBlock, faces
+            elif isinstance(layer, BasicTransformerBlock):
+                layer.__class__, attention = PictureBlock, layer.attn2
+                context_channels = attention.to_k.weight.shape[0]
+                attention.set_processor(FaceAttention(attention.inner_dim, context_channels, faces))
+        name_blocks(self)
+        use_own_layers(use_video_blocks(self))
 
     def forward(self, sample, timestep, encoder_hidden_states, added_time_ids, pose_latents=None):
         """One prediction of the noise's velocity.
@@ -60,67 +73,97 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         Args:
             sample: (batch, frames, 8, height, width): scaled noisy latents, and those of the picture.
             timestep: number or tensor of one for all, or of one for each sample; 0.25 ln sigma.
-            encoder_hidden_states: (batch, image tokens + face tokens, cross_attention_dim).
+            encoder_hidden_states: (batch, picture tokens + face tokens, cross_attention_dim).
             added_time_ids: (batch, 3): frames per second less one, motion bucket, strength of the picture's noise.
             pose_latents: (batch*frames, block_out_channels[0], height, width) from `PoseNet`, or None.
 
         Returns:
             (batch, frames, 4, height, width).
         """
-        batch, frames = sample.shape[:2]
-        embedding = self._embed(timestep, added_time_ids, batch, sample.dtype)
-        embedding = embedding.repeat_interleave(frames, axis=0)  # (batch*frames, 4 * block_out_channels[0])
-        context = encoder_hidden_states.repeat_interleave(frames, axis=0)  # (batch*frames, tokens, channels)
-        x = self.conv_in(sample.flatten(0, 1))  # (batch*frames, block_out_channels[0], height, width)
-        if pose_latents is not None:
-            x = x + pose_latents.astype(x.dtype)
-        given = {"temb": embedding, "image_only_indicator": paddle.zeros([batch, frames], dtype=x.dtype)}
-        skips = [x]
-        for block in self.down_blocks:
-            x, passed = block(
-                x, **_with_context(block, context), **given
-            )  # (batch*frames, channels, h / 2^k, w / 2^k)
-            skips += passed
-        x = self.mid_block(x, **_with_context(self.mid_block, context), **given)
-        for block in self.up_blocks:
-            count = len(block.resnets)
-            passed, skips = tuple(skips[-count:]), skips[:-count]
-            x = block(x, res_hidden_states_tuple=passed, **_with_context(block, context), **given)
-        x = self.conv_out(self.conv_act(self.conv_norm_out(x)))  # (batch*frames, 4, height, width)
-        return x.reshape([batch, frames, *x.shape[1:]])
+        times = self.prepare_step(timestep, added_time_ids)
+        context = encoder_hidden_states.astype(compute_dtype(self.conv_in.weight))
+        # In training also what has no say is computed, so that its weights have a gradient of zero rather than none.
+        if self.training or context.shape[1] != 1 + self.config.num_face_tokens:
+            clip = dict.fromkeys(self.transformers, context)
+        else:
+            clip = self.prepare_clip(context)
+        return self.denoise(sample, times, clip, pose_latents)
 
-    def _embed(self, timestep, added_time_ids, batch, dtype):
-        """(batch, 4 * block_out_channels[0]): of the time, and of what the motion is to be like."""
+    @property
+    def transformers(self):
+        """Name -> transformer, in the order of execution."""
+        return {name: layer for block in self._blocks for name, layer in block.transformers.items()}
+
+    @property
+    def resnet_names(self):
+        """What `prepare_step` returns something for, in its order."""
+        return [f"{block.block_name}.resnets.{i}" for block in self._blocks for i in range(len(block.resnets))]
+
+    @property
+    def max_depth(self):
+        """The largest `depth` of `denoise`: the units of the last up block."""
+        return len(self.up_blocks[-1].resnets)
+
+    @property
+    def _blocks(self):
+        return (*self.down_blocks, self.mid_block, *self.up_blocks)
+
+    def embed(self, timestep, added_time_ids):
+        """Sinusoidal embeddings, in fp32, of the time and of what the motion is to be like.
+
+        Args:
+            timestep, added_time_ids: as of `forward`.
+
+        Returns:
+            (batch, block_out_channels[0]) and (batch, projection_class_embeddings_input_dim).
+        """
+        batch = added_time_ids.shape[0]
         if not paddle.is_tensor(timestep):
             timestep = paddle.to_tensor(timestep, dtype="float32")
-        timestep = timestep.reshape([-1]).expand([batch])
-        embedding = self.time_embedding(self.time_proj(timestep).astype(dtype))
         added = self.add_time_proj(added_time_ids.flatten()).reshape([batch, -1])
-        return embedding + self.add_embedding(added.astype(dtype))
+        return self.time_proj(timestep.reshape([-1]).expand([batch])), added
 
+    def prepare_step(self, timestep, added_time_ids):
+        """What follows from the step and the clip's motion alone: name of each residual block -> its projections."""
+        return self.project_step(*self.embed(timestep, added_time_ids))
 
-def _with_context(block, context):
-    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
+    def project_step(self, time, added):
+        """As `prepare_step`, of what `embed` returns."""
+        dtype = compute_dtype(self.conv_in.weight)
+        embedding = self.time_embedding(time.astype(dtype)) + self.add_embedding(added.astype(dtype))
+        embedding = F.silu(embedding)  # (batch, 4 * block_out_channels[0])
+        return {name: times for block in self._blocks for name, times in block.project(embedding).items()}
 
+    def prepare_clip(self, context):
+        """What follows from the clip alone: name of each transformer -> `BlockConditions` of its blocks.
 
-class _FaceTransformer(TransformerSpatioTemporalModel):
-    """Over pixels with all tokens of the context, then over frames with those of the picture alone."""
+        Args:
+            context: (batch, 1 + face tokens, cross_attention_dim), or None for zeros.
+        """
+        if context is not None:
+            context = context.astype(compute_dtype(self.conv_in.weight))
+        return {name: transformer.prepare(context) for name, transformer in self.transformers.items()}
 
-    def forward(self, hidden_states, encoder_hidden_states=None, image_only_indicator=None, return_dict=True):
-        """(batch*frames, channels, height, width), (batch*frames, tokens, context channels) -> as the first."""
-        count, channels, height, width = hidden_states.shape
-        frames = image_only_indicator.shape[-1]
-        batch = count // frames
-        picture = encoder_hidden_states[:, : -self.num_face_tokens]  # (batch*frames, image tokens, context channels)
-        picture = picture.reshape([batch, frames, *picture.shape[1:]])[:, 0]  # that of the first frame, for all pixels
-        x = self.norm(hidden_states).transpose([0, 2, 3, 1]).reshape([count, height * width, channels])
-        x = self.proj_in(x)  # (batch*frames, height*width, channels)
-        places = self.time_proj(paddle.arange(frames)).astype(x.dtype)  # (frames, channels)
-        places = self.time_pos_embed(places).tile([batch, 1]).unsqueeze(1)  # (batch*frames, 1, channels)
-        for block, over_time in zip(self.transformer_blocks, self.temporal_transformer_blocks):
-            x = block(x, encoder_hidden_states=encoder_hidden_states)
-            mixed = over_time(x + places, num_frames=frames, encoder_hidden_states=picture)
-            x = self.time_mixer(x_spatial=x, x_temporal=mixed, image_only_indicator=image_only_indicator)
-        x = self.proj_out(x).reshape([count, height, width, channels]).transpose([0, 3, 1, 2])
-        x = x + hidden_states  # (batch*frames, channels, height, width)
-        return TransformerTemporalModelOutput(sample=x) if return_dict else (x,)
+    def denoise(self, sample, times, clip, pose_latents=None, depth=0, deep=None):
+        """What depends on the latents: `forward` after all that follows from the step or from the clip alone.
+
+        Args:
+            sample, pose_latents: as `forward`'s.
+            times: what `prepare_step` returns.
+            clip: what `prepare_clip` returns.
+            depth: units at the network's end (1 to `max_depth`) that can run without the others; 0: all run as one.
+            deep: what an earlier call returned for these units, which spares the others.
+
+        Returns:
+            As `forward`; with a depth also what entered the last units, (batch*frames, channels, height, width).
+        """
+        batch, frames = sample.shape[:2]
+        dtype = compute_dtype(self.conv_in.weight)
+        x = self.conv_in(sample.flatten(0, 1).astype(dtype))  # (batch*frames, block_out_channels[0], height, width)
+        if pose_latents is not None:
+            x = x + pose_latents.astype(dtype)
+        conditions = Conditions(times, clip, paddle.zeros([batch, frames], dtype=dtype))
+        x, _, deep = through_blocks(self, x, conditions, depth, deep)
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))  # (batch*frames, 4, height, width)
+        x = x.reshape([batch, frames, *x.shape[1:]]).astype(sample.dtype)
+        return (x, deep) if depth else x

@@ -1,0 +1,93 @@
+"""Residual blocks of Stable Video Diffusion, over pixels and then over frames, in few passes over the data.
+
+From diffusers' `SpatioTemporalResBlock`, whose weights and numbers they have. What comes from the frames is added to
+what comes from the pixels once, instead of being blended with it; and a convolution over frames is one over rows of
+pixels, which all engines can run.
+"""
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from ppdiffusers.models.resnet import SpatioTemporalResBlock
+
+from ppdiffusers_ext.models.layers import follow
+
+
+class TimeConv(nn.Conv3D):
+    """A convolution over frames alone: kernel (k, 1, 1), zero padding."""
+
+    def forward(self, x):
+        """(batch, channels, frames, pixels) or (batch, channels, frames, height, width) -> (batch, filters, ...)."""
+        weight = follow(self.weight, x).squeeze(-1)  # (filters, channels, k, 1)
+        rows = x.flatten(3) if x.ndim == 5 else x  # (batch, channels, frames, pixels)
+        y = F.conv2d(rows, weight, follow(self.bias, x), padding=[weight.shape[2] // 2, 0])
+        return y.reshape([*y.shape[:3], *x.shape[3:]])
+
+
+class VideoResBlock(SpatioTemporalResBlock):
+    """A block for (batch*frames, channels, height, width), frames running fastest."""
+
+    def project(self, embedding):
+        """What the block takes of the time's activated embedding (batch, n): two of (batch, channels)."""
+        return tuple(block.time_emb_proj(embedding) for block in (self.spatial_res_block, self.temporal_res_block))
+
+    def forward(self, hidden_states, temb=None, image_only_indicator=None):
+        """
+        Args:
+            hidden_states: (batch*frames, channels, height, width).
+            temb: what `project` returns, or None for a block that knows no time.
+            image_only_indicator: (batch, frames), of which the shape counts.
+
+        Returns:
+            (batch*frames, out channels, height, width).
+        """
+        batch, frames = image_only_indicator.shape
+        spatial_time, temporal_time = temb or (None, None)
+        if temb is not None:
+            spatial_time = _for_each_frame(spatial_time, frames)
+        x = self._over_pixels(hidden_states, spatial_time)  # (batch*frames, out channels, height, width)
+        _, channels, height, width = x.shape
+        y = x.reshape([batch, frames, channels, height * width]).transpose([0, 2, 1, 3])
+        y = self._over_frames(y, temporal_time) * self._share()  # (batch, out channels, frames, height*width)
+        return x + y.transpose([0, 2, 1, 3]).reshape(x.shape)
+
+    def _over_pixels(self, x, time):
+        block = self.spatial_res_block
+        y = block.conv1(F.silu(block.norm1(x)))  # (batch*frames, out channels, height, width)
+        if time is not None:
+            y = y + time[:, :, None, None]
+        y = block.conv2(F.silu(block.norm2(y)))
+        return y + (x if block.conv_shortcut is None else block.conv_shortcut(x))
+
+    def _over_frames(self, x, time):
+        block = self.temporal_res_block
+        y = block.conv1(F.silu(block.norm1(x)))  # (batch, channels, frames, pixels)
+        if time is not None:
+            y = y + time[:, :, None, None]
+        return block.conv2(F.silu(block.norm2(y)))
+
+    def _share(self):
+        """Of what comes from the frames: a tensor of one number."""
+        alpha = F.sigmoid(self.time_mixer.mix_factor)
+        return alpha if self.time_mixer.switch_spatial_to_temporal_mix else 1 - alpha
+
+
+def use_video_blocks(model):
+    """Have a network of ppdiffusers compute its blocks over pixels and frames as `VideoResBlock` does.
+
+    Returns:
+        The network, whose weights and numbers are as before.
+    """
+    for layer in model.sublayers():
+        if type(layer) is SpatioTemporalResBlock:
+            layer.__class__ = VideoResBlock
+        if type(layer) is nn.Conv3D and tuple(layer._kernel_size[1:]) == (1, 1):
+            layer.__class__ = TimeConv
+    return model
+
+
+def _for_each_frame(x, frames):
+    """(batch, channels) -> (batch*frames, channels), or as it is for a batch of one, which suits all frames."""
+    if x.shape[0] == 1:
+        return x
+    return paddle.repeat_interleave(x, frames, axis=0)
