@@ -233,6 +233,24 @@ class _Graph:
     def _cos(self, operation, operands, attributes):
         self._simple("Cos", operation, operands)
 
+    def _sqrt(self, operation, operands, attributes):
+        self._simple("Sqrt", operation, operands)
+
+    def _square(self, operation, operands, attributes):
+        self._simple("Mul", operation, [operands[0], operands[0]])
+
+    def _mean(self, operation, operands, attributes):
+        self._reduce("ReduceMean", operation, operands, attributes["keepdim"])
+
+    def _sum(self, operation, operands, attributes):
+        self._reduce("ReduceSum", operation, operands, attributes["keepdim"])
+
+    def _reduce(self, kind, operation, operands, keeps):
+        inputs, axes = [self.name(operands[0])], self.known[operands[1].id]
+        if len(axes):  # else over all
+            inputs.append(self._constant(np.array(axes, np.int64)))
+        self._node(kind, inputs, operation.results()[0], keepdims=int(keeps))
+
     def _embedding(self, operation, operands, attributes):
         self._node("Gather", [self.name(operands[1]), self.name(operands[0])], operation.results()[0], axis=0)
 

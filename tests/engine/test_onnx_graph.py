@@ -47,6 +47,8 @@ CASES = {
     "another size": lambda net, x: resize_nearest(x, [10, 6]),
     "attention": lambda net, x: scaled_dot_product(*[x.flatten(2)] * 3, num_heads=5),
     "functions": lambda net, x: paddle.exp(x / 4) + paddle.sin(x) * paddle.cos(x),
+    "means": lambda net, x: x.mean([1, 3], keepdim=True) + x.mean([2]).unsqueeze(2) + x.mean(),
+    "sums": lambda net, x: (x.square().sum([1, 3], keepdim=True) + x.square().sum()).sqrt() + x.sum(2).unsqueeze(2),
     "numbers in a row": lambda net, x: x * paddle.arange(1, 11, 2, dtype="float32"),
     "rows of a table": lambda net, x: x + F.embedding(paddle.to_tensor([2, 0, 5, 2]), net.linear.weight),
     "what nothing depends on": lambda net, x: (paddle.erfinv(x), x * 2)[1],

@@ -110,7 +110,7 @@ def test_steps_without_guidance_and_of_few_units_are_near_and_fewer(pipeline, mo
     exact, units, run = call(pipeline, num_inference_steps=4), [], pipeline.unet.mid_block.forward
     monkeypatch.setattr(pipeline.unet.mid_block, "forward", lambda *given: units.append(1) or run(*given))
     spared = call(pipeline, num_inference_steps=4, guidance_interval=(0.5, 1), step_cache_interval=2)
-    assert len(units) == 5  # of eight: one in steps 0 and 1, in step 2 the one without earlier features, both in step 3
+    assert len(units) == 5  # of eight: one in steps 0, 1 and 2 (which has features of one alone), both in 3
     assert 1e-5 < difference(exact, spared) < 0.5 * float(exact.abs().max())
 
 
