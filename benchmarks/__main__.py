@@ -16,6 +16,7 @@ from benchmarks import (
     memory_plan,
     preprocess,
     startup,
+    svd_step,
     train_step,
 )
 from scripts.command import ArgumentParser, run
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "memory_plan": memory_plan,
     "preprocess": preprocess,
     "startup": startup,
+    "svd_step": svd_step,
     "train_step": train_step,
 }
 

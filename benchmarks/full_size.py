@@ -94,7 +94,7 @@ def write(settings):
 def _drawn(name, tensor):
     import numpy as np
 
-    from benchmarks.networks import _RandomArray
+    from benchmarks.networks import RandomArray
 
     shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("paddle.")
     if dtype != "float32":  # positions
@@ -102,7 +102,7 @@ def _drawn(name, tensor):
     if len(shape) < 2:
         return np.full(shape, 1.0 if "norm" in name and name.endswith("weight") else 0.0, dtype)
     # (out, in, height, width) of convolutions, (in, out) of Paddle's linear layers.
-    return _RandomArray(shape, float(np.prod(shape[1:]) if len(shape) == 4 else shape[0]) ** -0.5)
+    return RandomArray(shape, float(np.prod(shape[1:]) if len(shape) == 4 else shape[0]) ** -0.5)
 
 
 CONTESTANTS = {"write": write}

@@ -86,16 +86,14 @@ def make(settings):
     """Write the files."""
     import paddle
 
-    from benchmarks.networks import WEIGHT_STD, _random
+    from benchmarks.networks import WEIGHT_STD, random
     from ppdiffusers_ext.weights.conversion import transposed_names
     from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
     model = _make_paddle_model(settings)
     transposed = transposed_names(model)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    arrays = {
-        name: _random(shape[::-1] if name in transposed else shape, WEIGHT_STD) for name, shape in shapes.items()
-    }
+    arrays = {name: random(shape[::-1] if name in transposed else shape, WEIGHT_STD) for name, shape in shapes.items()}
     write_safetensors(settings["path"] + "safetensors", arrays, {"format": "pt"})
     write_torch(settings["path"] + "pth", arrays)
     state = {name: paddle.to_tensor(array.T if name in transposed else array) for name, array in arrays.items()}

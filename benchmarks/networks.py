@@ -20,14 +20,14 @@ def _normals():
     return np.random.default_rng(0).standard_normal(2**20, dtype="float32")
 
 
-def _random(shape, std=1.0):
+def random(shape, std=1.0):
     """Random numbers that are cheap to have by the billion: a million of them, repeated."""
     import numpy as np
 
     return np.resize(_normals(), shape) * np.float32(std)
 
 
-def _start_paddle(settings):
+def start_paddle(settings):
     # Both Paddle contestants get what a user of ppdiffusers_ext gets: the fast MKL path, and all threads.
     from paddle.base import core
 
@@ -40,10 +40,10 @@ def _fill_paddle(model):
     import paddle
 
     for parameter in model.parameters():
-        parameter.copy_(paddle.to_tensor(_random(parameter.shape, WEIGHT_STD)), False)
+        parameter.copy_(paddle.to_tensor(random(parameter.shape, WEIGHT_STD)), False)
 
 
-def _measure(call, settings):
+def measure_array(call, settings):
     """`measure` of a call for an array, which is written to the file of the settings."""
     import numpy as np
 
@@ -58,7 +58,7 @@ def _measure_paddle(model, arguments, settings):
 
     with paddle.no_grad():
         # The numbers are read, so that the call is complete when its time is taken.
-        row = _measure(lambda: model(*arguments)[0].numpy(), settings)
+        row = measure_array(lambda: model(*arguments)[0].numpy(), settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
@@ -66,8 +66,8 @@ def _measure_paddle(model, arguments, settings):
 
 
 def _inputs(settings, to_tensor):
-    latents = to_tensor(_random(settings["latents"]))
-    return latents, TIMESTEP, to_tensor(_random(settings["encoder_hidden_states"]))
+    latents = to_tensor(random(settings["latents"]))
+    return latents, TIMESTEP, to_tensor(random(settings["encoder_hidden_states"]))
 
 
 def _make_unet(settings):
@@ -96,7 +96,7 @@ def _make_unet(settings):
     )
 
 
-class _RandomArray:
+class RandomArray:
     """Random numbers that are made when they are written."""
 
     def __init__(self, shape, std=WEIGHT_STD):
@@ -106,21 +106,21 @@ class _RandomArray:
         self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
 
     def __array__(self, dtype=None, copy=None):
-        return _random(self.shape, self._std)
+        return random(self.shape, self._std)
 
 
 def write_weights(settings):
     """The file that `ours` loads: random weights, as large as a checkpoint."""
     from ppdiffusers_ext.weights.writing import write_safetensors
 
-    arrays = {name: _RandomArray(tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
+    arrays = {name: RandomArray(tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
     write_safetensors(settings["weights"], arrays, {"format": "pd"})
     return {"bytes": os.path.getsize(settings["weights"])}
 
 
 def ours(settings, with_reference=False):
     """Our network in the engine of the settings, as an animation calls it: what follows from the clip comes first."""
-    _start_paddle(settings)
+    start_paddle(settings)
     import paddle
 
     from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
@@ -139,7 +139,7 @@ def ours(settings, with_reference=False):
             conditions = Conditions(unet.prepare_step(timestep), clip, num_frames=latents.shape[2])
             return unet.denoise(latents, conditions).numpy()
 
-        row = _measure(step, settings)
+        row = measure_array(step, settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
@@ -160,7 +160,7 @@ def _reference_features(model, settings):
             halvings = {"down_blocks": int(index), "up_blocks": levels - 1 - int(index)} if index.isdigit() else {}
             tokens = (side >> halvings.get(kind, levels - 1)) ** 2
             channels = layer.transformer_blocks[0].norm1.weight.shape[0]  # there before the weight itself is
-            features[layer.feature_name] = paddle.to_tensor(_random([1, tokens, channels]))
+            features[layer.feature_name] = paddle.to_tensor(random([1, tokens, channels]))
     return features
 
 
@@ -182,7 +182,7 @@ def _motion_options(settings):
 
 
 def ppdiffusers_motion_model(settings):
-    _start_paddle(settings)
+    start_paddle(settings)
     import paddle
     from ppdiffusers.models.unet_motion_model import UNetMotionModel
 
@@ -204,11 +204,11 @@ def diffusers_motion_model(settings, dtype="float32"):
     model = model.to(dtype).to_empty(device="cpu").eval()
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.copy_(torch.from_numpy(_random(tensor.shape, WEIGHT_STD)))
+            tensor.copy_(torch.from_numpy(random(tensor.shape, WEIGHT_STD)))
         latents, timestep, context = _inputs(settings, lambda array: torch.from_numpy(array).to(dtype))
         # This class wants the context once for each frame; the others repeat it themselves where they need to.
         arguments = latents, timestep, context.repeat_interleave(latents.shape[2], dim=0)
-        row = _measure(lambda: model(*arguments)[0].float().numpy(), settings)
+        row = measure_array(lambda: model(*arguments)[0].float().numpy(), settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("torch", "diffusers")
     return row

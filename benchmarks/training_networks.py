@@ -8,7 +8,7 @@ import math
 import zlib
 
 from benchmarks.contestant import measure, peak_bytes, versions
-from benchmarks.networks import HEADS, _random, _start_paddle
+from benchmarks.networks import HEADS, random, start_paddle
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-4, 0.01
 POSE_WIDTHS = (16, 32, 96, 256)
@@ -25,7 +25,7 @@ def weight(name, shape):
     if len(shape) == 1 or ("motion_modules." in name and ".proj_out." in name):
         is_norm = len(shape) == 1 and name.endswith("weight")
         return np.full(shape, float(is_norm), "float32")
-    numbers = np.roll(_random(shape, 1 / math.sqrt(math.prod(shape[1:]))).ravel(), zlib.crc32(name.encode()))
+    numbers = np.roll(random(shape, 1 / math.sqrt(math.prod(shape[1:]))).ravel(), zlib.crc32(name.encode()))
     return numbers.reshape(shape)
 
 
@@ -114,7 +114,7 @@ def allocated_by(call):
 
 
 def ours(settings):
-    _start_paddle(settings)
+    start_paddle(settings)
     import paddle
 
     from ppdiffusers_ext.training.losses import mean_squared_error

@@ -43,7 +43,7 @@ class Runtime:
         """
         if dtype not in DTYPES:
             raise InputError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
-        device = _check_device(str(device))
+        device = check_device(str(device))
         if device == "cpu":
             use_all_cores()
             if dtype == "fp16":
@@ -53,7 +53,8 @@ class Runtime:
         return cls(device, DTYPES[dtype])
 
 
-def _check_device(device):
+def check_device(device):
+    """The device "cpu" or "gpu:N" of a name. Raises InputError for one that is not there."""
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if device == "auto":
         return "gpu:0" if gpus else "cpu"

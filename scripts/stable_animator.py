@@ -33,6 +33,14 @@ _OPTIONS = (
     ("--seed", "seed", int, 23123134, "of the noise"),
     ("--fps", "fps", float, 8, "frames per second of the videos"),
     ("--device", "device", str, "auto", "auto, cpu, gpu or gpu:N"),
+    ("--dtype", "dtype", str, "fp32", "fp32, bf16 or fp16"),
+    ("--engine", "engine", str, "eager", "auto, eager, onnx or openvino: what runs the networks"),
+    ("--engine-cache", "engine_cache", str, None, "folder of exports (default: the user's cache folder)"),
+    ("--preset", "preset", str, "exact", "exact, balanced, fast or a YAML file: what speed may cost"),
+    ("--step-cache-interval", "step_cache_interval", int, None, "the whole network every N-th step (default: preset)"),
+    ("--step-cache-depth", "step_cache_depth", int, None, "units that run in the other steps (default: preset)"),
+    ("--memory", "memory", str, "high", "high, medium, low or minimal: which networks are kept, and in what"),
+    ("--vae-device", "vae_device", str, None, "where frames are decoded, such as cpu (default: as --device)"),
     ("--resize", "resize", str, "fit", "of a picture of another shape: fit stretches it, crop and pad keep its own"),
     ("--face-channels", "channels", str, "rgb", "rgb, as released weights expect, or bgr, as they were trained"),
 )
@@ -52,7 +60,15 @@ def make_parser():
     parser.add_argument("--validation_control_folder", required=True, metavar="DIR", help="of skeletons, or a video")
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write")
     for option, field, kind, default, text in _OPTIONS:
-        parser.add_argument(option, dest=field, type=kind, default=default, help=f"{text} (default: {default})")
+        shown = "" if default is None else f" (default: {default})"
+        parser.add_argument(option, dest=field, type=kind, default=default, help=f"{text}{shown}")
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        metavar=("FROM", "TO"),
+        help="part of the steps with guidance; the others take half the time (default: preset)",
+    )
     group = parser.add_argument_group("face optimisation, with --optimize-face")
     group.add_argument("--optimize-face", action="store_true", help="make faces more like the picture's in every step")
     for option, field, kind, default, text in _REFINEMENT:
@@ -62,7 +78,6 @@ def make_parser():
     parser.add_argument("--no-anchor", action="store_true", help="windows do not begin with the clip's first frame")
     parser.add_argument("--own-noise", action="store_true", help="each frame has its own noise, not a window's again")
     parser.add_argument("--no-face", action="store_true", help="look for no face in the picture")
-    parser.add_argument("--low-memory", action="store_true", help="networks leave the memory when they are done")
     # The original has them; its windows overlap by --frames_overlap, and gradients are always computed in parts.
     for option in ("--overlap", "--batch_frames", "--max_frame_num"):
         parser.add_argument(option, dest="unused", type=int, help="without effect, as in the original")
@@ -87,7 +102,7 @@ def work(options):
             image=options.validation_image,
             poses=options.validation_control_folder,
             output=options.output_dir,
-            releases=options.low_memory,
+            guidance_interval=options.guidance_interval,
             anchored=not options.no_anchor,
             repeats_noise=not options.own_noise,
             refinement=refinement,

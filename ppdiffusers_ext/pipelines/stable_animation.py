@@ -9,28 +9,27 @@ from pathlib import Path
 import numpy as np
 import paddle
 import PIL.Image
-from ppdiffusers import AutoencoderKLTemporalDecoder
 
 from ppdiffusers_ext.data.frames import FolderWriter, check_names, check_way, open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
-from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
-from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline, check_options
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.presets import read_preset
+from ppdiffusers_ext.pipelines.stable_animator import check_options
 from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementConfig, find_face
+from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
-from ppdiffusers_ext.runtime import Runtime
-from ppdiffusers_ext.weights.assignment import create, read_config
+from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
 
-# Of other samplers, which Stable Video Diffusion's file has nevertheless.
-_OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
+_KNOBS = ("guidance_interval", "step_cache_interval", "step_cache_depth")
 _STRETCH = 0.02  # by which shapes may differ unseen
-_FILES = ("unet", "pose_net", "face_encoder")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,14 @@ class StableAnimationConfig:
             `StableAnimatorPipeline.__call__`.
         fps: frames per second of the videos.
         device: auto, cpu, gpu or gpu:N.
-        releases: whether each network leaves the memory when it has done its part.
+        dtype: fp32, bf16 or fp16, of the UNet, the pose net and the face encoder.
+        engine, engine_cache: what runs the networks, as of `NetworkPipeline.use_engine`.
+        preset: a name or a YAML file, see `presets`; only what is of this system counts.
+        guidance_interval, step_cache_interval, step_cache_depth: of `StableAnimatorPipeline.__call__`; as the preset
+            says if left out.
+        memory: rung of the memory ladder, which says whether networks leave the memory, and are kept in halves; the
+            two upper ones are the same here, where the size of a decoded chunk is part of what is decoded.
+        vae_device: where frames are decoded, such as cpu; where the other networks are if left out.
         resize: what a picture of another shape than the video's becomes: as of `data.frames.resize`.
         channels: order of colours in which the face is seen, as of `FaceAnalyzer`.
         anchored, repeats_noise: of `StableAnimatorPipeline.__call__`.
@@ -75,13 +81,34 @@ class StableAnimationConfig:
     seed: int = 23123134
     fps: float = 8
     device: str = "auto"
-    releases: bool = False
+    dtype: str = "fp32"
+    engine: str = "eager"
+    engine_cache: str | None = None
+    preset: str = "exact"
+    guidance_interval: tuple | None = None
+    step_cache_interval: int | None = None
+    step_cache_depth: int | None = None
+    memory: str = "high"
+    vae_device: str | None = None
     resize: str = "fit"
     channels: str = "rgb"
     anchored: bool = True
     repeats_noise: bool = True
     refinement: RefinementConfig | None = None
     reports: bool = False
+
+    @property
+    def knobs(self):
+        """What the preset, or the user, says of guidance and step caching: arguments of the pipeline."""
+        preset = read_preset(self.preset)
+        if others := sorted(set(preset) - set(_KNOBS)):
+            raise InputError(f"preset {self.preset} has {', '.join(others)}; {', '.join(_KNOBS)} are accepted")
+        given = {name: getattr(self, name) for name in _KNOBS}
+        return {
+            name: preset[name] if value is None else value
+            for name, value in given.items()
+            if value is not None or name in preset
+        }
 
 
 @dataclass(frozen=True)
@@ -136,23 +163,30 @@ def _check_options(config, source):
         raise InputError(f"the channels {config.channels!r} are not known; rgb or bgr is accepted")
     if config.faces is None and config.reports:
         raise InputError("a report of faces needs the networks that find them; --report without --no-face is accepted")
+    check_engine(config.engine)
+    get_rung(config.memory)
+    if config.vae_device is not None:
+        check_device(config.vae_device)
+    knobs = config.knobs
+    Guidance(interval=tuple(knobs.get("guidance_interval", (0, 1))))  # refuse what is none
+    StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
     if not config.fps > 0 or config.chunk_size < 1:
         raise InputError(
-            f"fps {config.fps} and decode_chunk_size {config.chunk_size} do not fit; more than 0 frames per second, "
-            "and chunks of 1 or more frames, are accepted"
+            f"fps {config.fps} and decode_chunk_size {config.chunk_size} do not fit; more than 0 frames per "
+            "second, and chunks of 1 or more frames, are accepted"
         )
 
 
 def _animate(config, picture, source, results, folder, show_progress):
-    runtime, pixels = Runtime.choose(config.device, "fp32"), np.asarray(picture)
+    runtime, pixels = Runtime.choose(config.device, config.dtype), np.asarray(picture)
     face = None if config.faces is None else find_face(config.faces, pixels, config.image, config.channels)
     identity = IdentityReport(config.faces, pixels) if config.reports else None
     refinement = None
     if config.refinement is not None:
         refinement = config.refinement.prepare(pixels, face, source, config.steps, config.height, config.width)
-    pipeline = load_pipeline(config)
+    pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
-    logger.warning("seed %d on %s", config.seed, runtime.device)
+    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     latents = pipeline(
         _fit(picture, config),
         iter(source),
@@ -167,6 +201,7 @@ def _animate(config, picture, source, results, folder, show_progress):
         tile_overlap=config.overlap,
         anchored=config.anchored,
         repeats_noise=config.repeats_noise,
+        **config.knobs,
         decode_chunk_size=config.chunk_size,
         refinement=refinement,
         generator=paddle.Generator().manual_seed(config.seed),
@@ -199,7 +234,7 @@ def _write(pipeline, latents, config, pictures, gif, video, identity):
     writer, collected = FolderWriter(pictures), []
     fps = Fraction(config.fps).limit_denominator(1001)
     with VideoWriter(video, fps, config.width, config.height) as movie:
-        for chunk in pipeline.decode(latents, config.chunk_size):
+        for chunk in pipeline.decode(latents, config.chunk_size, config.vae_device):
             frames = (chunk.transpose([0, 2, 3, 1]) * 255).round().numpy().astype(np.uint8)
             movie.write(frames)
             for frame in frames:
@@ -211,55 +246,3 @@ def _write(pipeline, latents, config, pictures, gif, video, identity):
         duration = round(1000 / config.fps)  # milliseconds
         first, *rest = collected
         first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=duration, loop=0)
-
-
-def check_files(config):
-    """Raises MissingFileError for weights that are not there."""
-    for name in ("svd", *_FILES):
-        path = getattr(config, name)
-        if not path or not Path(path).exists():
-            raise MissingFileError(
-                f"the weights of {name}, {path}, do not exist; `python scripts/download_weights.py --system "
-                "stable_animator` fetches the released ones, docs/weights.md lists them"
-            )
-
-
-def load_pipeline(config):
-    """The `StableAnimatorPipeline` of a configuration, whose networks are loaded when they are needed, in fp32.
-
-    Raises:
-        InputError, MissingFileError: files that are missing, damaged or of another model.
-    """
-    svd = Path(config.svd)
-    unet_config = read_config(svd / "unet")
-    unet = create(lambda: AnimationUNet(**known_options(AnimationUNet, unet_config)))
-    width = unet.config.block_out_channels[0]
-    encoder = describe_image_encoder(svd / "image_encoder")
-    clip_width = encoder.model.config.projection_dim
-    context = unet.config.cross_attention_dim
-    parts = {
-        "vae": Part(create(lambda: _make_vae(svd / "vae")), [svd / "vae"]),
-        "image_encoder": encoder,
-        "unet": Part(unet, [config.unet]),
-        "pose_net": Part(create(lambda: PoseNet(width)), [config.pose_net]),
-        "face_encoder": Part(
-            create(lambda: FusionFaceId(context, clip_embeddings_dim=clip_width)), [config.face_encoder]
-        ),
-    }
-    scheduler = make_scheduler("Euler", _scheduler_options(svd))
-    pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
-    pipeline.use_networks(parts)
-    pipeline.use_memory("low" if config.releases else "high")
-    return pipeline
-
-
-def _make_vae(folder):
-    return AutoencoderKLTemporalDecoder(**known_options(AutoencoderKLTemporalDecoder, read_config(folder)))
-
-
-def _scheduler_options(svd):
-    path = svd / "scheduler" / "scheduler_config.json"
-    if not path.exists():
-        raise MissingFileError(f"{path} does not exist; the folder of Stable Video Diffusion has it")
-    options = read_config(path)
-    return {name: value for name, value in options.items() if name[0] != "_" and name not in _OF_OTHERS}

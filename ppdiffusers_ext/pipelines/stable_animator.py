@@ -25,7 +25,7 @@ from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
-from ppdiffusers_ext.pipelines.tile_prediction import Clip, TilePredictor
+from ppdiffusers_ext.pipelines.tile_prediction import Clip, TilePredictor, UNetCalls
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 
 CLIP_SIZE = 224  # pixels
@@ -104,17 +104,34 @@ class StableAnimatorPipeline(NetworkPipeline):
         return paddle.concat(features)
 
     @paddle.no_grad()
-    def decode(self, latents, chunk_size=4):
+    def decode(self, latents, chunk_size=4, device=None):
         """Decode a clip a few frames at a time; frames of other chunks are not seen.
 
         Args:
             latents: (1, frames, 4, height / 8, width / 8).
             chunk_size: frames that are decoded together.
+            device: where, such as "cpu" while the other networks are on a GPU; the current device if left out.
 
         Yields:
             (n, 3, height, width) fp32 tensors with values in [0, 1].
         """
         frames = latents[0] / self.vae.config.scaling_factor  # (frames, 4, h, w)
+        if device is not None and device != (before := paddle.device.get_device()):
+            yield from self._decode_on(device, before, frames, chunk_size)
+            return
+        yield from self._decode(frames, chunk_size)
+
+    def _decode_on(self, device, before, frames, chunk_size):
+        network = self._network("vae").load()
+        paddle.set_device(device)
+        try:
+            network.to(device=device)
+            yield from self._decode(frames.to(device), chunk_size)
+        finally:
+            paddle.set_device(before)
+            network.to(device=before)
+
+    def _decode(self, frames, chunk_size):
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size]
             decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
@@ -241,8 +258,8 @@ class StableAnimatorPipeline(NetworkPipeline):
 
     def _denoise(self, latents, clip, windows, refine, callback):
         timesteps = self.scheduler.timesteps
-        run = functools.partial(self._engine.run, self._network("unet"))
-        predict = TilePredictor(run, self.unet, clip, windows, len(timesteps))
+        unet = UNetCalls(self._engine, self._network("unet"), len(timesteps), len(windows))
+        predict = TilePredictor(unet, clip, windows, len(timesteps))
         with self.progress_bar(total=len(timesteps) * len(windows)) as progress:
             for i, timestep in enumerate(timesteps):
                 progress.set_description(f"step {i + 1}/{len(timesteps)}")

@@ -34,30 +34,80 @@ class Clip:
     caching: StepCaching
 
 
+class UNetCalls:
+    """What a clip asks of an `AnimationUNet`, as functions of tensors that an engine runs.
+
+    Args:
+        engine: an `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
+        network: the `Network` of the UNet.
+        steps: of denoising.
+        calls: of `denoise`, at each step, of one kind.
+    """
+
+    def __init__(self, engine, network, steps=1, calls=1):
+        self._engine, self._network, self._unet = engine, network, network.model
+        self._steps, self._calls = steps, calls
+        self._blocks = {name: len(layer.transformer_blocks) for name, layer in self._unet.transformers.items()}
+
+    def _run(self, what, function, inputs, calls=1, **settings):
+        return self._engine.run(self._network, what, function, inputs, calls, **settings)
+
+    def prepare_clip(self, context):
+        """As `AnimationUNet.prepare_clip`."""
+        function = lambda x: _flatten(self._unet.prepare_clip(x))  # noqa: E731
+        return _unflatten(self._run("prepare_clip", function, {"context": context}), self._blocks)
+
+    def prepare_step(self, timestep, added_time_ids):
+        """As `AnimationUNet.prepare_step`."""
+        time, added = self._unet.embed(timestep, added_time_ids)
+        function = lambda *tensors: _of_times(self._unet.project_step(*tensors))  # noqa: E731
+        tensors = self._run("prepare_step", function, {"time": time, "added": added}, self._steps)
+        return _times(tensors, self._unet.resnet_names)
+
+    def denoise(self, sample, times, clip=None, poses=None, depth=0, deep=None):
+        """As `AnimationUNet.denoise`, but for the clip, which is None for no picture and no face.
+
+        Returns:
+            The prediction and, with a depth, what entered the last units, else None.
+        """
+        optional = {"poses": poses, "deep": deep}
+        inputs = {
+            "sample": sample,
+            **{f"time.{i}": tensor for i, tensor in enumerate(_of_times(times))},
+            **{f"seen.{i}": tensor for i, tensor in enumerate(_flatten(clip or {}))},
+            **{name: tensor for name, tensor in optional.items() if tensor is not None},
+        }
+
+        def function(*tensors):
+            given = dict(zip(inputs, tensors))
+            of = lambda kind: [tensor for name, tensor in given.items() if name.startswith(kind)]  # noqa: E731
+            unseen = {name: [None] * count for name, count in self._blocks.items()}
+            seen = unseen if clip is None else _unflatten(of("seen."), self._blocks)
+            step = _times(of("time."), self._unet.resnet_names)
+            result = self._unet.denoise(given["sample"], step, seen, given.get("poses"), depth, given.get("deep"))
+            return list(result) if depth else [result]
+
+        settings = {"conditional": clip is not None, "depth": depth}
+        outputs = self._run("denoise", function, inputs, self._steps * self._calls, **settings)
+        return outputs[0], outputs[1] if depth else None
+
+
 class TilePredictor:
     """Predicts a clip's velocity.
 
     What follows from the clip alone is computed here, once; what follows from the step alone once for all windows.
 
     Args:
-        run: called with a name, a function of tensors, its inputs (name -> tensor), how often it will be called, and
-            settings; an engine's `run` for the UNet.
-        unet: `AnimationUNet`, as the function knows it.
+        unet: `UNetCalls`.
         clip: `Clip`.
         windows: of `time_tiles`.
         num_steps: of denoising.
     """
 
-    def __init__(self, run, unet, clip, windows, num_steps):
-        self._run, self._unet, self._clip, self._windows, self._num_steps = run, unet, clip, windows, num_steps
+    def __init__(self, unet, clip, windows, num_steps):
+        self._unet, self._clip, self._windows, self._num_steps = unet, clip, windows, num_steps
         self._deep = {}  # number of a window, rows -> features of an earlier step
-        function = lambda context: _flatten(unet.prepare_clip(context))  # noqa: E731
-        tensors = run("prepare_clip", function, {"context": clip.context})
-        blocks = {name: len(transformer.transformer_blocks) for name, transformer in unet.transformers.items()}
-        self._seen, self._unseen = (
-            _unflatten(tensors, blocks),
-            {name: [None] * count for name, count in blocks.items()},
-        )
+        self._seen = unet.prepare_clip(clip.context)
         self._places = [paddle.to_tensor(window) for window in windows]
         counts = np.zeros(clip.poses.shape[0], np.float32)
         for window in windows:
@@ -79,10 +129,7 @@ class TilePredictor:
         guided = clip.guidance.applies((step + 0.5) / num_steps)
         if clip.caching.runs_whole(step, num_steps):
             self._deep.clear()
-        time, added = self._unet.embed(timestep.reshape([1]), clip.added)
-        project = lambda *tensors: _of_times(self._unet.project_step(*tensors))  # noqa: E731
-        times = self._run("prepare_step", project, {"time": time, "added": added}, num_steps)
-        times = _times(times, self._unet.resnet_names)
+        times = self._unet.prepare_step(timestep.reshape([1]), clip.added)
         rows = (False, True) if guided else (True,)
         totals = [paddle.zeros_like(latents) for _ in rows]
         for number, (window, places) in enumerate(zip(self._windows, self._places)):
@@ -99,34 +146,17 @@ class TilePredictor:
         """(1, window, 4, h, w) -> the same."""
         is_conditional, clip, caching = key[1], self._clip, self._clip.caching
         picture = clip.picture.expand(x.shape)
-        given = {
-            "sample": paddle.concat([x, picture if is_conditional else paddle.zeros_like(picture)], axis=2),
-            **{f"time.{i}": tensor for i, tensor in enumerate(_of_times(times))},
-        }
+        seen, poses = None, None
         if is_conditional:
-            given["poses"] = clip.poses.index_select(places, axis=0)  # (window, channels, h, w)
-            given.update({f"seen.{i}": tensor for i, tensor in enumerate(_flatten(self._seen))})
+            seen, poses = self._seen, clip.poses.index_select(places, axis=0)  # (window, channels, h, w)
+        else:
+            picture = paddle.zeros_like(picture)
+        sample = paddle.concat([x, picture], axis=2)  # (1, window, 8, h, w)
         depth = caching.depth if caching.interval > 1 else 0
-        if depth and key in self._deep:
-            given["deep"] = self._deep[key]
-
-        def function(*tensors):
-            named = dict(zip(given, tensors))
-            of = lambda kind: [tensor for name, tensor in named.items() if name.startswith(kind)]  # noqa: E731
-            conditions = self._unseen
-            if is_conditional:
-                conditions = _unflatten(of("seen."), {name: len(blocks) for name, blocks in self._seen.items()})
-            step = _times(of("time."), self._unet.resnet_names)
-            result = self._unet.denoise(
-                named["sample"], step, conditions, named.get("poses"), depth, named.get("deep")
-            )
-            return list(result) if depth else [result]
-
-        calls = self._num_steps * len(self._windows)
-        outputs = self._run("denoise", function, given, calls, conditional=is_conditional, depth=depth)
+        prediction, deep = self._unet.denoise(sample, times, seen, poses, depth, self._deep.get(key))
         if depth:
-            self._deep[key] = outputs[1]
-        return outputs[0]
+            self._deep[key] = deep
+        return prediction
 
 
 def _flatten(clip):

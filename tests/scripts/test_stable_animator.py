@@ -107,11 +107,31 @@ def test_picture_and_skeletons_become_pictures_a_gif_and_a_video(folder, tmp_pat
 def test_video_of_skeletons_seed_and_memory(folder, tmp_path):
     with VideoWriter(folder / "poses.mp4", 8, 96, 96, crf=0) as writer:
         writer.write(np.stack(list(open_frames(folder / "poses"))))
-    assert call(folder, tmp_path / "a", "--low-memory", None, poses="poses.mp4") == 0
+    assert call(folder, tmp_path / "a", "--memory", "low", poses="poses.mp4") == 0
     assert call(folder, tmp_path / "b", poses="poses.mp4") == 0
     assert call(folder, tmp_path / "c", "--seed", 1, poses="poses.mp4") == 0
     first, same, other = (frames_of(tmp_path / name).astype(int) for name in "abc")
     assert np.array_equal(first, same) and np.abs(first - other).max() > 5
+
+
+def test_engine_presets_and_rungs_of_memory_give_nearly_the_same(folder, tmp_path):
+    assert call(folder, tmp_path / "exact") == 0
+    ways = {
+        "engine": ("--engine", "onnx", "--engine-cache", tmp_path / "cache"),
+        "minimal": ("--memory", "minimal", "--vae-device", "cpu"),
+        "bf16": ("--dtype", "bf16"),
+        "balanced": ("--preset", "balanced"),
+    }
+    exact = frames_of(tmp_path / "exact").astype(int)
+    for name, way in ways.items():
+        assert call(folder, tmp_path / name, *way) == 0
+        assert np.abs(frames_of(tmp_path / name) - exact).mean() < 3
+
+
+def test_preset_of_another_system_is_told(folder, tmp_path, capsys):
+    (tmp_path / "preset.yaml").write_text("context_overlap: 2\n")
+    assert call(folder, tmp_path / "out", "--preset", tmp_path / "preset.yaml") == 2
+    assert "has context_overlap; guidance_interval, step_cache" in capsys.readouterr().err
 
 
 def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
@@ -138,6 +158,12 @@ def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
         (("--validation_image", "nowhere.png"), "nowhere.png does not exist"),
         (("--tile_size", 1), "cannot be cut into tiles of 1"),
         (("--device", "gpu"), "needs a Paddle with CUDA"),
+        (("--engine", "tensorrt"), "engine 'tensorrt' is not known"),
+        (("--memory", "least"), "memory 'least' is not known"),
+        (("--preset", "quick"), "preset 'quick' does not exist"),
+        (("--dtype", "int8"), "dtype 'int8' is not known"),
+        (("--vae-device", "tpu"), "device 'tpu' is not known"),
+        (("--step-cache-interval", 0), "the interval of step caching is 0"),
         (("--resize", "squeeze"), "the way to resize 'squeeze' is not known"),
         (("--face-channels", "gbr"), "the channels 'gbr' are not known; rgb or bgr is accepted"),
         (("--fps", 0), "fps 0.0 and decode_chunk_size 4 do not fit"),

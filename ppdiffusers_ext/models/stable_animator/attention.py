@@ -7,7 +7,7 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 import paddle
 from paddle import nn
 
-from ppdiffusers_ext.models.layers import Linear, scaled_dot_product
+from ppdiffusers_ext.models.layers import Linear, follow, scaled_dot_product
 
 _EPSILON = 1e-5
 
@@ -63,7 +63,7 @@ class FaceAttention(nn.Layer):
             As the hidden states, or what can be added to them.
         """
         if encoder_hidden_states is None:  # keys and values of zeros are zeros
-            return attention.to_out[0].bias
+            return follow(attention.to_out[0].bias, hidden_states)
         query, samples = attention.to_q(hidden_states), hidden_states.shape[0]
         if paddle.is_tensor(encoder_hidden_states):
             picture = encoder_hidden_states[:, : -self.num_tokens]  # (batch, picture tokens, context channels)

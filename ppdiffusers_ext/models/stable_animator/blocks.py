@@ -12,7 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppdiffusers_ext.models.layers import scaled_dot_product
+from ppdiffusers_ext.models.layers import follow, scaled_dot_product
 
 
 class BlockConditions(NamedTuple):
@@ -155,7 +155,7 @@ class VideoTransformer(nn.Layer):
         for i, (spatial, over_time) in enumerate(blocks):
             seen = clip if paddle.is_tensor(clip) else clip[i]
             y = spatial(y, seen)
-            alpha = F.sigmoid(self.time_mixer.mix_factor)
+            alpha = F.sigmoid(follow(self.time_mixer.mix_factor, y))
             y = alpha * y + (1 - alpha) * over_time(y + places, frames, seen)  # (batch*frames, height*width, channels)
         y = self.proj_out(y).reshape([count, height, width, channels]).transpose([0, 3, 1, 2])
         return x + y
@@ -198,7 +198,7 @@ class TimeBlock(nn.Layer):
 
     def _attend(self, x, frames, seen):
         if seen is None:
-            return self.attn2.to_out[0].bias
+            return follow(self.attn2.to_out[0].bias, x)
         if not paddle.is_tensor(seen):  # BlockConditions
             shift = seen.shift
             return shift if shift.shape[0] == 1 else paddle.repeat_interleave(shift, frames, axis=0)

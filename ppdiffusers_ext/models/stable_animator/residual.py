@@ -48,7 +48,7 @@ class VideoResBlock(SpatioTemporalResBlock):
         x = self._over_pixels(hidden_states, spatial_time)  # (batch*frames, out channels, height, width)
         _, channels, height, width = x.shape
         y = x.reshape([batch, frames, channels, height * width]).transpose([0, 2, 1, 3])
-        y = self._over_frames(y, temporal_time) * self._share()  # (batch, out channels, frames, height*width)
+        y = self._over_frames(y, temporal_time) * self._share(y)  # (batch, out channels, frames, height*width)
         return x + y.transpose([0, 2, 1, 3]).reshape(x.shape)
 
     def _over_pixels(self, x, time):
@@ -66,9 +66,9 @@ class VideoResBlock(SpatioTemporalResBlock):
             y = y + time[:, :, None, None]
         return block.conv2(F.silu(block.norm2(y)))
 
-    def _share(self):
+    def _share(self, x):
         """Of what comes from the frames: a tensor of one number."""
-        alpha = F.sigmoid(self.time_mixer.mix_factor)
+        alpha = F.sigmoid(follow(self.time_mixer.mix_factor, x))
         return alpha if self.time_mixer.switch_spatial_to_temporal_mix else 1 - alpha
 
 

@@ -1,0 +1,82 @@
+"""From the paths in a configuration to a `StableAnimatorPipeline`."""
+
+from pathlib import Path
+
+from ppdiffusers import AutoencoderKLTemporalDecoder
+
+from ppdiffusers_ext.errors import MissingFileError
+from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
+from ppdiffusers_ext.pipelines.engines import weights_dtype
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.weights.assignment import create, read_config
+
+# Of other samplers, which Stable Video Diffusion's file has nevertheless.
+_OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
+
+
+def check_files(config):
+    """Raises MissingFileError for weights that are not there."""
+    for name in ("svd", "unet", "pose_net", "face_encoder"):
+        path = getattr(config, name)
+        if not path or not Path(path).exists():
+            raise MissingFileError(
+                f"the weights of {name}, {path}, do not exist; `python scripts/download_weights.py --system "
+                "stable_animator` fetches the released ones, docs/weights.md lists them"
+            )
+
+
+def load_pipeline(config, runtime):
+    """The `StableAnimatorPipeline` of a configuration, whose networks are loaded when they are needed.
+
+    Args:
+        config: a `StableAnimationConfig`; its paths, its engine and its memory are used.
+        runtime: a `Runtime`.
+
+    Raises:
+        InputError, MissingFileError: files that are missing, damaged or of another model; an engine that cannot run.
+    """
+    rung, dtype = get_rung(config.memory), weights_dtype(config.engine, runtime.dtype)
+    if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
+        dtype = "bfloat16"
+    parts = describe_parts(config, dtype, weights_dtype(config.engine, runtime.encoder_dtype))
+    scheduler = make_scheduler("Euler", read_scheduler(Path(config.svd)))
+    pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
+    pipeline.use_networks(parts)
+    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
+    pipeline.use_memory(config.memory)
+    return pipeline
+
+
+def describe_parts(config, dtype="float32", encoder_dtype="float32"):
+    """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
+
+    Args:
+        config: with the paths svd, unet, pose_net and face_encoder.
+        dtype, encoder_dtype: of the weights; the second for the VAE and the image encoder.
+    """
+    svd = Path(config.svd)
+    unet = create(lambda: AnimationUNet(**known_options(AnimationUNet, read_config(svd / "unet"))), dtype)
+    width, context = unet.config.block_out_channels[0], unet.config.cross_attention_dim
+    image_encoder = describe_image_encoder(svd / "image_encoder", encoder_dtype)
+    seen = image_encoder.model.config.projection_dim
+    face_encoder = create(lambda: FusionFaceId(context, clip_embeddings_dim=seen), dtype)
+    options = known_options(AutoencoderKLTemporalDecoder, read_config(svd / "vae"))
+    return {
+        "vae": Part(create(lambda: AutoencoderKLTemporalDecoder(**options), encoder_dtype), [svd / "vae"]),
+        "image_encoder": image_encoder,
+        "unet": Part(unet, [config.unet]),
+        "pose_net": Part(create(lambda: PoseNet(width), dtype), [config.pose_net]),
+        "face_encoder": Part(face_encoder, [config.face_encoder]),
+    }
+
+
+def read_scheduler(svd):
+    """Options of Stable Video Diffusion's sampler, from its folder. Raises MissingFileError where there are none."""
+    path = svd / "scheduler" / "scheduler_config.json"
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; the folder of Stable Video Diffusion has it")
+    options = read_config(path)
+    return {name: value for name, value in options.items() if name[0] != "_" and name not in _OF_OTHERS}
