@@ -15,13 +15,13 @@ import sys
 from scripts import pose2vid, poses
 from scripts.command import ArgumentParser, run
 
-CONFIG = "configs/inference/animation.yaml"
-
 
 def make_parser():
     parser = poses.add_options(ArgumentParser(prog="python -m scripts.animate", description=__doc__))
-    parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"YAML file of the model (default: {CONFIG})")
-    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help="default: animate_anyone")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
+    parser.add_argument(
+        "--system", default="animate_anyone", metavar="NAME", help="or stable_animator (default: animate_anyone)"
+    )
     parser.add_argument("--reference-image", metavar="FILE", help="picture of the person")
     parser.add_argument("--driving-video", metavar="FILE", help="video of a person who moves, or a folder of pictures")
     parser.add_argument("--batch", metavar="FILE", help="YAML file of many jobs, instead of these")
@@ -39,11 +39,11 @@ def make_parser():
 def work(options):
     """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.pipelines.animation import Animator, Job, get_system, read_jobs
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animation import Animator, Job, read_jobs
+    from ppdiffusers_ext.pipelines.systems import get_system
     from ppdiffusers_ext.runtime import Runtime
 
-    system = get_system(options.system)
+    kind = get_system(options.system)
     named = {name: getattr(options, name) for name in ("reference_image", "driving_video", "output")}
     names = ("frames", "fps", "resize", "person", "align", "gap", "smoothing", "audio", "seed")
     how = {name: value for name in names if (value := getattr(options, name)) is not None}
@@ -58,12 +58,12 @@ def work(options):
             raise InputError(f"{', '.join(missing)} is missing; all three, or --batch, are needed")
         jobs = [Job(**named, **how)]
     overrides = {**pose2vid.read_overrides(options), "output": None, "fps": None, "test_cases": {}}
-    config = Pose2VidConfig.load(options.config, **overrides)
-    device = Runtime.choose(config.device, config.weight_dtype).device.partition(":")[0]
+    system = kind(options.config or kind.config_file, overrides)
+    device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
     estimator = poses.make_estimator(options, system.channels, device=device)
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    animator = Animator(config, estimator, style, progress, options.length, keep=options.debug)
+    animator = Animator(system, estimator, style, progress, options.length, keep=options.debug)
     if options.batch:
         return _run_all(animator, jobs, options)
     _tell(animator.run(jobs[0]))

@@ -1,13 +1,13 @@
 """From a picture and any video of a person to an animation: poses, alignment, the animation itself, sound.
 
-A system (`SYSTEMS`) says how its skeletons are drawn and how it makes frames of them. Between the two lies a skeleton
+A system (`systems`) says how its skeletons are drawn and how it makes frames of them. Between the two lies a skeleton
 video, which is what the systems were made for.
 """
 
 import contextlib
 import logging
 import tempfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, side_by_side
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines import pose2vid
+from ppdiffusers_ext.pipelines.systems import SkeletonJob
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 from ppdiffusers_ext.preprocess.extraction import TrackOptions, draw
 from ppdiffusers_ext.preprocess.tracks import check_rule
@@ -28,29 +28,6 @@ from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 logger = logging.getLogger(__name__)
 
 _RESIZES, _ALIGNMENTS = ("fit", "crop", "pad"), ("shape", "original", "none")
-
-
-@dataclass(frozen=True)
-class System:
-    """How a system takes part.
-
-    Attributes:
-        channels: order of colours in which its poses were estimated; see `PoseEstimator`.
-        style: name in `preprocess.skeletons.STYLES`.
-    """
-
-    channels: str
-    style: str
-
-
-SYSTEMS = {"animate_anyone": System("bgr", "animate_anyone")}
-
-
-def get_system(name):
-    """Raises InputError for a system that cannot be run yet."""
-    if name not in SYSTEMS:
-        raise InputError(f"system {name!r} is not known; {', '.join(SYSTEMS)} is accepted")
-    return SYSTEMS[name]
 
 
 @dataclass(frozen=True)
@@ -126,19 +103,17 @@ class Animator:
     """Runs jobs with one configuration; poses' networks and the pipeline are loaded once.
 
     Args:
-        config: a `Pose2VidConfig`; its cases, its output and its length are left aside.
+        system: an instance of one of `systems.SYSTEMS`.
         estimator: a `PoseEstimator`.
         style: a `Style`.
         progress: as of `preprocess.videos`.
         limit: frames at most; all if left out.
-        show_progress: of the pipeline.
         keep: write an overlay video beside each result.
     """
 
-    def __init__(self, config, estimator, style, progress, limit=None, show_progress=True, keep=False):
-        self._config, self._estimator, self._style = config, estimator, style
-        self._progress, self._limit, self._show_progress, self._keep = progress, limit, show_progress, keep
-        self._pipeline = None
+    def __init__(self, system, estimator, style, progress, limit=None, keep=False):
+        self._system, self._estimator, self._style = system, estimator, style
+        self._progress, self._limit, self._keep = progress, limit, keep
 
     def check(self, job):
         """How many frames a job will have.
@@ -165,7 +140,7 @@ class Animator:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:40]}.") as folder:
             picture, skeletons = Path(folder) / "reference.png", Path(folder) / "skeletons.mp4"
             image = np.asarray(read_image(job.reference_image))
-            write_image(picture, resize(image, self._config.width, self._config.height, job.resize))
+            write_image(picture, resize(image, self._system.width, self._system.height, job.resize))
             alignment, poses = write_aligned_skeletons(
                 job.driving_video,
                 picture,
@@ -181,12 +156,8 @@ class Animator:
             if alignment is not None and alignment.missing:
                 logger.warning("%s does not show %s: aligned by the other joints",
                                job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            config = self._config_of(job, picture, skeletons, len(poses))
-            (case,) = pose2vid.prepare_cases(config)
-            if self._pipeline is None:
-                self._pipeline = pose2vid.open_pipeline(config, case.num_frames, self._show_progress)
             audio = Audio(job.driving_video, bounds[0] / float(source.fps)) if job.audio and not source.names else None
-            result = pose2vid.animate_case(self._pipeline, config, case, audio)
+            result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, audio)
             if self._keep:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)
         return result
@@ -194,11 +165,6 @@ class Animator:
     def _bounds(self, job, source):
         start, end = parse_range(job.frames, source)
         return start, min(end, start + self._limit) if self._limit else end
-
-    def _config_of(self, job, picture, skeletons, length):
-        seed = self._config.seed if job.seed is None else job.seed
-        cases = {str(picture): [str(skeletons)]}
-        return replace(self._config, test_cases=cases, output=job.output, length=length, fps=None, seed=seed)
 
     def _write_overlay(self, job, source, bounds, picture, skeletons, poses, result):
         """NAME_overlay.mp4: the picture, the driving video with its skeleton, the aligned skeleton, the result."""

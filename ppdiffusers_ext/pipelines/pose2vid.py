@@ -42,7 +42,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """A picture and poses that were found to be readable."""
 
     image_path: Path
@@ -125,7 +125,7 @@ def prepare_cases(config, now=None):
                 logger.warning("%s has %d frames, less than the %d asked for: all of them are used",
                                pose_path, available, config.length)  # fmt: skip
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
-        case = _Case(Path(image_path), Path(pose_path), min(config.length, available), fps, target)
+        case = Case(Path(image_path), Path(pose_path), min(config.length, available), fps, target)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
         check_writable(target)
@@ -182,9 +182,22 @@ def animate_case(pipeline, config, case, audio=None):
         fp16_reference_features=config.fp16_reference_features,
         vae_tile_size=config.vae_tile_size,
     ).videos
-    frames = _frames(pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size))
-    reference = _resized(np.asarray(image), config)
-    poses = (_resized(pose, config) for pose in case.poses())
+    chunks = pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
+    return write_case(case, chunks, config.width, config.height, audio)
+
+
+def write_case(case, chunks, width, height, audio=None):
+    """Write what a case has become: a `Result`.
+
+    Args:
+        case: a `Case`.
+        chunks: (n, 3, height, width) tensors in [0, 1], of which memory holds one at a time.
+        width, height: pixels.
+        audio: an `Audio` to put beside the frames.
+    """
+    frames, size = _frames(chunks), (width, height)
+    reference = _resized(np.asarray(read_image(case.image_path)), size)
+    poses = (_resized(pose, size) for pose in case.poses())
     if case.fps is None:
         return _write_picture(case, next(frames), next(poses), reference)
     return _write_video(case, frames, poses, reference, audio)
@@ -196,9 +209,8 @@ def _frames(chunks):
         yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
 
 
-def _resized(image, config):
-    image = PIL.Image.fromarray(image)
-    return np.asarray(image.resize((config.width, config.height), PIL.Image.Resampling.LANCZOS))
+def _resized(image, size):
+    return np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
 
 
 def _write_picture(case, frame, pose, reference):

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers_ext.data.frames import FolderWriter, check_names, check_way, open_frames, resize
+from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, check_way, open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.presets import read_preset
@@ -24,6 +25,7 @@ from ppdiffusers_ext.pipelines.stable_animator import check_options
 from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementConfig, find_face
 from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
@@ -66,10 +68,10 @@ class StableAnimationConfig:
     unet: str
     pose_net: str
     face_encoder: str
-    faces: str | None
-    image: str
-    poses: str
-    output: str
+    faces: str | None = None
+    image: str = ""
+    poses: str = ""
+    output: str = ""
     width: int = 512
     height: int = 512
     guidance_scale: float = 3.0
@@ -97,6 +99,36 @@ class StableAnimationConfig:
     refinement: RefinementConfig | None = None
     reports: bool = False
 
+    @classmethod
+    def load(cls, path, **overrides):
+        """Read a YAML file of these fields but for image, poses and output; `refinement` is a mapping.
+
+        Args:
+            overrides: fields -> values that replace the file's.
+
+        Raises:
+            MissingFileError, InputError: no such file, or keys or values that are not known.
+        """
+        values = read_yaml(path)
+        check_keys(values, _names(cls) - {"image", "poses", "output"}, f"key in {path}")
+        if missing := {"svd", "unet", "pose_net", "face_encoder"} - set(values):
+            raise InputError(f"{path} lacks {', '.join(sorted(missing))}; paths of the weights are needed")
+        if values.get("refinement") is not None:
+            check_keys(values["refinement"], _names(RefinementConfig), f"key under refinement in {path}")
+            if "recognizer" not in values["refinement"]:
+                raise InputError(f"refinement in {path} lacks recognizer; the path of its weights is needed")
+            values["refinement"] = RefinementConfig(**values["refinement"])
+        for item in fields(cls):
+            known = _KINDS.get(item.type)
+            value = values.get(item.name)
+            if (
+                known
+                and value is not None
+                and (not isinstance(value, known) or isinstance(value, bool) != (known is bool))
+            ):
+                raise InputError(f"{item.name} in {path} is {value!r}; {_WORDS[item.type]} is accepted")
+        return cls(**{**values, **overrides})
+
     @property
     def knobs(self):
         """What the preset, or the user, says of guidance and step caching: arguments of the pipeline."""
@@ -109,6 +141,15 @@ class StableAnimationConfig:
             for name, value in given.items()
             if value is not None or name in preset
         }
+
+
+_KINDS = {int: int, float: (int, float), str: str, bool: bool, int | None: int, str | None: str}
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_WORDS.update({int | None: "a whole number", str | None: "text"})
+
+
+def _names(cls):
+    return {item.name for item in fields(cls)}
 
 
 @dataclass(frozen=True)
@@ -155,9 +196,14 @@ def animate(config, show_progress=True):
 
 
 def _check_options(config, source):
-    check_options(config.width, config.height, config.steps, 1)
-    time_tiles(source.num_frames, config.tile_size, config.overlap, config.anchored)
+    check(config, source.num_frames)
     check_names(source)
+
+
+def check(config, num_frames):
+    """Raises InputError for options that do not fit a clip of so many frames."""
+    check_options(config.width, config.height, config.steps, 1)
+    time_tiles(num_frames, config.tile_size, config.overlap, config.anchored)
     check_way(config.resize)
     if config.channels not in ("rgb", "bgr"):
         raise InputError(f"the channels {config.channels!r} are not known; rgb or bgr is accepted")
@@ -178,19 +224,53 @@ def _check_options(config, source):
 
 
 def _animate(config, picture, source, results, folder, show_progress):
-    runtime, pixels = Runtime.choose(config.device, config.dtype), np.asarray(picture)
+    clip = prepare(config, picture, source)
+    identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
+    pipeline = open_pipeline(config, show_progress)
+    latents = denoise(pipeline, config, clip)
+    _write(pipeline, latents, config, folder, results.gif, results.video, identity)
+    if clip.refinement is not None:
+        write_history(results.optimization, clip.refinement)
+    if identity is not None:
+        identity.write(results.report)
+    return replace(results, identity=identity)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is animated: a PIL picture, skeletons (a `FrameSource`), a face's embedding, a `FaceRefinement` or None."""
+
+    picture: PIL.Image.Image
+    skeletons: FrameSource
+    embedding: np.ndarray | None
+    refinement: FaceRefinement | None
+
+
+def prepare(config, picture, skeletons):
+    """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
+    Runtime.choose(config.device, config.dtype)
+    pixels, refinement = np.asarray(picture), None
     face = None if config.faces is None else find_face(config.faces, pixels, config.image, config.channels)
-    identity = IdentityReport(config.faces, pixels) if config.reports else None
-    refinement = None
     if config.refinement is not None:
-        refinement = config.refinement.prepare(pixels, face, source, config.steps, config.height, config.width)
+        refinement = config.refinement.prepare(pixels, face, skeletons, config.steps, config.height, config.width)
+    return Clip(_fit(picture, config), skeletons, None if face is None else face.embedding, refinement)
+
+
+def open_pipeline(config, show_progress=True):
+    """The pipeline of a configuration."""
+    runtime = Runtime.choose(config.device, config.dtype)
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    latents = pipeline(
-        _fit(picture, config),
-        iter(source),
-        None if face is None else face.embedding,
+    return pipeline
+
+
+def denoise(pipeline, config, clip):
+    """The latents that a `Clip` becomes."""
+    return pipeline(
+        clip.picture,
+        iter(clip.skeletons),
+        clip.embedding,
         config.width,
         config.height,
         config.steps,
@@ -203,17 +283,16 @@ def _animate(config, picture, source, results, folder, show_progress):
         repeats_noise=config.repeats_noise,
         **config.knobs,
         decode_chunk_size=config.chunk_size,
-        refinement=refinement,
+        refinement=clip.refinement,
         generator=paddle.Generator().manual_seed(config.seed),
         output_type="latent",
     ).frames
-    _write(pipeline, latents, config, folder, results.gif, results.video, identity)
-    if refinement is not None:
-        with output_file(results.optimization) as path:
-            Path(path).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
-    if identity is not None:
-        identity.write(results.report)
-    return replace(results, identity=identity)
+
+
+def write_history(path, refinement):
+    """Write loss and cosines of every iteration of a `FaceRefinement` as JSON."""
+    with output_file(path) as temporary:
+        Path(temporary).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
 
 
 def _fit(picture, config):

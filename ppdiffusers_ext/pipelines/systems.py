@@ -1,0 +1,125 @@
+"""The systems that can animate a picture by a video of skeletons, each behind the same few calls."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines import pose2vid, stable_animation
+from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_loading import check_files
+
+
+class AnimateAnyone:
+    """
+    Args:
+        path: YAML file of a `Pose2VidConfig`.
+        options: its fields -> values that replace the file's; None leaves them.
+        show_progress: of the pipeline.
+
+    Attributes:
+        width, height: of the video in pixels.
+        device, dtype: as of `Runtime.choose`.
+    """
+
+    channels, style, config_file = "bgr", "animate_anyone", "configs/inference/animation.yaml"
+
+    def __init__(self, path, options, show_progress=True):
+        self._config = config = Pose2VidConfig.load(path, **options)
+        self.width, self.height = config.width, config.height
+        self.device, self.dtype = config.device, config.weight_dtype
+        self._show_progress, self._pipeline = show_progress, None
+
+    def run(self, job, picture, audio=None):
+        """Animate: the `Result`.
+
+        Args:
+            job: `SkeletonJob`.
+            picture: path of the picture, of the video's size.
+            audio: an `Audio`, or None.
+        """
+        seed = self._config.seed if job.seed is None else job.seed
+        config = replace(
+            self._config,
+            test_cases={str(picture): [str(job.skeletons)]},
+            output=str(job.output),
+            length=job.num_frames,
+            fps=None,
+            seed=seed,
+        )
+        (case,) = pose2vid.prepare_cases(config)
+        if self._pipeline is None:
+            self._pipeline = pose2vid.open_pipeline(config, case.num_frames, self._show_progress)
+        return pose2vid.animate_case(self._pipeline, config, case, audio)
+
+
+# What the same thing is called in a `StableAnimationConfig`.
+_NAMES = {
+    "cfg": "guidance_scale",
+    "context_frames": "tile_size",
+    "context_overlap": "overlap",
+    "decode_chunk_size": "chunk_size",
+    "weight_dtype": "dtype",
+}
+_SHARED = ("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache")
+_SHARED += ("guidance_interval", "step_cache_interval", "step_cache_depth")
+_OF_JOBS = ("output", "fps", "test_cases", "length")
+
+
+class StableAnimator:
+    """As `AnimateAnyone`, of a `StableAnimationConfig`: options that it has not are refused."""
+
+    channels, style, config_file = "rgb", "stable_animator", "configs/inference/stable_animator.yaml"
+
+    def __init__(self, path, options, show_progress=True):
+        given = {name: value for name, value in options.items() if value is not None and name not in _OF_JOBS}
+        if unknown := sorted(set(given) - set(_NAMES) - set(_SHARED)):
+            raise InputError(f"stable_animator has no {', '.join(unknown)}; {', '.join([*_NAMES, *_SHARED])} it has")
+        own = {_NAMES.get(name, name): value for name, value in given.items()}
+        self._config = config = StableAnimationConfig.load(path, **own)
+        stable_animation.check(config, 1)
+        self.width, self.height = config.width, config.height
+        self.device, self.dtype = config.device, config.dtype
+        self._show_progress, self._pipeline = show_progress, None
+
+    def run(self, job, picture, audio=None):
+        """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
+        seed = self._config.seed if job.seed is None else job.seed
+        config = replace(self._config, image=str(picture), seed=seed)
+        check_files(config)
+        skeletons, image = open_frames(job.skeletons), read_image(picture)
+        if config.refinement is not None:
+            config.refinement.check(np.asarray(image), config.steps)
+        clip = stable_animation.prepare(config, image, skeletons)
+        if self._pipeline is None:
+            self._pipeline = stable_animation.open_pipeline(config, self._show_progress)
+        latents = stable_animation.denoise(self._pipeline, config, clip)
+        case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
+        chunks = self._pipeline.decode(latents, config.chunk_size, config.vae_device)
+        result = pose2vid.write_case(case, chunks, config.width, config.height, audio)
+        if clip.refinement is not None:
+            stable_animation.write_history(case.beside("faces.json"), clip.refinement)
+        return result
+
+
+@dataclass(frozen=True)
+class SkeletonJob:
+    """A video of skeletons, how many frames of it there are, where the result goes, and the seed (or None)."""
+
+    skeletons: object
+    num_frames: int
+    output: object
+    seed: int | None = None
+
+
+SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator}
+
+
+def get_system(name):
+    """The class of a system. Raises InputError for one that cannot be run yet."""
+    if name not in SYSTEMS:
+        raise InputError(f"system {name!r} is not known; {', '.join(SYSTEMS)} is accepted")
+    return SYSTEMS[name]
