@@ -19,6 +19,7 @@ from ppdiffusers_ext.models.layers import (
     Linear,
     TimestepEmbedding,
     compute_dtype,
+    convolve,
     scaled_dot_product,
     sinusoidal_embedding,
     use_own_layers,
@@ -141,6 +142,28 @@ def test_layer_norm_normalises_the_last_axis(frozen):
     array = x.numpy().astype(np.float64)
     normalised = (array - array.mean(-1, keepdims=True)) / np.sqrt(array.var(-1, keepdims=True) + 1e-5)
     np.testing.assert_allclose(layer(x), normalised * layer.weight.numpy() + layer.bias.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel, padding", [((3, 3), (1, 1)), ((5, 1), (2, 0)), ((1, 1), (0, 0)), ((3, 3), (0, 0))])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_frozen_convolution_has_the_gradient_of_its_input(kernel, padding, stride):
+    x, weight, direction = randn(2, 3, 8, 9), randn(4, 3, *kernel, seed=1), None
+    gradients = []
+    for convolution in (convolve, lambda *given: F.conv2d(*given)):
+        leaf = x.clone()
+        leaf.stop_gradient = False
+        y = convolution(leaf, weight, None, [stride] * 2, list(padding))
+        direction = randn(*y.shape, seed=2)
+        (y * direction).sum().backward()
+        gradients.append(leaf.grad)
+    assert float((gradients[0] - gradients[1]).abs().max()) < 1e-4 < float(gradients[1].abs().max())
+
+
+def test_convolution_that_learns_has_the_gradient_of_its_weight():
+    layer, x = Conv2D(3, 4, 3, padding=1), randn(1, 3, 5, 5)
+    layer(x).sum().backward()
+    expected = F.conv2d(x.transpose([1, 0, 2, 3]), paddle.ones([1, 1, 5, 5]), padding=1)  # sums of shifted pictures
+    assert float((layer.weight.grad[0] - expected[:, 0]).abs().max()) < 1e-4
 
 
 def test_group_norm_that_does_not_divide_names_both_numbers():

@@ -10,7 +10,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.models.resnet import SpatioTemporalResBlock
 
-from ppdiffusers_ext.models.layers import follow
+from ppdiffusers_ext.models.layers import convolve, follow
 
 
 class TimeConv(nn.Conv3D):
@@ -20,7 +20,7 @@ class TimeConv(nn.Conv3D):
         """(batch, channels, frames, pixels) or (batch, channels, frames, height, width) -> (batch, filters, ...)."""
         weight = follow(self.weight, x).squeeze(-1)  # (filters, channels, k, 1)
         rows = x.flatten(3) if x.ndim == 5 else x  # (batch, channels, frames, pixels)
-        y = F.conv2d(rows, weight, follow(self.bias, x), padding=[weight.shape[2] // 2, 0])
+        y = convolve(rows, weight, follow(self.bias, x), padding=[weight.shape[2] // 2, 0])
         return y.reshape([*y.shape[:3], *x.shape[3:]])
 
 
