@@ -10,6 +10,9 @@ network, no pose guider and no CLIP, so it does less. `psnr` compares decoded fr
 exact, in fp32. For what presets do to pictures of people rather than to noise, `--model` takes a configuration of
 pose2vid with weights that were trained.
 
+With `--system stable_animator` it is StableAnimator and diffusers' UNetSpatioTemporalConditionModel and
+AutoencoderKLTemporalDecoder, which has neither pose net nor face.
+
 It takes 25 GB of disk, and about 40 minutes on two cores without the peer in bf16, which on a processor without such
 arithmetic takes hours.
 """
@@ -26,9 +29,15 @@ PRESETS = ("exact", "balanced", "fast")
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
 GUIDANCE = 3.5
+# Where the contestants of a system are that write weights, ours and the peer.
+MODULES = {
+    "animate_anyone": ("full_size", "clip", "clip_peer"),
+    "stable_animator": ("svd_clip", "svd_clip", "svd_clip"),
+}
 
 
 def add_arguments(parser):
+    parser.add_argument("--system", choices=MODULES, default="animate_anyone", help="default: animate_anyone")
     parser.add_argument("--frames", type=int, default=16, metavar="N", help="frames of the clip (default 16)")
     parser.add_argument("--side", type=int, default=256, metavar="N", help="width and height in pixels (default 256)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="denoising steps (default 10)")
@@ -56,25 +65,27 @@ def compete(options):
         if getattr(options, name) < least:
             raise InputError(f"--{name} {getattr(options, name)} is too small; {least} or more is accepted")
     python = harness.peer_python("torch", "diffusers")
-    settings = {name: getattr(options, name) for name in ("frames", "side", "steps", "engine", "small")}
+    if options.model and options.system != "animate_anyone":
+        raise InputError("--model is a configuration of pose2vid; with --system animate_anyone it is accepted")
+    names = ("system", "frames", "side", "steps", "engine", "small")
+    settings = {"guidance": GUIDANCE, **{name: getattr(options, name) for name in names}}
+    writer, own, peer = MODULES[options.system]
     rows = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         model = options.model or str(Path(folder) / "model")
         if not options.model:
             written = {"folder": model, "small": options.small}
-            harness.run_contestant("full_size", "write", written, title="nothing yet: writing weights")
+            harness.run_contestant(writer, "write", written, title="nothing yet: writing weights")
         paths = {"model": model, "cache": str(Path(folder) / "cache")}
         for dtype, preset in itertools.product(dtypes, options.presets):
             name = preset if dtype == "fp32" else f"{preset}_{dtype}"
             given = {**settings, **paths, "preset": preset, "dtype": dtype, "frames_file": f"{folder}/{name}.npy"}
-            rows[name] = harness.run_contestant("clip", "ours", given, title=name)
+            rows[name] = harness.run_contestant(own, "ours", given, title=name)
             rows[name]["psnr"] = _psnr(f"{folder}/{next(iter(rows))}.npy", f"{folder}/{name}.npy")
-    peers, of_peer = {}, {**settings, "guidance": GUIDANCE}
+    peers = {}
     for name in options.peers:
         if python and not options.model:
-            peers[name] = harness.run_contestant(
-                "clip_peer", "peer", {**of_peer, "dtype": PEERS[name]}, python, title=name
-            )
+            peers[name] = harness.run_contestant(peer, "peer", {**settings, "dtype": PEERS[name]}, python, title=name)
         else:
             print(f"{name} is left out: it needs random weights, and PEER_PYTHON with torch and diffusers")
     first = next(iter(rows))
@@ -127,7 +138,7 @@ def ours(settings):
             width=side,
             height=side,
             num_inference_steps=settings["steps"],
-            guidance_scale=GUIDANCE,
+            guidance_scale=settings["guidance"],
             generator=paddle.Generator().manual_seed(0),
             output_type="np",
             **preset,

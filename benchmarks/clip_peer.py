@@ -31,7 +31,7 @@ def peer(settings):
     for model in (unet, vae):
         model.to(dtype).to_empty(device="cpu").eval()
         for name, tensor in model.state_dict().items():
-            _draw(name, tensor, generator)
+            draw(name, tensor, generator)
     side = settings["side"] // 8
     scheduler = DDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
 
@@ -55,8 +55,8 @@ def peer(settings):
     }
 
 
-def _draw(name, tensor, generator):
-    """As `full_size`: torch's linear layers are (out, in)."""
+def draw(name, tensor, generator):
+    """Fill a tensor of torch as `full_size` does, whose linear layers are (out, in)."""
     import math
 
     if tensor.ndim < 2:

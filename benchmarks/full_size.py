@@ -85,13 +85,13 @@ def write(settings):
     config = Pose2VidConfig(**configuration(folder))
     size = 0
     for name, part in describe_parts(config).items():
-        arrays = {key: _drawn(key, tensor) for key, tensor in part.model.state_dict().items()}
+        arrays = {key: drawn(key, tensor) for key, tensor in part.model.state_dict().items()}
         write_safetensors(folder / NAMES[name], arrays, {"format": "pd"})
         size += (folder / NAMES[name]).stat().st_size
     return {"bytes": size, "versions": {"paddlepaddle": paddle.__version__}}
 
 
-def _drawn(name, tensor):
+def drawn(name, tensor):
     import numpy as np
 
     from benchmarks.networks import RandomArray

@@ -53,7 +53,7 @@ UNET = {
 }
 SMALL_UNET = {
     "block_out_channels": [32, 32, 64, 64],
-    "cross_attention_dim": 32,
+    "cross_attention_dim": 64,
     "num_attention_heads": [1, 1, 2, 2],
     "addition_time_embed_dim": 32,
     "projection_class_embeddings_input_dim": 96,
