@@ -47,7 +47,7 @@ class RefinementConfig:
         if not Path(self.recognizer).is_file():
             raise MissingFileError(
                 f"the weights of the face recogniser, {self.recognizer}, do not exist; `python scripts/"
-                "download_weights.py --system stable_animator` fetches the released ones, glintr100_torch.pth"
+                "download_weights.py --only StableAnimator-face_optimisation` fetches the released ones"
             )
         check_steps(self.first_step, self.end(num_steps), self.iterations, num_steps)
         if self.picture_mask is not None and self._marked(picture) is None:
@@ -115,6 +115,14 @@ def load_recognizer(path):
     Raises:
         InputError, MissingFileError: no such file, or weights of another network.
     """
+    network = describe_recognizer(path)
+    load_weights(network, path)
+    network.eval()
+    return network
+
+
+def describe_recognizer(path):
+    """The same without its weights."""
     shapes = {name: tuple(tensor.shape) for name, tensor in read_checkpoint(path).tensors.items()}
     levels = [[name for name in shapes if re.fullmatch(rf"layer{n}\.\d+\.conv1\.weight", name)] for n in (1, 2, 3, 4)]
     options = {}  # those of the published network, if this is none at all: the mismatch is told then
@@ -124,10 +132,7 @@ def load_recognizer(path):
             "planes": tuple(shapes[names[0]][0] for names in levels),
             "num_features": shapes["fc.bias"][0],
         }
-    network = create(lambda: IResNet(**options))
-    load_weights(network, path)
-    network.eval()
-    return network
+    return create(lambda: IResNet(**options))
 
 
 def find_face(folder, picture, path, channels):

@@ -1,0 +1,157 @@
+"""One part of a checkpoint from the original's form to that of `from_pretrained`, and back, tensor by tensor.
+
+Tensors keep their bits unless another dtype is asked for, and are in memory one at a time.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.pipelines.loading import Part, option_names
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, to_array, to_tensor
+from ppdiffusers_ext.weights.assignment import check_fit, create, find_weights, is_finite, read_config
+from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
+from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
+from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@dataclass
+class Report:
+    """What became of a part: how many tensors were read, which of them left out, and files with how many each."""
+
+    part: str
+    read: int
+    left_out: list
+    files: dict = field(default_factory=dict)
+
+
+def find_file(folder, *stems, optional=False):
+    """The one file of a stem, with any ending of a checkpoint: its path, or "" for an optional one that is not there.
+
+    Raises:
+        InputError, MissingFileError: there are two, or none.
+    """
+    found = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    found = [str(path) for path in found if path.is_file()]
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(found)} are both there; one of them is accepted")
+    if not found and not optional:
+        raise MissingFileError(f"there is no {stems[0]} in {folder}; one that ends in {', '.join(SUFFIXES)} is needed")
+    return found[0] if found else ""
+
+
+def describe_own(folder, cls):
+    """The `Part` of a folder of one of this project's networks."""
+    config = {key: value for key, value in read_config(folder).items() if key in option_names(cls)}
+    return Part(create(lambda: cls(**config)), [find_weights(folder)])
+
+
+class _Tensor:
+    """What writers take for an array; it is checked and cast when its numbers are asked for."""
+
+    def __init__(self, name, tensor, dtype, checkpoint):
+        self._label, self._tensor, self._file = f"{checkpoint.path}: {name}", tensor, checkpoint.file
+        own = str(tensor.dtype).removeprefix("paddle.")
+        self._cast = DTYPES[dtype] if dtype and own in DTYPES.values() and own != DTYPES[dtype] else None
+        kept = self._cast or own
+        self.shape = tuple(tensor.shape)
+        self.dtype = BFLOAT16_BITS if kept == "bfloat16" else np.dtype(kept)
+        self.nbytes = tensor.size * self.dtype.itemsize
+
+    def __array__(self, dtype=None, copy=None):
+        self._file.forget()  # the tensors before this one
+        array = to_array(self._tensor)
+        if not is_finite(array):
+            raise InputError(f"{self._label} holds values that are not finite numbers; the file is damaged")
+        if self._cast:
+            array = to_array(to_tensor(np.ascontiguousarray(array)).astype(self._cast))
+            if not is_finite(array):
+                raise InputError(f"{self._label} has numbers too large for {self._cast}; fp32 or bf16 are accepted")
+        return array
+
+
+def part_to_paddle(name, part, folder, dtype):
+    """Write a part's original files as the folder `name` in another: its `Report`."""
+    arrays, originals, counts, report = {}, {}, {}, Report(name, 0, [])
+    for path in part.files:
+        checkpoint = read_checkpoint(path)
+        renamed = names_in_model(part.model, list(checkpoint.tensors))
+        own = {new: checkpoint.tensors[old] for old, new in renamed.items()}
+        own = transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own
+        arrays.update({new: _Tensor(old, own[new], dtype, checkpoint) for old, new in renamed.items()})
+        originals.update({new: old for old, new in renamed.items() if old != new})
+        counted = [old for old in checkpoint.tensors if old.endswith("num_batches_tracked")]
+        counts.update({old: int(checkpoint.tensors[old]) for old in counted})
+        report.read += len(checkpoint.tensors)
+        report.left_out += [old for old in checkpoint.tensors if old not in renamed]
+    check_fit(part.model, arrays, " + ".join(map(str, part.files)))
+    is_encoder = name == "image_encoder"  # whose loader is paddlenlp's, with a file name and a format of its own
+    path = folder / name / ("model.safetensors" if is_encoder else PADDLE_SAFETENSORS_WEIGHTS_NAME)
+    path.parent.mkdir()
+    kept = {
+        "names": originals,
+        "tables": [old for old in report.left_out if old.endswith("position_ids")],
+        "counts": {old: counts[old] for old in report.left_out if old in counts},
+    }
+    write_safetensors(path, arrays, {"format": "np" if is_encoder else "pd", "original": json.dumps(kept)})
+    if is_encoder:
+        part.model.config.to_json_file(str(path.with_name("config.json")), use_diff=False)
+    else:
+        part.model.save_config(str(path.parent))
+    report.files[str(path.relative_to(folder))] = len(arrays)
+    return report
+
+
+def part_to_torch(name, part, folder, dtype, files):
+    """Write a part's folder as the original's files: its `Report`.
+
+    Args:
+        files: paths below the folder, each with what is in the names of its tensors; the first that fits.
+    """
+    checkpoint = read_checkpoint(part.files[0])
+    tensors = checkpoint.tensors
+    check_fit(part.model, tensors, checkpoint.path)
+    if checkpoint.layout == "paddle":
+        tensors = transpose(tensors, transposed_names(part.model))
+    report = Report(name, len(tensors), [])
+    names, tables, counts = _read_originals(checkpoint)
+    arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
+    for table in tables:  # they count the positions
+        rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
+        arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]
+    arrays.update({name: np.array(count, np.int64) for name, count in counts.items()})
+    for file, contained in files:
+        chosen = {key: arrays.pop(key) for key in list(arrays) if contained in key}
+        if chosen:
+            _write_original(folder / file, chosen)
+            report.files[file] = len(chosen)
+    return report
+
+
+def _read_originals(checkpoint):
+    """What `part_to_paddle` noted: our names -> the original's, names of tables and counts that were left out."""
+    try:
+        kept = json.loads(checkpoint.metadata.get("original", '{"names": {}, "tables": []}'))
+        counts = {str(name): int(count) for name, count in kept.get("counts", {}).items()}
+        names = {str(key): str(value) for key, value in kept["names"].items()}
+        return names, [str(name) for name in kept["tables"]], counts
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{checkpoint.path} has notes of the original's names that cannot be read") from error
+
+
+def _write_original(path, arrays):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        write_safetensors(path, arrays, {"format": "pt"})
+    else:
+        write_torch(path, arrays)
+
+
+def plain(config):
+    """A configuration without the notes of the library that wrote it, in JSON's kinds of values."""
+    return json.loads(json.dumps({key: value for key, value in config.items() if not key.startswith("_")}))
