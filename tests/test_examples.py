@@ -1,13 +1,21 @@
 """The example commands and the training configurations: what they name is there, and is accepted."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ppdiffusers_ext.pipelines.stable_conversion import to_torch
 from ppdiffusers_ext.training.arguments import AutoencoderArguments, ModelArguments, parse_arguments
 from ppdiffusers_ext.weights.registry import REGISTRY
+from tests.scripts.test_stable_animator import folder as stable_folder
+from tests.scripts.test_stable_animator import pipeline
+
+__all__ = ["pipeline", "stable_folder"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted((ROOT / "examples").rglob("*.sh"))
@@ -47,3 +55,30 @@ def test_weights_that_training_starts_from_are_what_the_downloader_lays_out(name
     files = [value for value in files if value.startswith("./pretrained_weights")]
     assert files
     assert set(files) <= laid_out
+
+
+def test_commands_of_stable_animator_run_on_a_case_of_the_originals_layout(tmp_path, stable_folder, pipeline):
+    """Small networks in the released files' places, and the options of the released cases but for size and steps."""
+    weights, case = tmp_path / "weights", tmp_path / "inference" / "case-1"
+    pipeline.save_pretrained(str(tmp_path / "saved"))
+    to_torch(tmp_path / "saved", weights)
+    (weights / "Animation" / "glintr100_torch.pth").symlink_to(stable_folder / "recognizer.pth")
+    (weights / "models").symlink_to(stable_folder / "models")
+    case.mkdir(parents=True)
+    for source, target in (("poses", "poses"), ("masks", "faces"), ("me.png", "reference.png")):
+        (case / target).symlink_to(stable_folder / source)
+    small = ("--width=128", "--height=64", "--num_inference_steps=2", "--end_refine_step=1")
+    for command, result in (
+        ("command_basic_infer.sh", "animated_images.mp4"),
+        ("command_op_infer.sh", "face_optimization.json"),
+    ):
+        places = {"CASE": case, "WEIGHTS": weights, "OUTPUT": tmp_path / command, "PYTHON": sys.executable}
+        process = subprocess.run(
+            ["sh", str(ROOT / "examples" / "stable_animator" / command), *small],
+            cwd=ROOT,
+            env={**os.environ, **{name: str(place) for name, place in places.items()}},
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0, process.stderr
+        assert (tmp_path / command / result).is_file()
