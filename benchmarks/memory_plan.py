@@ -3,17 +3,18 @@
     python -m benchmarks memory_plan --json memory_plan.json
     python -m benchmarks memory_plan --full-size --rungs medium low --cases 256x256x24
 
-Animates drawn blots, in one step, from files to files as scripts.pose2vid does, each case and rung in a process of its
+Animates drawn blots, in one step, from files to files as scripts.pose2vid or, with --system stable_animator,
+scripts.stable_animator does, each case and rung in a process of its
 own. `ratio` is what was predicted divided by the peak of the process. The model is the demo's, or a full-size one of
-random weights (see `full_size`), which takes 12 GB of disk. An engine makes its exports in an earlier process.
+random weights (see `full_size`), which takes 12 GB of disk; for StableAnimator a small one of random weights (see
+`svd_clip`), or a full-size one. An engine makes its exports in an earlier process.
 """
 
 import re
 import tempfile
-import time
 
 from benchmarks import full_size, harness
-from benchmarks.contestant import peak_bytes, versions
+from benchmarks.contestant import peak_bytes, timed, versions
 from ppdiffusers_ext.errors import InputError
 
 CASES = ("128x128x24", "256x256x24", "384x512x8")
@@ -23,6 +24,8 @@ GUIDANCE = 3.5
 def add_arguments(parser):
     parser.add_argument("--cases", nargs="+", default=CASES, metavar="WxHxL", help=f"default: {' '.join(CASES)}")
     parser.add_argument("--rungs", nargs="+", metavar="NAME", help="of the memory ladder (default: all)")
+    parser.add_argument("--system", choices=ANIMATE, default="animate_anyone", help="default: animate_anyone")
+    parser.add_argument("--optimize-face", action="store_true", help="with stable_animator")
     parser.add_argument("--engine", default="eager", metavar="NAME", help="what runs the networks (default eager)")
     parser.add_argument("--full-size", action="store_true", help="a full-size model instead of the demo's")
 
@@ -38,10 +41,12 @@ def compete(options):
     rungs = [name for name in options.rungs or RUNGS if get_rung(name)]
     rows = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
-        settings = {"folder": folder, "full_size": options.full_size, "engine": options.engine}
-        if options.full_size:
-            written = {"folder": f"{folder}/model", "small": False}
-            harness.run_contestant("full_size", "write", written, title="nothing yet: writing weights")
+        names = ("system", "full_size", "engine", "optimize_face")
+        settings = {"folder": folder, **{name: getattr(options, name) for name in names}}
+        writer = "full_size" if options.system == "animate_anyone" else "svd_clip"
+        if options.full_size or writer == "svd_clip":
+            written = {"folder": f"{folder}/model", "small": not options.full_size}
+            harness.run_contestant(writer, "write", written, title="nothing yet: writing weights")
         for case in options.cases:
             for rung in rungs:
                 of_row, title = {**settings, "case": case, "rung": rung}, f"{case} {rung}"
@@ -60,11 +65,6 @@ def animate(settings):
     import PIL.Image
 
     from ppdiffusers_ext.data.video import VideoWriter
-    from ppdiffusers_ext.pipelines import pose2vid
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.memory import get_rung
-    from ppdiffusers_ext.pipelines.memory_plan import plan_memory
-    from ppdiffusers_ext.runtime import Runtime
 
     width, height, length = map(int, settings["case"].split("x"))
     with tempfile.TemporaryDirectory(dir=settings["folder"]) as folder:
@@ -75,34 +75,89 @@ def animate(settings):
         with VideoWriter(f"{folder}/poses.mp4", 8, width, height) as writer:
             for pose in poses:
                 writer.write(pose)
-        values = {
-            "test_cases": {f"{folder}/picture.png": [f"{folder}/poses.mp4"]},
-            "output": f"{folder}/output",
-            "width": width,
-            "height": height,
-            "length": length,
-            "steps": 1,
-            "cfg": GUIDANCE,
-            "memory": settings["rung"],
-            **get_rung(settings["rung"]).options,
-            "engine": settings["engine"],
-            "engine_cache": f"{settings['folder']}/cache",
-            "ignore_memory": True,
-        }
-        if settings["full_size"]:
-            config = Pose2VidConfig(**{**full_size.configuration(f"{settings['folder']}/model"), **values})
-        else:
-            config = Pose2VidConfig.load("configs/inference/demo.yaml", **values)
-        (plan,) = plan_memory(config, Runtime.choose(config.device, config.weight_dtype), [config.memory])
-        start = time.perf_counter()
-        pose2vid.animate(config, show_progress=False)
-        return {
-            "seconds": time.perf_counter() - start,
-            "peak_bytes": peak_bytes(),
-            "predicted_bytes": plan.host,
-            "stage": plan.stage,
-            "versions": versions("paddlepaddle", "ppdiffusers"),
-        }
+        plan, seconds = ANIMATE[settings["system"]](settings, folder, width, height, length)
+    return {
+        "seconds": seconds,
+        "peak_bytes": peak_bytes(),
+        "predicted_bytes": plan.host,
+        "stage": plan.stage,
+        "versions": versions("paddlepaddle", "ppdiffusers"),
+    }
 
 
+def _animate_anyone(settings, folder, width, height, length):
+    """The plan, and the seconds."""
+    from ppdiffusers_ext.pipelines import pose2vid
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.memory import get_rung
+    from ppdiffusers_ext.pipelines.memory_plan import plan_memory
+    from ppdiffusers_ext.runtime import Runtime
+
+    values = {
+        "test_cases": {f"{folder}/picture.png": [f"{folder}/poses.mp4"]},
+        "output": f"{folder}/output",
+        "width": width,
+        "height": height,
+        "length": length,
+        "steps": 1,
+        "cfg": GUIDANCE,
+        "memory": settings["rung"],
+        **get_rung(settings["rung"]).options,
+        "engine": settings["engine"],
+        "engine_cache": f"{settings['folder']}/cache",
+        "ignore_memory": True,
+    }
+    if settings["full_size"]:
+        config = Pose2VidConfig(**{**full_size.configuration(f"{settings['folder']}/model"), **values})
+    else:
+        config = Pose2VidConfig.load("configs/inference/demo.yaml", **values)
+    (plan,) = plan_memory(config, Runtime.choose(config.device, config.weight_dtype), [config.memory])
+    return plan, timed(lambda: pose2vid.animate(config, show_progress=False))
+
+
+def _stable_animator(settings, folder, width, height, length):
+    """The same."""
+    import numpy as np
+    import paddle
+
+    from benchmarks.svd_clip import make_config
+    from ppdiffusers_ext import IResNet
+    from ppdiffusers_ext.data.images import write_image
+    from ppdiffusers_ext.pipelines.stable_animation import animate
+    from ppdiffusers_ext.pipelines.stable_faces import RefinementConfig
+    from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory
+    from ppdiffusers_ext.runtime import Runtime
+    from ppdiffusers_ext.weights.writing import write_safetensors
+
+    refinement = None
+    if settings["optimize_face"]:
+        arrays = {name: np.asarray(tensor) for name, tensor in IResNet().state_dict().items()}
+        write_safetensors(f"{folder}/recognizer.safetensors", arrays, {"format": "pd"})
+        mask = np.zeros((height, width), np.uint8)
+        mask[height // 4 : height // 2, width // 4 : width // 2] = 255
+        for i in range(length):
+            write_image(f"{folder}/masks/{i}.png", mask)
+        masks = f"{folder}/masks/0.png", f"{folder}/masks"
+        refinement = RefinementConfig(f"{folder}/recognizer.safetensors", *masks, iterations=1)
+        del arrays
+    paddle.set_device("cpu")
+    config = make_config(
+        f"{settings['folder']}/model",
+        image=f"{folder}/picture.png",
+        poses=f"{folder}/poses.mp4",
+        output=f"{folder}/output",
+        width=width,
+        height=height,
+        steps=1,
+        memory=settings["rung"],
+        engine=settings["engine"],
+        engine_cache=f"{settings['folder']}/cache",
+        refinement=refinement,
+        ignore_memory=True,
+    )
+    (plan,) = plan_memory(config, length, Runtime.choose("cpu", "fp32"), [config.memory])
+    return plan, timed(lambda: animate(config, show_progress=False))
+
+
+ANIMATE = {"animate_anyone": _animate_anyone, "stable_animator": _stable_animator}
 CONTESTANTS = {"animate": animate}

@@ -62,14 +62,15 @@ def write(settings):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(json.dumps(options))
     size = 0
-    for name, part in describe_parts(_config(folder)).items():
+    for name, part in describe_parts(make_config(folder)).items():
         arrays = {key: full_size.drawn(key, tensor) for key, tensor in part.model.state_dict().items()}
         write_safetensors(folder / NAMES[name], arrays, {"format": "pd"})
         size += (folder / NAMES[name]).stat().st_size
     return {"bytes": size, "versions": {"paddlepaddle": paddle.__version__}}
 
 
-def _config(folder, **options):
+def make_config(folder, **options):
+    """The `StableAnimationConfig` of what `write` has written."""
     from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 
     files = {name: str(Path(folder) / NAMES[name]) for name in ("unet", "pose_net", "face_encoder")}
@@ -85,9 +86,9 @@ def ours(settings):
     from ppdiffusers_ext.runtime import Runtime
 
     names = {"engine": settings["engine"], "engine_cache": settings["cache"], "preset": settings["preset"]}
-    config, side = _config(settings["model"], **names), settings["side"]
+    config, side = make_config(settings["model"], **names), settings["side"]
     pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline.set_progress_barmake_config(disable=True)
     random = np.random.default_rng(0)
     picture, *poses = (
         PIL.Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((side, side))

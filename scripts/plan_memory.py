@@ -2,19 +2,25 @@
 
     python -m scripts.plan_memory --config configs/inference/animation.yaml -W 512 -H 784 -L 120
 
-Options are those of scripts.pose2vid. Of the model only the configurations are read: weights need not be there yet.
-Figures are peaks of the whole process in GB (10^9 bytes); those for a GPU have not been measured.
+    python -m scripts.plan_memory --system stable_animator -W 576 -H 1024 -L 64
+
+Options are those of scripts.pose2vid, or what scripts.animate takes of them for the other system. Of the model only
+the configurations are read: weights need not be there yet. Figures are peaks of the whole process in GB (10^9 bytes);
+those for a GPU have not been measured.
 """
 
 import json
 import sys
 
 from scripts import pose2vid
-from scripts.command import run
+from scripts.command import ArgumentParser, run
 
 
 def make_parser():
-    parser = pose2vid.make_parser("python -m scripts.plan_memory", __doc__)
+    parser = ArgumentParser(prog="python -m scripts.plan_memory", description=__doc__)
+    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help="or stable_animator")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
+    pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
     return parser
 
@@ -24,17 +30,17 @@ def work(options):
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_writable, output_file
-
-    config = pose2vid.read_config(options)
-    if options.json:
-        check_writable(options.json)
-
-    from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory, plan_memory
+    from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
+    from ppdiffusers_ext.pipelines.systems import get_system
     from ppdiffusers_ext.runtime import Runtime
 
-    runtime = Runtime.choose(config.device, config.weight_dtype)
-    plans, available = plan_memory(config, runtime), available_memory()
-    print(f"{config.width}x{config.height}, {config.length} frames, engine {config.engine} on {runtime.device}")
+    kind = get_system(options.system)
+    system = kind(options.config or kind.config_file, pose2vid.read_overrides(options))
+    if options.json:
+        check_writable(options.json)
+    runtime = Runtime.choose(system.device, system.dtype)
+    (plans, length), available = system.plan(runtime), available_memory()
+    print(f"{system.width}x{system.height}, {length} frames, engine {system.engine} on {runtime.device}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
     if options.json:

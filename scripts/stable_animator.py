@@ -74,6 +74,7 @@ def make_parser():
     for option, field, kind, default, text in _REFINEMENT:
         shown = "" if default is None else f" (default: {default})"
         group.add_argument(option, dest=field, type=kind, default=default, help=f"{text}{shown}")
+    parser.add_argument("--ignore-memory", action="store_true", help="begin even if memory will probably not do")
     parser.add_argument("--report", action="store_true", help="write how like the picture's face those in frames are")
     parser.add_argument("--no-anchor", action="store_true", help="windows do not begin with the clip's first frame")
     parser.add_argument("--own-noise", action="store_true", help="each frame has its own noise, not a window's again")
@@ -103,6 +104,7 @@ def work(options):
             poses=options.validation_control_folder,
             output=options.output_dir,
             guidance_interval=options.guidance_interval,
+            ignore_memory=options.ignore_memory,
             anchored=not options.no_anchor,
             repeats_noise=not options.own_noise,
             refinement=refinement,

@@ -20,11 +20,11 @@ from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
 GB = 10**9
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
-_FLOAT = 4  # bytes
+FLOAT = 4  # bytes
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Numbers that are alive at a network's peak, for each number in the activations of its first layers.
-_POSE_GUIDER, _ENCODING, _DECODING, _UNET = 3, 12, 10, 13
-_SCATTER = 2.0  # what the C library takes for them: freed memory stays, in pieces that not all fit what comes next
+_POSE_GUIDER, ENCODING, DECODING, _UNET = 3, 12, 10, 13
+SCATTER = 2.0  # what the C library takes for them: freed memory stays, in pieces that not all fit what comes next
 
 
 @dataclass(frozen=True)
@@ -86,16 +86,32 @@ def check_memory(config, runtime, available=None):
     Raises:
         InputError: it does not fit. Names the highest rung that does, if there is one.
     """
-    available = available_memory() if available is None else available
     rungs = list(RUNGS)
-    plan, *lower = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
-    if plan.host <= available or config.ignore_memory:
+    plans = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
+    return first_fitting(plans, config.ignore_memory, "fewer --context-frames", available)
+
+
+def first_fitting(plans, ignores, fewer, available=None):
+    """The first of some plans, if it fits into the memory of this machine.
+
+    Args:
+        plans: list of `MemoryPlan`, that which is wanted and those of lower rungs.
+        ignores: whether it need not fit.
+        fewer: option of which less would do.
+        available: as of `check_memory`.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    available = available_memory() if available is None else available
+    plan, *lower = plans
+    if plan.host <= available or ignores:
         return plan
     fitting = [other for other in lower if other.host <= available]
     accepted = (
         f"--memory {fitting[0].rung}, which takes about {fitting[0].host / GB:.1f} GB, is accepted"
         if fitting
-        else "no rung of --memory fits; a smaller --width and --height, or fewer --context-frames, are accepted"
+        else f"no rung of --memory fits; a smaller --width and --height, or {fewer}, are accepted"
     )
     raise InputError(f"{plan}, and {available / GB:.1f} GB are free; {accepted}; --ignore-memory tries nevertheless")
 
@@ -105,19 +121,33 @@ def _on_rung(config, rung):
 
 
 def _plan(config, runtime, models, program):
-    rung = get_rung(config.memory)
-    weights = {name: _weight_bytes(name, model, config, runtime) for name, model in models.items()}
-    of_clip, peaks = _kept_bytes(config, models), {}
-    for stage, (network, working) in _stages(config, models).items():
-        others = 0 if rung.releases else sum(kept for name, (_, kept) in weights.items() if name != network)
+    weights = {name: weight_bytes(name, model, config, runtime) for name, model in models.items()}
+    stages = _stages(config, models)
+    return largest_stage(config.memory, weights, _kept_bytes(config, models), stages, runtime, program)
+
+
+def largest_stage(rung, weights, of_clip, stages, runtime, program):
+    """The `MemoryPlan` of a clip.
+
+    Args:
+        rung: name.
+        weights: network -> what `weight_bytes` returns.
+        of_clip: bytes that are kept for the whole clip.
+        stages: name -> (the network that is in memory, bytes that it works with).
+        runtime: a `Runtime`.
+        program: bytes of host memory that the program has taken before.
+    """
+    peaks, releases = {}, get_rung(rung).releases
+    for stage, (network, working) in stages.items():
+        others = 0 if releases else sum(kept for name, (_, kept) in weights.items() if name != network)
         peaks[stage] = others + max(weights[network]) + of_clip + working
     stage = max(peaks, key=peaks.get)
     if runtime.device == "cpu":
-        return MemoryPlan(config.memory, stage, round(program + peaks[stage]))
-    return MemoryPlan(config.memory, stage, program, round(_CONTEXT + peaks[stage]))
+        return MemoryPlan(rung, stage, round(program + peaks[stage]))
+    return MemoryPlan(rung, stage, program, round(_CONTEXT + peaks[stage]))
 
 
-def _weight_bytes(name, model, config, runtime):
+def weight_bytes(name, model, config, runtime):
     """Bytes of a network's weights as they are loaded, and as they are kept."""
     kept = loaded = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
     if weights_dtype(config.engine, runtime.dtype) != runtime.dtype:  # an engine makes its own of what is loaded
@@ -132,7 +162,7 @@ def _kept_bytes(config, models):
     """What the clip has from its poses on: their features, and latents (noise, prediction, sum and counts)."""
     channels = models["denoising_unet"].config.block_out_channels[0]
     positions = math.prod(_latent_size(config, models["vae"]))
-    return config.length * positions * (channels + 4 * models["vae"].config.latent_channels) * _FLOAT
+    return config.length * positions * (channels + 4 * models["vae"].config.latent_channels) * FLOAT
 
 
 def _latent_size(config, vae):
@@ -155,7 +185,7 @@ def _stages(config, models):
     heads = unet.attention_head_dim
     numbers = {
         "pose guider": ("pose_guider", POSE_CHUNK * guider * _POSE_GUIDER),
-        "encoding of the picture": ("vae", pixels * _ENCODING),
+        "encoding of the picture": ("vae", pixels * ENCODING),
         "reference UNet": ("reference_unet", picture * _UNET + _scores(heads * positions**2)),
         "denoising UNet": (
             "denoising_unet",
@@ -163,9 +193,9 @@ def _stages(config, models):
             # A frame attends to the picture's tokens beside its own.
             + _scores(rows * frames * heads * positions * 2 * positions),
         ),
-        "decoding of frames": ("vae", config.decode_chunk_size * pixels * _DECODING),
+        "decoding of frames": ("vae", config.decode_chunk_size * pixels * DECODING),
     }
-    return {stage: (name, count * _FLOAT * _SCATTER) for stage, (name, count) in numbers.items()}
+    return {stage: (name, count * FLOAT * SCATTER) for stage, (name, count) in numbers.items()}
 
 
 def _scores(count):

@@ -19,11 +19,13 @@ from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.stable_animator import check_options
 from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementConfig, find_face
 from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline
+from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
 from ppdiffusers_ext.runtime import Runtime, check_device
@@ -56,6 +58,7 @@ class StableAnimationConfig:
             says if left out.
         memory: rung of the memory ladder, which says whether networks leave the memory, and are kept in halves; the
             two upper ones are the same here, where the size of a decoded chunk is part of what is decoded.
+        ignore_memory: begin even if memory will probably not do.
         vae_device: where frames are decoded, such as cpu; where the other networks are if left out.
         resize: what a picture of another shape than the video's becomes: as of `data.frames.resize`.
         channels: order of colours in which the face is seen, as of `FaceAnalyzer`.
@@ -91,6 +94,7 @@ class StableAnimationConfig:
     step_cache_interval: int | None = None
     step_cache_depth: int | None = None
     memory: str = "high"
+    ignore_memory: bool = False
     vae_device: str | None = None
     resize: str = "fit"
     channels: str = "rgb"
@@ -224,6 +228,7 @@ def check(config, num_frames):
 
 
 def _animate(config, picture, source, results, folder, show_progress):
+    check_memory(config, source.num_frames)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
     pipeline = open_pipeline(config, show_progress)
@@ -234,6 +239,15 @@ def _animate(config, picture, source, results, folder, show_progress):
     if identity is not None:
         identity.write(results.report)
     return replace(results, identity=identity)
+
+
+def check_memory(config, num_frames):
+    """Raises InputError for a clip that will not fit into the memory of this machine."""
+    rungs = list(RUNGS)
+    plans = plan_memory(
+        config, num_frames, Runtime.choose(config.device, config.dtype), rungs[rungs.index(config.memory) :]
+    )
+    logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size"))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import pose2vid, stable_animation
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_loading import check_files
+from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory as plan_stable_memory
 
 
 class AnimateAnyone:
@@ -23,6 +25,7 @@ class AnimateAnyone:
     Attributes:
         width, height: of the video in pixels.
         device, dtype: as of `Runtime.choose`.
+        engine: what runs the networks.
     """
 
     channels, style, config_file = "bgr", "animate_anyone", "configs/inference/animation.yaml"
@@ -30,8 +33,12 @@ class AnimateAnyone:
     def __init__(self, path, options, show_progress=True):
         self._config = config = Pose2VidConfig.load(path, **options)
         self.width, self.height = config.width, config.height
-        self.device, self.dtype = config.device, config.weight_dtype
+        self.device, self.dtype, self.engine = config.device, config.weight_dtype, config.engine
         self._show_progress, self._pipeline = show_progress, None
+
+    def plan(self, runtime):
+        """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has."""
+        return plan_memory(self._config, runtime), self._config.length
 
     def run(self, job, picture, audio=None):
         """Animate: the `Result`.
@@ -65,7 +72,7 @@ _NAMES = {
     "weight_dtype": "dtype",
 }
 _SHARED = ("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache")
-_SHARED += ("guidance_interval", "step_cache_interval", "step_cache_depth")
+_SHARED += ("guidance_interval", "step_cache_interval", "step_cache_depth", "ignore_memory")
 _OF_JOBS = ("output", "fps", "test_cases", "length")
 
 
@@ -80,10 +87,15 @@ class StableAnimator:
             raise InputError(f"stable_animator has no {', '.join(unknown)}; {', '.join([*_NAMES, *_SHARED])} it has")
         own = {_NAMES.get(name, name): value for name, value in given.items()}
         self._config = config = StableAnimationConfig.load(path, **own)
+        self._length = options.get("length") or config.tile_size
         stable_animation.check(config, 1)
         self.width, self.height = config.width, config.height
-        self.device, self.dtype = config.device, config.dtype
+        self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
         self._show_progress, self._pipeline = show_progress, None
+
+    def plan(self, runtime):
+        """As `AnimateAnyone.plan`."""
+        return plan_stable_memory(self._config, self._length, runtime), self._length
 
     def run(self, job, picture, audio=None):
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
@@ -93,6 +105,7 @@ class StableAnimator:
         skeletons, image = open_frames(job.skeletons), read_image(picture)
         if config.refinement is not None:
             config.refinement.check(np.asarray(image), config.steps)
+        stable_animation.check_memory(config, job.num_frames)
         clip = stable_animation.prepare(config, image, skeletons)
         if self._pipeline is None:
             self._pipeline = stable_animation.open_pipeline(config, self._show_progress)

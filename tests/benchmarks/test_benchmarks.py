@@ -89,6 +89,9 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("clip_memory", "--steps", "0"), ("--steps 0", "1 or more")),
         (("denoising_step", "--engines", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
         (("growth", "--frames", "24", "12"), ("--frames 24 12", "rising")),
+        (("svd_step", "--frames", "0"), ("--frames 0", "1 to 128")),
+        (("hjb", "--chunk", "0"), ("--chunk 0", "1 or more")),
+        (("clip", "--system", "stable_animator", "--model", "x"), ("--model", "--system animate_anyone")),
         (("clip", "--side", "16"), ("--side 16", "64 or more")),
         (("clip", "--presets", "quick"), ("preset 'quick'", "exact, balanced, fast")),
         (("startup", "--engine", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
@@ -186,3 +189,32 @@ def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
     assert fields["ours"]["digest"] == fields["peers"]["originals"]["digest"]
     assert abs(fields["growth"]) < 1 and "ten times the frames" in output
     assert fields["workers_ratio"] > 0 and "two workers are" in output
+
+
+def test_svd_step_measures_both_calls_of_a_window(tmp_path):
+    small = ("svd_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1", "--engines", "eager")
+    output, fields = measure(tmp_path, *small)
+    assert fields["settings"]["sample"] == [1, 2, 8, 8, 8] and fields["ours"]["engine"] == "eager"
+    assert fields["ours"]["seconds"] > 0 < fields["ours_unconditional"]["seconds"]
+    assert "diffusers_UNetSpatioTemporalConditionModel is left out" in output
+
+
+def test_hjb_compares_an_iteration_with_decoding_and_going_back(tmp_path):
+    small = ("hjb", "--small", "--side", "64", "--frames", "2", "--chunk", "2", "--repeats", "1")
+    output, fields = measure(tmp_path, *small)
+    assert list(fields["peers"]) == list(fields["memory_ratios"]) == ["decode_and_back", "decode_and_back_kept"]
+    assert "of the time and" in output
+
+
+def test_clip_measures_stable_animator_too(tmp_path):
+    small = ("clip", "--system", "stable_animator", "--small", "--side", "64", "--frames", "2", "--steps", "2")
+    _, fields = measure(tmp_path, *small, "--engine", "eager", "--presets", "exact", "fast")
+    exact, fast = fields["presets"].values()
+    assert exact["psnr"] is None and 5 < fast["psnr"] < 100 and fields["settings"]["system"] == "stable_animator"
+
+
+def test_memory_plan_of_stable_animator_predicts_what_is_measured(tmp_path):
+    arguments = ("memory_plan", "--system", "stable_animator", "--cases", "128x128x8", "--rungs", "low")
+    _, fields = measure(tmp_path, *arguments, "--optimize-face")
+    (row,) = fields["cases"].values()
+    assert row["stage"] == "optimisation of faces" and 0.85 < fields["ratios"]["128x128x8 low"] < 1.15
