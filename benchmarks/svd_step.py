@@ -11,7 +11,7 @@ this: compare within one run on a quiet machine. By estimate it takes 20 GB of d
 
     ours                  ppdiffusers_ext's AnimationUNet from a checkpoint, fp32, in the first of --engines: the
                           conditional call of a window, with the step's and the pose's part
-    ours_unconditional    the other call of a window, which sees neither picture nor face nor pose
+    ours_unconditional    the other call of a window, which sees no picture, no face and no pose: zeros, in an engine
     ours_ENGINE           the same as ours in the other engines; eager is Paddle without an engine
     diffusers_UNetSpatioTemporalConditionModel
                           diffusers' network of the same shape in torch, if PEER_PYTHON names a Python that has torch

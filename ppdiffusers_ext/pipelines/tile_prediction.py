@@ -47,6 +47,7 @@ class UNetCalls:
     def __init__(self, engine, network, steps=1, calls=1):
         self._engine, self._network, self._unet = engine, network, network.model
         self._steps, self._calls = steps, calls
+        self._unseen = {}  # shape of the latents -> what `_zeros` gives for it
         self._blocks = {name: len(layer.transformer_blocks) for name, layer in self._unet.transformers.items()}
 
     def _run(self, what, function, inputs, calls=1, **settings):
@@ -67,9 +68,17 @@ class UNetCalls:
     def denoise(self, sample, times, clip=None, poses=None, depth=0, deep=None):
         """As `AnimationUNet.denoise`, but for the clip, which is None for no picture and no face.
 
+        An engine with exports runs that on zeros, whose numbers are the same: an export of its own would have all
+        weights once more.
+
         Returns:
             The prediction and, with a depth, what entered the last units, else None.
         """
+        if clip is None and self._engine.fixed_shapes:
+            shape = tuple(sample.shape)
+            if shape not in self._unseen:
+                self._unseen[shape] = self._zeros(*shape)
+            clip, poses = self._unseen[shape]
         optional = {"poses": poses, "deep": deep}
         inputs = {
             "sample": sample,
@@ -90,6 +99,12 @@ class UNetCalls:
         settings = {"conditional": clip is not None, "depth": depth}
         outputs = self._run("denoise", function, inputs, self._steps * self._calls, **settings)
         return outputs[0], outputs[1] if depth else None
+
+    def _zeros(self, batch, frames, _, height, width):
+        """What a call sees that sees no picture, no face and no pose."""
+        config = self._unet.config
+        clip = self.prepare_clip(paddle.zeros([batch, 1 + config.num_face_tokens, config.cross_attention_dim]))
+        return clip, paddle.zeros([batch * frames, config.block_out_channels[0], height, width])
 
 
 class TilePredictor:

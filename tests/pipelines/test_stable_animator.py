@@ -126,6 +126,19 @@ def test_cached_steps_of_the_same_latents_are_exact(pipeline):
         assert difference(whole, first) == 0 and difference(whole, again) < 1e-6
 
 
+def test_calls_with_and_without_guidance_share_an_export(pipeline, tmp_path):
+    expected = call(pipeline, 5, num_inference_steps=2, tile_size=3, tile_overlap=1)
+    pipeline.use_engine("onnx", tmp_path)
+    try:
+        given = call(pipeline, 5, num_inference_steps=2, tile_size=3, tile_overlap=1)
+        reports = {what: function.report for (_, what), function in pipeline._engine._functions.items()}
+    finally:
+        pipeline.use_engine()
+    assert difference(given, expected) < 1e-3
+    for what in ("denoise", "prepare_clip", "prepare_step"):
+        assert [each for each, _ in reports[what]].count("export") == 1
+
+
 def test_unet_sees_zeros_as_it_sees_nothing(pipeline):
     unet = pipeline.unet
     sample = paddle.randn([2, 3, 8, 16, 16])
