@@ -88,7 +88,7 @@ def ours(settings):
     names = {"engine": settings["engine"], "engine_cache": settings["cache"], "preset": settings["preset"]}
     config, side = make_config(settings["model"], **names), settings["side"]
     pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
-    pipeline.set_progress_barmake_config(disable=True)
+    pipeline.set_progress_bar_config(disable=True)
     random = np.random.default_rng(0)
     picture, *poses = (
         PIL.Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((side, side))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ppdiffusers_ext.models.layers import MAX_SCORES
-from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 from ppdiffusers_ext.pipelines.memory_plan import (
     DECODING,
     ENCODING,
@@ -19,6 +19,7 @@ from ppdiffusers_ext.pipelines.stable_loading import describe_parts
 # Numbers that are alive at a network's peak, for each number in the activations of its first layers (for the pose net
 # of its picture); with gradients, of the decoder's last ones.
 _POSE_NET, _UNET, _GRADIENT = 19, 20, 35
+_DENOISING, _REFINEMENT = "denoising UNet", "optimisation of faces"
 _RECOGNIZER = 260e6  # bytes of its weights
 
 
@@ -44,7 +45,12 @@ def plan_memory(config, num_frames, runtime, rungs=tuple(RUNGS)):
         of_rung = replace(config, memory=rung)
         weights = {name: weight_bytes(name, model, of_rung, runtime) for name, model in models.items()}
         kept = _kept_bytes(config, models, num_frames)
-        plans.append(largest_stage(rung, weights, kept, _stages(config, models, num_frames), runtime, program))
+        stages = _stages(config, models, num_frames)
+        if config.refinement is not None and get_rung(rung).releases:  # these two take turns, and stay
+            for one, other in (("unet", "vae"), ("vae", "unet")):
+                stage = _REFINEMENT if one == "vae" else _DENOISING
+                stages[stage] = (one, stages[stage][1] + max(weights[other]))
+        plans.append(largest_stage(rung, weights, kept, stages, runtime, program))
     return plans
 
 
@@ -72,9 +78,9 @@ def _stages(config, models, num_frames):
     numbers = {
         "pose net": ("pose_net", min(POSE_CHUNK, num_frames) * pixels * _POSE_NET),
         "encoding of the picture": ("vae", of_frame * ENCODING),
-        "denoising UNet": ("unet", window * positions * unet.block_out_channels[0] * _UNET + scores),
+        _DENOISING: ("unet", window * positions * unet.block_out_channels[0] * _UNET + scores),
         "decoding of frames": ("vae", chunk * of_frame * DECODING),
     }
     if config.refinement is not None:
-        numbers["optimisation of faces"] = ("vae", chunk * of_frame * _GRADIENT)
+        numbers[_REFINEMENT] = ("vae", chunk * of_frame * _GRADIENT)
     return {stage: (name, count * FLOAT * SCATTER) for stage, (name, count) in numbers.items()}

@@ -55,6 +55,11 @@ def test_optimising_faces_takes_most(config):
     refined = replace(config, refinement=RefinementConfig("recognizer.pth"))
     (plan,) = plan_memory(refined, 24, CPU, ["high"])
     assert plan.stage == "optimisation of faces" and plan.host > 3 * host(config)
+    # UNet and VAE take turns, so that both stay on every rung.
+    large = replace(refined, width=64, height=64)
+    models = stable_memory_plan.describe_parts(config)
+    unet = sum(4 * tensor.size for tensor in models["unet"].model.state_dict().values())
+    assert host(large, 1, "low") > host(replace(large, refinement=None), 1, "low") + 260e6 + 0.2 * unet
 
 
 def test_on_a_gpu_the_networks_are_on_the_gpu(config):
