@@ -247,7 +247,7 @@ def check_memory(config, num_frames):
     plans = plan_memory(
         config, num_frames, Runtime.choose(config.device, config.dtype), rungs[rungs.index(config.memory) :]
     )
-    logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size"))
+    logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
 
 
 @dataclass(frozen=True)
