@@ -69,9 +69,7 @@ class StableAnimatorPipeline(NetworkPipeline):
     def encode_clip(self, image):
         """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""
         pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 127.5 - 1
-        pixels = _resize_with_antialiasing(paddle.to_tensor(pixels[None]), (CLIP_SIZE, CLIP_SIZE))
-        mean, deviation = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in (_MEAN, _DEVIATION))
-        pixels = ((pixels + 1) / 2 - mean) / deviation  # (1, 3, 224, 224)
+        pixels = for_clip(paddle.to_tensor(pixels[None]))
         return self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
 
     def encode_face(self, embedding, clip_embedding):
@@ -296,6 +294,13 @@ class StableAnimatorPipeline(NetworkPipeline):
             return self.image_processor.numpy_to_pil(self.image_processor.pd_to_numpy(frames))
         video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
         return video.numpy() if output_type == "np" else video
+
+
+def for_clip(pixels):
+    """Pictures, (batch, 3, H, W) in [-1, 1], as CLIP takes them: (batch, 3, 224, 224)."""
+    pixels = _resize_with_antialiasing(pixels, (CLIP_SIZE, CLIP_SIZE))
+    mean, deviation = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in (_MEAN, _DEVIATION))
+    return ((pixels + 1) / 2 - mean) / deviation
 
 
 def check_options(width, height, steps, chunk_size, output_type="latent"):

@@ -68,7 +68,9 @@ def test_on_a_gpu_the_networks_are_on_the_gpu(config):
 
 
 def test_what_does_not_fit_is_refused(config):
-    with pytest.raises(InputError, match="no rung of --memory fits; .* or a smaller --tile_size or --decode_chunk_size, are accepted"):
+    with pytest.raises(
+        InputError, match="no rung of --memory fits; .* or a smaller --tile_size or --decode_chunk_size, are accepted"
+    ):
         stable_animation.check_memory(replace(config, width=64000, height=64000), 24)
     stable_animation.check_memory(replace(config, width=64000, height=64000, ignore_memory=True), 24)
 

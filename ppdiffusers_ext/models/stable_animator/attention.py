@@ -105,4 +105,12 @@ def _moments(x, tokens):
     mean = x.mean([1, 2], keepdim=True)
     count, times = tokens * x.shape[2], tokens // x.shape[1]
     variance = (x - mean).square().sum([1, 2], keepdim=True) * (times / (count - 1))
-    return mean, variance.sqrt()
+    return mean, _root(variance)
+
+
+def _root(x):
+    """The square root, whose gradient at 0 is 0: a sample whose tokens are all zeros has no spread to learn from."""
+    if x.stop_gradient:
+        return x.sqrt()
+    is_positive = x > 0
+    return paddle.where(is_positive, paddle.where(is_positive, x, paddle.ones_like(x)).sqrt(), paddle.zeros_like(x))
