@@ -1,0 +1,192 @@
+"""Training clips of StableAnimator: frames, skeletons and face masks, as folders of pictures or as videos.
+
+The layout is that of Francis-Rings/StableAnimator (`animation/dataset/animation_dataset.py`): a clip is a folder with
+`images`, `poses` and, if there are any, `faces`, each a folder of pictures of the same names; or a video of that name
+(`images.mp4`), which need not be taken apart. Path lists are text files with a clip in each line.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ppdiffusers_ext.data.frames import VIDEOS, picture_names
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.random_access import FrameReader
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+logger = logging.getLogger(__name__)
+
+_IMAGES, _POSES, _FACES = "images", "poses", "faces"
+_LAYOUT = "a folder with images, poses and, if there are any, faces (folders of pictures, or videos) is accepted"
+
+
+@dataclass(frozen=True)
+class AnimationClip:
+    """Where a clip's frames, skeletons and face masks are: folders or video files; `faces` is None without masks."""
+
+    images: Path
+    poses: Path
+    faces: Path | None = None
+
+
+def find_animation_clips(path_list, root=None):
+    """The clips of a path list.
+
+    Args:
+        path_list: text file with the folder of a clip in each line, absolute or relative to `root`; or a folder of
+            clips.
+        root: folder; the path list's own if left out.
+
+    Returns:
+        A list of `AnimationClip`. Lines whose clip has no frames or no skeletons are passed over, with a notice of how
+        many they are.
+
+    Raises:
+        MissingFileError, InputError: there is no such list, or no clip in it.
+    """
+    path_list = Path(path_list)
+    if not path_list.exists():
+        raise MissingFileError(
+            f"training data {path_list} do not exist; a text file of paths, or a folder, is accepted"
+        )
+    if path_list.is_dir():
+        folders = sorted(path for path in path_list.iterdir() if path.is_dir())
+    else:
+        base = Path(root) if root else path_list.parent
+        lines = path_list.read_text(encoding="utf-8").splitlines()
+        folders = [base / line.strip() for line in lines if line.strip()]
+    found = [_in_folder(folder) for folder in folders]
+    clips = [clip for clip in found if clip is not None]
+    if not clips:
+        raise InputError(f"none of the {len(folders)} folders of {path_list} is a clip; {_LAYOUT}")
+    if len(clips) < len(folders):
+        missing = folders[found.index(None)]
+        logger.warning("%d of %d clips of %s have no images or no poses, such as %s: they are passed over",
+                       len(folders) - len(clips), len(folders), path_list, missing)  # fmt: skip
+    return clips
+
+
+def _in_folder(folder):
+    images, poses, faces = (_part(folder, name) for name in (_IMAGES, _POSES, _FACES))
+    return AnimationClip(images, poses, faces) if images and poses else None
+
+
+def _part(folder, name):
+    """A folder with pictures, or a video, of a name; None where there is neither."""
+    if (folder / name).is_dir():
+        return folder / name if picture_names(folder / name) else None
+    return next((path for ending in VIDEOS if (path := folder / f"{name}{ending}").is_file()), None)
+
+
+class Frames:
+    """Frames of a folder or of a video, in any order.
+
+    Attributes:
+        names: of each frame, by which those of another folder are found; None for a video, whose frames have numbers.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._reader = None if self.path.is_dir() else FrameReader(self.path)
+        self._files = {Path(name).stem: name for name in picture_names(self.path)} if self._reader is None else {}
+        self.names = list(self._files) if self._reader is None else None
+
+    def __len__(self):
+        return len(self._files) if self._reader is None else len(self._reader)
+
+    def read(self, indices, names=None):
+        """Frames by their numbers or, in a folder and where these are known, by the names of others.
+
+        Returns:
+            A list of PIL RGB pictures, with None for a name that is not there.
+
+        Raises:
+            InputError: there is no such number, or a frame that cannot be read.
+        """
+        if self._reader is not None:
+            return [Image.fromarray(frame) for frame in self._reader.read(list(indices))]
+        wanted = [self.names[index] for index in indices] if names is None else [names[index] for index in indices]
+        return [read_image(self.path / self._files[name]) if name in self._files else None for name in wanted]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What is read of a clip: arrays of fp32, and where the reference is from.
+
+    Attributes:
+        pixels: (frames, 3, height, width) in [-1, 1].
+        poses: the same of skeletons.
+        masks: (frames, 1, height, width) in [0, 1].
+        reference: (3, height, width) in [-1, 1].
+        picture: (height, width, 3) uint8, the reference as it is looked at for a face.
+        place: text that names the reference's frame.
+    """
+
+    pixels: np.ndarray
+    poses: np.ndarray
+    masks: np.ndarray
+    reference: np.ndarray
+    picture: np.ndarray
+    place: str
+
+
+def choose_frames(rng, num_frames, count, stride=4):
+    """Numbers of `count` frames, `stride` apart or closer in a clip that is shorter, and that of another as reference.
+
+    Raises:
+        InputError: the clip has no frame beside them.
+    """
+    for apart in (stride, 2, 1):
+        length = min(num_frames, (count - 1) * apart + 1)
+        start = int(rng.integers(num_frames - length + 1))
+        targets = np.linspace(start, start + length - 1, count).astype(int).tolist()
+        others = sorted(set(range(num_frames)) - set(targets))
+        if others:
+            return targets, others[int(rng.integers(len(others)))]
+    raise InputError(f"it has {num_frames} frames; {count + 1} are needed, one of them for the reference")
+
+
+def read_sample(clip, rng, width, height, count, stride=4):
+    """A `Sample` of an `AnimationClip`.
+
+    Args:
+        rng: `np.random.Generator` of the frames that are chosen.
+        width, height: pixels, to which all is resized.
+        count, stride: of the frames, see `choose_frames`.
+
+    Raises:
+        InputError: frames or skeletons that are missing or cannot be read. A mask that is missing is all ones.
+    """
+    images, poses = Frames(clip.images), Frames(clip.poses)
+    targets, reference = choose_frames(rng, len(images), count, stride)
+    if images.names is None and poses.names is None and len(images) != len(poses):
+        raise InputError(f"{clip.poses} has {len(poses)} frames, {clip.images} {len(images)}")
+    drawn = poses.read(targets, images.names)
+    if None in drawn:
+        raise InputError(f"{clip.poses} lacks the skeleton of {images.names[targets[drawn.index(None)]]}")
+    masks = Frames(clip.faces).read(targets, images.names) if clip.faces is not None else [None] * count
+    of_size = [picture.resize((width, height)) for picture in images.read([reference, *targets])]
+    pixels = _to_pixels(of_size)
+    return Sample(
+        pixels[1:],
+        _to_pixels([picture.resize((width, height)) for picture in drawn]),
+        np.stack([_to_mask(mask, width, height) for mask in masks]),
+        pixels[0],
+        np.asarray(of_size[0]),
+        f"{clip.images}:{reference if images.names is None else images.names[reference]}",
+    )
+
+
+def _to_pixels(pictures):
+    """PIL pictures -> (n, 3, height, width) fp32 in [-1, 1]."""
+    return np.stack([np.asarray(picture, np.float32) for picture in pictures]).transpose(0, 3, 1, 2) / 127.5 - 1
+
+
+def _to_mask(picture, width, height):
+    """(1, height, width) fp32 in [0, 1]; ones without a mask."""
+    if picture is None:
+        return np.ones((1, height, width), np.float32)
+    return np.asarray(picture.convert("L").resize((width, height)), np.float32)[np.newaxis] / 255
