@@ -11,6 +11,7 @@ from typing import NamedTuple
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+from paddle.distributed.fleet.utils import recompute
 
 from ppdiffusers_ext.models.layers import follow, scaled_dot_product
 
@@ -47,7 +48,12 @@ class Conditions:
 
 
 class _Block(nn.Layer):
-    """What `name_blocks` makes of ppdiffusers' blocks."""
+    """What `name_blocks` makes of ppdiffusers' blocks.
+
+    With `gradient_checkpointing`, its layers keep nothing for the gradient in training but their input.
+    """
+
+    gradient_checkpointing = False
 
     def project(self, embedding):
         """Activated time embedding (batch, n) -> name of each residual block -> its projections."""
@@ -64,10 +70,15 @@ class _Block(nn.Layer):
         name = f"{self.block_name}.attentions.{i}"
         if name not in conditions.clip:
             return x
-        return self.attentions[i](x, conditions.clip[name], conditions.indicator)
+        return self._run(self.attentions[i], x, conditions.clip[name], conditions.indicator)
 
     def _resnet(self, i, x, conditions):
-        return self.resnets[i](x, conditions.times[f"{self.block_name}.resnets.{i}"], conditions.indicator)
+        return self._run(self.resnets[i], x, conditions.times[f"{self.block_name}.resnets.{i}"], conditions.indicator)
+
+    def _run(self, layer, x, *conditions):
+        if self.gradient_checkpointing and self.training:
+            return recompute(layer, x, *conditions, use_reentrant=False)
+        return layer(x, *conditions)
 
 
 class DownBlock(_Block):

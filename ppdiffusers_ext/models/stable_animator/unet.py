@@ -123,6 +123,16 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         added = self.add_time_proj(added_time_ids.flatten()).reshape([batch, -1])
         return self.time_proj(timestep.reshape([-1]).expand([batch])), added
 
+    def enable_gradient_checkpointing(self):
+        """Have training keep little for the gradient, and compute it again."""
+        for block in self._blocks:
+            block.gradient_checkpointing = True
+
+    def disable_gradient_checkpointing(self):
+        """Undo `enable_gradient_checkpointing`."""
+        for block in self._blocks:
+            block.gradient_checkpointing = False
+
     def prepare_step(self, timestep, added_time_ids):
         """What follows from the step and the clip's motion alone: name of each residual block -> its projections."""
         return self.project_step(*self.embed(timestep, added_time_ids))

@@ -1,0 +1,55 @@
+"""Embeddings of faces in training pictures, made once and kept on the disk."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER, FaceAnalyzer
+
+
+class FaceEmbeddings:
+    """Gives the embedding of a picture's largest face, from the cache where it has been made before.
+
+    What is kept is found by the picture's pixels and by the files of the networks, so that neither another size nor
+    another file is taken for the same.
+
+    Args:
+        faces: folder in which models/antelopev2 is. Its networks are opened when a face is first looked for.
+        cache: folder to keep embeddings in; made if it is not there.
+    """
+
+    def __init__(self, faces, cache):
+        self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
+        files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
+        self._networks = [(path.name, path.stat().st_size) for path in files if path.is_file()]
+
+    def __call__(self, picture):
+        """(H, W, 3) uint8 RGB -> (512,) fp32, zeros where there is no face."""
+        path = self._cache / f"{self._key(picture)}.npy"
+        kept = _read(path) if path.is_file() else None
+        if kept is not None and kept.shape == (EMBEDDING,) and kept.dtype == np.float32:
+            return kept
+        embedding = self._embed(picture)
+        with output_file(path) as temporary:
+            np.save(temporary, embedding)
+        return embedding
+
+    def _key(self, picture):
+        what = f"{picture.shape} {self._networks} bgr".encode()
+        return hashlib.sha256(what + np.ascontiguousarray(picture).tobytes()).hexdigest()
+
+    def _embed(self, picture):
+        if self._analyzer is None:
+            self._analyzer = FaceAnalyzer(self._faces, channels="bgr", threads=1)
+        embedding = self._analyzer.embed(picture)
+        return np.zeros(EMBEDDING, np.float32) if embedding is None else np.asarray(embedding, np.float32)
+
+
+def _read(path):
+    """The array of a file; None for a damaged one."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        return None

@@ -1,0 +1,89 @@
+"""From a batch of StableAnimator's training samples to their loss.
+
+What is drawn at random follows from the run's seed and the numbers of the samples alone, as in `objective`.
+"""
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.pipelines.stable_animator import for_clip
+from ppdiffusers_ext.training.stable_animator import (
+    Kept,
+    denoise,
+    encode_clip,
+    encode_reference,
+    sigma_of,
+    weighted_error,
+)
+
+_ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face_embedding")
+
+
+def collate(samples):
+    """Makes one batch of samples of `AnimationSamples`."""
+    batch = {key: np.stack([sample[key] for sample in samples]) for key in _ARRAYS}
+    batch["index"] = np.array([sample["index"] for sample in samples], np.int64)
+    batch["clips"] = [sample["clip"] for sample in samples]
+    batch["failures"] = [failure for sample in samples for failure in sample["failures"]]
+    return batch
+
+
+class StableObjective:
+    """The loss of one batch.
+
+    Args:
+        vae, image_encoder: frozen; they have no part in what is trained.
+        seed: of all draws.
+        samples_per_step: samples of one optimisation step, over all processes and parts of a batch. Each has a part of
+            its own of the range that sigmas are drawn from.
+        dropout: part of the samples without CLIP's token, and of those without the picture's latents; see `Kept`.
+    """
+
+    def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1):
+        self._vae, self._image_encoder = vae, image_encoder
+        self._seed, self._samples_per_step, self._dropout = seed, samples_per_step, dropout
+        for frozen in (vae, image_encoder):
+            frozen.eval()
+            for parameter in frozen.parameters():
+                parameter.stop_gradient = True
+
+    def __call__(self, model, batch):
+        """The loss of a `StableAnimatorModel` (or what wraps it) for a batch of `collate`: a number as a tensor."""
+        indices = [int(index) for index in batch["index"]]
+        with paddle.no_grad():
+            latents, picture = self.encode(batch, indices)
+            embedding = self._image_encoder(for_clip(batch["reference_image"])).image_embeds.unsqueeze(1)
+            sigmas = paddle.to_tensor(np.array([self.draw_sigma(index) for index in indices], np.float32))
+            noise = self._normals(indices, "noise", latents.shape[1:])
+            noisy = latents + noise * sigmas.reshape([-1, 1, 1, 1, 1])
+        kept = Kept.draw([self._rng(index, "dropout").random() for index in indices], self._dropout)
+        prediction = model(noisy, sigmas, picture, embedding, batch["face_embedding"], batch["pose_pixels"], kept)
+        return weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
+
+    def describe(self, batch):
+        """The batch in words: clips and sigmas."""
+        sigmas = [self.draw_sigma(int(index)) for index in batch["index"]]
+        return ", ".join(f"{clip} at sigma {sigma:.3g}" for clip, sigma in zip(batch["clips"], sigmas))
+
+    def encode(self, batch, indices):
+        """Latents of frames, (batch, frames, 4, h, w), scaled, and of references, (batch, 4, h, w), not scaled."""
+        pixels, reference = batch["pixel_values"], batch["reference_image"]
+        scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        size = [self._vae.config.latent_channels, *(side // scale for side in pixels.shape[3:])]
+        noise = self._normals(indices, "latents", [pixels.shape[1], *size])
+        latents = encode_clip(self._vae, pixels, noise)
+        picture_noise = self._normals(indices, "picture noise", reference.shape[1:])
+        picture = encode_reference(self._vae, reference, picture_noise, self._normals(indices, "picture", size))
+        return latents, picture
+
+    def draw_sigma(self, index):
+        """The noise's strength for a sample."""
+        place = (index % self._samples_per_step + self._rng(index, "sigma").random()) / self._samples_per_step
+        return float(sigma_of(place))
+
+    def _normals(self, indices, purpose, shape):
+        draws = [self._rng(index, purpose).standard_normal(tuple(shape), np.float32) for index in indices]
+        return paddle.to_tensor(np.stack(draws))
+
+    def _rng(self, number, purpose):
+        return np.random.default_rng([self._seed, number, *purpose.encode()])
