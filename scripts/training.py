@@ -4,24 +4,38 @@ import sys
 
 
 def main(stage, arguments=None):
-    """Train a stage (1, 2 or "vae").
+    """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae"), or "stable_animator".
 
     Returns:
         the exit code: 0, 2 for bad input, 1 for a loss that is not finite or another process that is lost.
     """
     from ppdiffusers_ext.errors import InputError, NonFiniteError
-    from ppdiffusers_ext.training.arguments import AutoencoderArguments, ModelArguments, parse_arguments
+    from ppdiffusers_ext.training import stable_run
+    from ppdiffusers_ext.training.arguments import (
+        AutoencoderArguments,
+        DataArguments,
+        ModelArguments,
+        StableDataArguments,
+        StableModelArguments,
+        parse_arguments,
+    )
     from ppdiffusers_ext.training.autoencoder import train_autoencoder
     from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.run import train
 
+    kinds = {
+        "vae": (AutoencoderArguments, DataArguments),
+        "stable_animator": (StableModelArguments, StableDataArguments),
+    }
     try:
-        kind = AutoencoderArguments if stage == "vae" else ModelArguments
-        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, kind)
+        of_stage = kinds.get(stage, (ModelArguments, DataArguments))
+        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, *of_stage)
         if not training.do_train:
             raise InputError("nothing is to be done; --do_train is accepted")
         if stage == "vae":
             train_autoencoder(model, data, training)
+        elif stage == "stable_animator":
+            stable_run.train(model, data, training)
         else:
             train(stage, model, data, training)
         leave()

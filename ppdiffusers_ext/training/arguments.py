@@ -7,6 +7,7 @@ Names and defaults are those of the PaddleMIX example where it has them, and of 
 import dataclasses
 import logging
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -119,6 +120,88 @@ class DataArguments:
 
 
 @dataclass
+class StableModelArguments:
+    """Which weights StableAnimator's training starts from."""
+
+    pretrained_model_name_or_path: str = _option(
+        "./pretrained_weights/stable_animator/stable-video-diffusion-img2vid-xt",
+        "folder of Stable Video Diffusion: VAE, image encoder and the UNet's configuration",
+    )
+    unet_model_path: Optional[str] = _option(
+        None, "weights of Stable Video Diffusion's UNet, that of the folder above if left out; `none` starts at random"
+    )
+    posenet_model_finetune_path: Optional[str] = _option(None, "pose net to go on from; new if left out")
+    face_encoder_finetune_path: Optional[str] = _option(None, "face encoder to go on from; new if left out")
+    unet_model_finetune_path: Optional[str] = _option(
+        None, "StableAnimator's UNet to go on from, instead of Stable Video Diffusion's"
+    )
+    conditioning_dropout_prob: float = _option(
+        0.1, "a fifth of the samples are without CLIP's token and a fifth without the picture at 0.1"
+    )
+    gradient_checkpointing: bool = _option(False, "compute activations again in the backward pass: less memory")
+
+
+@dataclass
+class StableDataArguments:
+    """Which clips StableAnimator is trained on, and at which sizes."""
+
+    data_root_path: Optional[str] = _option(None, "folder that relative paths of path lists are in; each list's own")
+    data_path: Optional[str] = _option(None, "path list (or folder) of the clips of a single size")
+    dataset_width: int = _option(512, "pixels of --data_path, a multiple of 64")
+    dataset_height: int = _option(512, "pixels of --data_path, a multiple of 64")
+    rec_data_path: Optional[str] = _option(None, "path list of clips for 512x512; with --vec_data_path, two sizes")
+    vec_data_path: Optional[str] = _option(None, "path list of clips for 576x1024")
+    vec_share: float = _option(0.5, "part of the steps that are of --vec_data_path")
+    data_sets: Optional[str] = _option(
+        None, "any sizes, as list.txt:512x512:2,other.txt:768x512:1 (path list, size, share of the steps)"
+    )
+    sample_n_frames: int = _option(16, "frames of a sample")
+    sample_stride: int = _option(4, "frames from one to the next")
+    faces_path: str = _option("./pretrained_weights/stable_animator", "folder in which models/antelopev2 is")
+    face_cache: str = _option("./face_embeddings", "folder in which embeddings of faces are kept")
+    max_bad_share: float = _option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
+
+    def check(self):
+        """Raise an InputError for values that no training can have."""
+        for name in ("sample_n_frames", "sample_stride"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} {getattr(self, name)} is too small; 1 or more is accepted")
+        if not 0 < self.vec_share < 1:
+            raise InputError(
+                f"--vec_share {self.vec_share} is no part of the steps; a number between 0 and 1 is accepted"
+            )
+        for _, width, height, _ in self.named_sets():
+            if min(width, height) < 64 or width % 64 or height % 64:
+                raise InputError(f"{width}x{height} cannot be trained on; multiples of 64 are accepted")
+
+    def named_sets(self):
+        """The sets of clips as (path list, width, height, share).
+
+        Raises:
+            InputError: none is named, more than one way is used, or what cannot be understood.
+        """
+        mixed = [(path, *size) for path, size in (
+            (self.rec_data_path, (512, 512, 1 - self.vec_share)), (self.vec_data_path, (576, 1024, self.vec_share)))
+            if path]  # fmt: skip
+        single = [(self.data_path, self.dataset_width, self.dataset_height, 1.0)] if self.data_path else []
+        any_sizes = [_read_set(text) for text in self.data_sets.split(",")] if self.data_sets else []
+        given = [sets for sets in (mixed, single, any_sizes) if sets]
+        if len(given) != 1:
+            raise InputError(
+                "training data are named by --data_path, by --rec_data_path and --vec_data_path, or by --data_sets; "
+                "one of these ways is accepted"
+            )
+        return given[0]
+
+
+def _read_set(text):
+    found = re.fullmatch(r"\s*(.+):(\d+)x(\d+):([\d.]+)\s*", text)
+    if not found or not float(found[4]) > 0:
+        raise InputError(f"--data_sets has {text!r}; such as list.txt:512x512:1 is accepted")
+    return found[1], int(found[2]), int(found[3]), float(found[4])
+
+
+@dataclass
 class TrainingArguments(PaddleTrainingArguments):
     """paddlenlp's, of which batch size, steps, optimiser, precision, sharding and saving are of use here."""
 
@@ -151,17 +234,18 @@ class TrainingArguments(PaddleTrainingArguments):
         super().__post_init__()
 
 
-def parse_arguments(arguments=None, model_kind=ModelArguments):
+def parse_arguments(arguments=None, model_kind=ModelArguments, data_kind=DataArguments):
     """The three dataclasses from a command line, or from the YAML file that is its only argument.
 
     Args:
         arguments: list of texts; those of the process if left out.
         model_kind: dataclass of what is trained.
+        data_kind: dataclass of what it is trained on.
 
     Raises:
         InputError: unknown keys of a YAML file, or values that cannot be used.
     """
-    kinds = (model_kind, DataArguments, TrainingArguments)
+    kinds = (model_kind, data_kind, TrainingArguments)
     parser = PdArgumentParser(kinds)
     if arguments is not None and len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
         values = read_yaml(arguments[0])
@@ -177,7 +261,7 @@ def parse_arguments(arguments=None, model_kind=ModelArguments):
     data.check()
     if training.max_steps < 1:
         raise InputError(f"--max_steps {training.max_steps} is too small; 1 or more is accepted")
-    if training.validation_steps < 0 or (training.validation_steps and data.validation_clips < 1):
+    if training.validation_steps < 0 or (training.validation_steps and getattr(data, "validation_clips", 1) < 1):
         raise InputError("validation needs --validation_steps of 1 or more and --validation_clips of 1 or more")
     if not 0 <= training.ema_decay < 1:
         raise InputError(f"--ema_decay {training.ema_decay} is no decay; 0 or more, and less than 1, is accepted")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER, FaceAnalyzer
 
 
@@ -18,12 +19,20 @@ class FaceEmbeddings:
     Args:
         faces: folder in which models/antelopev2 is. Its networks are opened when a face is first looked for.
         cache: folder to keep embeddings in; made if it is not there.
+
+    Raises:
+        MissingFileError: the networks are not there.
     """
 
     def __init__(self, faces, cache):
         self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
         files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
-        self._networks = [(path.name, path.stat().st_size) for path in files if path.is_file()]
+        for path in files:
+            if not path.is_file():
+                raise MissingFileError(
+                    f"{path} does not exist; `python scripts/download_weights.py --only antelopev2` gets it"
+                )
+        self._networks = [(path.name, path.stat().st_size) for path in files]
 
     def __call__(self, picture):
         """(H, W, 3) uint8 RGB -> (512,) fp32, zeros where there is no face."""

@@ -50,6 +50,6 @@ def test_no_face_is_zeros_and_a_damaged_file_is_made_again(folder, tmp_path):
     assert embeddings(picture).shape == (512,)
 
 
-def test_missing_networks_are_told_when_a_face_is_looked_for(tmp_path):
+def test_missing_networks_are_told_at_once(tmp_path):
     with pytest.raises(MissingFileError, match="--only antelopev2"):
-        FaceEmbeddings(tmp_path, tmp_path / "cache")(painted_faces((96, 96), FACE))
+        FaceEmbeddings(tmp_path, tmp_path / "cache")

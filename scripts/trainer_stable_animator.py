@@ -1,0 +1,15 @@
+"""Train StableAnimator.
+
+python -u -m paddle.distributed.launch scripts/trainer_stable_animator.py --do_train --data_path clips.txt
+python -u -m paddle.distributed.launch scripts/trainer_stable_animator.py training.yaml
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.training import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main("stable_animator"))
