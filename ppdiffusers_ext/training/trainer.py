@@ -12,6 +12,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import paddle
 from paddle.base.framework import default_main_program
 from paddlenlp.trainer import Trainer, TrainerCallback
@@ -48,6 +49,9 @@ class PartsTrainer(Trainer):
     """
 
     def __init__(self, *, objective, parts, run, max_bad_share=0.1, ema_decay=0.0, validate=None, **others):
+        # Paddle's loader waits for ever where reading fails without processes of its own (3.3).
+        others["train_dataset"] = _Telling(others["train_dataset"])
+        others["data_collator"] = _CollateTold(others["data_collator"])
         super().__init__(**others)
         self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
@@ -62,6 +66,8 @@ class PartsTrainer(Trainer):
             self.add_callback(self.ema)
 
     def compute_loss(self, model, inputs, return_outputs=False):
+        if "error" in inputs:
+            raise InputError(inputs["error"])
         self._count(len(inputs["clips"]), inputs["failures"])
         describe = functools.partial(self._objective.describe, inputs)
         self._watch.batches.append(describe)
@@ -196,6 +202,38 @@ class PartsTrainer(Trainer):
             self._rotate_checkpoints(use_mtime=True, output_dir=output_dir)
         if self.args.world_size > 1:
             paddle.distributed.barrier()
+
+
+class _Telling:
+    """A dataset whose samples are what went wrong with them, in words, where something did."""
+
+    def __init__(self, dataset):
+        self._dataset = dataset
+
+    def __len__(self):
+        return len(self._dataset)
+
+    def __getitem__(self, index):
+        try:
+            return self._dataset[index]
+        except InputError as error:
+            return str(error)
+        except Exception as error:
+            logger.exception("sample %d cannot be read", index)
+            return f"sample {index} cannot be read: {type(error).__name__}: {error}"
+
+
+class _CollateTold:
+    """Makes batches as a collate function does, or {"error": text} where a sample is one."""
+
+    def __init__(self, collate):
+        self._collate = collate
+
+    def __call__(self, samples):
+        errors = [sample for sample in samples if isinstance(sample, str)]
+        if errors:
+            return {"error": errors[0], "index": np.zeros(len(samples), np.int64)}
+        return self._collate(samples)
 
 
 class _DataClock(TrainerCallback):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from ppdiffusers_ext.data.animation_samples import AnimationSamples
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.models.stable_animator import AnimationUNet
@@ -106,6 +107,17 @@ def test_adapters_begin_as_the_attention_to_the_picture(stable_folder, pipeline,
     for name in names:
         layer, _, which = name.partition("processor.id_to_")
         assert np.array_equal(parameters[name].numpy(), parameters[f"{layer}to_{which}"].numpy())
+
+
+def test_clips_of_which_none_can_be_read_are_told(stable_folder, clips, tmp_path, capsys):
+    assert train(tmp_path, stable_folder, clips, sample_n_frames=20) == 2
+    assert "none of 20 clips can be read, the last: " in capsys.readouterr().err
+
+
+def test_what_goes_wrong_with_a_sample_is_told(stable_folder, clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(AnimationSamples, "__getitem__", lambda *_: 1 / 0)
+    assert train(tmp_path, stable_folder, clips) == 2
+    assert "sample 0 cannot be read: ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
