@@ -228,10 +228,11 @@ def check(config, num_frames):
 
 
 def _animate(config, picture, source, results, folder, show_progress):
-    check_memory(config, source.num_frames)
+    runtime = Runtime.choose(config.device, config.dtype)
+    check_memory(config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
-    pipeline = open_pipeline(config, show_progress)
+    pipeline = open_pipeline(config, runtime, show_progress)
     latents = denoise(pipeline, config, clip)
     _write(pipeline, latents, config, folder, results.gif, results.video, identity)
     if clip.refinement is not None:
@@ -241,12 +242,10 @@ def _animate(config, picture, source, results, folder, show_progress):
     return replace(results, identity=identity)
 
 
-def check_memory(config, num_frames):
+def check_memory(config, num_frames, runtime):
     """Raises InputError for a clip that will not fit into the memory of this machine."""
     rungs = list(RUNGS)
-    plans = plan_memory(
-        config, num_frames, Runtime.choose(config.device, config.dtype), rungs[rungs.index(config.memory) :]
-    )
+    plans = plan_memory(config, num_frames, runtime, rungs[rungs.index(config.memory) :])
     logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
 
 
@@ -262,7 +261,6 @@ class Clip:
 
 def prepare(config, picture, skeletons):
     """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
-    Runtime.choose(config.device, config.dtype)
     pixels, refinement = np.asarray(picture), None
     face = None if config.faces is None else find_face(config.faces, pixels, config.image, config.channels)
     if config.refinement is not None:
@@ -270,9 +268,8 @@ def prepare(config, picture, skeletons):
     return Clip(_fit(picture, config), skeletons, None if face is None else face.embedding, refinement)
 
 
-def open_pipeline(config, show_progress=True):
+def open_pipeline(config, runtime, show_progress=True):
     """The pipeline of a configuration."""
-    runtime = Runtime.choose(config.device, config.dtype)
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)

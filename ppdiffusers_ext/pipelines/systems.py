@@ -13,6 +13,7 @@ from ppdiffusers_ext.pipelines.memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_loading import check_files
 from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory as plan_stable_memory
+from ppdiffusers_ext.runtime import Runtime
 
 
 class AnimateAnyone:
@@ -105,10 +106,11 @@ class StableAnimator:
         skeletons, image = open_frames(job.skeletons), read_image(picture)
         if config.refinement is not None:
             config.refinement.check(np.asarray(image), config.steps)
-        stable_animation.check_memory(config, job.num_frames)
+        runtime = Runtime.choose(config.device, config.dtype)
+        stable_animation.check_memory(config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)
         if self._pipeline is None:
-            self._pipeline = stable_animation.open_pipeline(config, self._show_progress)
+            self._pipeline = stable_animation.open_pipeline(config, runtime, self._show_progress)
         latents = stable_animation.denoise(self._pipeline, config, clip)
         case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
         chunks = self._pipeline.decode(latents, config.chunk_size, config.vae_device)

@@ -71,8 +71,8 @@ def test_what_does_not_fit_is_refused(config):
     with pytest.raises(
         InputError, match="no rung of --memory fits; .* or a smaller --tile_size or --decode_chunk_size, are accepted"
     ):
-        stable_animation.check_memory(replace(config, width=64000, height=64000), 24)
-    stable_animation.check_memory(replace(config, width=64000, height=64000, ignore_memory=True), 24)
+        stable_animation.check_memory(replace(config, width=64000, height=64000), 24, CPU)
+    stable_animation.check_memory(replace(config, width=64000, height=64000, ignore_memory=True), 24, CPU)
 
 
 def test_command_plans_this_system(config, tmp_path, capsys):

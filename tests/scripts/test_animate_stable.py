@@ -27,7 +27,7 @@ def folder(stable_folder):
     folder = stable_folder
     write_networks(folder / "DWPose")
     person = painted((128, 128), (24, 24, 104, 104))
-    person[0:20, 0:20] = painted_faces((20, 20), (2, 2, 18, 18))[:, :]
+    person[0:20, 0:20] = painted_faces((20, 20), (2, 2, 18, 18))
     write_image(folder / "person.png", person)
     write_dance(folder / "dance.mp4", 6, Audio(with_sound(folder / "sound.mp4", "aac")))
     paths = {"svd": "svd", **{name: f"{name}.safetensors" for name in ("unet", "pose_net", "face_encoder")}}

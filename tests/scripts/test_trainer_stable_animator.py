@@ -87,7 +87,8 @@ def test_run_that_goes_on_comes_to_the_same_bits(stable_folder, clips, tmp_path)
         assert all(np.array_equal(whole[key], parts[key]) for key in whole), name
         assert any(not np.array_equal(whole[key], first[key]) for key in whole), name
     assert len(list((tmp_path / "whole" / "faces").iterdir())) == 2
-    AnimationUNet(**CONFIG["args"]["unet"])  # whose tensors these are
+    names = AnimationUNet(**CONFIG["args"]["unet"]).state_dict().keys()
+    assert weights(tmp_path / "whole/out", "unet").keys() == names
     manifest = json.loads((tmp_path / "whole/out/checkpoint-2/manifest.json").read_text())
     assert manifest["run"]["sizes"] == [[128, 128, 1.0]] and manifest["step"] == 2
 

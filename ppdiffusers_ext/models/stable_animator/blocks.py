@@ -183,7 +183,7 @@ class PictureBlock(nn.Layer):
 
 
 class TimeBlock(nn.Layer):
-    """Feed-forward, attention over frames, to the picture, and feed-forward; all but the first pixel by pixel."""
+    """Feed-forward, attention over frames, to the picture, and feed-forward: each pixel by itself."""
 
     def see(self, picture):
         """Attention to the picture's one token (batch, 1, channels), which is all that there is to attend to."""
