@@ -8,14 +8,11 @@ command goes on where it was stopped.
 """
 
 import json
-import os
-import subprocess
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from scripts.command import ArgumentParser, run
+from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
 
 SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
 STAGES = (  # script, configuration, what is there when it is done
@@ -23,15 +20,6 @@ STAGES = (  # script, configuration, what is there when it is done
     ("trainer_stage1", "stage1", "stage1/denoising_unet.safetensors"),
     ("trainer_stage2", "stage2", "stage2/motion_module.safetensors"),
 )
-IMAGE_ENCODER = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "projection_dim": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "patch_size": 32,
-    "image_size": 224,
-}
 CONFIGURATIONS = Path("configs/training/demo")
 CONFIGURED = "exp_output/demo"  # the folder that the files in configs/training/demo name
 CARD = """# A small Animate Anyone for drawn people
@@ -76,6 +64,7 @@ def make_parser():
 def work(options):
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
+    from ppdiffusers_ext.data.synthetic import write_clips
     from ppdiffusers_ext.errors import InputError
 
     if options.clips < 8:
@@ -84,87 +73,28 @@ def work(options):
     if output.exists():
         raise InputError(f"{output} is there already; another --output is accepted")
     options.work.mkdir(parents=True, exist_ok=True)
-    with _Clock(options.work / "times.json", "clips"):
-        draw_clips(options.work / "data", options.seed, options.clips)
-    write_image_encoder(options.work / "image_encoder", options.seed)
+    with Clock(options.work / "times.json", "clips"):
+        draw(write_clips, options.work / "data", options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
+    write_image_encoder(options.work / "image_encoder", options.seed, channels=32)
     for script, name, result in STAGES:
         if not (options.work / result).exists():
-            with _Clock(options.work / "times.json", name):
-                _train(script, name, options)
+            with Clock(options.work / "times.json", name):
+                train(script, name, read_stage(name, options), options.work, options.processes)
     with output_folder(output) as temporary:
         write_model(options.work, temporary)
         (temporary / "README.md").write_text(make_card(options, temporary), encoding="utf-8")
     print(f"wrote {output}")
 
 
-class _Clock:
-    """Adds the seconds of a block to those of earlier runs, in a JSON file."""
-
-    def __init__(self, path, name):
-        self._path, self._name = path, name
-
-    def __enter__(self):
-        self._start = time.monotonic()
-
-    def __exit__(self, *exception):
-        times = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
-        times[self._name] = round(times.get(self._name, 0) + time.monotonic() - self._start)
-        self._path.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
-
-
-def draw_clips(folder, seed, count):
-    """Training data: `count` drawn clips, by all cores."""
-    from ppdiffusers_ext.data.synthetic import write_clips
-
-    workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers) as pool:
-        shares = [range(start, count, workers) for start in range(workers)]
-        for done in [pool.submit(write_clips, folder, seed, share, NUM_FRAMES, SIDE, ENTRANCE) for share in shares]:
-            done.result()
-
-
-def write_image_encoder(folder, seed):
-    """A CLIP image encoder with random weights: the small model makes do with what these keep of a picture."""
-    import paddle
-    from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    from ppdiffusers_ext.data.outputs import output_folder
-
-    if folder.exists():
-        return
-    paddle.seed(seed)
-    with output_folder(folder) as temporary:
-        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**IMAGE_ENCODER))
-        encoder.save_pretrained(str(temporary), safe_serialization=True)
-
-
-def _train(script, name, options):
-    """Run a training command in a process of its own. Raises InputError where it fails."""
-    import yaml
-
-    from ppdiffusers_ext.errors import InputError
-
-    settings = yaml.safe_load((CONFIGURATIONS / f"{name}.yaml").read_text(encoding="utf-8"))
+def read_stage(name, options):
+    """The settings of a stage's training."""
+    settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.work)
     if options.quick:
         settings.update(
             max_steps=2, validation_steps=2, save_steps=2, validation_clips=1, validation_inference_steps=1
         )
         settings.update(train_width=SIDE // 2, train_height=SIDE // 2, n_sample_frames=4)
-    for key, value in settings.items():
-        if isinstance(value, str) and value.startswith(CONFIGURED):
-            settings[key] = str(options.work) + value.removeprefix(CONFIGURED)
-    command = [sys.executable, "-u"]
-    if options.processes == 1:
-        settings["per_device_train_batch_size"] *= 2  # the same steps as with two
-    else:
-        launch = ["--nproc_per_node", "2", "--backend", "gloo", "--log_dir", str(options.work / "logs" / name)]
-        command += ["-m", "paddle.distributed.launch", *launch]
-    file = options.work / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    print(f"training {name}: {settings['max_steps']} steps", flush=True)
-    finished = subprocess.run([*command, f"scripts/{script}.py", str(file)])
-    if finished.returncode:
-        raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")
+    return settings
 
 
 def write_model(source, output):
@@ -224,11 +154,6 @@ def make_card(options, folder):
     seed, clips = options.seed + 1, 1 if options.quick else 20
     result = summary([evaluation.scores(seed, number) for number in range(clips)])
     times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
-    steps = {}
-    for _, name, _ in STAGES:
-        settings = yaml.safe_load((options.work / f"{name}.yaml").read_text(encoding="utf-8"))
-        steps[name] = (settings["max_steps"], settings["per_device_train_batch_size"] * options.processes)
-    rows = [f"| {name} | {count} of {batch} | {times[name] / 60:.0f} |" for name, (count, batch) in steps.items()]
     ways = [
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
         for way, score in result["ways"].items()
@@ -238,7 +163,7 @@ def make_card(options, folder):
         seed=options.seed,
         processes=options.processes,
         drawing=times["clips"] / 60,
-        rows="\n".join(rows),
+        rows=rows_of_trainings(options.work, [name for _, name, _ in STAGES]),
         ways="\n".join(ways),
         evaluated=clips,
         evaluation_seed=seed,

@@ -4,7 +4,7 @@ import sys
 
 
 def main(stage, arguments=None):
-    """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae"), or "stable_animator".
+    """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae", "video_vae"), or "stable_animator".
 
     Returns:
         the exit code: 0, 2 for bad input, 1 for a loss that is not finite or another process that is lost.
@@ -15,24 +15,29 @@ def main(stage, arguments=None):
         AutoencoderArguments,
         DataArguments,
         ModelArguments,
-        StableDataArguments,
-        StableModelArguments,
+        TrainingArguments,
         parse_arguments,
     )
     from ppdiffusers_ext.training.autoencoder import train_autoencoder
     from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.run import train
+    from ppdiffusers_ext.training.stable_arguments import (
+        StableDataArguments,
+        StableModelArguments,
+        StableTrainingArguments,
+    )
 
     kinds = {
-        "vae": (AutoencoderArguments, DataArguments),
-        "stable_animator": (StableModelArguments, StableDataArguments),
+        "vae": (AutoencoderArguments, DataArguments, TrainingArguments),
+        "video_vae": (AutoencoderArguments, StableDataArguments, TrainingArguments),
+        "stable_animator": (StableModelArguments, StableDataArguments, StableTrainingArguments),
     }
     try:
-        of_stage = kinds.get(stage, (ModelArguments, DataArguments))
-        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, *of_stage)
+        of_stage = kinds.get(stage, (ModelArguments, DataArguments, TrainingArguments))
+        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, of_stage)
         if not training.do_train:
             raise InputError("nothing is to be done; --do_train is accepted")
-        if stage == "vae":
+        if stage in ("vae", "video_vae"):
             train_autoencoder(model, data, training)
         elif stage == "stable_animator":
             stable_run.train(model, data, training)

@@ -1,5 +1,6 @@
 """The example commands and the training configurations: what they name is there, and is accepted."""
 
+import dataclasses
 import os
 import re
 import subprocess
@@ -10,7 +11,18 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.pipelines.stable_conversion import to_torch
-from ppdiffusers_ext.training.arguments import AutoencoderArguments, ModelArguments, parse_arguments
+from ppdiffusers_ext.training.arguments import (
+    AutoencoderArguments,
+    DataArguments,
+    ModelArguments,
+    TrainingArguments,
+    parse_arguments,
+)
+from ppdiffusers_ext.training.stable_arguments import (
+    StableDataArguments,
+    StableModelArguments,
+    StableTrainingArguments,
+)
 from ppdiffusers_ext.weights.registry import REGISTRY
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
@@ -39,12 +51,19 @@ def test_training_configuration_is_accepted(path, tmp_path):
     # One process has nothing to shard, and this one may have no GPU.
     alone = {key: value for key, value in values.items() if key != "sharding"} | {"output_dir": str(tmp_path)}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
-    kind = AutoencoderArguments if path.stem == "vae" else ModelArguments
-    model, data, training = parse_arguments([str(tmp_path / "alone.yaml")], kind)
-    assert training.do_train
-    assert data.train_width == values["train_width"]
-    if kind is ModelArguments:
-        assert model.base_model_path == values["base_model_path"]
+    of_stable_animator = "stable_animator" in str(path.relative_to(ROOT))
+    if path.stem == "vae":
+        kinds = (AutoencoderArguments, StableDataArguments if of_stable_animator else DataArguments, TrainingArguments)
+    elif of_stable_animator:
+        kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+    else:
+        kinds = (ModelArguments, DataArguments, TrainingArguments)
+    given = parse_arguments([str(tmp_path / "alone.yaml")], kinds)
+    assert given[2].do_train
+    of_field = {item.name: part for part in given for item in dataclasses.fields(part)}
+    for name in ("base_model_path", "train_width", "dataset_width", "sample_n_frames", "max_steps"):
+        if name in values:
+            assert getattr(of_field[name], name) == values[name]
 
 
 @pytest.mark.parametrize("name", ["stage1", "stage2"])

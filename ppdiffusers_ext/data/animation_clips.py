@@ -2,7 +2,8 @@
 
 The layout is that of Francis-Rings/StableAnimator (`animation/dataset/animation_dataset.py`): a clip is a folder with
 `images`, `poses` and, if there are any, `faces`, each a folder of pictures of the same names; or a video of that name
-(`images.mp4`), which need not be taken apart. Path lists are text files with a clip in each line.
+(`images.mp4`), which need not be taken apart. Path lists are text files with a clip in each line. A file `face.npy`
+beside them, which the original does not know, is the embedding of the clip's face, for which none is looked for then.
 """
 
 import logging
@@ -19,17 +20,22 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 
 logger = logging.getLogger(__name__)
 
-_IMAGES, _POSES, _FACES = "images", "poses", "faces"
+_IMAGES, _POSES, _FACES, _EMBEDDING = "images", "poses", "faces", "face.npy"
+EMBEDDING_SIZE = 512
 _LAYOUT = "a folder with images, poses and, if there are any, faces (folders of pictures, or videos) is accepted"
 
 
 @dataclass(frozen=True)
 class AnimationClip:
-    """Where a clip's frames, skeletons and face masks are: folders or video files; `faces` is None without masks."""
+    """Where a clip's frames, skeletons and face masks are: folders or video files; `faces` is None without masks.
+
+    embedding: file of the embedding of its face, or None: it has to be looked for.
+    """
 
     images: Path
     poses: Path
     faces: Path | None = None
+    embedding: Path | None = None
 
 
 def find_animation_clips(path_list, root=None):
@@ -71,7 +77,10 @@ def find_animation_clips(path_list, root=None):
 
 def _in_folder(folder):
     images, poses, faces = (_part(folder, name) for name in (_IMAGES, _POSES, _FACES))
-    return AnimationClip(images, poses, faces) if images and poses else None
+    embedding = folder / _EMBEDDING
+    return (
+        AnimationClip(images, poses, faces, embedding if embedding.is_file() else None) if images and poses else None
+    )
 
 
 def _part(folder, name):
@@ -79,6 +88,26 @@ def _part(folder, name):
     if (folder / name).is_dir():
         return folder / name if picture_names(folder / name) else None
     return next((path for ending in VIDEOS if (path := folder / f"{name}{ending}").is_file()), None)
+
+
+def read_embedding(path):
+    """The embedding of a face from a .npy file: (512,) fp32.
+
+    Raises:
+        MissingFileError, InputError: no such file, or other contents.
+    """
+    try:
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"face embedding {path} does not exist; a .npy file is accepted") from error
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"face embedding {path} cannot be read ({error}); a .npy file is accepted") from error
+    if values.shape != (EMBEDDING_SIZE,) or values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise InputError(
+            f"face embedding {path} is {values.dtype} of shape {values.shape}; {EMBEDDING_SIZE} finite floating-point "
+            "numbers are accepted"
+        )
+    return values.astype(np.float32)
 
 
 class Frames:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdiffusers_ext.data.animation_clips import read_sample
+from ppdiffusers_ext.data.animation_clips import read_embedding, read_sample
 from ppdiffusers_ext.errors import InputError
 
 _ATTEMPTS = 20  # clips that are tried for one sample before it is given up
@@ -41,7 +41,8 @@ class AnimationSamples:
         seed: of everything that is drawn.
         samples_per_step: samples of an optimisation step.
         num_frames, stride: of a sample, see `choose_frames`.
-        embed: called with the reference, (height, width, 3) uint8, gives its face's embedding.
+        embed: called with the reference, (height, width, 3) uint8, gives its face's embedding, where the clip
+            has none; None for samples without embeddings of faces.
     """
 
     def __init__(self, sets, length, seed, samples_per_step, num_frames, stride, embed):
@@ -69,7 +70,7 @@ class AnimationSamples:
         pixel_values, pose_pixels: (frames, 3, height, width) fp32 in [-1, 1].
         face_masks: (frames, 1, height, width) fp32 in [0, 1].
         reference_image: (3, height, width) in [-1, 1].
-        face_embedding: (512,) fp32.
+        face_embedding: (512,) fp32, or None.
         index: the sample's own. clip: the reference's place.
         failures: what was tried before and could not be read, as "path: reason".
 
@@ -83,15 +84,18 @@ class AnimationSamples:
             clip = chosen.clips[number]
             try:
                 sample = read_sample(clip, rng, chosen.width, chosen.height, self._num_frames, self._stride)
+                embedding = read_embedding(clip.embedding) if clip.embedding is not None else None
             except (InputError, OSError) as error:
                 failures.append(f"{clip.images}: {' '.join(str(error).split())[:200]}")
                 continue
+            if embedding is None and self._embed is not None:
+                embedding = self._embed(sample.picture)
             return {
                 "pixel_values": sample.pixels,
                 "pose_pixels": sample.poses,
                 "face_masks": sample.masks,
                 "reference_image": sample.reference,
-                "face_embedding": self._embed(sample.picture),
+                "face_embedding": embedding,
                 "index": index,
                 "clip": sample.place,
                 "failures": failures,

@@ -81,6 +81,14 @@ def draw_person(person, points, camera, width, height):
     return canvas.finish()
 
 
+def draw_face(person, points, camera, width, height):
+    """The (H, W) uint8 mask of the head of a person whose (18, 2) keypoints are given: white, with the hair."""
+    canvas = _Canvas(camera, width, height, "black")
+    at, radius, _, _ = _head_frame(person, dict(zip(KEYPOINTS, points)))
+    canvas.disk(at(0, 0), radius * 1.4, "white")
+    return canvas.finish()[..., 0]
+
+
 def _draw_room(canvas, person, camera, middle):
     """Wall, floor, and a shadow below the `middle` between the feet."""
     width, height = canvas.large

@@ -15,11 +15,15 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import ImageColor
 
-from ppdiffusers_ext.data.drawing import draw_person, draw_pose, shade
+from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shade
+from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.openpose import KEYPOINTS
+from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.data.video import VideoWriter
 
 FPS = Fraction(15)
+IDENTITY = 512  # numbers that tell people apart, as many as ArcFace's
+_HAIR_STYLES = ("short", "long", "bun", "cap")
 
 
 def _colors(text):
@@ -34,11 +38,20 @@ _BACKGROUNDS = _colors("cee2f0 f4eec4 d6ead2 e8d6e6 ced2dc bedee0")
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """reference: (H, W, 3) uint8; pose and target: (N, H, W, 3) uint8, frame by frame the same pose; fps: exact."""
+    """
+    Attributes:
+        reference: (H, W, 3) uint8.
+        pose, target: (N, H, W, 3) uint8, frame by frame the same pose.
+        face: (N, H, W) uint8, white where the head is.
+        identity: (512,) fp32 of unit variance, who it is: see `identity_of`.
+        fps: exact.
+    """
 
     reference: np.ndarray
     pose: np.ndarray
     target: np.ndarray
+    face: np.ndarray
+    identity: np.ndarray
     fps: Fraction
 
 
@@ -67,8 +80,23 @@ def synthetic_clip(seed, num_frames, width, height, entrance=0):
         reference=draw_person(person, keypoints(person, rest, 0), camera, width, height),
         pose=np.stack([draw_pose(points, camera, width, height) for points in poses]),
         target=np.stack([draw_person(person, points, camera, width, height) for points in poses]),
+        face=np.stack([draw_face(person, points, camera, width, height) for points in poses]),
+        identity=identity_of(person),
         fps=FPS,
     )
+
+
+def identity_of(person):
+    """Who a person is, (512,) fp32 of unit variance: a direction that follows from the colours and shape of the head.
+
+    People whose heads look alike have directions alike, as with the embeddings of a face recogniser.
+    """
+    covering = person.pattern_color if person.hair_style == "cap" else person.hair
+    colors = (np.array([*person.skin, *covering]) - 128) / 64
+    style = 2.0 * np.array([person.hair_style == style for style in _HAIR_STYLES])
+    features = np.array([*colors, *style, (person.head - 1.025) / 0.0725])
+    vector = np.random.default_rng(0).standard_normal((IDENTITY, len(features))) @ features
+    return (vector / vector.std()).astype(np.float32)
 
 
 def _person(rng):
@@ -87,7 +115,7 @@ def _person(rng):
         hair=choose(_HAIRS),
         wall=shade(choose(_BACKGROUNDS), rng.uniform(0.4, 1.0)),
         floor=shade(choose(_BACKGROUNDS), rng.uniform(0.3, 0.9)),
-        hair_style=choose(("short", "long", "bun", "cap")),
+        hair_style=choose(_HAIR_STYLES),
         pattern=choose(("plain", "stripes", "bars", "dots")),
         bottom=choose(("trousers", "shorts", "skirt")),
         long_sleeves=bool(rng.integers(2)),
@@ -219,3 +247,21 @@ def write_clips(folder, seed, numbers, num_frames, side, entrance=0):
         for path, frames in zip(paths, (clip.target, clip.pose)):
             with VideoWriter(path, clip.fps, 2 * side, 2 * side) as writer:
                 writer.write(frames.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def write_animation_clips(folder, seed, numbers, num_frames, side, entrance=0):
+    """Write drawn clips as StableAnimator's training data: NUMBER/{images,poses,faces}/frame_N.png, NUMBER/face.npy.
+
+    Args:
+        folder, seed, numbers, num_frames, side, entrance: as of `write_clips`; the files are as large as the drawings.
+    """
+    for number in numbers:
+        path = Path(folder) / f"{number:05d}"
+        if path.exists():
+            continue
+        clip = synthetic_clip((seed, number), num_frames, side, side, entrance)
+        with output_folder(path) as temporary:
+            for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):
+                for index, frame in enumerate(frames):
+                    write_image(Path(temporary) / name / f"frame_{index}.png", frame)
+            np.save(Path(temporary) / "face.npy", clip.identity)

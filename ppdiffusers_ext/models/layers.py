@@ -112,6 +112,23 @@ def use_own_layers(model):
     return model
 
 
+def use_groups(model, num_groups):
+    """Have all group norms of a network normalise in so many groups; ppdiffusers' for videos know 32 alone.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: the channels of a layer do not divide into them.
+    """
+    for layer in model.sublayers():
+        if isinstance(layer, nn.GroupNorm):
+            if layer._num_channels % num_groups:
+                raise ValueError(f"{layer._num_channels} channels cannot be normalised in {num_groups} groups")
+            layer._num_groups = num_groups
+    return model
+
+
 class _BorrowedConv2D(Conv2D):
     """A convolution of ppdiffusers', which is called with the scale of a LoRA that it has not."""
 

@@ -3,13 +3,13 @@
 import inspect
 from pathlib import Path
 
-from ppdiffusers import AutoencoderKL
+from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
@@ -166,6 +166,20 @@ def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
     config = known_options(AutoencoderKL, read_config(folder))
     return Part(use_own_layers(create(lambda: AutoencoderKL(**config), dtype)), [folder])
+
+
+def describe_video_vae(folder, dtype="float32"):
+    """ppdiffusers' `AutoencoderKLTemporalDecoder` from a folder, as `describe_vae`."""
+    config = read_config(folder)
+    return Part(create(lambda: make_video_vae(config), dtype), [folder])
+
+
+def make_video_vae(config):
+    """An `AutoencoderKLTemporalDecoder`; beside its options, `norm_num_groups` is that of all its group norms (32)."""
+    vae = AutoencoderKLTemporalDecoder(**known_options(AutoencoderKLTemporalDecoder, config))
+    groups = config.get("norm_num_groups", 32)
+    vae.register_to_config(norm_num_groups=groups)
+    return use_own_layers(use_groups(vae, groups))
 
 
 def describe_image_encoder(folder, dtype="float32"):

@@ -94,7 +94,8 @@ def to_torch(source, target, dtype=None):
         for name in ("vae", "image_encoder"):
             (folder / _SVD / name / "config.json").write_bytes((source / name / "config.json").read_bytes())
         unet = plain(parts["unet"].model.config)
-        del unet["num_face_tokens"]
+        for name in ("num_face_tokens", "norm_num_groups"):  # which the original does not know
+            del unet[name]
         scheduler = plain(read_config(source / "scheduler" / "scheduler_config.json"))
         _write(folder / _SVD / "unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel", **unet})
         _write(

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from ppdiffusers import AutoencoderKLTemporalDecoder
-
 from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.engines import weights_dtype
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_video_vae, known_options
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
@@ -63,9 +61,8 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
     image_encoder = describe_image_encoder(svd / "image_encoder", encoder_dtype)
     seen = image_encoder.model.config.projection_dim
     face_encoder = create(lambda: FusionFaceId(context, clip_embeddings_dim=seen), dtype)
-    options = known_options(AutoencoderKLTemporalDecoder, read_config(svd / "vae"))
     return {
-        "vae": Part(create(lambda: AutoencoderKLTemporalDecoder(**options), encoder_dtype), [svd / "vae"]),
+        "vae": describe_video_vae(svd / "vae", encoder_dtype),
         "image_encoder": image_encoder,
         "unet": Part(unet, [config.unet]),
         "pose_net": Part(create(lambda: PoseNet(width), dtype), [config.pose_net]),

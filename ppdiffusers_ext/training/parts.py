@@ -1,29 +1,46 @@
 """What training saves: of each network the tensors that were trained, in files that others load as they are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from paddle import nn
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.assignment import load_weights
-from ppdiffusers_ext.weights.writing import write_safetensors
+from ppdiffusers_ext.weights.conversion import transpose, transposed_names
+from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """The tensors of a network whose names contain `only`: all of them by default."""
+    """The tensors of a network whose names contain `only`: all of them by default.
+
+    suffix: .safetensors for our layout, .pth for torch's.
+    numbered: whether its files in checkpoints have the step in their names.
+    """
 
     network: nn.Layer
     only: str = ""
+    suffix: str = ".safetensors"
+    numbered: bool = False
+
+    def path(self, folder, name, step=None):
+        """Of the file of this part in a folder: that of a checkpoint, or of the end of training without a step."""
+        number = f"-{step}" if self.numbered and step is not None else ""
+        return Path(folder) / f"{name}{number}{self.suffix}"
 
     def save(self, path):
-        """Write them as .safetensors."""
+        """Write them as the suffix says."""
         tensors = {name: tensor for name, tensor in self.network.state_dict().items() if self.only in name}
+        if self.suffix == ".pth":
+            tensors = transpose(tensors, transposed_names(self.network))
+        arrays = {name: to_array(tensor) for name, tensor in tensors.items()}
         with output_file(path) as temporary:
-            write_safetensors(
-                temporary, {name: to_array(tensor) for name, tensor in tensors.items()}, {"format": "pd"}
-            )
+            if self.suffix == ".pth":
+                write_torch(temporary, arrays)
+            else:
+                write_safetensors(temporary, arrays, {"format": "pd"})
 
     def load(self, path):
         """Read what `save` wrote. Raises an InputError unless it fits."""

@@ -18,7 +18,7 @@ from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.objective import Collate, Objective
-from ppdiffusers_ext.training.validation import Validation
+from ppdiffusers_ext.training.validation import AnimateAnyone, Validation, of_training_clips
 from ppdiffusers_ext.weights.assignment import load_weights, read_config
 
 
@@ -61,9 +61,8 @@ def train(stage, model_arguments, data_arguments, training_arguments):
         scheduler = make_noise_scheduler(model_arguments)
         networks = (model.reference_unet, model.denoising_unet, model.pose_guider)
         pipeline = Pose2VideoPipeline(vae, image_encoder, *networks, scheduler)
-        pipeline.set_progress_bar_config(disable=True)
         options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
-        validate = Validation(pipeline, held_out, len(held_out), *options)
+        validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
     share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
     return fit(model, parts(model, stage), objective, samples, collate, run, share, arguments, validate)
 

@@ -74,11 +74,15 @@ class Kept:
         return cls(*(paddle.to_tensor(keeps.astype(np.float32)) for keeps in (tokens, pictures)))
 
 
-def freeze(model):
-    """Have only those parameters of a `StableAnimatorModel` learn that training changes. Returns their names."""
+def freeze(model, whole_unet=False):
+    """Have only those parameters of a `StableAnimatorModel` learn that training changes. Returns their names.
+
+    Args:
+        whole_unet: whether all of the UNet learns, which one without Stable Video Diffusion's weights has to.
+    """
     trained = []
     for name, parameter in model.named_parameters():
-        learns = not name.startswith("unet.") or _TRAINED_OF_UNET in name
+        learns = whole_unet or not name.startswith("unet.") or _TRAINED_OF_UNET in name
         parameter.stop_gradient = not learns
         parameter.trainable = learns
         if learns:
@@ -86,9 +90,13 @@ def freeze(model):
     return trained
 
 
-def parts(model):
-    """The `TrainedPart`s by the names of their files, each a whole network, as inference loads it."""
-    return {name: TrainedPart(getattr(model, name)) for name in ("unet", "pose_net", "face_encoder")}
+def parts(model, suffix=".safetensors"):
+    """The `TrainedPart`s by the names of their files, each a whole network, as inference loads it.
+
+    In checkpoints they are called unet-STEP and so on, as originally.
+    """
+    names = ("unet", "pose_net", "face_encoder")
+    return {name: TrainedPart(getattr(model, name), suffix=suffix, numbered=True) for name in names}
 
 
 def sigma_of(uniform):

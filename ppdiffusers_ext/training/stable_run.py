@@ -2,18 +2,22 @@
 
 from pathlib import Path
 
-from ppdiffusers import AutoencoderKLTemporalDecoder
+import numpy as np
 
-from ppdiffusers_ext.data.animation_clips import find_animation_clips
-from ppdiffusers_ext.data.animation_samples import AnimationSamples, ClipSet
+from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
-from ppdiffusers_ext.pipelines.loading import describe_image_encoder, known_options
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_loading import read_scheduler
+from ppdiffusers_ext.training.animation_data import describe_sets, find_samples
 from ppdiffusers_ext.training.face_embeddings import FaceEmbeddings
 from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.stable_animator import StableAnimatorModel, freeze, parts
 from ppdiffusers_ext.training.stable_objective import StableObjective, collate
+from ppdiffusers_ext.training.validation import Case, StableAnimator, Validation, of_animation_samples
 from ppdiffusers_ext.weights.assignment import find_weights, load_weights, read_config
 
 _ADAPTER = "processor.id_to_"
@@ -22,47 +26,70 @@ _ADAPTER = "processor.id_to_"
 def train(model_arguments, data_arguments, training_arguments):
     """Train, from the newest checkpoint in the output folder if there is one. Returns the trainer.
 
-    The networks lie in the output folder afterwards, as safetensors that `scripts.stable_animator` loads.
+    The networks lie in the output folder afterwards, in files that `scripts.stable_animator` loads.
 
     Raises:
         InputError, MissingFileError: weights, data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
     data, arguments = data_arguments, training_arguments
-    if arguments.validation_steps:
-        raise InputError("--validation_steps is not there for this system yet; 0 is accepted")
-    sets = [
-        ClipSet(find_animation_clips(path, data.data_root_path), width, height, share)
-        for path, width, height, share in data.named_sets()
-    ]
+    samples, held_out = find_samples(data, arguments)
+    given = _given_case(data) if arguments.validation_steps else []
     samples_per_step = samples_of_a_step(arguments)
-    samples = AnimationSamples(
-        sets,
-        arguments.max_steps * samples_per_step,
-        arguments.seed,
-        samples_per_step,
-        data.sample_n_frames,
-        data.sample_stride,
-        FaceEmbeddings(data.faces_path, data.face_cache),
-    )
     svd = Path(model_arguments.pretrained_model_name_or_path)
     image_encoder = describe_image_encoder(svd / "image_encoder").load()
     with reproducible_start(arguments.seed):
         model = make_model(model_arguments, image_encoder.config.projection_dim)
-    trained = freeze(model)
-    options = known_options(AutoencoderKLTemporalDecoder, read_config(svd / "vae"))
-    vae = use_own_layers(AutoencoderKLTemporalDecoder(**options))
-    load_weights(vae, find_weights(svd / "vae"))
+    trained = freeze(model, model_arguments.train_whole_unet)
+    vae = describe_video_vae(svd / "vae").load()
     dropout = model_arguments.conditioning_dropout_prob
     objective = StableObjective(vae, image_encoder, arguments.seed, samples_per_step, dropout)
     run = {
         "system": "stable_animator",
         "samples_per_step": samples_per_step,
-        "sizes": [[each.width, each.height, each.share] for each in sets],
-        "frames": [data.sample_n_frames, data.sample_stride],
+        **describe_sets(data),
         "trained_tensors": len(trained),
     }
-    return fit(model, parts(model), objective, samples, collate, run, data.max_bad_share, arguments)
+    validate = None
+    if arguments.validation_steps:
+        scheduler = make_scheduler("Euler", read_scheduler(svd))
+        networks = {name: getattr(model, name) for name in ("unet", "pose_net", "face_encoder")}
+        pipeline = StableAnimatorPipeline(vae=vae, image_encoder=image_encoder, scheduler=scheduler, **networks)
+        options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
+        validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
+    share = data.max_bad_share
+    return fit(
+        model,
+        parts(model, f".{arguments.checkpoint_format}"),
+        objective,
+        samples,
+        collate,
+        run,
+        share,
+        arguments,
+        validate,
+    )
+
+
+def _given_case(data):
+    """The `Case` of --validation_image, in a list; an empty one without it.
+
+    Raises:
+        InputError, MissingFileError: files that cannot be read, or other numbers of frames than of skeletons.
+    """
+    if not data.validation_image:
+        return []
+    _, width, height, _ = data.named_sets()[0]
+    reference = resize(np.asarray(read_image(data.validation_image)), width, height)
+    sources = [open_frames(path) for path in (data.validation_control_folder, data.validation_image_folder) if path]
+    if len({source.num_frames for source in sources}) > 1:
+        raise InputError(
+            f"{data.validation_image_folder} has {sources[1].num_frames} frames, {data.validation_control_folder} "
+            f"{sources[0].num_frames} skeletons; as many are needed"
+        )
+    poses, *truth = (np.stack([resize(frame, width, height) for frame in source]) for source in sources)
+    embedding = FaceEmbeddings(data.faces_path, data.face_cache)(reference)
+    return [Case(reference, poses, truth[0] if truth else None, embedding)]
 
 
 def make_model(arguments, clip_width):

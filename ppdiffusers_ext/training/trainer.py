@@ -146,29 +146,29 @@ class PartsTrainer(Trainer):
         """Write the trained parts into the output folder: their average, where one is kept."""
         if self.args.process_index == 0:
             with self.trained_weights():
-                self._save_parts(self.args.output_dir)
+                self._save_parts(self.args.output_dir, None)
 
     def trained_weights(self):
         """A block in which the model has the weights that training has come to: their average, where one is kept."""
         return self.ema.in_place() if self.ema else contextlib.nullcontext()
 
     def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
-        self._save_parts(output_dir)
+        self._save_parts(output_dir, self.state.global_step)
         if self.ema:
             averages = {name: to_array(tensor) for name, tensor in self.ema.state().items()}
             write_safetensors(os.path.join(output_dir, _EMA), averages, {"format": "pd"})
 
-    def _save_parts(self, folder):
+    def _save_parts(self, folder, step):
         os.makedirs(folder, exist_ok=True)
         for name, part in self._parts.items():
-            part.save(os.path.join(folder, f"{name}.safetensors"))
+            part.save(part.path(folder, name, step))
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         if not resume_from_checkpoint:
             return
         folder = Path(resume_from_checkpoint)
         for name, part in self._parts.items():
-            part.load(folder / f"{name}.safetensors")
+            part.load(part.path(folder, name, checkpoints.step_of(folder)))
         if self.ema:
             self.ema.set_state(load_tensors(folder / _EMA))
 

@@ -1,5 +1,7 @@
 """How good a model in training is on clips that it is not trained on: numbers, and a picture to look at."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import paddle
 from PIL import Image
@@ -10,63 +12,149 @@ _NUMBERS = ("psnr", "ssim", "l1", "flicker")
 _SHOWN = 3  # frames of each clip on the picture
 
 
-class Validation:
-    """Animates held-out clips and compares with their true frames.
+@dataclass(frozen=True)
+class Case:
+    """What is animated, all uint8.
 
-    Args:
-        pipeline: `Pose2VideoPipeline` of the networks in training.
-        samples: `TrainingClips` of the held-out clips, of which each is taken once.
-        count: of them.
-        num_inference_steps, guidance_scale: as of the pipeline.
-        seed: of the noise, the same each time.
+    Attributes:
+        reference: (H, W, 3).
+        poses: (frames, H, W, 3).
+        truth: the same of the frames that should come out, or None where nobody knows them.
+        embedding: (512,) of the reference's face, or None.
     """
 
-    def __init__(self, pipeline, samples, count, num_inference_steps, guidance_scale, seed):
-        self._pipeline, self._samples, self._count = pipeline, samples, count
-        self._options = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
-        self._seed = seed
+    reference: np.ndarray
+    poses: np.ndarray
+    truth: np.ndarray | None = None
+    embedding: np.ndarray | None = None
+
+
+class Validation:
+    """Animates cases and compares with the true frames.
+
+    Args:
+        animate: called with a `Case` and its number, gives (frames, H, W, 3) uint8.
+        cases: function that gives an iterable of `Case`, the same each time.
+    """
+
+    def __init__(self, animate, cases):
+        self._animate, self._cases = animate, cases
 
     @paddle.no_grad()
     def __call__(self):
         """Returns (dict of the mean numbers, picture as (H, W, 3) uint8).
 
-        A row of the picture is a clip: the reference, then pose, truth and prediction of some frames.
+        A row of the picture is a case: the reference, then pose, truth (if it is known) and prediction of some frames.
         """
         scores, rows = [], []
-        for index in range(self._count):
-            sample = self._samples[index]
-            reference, poses, truth = (
-                to_pictures(sample["reference_pixel_values"][:, None], -1),
-                to_pictures(sample["pose_pixel_values"], 0),
-                to_pictures(sample["pixel_values"], -1),
-            )
-            prediction = self._animate(reference[0], poses, index)
-            metrics = VideoMetrics()
-            for frames in zip(prediction, truth):
-                metrics.add(*frames)
-            scores.append(metrics.result())
-            shown = np.linspace(0, len(truth) - 1, min(_SHOWN, len(truth))).astype(int)
-            cells = [picture for frame in shown for picture in (poses[frame], truth[frame], prediction[frame])]
-            rows.append(np.concatenate([reference[0], *cells], axis=1))
+        for index, case in enumerate(self._cases()):
+            prediction = self._animate(case, index)
+            pictures = [case.poses, prediction]
+            if case.truth is not None:
+                pictures.insert(1, case.truth)
+                metrics = VideoMetrics()
+                for frames in zip(prediction, case.truth):
+                    metrics.add(*frames)
+                scores.append(metrics.result())
+            shown = np.linspace(0, len(prediction) - 1, min(_SHOWN, len(prediction))).astype(int)
+            cells = [kind[frame] for frame in shown for kind in pictures]
+            rows.append(np.concatenate([case.reference, *cells], axis=1))
         means = {name: [score[name] for score in scores if score[name] is not None] for name in _NUMBERS}
-        return {name: float(np.mean(values)) for name, values in means.items() if values}, np.concatenate(rows)
+        return {name: float(np.mean(values)) for name, values in means.items() if values}, _below_each_other(rows)
 
-    def _animate(self, reference, poses, index):
-        """(H, W, 3) uint8 and (frames, H, W, 3) uint8 -> (frames, H, W, 3) uint8."""
-        height, width, _ = reference.shape
-        shape = [1, self._pipeline.denoising_unet.config.in_channels, len(poses)]
+
+def of_training_clips(samples):
+    """The `Case`s of `TrainingClips`, each sample one."""
+    for index in range(len(samples)):
+        sample = samples[index]
+        yield Case(
+            to_pictures(sample["reference_pixel_values"][:, None], -1)[0],
+            to_pictures(sample["pose_pixel_values"], 0),
+            to_pictures(sample["pixel_values"], -1),
+        )
+
+
+def of_animation_samples(samples):
+    """The `Case`s of `AnimationSamples`, each sample one; of None there are none."""
+    for index in range(len(samples or ())):
+        sample = samples[index]
+        poses, truth = (to_pictures(sample[key].swapaxes(0, 1), -1) for key in ("pose_pixels", "pixel_values"))
+        reference = to_pictures(sample["reference_image"][:, None], -1)[0]
+        yield Case(reference, poses, truth, sample["face_embedding"])
+
+
+class AnimateAnyone:
+    """Animates a `Case` with a `Pose2VideoPipeline`, by the same noise each time.
+
+    Args:
+        pipeline: of the networks in training.
+        num_inference_steps, guidance_scale: as of the pipeline.
+        seed: of the noise.
+    """
+
+    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
+
+    def __call__(self, case, index):
+        height, width, _ = case.reference.shape
+        shape = [1, self._pipeline.denoising_unet.config.in_channels, len(case.poses)]
         shape += [side // self._pipeline.vae_scale_factor for side in (height, width)]
-        noise = np.random.default_rng([self._seed, index]).standard_normal(shape, np.float32)
-        videos = self._pipeline(
-            Image.fromarray(reference),
-            list(poses),
+        video = self._pipeline(
+            Image.fromarray(case.reference),
+            list(case.poses),
             width,
             height,
-            latents=paddle.to_tensor(noise),
+            num_inference_steps=self._steps,
+            guidance_scale=self._guidance,
+            latents=_noise(self._seed, index, shape),
             output_type="np",
-            **self._options,
-        ).videos
-        return to_pictures(videos[0], 0)
+        ).videos[0]  # (3, frames, height, width)
+        return to_pictures(video, 0)
+
+
+class StableAnimator:
+    """The same with a `StableAnimatorPipeline`, in one window.
+
+    Args:
+        pipeline, num_inference_steps, guidance_scale, seed: as of `AnimateAnyone`.
+    """
+
+    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
+
+    def __call__(self, case, index):
+        height, width, _ = case.reference.shape
+        frames, scale = len(case.poses), self._pipeline.vae_scale_factor
+        shape = [1, frames, self._pipeline.vae.config.latent_channels, height // scale, width // scale]
+        video = self._pipeline(
+            Image.fromarray(case.reference),
+            list(case.poses),
+            case.embedding,
+            width,
+            height,
+            num_inference_steps=self._steps,
+            min_guidance_scale=self._guidance,
+            max_guidance_scale=self._guidance,
+            tile_size=frames,
+            tile_overlap=0,
+            latents=_noise(self._seed, index, shape),
+            image_noise=_noise(self._seed, index, [1, 3, height, width]),
+            output_type="np",
+        ).frames[0]  # (3, frames, height, width)
+        return to_pictures(video, 0)
+
+
+def _noise(seed, index, shape):
+    return paddle.to_tensor(np.random.default_rng([seed, index]).standard_normal(shape, np.float32))
+
+
+def _below_each_other(rows):
+    """Pictures of any sizes as one, (H, W, 3), with white beside those that are not as wide."""
+    width = max(row.shape[1] for row in rows)
+    wide = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    return np.concatenate(wide)
 
 
 def to_pictures(values, low):

@@ -10,7 +10,7 @@ from ppdiffusers_ext.data.animation_samples import AnimationSamples
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.models.stable_animator import AnimationUNet
-from ppdiffusers_ext.training.arguments import StableModelArguments
+from ppdiffusers_ext.training.stable_arguments import StableModelArguments
 from ppdiffusers_ext.training.stable_run import make_model
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
@@ -80,9 +80,8 @@ def test_run_that_goes_on_comes_to_the_same_bits(stable_folder, clips, tmp_path)
     assert train(tmp_path / "parts", stable_folder, clips, max_steps=1) == 0
     assert train(tmp_path / "parts", stable_folder, clips) == 0
     for name in NETWORKS:
-        whole, parts, first = (
-            weights(tmp_path / path, name) for path in ("whole/out", "parts/out", "whole/out/checkpoint-1")
-        )
+        whole, parts = (weights(tmp_path / path / "out", name) for path in ("whole", "parts"))
+        first = weights(tmp_path / "whole/out/checkpoint-1", f"{name}-1")
         assert whole.keys() == parts.keys()
         assert all(np.array_equal(whole[key], parts[key]) for key in whole), name
         assert any(not np.array_equal(whole[key], first[key]) for key in whole), name
@@ -131,7 +130,11 @@ def test_what_goes_wrong_with_a_sample_is_told(stable_folder, clips, tmp_path, c
         ({"data_path": None, "data_sets": "a.txt:512"}, "--data_sets has 'a.txt:512'; such as"),
         ({"vec_share": 1.0}, "--vec_share 1.0 is no part of the steps"),
         ({"sample_n_frames": 0}, "--sample_n_frames 0 is too small"),
-        ({"validation_steps": 5}, "--validation_steps is not there for this system yet"),
+        ({"validation_steps": 5}, "--validation_clips 4 of the 2 in"),
+        ({"validation_image": "a.png"}, "--validation_image and --validation_control_folder belong together"),
+        ({"finetune_mode": True, "unet_model_finetune_path": "a.pth"}, "--finetune_mode lacks --posenet_model"),
+        ({"checkpoint_format": "ckpt"}, "--checkpoint_format ckpt is not known; safetensors or pth is accepted"),
+        ({"mixed_precision": "fp8"}, "--mixed_precision fp8 is not known; no, fp16 or bf16 is accepted"),
         ({"unet_model_finetune_path": "nowhere.pth"}, "nowhere.pth"),
         ({"faces_path": "nowhere"}, "--only antelopev2"),
     ],

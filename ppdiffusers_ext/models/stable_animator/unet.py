@@ -12,7 +12,7 @@ from ppdiffusers.models.transformer_temporal import TransformerSpatioTemporalMod
 from ppdiffusers.models.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
 from ppdiffusers_ext.models.depth import through_blocks
-from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
+from ppdiffusers_ext.models.layers import compute_dtype, use_groups, use_own_layers
 from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
 from ppdiffusers_ext.models.stable_animator.blocks import (
     Conditions,
@@ -30,6 +30,7 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
 
     Args:
         num_face_tokens: of them.
+        norm_num_groups: of all group norms; small networks need fewer, for a group of one channel forgets its level.
         others: as of `UNetSpatioTemporalConditionModel`, with the defaults of Stable Video Diffusion.
     """
 
@@ -50,10 +51,12 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         num_attention_heads: tuple = (5, 10, 20, 20),
         num_frames: int = 25,
         num_face_tokens: int = 4,
+        norm_num_groups: int = 32,
     ):
         options = dict(self.config)
-        faces = options.pop("num_face_tokens")
+        faces, groups = options.pop("num_face_tokens"), options.pop("norm_num_groups")
         super().__init__(**{name: value for name, value in options.items() if not name.startswith("_")})
+        use_groups(self, groups)
         self.set_attn_processor(PlainAttention())
         for layer in self.sublayers():
             if isinstance(layer, TransformerSpatioTemporalModel):

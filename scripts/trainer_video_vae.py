@@ -1,0 +1,15 @@
+"""Train a small autoencoder on the frames of clips.
+
+python scripts/trainer_video_vae.py --do_train --output_dir ./exp_output/vae
+python scripts/trainer_video_vae.py training.yaml
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.training import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main("video_vae"))
