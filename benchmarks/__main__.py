@@ -19,6 +19,7 @@ from benchmarks import (
     startup,
     svd_step,
     train_step,
+    training_memory,
 )
 from scripts.command import ArgumentParser, run
 
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "startup": startup,
     "svd_step": svd_step,
     "train_step": train_step,
+    "training_memory": training_memory,
 }
 
 

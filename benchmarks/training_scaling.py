@@ -120,11 +120,26 @@ def _write_configuration(folder, settings):
 def _train(folder, processes):
     """Run the trainer and read its log."""
     title = f"the trainer, {processes} process" + ("es" if processes > 1 else "")
+    return read_log(run_trainer(f"trainer_stage{STAGE}", folder / f"{processes}.yaml", processes, title))
+
+
+def run_trainer(script, file, processes, title):
+    """What a trainer printed whose processes have one thread each.
+
+    Args:
+        script: in scripts, without ending.
+        file: `Path` of its YAML file, beside which the logs of several processes go.
+        processes: of them.
+        title: of what is measured.
+
+    Raises:
+        ContestantError: it failed.
+    """
     print(f"measuring {title} ...", file=sys.stderr, flush=True)
-    logs = folder / f"logs{processes}"
+    logs = file.with_suffix(".logs")
     launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes), "--backend", "gloo"]
     launch = [*launch, "--log_dir", str(logs)] if processes > 1 else []
-    command = [sys.executable, "-u", *launch, f"scripts/trainer_stage{STAGE}.py", str(folder / f"{processes}.yaml")]
+    command = [sys.executable, "-u", *launch, f"scripts/{script}.py", str(file)]
     environment = {**harness._ENVIRONMENT, **_ONE_THREAD}
     run = subprocess.run(command, cwd=harness.ROOT, env=environment, capture_output=True, text=True)
     printed = run.stdout + run.stderr
@@ -132,4 +147,4 @@ def _train(folder, processes):
         worker = [path.read_text() for path in sorted(logs.glob("workerlog.*"))]
         words = " | ".join("\n".join([printed, *worker]).strip().splitlines()[-3:])
         raise harness.ContestantError(f"{title} ended with exit code {run.returncode}: {words}")
-    return read_log(printed)
+    return printed

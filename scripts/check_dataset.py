@@ -1,9 +1,13 @@
 """Check training data: which clips can be read, and whether each fits its pose video.
 
     python -m scripts.check_dataset ubcNbili_data --meta cleaned_meta.json --sheet clips.png
+    python -m scripts.check_dataset --system stable_animator video_path.txt --list cleaned.txt --sheet clips.png
 
 DIR is a folder with meta_data/*.json, or with video/ and video_dwpose/; or a meta file. A line is printed for each.
 The cleaned meta file names those without problems, and can be given to training. Exit code 1 if none is left.
+
+With --system stable_animator, DIR is a path list (a clip's folder in each line) or a folder of clips, each of which
+has images, poses and, if there are any, faces; --list writes a path list of those without problems.
 """
 
 import sys
@@ -14,9 +18,19 @@ from scripts.command import ArgumentParser, run
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.check_dataset", description=__doc__)
     parser.add_argument("source", metavar="DIR", nargs="+", help="folder or meta file; may be several")
+    parser.add_argument(
+        "--system",
+        choices=("animate_anyone", "stable_animator"),
+        default="animate_anyone",
+        help="whose clips they are",
+    )
     parser.add_argument("--meta", metavar="FILE", help="write the clips without problems as a meta file")
+    parser.add_argument("--list", metavar="FILE", help="of stable_animator: write them as a path list")
+    parser.add_argument("--data_root_path", metavar="DIR", help="of path lists (default: the folder of each)")
     parser.add_argument("--sheet", metavar="FILE", help="write a picture of the clips without problems")
-    parser.add_argument("--min-frames", type=int, default=2, metavar="N", help="frames that a sample needs (2)")
+    parser.add_argument(
+        "--min-frames", type=int, metavar="N", help="that a sample needs (default: 2; of stable_animator 17)"
+    )
     return parser
 
 
@@ -26,11 +40,15 @@ def work(options):
     from ppdiffusers_ext.data.outputs import check_writable
     from ppdiffusers_ext.errors import InputError
 
-    if options.min_frames < 2:
+    if options.min_frames is not None and options.min_frames < 2:
         raise InputError(f"--min-frames {options.min_frames} is too small; 2 or more is accepted")
-    for path in filter(None, (options.meta, options.sheet)):
+    for path in filter(None, (options.meta, options.list, options.sheet)):
         check_writable(path)
-    reports = check_dataset(options.source, options.min_frames, on_report=_print)
+    if options.system == "stable_animator":
+        return _check_animation_clips(options)
+    if options.list or options.data_root_path:
+        raise InputError("--list and --data_root_path are of --system stable_animator; --meta is accepted")
+    reports = check_dataset(options.source, options.min_frames or 2, on_report=_print)
     good = [report for report in reports if not report.problems]
     seconds = sum(report.duration for report in good)
     print(f"{len(good)} of {len(reports)} clips can be trained on, {seconds / 60:.1f} minutes")
@@ -43,6 +61,36 @@ def work(options):
         write_sheet(options.sheet, reports)
         print(f"wrote {options.sheet}")
     return 0
+
+
+def _check_animation_clips(options):
+    from ppdiffusers_ext.data.animation_check import check_animation_clips, write_animation_sheet, write_list
+    from ppdiffusers_ext.errors import InputError
+
+    if options.meta:
+        raise InputError("--meta is of Animate Anyone's clips; --list is accepted")
+    reports = check_animation_clips(
+        options.source, options.data_root_path, options.min_frames or 17, on_report=_print_animation
+    )
+    good = [report for report in reports if not report.problems]
+    print(f"{len(good)} of {len(reports)} clips can be trained on, {sum(report.num_frames for report in good)} frames")
+    if not good:
+        return 1
+    if options.list:
+        write_list(options.list, reports)
+        print(f"wrote {options.list}")
+    if options.sheet:
+        write_animation_sheet(options.sheet, reports)
+        print(f"wrote {options.sheet}")
+    return 0
+
+
+def _print_animation(report):
+    if report.problems:
+        print(f"problem  {report.folder}: {'; '.join(report.problems)}")
+    else:
+        masks = f"{report.num_masks} masks" if report.num_masks else "no masks"
+        print(f"ok       {report.folder}: {report.width}x{report.height}, {report.num_frames} frames, {masks}")
 
 
 def _print(report):

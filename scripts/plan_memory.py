@@ -4,9 +4,13 @@
 
     python -m scripts.plan_memory --system stable_animator -W 576 -H 1024 -L 64
 
+    python -m scripts.plan_memory --train configs/training/stable_animator.yaml --device gpu --processes 4
+
 Options are those of scripts.pose2vid, or what scripts.animate takes of them for the other system. Of the model only
 the configurations are read: weights need not be there yet. Figures are peaks of the whole process in GB (10^9 bytes);
 those for a GPU have not been measured.
+
+--train takes a YAML file of scripts/trainer_stable_animator.py, and says what each of so many processes takes.
 """
 
 import json
@@ -20,6 +24,8 @@ def make_parser():
     parser = ArgumentParser(prog="python -m scripts.plan_memory", description=__doc__)
     parser.add_argument("--system", default="animate_anyone", metavar="NAME", help="or stable_animator")
     parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
+    parser.add_argument("--train", metavar="FILE", help="YAML file of a training of StableAnimator, instead")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="with --train: of the launch (1)")
     pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
     return parser
@@ -27,6 +33,8 @@ def make_parser():
 
 def work(options):
     """Print a line for each rung, and which of them fits into what is free."""
+    if options.train:
+        return plan_training(options)
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_writable, output_file
@@ -47,6 +55,18 @@ def work(options):
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
         with output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def plan_training(options):
+    """Print a line for each size that a training has clips of."""
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.training.stable_memory_plan import plan_file
+
+    if options.processes < 1:
+        raise InputError(f"--processes {options.processes} is too few; 1 or more is accepted")
+    device = "gpu" if str(options.device or "cpu").startswith("gpu") else "cpu"
+    for (width, height), plan in plan_file(options.train, device, options.processes).items():
+        print(f"{width}x{height}: {plan}")
 
 
 if __name__ == "__main__":

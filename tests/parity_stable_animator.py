@@ -492,7 +492,7 @@ def training_loss(case):
     )
     batch, frames = pixels.shape[:2]
     noise = inputs["draw.vae_posterior_noise"].reshape(outputs["latents"].shape)
-    latents = encode_clip(vae, pixels, noise)
+    latents = encode_clip(vae, pixels, noise, at_once=2)
     yield "latents", latents, outputs["latents"], MODULE
     picture = encode_reference(vae, reference, inputs["draw.cond_image_noise"], inputs["draw.vae_posterior_noise_1"])
     embedding = encoder(for_clip(reference)).image_embeds.unsqueeze(1)

@@ -53,18 +53,8 @@ def find_animation_clips(path_list, root=None):
     Raises:
         MissingFileError, InputError: there is no such list, or no clip in it.
     """
-    path_list = Path(path_list)
-    if not path_list.exists():
-        raise MissingFileError(
-            f"training data {path_list} do not exist; a text file of paths, or a folder, is accepted"
-        )
-    if path_list.is_dir():
-        folders = sorted(path for path in path_list.iterdir() if path.is_dir())
-    else:
-        base = Path(root) if root else path_list.parent
-        lines = path_list.read_text(encoding="utf-8").splitlines()
-        folders = [base / line.strip() for line in lines if line.strip()]
-    found = [_in_folder(folder) for folder in folders]
+    folders = clip_folders(path_list, root)
+    found = [find_clip(folder) for folder in folders]
     clips = [clip for clip in found if clip is not None]
     if not clips:
         raise InputError(f"none of the {len(folders)} folders of {path_list} is a clip; {_LAYOUT}")
@@ -75,7 +65,25 @@ def find_animation_clips(path_list, root=None):
     return clips
 
 
-def _in_folder(folder):
+def clip_folders(path_list, root=None):
+    """The folders that a path list names, as of `find_animation_clips`, whatever is in them."""
+    path_list = Path(path_list)
+    if not path_list.exists():
+        raise MissingFileError(
+            f"training data {path_list} do not exist; a text file of paths, or a folder, is accepted"
+        )
+    if path_list.is_dir():
+        return sorted(path for path in path_list.iterdir() if path.is_dir())
+    base = Path(root) if root else path_list.parent
+    try:
+        lines = path_list.read_text(encoding="utf-8").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"path list {path_list} cannot be read ({error}); a text file is accepted") from error
+    return [base / line.strip() for line in lines if line.strip()]
+
+
+def find_clip(folder):
+    """The `AnimationClip` of a folder, or None where images or poses are missing."""
     images, poses, faces = (_part(folder, name) for name in (_IMAGES, _POSES, _FACES))
     embedding = folder / _EMBEDDING
     return (

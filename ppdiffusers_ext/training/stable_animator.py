@@ -120,13 +120,19 @@ def stratify(uniform):
     return (np.arange(len(uniform)) + np.asarray(uniform, np.float64)) / len(uniform)
 
 
-def encode_clip(vae, pixels, noise):
+def encode_clip(vae, pixels, noise, at_once):
     """Latents of frames, (batch, frames, 3, height, width) in [-1, 1], drawn by normal noise of the latents' shape.
+
+    Args:
+        at_once: pictures that are encoded together.
 
     Returns:
         (batch, frames, 4, h, w), scaled.
     """
-    latents = encode(vae, pixels.flatten(0, 1), noise.flatten(0, 1), vae.config.scaling_factor)
+    pictures, draws, factor = pixels.flatten(0, 1), noise.flatten(0, 1), vae.config.scaling_factor
+    starts = range(0, pictures.shape[0], at_once)
+    parts = [encode(vae, pictures[i : i + at_once], draws[i : i + at_once], factor) for i in starts]
+    latents = paddle.concat(parts)  # (batch*frames, 4, h, w)
     return latents.reshape([*pixels.shape[:2], *latents.shape[1:]])
 
 

@@ -125,6 +125,7 @@ _NAMES = {  # the original's -> paddlenlp's
 class StableTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the original's defaults and names."""
 
+    do_train: bool = option(True, "whether to train")
     learning_rate: float = option(1e-4, "of AdamW; the original's scripts take 1e-5")
     weight_decay: float = option(1e-2, "of AdamW")
     max_grad_norm: float = option(0.0, "norm that gradients are clipped to; 0 leaves them as they are, as originally")

@@ -16,6 +16,7 @@ from ppdiffusers_ext.training.stable_animator import (
     weighted_error,
 )
 
+ENCODED_AT_ONCE = 4  # pictures: the VAE's first layers are as large as they
 _ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face_embedding")
 
 
@@ -71,7 +72,7 @@ class StableObjective:
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
         size = [self._vae.config.latent_channels, *(side // scale for side in pixels.shape[3:])]
         noise = self._normals(indices, "latents", [pixels.shape[1], *size])
-        latents = encode_clip(self._vae, pixels, noise)
+        latents = encode_clip(self._vae, pixels, noise, ENCODED_AT_ONCE)
         picture_noise = self._normals(indices, "picture noise", reference.shape[1:])
         picture = encode_reference(self._vae, reference, picture_noise, self._normals(indices, "picture", size))
         return latents, picture

@@ -10,6 +10,7 @@ from ppdiffusers_ext.data.animation_clips import (
     Frames,
     choose_frames,
     find_animation_clips,
+    read_embedding,
     read_sample,
 )
 from ppdiffusers_ext.data.images import write_image
@@ -132,3 +133,26 @@ def test_lists_that_cannot_be_used_are_told(tmp_path):
     (tmp_path / "list.txt").write_text("a\nb\n")
     with pytest.raises(InputError, match="none of the 2 folders of .* is a clip; a folder with images, poses"):
         find_animation_clips(tmp_path / "list.txt")
+
+
+def test_embedding_beside_the_frames_is_that_of_the_clips_face(folder, tmp_path):
+    (clip,) = find_animation_clips(tmp_path / "rec")
+    assert clip.embedding is None
+    values = np.random.default_rng(0).standard_normal(512)
+    np.save(folder / "face.npy", values)
+    (clip,) = find_animation_clips(tmp_path / "rec")
+    np.testing.assert_array_equal(read_embedding(clip.embedding), values.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros(511), np.zeros((1, 512)), np.zeros(512, int), np.full(512, np.nan), np.array([object()])]
+)
+def test_embeddings_that_are_none_are_told(tmp_path, values):
+    np.save(tmp_path / "face.npy", values)
+    with pytest.raises(InputError, match="face embedding .*face.npy .*accepted"):
+        read_embedding(tmp_path / "face.npy")
+
+
+def test_missing_embedding_is_told(tmp_path):
+    with pytest.raises(MissingFileError, match="does not exist; a .npy file is accepted"):
+        read_embedding(tmp_path / "face.npy")

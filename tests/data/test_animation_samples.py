@@ -63,3 +63,12 @@ def test_clip_that_cannot_be_read_is_replaced_and_named(clips, tmp_path):
     assert "it has 2 frames; 3 are needed" in failures[0] and "images" in failures[0]
     with pytest.raises(InputError, match="none of 20 clips can be read, the last: .*it has 2 frames"):
         make([ClipSet(short, 32, 32)])[0]
+
+
+def test_embedding_of_a_clip_is_not_looked_for(clips, tmp_path):
+    folder = write_clip(tmp_path / "known" / "1")
+    np.save(folder / "face.npy", np.full(512, 7.0, np.float32))
+    known = find_animation_clips(tmp_path / "known")
+    assert np.all(make([ClipSet(known, 32, 32)])[0]["face_embedding"] == 7)
+    without = AnimationSamples([ClipSet(clips, 32, 32)], 4, 0, 1, 2, 4, None)
+    assert without[0]["face_embedding"] is None

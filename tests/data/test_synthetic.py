@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.animation_clips import Frames, find_animation_clips, read_embedding
 from ppdiffusers_ext.data.openpose import KEYPOINTS
-from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
+from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
 
 
 def test_shapes_and_types():
@@ -80,3 +82,36 @@ def test_impossible_sizes_are_refused():
         synthetic_clip(0, 0, 64, 64)
     with pytest.raises(ValueError, match="1 frames of 8x64"):
         synthetic_clip(0, 1, 8, 64)
+
+
+def test_heads_are_white_in_the_masks_and_move_with_the_pose():
+    clip = synthetic_clip(3, 12, 128, 128)
+    assert clip.face.shape == (12, 128, 128) and clip.face.dtype == np.uint8
+    for mask, pose in zip(clip.face, clip.pose):
+        rows, columns = np.nonzero(mask == 255)
+        head = np.argwhere((pose == KEYPOINT_COLORS[0]).all(axis=-1))  # the nose
+        assert rows.min() <= head[:, 0].mean() <= rows.max() and columns.min() <= head[:, 1].mean() <= columns.max()
+        assert 0.005 < (mask == 255).mean() < 0.05
+
+
+def test_identities_tell_people_apart_and_alike_heads_are_near():
+    clips = [synthetic_clip(seed, 1, 16, 16) for seed in range(40)]
+    vectors = np.stack([clip.identity for clip in clips])
+    assert vectors.shape == (40, 512) and vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors.std(axis=1), 1, rtol=1e-5)
+    cosines = np.corrcoef(vectors)[np.triu_indices(40, 1)]
+    assert np.percentile(cosines, 90) < 0.9 and abs(cosines.mean()) < 0.4
+    np.testing.assert_array_equal(synthetic_clip(5, 3, 64, 64, entrance=2).identity, clips[5].identity)
+
+
+def test_written_clips_are_what_stable_animator_is_trained_on(tmp_path):
+    write_animation_clips(tmp_path, 1, range(2), 6, 32, entrance=2)
+    clips = find_animation_clips(tmp_path)
+    assert len(clips) == 2
+    drawn = synthetic_clip((1, 0), 6, 32, 32, entrance=2)
+    frames = Frames(clips[0].images)
+    assert len(frames) == 8
+    np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in frames.read(range(8))]), drawn.target)
+    np.testing.assert_array_equal(read_embedding(clips[0].embedding), drawn.identity)
+    (mask,) = Frames(clips[0].faces).read([3])
+    np.testing.assert_array_equal(np.asarray(mask)[..., 0], drawn.face[3])

@@ -1,13 +1,15 @@
 """The command that checks training data: what it prints and writes, and what it answers to bad input."""
 
 import json
+import shutil
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from ppdiffusers_ext.data.animation_clips import find_animation_clips
 from ppdiffusers_ext.data.clips import find_clips
-from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
 from ppdiffusers_ext.data.training_clips import TrainingClips, choose_video
 from ppdiffusers_ext.data.video import VideoWriter
 from scripts.check_dataset import make_parser, work
@@ -80,3 +82,67 @@ def test_bad_input_is_one_line(capsys, folder, arguments, message):
     error = capsys.readouterr().err.splitlines()
     assert error[-1].startswith("error: ")
     assert message in error[-1]
+
+
+# StableAnimator's clips
+
+
+@pytest.fixture
+def animation_data(tmp_path):
+    """Four clips, the second without a skeleton, the third damaged, the fourth without poses."""
+    data = tmp_path / "data"
+    write_animation_clips(data, 0, range(4), 20, 48)
+    (data / "00001" / "poses" / "frame_7.png").unlink()
+    (data / "00001" / "faces" / "frame_3.png").unlink()
+    (data / "00002" / "images" / "frame_10.png").write_bytes(b"nothing")
+    shutil.rmtree(data / "00003" / "poses")
+    (data / "clips.txt").write_text("".join(f"{number:05d}\n" for number in range(4)))
+    return data
+
+
+def check_animation(*arguments):
+    return check("--system", "stable_animator", *arguments)
+
+
+def test_clips_of_stable_animator_are_reported_and_the_good_ones_written(animation_data, tmp_path, capsys):
+    names = tmp_path / "cleaned.txt", tmp_path / "sheet.png"
+    assert check_animation(animation_data / "clips.txt", "--list", names[0], "--sheet", names[1]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["ok", "problem", "problem", "problem"]
+    assert "48x48, 20 frames, 20 masks" in lines[0]
+    assert "1 frames have no skeleton, such as frame_7" in lines[1]
+    assert "frame_10.png" in lines[2]
+    assert "it has no images or no poses" in lines[3]
+    assert lines[4] == "1 of 4 clips can be trained on, 20 frames"
+    (clip,) = find_animation_clips(names[0])
+    assert clip.images == animation_data / "00000" / "images"
+    with PIL.Image.open(names[1]) as picture:
+        assert picture.height == 192 and picture.width >= 3 * 192
+
+
+def test_problems_of_clips_of_stable_animator_are_told(animation_data, tmp_path, capsys):
+    (animation_data / "00000" / "face.npy").write_bytes(b"nothing")
+    shutil.rmtree(animation_data / "00001" / "poses")
+    with VideoWriter(animation_data / "00001" / "poses.mp4", 8, 96, 48) as writer:
+        writer.write(np.zeros((19, 48, 96, 3), np.uint8))
+    assert check_animation(animation_data, "--min-frames", 30) == 1
+    text = capsys.readouterr().out
+    assert "face.npy cannot be read" in text
+    assert (
+        "it has 20 frames, a sample needs 30; poses.mp4 has 19 frames, images 20; the skeletons are of another" in text
+    )
+    assert "0 of 4 clips" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--system", "stable_animator", "--meta", "m.json"), "--list is accepted"),
+        (("--list", "l.txt"), "--meta is accepted"),
+        (("--system", "stable_animator", "nowhere.txt"), "nowhere.txt do not exist"),
+    ],
+)
+def test_options_of_the_other_system_are_refused(animation_data, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert check(*arguments, *([] if "nowhere.txt" in arguments else [animation_data])) == 2
+    assert message in capsys.readouterr().err
