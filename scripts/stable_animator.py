@@ -22,6 +22,7 @@ _OPTIONS = (
     ("--posenet_model_name_or_path", "pose_net", str, f"{ROOT}/Animation/pose_net.pth", "weights of the pose net"),
     ("--face_encoder_model_name_or_path", "face_encoder", str, f"{ROOT}/Animation/face_encoder.pth", "its weights"),
     ("--faces", "faces", str, ROOT, "folder in which models/antelopev2 has the networks that find faces"),
+    ("--face_embedding", "embedding", str, None, ".npy file of the face's embedding, which is not looked for then"),
     ("--width", "width", int, 512, "pixels, a multiple of 64"),
     ("--height", "height", int, 512, "pixels, a multiple of 64"),
     ("--guidance_scale", "guidance_scale", float, 3.0, "1 is without guidance, in half the time"),

@@ -4,7 +4,7 @@ import sys
 
 
 def main(stage, arguments=None):
-    """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae", "video_vae"), or "stable_animator".
+    """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae"), or "stable_animator".
 
     Returns:
         the exit code: 0, 2 for bad input, 1 for a loss that is not finite or another process that is lost.
@@ -29,7 +29,6 @@ def main(stage, arguments=None):
 
     kinds = {
         "vae": (AutoencoderArguments, DataArguments, TrainingArguments),
-        "video_vae": (AutoencoderArguments, StableDataArguments, TrainingArguments),
         "stable_animator": (StableModelArguments, StableDataArguments, StableTrainingArguments),
     }
     try:
@@ -37,7 +36,7 @@ def main(stage, arguments=None):
         model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, of_stage)
         if not training.do_train:
             raise InputError("nothing is to be done; --do_train is accepted")
-        if stage in ("vae", "video_vae"):
+        if stage == "vae":
             train_autoencoder(model, data, training)
         elif stage == "stable_animator":
             stable_run.train(model, data, training)

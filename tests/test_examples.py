@@ -53,7 +53,7 @@ def test_training_configuration_is_accepted(path, tmp_path):
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
     of_stable_animator = "stable_animator" in str(path.relative_to(ROOT))
     if path.stem == "vae":
-        kinds = (AutoencoderArguments, StableDataArguments if of_stable_animator else DataArguments, TrainingArguments)
+        kinds = (AutoencoderArguments, DataArguments, TrainingArguments)
     elif of_stable_animator:
         kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
     else:

@@ -42,7 +42,7 @@ class AnimationSamples:
         samples_per_step: samples of an optimisation step.
         num_frames, stride: of a sample, see `choose_frames`.
         embed: called with the reference, (height, width, 3) uint8, gives its face's embedding, where the clip
-            has none; None for samples without embeddings of faces.
+            has none; not needed where all have one.
     """
 
     def __init__(self, sets, length, seed, samples_per_step, num_frames, stride, embed):
@@ -70,7 +70,7 @@ class AnimationSamples:
         pixel_values, pose_pixels: (frames, 3, height, width) fp32 in [-1, 1].
         face_masks: (frames, 1, height, width) fp32 in [0, 1].
         reference_image: (3, height, width) in [-1, 1].
-        face_embedding: (512,) fp32, or None.
+        face_embedding: (512,) fp32.
         index: the sample's own. clip: the reference's place.
         failures: what was tried before and could not be read, as "path: reason".
 
@@ -88,7 +88,7 @@ class AnimationSamples:
             except (InputError, OSError) as error:
                 failures.append(f"{clip.images}: {' '.join(str(error).split())[:200]}")
                 continue
-            if embedding is None and self._embed is not None:
+            if embedding is None:
                 embedding = self._embed(sample.picture)
             return {
                 "pixel_values": sample.pixels,

@@ -55,7 +55,7 @@ class SyntheticClip:
     fps: Fraction
 
 
-def synthetic_clip(seed, num_frames, width, height, entrance=0):
+def synthetic_clip(seed, num_frames, width, height, entrance=0, close=False):
     """The `SyntheticClip` of a seed.
 
     Args:
@@ -63,6 +63,7 @@ def synthetic_clip(seed, num_frames, width, height, entrance=0):
         num_frames: of the motion.
         width, height: pixels.
         entrance: frames, before the others, in which the person goes from the reference's pose into the motion.
+        close: whether the upper body fills the picture.
 
     Raises:
         ValueError: less than one frame or sides below 16 pixels.
@@ -72,6 +73,8 @@ def synthetic_clip(seed, num_frames, width, height, entrance=0):
     rng = np.random.default_rng(seed)
     person, motion, camera = _person(rng), _motion(rng), _camera(rng)
     rest = _rest(rng, motion)
+    if close:
+        camera.zoom, camera.rise = 2 * camera.zoom, camera.rise + 0.19
     poses = [
         keypoints(person, _between(rest, motion, 1 + index / max(entrance, 1)), index)
         for index in range(-entrance, num_frames)
@@ -253,13 +256,14 @@ def write_animation_clips(folder, seed, numbers, num_frames, side, entrance=0):
     """Write drawn clips as StableAnimator's training data: NUMBER/{images,poses,faces}/frame_N.png, NUMBER/face.npy.
 
     Args:
-        folder, seed, numbers, num_frames, side, entrance: as of `write_clips`; the files are as large as the drawings.
+        folder, seed, numbers, num_frames, side, entrance: as of `write_clips`, of figures that are close; the files
+            are as large as the drawings.
     """
     for number in numbers:
         path = Path(folder) / f"{number:05d}"
         if path.exists():
             continue
-        clip = synthetic_clip((seed, number), num_frames, side, side, entrance)
+        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, close=True)
         with output_folder(path) as temporary:
             for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):
                 for index, frame in enumerate(frames):

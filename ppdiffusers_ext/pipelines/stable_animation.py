@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import PIL.Image
 
+from ppdiffusers_ext.data.animation_clips import read_embedding
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, check_way, open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
@@ -44,6 +45,7 @@ class StableAnimationConfig:
         svd: folder of Stable Video Diffusion.
         unet, pose_net, face_encoder: files of StableAnimator's weights.
         faces: folder in which models/antelopev2 has the networks that find the picture's face; None for no face.
+        embedding: .npy file of the embedding of the picture's face, which is not looked for then.
         image: picture of the person.
         poses: video, or folder of pictures, of skeletons.
         output: folder to write.
@@ -72,6 +74,7 @@ class StableAnimationConfig:
     pose_net: str
     face_encoder: str
     faces: str | None = None
+    embedding: str | None = None
     image: str = ""
     poses: str = ""
     output: str = ""
@@ -262,10 +265,15 @@ class Clip:
 def prepare(config, picture, skeletons):
     """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
     pixels, refinement = np.asarray(picture), None
-    face = None if config.faces is None else find_face(config.faces, pixels, config.image, config.channels)
+    is_looked_for = config.faces is not None and config.embedding is None
+    face = find_face(config.faces, pixels, config.image, config.channels) if is_looked_for else None
     if config.refinement is not None:
         refinement = config.refinement.prepare(pixels, face, skeletons, config.steps, config.height, config.width)
-    return Clip(_fit(picture, config), skeletons, None if face is None else face.embedding, refinement)
+    if config.embedding is not None:
+        embedding = read_embedding(config.embedding)
+    else:
+        embedding = None if face is None else face.embedding
+    return Clip(_fit(picture, config), skeletons, embedding, refinement)
 
 
 def open_pipeline(config, runtime, show_progress=True):

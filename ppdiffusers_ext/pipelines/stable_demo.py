@@ -52,7 +52,7 @@ class StableDemoEvaluation:
             windows: whether the ways of `WINDOWS` are there too.
         """
         size = (self._num_frames, self._config.width, self._config.height)
-        clip = synthetic_clip((seed, number), *size)
+        clip = synthetic_clip((seed, number), *size, close=True)
         somebody = synthetic_clip((seed, number + 1), 1, 16, 16).identity
         frames = {
             MODEL: self._animate(clip, clip.identity, (seed, number)),

@@ -7,13 +7,12 @@ from ppdiffusers_ext.training.face_embeddings import FaceEmbeddings
 from ppdiffusers_ext.training.fit import samples_of_a_step
 
 
-def find_samples(data, arguments, embeds=True):
+def find_samples(data, arguments):
     """The `AnimationSamples` to train on, and those of the clips that are held out (None where none are).
 
     Args:
         data: `StableDataArguments`.
         arguments: `TrainingArguments`.
-        embeds: whether samples have embeddings of faces.
 
     Raises:
         InputError, MissingFileError: clips, or the networks that find faces, that cannot be used.
@@ -31,7 +30,7 @@ def find_samples(data, arguments, embeds=True):
         sets.append(ClipSet(clips[:kept], width, height, share))
         held_out.append(ClipSet(clips[kept:], width, height, share))
     embed = None
-    if embeds and any(clip.embedding is None for each in sets + held_out for clip in each.clips):
+    if any(clip.embedding is None for each in sets + held_out for clip in each.clips):
         embed = FaceEmbeddings(data.faces_path, data.face_cache)
     samples_per_step = samples_of_a_step(arguments)
 

@@ -11,17 +11,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
-from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
+from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.data.training_clips import choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
-from ppdiffusers_ext.pipelines.loading import known_options, make_video_vae
-from ppdiffusers_ext.training import animation_data
-from ppdiffusers_ext.training import fit as fitting
-from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.pipelines.loading import known_options
+from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
-from ppdiffusers_ext.training.stable_arguments import StableDataArguments
 from ppdiffusers_ext.training.validation import to_pictures
 from ppdiffusers_ext.weights.assignment import load_weights, read_config
 
@@ -30,33 +27,26 @@ _LOG_VARIANCE = -6.0  # of the latents, at the start
 
 
 def train_autoencoder(model_arguments, data_arguments, arguments):
-    """Train an autoencoder on frames of clips, from the newest checkpoint in the output folder if there is one.
+    """Train an `AutoencoderKL` on frames of clips, from the newest checkpoint in the output folder if there is one.
 
-    With `StableDataArguments` it is an `AutoencoderKLTemporalDecoder` and trained on StableAnimator's clips, else an
-    `AutoencoderKL` and trained on Animate Anyone's. The output folder has the folder `vae` afterwards, with weights
-    and a config whose scaling factor brings the latents to unit variance. Returns the trainer. Raises what `fit`
-    raises.
+    The output folder has the folder `vae` afterwards, with weights and a config whose scaling factor brings the
+    latents to unit variance. Returns the trainer. Raises what `fit` raises.
     """
-    of_videos = isinstance(data_arguments, StableDataArguments)
-    config = read_config(model_arguments.vae_config_path)
+    config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
-        if of_videos:
-            vae = make_video_vae(config)
-        else:
-            vae = use_own_layers(AutoencoderKL(**known_options(AutoencoderKL, config)))
+        vae = use_own_layers(AutoencoderKL(**config))
     _narrow(vae)
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)
-    if of_videos:
-        samples, held_out = animation_data.find_samples(data_arguments, arguments, embeds=False)
-        run = {"stage": "video autoencoder", **animation_data.describe_sets(data_arguments)}
-    else:
-        samples, held_out = fitting.find_samples(
-            data_arguments, arguments, lambda rng, frames: choose_image(rng, frames, data_arguments.sample_margin)
-        )
-        size = {"width": data_arguments.train_width, "height": data_arguments.train_height}
-        run = {"stage": "autoencoder", **size}
-    run["samples_per_step"] = samples_of_a_step(arguments)
+    samples, held_out = find_samples(
+        data_arguments, arguments, lambda rng, frames: choose_image(rng, frames, data_arguments.sample_margin)
+    )
+    run = {
+        "stage": "autoencoder",
+        "samples_per_step": samples_of_a_step(arguments),
+        "width": data_arguments.train_width,
+        "height": data_arguments.train_height,
+    }
     objective = AutoencoderObjective(arguments.seed, model_arguments.kl_weight, model_arguments.colour_weight)
     share = data_arguments.max_bad_share
     model = _Wrapped(vae)
@@ -83,36 +73,18 @@ class _Wrapped(nn.Layer):
         super().__init__()
         self.vae = vae
 
-    def forward(self, pixels, noise, num_frames):
-        """Pixels that come back, mean and logarithm of the variance of the latents.
-
-        Args:
-            pixels: (n, 3, h, w).
-            noise: like the latents.
-            num_frames: of a clip; n is some clips of them.
-        """
+    def forward(self, pixels, noise):
+        """pixels (n, 3, h, w), noise like the latents -> pixels, mean and logarithm of the variance of the latents."""
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * noise  # (n, channels, h / 8, w / 8)
-        return decode(self.vae, latents, num_frames), posterior.mean, posterior.logvar
-
-
-def decode(vae, latents, num_frames):
-    """Pixels (n, 3, h, w) of latents (n, channels, h / 8, w / 8); a decoder of videos sees `num_frames` together."""
-    if isinstance(vae, AutoencoderKLTemporalDecoder):
-        return vae.decode(latents, num_frames=num_frames).sample
-    return vae.decode(latents).sample
+        return self.vae.decode(latents).sample, posterior.mean, posterior.logvar
 
 
 def collate(samples):
-    """One batch of samples of `TrainingClips`, or of `AnimationSamples`: all frames alike, (batch, frames, 3, h, w).
-
-    The first have a target and a reference, the second the frames of a clip.
-    """
-    pixels = [sample["pixel_values"] for sample in samples]
-    if "reference_pixel_values" in samples[0]:
-        pixels = [np.stack([video[:, 0], sample["reference_pixel_values"]]) for video, sample in zip(pixels, samples)]
+    """One batch of samples of `TrainingClips`: targets and references alike as pictures."""
+    pixels = [np.concatenate([sample["pixel_values"][:, 0], sample["reference_pixel_values"]]) for sample in samples]
     return {
-        "pixels": np.stack(pixels),  # in [-1, 1]
+        "pixels": np.stack(pixels).reshape(-1, 3, *pixels[0].shape[1:]),  # (2 * batch, 3, h, w) in [-1, 1]
         "index": np.array([sample["index"] for sample in samples], np.int64),
         "clips": [sample["clip"] for sample in samples],
         "failures": [failure for sample in samples for failure in sample["failures"]],
@@ -134,15 +106,15 @@ class AutoencoderObjective:
 
     def __call__(self, model, batch):
         """A number as a tensor."""
-        frames, pixels = batch["pixels"].shape[1], batch["pixels"].flatten(0, 1)  # (n, 3, h, w)
+        pixels = batch["pixels"]
         vae = getattr(model, "_layers", model).vae
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
-        shape = (frames, vae.config.latent_channels, pixels.shape[2] // scale, pixels.shape[3] // scale)
+        shape = (2, vae.config.latent_channels, pixels.shape[2] // scale, pixels.shape[3] // scale)
         rngs = [np.random.default_rng([self._seed, int(index)]) for index in batch["index"]]
         noise = np.concatenate([rng.standard_normal(shape, np.float32) for rng in rngs])
-        decoded, mean, log_variance = model(pixels, paddle.to_tensor(noise), frames)
+        decoded, mean, log_variance = model(pixels, paddle.to_tensor(noise))
         error = decoded.astype("float32") - pixels
-        of_brightness = error.mean(1, keepdim=True)  # (n, 1, h, w)
+        of_brightness = error.mean(1, keepdim=True)  # (2 * batch, 1, h, w)
         error = of_brightness + self._colour_weight * (error - of_brightness)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).astype("float32").mean()
         loss = error.abs().mean() + error.square().mean() + self._kl_weight * divergence
@@ -158,8 +130,8 @@ def _validate(vae, samples):
     """Numbers of how well the held-out clips' frames come back, and a picture of truth and what came."""
     metrics, rows = VideoMetrics(), []
     for index in range(len(samples)):
-        pixels = collate([samples[index]])["pixels"][0]
-        decoded = decode(vae, vae.encode(paddle.to_tensor(pixels)).latent_dist.mean, len(pixels)).numpy()
+        pixels = collate([samples[index]])["pixels"]
+        decoded = vae.decode(vae.encode(paddle.to_tensor(pixels)).latent_dist.mean).sample.numpy()
         truth, prediction = (to_pictures(values.transpose(1, 0, 2, 3), -1) for values in (pixels, decoded))
         for frames in zip(prediction, truth):
             metrics.add(*frames)
@@ -173,6 +145,6 @@ def _scaling_factor(vae, samples):
     """What brings the latents' numbers to unit variance."""
     vae.eval()
     count = min(_SCALE_SAMPLES, len(samples))
-    pixels = [paddle.to_tensor(collate([samples[index]])["pixels"][0]) for index in range(count)]
-    latents = paddle.concat([vae.encode(frames).latent_dist.mean for frames in pixels])
+    pixels = [paddle.to_tensor(collate([samples[index]])["pixels"]) for index in range(count)]
+    latents = paddle.concat([vae.encode(pair).latent_dist.mean for pair in pixels])
     return round(1 / float(latents.std()), 5)

@@ -108,7 +108,7 @@ def test_written_clips_are_what_stable_animator_is_trained_on(tmp_path):
     write_animation_clips(tmp_path, 1, range(2), 6, 32, entrance=2)
     clips = find_animation_clips(tmp_path)
     assert len(clips) == 2
-    drawn = synthetic_clip((1, 0), 6, 32, 32, entrance=2)
+    drawn = synthetic_clip((1, 0), 6, 32, 32, entrance=2, close=True)
     frames = Frames(clips[0].images)
     assert len(frames) == 8
     np.testing.assert_array_equal(np.stack([np.asarray(frame) for frame in frames.read(range(8))]), drawn.target)

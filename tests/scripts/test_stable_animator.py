@@ -104,6 +104,18 @@ def test_picture_and_skeletons_become_pictures_a_gif_and_a_video(folder, tmp_pat
         assert gif.n_frames == 3 and gif.size == (128, 64) and gif.info["duration"] in (120, 125, 130)
 
 
+def test_embedding_from_a_file_is_used_and_no_face_looked_for(folder, tmp_path, capsys):
+    for name, value in (("zeros", 0.0), ("ones", 1.0)):
+        np.save(tmp_path / f"{name}.npy", np.full(512, value, np.float32))
+    assert call(folder, tmp_path / "without", "--no-face", None) == 0
+    given = {name: ("--face_embedding", tmp_path / f"{name}.npy", "--faces", "nowhere") for name in ("zeros", "ones")}
+    assert all(call(folder, tmp_path / name, *words) == 0 for name, words in given.items())
+    assert np.array_equal(frames_of(tmp_path / "zeros"), frames_of(tmp_path / "without"))
+    assert not np.array_equal(frames_of(tmp_path / "ones"), frames_of(tmp_path / "without"))
+    assert call(folder, tmp_path / "out", "--face_embedding", tmp_path / "none.npy") == 2
+    assert "none.npy does not exist; a .npy file is accepted" in capsys.readouterr().err
+
+
 def test_video_of_skeletons_seed_and_memory(folder, tmp_path):
     with VideoWriter(folder / "poses.mp4", 8, 96, 96, crf=0) as writer:
         writer.write(np.stack(list(open_frames(folder / "poses"))))

@@ -1,23 +1,33 @@
 """StableAnimator's training command, run for real on tiny data: it starts, goes on, and bad input is told."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 
 from ppdiffusers_ext.data.animation_samples import AnimationSamples
+from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.models.stable_animator import AnimationUNet
+from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.stable_arguments import StableModelArguments
 from ppdiffusers_ext.training.stable_run import make_model
+from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
+from ppdiffusers_ext.weights.loading import read_checkpoint
 from scripts.training import main
 from tests.pipelines.test_stable_animator import CONFIG
+from tests.scripts.test_stable_animator import call, pipeline
 from tests.scripts.test_stable_animator import folder as stable_folder
-from tests.scripts.test_stable_animator import pipeline
+from tests.scripts.test_trainers import ROOT, ends_of_logs, losses, wait_for
 
 __all__ = ["pipeline", "stable_folder"]  # fixtures
 
@@ -39,6 +49,7 @@ COMMON = {
     "device": "cpu",
     "disable_tqdm": True,
 }
+GOLDEN = ROOT / "tests" / "goldens" / "stable_animator" / "pipeline_basic"
 NETWORKS = ("unet", "pose_net", "face_encoder")
 
 
@@ -55,7 +66,8 @@ def clips(tmp_path_factory):
     return folder / "clips.txt"
 
 
-def train(folder, stable_folder, clips, **options):
+def write_settings(folder, stable_folder, clips, **options):
+    """The YAML file of a run whose output is in `folder / "out"`."""
     values = {
         **COMMON,
         "pretrained_model_name_or_path": str(stable_folder / "svd"),
@@ -68,7 +80,12 @@ def train(folder, stable_folder, clips, **options):
     folder.mkdir(parents=True, exist_ok=True)
     values = {name: value for name, value in values.items() if value is not None}
     (folder / "training.yaml").write_text(yaml.safe_dump(values))
-    return main("stable_animator", [str(folder / "training.yaml")])
+    return folder / "training.yaml"
+
+
+def train(folder, stable_folder, clips, **options):
+    """Run it in this process, which is quicker; returns the exit code."""
+    return main("stable_animator", [str(write_settings(folder, stable_folder, clips, **options))])
 
 
 def weights(folder, name):
@@ -90,6 +107,121 @@ def test_run_that_goes_on_comes_to_the_same_bits(stable_folder, clips, tmp_path)
     assert weights(tmp_path / "whole/out", "unet").keys() == names
     manifest = json.loads((tmp_path / "whole/out/checkpoint-2/manifest.json").read_text())
     assert manifest["run"]["sizes"] == [[128, 128, 1.0]] and manifest["step"] == 2
+
+
+def test_batches_processes_and_micro_steps_compute_the_same_and_a_killed_launch_goes_on(
+    stable_folder, clips, tmp_path, monkeypatch
+):
+    """A batch of two, two micro-steps, and two processes that share the optimiser's state."""
+    seen, logged, log = {}, [], PartsTrainer.log
+
+    def note(trainer, logs, **others):
+        logged.append(dict(logs))
+        log(trainer, logs, **others)
+
+    monkeypatch.setattr(PartsTrainer, "log", note)
+    options = {"max_steps": 3, "max_grad_norm": 1.0}
+    for name, more in (("one", {"per_gpu_batch_size": 2}), ("parts", {"gradient_accumulation_steps": 2})):
+        assert train(tmp_path / name, stable_folder, clips, **options, **more) == 0
+        seen[name] = [entry["loss"] for entry in logged if "interval_runtime" in entry and "loss" in entry]
+        logged.clear()
+    file = write_settings(tmp_path / "two", stable_folder, clips, **options, sharding="stage1")
+    seen["two"] = losses(launch(file, tmp_path / "two"))
+    assert len(seen["one"]) == 3
+    np.testing.assert_allclose(seen["parts"], seen["one"], rtol=1e-4)
+    np.testing.assert_allclose(seen["two"], seen["one"], rtol=1e-4)
+
+    file = write_settings(tmp_path / "again", stable_folder, clips, **options, sharding="stage1")
+    with open(tmp_path / "printed", "w") as printed:
+        process = start(file, tmp_path / "again", stdout=printed, stderr=printed)
+    assert wait_for(lambda: checkpoints.steps_of(tmp_path / "again/out") or process.poll() is not None, 120)
+    kill_all(process)
+    assert "the run goes on from" in launch(file, tmp_path / "again")
+    for name in NETWORKS:
+        whole, again = (weights(tmp_path / path / "out", name) for path in ("two", "again"))
+        assert whole.keys() == again.keys()
+        assert all(np.array_equal(whole[key], again[key]) for key in whole), name
+
+
+def start(file, folder, **streams):
+    """Two processes of the trainer, which end together with the one that started them."""
+    words = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
+    words += ["--log_dir", str(folder / "logs"), "scripts/trainer_stable_animator.py", str(file)]
+    return subprocess.Popen([sys.executable, "-u", *words], cwd=ROOT, text=True, start_new_session=True, **streams)
+
+
+def launch(file, folder):
+    """What they print."""
+    process = start(file, folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed[-3000:] + ends_of_logs(folder)
+    return printed
+
+
+def kill_all(process):
+    """As a machine that fails: nobody has time for anything."""
+    for group in {os.getpgid(pid) for pid in (process.pid, *psutil_children(process.pid))}:
+        os.killpg(group, signal.SIGKILL)
+    process.wait()
+
+
+def psutil_children(pid):
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def test_average_of_the_weights_is_kept_and_goes_on_to_the_same_bits(stable_folder, clips, tmp_path):
+    options = {"ema_decay": 0.9, "save_steps": 1}
+    assert train(tmp_path / "whole", stable_folder, clips, **options) == 0
+    assert train(tmp_path / "parts", stable_folder, clips, **options, max_steps=1) == 0
+    assert train(tmp_path / "parts", stable_folder, clips, **options) == 0
+    whole, parts = (weights(tmp_path / path / "out", "pose_net") for path in ("whole", "parts"))
+    last = weights(tmp_path / "whole/out/checkpoint-2", "pose_net-2")
+    assert all(np.array_equal(whole[key], parts[key]) for key in whole)
+    assert any(not np.array_equal(whole[key], last[key]) for key in whole)
+
+
+def test_checkpoints_in_the_originals_layout_animate_and_can_be_gone_on_from(stable_folder, clips, tmp_path, caplog):
+    options = {"checkpoint_format": "pth", "mixed_precision": "fp16"}
+    assert train(tmp_path, stable_folder, clips, **options, max_train_steps=1) == 0
+    assert "bf16 is used instead" in caplog.text
+    folder = tmp_path / "out" / "checkpoint-1"
+    files = {name: folder / f"{name}-1.pth" for name in NETWORKS}
+    for name, file in files.items():
+        original = json.loads((GOLDEN / f"{name}.weights.json").read_text())["tensors"]
+        shapes = {key: list(tensor.shape) for key, tensor in read_checkpoint(file).tensors.items()}
+        assert shapes == {key: entry["shape"] for key, entry in original.items()}
+    torch, own = read_checkpoint(files["unet"]), AnimationUNet(**CONFIG["args"]["unet"])
+    name = next(key for key in torch.tensors if key.endswith("attn2.to_k.weight"))
+    assert (
+        torch.layout == "torch" and list(torch.tensors[name].shape) == dict(own.named_parameters())[name].shape[::-1]
+    )
+    names = {"unet": "unet", "posenet": "pose_net", "face_encoder": "face_encoder"}
+    words = [(f"--{option}_model_name_or_path", files[name]) for option, name in names.items()]
+    assert call(stable_folder, tmp_path / "animated", *(word for pair in words for word in pair)) == 0
+    finetuned = {"posenet_model_finetune_path": "pose_net", "face_encoder_finetune_path": "face_encoder"}
+    finetuned = {key: str(files[name]) for key, name in {**finetuned, "unet_model_finetune_path": "unet"}.items()}
+    assert train(tmp_path / "more", stable_folder, clips, **finetuned, finetune_mode=True, max_steps=1) == 0
+    assert train(tmp_path, stable_folder, clips, **options) == 0
+    assert (tmp_path / "out" / "checkpoint-2" / "unet-2.pth").is_file() and (tmp_path / "out" / "unet.pth").is_file()
+
+
+def test_validation_animates_what_is_given_and_what_is_held_out(stable_folder, clips, tmp_path, capsys):
+    case = tmp_path / "case"
+    clip = synthetic_clip(7, 2, 64, 64)
+    write_image(case / "reference.png", clip.reference)
+    for index in range(2):
+        write_image(case / "poses" / f"frame_{index}.png", clip.pose[index])
+        write_image(case / "truth" / f"frame_{index}.png", clip.target[index])
+    options = {"validation_steps": 1, "validation_clips": 1, "validation_inference_steps": 1, "max_steps": 1}
+    given = {"validation_image": "reference.png", "validation_control_folder": "poses"}
+    given |= {"validation_image_folder": "truth"}
+    given = {key: str(case / name) for key, name in given.items()}
+    assert train(tmp_path, stable_folder, clips, **options, **given) == 0
+    picture = read_image(tmp_path / "out" / "samples" / "step-0000001.png")
+    assert picture.size == (128 * (1 + 2 * 3), 128 * 2)
+    (case / "truth" / "frame_1.png").unlink()
+    assert train(tmp_path / "bad", stable_folder, clips, **options, **given) == 2
+    assert "truth has 1 frames" in capsys.readouterr().err
 
 
 def test_two_sizes_and_checkpointing(stable_folder, clips, tmp_path):

@@ -91,7 +91,7 @@ def test_loss_falls(data):
 
     clips = TrainingClips(find_clips(str(data)), 4, 0, 64, 64, lambda rng, n: choose_image(rng, n, 2))
     batch = collate([clips[index] for index in range(2)])
-    assert batch["pixels"].shape == (2, 2, 3, 64, 64)
+    assert batch["pixels"].shape == (4, 3, 64, 64)
     batch["pixels"] = paddle.to_tensor(batch["pixels"])
     paddle.seed(0)
     model = _Wrapped(
@@ -131,9 +131,9 @@ def test_colour_weight_is_of_colours_alone(error, weight, expected):
     class Model:
         vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=(8, 8), latent_channels=4))
 
-        def __call__(self, pixels, noise, num_frames):
+        def __call__(self, pixels, noise):
             nothing = paddle.zeros_like(noise)
             return pixels + paddle.to_tensor(error).reshape([1, 3, 1, 1]), nothing, nothing
 
-    batch = {"pixels": paddle.rand([1, 2, 3, 8, 8]), "index": [0]}
+    batch = {"pixels": paddle.rand([2, 3, 8, 8]), "index": [0]}
     assert float(AutoencoderObjective(0, 1e-4, weight)(Model(), batch)) == pytest.approx(expected, abs=1e-6)
