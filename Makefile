@@ -13,12 +13,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo train-demo test lint clean
+.PHONY: help install demo train-demo train-demo-stable-animator test lint clean
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
 	@echo 'make demo        animate a drawn person with the small model that this code trained'
 	@echo 'make train-demo  train that model anew: about three hours on two processor cores'
+	@echo 'make train-demo-stable-animator'
+	@echo '                 train a small StableAnimator: less than two hours on two processor cores'
 	@echo 'make test        run the tests'
 	@echo 'make lint        run the linter and check the formatting'
 	@echo 'make clean       remove .venv, build products and caches'
@@ -59,6 +61,9 @@ demo: install
 
 train-demo: install
 	@$(VENV_PYTHON) -m scripts.train_demo
+
+train-demo-stable-animator: install
+	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator
 
 test: install
 	@$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -147,6 +147,12 @@ class TrainingArguments(PaddleTrainingArguments):
                 f"--sharding {self.sharding} has nothing to share among one process; a launch with several, or no "
                 "--sharding, is accepted"
             )
+        beyond = {"stage2", "stage3", "offload"} & set(str(self.sharding).replace(",", " ").split())
+        if beyond and not paddle.is_compiled_with_cuda():
+            raise InputError(
+                f"--sharding {self.sharding} needs a GPU: on a CPU, Paddle shares the optimiser's state alone; stage1 "
+                "is accepted"
+            )
         share_connections()
         super().__post_init__()
 

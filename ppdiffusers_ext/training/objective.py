@@ -1,13 +1,10 @@
-"""From a batch of training clips to the loss of Animate Anyone: latents, noise, embeddings, prediction, weights.
-
-What is drawn at random follows from the run's seed and the numbers of the samples alone. So a run that is stopped and
-goes on, one with more processes, or one that splits its batches, draws what the undivided run would have drawn.
-"""
+"""From a batch of training clips to the loss of Animate Anyone: latents, noise, embeddings, prediction, weights."""
 
 import numpy as np
 import paddle
 
 from ppdiffusers_ext.training.animate_anyone import encode
+from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 
 _ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
@@ -24,16 +21,12 @@ class Collate:
         self._image_processor = image_processor
 
     def __call__(self, samples):
-        keys = ("pixel_values", "pose_pixel_values", "reference_pixel_values")
-        batch = {key: np.stack([sample[key] for sample in samples]) for key in keys}
+        batch = make_batch(samples, ("pixel_values", "pose_pixel_values", "reference_pixel_values"))
         pictures = [sample["reference_image"] for sample in samples]
         processed = [
             self._image_processor.preprocess(picture, return_tensors="np").pixel_values[0] for picture in pictures
         ]
         batch["clip_pixel_values"] = np.stack(processed).astype(np.float32)  # (batch, 3, 224, 224)
-        batch["index"] = np.array([sample["index"] for sample in samples], np.int64)
-        batch["clips"] = [sample["clip"] for sample in samples]
-        batch["failures"] = [failure for sample in samples for failure in sample["failures"]]
         return batch
 
 
@@ -62,7 +55,7 @@ class Objective:
         uncond_ratio=0.1,
     ):
         self._vae, self._image_encoder, self._scheduler = vae, image_encoder, scheduler
-        self._seed, self._samples_per_step = seed, samples_per_step
+        self._draws, self._samples_per_step = Draws(seed), samples_per_step
         self._noise_offset, self._snr_gamma, self._uncond_ratio = noise_offset, snr_gamma, uncond_ratio
         for frozen in (vae, image_encoder):
             frozen.eval()
@@ -93,7 +86,7 @@ class Objective:
 
     def is_unconditional(self, index):
         """Whether the step that a sample belongs to is without reference: one draw for all of the step."""
-        return bool(self._rng(index // self._samples_per_step, "step").random() < self._uncond_ratio)
+        return bool(self._draws.rng(index // self._samples_per_step, "step").random() < self._uncond_ratio)
 
     def encode(self, batch, indices):
         """Latents of targets and references: (batch, 4, frames, h / 8, w / 8) and (batch, 4, h / 8, w / 8)."""
@@ -104,8 +97,7 @@ class Objective:
         )  # (batch, 1 + frames, 3, h, w)
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
         shape = (1 + frames, self._vae.config.latent_channels, pixels.shape[3] // scale, pixels.shape[4] // scale)
-        noise = np.stack([self._rng(index, "latents").standard_normal(shape, np.float32) for index in indices])
-        pictures, noise = pictures.flatten(0, 1), paddle.to_tensor(noise).flatten(0, 1)
+        pictures, noise = pictures.flatten(0, 1), self._draws.normals(indices, "latents", shape).flatten(0, 1)
         factor = self._vae.config.scaling_factor
         encoded = [
             encode(
@@ -126,7 +118,7 @@ class Objective:
         _, channels, *rest = shape
         noises, offsets, timesteps = [], [], []
         for index in indices:
-            rng = self._rng(index, "noise")
+            rng = self._draws.rng(index, "noise")
             noises.append(rng.standard_normal((channels, *rest), np.float32))
             offsets.append(rng.standard_normal((channels, 1, 1, 1), np.float32))
             timesteps.append(self._draw_timestep(index))
@@ -134,7 +126,4 @@ class Objective:
         return add_offset(noise, offset, self._noise_offset), paddle.to_tensor(timesteps)
 
     def _draw_timestep(self, index):
-        return int(self._rng(index, "timestep").integers(self._scheduler.config.num_train_timesteps))
-
-    def _rng(self, number, purpose):
-        return np.random.default_rng([self._seed, number, *purpose.encode()])
+        return int(self._draws.rng(index, "timestep").integers(self._scheduler.config.num_train_timesteps))

@@ -51,7 +51,7 @@ def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: n
         optimizer.step()
         optimizer.clear_grad()
         schedule.step()
-        if step >= 0.9 * steps:
+        if step >= steps - max(1, steps // 10):
             seen.append(float(cosines.mean()))
     with output_file(path) as temporary:
         arrays = {name: to_array(tensor) for name, tensor in network.state_dict().items()}

@@ -1,12 +1,10 @@
-"""From a batch of StableAnimator's training samples to their loss.
-
-What is drawn at random follows from the run's seed and the numbers of the samples alone, as in `objective`.
-"""
+"""From a batch of StableAnimator's training samples to their loss."""
 
 import numpy as np
 import paddle
 
 from ppdiffusers_ext.pipelines.stable_animator import for_clip
+from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.stable_animator import (
     Kept,
     denoise,
@@ -22,11 +20,7 @@ _ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face
 
 def collate(samples):
     """Makes one batch of samples of `AnimationSamples`."""
-    batch = {key: np.stack([sample[key] for sample in samples]) for key in _ARRAYS}
-    batch["index"] = np.array([sample["index"] for sample in samples], np.int64)
-    batch["clips"] = [sample["clip"] for sample in samples]
-    batch["failures"] = [failure for sample in samples for failure in sample["failures"]]
-    return batch
+    return make_batch(samples, _ARRAYS)
 
 
 class StableObjective:
@@ -42,7 +36,7 @@ class StableObjective:
 
     def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1):
         self._vae, self._image_encoder = vae, image_encoder
-        self._seed, self._samples_per_step, self._dropout = seed, samples_per_step, dropout
+        self._draws, self._samples_per_step, self._dropout = Draws(seed), samples_per_step, dropout
         for frozen in (vae, image_encoder):
             frozen.eval()
             for parameter in frozen.parameters():
@@ -55,9 +49,9 @@ class StableObjective:
             latents, picture = self.encode(batch, indices)
             embedding = self._image_encoder(for_clip(batch["reference_image"])).image_embeds.unsqueeze(1)
             sigmas = paddle.to_tensor(np.array([self.draw_sigma(index) for index in indices], np.float32))
-            noise = self._normals(indices, "noise", latents.shape[1:])
+            noise = self._draws.normals(indices, "noise", latents.shape[1:])
             noisy = latents + noise * sigmas.reshape([-1, 1, 1, 1, 1])
-        kept = Kept.draw([self._rng(index, "dropout").random() for index in indices], self._dropout)
+        kept = Kept.draw([self._draws.rng(index, "dropout").random() for index in indices], self._dropout)
         prediction = model(noisy, sigmas, picture, embedding, batch["face_embedding"], batch["pose_pixels"], kept)
         return weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
 
@@ -71,20 +65,13 @@ class StableObjective:
         pixels, reference = batch["pixel_values"], batch["reference_image"]
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
         size = [self._vae.config.latent_channels, *(side // scale for side in pixels.shape[3:])]
-        noise = self._normals(indices, "latents", [pixels.shape[1], *size])
+        noise = self._draws.normals(indices, "latents", [pixels.shape[1], *size])
         latents = encode_clip(self._vae, pixels, noise, ENCODED_AT_ONCE)
-        picture_noise = self._normals(indices, "picture noise", reference.shape[1:])
-        picture = encode_reference(self._vae, reference, picture_noise, self._normals(indices, "picture", size))
+        picture_noise = self._draws.normals(indices, "picture noise", reference.shape[1:])
+        picture = encode_reference(self._vae, reference, picture_noise, self._draws.normals(indices, "picture", size))
         return latents, picture
 
     def draw_sigma(self, index):
         """The noise's strength for a sample."""
-        place = (index % self._samples_per_step + self._rng(index, "sigma").random()) / self._samples_per_step
+        place = (index % self._samples_per_step + self._draws.rng(index, "sigma").random()) / self._samples_per_step
         return float(sigma_of(place))
-
-    def _normals(self, indices, purpose, shape):
-        draws = [self._rng(index, purpose).standard_normal(tuple(shape), np.float32) for index in indices]
-        return paddle.to_tensor(np.stack(draws))
-
-    def _rng(self, number, purpose):
-        return np.random.default_rng([self._seed, number, *purpose.encode()])

@@ -265,6 +265,7 @@ def test_what_goes_wrong_with_a_sample_is_told(stable_folder, clips, tmp_path, c
         ({"validation_steps": 5}, "--validation_clips 4 of the 2 in"),
         ({"validation_image": "a.png"}, "--validation_image and --validation_control_folder belong together"),
         ({"finetune_mode": True, "unet_model_finetune_path": "a.pth"}, "--finetune_mode lacks --posenet_model"),
+        ({"sharding": "stage2"}, "--sharding stage2 has nothing to share among one process"),
         ({"checkpoint_format": "ckpt"}, "--checkpoint_format ckpt is not known; safetensors or pth is accepted"),
         ({"mixed_precision": "fp8"}, "--mixed_precision fp8 is not known; no, fp16 or bf16 is accepted"),
         ({"unet_model_finetune_path": "nowhere.pth"}, "nowhere.pth"),
@@ -274,3 +275,13 @@ def test_what_goes_wrong_with_a_sample_is_told(stable_folder, clips, tmp_path, c
 def test_bad_input_is_told(stable_folder, clips, tmp_path, capsys, options, message):
     assert train(tmp_path, stable_folder, clips, **options) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["stage2", "stage3", "stage2 offload"])
+def test_sharding_that_takes_a_gpu_is_refused_on_a_cpu(stable_folder, clips, tmp_path, capsys, monkeypatch, kind):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert train(tmp_path, stable_folder, clips, sharding=kind) == 2
+    assert (
+        f"--sharding {kind} needs a GPU: on a CPU, Paddle shares the optimiser's state alone"
+        in capsys.readouterr().err
+    )
