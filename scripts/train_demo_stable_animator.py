@@ -153,7 +153,7 @@ def describe_model(folder, **options):
     from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 
     weights = {name: str(folder / f"{name}.safetensors") for name in ("unet", "pose_net", "face_encoder")}
-    sizes = {"width": SIDE, "height": SIDE, "tile_size": 8, "overlap": 2}
+    sizes = {"width": SIDE, "height": SIDE, "tile_size": 4, "overlap": 1}
     ways = {"steps": 15, "guidance_scale": 1.0, "anchored": False, "repeats_noise": False}
     return StableAnimationConfig(
         **{"device": "cpu", "svd": str(folder / "svd"), **weights, **sizes, **ways, **options}

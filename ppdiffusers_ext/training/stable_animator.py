@@ -19,7 +19,8 @@ PICTURE_NOISE = 0.02  # that is added to the reference picture
 _ADDED = (6.0, 127.0, PICTURE_NOISE)  # frames per second less one, motion bucket, noise of the picture
 _TRAINED_OF_UNET = "attentions"
 # Of the draw of sigmas, in the terms of Hoogeboom et al. 2023 (arXiv:2301.11093).
-_SIGMAS, _SIGMA_DATA, _IMAGE, _NOISES = (0.002, 700.0), 0.5, 64, (32, 64)
+_SIGMAS, _SIGMA_DATA, _IMAGE = (0.002, 700.0), 0.5, 64
+NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
 
 
 class StableAnimatorModel(nn.Layer):
@@ -99,10 +100,10 @@ def parts(model, suffix=".safetensors"):
     return {name: TrainedPart(getattr(model, name), suffix=suffix, numbered=True) for name in names}
 
 
-def sigma_of(uniform):
+def sigma_of(uniform, noises=NOISES):
     """The noise's strength for numbers from 0 to 1, an array of which it has the shape: large for small ones.
 
-    A schedule of log signal-to-noise that is a cosine in time, between two shifts for resolutions.
+    A schedule of log signal-to-noise that is a cosine in time, between two shifts for resolutions, `noises`.
     """
     uniform = np.asarray(uniform, np.float64)
     lowest, highest = (-2 * math.log(sigma / _SIGMA_DATA) for sigma in reversed(_SIGMAS))
@@ -111,7 +112,7 @@ def sigma_of(uniform):
         start, end = (math.atan(math.exp(-0.5 * (bound - shift))) for bound in (lowest, highest))
         return -2 * np.log(np.tan(start + uniform * (end - start))) + shift
 
-    low, high = (cosine(2 * math.log(noise / _IMAGE)) for noise in _NOISES)
+    low, high = (cosine(2 * math.log(noise / _IMAGE)) for noise in noises)
     return (np.exp(-0.5 * (low + uniform * (high - low))) * _SIGMA_DATA).astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from typing import Optional
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.training.arguments import TrainingArguments, option
+from ppdiffusers_ext.training.stable_animator import NOISES
 
 
 @dataclass
@@ -33,9 +34,16 @@ class StableModelArguments:
     conditioning_dropout_prob: float = option(
         0.1, "a fifth of the samples are without CLIP's token and a fifth without the picture at 0.1"
     )
+    noise_d_low: int = option(NOISES[0], "resolution that the strongest noise is made for; less is more noise")
+    noise_d_high: int = option(NOISES[1], "resolution that the weakest noise is made for; less is more noise")
     gradient_checkpointing: bool = option(False, "compute activations again in the backward pass: less memory")
 
     def __post_init__(self):
+        if not 0 < self.noise_d_low <= self.noise_d_high:
+            raise InputError(
+                f"--noise_d_low {self.noise_d_low} and --noise_d_high {self.noise_d_high} are no bounds; positive "
+                "ones in this order are accepted"
+            )
         names = ("posenet_model_finetune_path", "face_encoder_finetune_path", "unet_model_finetune_path")
         missing = [f"--{name}" for name in names if not getattr(self, name)]
         if self.finetune_mode and missing:

@@ -6,6 +6,7 @@ import paddle
 from ppdiffusers_ext.pipelines.stable_animator import for_clip
 from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.stable_animator import (
+    NOISES,
     Kept,
     denoise,
     encode_clip,
@@ -32,11 +33,13 @@ class StableObjective:
         samples_per_step: samples of one optimisation step, over all processes and parts of a batch. Each has a part of
             its own of the range that sigmas are drawn from.
         dropout: part of the samples without CLIP's token, and of those without the picture's latents; see `Kept`.
+        noises: as of `sigma_of`.
     """
 
-    def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1):
+    def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1, noises=NOISES):
         self._vae, self._image_encoder = vae, image_encoder
-        self._draws, self._samples_per_step, self._dropout = Draws(seed), samples_per_step, dropout
+        self._draws, self._samples_per_step = Draws(seed), samples_per_step
+        self._dropout, self._noises = dropout, tuple(noises)
         for frozen in (vae, image_encoder):
             frozen.eval()
             for parameter in frozen.parameters():
@@ -74,4 +77,4 @@ class StableObjective:
     def draw_sigma(self, index):
         """The noise's strength for a sample."""
         place = (index % self._samples_per_step + self._draws.rng(index, "sigma").random()) / self._samples_per_step
-        return float(sigma_of(place))
+        return float(sigma_of(place, self._noises))

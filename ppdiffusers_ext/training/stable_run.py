@@ -43,7 +43,8 @@ def train(model_arguments, data_arguments, training_arguments):
     trained = freeze(model, model_arguments.train_whole_unet)
     vae = describe_video_vae(svd / "vae").load()
     dropout = model_arguments.conditioning_dropout_prob
-    objective = StableObjective(vae, image_encoder, arguments.seed, samples_per_step, dropout)
+    noises = (model_arguments.noise_d_low, model_arguments.noise_d_high)
+    objective = StableObjective(vae, image_encoder, arguments.seed, samples_per_step, dropout, noises)
     run = {
         "system": "stable_animator",
         "samples_per_step": samples_per_step,

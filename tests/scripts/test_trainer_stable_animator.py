@@ -266,6 +266,7 @@ def test_what_goes_wrong_with_a_sample_is_told(stable_folder, clips, tmp_path, c
         ({"validation_image": "a.png"}, "--validation_image and --validation_control_folder belong together"),
         ({"finetune_mode": True, "unet_model_finetune_path": "a.pth"}, "--finetune_mode lacks --posenet_model"),
         ({"sharding": "stage2"}, "--sharding stage2 has nothing to share among one process"),
+        ({"noise_d_low": 65}, "--noise_d_low 65 and --noise_d_high 64 are no bounds"),
         ({"checkpoint_format": "ckpt"}, "--checkpoint_format ckpt is not known; safetensors or pth is accepted"),
         ({"mixed_precision": "fp8"}, "--mixed_precision fp8 is not known; no, fp16 or bf16 is accepted"),
         ({"unet_model_finetune_path": "nowhere.pth"}, "nowhere.pth"),
