@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ppdiffusers_ext.data.synthetic import write_animation_clips
 from ppdiffusers_ext.pipelines.stable_conversion import to_torch
 from ppdiffusers_ext.training.arguments import (
     AutoencoderArguments,
@@ -101,3 +102,67 @@ def test_commands_of_stable_animator_run_on_a_case_of_the_originals_layout(tmp_p
         )
         assert process.returncode == 0, process.stderr
         assert (tmp_path / command / result).is_file()
+
+
+def options_of(command, **places):
+    """What an example command gives to the trainer."""
+    process = subprocess.run(
+        ["sh", str(ROOT / "examples" / "stable_animator" / command)],
+        env={**os.environ, **places, "PYTHON": "echo"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = process.stdout.split()
+    return words[words.index("scripts/trainer_stable_animator.py") + 1 :]
+
+
+@pytest.mark.parametrize("command", ["command_train.sh", "command_train_single.sh", "command_finetune.sh"])
+def test_training_commands_are_understood(command, tmp_path):
+    kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+    words = options_of(command, OUTPUT=str(tmp_path), DATA="data")
+    model, data, training = parse_arguments([*words, "--device=cpu"], kinds)
+    assert training.do_train and training.learning_rate == 1e-5 and training.max_grad_norm == 0
+    assert (training.save_steps, training.save_total_limit, training.dataloader_num_workers) == (2000, 2, 8)
+    sizes = [[512, 512], [576, 1024]] if command != "command_train_single.sh" else [[512, 512]]
+    assert [[width, height] for _, width, height, _ in data.named_sets()] == sizes
+    assert model.gradient_checkpointing and model.finetune_mode == (command == "command_finetune.sh")
+    assert data.validation_image == "validation/reference.png"
+
+
+def test_training_command_runs_on_the_originals_layout(tmp_path, stable_folder):
+    weights, data, case = tmp_path / "weights", tmp_path / "animation_data", tmp_path / "validation"
+    weights.mkdir()
+    (weights / "stable-video-diffusion-img2vid-xt").symlink_to(stable_folder / "svd")
+    (weights / "models").symlink_to(stable_folder / "models")
+    write_animation_clips(data / "rec", 0, range(2), 4, 64)
+    (data / "video_path.txt").write_text("rec/00000\nrec/00001\n")
+    (data / "rec" / "00001" / "face.npy").unlink()  # one is known, one looked for
+    case.mkdir()
+    (case / "poses").symlink_to(data / "rec" / "00000" / "poses")
+    (case / "ground_truth").symlink_to(data / "rec" / "00000" / "images")
+    (case / "reference.png").symlink_to(data / "rec" / "00000" / "images" / "frame_0.png")
+    places = {
+        "WEIGHTS": weights,
+        "DATA": data,
+        "VALIDATION": case,
+        "OUTPUT": tmp_path / "out",
+        "PYTHON": sys.executable,
+    }
+    small = ("--device=cpu", "--unet_model_path=none", "--dataset_width=64", "--dataset_height=64", "--num_workers=0")
+    small += ("--sample_n_frames=2", "--max_train_steps=1", "--validation_steps=1", "--validation_inference_steps=1")
+    process = subprocess.run(
+        ["sh", str(ROOT / "examples" / "stable_animator" / "command_train_single.sh"), *small],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            **{name: str(place) for name, place in places.items()},
+            "LAUNCH": f"--nproc_per_node 1 --backend gloo --log_dir {tmp_path}/logs",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert (tmp_path / "out" / "unet.safetensors").is_file()
+    assert (tmp_path / "out" / "samples" / "step-0000001.png").is_file()
+    assert len(list((data / "face_embeddings").glob("*.npy"))) == 2  # of a clip, and of the reference

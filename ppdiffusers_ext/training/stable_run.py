@@ -50,6 +50,7 @@ def train(model_arguments, data_arguments, training_arguments):
         "samples_per_step": samples_per_step,
         **describe_sets(data),
         "trained_tensors": len(trained),
+        "checkpoint_format": arguments.checkpoint_format,
     }
     validate = None
     if arguments.validation_steps:
