@@ -104,3 +104,10 @@ def test_sigmas_of_a_step_are_spread(pipeline):
     bounds = sigma_of(np.arange(9) / 8)
     assert all(low <= sigma <= high for low, sigma, high in zip(bounds[1:], sigmas, bounds))
     assert np.allclose(stratify([0.5, 0.5]), [0.25, 0.75])
+
+
+def test_smaller_resolutions_of_the_noise_are_more_noise():
+    uniform = np.linspace(0.01, 0.99, 50)
+    usual, more = sigma_of(uniform), sigma_of(uniform, (8, 16))
+    np.testing.assert_array_equal(usual, sigma_of(uniform, (32, 64)))
+    assert np.all(more > 1.5 * usual) and np.median(more / usual) == pytest.approx(4, rel=0.1)
