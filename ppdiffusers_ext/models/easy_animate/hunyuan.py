@@ -1,0 +1,452 @@
+"""EasyAnimate V4's transformer: Hunyuan-DiT over all tokens of a video.
+
+From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
+(`easyanimate/models/transformer3d.py`, `attention.py`, `embeddings.py`, `resampler.py`), after Hunyuan-DiT (Li et al. 2024,
+arXiv:2405.08748). Names are the original's.
+"""
+
+import math
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
+
+from ppdiffusers_ext.models.easy_animate.positions import frame_table, grid_table, resize_grid, rotate
+from ppdiffusers_ext.models.layers import (
+    Conv2D,
+    LayerNorm,
+    Linear,
+    TimestepEmbedding,
+    compute_dtype,
+    follow,
+    scaled_dot_product,
+    sinusoidal_embedding,
+)
+from ppdiffusers_ext.models.strict import StrictModelMixin
+
+_EPSILON = 1e-6
+_EMBEDDED = 256  # channels of a number's sinusoids
+_SIZES = 6  # numbers that tell of the picture's size
+_POOL_HEADS = 8
+_PREDICTED = 2  # parts of the output: what is predicted, and a variance that nobody uses
+
+
+class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
+    """Predicts the velocity of a noisy video from two texts and, for inpainting, from known parts and a picture.
+
+    Args:
+        num_attention_heads, attention_head_dim, hidden_size: of the attention; the third is their product.
+        in_channels: of the latents with what is known of them: 4, or 12 for inpainting.
+        out_channels: twice those that are predicted.
+        patch_size: side of a token in latents.
+        n_query, projection_dim: tokens that CLIP's become, and width of CLIP's; for inpainting.
+        sample_size: side in latents of the pictures that it was trained on first; an eighth of their pixels.
+        num_layers: blocks, an even number.
+        mlp_ratio: inner width of the feed-forward layers.
+        cross_attention_dim, text_len: width and length of the first text's tokens.
+        cross_attention_dim_t5, text_len_t5: of the second's.
+        pooled_projection_dim: width that the second text is pooled to.
+        time_position_encoding: whether blocks know the number of the frame.
+        enable_clip_in_inpaint: whether CLIP's tokens are attended to, where there is inpainting.
+        rotates_first_block: whether the first block's attention to the video itself turns with the position: as when V4
+            was published; the original's newer code does not.
+
+    Raises:
+        ValueError: widths that do not fit, or an odd number of blocks.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        num_attention_heads: int = 16,
+        attention_head_dim: int = 88,
+        in_channels: int = 12,
+        out_channels: int = 8,
+        patch_size: int = 2,
+        n_query: int = 16,
+        projection_dim: int = 768,
+        sample_size: int = 32,
+        hidden_size: int = 1408,
+        num_layers: int = 40,
+        mlp_ratio: float = 4.3637,
+        cross_attention_dim: int = 1024,
+        cross_attention_dim_t5: int = 2048,
+        pooled_projection_dim: int = 1024,
+        text_len: int = 77,
+        text_len_t5: int = 256,
+        time_position_encoding: bool = True,
+        after_norm: bool = False,
+        enable_clip_in_inpaint: bool = True,
+        rotates_first_block: bool = True,
+    ):
+        super().__init__()
+        if num_layers % 2 or hidden_size != num_attention_heads * attention_head_dim or attention_head_dim % 4:
+            raise ValueError(
+                f"{num_layers} blocks of {num_attention_heads} heads of {attention_head_dim} channels do not make a "
+                f"network of width {hidden_size}; an even number, a multiple of 4, and their product are needed"
+            )
+        is_inpainting = 2 * in_channels != out_channels
+        self.has_clip = is_inpainting and enable_clip_in_inpaint
+        self.gradient_checkpointing = False
+        self.text_embedder = _Projection(cross_attention_dim_t5, 4 * cross_attention_dim_t5, cross_attention_dim)
+        self.text_embedding_padding = self.create_parameter([text_len + text_len_t5, cross_attention_dim])
+        self.pos_embed = _PatchEmbed(in_channels, hidden_size, patch_size)
+        self.time_extra_emb = _Conditioning(hidden_size, pooled_projection_dim, text_len_t5, cross_attention_dim_t5)
+        options = (hidden_size, num_attention_heads, int(hidden_size * mlp_ratio), cross_attention_dim)
+        self.blocks = nn.LayerList(
+            [_Block(*options, self.has_clip, after_norm, i > num_layers // 2) for i in range(num_layers)]
+        )
+        if self.has_clip:
+            self.clip_padding = self.create_parameter([n_query, cross_attention_dim])
+            self.clip_projection = Resampler(n_query, cross_attention_dim, num_attention_heads, projection_dim)
+        self.norm_out = _ScaledNorm(hidden_size)
+        self.proj_out = Linear(hidden_size, patch_size**2 * out_channels)
+
+    def forward(
+        self,
+        hidden_states,
+        timestep,
+        encoder_hidden_states,
+        text_embedding_mask,
+        encoder_hidden_states_t5,
+        text_embedding_mask_t5,
+        image_meta_size,
+        rotation,
+        inpaint_latents=None,
+        clip_encoder_hidden_states=None,
+        clip_attention_mask=None,
+    ):
+        """One prediction.
+
+        Args:
+            hidden_states: noisy latents, (batch, 4, frames, height, width).
+            timestep: (batch,) floats.
+            encoder_hidden_states, text_embedding_mask: of the first text, (batch, tokens, channels) and (batch, tokens)
+                of 0 and 1.
+            encoder_hidden_states_t5, text_embedding_mask_t5: of the second.
+            image_meta_size: (batch, 6): original height and width, those of the video in pixels, top and left of a crop.
+            rotation: what `positions.rotations` gives for a frame's tokens.
+            inpaint_latents: (batch, 8, frames, height, width), mask and known parts, for inpainting.
+            clip_encoder_hidden_states, clip_attention_mask: (batch, square number of tokens, channels) of CLIP, and
+                (batch, n_query) of 0 and 1.
+
+        Returns:
+            (batch, 8, frames, height, width), of which the first half is the velocity.
+        """
+        dtype, kept = compute_dtype(self.proj_out.weight), hidden_states.dtype
+        if inpaint_latents is not None:
+            hidden_states = paddle.concat([hidden_states, inpaint_latents], axis=1)  # (batch, 12, frames, height, width)
+        batch, _, frames, height, width = hidden_states.shape
+        x = self.pos_embed(hidden_states.astype(dtype))  # (batch, frames * tokens, channels)
+        conditions = Conditions(
+            self.time_extra_emb(timestep, encoder_hidden_states_t5.astype(dtype), image_meta_size),
+            self.embed_text(
+                encoder_hidden_states, text_embedding_mask, encoder_hidden_states_t5, text_embedding_mask_t5
+            ),
+            self.embed_clip(clip_encoder_hidden_states, clip_attention_mask) if self.has_clip else None,
+            self._frames(frames, x.shape[1] // frames, dtype),
+            tuple(paddle.tile(table, [frames, 1]) for table in rotation),  # (frames * tokens, head channels)
+        )
+        skips, half = [], len(self.blocks) // 2
+        for i, block in enumerate(self.blocks):
+            x = self._run(block, i, x, conditions, skips.pop() if i > half else None)
+            if i < half - 1:
+                skips.append(x)
+        x = self.proj_out(self.norm_out(x, conditions.time))  # (batch, frames * tokens, patch * patch * 8)
+        patch = self.config.patch_size
+        x = x.reshape([batch, frames, height // patch, width // patch, patch, patch, self.config.out_channels])
+        x = x.transpose([0, 6, 1, 2, 4, 3, 5])  # (batch, 8, frames, height / patch, patch, width / patch, patch)
+        return x.reshape([batch, self.config.out_channels, frames, height, width]).astype(kept)
+
+    def embed_text(self, first, first_mask, second, second_mask):
+        """Both texts as one, (batch, tokens, cross_attention_dim), with learned rows where the masks are 0."""
+        dtype = compute_dtype(self.proj_out.weight)
+        tokens = paddle.concat([first.astype(dtype), self.text_embedder(second.astype(dtype))], axis=1)
+        mask = paddle.concat([first_mask, second_mask], axis=1).astype("bool").unsqueeze(2)
+        return paddle.where(mask, tokens, follow(self.text_embedding_padding, tokens).expand_as(tokens))
+
+    def embed_clip(self, tokens, mask):
+        """CLIP's tokens as (batch, n_query, cross_attention_dim), with learned rows where the mask is 0."""
+        tokens = self.clip_projection(tokens.astype(compute_dtype(self.proj_out.weight)))
+        padding = follow(self.clip_padding, tokens).expand_as(tokens)
+        return paddle.where(mask.astype("bool").unsqueeze(2), tokens, padding)
+
+    def _frames(self, frames, tokens, dtype):
+        """What tells tokens of their frame, (frames * tokens, channels), or None for a picture."""
+        if frames == 1 or not self.config.time_position_encoding:
+            return None
+        table = frame_table(frames, self.config.hidden_size).astype(dtype)
+        return paddle.repeat_interleave(table, tokens, axis=0)
+
+    def _run(self, block, i, x, conditions, skip):
+        turns = i > 0 or self.config.rotates_first_block
+        if self.gradient_checkpointing and self.training:
+            return recompute(block, x, conditions, turns, skip, use_reentrant=False)
+        return block(x, conditions, turns, skip)
+
+
+class Conditions:
+    """What all blocks see.
+
+    Attributes:
+        time: (batch, channels).
+        text: (batch, tokens, cross_attention_dim).
+        clip: (batch, n_query, cross_attention_dim) or None.
+        frames: (video's tokens, channels) or None.
+        rotation: cosines and sines, (video's tokens, head channels).
+    """
+
+    def __init__(self, time, text, clip, frames, rotation):
+        self.time, self.text, self.clip, self.frames, self.rotation = time, text, clip, frames, rotation
+
+
+class _Block(nn.Layer):
+    """Attention of the video to itself, to the text and to CLIP, and feed-forward; with a skip from an earlier block."""
+
+    def __init__(self, channels, heads, inner, context, has_clip, after_norm, skip):
+        super().__init__()
+        self.norm1 = _ShiftedNorm(channels)
+        self.attn1 = _Attention(channels, heads)
+        self.norm2 = _norm(channels)
+        self.attn2 = _Attention(channels, heads, context)
+        self.has_clip, self.has_skip = has_clip, skip
+        if has_clip:
+            self.norm_clip = _norm(channels)
+            self.attn_clip = _Attention(channels, heads, context)
+            self.gate_clip = _Gate(channels)
+            self.norm_clip_out = _norm(channels)
+        self.norm3 = _norm(channels)
+        self.ff = _FeedForward(channels, inner)
+        self.norm4 = _norm(channels) if after_norm else None
+        if skip:
+            self.skip_norm = _norm(2 * channels)
+            self.skip_linear = Linear(2 * channels, channels)
+
+    def forward(self, x, conditions, turns, skip=None):
+        """
+        Args:
+            x: (batch, tokens, channels).
+            conditions: `Conditions`.
+            turns: whether attention of the video to itself turns with the position.
+            skip: as x.
+
+        Returns:
+            As x.
+        """
+        if self.has_skip:
+            x = self.skip_linear(self.skip_norm(paddle.concat([x, skip], axis=-1)))  # (batch, tokens, channels)
+        if conditions.frames is not None:
+            x = x + conditions.frames
+        rotation = conditions.rotation
+        x = x + self.attn1(self.norm1(x, conditions.time), rotation=rotation if turns else None)
+        x = x + self.attn2(self.norm2(x), conditions.text, rotation)
+        if self.has_clip:
+            x = x + self.norm_clip_out(self.gate_clip(self.attn_clip(self.norm_clip(x), conditions.clip, rotation)))
+        y = self.ff(self.norm3(x))
+        return x + (y if self.norm4 is None else self.norm4(y))
+
+
+class _Attention(nn.Layer):
+    """Multi-head attention of normed queries and keys, turned by their positions."""
+
+    def __init__(self, channels, heads, context=None):
+        super().__init__()
+        self.heads = heads
+        self.norm_q, self.norm_k = (_norm(channels // heads) for _ in range(2))
+        self.to_q = Linear(channels, channels)
+        self.to_k, self.to_v = (Linear(context or channels, channels) for _ in range(2))
+        self.to_out = nn.LayerList([Linear(channels, channels)])
+
+    def forward(self, x, context=None, rotation=None):
+        """(batch, tokens, channels); context (batch, keys, context channels), or None for itself -> as x."""
+        seen = x if context is None else context
+        query = self._split(self.norm_q, self.to_q(x))  # (batch, tokens, heads, head channels)
+        key = self._split(self.norm_k, self.to_k(seen))
+        if rotation is not None:
+            query = rotate(query, rotation)
+            key = rotate(key, rotation) if context is None else key
+        return self.to_out[0](
+            scaled_dot_product(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads)
+        )  # (batch, tokens, channels)
+
+    def _split(self, norm, x):
+        return norm(x.reshape([x.shape[0], x.shape[1], self.heads, -1]))
+
+
+class _Gate(nn.Layer):
+    """A layer half of whose output gates the other half."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm = _norm(channels)
+        self.proj = Linear(channels, 2 * channels)
+
+    def forward(self, x):
+        """(batch, tokens, channels) -> the same."""
+        values, gate = self.proj(self._normed(x)).chunk(2, axis=-1)
+        return values * F.gelu(gate)
+
+    def _normed(self, x):
+        """A norm whose epsilon is the width: the original hands the one where the other belongs, and was trained so."""
+        centered = x - x.mean(axis=-1, keepdim=True)  # Paddle's kernel refuses such an epsilon
+        variance = centered.square().mean(axis=-1, keepdim=True)
+        normed = centered * (variance + x.shape[-1]).rsqrt()
+        return normed * follow(self.norm.weight, x) + follow(self.norm.bias, x)
+
+
+class _FeedForward(nn.Layer):
+    """Two layers with an approximate GELU between them."""
+
+    def __init__(self, channels, inner):
+        super().__init__()
+        self.net = nn.LayerList([_Named(channels, inner), nn.Identity(), Linear(inner, channels)])
+
+    def forward(self, x):
+        """(batch, tokens, channels) -> the same."""
+        return self.net[2](F.gelu(self.net[0].proj(x), approximate=True))
+
+
+class _Named(nn.Layer):
+    """A layer under the name that the original has for it."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.proj = Linear(inputs, outputs)
+
+
+class _ShiftedNorm(nn.Layer):
+    """A norm that time shifts."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.linear = Linear(channels, channels)
+        self.norm = _norm(channels)
+
+    def forward(self, x, time):
+        """(batch, tokens, channels) and (batch, channels) -> as the first."""
+        return self.norm(x) + self.linear(F.silu(time)).unsqueeze(1)
+
+
+class _ScaledNorm(nn.Layer):
+    """A norm that time scales and shifts."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.linear = Linear(channels, 2 * channels)
+
+    def forward(self, x, time):
+        """(batch, tokens, channels) and (batch, channels) -> as the first."""
+        scale, shift = self.linear(F.silu(time)).unsqueeze(1).chunk(2, axis=-1)
+        return F.layer_norm(x, x.shape[-1:], epsilon=_EPSILON) * (1 + scale) + shift
+
+
+class _PatchEmbed(nn.Layer):
+    """Tokens from squares of latents, frame by frame."""
+
+    def __init__(self, in_channels, channels, patch_size):
+        super().__init__()
+        self.proj = Conv2D(in_channels, channels, patch_size, stride=patch_size)
+
+    def forward(self, x):
+        """(batch, in channels, frames, height, width) -> (batch, frames * tokens, channels)."""
+        batch, channels, frames, height, width = x.shape
+        x = x.transpose([0, 2, 1, 3, 4]).reshape([batch * frames, channels, height, width])
+        x = self.proj(x).flatten(2).transpose([0, 2, 1])  # (batch * frames, tokens, channels)
+        return x.reshape([batch, -1, x.shape[2]])
+
+
+class _Projection(nn.Layer):
+    """Two layers with a SiLU between them."""
+
+    def __init__(self, inputs, inner, outputs):
+        super().__init__()
+        self.linear_1, self.linear_2 = Linear(inputs, inner), Linear(inner, outputs)
+
+    def forward(self, x):
+        """(..., inputs) -> (..., outputs)."""
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class _Conditioning(nn.Layer):
+    """What all tokens are shifted by: the time, what the second text is about, and sizes."""
+
+    def __init__(self, channels, pooled, text_length, text_channels):
+        super().__init__()
+        self.timestep_embedder = TimestepEmbedding(_EMBEDDED, channels)
+        self.pooler = _Pooler(text_length, text_channels, pooled)
+        self.style_embedder = nn.Embedding(1, channels)  # of one style; the original means to have more some day
+        self.extra_embedder = _Projection(_SIZES * _EMBEDDED + channels + pooled, 4 * channels, channels)
+
+    def forward(self, timestep, text, sizes):
+        """(batch,), (batch, tokens, channels), (batch, 6) -> (batch, channels)."""
+        dtype, batch = compute_dtype(self.extra_embedder.linear_1.weight), timestep.shape[0]
+        time = self.timestep_embedder(sinusoidal_embedding(timestep, _EMBEDDED).astype(dtype))
+        sizes = sinusoidal_embedding(sizes.flatten(), _EMBEDDED).reshape([batch, -1]).astype(dtype)
+        style = follow(self.style_embedder.weight, time).expand([batch, -1])  # (batch, channels)
+        return time + self.extra_embedder(paddle.concat([self.pooler(text), sizes, style], axis=1))
+
+
+class _Pooler(nn.Layer):
+    """Attention of a text's mean to the text, padding and all."""
+
+    def __init__(self, length, channels, outputs):
+        super().__init__()
+        self.positional_embedding = self.create_parameter([length + 1, channels])
+        self.k_proj, self.q_proj, self.v_proj = (Linear(channels, channels) for _ in range(3))
+        self.c_proj = Linear(channels, outputs)
+
+    def forward(self, x):
+        """(batch, tokens, channels) -> (batch, outputs)."""
+        x = paddle.concat([x.mean(axis=1, keepdim=True), x], axis=1) + follow(self.positional_embedding, x)
+        query, key, value = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
+        return self.c_proj(scaled_dot_product(query, key, value, _POOL_HEADS)).squeeze(1)
+
+
+class Resampler(nn.Layer):
+    """Learned queries that attend to CLIP's tokens.
+
+    Args:
+        count: of queries, a square number.
+        channels: width of queries and output.
+        heads: of the attention.
+        inputs: width of CLIP's tokens.
+    """
+
+    def __init__(self, count, channels, heads, inputs):
+        super().__init__()
+        self.query = self.create_parameter([count, channels])
+        self.kv_proj = Linear(inputs, channels, bias_attr=False) if inputs != channels else nn.Identity()
+        self.attn = _TorchAttention(channels, heads)
+        self.ln_q, self.ln_kv = (LayerNorm(channels) for _ in range(2))
+
+    def forward(self, tokens):
+        """(batch, tokens, inputs), of a square of tokens -> (batch, count, channels)."""
+        values = self.ln_kv(self.kv_proj(tokens))  # (batch, tokens, channels)
+        places = grid_table(math.isqrt(self.query.shape[0]), self.query.shape[1]).astype(values.dtype)
+        query = self.ln_q(follow(self.query, values)) + places  # (count, channels)
+        keys = values + resize_grid(places.astype("float32"), tokens.shape[1]).astype(values.dtype)
+        return self.attn(query.unsqueeze(0).expand([tokens.shape[0], *query.shape]), keys, values)
+
+
+class _TorchAttention(nn.Layer):
+    """Multi-head attention with the parameters of torch's `MultiheadAttention`."""
+
+    def __init__(self, channels, heads):
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = self.create_parameter([3 * channels, channels])  # as in torch: (out, in)
+        self.in_proj_bias = self.create_parameter([3 * channels], is_bias=True)
+        self.out_proj = Linear(channels, channels)
+
+    def forward(self, query, key, value):
+        """(batch, queries, channels), (batch, keys, channels) twice -> as the first."""
+        weights = follow(self.in_proj_weight, query).chunk(3, axis=0)
+        biases = follow(self.in_proj_bias, query).chunk(3, axis=0)
+        projected = [F.linear(x, w.t(), b) for x, w, b in zip((query, key, value), weights, biases)]
+        return self.out_proj(scaled_dot_product(*projected, self.heads))
+
+
+def _norm(channels):
+    return LayerNorm(channels, epsilon=_EPSILON)

@@ -1,0 +1,84 @@
+"""Positions of tokens in EasyAnimate's transformers: fixed tables of sines and cosines, and rotations.
+
+From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate (`easyanimate/models`), after
+Hunyuan-DiT (Li et al. 2024, arXiv:2405.08748) and RoFormer (Su et al. 2021, arXiv:2104.09864).
+"""
+
+import math
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+_BASE = 10000.0
+
+
+def frame_table(frames, channels):
+    """(frames, channels) fp32: sine and cosine in turn, of each frame's number."""
+    frequencies = np.exp(np.arange(0, channels, 2) * (-math.log(_BASE) / channels))
+    angles = np.arange(frames)[:, None] * frequencies  # (frames, channels / 2)
+    table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(frames, -1)[:, :channels]
+    return paddle.to_tensor(table.astype(np.float32))
+
+
+def grid_table(side, channels):
+    """(side * side, channels) fp32 of a square grid: half of the channels tell the column, half the row."""
+    rows, columns = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
+    halves = [_line_table(places.reshape(-1), channels // 2) for places in (columns, rows)]
+    return paddle.to_tensor(np.concatenate(halves, axis=1).astype(np.float32))
+
+
+def _line_table(places, channels):
+    """(n,) -> (n, channels): all sines, then all cosines."""
+    frequencies = 1.0 / _BASE ** (np.arange(channels // 2, dtype=np.float32) / (channels / 2.0))
+    angles = places[:, None] * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+
+def resize_grid(table, count):
+    """A table of a square grid, (n, channels), for another square grid of `count` places, by bicubic interpolation."""
+    side, other = math.isqrt(table.shape[0]), math.isqrt(count)
+    if side == other:
+        return table
+    square = table.reshape([1, side, side, -1]).transpose([0, 3, 1, 2])  # (1, channels, side, side)
+    square = F.interpolate(square, [other, other], mode="bicubic", align_corners=False)
+    return square.transpose([0, 2, 3, 1]).reshape([other * other, -1])
+
+
+def rotations(height, width, channels, base):
+    """What rotates queries and keys of the tokens of a frame: cosines and sines, (height * width, channels) fp32 each.
+
+    The grid is fitted into the square that the network was trained on, keeping its shape. Half of the channels turn with
+    the column, half with the row.
+
+    Args:
+        height, width: of the grid of tokens.
+        channels: of an attention head, a multiple of 4.
+        base: side of the square in tokens.
+    """
+    rows, columns = (_places(*bounds, size) for bounds, size in zip(fit_grid(height, width, base), (height, width)))
+    frequencies = 1.0 / _BASE ** (np.arange(0, channels // 2, 2, dtype=np.float32) / (channels // 2))
+    rows, columns = np.meshgrid(rows, columns, indexing="ij")
+    angles = [np.outer(places.reshape(-1), frequencies) for places in (columns, rows)]
+    angles = np.concatenate(angles, axis=1).repeat(2, axis=1)  # (height * width, channels)
+    return tuple(paddle.to_tensor(table.astype(np.float32)) for table in (np.cos(angles), np.sin(angles)))
+
+
+def fit_grid(height, width, base):
+    """Where a grid of tokens lies in a square, keeping its shape: ((top, bottom), (left, right))."""
+    ratio = height / width
+    fitted = (base, round(base / height * width)) if ratio > 1 else (round(base / width * height), base)
+    starts = [round((base - side) / 2.0) for side in fitted]
+    return tuple((start, start + side) for start, side in zip(starts, fitted))
+
+
+def _places(start, stop, count):
+    return np.linspace(start, stop, count, endpoint=False, dtype=np.float32)
+
+
+def rotate(x, rotation):
+    """Turn pairs of channels of (batch, tokens, heads, channels) by what `rotations` gives."""
+    cosines, sines = (table.astype(x.dtype).unsqueeze(1) for table in rotation)  # (tokens, 1, channels)
+    first, second = x[..., 0::2], x[..., 1::2]
+    turned = paddle.stack([-second, first], axis=-1).reshape(x.shape)
+    return x * cosines + turned * sines
