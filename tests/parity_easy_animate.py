@@ -2,7 +2,7 @@
 
 import paddle
 
-from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
+from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import rotations
 from ppdiffusers_ext.pipelines.loading import known_options
 
@@ -44,7 +44,12 @@ def _of_a_tree(case, model, outputs):
         yield "clip_projected", clip, outputs["clip_projected"], MODULE
     if "sample_single_frame" in outputs:
         cut = {name: given[name][:, :, :1] for name in ("hidden_states", "inpaint_latents") if name in given}
-        yield "sample_single_frame", model(**{**given, **cut}, rotation=rotation), outputs["sample_single_frame"], MODULE
+        yield (
+            "sample_single_frame",
+            model(**{**given, **cut}, rotation=rotation),
+            outputs["sample_single_frame"],
+            MODULE,
+        )
     if "sample_clip_masked_zero_inpaint" in outputs:
         names = ("inpaint_latents", "clip_encoder_hidden_states", "clip_attention_mask")
         zeros = {name: paddle.zeros_like(given[name]) for name in names}
@@ -52,16 +57,48 @@ def _of_a_tree(case, model, outputs):
         yield "sample_clip_masked_zero_inpaint", sample, outputs["sample_clip_masked_zero_inpaint"], MODULE
 
 
-RUNNERS = {"v4_transformer": v4_transformer}
+def earlier_transformer(case):
+    model = case.fill("transformer", PixArtTransformer3D(**known_options(PixArtTransformer3D, case.config)))
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    seen, hooks = {}, []
+    for i, block in enumerate(model.transformer_blocks):
+        hooks.append(block.register_forward_post_hook(lambda _, __, y, i=i: seen.update({f"block_{i:02d}": y})))
+        for name, layer in ((f"block_{i:02d}_motion", block.attn_temporal),):
+            if f"{name}_out" in outputs:
+                shape = [outputs[f"{name}_out"].shape[k] for k in (0, 2, 3, 4, 1)]
+                as_video = lambda x, shape=shape: x.reshape(shape).transpose([0, 4, 1, 2, 3])  # noqa: E731
+                hooks.append(
+                    layer.register_forward_post_hook(
+                        lambda _, given, y, name=name, as_video=as_video: seen.update(
+                            {f"{name}_in": as_video(given[0]), f"{name}_out": as_video(y)}
+                        )
+                    )
+                )
+    seen["sample"] = model(**inputs)
+    for hook in hooks:
+        hook.remove()
+    for name, ours in seen.items():
+        if name in outputs:
+            yield name, ours, outputs[name], MODULE
+    cut = {name: inputs[name][:, :, :1] for name in ("hidden_states", "inpaint_latents") if name in inputs}
+    yield "sample_single_frame", model(**{**inputs, **cut}), outputs["sample_single_frame"], MODULE
+
+
+RUNNERS = {
+    "v1_transformer": earlier_transformer,
+    "v2_transformer": earlier_transformer,
+    "v3_transformer": earlier_transformer,
+    "v4_transformer": v4_transformer,
+}
 NOT_YET = (
     "data_buckets",
     "data_filters",
     "lora_v4",
     "schedulers",
     "training_loss",
-    "v1",
-    "v2",
-    "v3",
+    "v1_vae",
+    "v2_vae",
+    "v3_vae",
     "v4_pipeline",
     "v4_vae",
 )

@@ -12,6 +12,7 @@ Parameter names are those of diffusers, which the original checkpoints use.
 
 import math
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -186,13 +187,14 @@ _BORROWED = {
 }
 
 
-def scaled_dot_product(query, key, value, num_heads):
-    """Multi-head attention without projections: softmax(q k^T / sqrt(channels / num_heads)) v.
+def scaled_dot_product(query, key, value, num_heads, bias=None):
+    """Multi-head attention without projections: softmax(q k^T / sqrt(channels / num_heads) + bias) v.
 
     Args:
         query: (batch, queries, channels)
         key, value: (batch, keys, channels)
         num_heads: how many heads the channels divide into.
+        bias: (batch, keys), added to the scores of each key, or None.
 
     Returns:
         (batch, queries, channels). On a CPU the score matrix is computed in parts of at most `MAX_SCORES` numbers, so
@@ -203,9 +205,10 @@ def scaled_dot_product(query, key, value, num_heads):
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
     if not paddle.in_dynamic_mode():
         query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query / math.sqrt(query.shape[3]), key, value))
-        return _attend(query, key, value).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
+        return _attend(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
     if not query.place.is_cpu_place():
-        return F.scaled_dot_product_attention(query, key, value).reshape([batch, queries, channels])
+        mask = None if bias is None else bias.astype(query.dtype).unsqueeze([1, 2])  # (batch, 1, 1, keys)
+        return F.scaled_dot_product_attention(query, key, value, mask).reshape([batch, queries, channels])
 
     query = query / math.sqrt(channels // num_heads)
     query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query, key, value))  # (batch, heads, tokens, d)
@@ -215,12 +218,15 @@ def scaled_dot_product(query, key, value, num_heads):
     parts = []
     for i in range(0, batch, samples):
         q, k, v = (x[i : i + samples] for x in (query, key, value))
-        parts.append(_join([_attend(q[:, :, j : j + rows], k, v) for j in range(0, queries, rows)], axis=2))
+        b = None if bias is None else bias[i : i + samples]
+        parts.append(_join([_attend(q[:, :, j : j + rows], k, v, b) for j in range(0, queries, rows)], axis=2))
     return _join(parts, axis=0).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
 
 
-def _attend(query, key, value):
+def _attend(query, key, value, bias=None):
     scores = paddle.matmul(query, key, transpose_y=True)  # (batch, heads, queries, keys)
+    if bias is not None:
+        scores = scores + bias.astype(scores.dtype).unsqueeze([1, 2])
     return paddle.matmul(F.softmax(scores, axis=-1), value)  # (batch, heads, queries, d)
 
 
@@ -300,8 +306,10 @@ def sinusoidal_embedding(positions, channels, flip_sin_to_cos=True, freq_shift=0
     from the number of frequencies.
     """
     half = channels // 2
-    exponent = -math.log(10000) * paddle.arange(half, dtype="float32") / (half - freq_shift)
-    angles = positions.astype("float32").unsqueeze(1) * paddle.exp(exponent).unsqueeze(0)  # (batch, half)
+    exponent = -math.log(10000) * np.arange(half, dtype=np.float32) / np.float32(half - freq_shift)
+    # Rounded from the exact value: Paddle's own exponential is off by a bit, which a timestep multiplies.
+    frequencies = paddle.to_tensor(np.exp(exponent.astype(np.float64)).astype(np.float32))
+    angles = positions.astype("float32").unsqueeze(1) * frequencies.unsqueeze(0)  # (batch, half)
     parts = [paddle.cos(angles), paddle.sin(angles)] if flip_sin_to_cos else [paddle.sin(angles), paddle.cos(angles)]
     return paddle.concat(parts, axis=1)  # (batch, channels)
 

@@ -44,6 +44,7 @@ _UNUSED = {
     "ReferenceUNet": re.compile(r"^(conv_norm_out|conv_out)\."),
     "IResNet": re.compile(r"\.num_batches_tracked$"),
     "RetinaFace": re.compile(r"\.num_batches_tracked$"),
+    "PixArtTransformer3D": re.compile(r"\.pos_encoder\.pe$|^pos_embed\.pos_embed$"),
     "HunyuanTransformer3D": re.compile(r"\.t_embed\.pe$|^clip_projection\.pos_embed$"),
 }
 

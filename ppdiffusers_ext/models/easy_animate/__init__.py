@@ -1,5 +1,6 @@
 """EasyAnimate."""
 
 from ppdiffusers_ext.models.easy_animate.hunyuan import HunyuanTransformer3D
+from ppdiffusers_ext.models.easy_animate.pixart import PixArtTransformer3D
 
-__all__ = ["HunyuanTransformer3D"]
+__all__ = ["HunyuanTransformer3D", "PixArtTransformer3D"]

@@ -1,8 +1,8 @@
 """EasyAnimate V4's transformer: Hunyuan-DiT over all tokens of a video.
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
-(`easyanimate/models/transformer3d.py`, `attention.py`, `embeddings.py`, `resampler.py`), after Hunyuan-DiT (Li et al. 2024,
-arXiv:2405.08748). Names are the original's.
+(`easyanimate/models/transformer3d.py`, `attention.py`, `embeddings.py`, `resampler.py`), after Hunyuan-DiT (Li et al.
+2024, arXiv:2405.08748). Names are the original's.
 """
 
 import math
@@ -14,8 +14,8 @@ from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
 from ppdiffusers_ext.models.easy_animate.positions import frame_table, grid_table, resize_grid, rotate
+from ppdiffusers_ext.models.easy_animate.shared import FeedForward, PatchEmbed, Projection, unpatch
 from ppdiffusers_ext.models.layers import (
-    Conv2D,
     LayerNorm,
     Linear,
     TimestepEmbedding,
@@ -50,8 +50,8 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
         pooled_projection_dim: width that the second text is pooled to.
         time_position_encoding: whether blocks know the number of the frame.
         enable_clip_in_inpaint: whether CLIP's tokens are attended to, where there is inpainting.
-        rotates_first_block: whether the first block's attention to the video itself turns with the position: as when V4
-            was published; the original's newer code does not.
+        rotates_first_block: whether the first block's attention to the video itself turns with the position: as when
+            V4 was published; the original's newer code does not.
 
     Raises:
         ValueError: widths that do not fit, or an odd number of blocks.
@@ -90,9 +90,9 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
         is_inpainting = 2 * in_channels != out_channels
         self.has_clip = is_inpainting and enable_clip_in_inpaint
         self.gradient_checkpointing = False
-        self.text_embedder = _Projection(cross_attention_dim_t5, 4 * cross_attention_dim_t5, cross_attention_dim)
+        self.text_embedder = Projection(cross_attention_dim_t5, 4 * cross_attention_dim_t5, cross_attention_dim)
         self.text_embedding_padding = self.create_parameter([text_len + text_len_t5, cross_attention_dim])
-        self.pos_embed = _PatchEmbed(in_channels, hidden_size, patch_size)
+        self.pos_embed = PatchEmbed(in_channels, hidden_size, patch_size)
         self.time_extra_emb = _Conditioning(hidden_size, pooled_projection_dim, text_len_t5, cross_attention_dim_t5)
         options = (hidden_size, num_attention_heads, int(hidden_size * mlp_ratio), cross_attention_dim)
         self.blocks = nn.LayerList(
@@ -123,10 +123,11 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
         Args:
             hidden_states: noisy latents, (batch, 4, frames, height, width).
             timestep: (batch,) floats.
-            encoder_hidden_states, text_embedding_mask: of the first text, (batch, tokens, channels) and (batch, tokens)
-                of 0 and 1.
+            encoder_hidden_states, text_embedding_mask: of the first text, (batch, tokens, channels), and
+                (batch, tokens) of 0 and 1.
             encoder_hidden_states_t5, text_embedding_mask_t5: of the second.
-            image_meta_size: (batch, 6): original height and width, those of the video in pixels, top and left of a crop.
+            image_meta_size: (batch, 6): original height and width, those of the video in pixels, top and left of a
+                crop.
             rotation: what `positions.rotations` gives for a frame's tokens.
             inpaint_latents: (batch, 8, frames, height, width), mask and known parts, for inpainting.
             clip_encoder_hidden_states, clip_attention_mask: (batch, square number of tokens, channels) of CLIP, and
@@ -137,8 +138,10 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
         """
         dtype, kept = compute_dtype(self.proj_out.weight), hidden_states.dtype
         if inpaint_latents is not None:
-            hidden_states = paddle.concat([hidden_states, inpaint_latents], axis=1)  # (batch, 12, frames, height, width)
-        batch, _, frames, height, width = hidden_states.shape
+            hidden_states = paddle.concat(
+                [hidden_states, inpaint_latents], axis=1
+            )  # (batch, 12, frames, height, width)
+        frames, height, width = hidden_states.shape[2:]
         x = self.pos_embed(hidden_states.astype(dtype))  # (batch, frames * tokens, channels)
         conditions = Conditions(
             self.time_extra_emb(timestep, encoder_hidden_states_t5.astype(dtype), image_meta_size),
@@ -155,10 +158,7 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
             if i < half - 1:
                 skips.append(x)
         x = self.proj_out(self.norm_out(x, conditions.time))  # (batch, frames * tokens, patch * patch * 8)
-        patch = self.config.patch_size
-        x = x.reshape([batch, frames, height // patch, width // patch, patch, patch, self.config.out_channels])
-        x = x.transpose([0, 6, 1, 2, 4, 3, 5])  # (batch, 8, frames, height / patch, patch, width / patch, patch)
-        return x.reshape([batch, self.config.out_channels, frames, height, width]).astype(kept)
+        return unpatch(x, frames, height, width, self.config.patch_size, self.config.out_channels).astype(kept)
 
     def embed_text(self, first, first_mask, second, second_mask):
         """Both texts as one, (batch, tokens, cross_attention_dim), with learned rows where the masks are 0."""
@@ -203,7 +203,7 @@ class Conditions:
 
 
 class _Block(nn.Layer):
-    """Attention of the video to itself, to the text and to CLIP, and feed-forward; with a skip from an earlier block."""
+    """Attention of the video to itself, to the text and to CLIP, feed-forward; with a skip from an earlier block."""
 
     def __init__(self, channels, heads, inner, context, has_clip, after_norm, skip):
         super().__init__()
@@ -218,7 +218,7 @@ class _Block(nn.Layer):
             self.gate_clip = _Gate(channels)
             self.norm_clip_out = _norm(channels)
         self.norm3 = _norm(channels)
-        self.ff = _FeedForward(channels, inner)
+        self.ff = FeedForward(channels, inner)
         self.norm4 = _norm(channels) if after_norm else None
         if skip:
             self.skip_norm = _norm(2 * channels)
@@ -289,31 +289,11 @@ class _Gate(nn.Layer):
         return values * F.gelu(gate)
 
     def _normed(self, x):
-        """A norm whose epsilon is the width: the original hands the one where the other belongs, and was trained so."""
+        """A norm whose epsilon is the width: originally the one stands where the other belongs, and was trained so."""
         centered = x - x.mean(axis=-1, keepdim=True)  # Paddle's kernel refuses such an epsilon
         variance = centered.square().mean(axis=-1, keepdim=True)
         normed = centered * (variance + x.shape[-1]).rsqrt()
         return normed * follow(self.norm.weight, x) + follow(self.norm.bias, x)
-
-
-class _FeedForward(nn.Layer):
-    """Two layers with an approximate GELU between them."""
-
-    def __init__(self, channels, inner):
-        super().__init__()
-        self.net = nn.LayerList([_Named(channels, inner), nn.Identity(), Linear(inner, channels)])
-
-    def forward(self, x):
-        """(batch, tokens, channels) -> the same."""
-        return self.net[2](F.gelu(self.net[0].proj(x), approximate=True))
-
-
-class _Named(nn.Layer):
-    """A layer under the name that the original has for it."""
-
-    def __init__(self, inputs, outputs):
-        super().__init__()
-        self.proj = Linear(inputs, outputs)
 
 
 class _ShiftedNorm(nn.Layer):
@@ -342,33 +322,6 @@ class _ScaledNorm(nn.Layer):
         return F.layer_norm(x, x.shape[-1:], epsilon=_EPSILON) * (1 + scale) + shift
 
 
-class _PatchEmbed(nn.Layer):
-    """Tokens from squares of latents, frame by frame."""
-
-    def __init__(self, in_channels, channels, patch_size):
-        super().__init__()
-        self.proj = Conv2D(in_channels, channels, patch_size, stride=patch_size)
-
-    def forward(self, x):
-        """(batch, in channels, frames, height, width) -> (batch, frames * tokens, channels)."""
-        batch, channels, frames, height, width = x.shape
-        x = x.transpose([0, 2, 1, 3, 4]).reshape([batch * frames, channels, height, width])
-        x = self.proj(x).flatten(2).transpose([0, 2, 1])  # (batch * frames, tokens, channels)
-        return x.reshape([batch, -1, x.shape[2]])
-
-
-class _Projection(nn.Layer):
-    """Two layers with a SiLU between them."""
-
-    def __init__(self, inputs, inner, outputs):
-        super().__init__()
-        self.linear_1, self.linear_2 = Linear(inputs, inner), Linear(inner, outputs)
-
-    def forward(self, x):
-        """(..., inputs) -> (..., outputs)."""
-        return self.linear_2(F.silu(self.linear_1(x)))
-
-
 class _Conditioning(nn.Layer):
     """What all tokens are shifted by: the time, what the second text is about, and sizes."""
 
@@ -377,7 +330,7 @@ class _Conditioning(nn.Layer):
         self.timestep_embedder = TimestepEmbedding(_EMBEDDED, channels)
         self.pooler = _Pooler(text_length, text_channels, pooled)
         self.style_embedder = nn.Embedding(1, channels)  # of one style; the original means to have more some day
-        self.extra_embedder = _Projection(_SIZES * _EMBEDDED + channels + pooled, 4 * channels, channels)
+        self.extra_embedder = Projection(_SIZES * _EMBEDDED + channels + pooled, 4 * channels, channels)
 
     def forward(self, timestep, text, sizes):
         """(batch,), (batch, tokens, channels), (batch, 6) -> (batch, channels)."""
@@ -424,7 +377,8 @@ class Resampler(nn.Layer):
     def forward(self, tokens):
         """(batch, tokens, inputs), of a square of tokens -> (batch, count, channels)."""
         values = self.ln_kv(self.kv_proj(tokens))  # (batch, tokens, channels)
-        places = grid_table(math.isqrt(self.query.shape[0]), self.query.shape[1]).astype(values.dtype)
+        side = math.isqrt(self.query.shape[0])
+        places = grid_table(side, side, self.query.shape[1]).astype(values.dtype)  # (count, channels)
         query = self.ln_q(follow(self.query, values)) + places  # (count, channels)
         keys = values + resize_grid(places.astype("float32"), tokens.shape[1]).astype(values.dtype)
         return self.attn(query.unsqueeze(0).expand([tokens.shape[0], *query.shape]), keys, values)

@@ -21,16 +21,20 @@ def frame_table(frames, channels):
     return paddle.to_tensor(table.astype(np.float32))
 
 
-def grid_table(side, channels):
-    """(side * side, channels) fp32 of a square grid: half of the channels tell the column, half the row."""
-    rows, columns = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
+def grid_table(height, width, channels, steps=(1.0, 1.0)):
+    """(height * width, channels) fp32 of a grid: half of the channels tell the column, half the row.
+
+    steps: from one row to the next, and from one column to the next.
+    """
+    rows, columns = (np.arange(count, dtype=np.float32) * step for count, step in zip((height, width), steps))
+    rows, columns = np.meshgrid(rows, columns, indexing="ij")
     halves = [_line_table(places.reshape(-1), channels // 2) for places in (columns, rows)]
     return paddle.to_tensor(np.concatenate(halves, axis=1).astype(np.float32))
 
 
 def _line_table(places, channels):
     """(n,) -> (n, channels): all sines, then all cosines."""
-    frequencies = 1.0 / _BASE ** (np.arange(channels // 2, dtype=np.float32) / (channels / 2.0))
+    frequencies = 1.0 / _BASE ** (np.arange(channels // 2) / (channels / 2.0))
     angles = places[:, None] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
@@ -48,8 +52,8 @@ def resize_grid(table, count):
 def rotations(height, width, channels, base):
     """What rotates queries and keys of the tokens of a frame: cosines and sines, (height * width, channels) fp32 each.
 
-    The grid is fitted into the square that the network was trained on, keeping its shape. Half of the channels turn with
-    the column, half with the row.
+    The grid is fitted into the square that the network was trained on, keeping its shape. Half of the channels turn
+    with the column, half with the row.
 
     Args:
         height, width: of the grid of tokens.

@@ -1,0 +1,85 @@
+"""Layers that all of EasyAnimate's transformers have, under the original's names."""
+
+import paddle.nn.functional as F
+from paddle import nn
+
+from ppdiffusers_ext.models.layers import Conv2D, Linear
+
+
+class PatchEmbed(nn.Layer):
+    """Tokens from squares of latents, frame by frame.
+
+    Args:
+        in_channels, channels: widths of latents and tokens.
+        patch_size: side of a square.
+    """
+
+    def __init__(self, in_channels, channels, patch_size):
+        super().__init__()
+        self.proj = Conv2D(in_channels, channels, patch_size, stride=patch_size)
+
+    def forward(self, x):
+        """(batch, in channels, frames, height, width) -> (batch, frames * tokens, channels)."""
+        batch, channels, frames, height, width = x.shape
+        x = x.transpose([0, 2, 1, 3, 4]).reshape([batch * frames, channels, height, width])
+        x = self.proj(x).flatten(2).transpose([0, 2, 1])  # (batch * frames, tokens, channels)
+        return x.reshape([batch, -1, x.shape[2]])
+
+
+class Projection(nn.Layer):
+    """Two layers with an activation between them.
+
+    Args:
+        inputs, inner, outputs: widths.
+        activation: function; SiLU if left out.
+    """
+
+    def __init__(self, inputs, inner, outputs, activation=F.silu):
+        super().__init__()
+        self._activation = activation
+        self.linear_1, self.linear_2 = Linear(inputs, inner), Linear(inner, outputs)
+
+    def forward(self, x):
+        """(..., inputs) -> (..., outputs)."""
+        return self.linear_2(self._activation(self.linear_1(x)))
+
+
+class FeedForward(nn.Layer):
+    """Two layers with an approximate GELU between them.
+
+    Args:
+        channels, inner: widths.
+    """
+
+    def __init__(self, channels, inner):
+        super().__init__()
+        self.net = nn.LayerList([_Named(channels, inner), nn.Identity(), Linear(inner, channels)])
+
+    def forward(self, x):
+        """(batch, tokens, channels) -> the same."""
+        return self.net[2](F.gelu(self.net[0].proj(x), approximate=True))
+
+
+class _Named(nn.Layer):
+    """A layer under the name that the original has for it."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.proj = Linear(inputs, outputs)
+
+
+def unpatch(x, frames, height, width, patch, channels):
+    """Latents from tokens.
+
+    Args:
+        x: (batch, frames * tokens, patch * patch * channels).
+        frames, height, width: of the latents.
+        patch: side of a token's square.
+        channels: of the latents.
+
+    Returns:
+        (batch, channels, frames, height, width).
+    """
+    x = x.reshape([-1, frames, height // patch, width // patch, patch, patch, channels])
+    x = x.transpose([0, 6, 1, 2, 4, 3, 5])  # (batch, channels, frames, height / patch, patch, width / patch, patch)
+    return x.reshape([x.shape[0], channels, frames, height, width])
