@@ -2,7 +2,7 @@
 
 import paddle
 
-from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import rotations
 from ppdiffusers_ext.pipelines.loading import known_options
 
@@ -84,7 +84,34 @@ def earlier_transformer(case):
     yield "sample_single_frame", model(**{**inputs, **cut}), outputs["sample_single_frame"], MODULE
 
 
+def vae(case):
+    model = case.fill("vae", AutoencoderKLMagvit(**known_options(AutoencoderKLMagvit, case.config)))
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    for name, video in inputs.items():
+        if not name.startswith("video_"):
+            continue
+        clip = name.removeprefix("video_")
+        posterior = model.encode(video).latent_dist
+        yield f"moments_{clip}", posterior.parameters, outputs[f"moments_{clip}"], MODULE
+        yield f"mode_{clip}", posterior.mode(), outputs[f"mode_{clip}"], MODULE
+        sampled = posterior.mean + posterior.std * inputs[f"eps_{clip}"]
+        yield f"sampled_{clip}", sampled, outputs[f"sampled_{clip}"], MODULE
+        decoded = model.decode(outputs[f"mode_{clip}"]).sample
+        yield f"decoded_from_mode_{clip}", decoded, outputs[f"decoded_from_mode_{clip}"], MODULE
+        if f"tiled_moments_{clip}" in outputs:
+            model.use_tiling = True
+            model.register_to_config(tile_sample_min_size=32)
+            moments = model.encode(video).latent_dist.parameters
+            yield f"tiled_moments_{clip}", moments, outputs[f"tiled_moments_{clip}"], MODULE
+            decoded = model.decode(outputs[f"mode_{clip}"]).sample
+            yield f"tiled_decoded_{clip}", decoded, outputs[f"tiled_decoded_{clip}"], MODULE
+            model.use_tiling = False
+
+
 RUNNERS = {
+    "v2_vae": vae,
+    "v3_vae": vae,
+    "v4_vae": vae,
     "v1_transformer": earlier_transformer,
     "v2_transformer": earlier_transformer,
     "v3_transformer": earlier_transformer,
@@ -97,8 +124,5 @@ NOT_YET = (
     "schedulers",
     "training_loss",
     "v1_vae",
-    "v2_vae",
-    "v3_vae",
     "v4_pipeline",
-    "v4_vae",
 )
