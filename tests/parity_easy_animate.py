@@ -1,12 +1,20 @@
 """Runners of the EasyAnimate golden cases: each yields (tensor name, ours, the original's, tolerance)."""
 
+from unittest import mock
+
+import numpy as np
 import paddle
+from ppdiffusers import AutoencoderKL
+from ppdiffusers.schedulers import scheduling_euler_ancestral_discrete
 
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import rotations
+from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
+from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 
 MODULE = 1e-4
+RELATIVE = 1e-5
 
 
 def v4_transformer(case):
@@ -108,7 +116,69 @@ def vae(case):
             model.use_tiling = False
 
 
+def v1_vae(case):
+    """An ordinary autoencoder, frame by frame."""
+    model = case.fill("vae", use_own_layers(AutoencoderKL(**known_options(AutoencoderKL, case.config))))
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    batch, _, frames = inputs["video"].shape[:3]
+
+    def as_pictures(x):
+        return x.transpose([0, 2, 1, 3, 4]).flatten(0, 1)
+
+    def as_video(x):
+        return x.reshape([batch, frames, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
+
+    posterior = model.encode(as_pictures(inputs["video"])).latent_dist
+    yield "moments", as_video(posterior.parameters), outputs["moments"], MODULE
+    latents = as_video(posterior.mean + posterior.std * as_pictures(inputs["eps"])) * model.config.scaling_factor
+    yield "latents", latents, outputs["latents"], MODULE
+    decoded = model.decode(as_pictures(outputs["latents"]) / model.config.scaling_factor).sample
+    yield "decoded", as_video(decoded), outputs["decoded"], MODULE
+
+
+def schedulers(case):
+    inputs, outputs = case.tensors("inputs"), case.tensors("outputs")
+    for name, family in case.config["families"].items():
+        base = case.config[f"{name.split('.')[0]}_base"]
+        scheduler = scheduler_class(family["sampler"]).from_config(base)
+        scheduler.set_timesteps(family["num_inference_steps"])
+        expected = outputs[f"{name}.timesteps"].numpy()
+        yield (
+            f"{name}.timesteps",
+            np.asarray(scheduler.timesteps, np.float64),
+            expected,
+            RELATIVE * float(expected.max()),
+        )
+        if f"{name}.sigmas" in outputs:
+            expected = outputs[f"{name}.sigmas"].numpy()
+            yield f"{name}.sigmas", np.asarray(scheduler.sigmas), expected, RELATIVE * float(expected.max())
+        states, scaled = _sample(scheduler, name, family, inputs)
+        if f"{name}.scaled_inputs" in outputs:
+            expected = outputs[f"{name}.scaled_inputs"]
+            yield f"{name}.scaled_inputs", paddle.stack(scaled), expected, RELATIVE * float(expected.abs().max())
+        expected = outputs[f"{name}.trajectory"]
+        if len(states) != len(expected):
+            states = [states[i] for i in (0, 1, 2, (family["model_calls"] + 1) // 2, -1)]
+        yield f"{name}.trajectory", paddle.stack(states), expected, RELATIVE * float(expected.abs().max())
+
+
+def _sample(scheduler, name, family, inputs):
+    """States of the latents, and what the model sees of them."""
+    x = inputs[f"{name}.initial_noise"] * scheduler.init_noise_sigma
+    states, scaled = [x], []
+    noise = inputs.get(f"{name}.step_noise")
+    for k, timestep in enumerate(scheduler.timesteps):
+        scaled.append(scheduler.scale_model_input(x, timestep))
+        draw = (lambda *_, k=k, **__: noise[k]) if noise is not None else None
+        with mock.patch.object(scheduling_euler_ancestral_discrete, "randn_tensor", draw):
+            x = scheduler.step(inputs[f"{name}.model_outputs"][k], timestep, x).prev_sample
+        states.append(x)
+    return states, scaled
+
+
 RUNNERS = {
+    "schedulers": schedulers,
+    "v1_vae": v1_vae,
     "v2_vae": vae,
     "v3_vae": vae,
     "v4_vae": vae,
@@ -121,8 +191,6 @@ NOT_YET = (
     "data_buckets",
     "data_filters",
     "lora_v4",
-    "schedulers",
     "training_loss",
-    "v1_vae",
     "v4_pipeline",
 )

@@ -49,6 +49,24 @@ class UniPCMultistepScheduler(ppdiffusers_schedulers.UniPCMultistepScheduler):
         return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
 
 
+class DPMSolverMultistepScheduler(ppdiffusers_schedulers.DPMSolverMultistepScheduler):
+    """ppdiffusers' DPM-Solver++, whose last step leaves no noise, as diffusers' does since 0.26."""
+
+    def set_timesteps(self, num_inference_steps=None):
+        super().set_timesteps(num_inference_steps)
+        if self._leaves_none:
+            self.sigmas = paddle.concat([self.sigmas[:-1], paddle.zeros_like(self.sigmas[-1:])])
+
+    def step(self, model_output, timestep, sample, generator=None, return_dict=True):
+        if self._leaves_none and self.step_index == len(self.timesteps) - 1:
+            self.lower_order_nums = 0  # the formula of first order alone knows how
+        return super().step(model_output, timestep, sample, generator, return_dict)
+
+    @property
+    def _leaves_none(self):
+        return self.config.algorithm_type == "dpmsolver++"
+
+
 def _normalised(name):
     name = name.lower().replace("-", "").replace("_", "").replace(" ", "")
     return name[: -len("scheduler")] if name.endswith("scheduler") else name
@@ -60,6 +78,7 @@ def _classes():
         if name.endswith("Scheduler") and inspect.isclass(getattr(ppdiffusers_schedulers, name)):
             classes[_normalised(name)] = getattr(ppdiffusers_schedulers, name)
     classes["unipcmultistep"] = UniPCMultistepScheduler
+    classes["dpmsolvermultistep"] = DPMSolverMultistepScheduler
     classes.update({_normalised(alias): classes[_normalised(name)] for alias, name in ALIASES.items()})
     return classes
 

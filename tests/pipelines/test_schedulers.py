@@ -149,7 +149,7 @@ CLEAN = paddle.to_tensor(np.random.RandomState(0).randn(*SHAPE).astype("float32"
 NOISE = paddle.to_tensor(np.random.RandomState(1).randn(*SHAPE).astype("float32"))
 
 # These end at timestep 0 instead of at no noise: 0.029 of the noise remains.
-ENDS_WITH_NOISE = {"DPM-Solver++", "UniPC", "DEIS"}
+ENDS_WITH_NOISE = {"UniPC", "DEIS"}
 SAMPLERS = ["DDIM", "DPM-Solver++", "UniPC", "Euler", "LCM", "Euler-a", "Heun", "DEIS", "LMS"]
 
 

@@ -1,7 +1,7 @@
 """EasyAnimate's video autoencoder, in the ways of V2, V3 and V4 to take a video chunk by chunk.
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
-(`easyanimate/models/autoencoder_magvit.py`, `easyanimate/vae/ldm/models/omnigen_enc_dec.py`). Names are the original's.
+(`easyanimate/models/autoencoder_magvit.py`, `easyanimate/vae/ldm/models/omnigen_enc_dec.py`), under its names.
 """
 
 import paddle

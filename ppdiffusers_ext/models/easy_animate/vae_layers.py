@@ -1,7 +1,7 @@
 """Layers of EasyAnimate's video autoencoder: convolutions that know which frames stand before a chunk.
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
-(`easyanimate/vae/ldm/modules/vaemodules`), after MAGVIT-v2 (Yu et al. 2023, arXiv:2310.05737). Names are the original's.
+(`easyanimate/vae/ldm/modules/vaemodules`), after MAGVIT-v2 (Yu et al. 2023, arXiv:2310.05737), under its names.
 """
 
 import paddle
@@ -20,8 +20,8 @@ class Chunk:
 
     Attributes:
         place: CAUSAL: the first frame again and again before it; PICTURE: a single frame with nothing around it, which
-            stays one; CENTERED: nothing before and after it; FIRST and NEXT: as CAUSAL, and what a chunk before it ended
-            with.
+            stays one; CENTERED: nothing before and after it; FIRST and NEXT: as CAUSAL, and what a chunk before it
+            ended with.
         kept: layer -> the last frames of its input, filled by a chunk that is FIRST or NEXT for the one after it.
     """
 
