@@ -12,6 +12,7 @@ from ppdiffusers_ext.models.easy_animate.positions import rotations
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
+from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 
 MODULE = 1e-4
 RELATIVE = 1e-5
@@ -176,7 +177,40 @@ def _sample(scheduler, name, family, inputs):
     return states, scaled
 
 
+def lora_v4(case):
+    options = known_options(HunyuanTransformer3D, case.config["transformer"])
+    model = case.fill("transformer", HunyuanTransformer3D(**options, rotates_first_block=False))
+    outputs, before = case.tensors("outputs"), {name: x.numpy() for name, x in model.state_dict().items()}
+    yield "sample_base", _sample_of(case, model), outputs["sample_base"], MODULE
+    lora = Lora(case.folder / "lora.safetensors")
+    yield "modules", sorted(lora.of(model)), _names(case, model), 0.0
+    merged = MergedLoras(model, [(lora, case.config["lora"]["multiplier"])])
+    for name, parameter in model.named_parameters():
+        if f"merged.{name}" in outputs:
+            expected = outputs[f"merged.{name}"]
+            yield f"merged.{name}", parameter.t(), expected, RELATIVE * float(expected.abs().max())
+    sample = _sample_of(case, model)
+    for name in ("sample_lora_merged", "sample_lora_attached"):
+        yield name, sample, outputs[name], RELATIVE * float(outputs[name].abs().max())
+    merged.undo()
+    changed = sum(not np.array_equal(before[name], x.numpy()) for name, x in model.state_dict().items())
+    yield "changed_after_undo", changed, 0, 0.0
+
+
+def _names(case, model):
+    known = {name.replace(".", "_"): name for name, _ in model.named_sublayers()}
+    return sorted(known[name.removeprefix("lora_unet__")] for name in case.config["modules"])
+
+
+def _sample_of(case, model):
+    inputs = case.tensors("inputs")
+    rotation = inputs.pop("rope_cos"), inputs.pop("rope_sin")
+    inputs.pop("style")
+    return model(**inputs, rotation=rotation)
+
+
 RUNNERS = {
+    "lora_v4": lora_v4,
     "schedulers": schedulers,
     "v1_vae": v1_vae,
     "v2_vae": vae,
@@ -190,7 +224,6 @@ RUNNERS = {
 NOT_YET = (
     "data_buckets",
     "data_filters",
-    "lora_v4",
     "training_loss",
     "v4_pipeline",
 )
