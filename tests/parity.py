@@ -31,7 +31,7 @@ def find_cases(folder):
     folder = Path(folder)
     if (folder / "config.json").exists():
         return [Case(folder)]
-    return [Case(path) for path in sorted(folder.iterdir()) if path.name[0] != "_" and (path / "config.json").exists()]
+    return [Case(path) for path in sorted(folder.iterdir()) if path.name[0] != "_" and (path / "README.md").exists()]
 
 
 def system_of(case):

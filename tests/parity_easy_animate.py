@@ -7,8 +7,9 @@ import paddle
 from ppdiffusers import AutoencoderKL
 from ppdiffusers.schedulers import scheduling_euler_ancestral_discrete
 
+from ppdiffusers_ext.data import buckets
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
-from ppdiffusers_ext.models.easy_animate.positions import rotations
+from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
@@ -16,6 +17,7 @@ from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 
 MODULE = 1e-4
 RELATIVE = 1e-5
+EXACT = 0.0
 
 
 def v4_transformer(case):
@@ -209,7 +211,43 @@ def _sample_of(case, model):
     return model(**inputs, rotation=rotation)
 
 
+def data_buckets(case):
+    golden = case.json("buckets.json")
+    tables = {"aspect_ratio_512": buckets.SHAPES, "random_crop_512": buckets.RANDOM_SHAPES}
+    for name, table in tables.items():
+        ours = [[key, *size] for key, size in table.items()]
+        yield name, ours, [[float(key), *size] for key, size in golden[name].items()], EXACT
+    yield "random_crop_probabilities", list(buckets.RANDOM_SHARES), golden["random_crop_probabilities"], EXACT
+    for row in golden["rows"]:
+        name = f"{row['height']}x{row['width']}.{row['base']}"
+        bucket = buckets.find_bucket(row["height"], row["width"], row["base"])
+        crop = [list(pair) for pair in zip(*fit_grid(*(side // 16 for side in bucket.size), 32))]
+        cover = list(bucket.cover(row["height"], row["width"]))
+        ours = [bucket.ratio, list(bucket.exact), list(bucket.size), cover, crop]
+        names = ("ratio_key", "bucket_unrounded", "bucket_hw", "train_resize_hw_before_center_crop", "rope_crop")
+        yield name, ours, [row[key] for key in names], EXACT
+    for base, sizes in golden["random_crop_sizes"].items():
+        scaled = {key: buckets.scale_bucket(key, size, int(base)) for key, size in buckets.RANDOM_SHAPES.items()}
+        ours = [[key, list(bucket.size)] for key, bucket in scaled.items()]
+        yield f"random_crop_sizes.{base}", ours, [[float(key), size] for key, size in sizes.items()], EXACT
+    for i, row in enumerate(golden["token_length"]):
+        names = ("image_sample_size", "video_sample_size", "token_sample_size", "video_sample_n_frames")
+        frames = buckets.frames_of_sizes(*(row[name] for name in names), row["frame_interval"])
+        expected = [[int(size), int(count)] for size, count in row["size_to_frames"].items()]
+        yield f"token_length.{i}", [list(pair) for pair in frames.items()], expected, EXACT
+    sampler = golden["batch_sampler"]
+    items = [(item["type"], item["height"], item["width"]) for item in sampler["items"]]
+    yield "batch_sampler", list(buckets.group(items, sampler["batch_size"])), sampler["batches_in_order"], EXACT
+    for row in golden["video_length_rounding"]:
+        yield f"rounding.{row['requested']}", buckets.round_frames(row["requested"]), row["v4_rounded"], EXACT
+    for i, row in enumerate(golden["long_video_segments"]):
+        names = ("video_length", "partial_video_length", "overlap_video_length")
+        parts = buckets.split_long(*(row[name] for name in names))
+        yield f"segments.{i}", [list(part) for part in parts], row["segments_start_and_length"], EXACT
+
+
 RUNNERS = {
+    "data_buckets": data_buckets,
     "lora_v4": lora_v4,
     "schedulers": schedulers,
     "v1_vae": v1_vae,
@@ -222,7 +260,6 @@ RUNNERS = {
     "v4_transformer": v4_transformer,
 }
 NOT_YET = (
-    "data_buckets",
     "data_filters",
     "training_loss",
     "v4_pipeline",

@@ -1,0 +1,133 @@
+"""Sizes that EasyAnimate makes videos in and is trained on: the nearest of a table of shapes, in some size.
+
+From aigc-apps/EasyAnimate (`easyanimate/data/bucket_sampler.py`, `easyanimate/utils/utils.py`, `predict_*.py`), after
+PixArt-alpha (Chen et al. 2023, arXiv:2310.00426).
+"""
+
+from dataclasses import dataclass
+
+MULTIPLE = 16  # pixels
+FRAMES_MULTIPLE = 8
+_OF_TABLE = 512
+_STEP = 128  # pixels from one size of training to the next
+
+
+def _read(text):
+    """Ratio of height to width -> (height, width)."""
+    pairs = (entry.split(":") for entry in text.split())
+    return {float(ratio): tuple(int(side) for side in size.split("x")) for ratio, size in pairs}
+
+
+SHAPES = _read(
+    "0.25:256x1024 0.26:256x992 0.27:256x960 0.28:256x928 0.32:288x896 0.33:288x864 0.35:288x832 0.4:320x800 "
+    "0.42:320x768 0.48:352x736 0.5:352x704 0.52:352x672 0.57:384x672 0.6:384x640 0.68:416x608 0.72:416x576 "
+    "0.78:448x576 0.82:448x544 0.88:480x544 0.94:480x512 1.0:512x512 1.07:512x480 1.13:544x480 1.21:544x448 "
+    "1.29:576x448 1.38:576x416 1.46:608x416 1.67:640x384 1.75:672x384 2.0:704x352 2.09:736x352 2.4:768x320 "
+    "2.5:800x320 2.89:832x288 3.0:864x288 3.11:896x288 3.62:928x256 3.75:960x256 3.88:992x256 4.0:1024x256"
+)
+# Those that training draws from, with how often it does.
+RANDOM_SHAPES = _read(
+    "0.42:320x768 0.5:352x704 0.57:384x672 0.68:416x608 0.78:448x576 0.88:480x544 0.94:480x512 1.0:512x512 "
+    "1.07:512x480 1.13:544x480 1.29:576x448 1.46:608x416 1.75:672x384 2.0:704x352 2.4:768x320"
+)
+_WEIGHTS = (1, 2, 4, 4, 4, 4, 8, 8, 8, 4, 4, 4, 4, 2, 1)
+RANDOM_SHARES = tuple(weight / sum(_WEIGHTS) for weight in _WEIGHTS)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The size for a picture of some shape.
+
+    Attributes:
+        ratio: of the table's entry, height to width.
+        exact: (height, width) that the entry comes to.
+        size: the same in whole multiples of 16 pixels.
+    """
+
+    ratio: float
+    exact: tuple
+    size: tuple
+
+    def cover(self, height, width):
+        """(height, width) that a picture is resized to such that it covers the bucket; then its middle is cut out."""
+        if self.size[0] / height > self.size[1] / width:
+            return self.size[0], int(width * self.size[0] / height)
+        return int(height * self.size[1] / width), self.size[1]
+
+
+def find_bucket(height, width, base, shapes=None):
+    """The `Bucket` of the nearest shape.
+
+    Args:
+        height, width: of the picture, in any unit.
+        base: pixels, such as 512: side of a square of as many pixels.
+        shapes: table; `SHAPES` if left out.
+    """
+    shapes = SHAPES if shapes is None else shapes
+    ratio = min(shapes, key=lambda key: abs(key - height / width))
+    return scale_bucket(ratio, shapes[ratio], base)
+
+
+def scale_bucket(ratio, size, base):
+    """The `Bucket` of an entry of a table, at a size."""
+    exact = tuple(side / _OF_TABLE * base for side in size)
+    return Bucket(ratio, exact, tuple(int(side // MULTIPLE * MULTIPLE) for side in exact))
+
+
+def round_frames(count, multiple=FRAMES_MULTIPLE):
+    """Frames that can be made for so many that were asked for: one, or a multiple."""
+    return 1 if count == 1 else count // multiple * multiple
+
+
+def split_long(count, length, overlap, multiple=FRAMES_MULTIPLE):
+    """Parts that a long video is made in, as (first frame, frames): each begins with the last ones of the one before.
+
+    Args:
+        count: frames that were asked for.
+        length: of a part.
+        overlap: frames that parts share.
+        multiple: of which the last part has a whole number of frames.
+    """
+    parts, start, end = [], 0, length
+    while start < count:
+        frames = round_frames(count - start, multiple) if end >= count else length
+        if frames <= 0:
+            break
+        parts.append((start, frames))
+        if end >= count:
+            break
+        start += frames - overlap
+        end = start + frames
+    return parts
+
+
+def frames_of_sizes(image_size, video_size, token_size, num_frames, multiple=FRAMES_MULTIPLE):
+    """Size of training -> frames, such that videos of all sizes have about as many tokens.
+
+    Args:
+        image_size, video_size: largest and smallest size, in pixels.
+        token_size: size at which a video of `num_frames` has as many tokens as all should have.
+        num_frames: most frames.
+    """
+    tokens = num_frames * token_size * token_size
+    sizes = dict.fromkeys([*range(video_size, image_size, _STEP), image_size])
+    return {size: int(min(tokens / size**2, num_frames) // multiple * multiple) for size in sizes}
+
+
+def group(items, batch):
+    """Batches of numbers of items of like shape, pictures apart from videos, in the order in which they are complete.
+
+    Args:
+        items: iterable of (kind, height, width).
+        batch: items of a batch; those of incomplete ones are left out.
+
+    Yields:
+        lists of numbers.
+    """
+    open_batches = {}
+    for number, (kind, height, width) in enumerate(items):
+        ratio = min(SHAPES, key=lambda key: abs(key - height / width))
+        waiting = open_batches.setdefault((kind, ratio), [])
+        waiting.append(number)
+        if len(waiting) == batch:
+            yield open_batches.pop((kind, ratio))
