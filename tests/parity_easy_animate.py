@@ -13,6 +13,7 @@ from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
+from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 
 MODULE = 1e-4
@@ -246,6 +247,19 @@ def data_buckets(case):
         yield f"segments.{i}", [list(part) for part in parts], row["segments_start_and_length"], EXACT
 
 
+def v4_pipeline(case):
+    inputs = case.tensors("inputs")
+    text_encoder = case.fill("text_encoder", make_bert(case.config["text_encoder"]))
+    text_encoder_2 = case.fill("text_encoder_2", make_t5(case.config["text_encoder_2"]))
+    for prefix in ("", "negative_"):
+        ids = inputs[f"{prefix}bert_ids"], inputs[f"{prefix}prompt_attention_mask"]
+        states = text_encoder(ids[0], attention_mask=ids[1])[0]
+        yield f"{prefix}prompt_embeds", states, inputs[f"{prefix}prompt_embeds"], MODULE
+        ids = inputs[f"{prefix}t5_ids"], inputs[f"{prefix}prompt_attention_mask_2"]
+        states = text_encoder_2(ids[0], attention_mask=ids[1])[0]
+        yield f"{prefix}prompt_embeds_2", states, inputs[f"{prefix}prompt_embeds_2"], MODULE
+
+
 RUNNERS = {
     "data_buckets": data_buckets,
     "lora_v4": lora_v4,
@@ -257,10 +271,10 @@ RUNNERS = {
     "v1_transformer": earlier_transformer,
     "v2_transformer": earlier_transformer,
     "v3_transformer": earlier_transformer,
+    "v4_pipeline": v4_pipeline,
     "v4_transformer": v4_transformer,
 }
 NOT_YET = (
     "data_filters",
     "training_loss",
-    "v4_pipeline",
 )

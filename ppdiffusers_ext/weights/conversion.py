@@ -30,10 +30,22 @@ _VAE_NAMES = (
     (r"(attentions\.\d+)\.value\.", r"\1.to_v."),
     (r"(attentions\.\d+)\.proj_attn\.", r"\1.to_out.0."),
 )
+# transformers' BERT -> paddlenlp's.
+_BERT_NAMES = (
+    (r"^embeddings\.LayerNorm\.", "embeddings.layer_norm."),
+    (r"^encoder\.layer\.", "encoder.layers."),
+    (r"\.attention\.self\.(query|key|value)\.", lambda found: f".self_attn.{found[1][0]}_proj."),
+    (r"\.attention\.output\.dense\.", ".self_attn.out_proj."),
+    (r"\.attention\.output\.LayerNorm\.", ".norm1."),
+    (r"\.intermediate\.dense\.", ".linear1."),
+    (r"(\.layers\.\d+)\.output\.dense\.", r"\1.linear2."),
+    (r"(\.layers\.\d+)\.output\.LayerNorm\.", r"\1.norm2."),
+)
 _BATCH_NORM_NAMES = ((r"\.running_mean$", "._mean"), (r"\.running_var$", "._variance"))
 _NAMES = {
     "CLIPVisionModelWithProjection": _CLIP_NAMES,
     "AutoencoderKL": _VAE_NAMES,
+    "BertModel": _BERT_NAMES,
     "IResNet": (*_BATCH_NORM_NAMES, (r"\bprelu\.weight$", "prelu._weight")),
     "RetinaFace": _BATCH_NORM_NAMES,
 }
@@ -44,6 +56,8 @@ _UNUSED = {
     "ReferenceUNet": re.compile(r"^(conv_norm_out|conv_out)\."),
     "IResNet": re.compile(r"\.num_batches_tracked$"),
     "RetinaFace": re.compile(r"\.num_batches_tracked$"),
+    "BertModel": re.compile(r"^embeddings\.position_ids$|^cls\."),
+    "T5EncoderModel": re.compile(r"^decoder\.|^lm_head\."),
     "PixArtTransformer3D": re.compile(r"\.pos_encoder\.pe$|^pos_embed\.pos_embed$"),
     "HunyuanTransformer3D": re.compile(r"\.t_embed\.pe$|^clip_projection\.pos_embed$"),
 }
