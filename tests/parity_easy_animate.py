@@ -11,6 +11,7 @@ from ppdiffusers_ext.data import buckets
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline, Text
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
@@ -19,6 +20,7 @@ from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 MODULE = 1e-4
 RELATIVE = 1e-5
 EXACT = 0.0
+PIPELINE = 1e-3
 
 
 def v4_transformer(case):
@@ -247,7 +249,45 @@ def data_buckets(case):
         yield f"segments.{i}", [list(part) for part in parts], row["segments_start_and_length"], EXACT
 
 
-def v4_pipeline(case):
+def v4_pipeline_t2v(case):
+    yield from _texts(case)
+    for tree, first in (("outputs_v4era", True), ("outputs", False)):
+        inputs, outputs, arguments = case.tensors("inputs"), case.tensors(tree), case.json("arguments.json")
+        options = known_options(HunyuanTransformer3D, case.config["transformer"])
+        transformer = case.fill("transformer", HunyuanTransformer3D(**options, rotates_first_block=first))
+        vae = case.fill("vae", AutoencoderKLMagvit(**known_options(AutoencoderKLMagvit, case.config["vae"])))
+        wanted, unwanted = (_text(inputs, prefix) for prefix in ("", "negative_"))
+        for variant, given in arguments.items():
+            if not any(name.startswith(f"{variant}.") for name in outputs):
+                continue
+            scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
+            pipeline = EasyAnimatePipeline(vae, None, None, None, None, transformer, scheduler)
+            steps = []
+            video = pipeline(
+                wanted,
+                unwanted,
+                given["height"],
+                given["width"],
+                given["video_length"],
+                given["num_inference_steps"],
+                given["guidance_scale"],
+                given.get("guidance_rescale", 0.0),
+                latents=inputs["latents_image" if given["video_length"] == 1 else "latents"],
+                callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
+            ).frames
+            for i, latents in enumerate(steps):
+                name = f"{variant}.latents_after_step_{i}"
+                yield f"{tree}.{name}", latents, outputs[name], PIPELINE
+            if f"{variant}.video" in outputs:
+                yield f"{tree}.{variant}.video", video, outputs[f"{variant}.video"], PIPELINE
+
+
+def _text(inputs, prefix):
+    names = ("prompt_embeds", "prompt_attention_mask", "prompt_embeds_2", "prompt_attention_mask_2")
+    return Text(*(inputs[f"{prefix}{name}"] for name in names))
+
+
+def _texts(case):
     inputs = case.tensors("inputs")
     text_encoder = case.fill("text_encoder", make_bert(case.config["text_encoder"]))
     text_encoder_2 = case.fill("text_encoder_2", make_t5(case.config["text_encoder_2"]))
@@ -271,10 +311,11 @@ RUNNERS = {
     "v1_transformer": earlier_transformer,
     "v2_transformer": earlier_transformer,
     "v3_transformer": earlier_transformer,
-    "v4_pipeline": v4_pipeline,
+    "v4_pipeline_t2v": v4_pipeline_t2v,
     "v4_transformer": v4_transformer,
 }
 NOT_YET = (
     "data_filters",
     "training_loss",
+    "v4_pipeline_inpaint",
 )

@@ -1,0 +1,208 @@
+"""EasyAnimate V4: a video, or a picture, from a text.
+
+From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
+(`easyanimate/pipeline/pipeline_easyanimate.py`).
+"""
+
+from dataclasses import dataclass
+
+import paddle
+from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import randn_tensor
+
+from ppdiffusers_ext.data.buckets import FRAMES_MULTIPLE, MULTIPLE, round_frames
+from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.models.easy_animate.positions import rotations
+from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
+
+_ORIGINAL_SIZE, _CROP = (1024.0, 1024.0), (0.0, 0.0)  # that the network is told of
+_FRAMES_OF_LATENTS = 4  # frames that one of latents stands for
+
+
+@dataclass
+class EasyAnimatePipelineOutput(BaseOutput):
+    """frames: (batch, 3, frames, height, width) in [0, 1], or latents."""
+
+    frames: paddle.Tensor
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the transformer sees of texts, those of the unwanted first where there is guidance.
+
+    Attributes:
+        states, mask: of the first text encoder, (batch, tokens, channels) and (batch, tokens).
+        states_2, mask_2: of the second.
+    """
+
+    states: paddle.Tensor
+    mask: paddle.Tensor
+    states_2: paddle.Tensor
+    mask_2: paddle.Tensor
+
+    def after(self, other):
+        """Both, the other first."""
+        return Text(
+            *(paddle.concat([getattr(other, name), getattr(self, name)]) for name in self.__dataclass_fields__)
+        )
+
+
+class EasyAnimatePipeline(NetworkPipeline):
+    """
+    Args:
+        vae: `AutoencoderKLMagvit`.
+        text_encoder, text_encoder_2: paddlenlp's `BertModel` and `T5EncoderModel`, or None where embeddings are given.
+        tokenizer, tokenizer_2: of these, or None.
+        transformer: `HunyuanTransformer3D`.
+        scheduler: any of ppdiffusers'.
+    """
+
+    network_names = ("vae", "transformer")
+
+    def __init__(self, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, transformer, scheduler):
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer_2,
+            transformer=transformer,
+            scheduler=scheduler,
+        )
+
+    @paddle.no_grad()
+    def __call__(
+        self,
+        text,
+        negative=None,
+        height=384,
+        width=672,
+        num_frames=144,
+        num_inference_steps=25,
+        guidance_scale=7.0,
+        guidance_rescale=0.0,
+        generator=None,
+        latents=None,
+        output_type="pd",
+        callback_on_step_end=None,
+    ):
+        """Make a video, or a picture of one frame.
+
+        Args:
+            text: `Text` of what is wanted.
+            negative: `Text` of what is not; needed where there is guidance.
+            height, width: pixels, multiples of 16.
+            num_frames: 1, or a multiple of 8.
+            num_inference_steps: denoising steps.
+            guidance_scale: 1 and below is without guidance, in half the time.
+            guidance_rescale: from 0 to 1, how far the guided prediction is brought to the spread of the other.
+            generator: `paddle.Generator` of the noise.
+            latents: initial noise of unit variance, (batch, 4, frames of latents, height / 8, width / 8).
+            output_type: "pd", or "latent" for the latents.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step.
+
+        Raises:
+            InputError: sizes or numbers that do not fit.
+            NonFiniteError: the latents are not finite after a step.
+        """
+        check_size(height, width, num_frames, num_inference_steps)
+        guided = guidance_scale > 1
+        if guided and negative is None:
+            raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
+        self.scheduler.set_timesteps(num_inference_steps)
+        shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
+        latents = self.initial_latents(shape, generator, latents)
+        call = TransformerCall(self.transformer, text.after(negative) if guided else text, height, width)
+        for i, timestep in enumerate(self.scheduler.timesteps):
+            doubled = paddle.concat([latents] * 2) if guided else latents
+            prediction = call(self.scheduler.scale_model_input(doubled, timestep), timestep, i)
+            if guided:
+                prediction = rescale_guidance(*prediction.chunk(2), guidance_scale, guidance_rescale)
+            latents = self.scheduler.step(prediction, timestep, latents).prev_sample
+            if not bool(paddle.isfinite(latents).all()):
+                raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
+            if callback_on_step_end is not None:
+                callback_on_step_end(self, i, timestep, {"latents": latents})
+        return EasyAnimatePipelineOutput(frames=latents if output_type == "latent" else self.decode(latents))
+
+    def latents_shape(self, batch, num_frames, height, width):
+        """Of the latents: 2 frames for each 8 of the video, and 1 for a picture."""
+        frames = 1 if num_frames == 1 else num_frames // _FRAMES_OF_LATENTS
+        scale = self.vae.spatial_scale
+        return [batch, self.vae.config.latent_channels, frames, height // scale, width // scale]
+
+    def initial_latents(self, shape, generator, latents):
+        """Noise of the strength that the sampler begins with."""
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        elif list(latents.shape) != list(shape):
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
+        return latents * self.scheduler.init_noise_sigma
+
+    @paddle.no_grad()
+    def decode(self, latents):
+        """Latents -> (batch, 3, frames, height, width) in [0, 1]."""
+        return (self.vae.decode(latents / self.vae.config.scaling_factor).sample.clip(-1, 1) / 2 + 0.5).astype(
+            "float32"
+        )
+
+
+class TransformerCall:
+    """The transformer with all that does not change from step to step.
+
+    Args:
+        transformer: `HunyuanTransformer3D`.
+        text: `Text`.
+        height, width: of the video in pixels.
+    """
+
+    def __init__(self, transformer, text, height, width):
+        self._transformer, self._text = transformer, text
+        batch, config = text.states.shape[0], transformer.config
+        sizes = [[*_ORIGINAL_SIZE, float(height), float(width), *_CROP]] * batch
+        self._sizes = paddle.to_tensor(sizes)
+        tokens = (side // MULTIPLE for side in (height, width))
+        self._rotation = rotations(*tokens, config.attention_head_dim, config.sample_size)
+
+    def __call__(self, latents, timestep, step):
+        """(batch, 4, frames, h, w) -> the same."""
+        batch, channels = latents.shape[:2]
+        text = self._text
+        prediction = self._transformer(
+            latents,
+            paddle.full([batch], float(timestep), "float32"),
+            text.states,
+            text.mask,
+            text.states_2,
+            text.mask_2,
+            self._sizes,
+            self._rotation,
+            **self.conditions(step),
+        )
+        return prediction[:, :channels]
+
+    def conditions(self, step):
+        """More arguments of the transformer in a step."""
+        return {}
+
+
+def rescale_guidance(negative, positive, scale, rescale):
+    """The guided prediction, brought to the spread of the wanted one (Lin et al. 2023, arXiv:2305.08891)."""
+    guided = guide(negative, positive, scale)
+    if not rescale:
+        return guided
+    axes = list(range(1, guided.ndim))
+    ratio = positive.std(axis=axes, keepdim=True) / guided.std(axis=axes, keepdim=True)
+    return rescale * guided * ratio + (1 - rescale) * guided
+
+
+def check_size(height, width, num_frames, steps):
+    """Raises InputError for sizes and numbers that no video has."""
+    if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
+        raise InputError(f"the size {width}x{height} does not fit; multiples of {MULTIPLE} are accepted")
+    if num_frames < 1 or num_frames != round_frames(num_frames):
+        raise InputError(f"{num_frames} frames do not fit; 1, or a multiple of {FRAMES_MULTIPLE}, is accepted")
+    if steps < 1:
+        raise InputError(f"num_inference_steps {steps} is too small; 1 or more is accepted")
