@@ -6,12 +6,14 @@ import numpy as np
 import paddle
 from ppdiffusers import AutoencoderKL
 from ppdiffusers.schedulers import scheduling_euler_ancestral_discrete
+from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.data import buckets
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline, Text
+from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
@@ -282,6 +284,69 @@ def v4_pipeline_t2v(case):
                 yield f"{tree}.{variant}.video", video, outputs[f"{variant}.video"], PIPELINE
 
 
+def v4_pipeline_inpaint(case):
+    yield from _texts(case)
+    encoder = case.config["image_encoder"]
+    image_encoder = case.fill(
+        "image_encoder", CLIPVisionModelWithProjection(CLIPVisionConfig(**known_options(CLIPVisionConfig, encoder)))
+    )
+    for tree, first in (("outputs_v4era", True), ("outputs", False)):
+        inputs, outputs, arguments = case.tensors("inputs"), case.tensors(tree), case.json("arguments.json")
+        options = known_options(HunyuanTransformer3D, case.config["transformer"])
+        transformer = case.fill("transformer", HunyuanTransformer3D(**options, rotates_first_block=first))
+        vae = case.fill("vae", AutoencoderKLMagvit(**known_options(AutoencoderKLMagvit, case.config["vae"])))
+        wanted, unwanted = (_text(inputs, prefix) for prefix in ("", "negative_"))
+        for variant, given in arguments.items():
+            if not any(name.startswith(f"{variant}.") for name in outputs):
+                continue
+            scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
+            parts = (vae, None, None, None, None, transformer, scheduler, image_encoder)
+            pipeline = EasyAnimateInpaintPipeline(*parts)
+            tokens = pipeline.embed_picture(inputs["clip_pixel_values"])
+            yield f"{tree}.{variant}.clip_tokens", tokens, inputs["clip_tokens"], MODULE
+            steps = []
+            video, mask = _known(variant, inputs)
+            result = pipeline(
+                wanted,
+                unwanted,
+                video,
+                mask,
+                tokens if given["clip_image"] else None,
+                given["height"],
+                given["width"],
+                given["video_length"],
+                given["num_inference_steps"],
+                given["guidance_scale"],
+                given.get("guidance_rescale", 0.0),
+                given.get("strength", 1.0),
+                given.get("clip_apply_ratio", 0.4),
+                latents=inputs["latents"],
+                noise=inputs["noise_v2v"],
+                callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
+            ).frames
+            if f"{variant}.inpaint_latents" in outputs:
+                shape = pipeline.latents_shape(1, given["video_length"], given["height"], given["width"])
+                known = paddle.concat([pipeline._known(video, mask, shape)] * 2)
+                yield f"{tree}.{variant}.inpaint_latents", known, outputs[f"{variant}.inpaint_latents"], MODULE
+            for i, latents in enumerate(steps):
+                name = f"{variant}.latents_after_step_{i}"
+                yield f"{tree}.{name}", latents, outputs[name], PIPELINE
+            if f"{variant}.video" in outputs:
+                yield f"{tree}.{variant}.video", result, outputs[f"{variant}.video"], PIPELINE
+
+
+def _known(variant, inputs):
+    """Video in [0, 1] and mask in 0 and 1 of a variant."""
+    if variant == "i2v_ddim":
+        return inputs["video_start_u8"].astype("float32") / 255, inputs["mask_start"].astype("float32") / 255
+    if variant == "i2v_euler_startend":
+        return inputs["video_startend_u8"].astype("float32") / 255, inputs["mask_startend"].astype("float32") / 255
+    if variant == "t2v_allmasked_ddim":
+        return None, None
+    mask = inputs["mask_region"].astype("float32") / 255
+    return inputs["video_region"], mask if variant == "region_euler" else paddle.ones_like(mask)
+
+
 def _text(inputs, prefix):
     names = ("prompt_embeds", "prompt_attention_mask", "prompt_embeds_2", "prompt_attention_mask_2")
     return Text(*(inputs[f"{prefix}{name}"] for name in names))
@@ -311,11 +376,11 @@ RUNNERS = {
     "v1_transformer": earlier_transformer,
     "v2_transformer": earlier_transformer,
     "v3_transformer": earlier_transformer,
+    "v4_pipeline_inpaint": v4_pipeline_inpaint,
     "v4_pipeline_t2v": v4_pipeline_t2v,
     "v4_transformer": v4_transformer,
 }
 NOT_YET = (
     "data_filters",
     "training_loss",
-    "v4_pipeline_inpaint",
 )

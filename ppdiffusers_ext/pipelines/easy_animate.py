@@ -108,23 +108,30 @@ class EasyAnimatePipeline(NetworkPipeline):
             NonFiniteError: the latents are not finite after a step.
         """
         check_size(height, width, num_frames, num_inference_steps)
-        guided = guidance_scale > 1
-        if guided and negative is None:
-            raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
         self.scheduler.set_timesteps(num_inference_steps)
         shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
         latents = self.initial_latents(shape, generator, latents)
-        call = TransformerCall(self.transformer, text.after(negative) if guided else text, height, width)
-        for i, timestep in enumerate(self.scheduler.timesteps):
-            doubled = paddle.concat([latents] * 2) if guided else latents
+        call = TransformerCall(self.transformer, text, negative if guidance_scale > 1 else None, height, width)
+        timesteps = self.scheduler.timesteps
+        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback_on_step_end)
+        return self._output(latents, output_type)
+
+    def _denoise(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback):
+        if guidance_scale > 1 and not call.guided:
+            raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
+        for i, timestep in enumerate(timesteps):
+            doubled = paddle.concat([latents] * 2) if call.guided else latents
             prediction = call(self.scheduler.scale_model_input(doubled, timestep), timestep, i)
-            if guided:
+            if call.guided:
                 prediction = rescale_guidance(*prediction.chunk(2), guidance_scale, guidance_rescale)
             latents = self.scheduler.step(prediction, timestep, latents).prev_sample
             if not bool(paddle.isfinite(latents).all()):
                 raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-            if callback_on_step_end is not None:
-                callback_on_step_end(self, i, timestep, {"latents": latents})
+            if callback is not None:
+                callback(self, i, timestep, {"latents": latents})
+        return latents
+
+    def _output(self, latents, output_type):
         return EasyAnimatePipelineOutput(frames=latents if output_type == "latent" else self.decode(latents))
 
     def latents_shape(self, batch, num_frames, height, width):
@@ -154,11 +161,17 @@ class TransformerCall:
 
     Args:
         transformer: `HunyuanTransformer3D`.
-        text: `Text`.
+        text: `Text` of what is wanted.
+        negative: `Text` of what is not, or None without guidance.
         height, width: of the video in pixels.
+
+    Attributes:
+        guided: whether predictions are asked for two at once, the unwanted one first.
     """
 
-    def __init__(self, transformer, text, height, width):
+    def __init__(self, transformer, text, negative, height, width):
+        self.guided = negative is not None
+        text = text.after(negative) if self.guided else text
         self._transformer, self._text = transformer, text
         batch, config = text.states.shape[0], transformer.config
         sizes = [[*_ORIGINAL_SIZE, float(height), float(width), *_CROP]] * batch
