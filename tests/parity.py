@@ -31,7 +31,8 @@ def find_cases(folder):
     folder = Path(folder)
     if (folder / "config.json").exists():
         return [Case(folder)]
-    return [Case(path) for path in sorted(folder.iterdir()) if path.name[0] != "_" and (path / "README.md").exists()]
+    folders = [path for path in sorted(folder.iterdir()) if path.name[0] != "_"]
+    return [Case(path) for path in folders if any((path / name).exists() for name in ("config.json", "README.md"))]
 
 
 def system_of(case):
