@@ -149,12 +149,14 @@ def describe_model(folder, **options):
     """The `StableAnimationConfig` of the small model in a folder.
 
     Windows are of as many frames in a row as it was trained on, and each frame has noise of its own, as in training.
+    Steps are few, because so small a network leaves noise at each: on other clips than the card's (six of seed 99) 3
+    steps came to 20.1 dB, 1 to 20.0, 5 to 19.2 and 15 to 17.9.
     """
     from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 
     weights = {name: str(folder / f"{name}.safetensors") for name in ("unet", "pose_net", "face_encoder")}
     sizes = {"width": SIDE, "height": SIDE, "tile_size": 4, "overlap": 1}
-    ways = {"steps": 15, "guidance_scale": 1.0, "anchored": False, "repeats_noise": False}
+    ways = {"steps": 3, "guidance_scale": 1.0, "anchored": False, "repeats_noise": False}
     return StableAnimationConfig(
         **{"device": "cpu", "svd": str(folder / "svd"), **weights, **sizes, **ways, **options}
     )
