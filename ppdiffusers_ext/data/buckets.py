@@ -86,11 +86,11 @@ def split_long(count, length, overlap, multiple=FRAMES_MULTIPLE):
         count: frames that were asked for.
         length: of a part.
         overlap: frames that parts share.
-        multiple: of which the last part has a whole number of frames.
+        multiple: of which the last part has a whole number of frames; what is left over is not made.
     """
     parts, start, end = [], 0, length
     while start < count:
-        frames = round_frames(count - start, multiple) if end >= count else length
+        frames = (count - start) // multiple * multiple if end >= count else length
         if frames <= 0:
             break
         parts.append((start, frames))

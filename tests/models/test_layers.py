@@ -37,15 +37,15 @@ def softmax(x):
     return x / x.sum(-1, keepdims=True)
 
 
-def plain_attention(query, key, value, num_heads):
-    """Softmax attention in float64, head by head."""
+def plain_attention(query, key, value, num_heads, bias=0):
+    """Softmax attention in float64, head by head; the bias is (batch, keys)."""
     query, key, value = (x.numpy().astype(np.float64) for x in (query, key, value))
     width = query.shape[2] // num_heads
     out = np.empty_like(query)
     for head in range(num_heads):
         part = slice(head * width, (head + 1) * width)
         scores = query[:, :, part] @ key[:, :, part].transpose(0, 2, 1) / math.sqrt(width)
-        out[:, :, part] = softmax(scores) @ value[:, :, part]
+        out[:, :, part] = softmax(scores + bias) @ value[:, :, part]
     return out
 
 
@@ -56,13 +56,18 @@ def test_attention_in_parts_equals_plain_attention(monkeypatch, max_scores):
     query, key, value = randn(3, 7, 8, seed=1), randn(3, 5, 8, seed=2), randn(3, 5, 8, seed=3)
     out = scaled_dot_product(query, key, value, num_heads=2)
     np.testing.assert_allclose(out.numpy(), plain_attention(query, key, value, 2), atol=1e-6)
+    bias = randn(3, 5, seed=4)
+    expected = plain_attention(query, key, value, 2, bias.numpy()[:, None])
+    np.testing.assert_allclose(scaled_dot_product(query, key, value, 2, bias).numpy(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("max_scores", [10, 30, 70, 140, 210])
 def test_no_score_matrix_is_larger_than_allowed(monkeypatch, max_scores):
     sizes, attend = [], layers._attend
     monkeypatch.setattr(layers, "MAX_SCORES", max_scores)
-    monkeypatch.setattr(layers, "_attend", lambda q, k, v: sizes.append(q.size // 4 * k.shape[2]) or attend(q, k, v))
+    monkeypatch.setattr(
+        layers, "_attend", lambda q, k, *rest: sizes.append(q.size // 4 * k.shape[2]) or attend(q, k, *rest)
+    )
     scaled_dot_product(randn(3, 7, 8), randn(3, 5, 8), randn(3, 5, 8), num_heads=2)
     assert max(sizes) <= max_scores
     assert sum(sizes) == 3 * 70
