@@ -251,37 +251,43 @@ def data_buckets(case):
         yield f"segments.{i}", [list(part) for part in parts], row["segments_start_and_length"], EXACT
 
 
-def v4_pipeline_t2v(case):
-    yield from _texts(case)
+def _pipelines(case, make, *more):
+    """Each variant of both eras' outputs: (tree, outputs, variant, its arguments, pipeline)."""
     for tree, first in (("outputs_v4era", True), ("outputs", False)):
-        inputs, outputs, arguments = case.tensors("inputs"), case.tensors(tree), case.json("arguments.json")
+        outputs = case.tensors(tree)
         options = known_options(HunyuanTransformer3D, case.config["transformer"])
         transformer = case.fill("transformer", HunyuanTransformer3D(**options, rotates_first_block=first))
         vae = case.fill("vae", AutoencoderKLMagvit(**known_options(AutoencoderKLMagvit, case.config["vae"])))
-        wanted, unwanted = (_text(inputs, prefix) for prefix in ("", "negative_"))
-        for variant, given in arguments.items():
-            if not any(name.startswith(f"{variant}.") for name in outputs):
-                continue
-            scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
-            pipeline = EasyAnimatePipeline(vae, None, None, None, None, transformer, scheduler)
-            steps = []
-            video = pipeline(
-                wanted,
-                unwanted,
-                given["height"],
-                given["width"],
-                given["video_length"],
-                given["num_inference_steps"],
-                given["guidance_scale"],
-                given.get("guidance_rescale", 0.0),
-                latents=inputs["latents_image" if given["video_length"] == 1 else "latents"],
-                callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
-            ).frames
-            for i, latents in enumerate(steps):
-                name = f"{variant}.latents_after_step_{i}"
-                yield f"{tree}.{name}", latents, outputs[name], PIPELINE
-            if f"{variant}.video" in outputs:
-                yield f"{tree}.{variant}.video", video, outputs[f"{variant}.video"], PIPELINE
+        for variant, given in case.json("arguments.json").items():
+            if any(name.startswith(f"{variant}.") for name in outputs):
+                scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
+                pipeline = make(vae, None, None, None, None, transformer, scheduler, *more)
+                yield tree, outputs, variant, given, pipeline
+
+
+def v4_pipeline_t2v(case):
+    yield from _texts(case)
+    inputs = case.tensors("inputs")
+    wanted, unwanted = (_text(inputs, prefix) for prefix in ("", "negative_"))
+    for tree, outputs, variant, given, pipeline in _pipelines(case, EasyAnimatePipeline):
+        steps = []
+        video = pipeline(
+            wanted,
+            unwanted,
+            given["height"],
+            given["width"],
+            given["video_length"],
+            given["num_inference_steps"],
+            given["guidance_scale"],
+            given.get("guidance_rescale", 0.0),
+            latents=inputs["latents_image" if given["video_length"] == 1 else "latents"],
+            callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
+        ).frames
+        for i, latents in enumerate(steps):
+            name = f"{variant}.latents_after_step_{i}"
+            yield f"{tree}.{name}", latents, outputs[name], PIPELINE
+        if f"{variant}.video" in outputs:
+            yield f"{tree}.{variant}.video", video, outputs[f"{variant}.video"], PIPELINE
 
 
 def v4_pipeline_inpaint(case):
@@ -290,49 +296,40 @@ def v4_pipeline_inpaint(case):
     image_encoder = case.fill(
         "image_encoder", CLIPVisionModelWithProjection(CLIPVisionConfig(**known_options(CLIPVisionConfig, encoder)))
     )
-    for tree, first in (("outputs_v4era", True), ("outputs", False)):
-        inputs, outputs, arguments = case.tensors("inputs"), case.tensors(tree), case.json("arguments.json")
-        options = known_options(HunyuanTransformer3D, case.config["transformer"])
-        transformer = case.fill("transformer", HunyuanTransformer3D(**options, rotates_first_block=first))
-        vae = case.fill("vae", AutoencoderKLMagvit(**known_options(AutoencoderKLMagvit, case.config["vae"])))
-        wanted, unwanted = (_text(inputs, prefix) for prefix in ("", "negative_"))
-        for variant, given in arguments.items():
-            if not any(name.startswith(f"{variant}.") for name in outputs):
-                continue
-            scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
-            parts = (vae, None, None, None, None, transformer, scheduler, image_encoder)
-            pipeline = EasyAnimateInpaintPipeline(*parts)
-            tokens = pipeline.embed_picture(inputs["clip_pixel_values"])
-            yield f"{tree}.{variant}.clip_tokens", tokens, inputs["clip_tokens"], MODULE
-            steps = []
-            video, mask = _known(variant, inputs)
-            result = pipeline(
-                wanted,
-                unwanted,
-                video,
-                mask,
-                tokens if given["clip_image"] else None,
-                given["height"],
-                given["width"],
-                given["video_length"],
-                given["num_inference_steps"],
-                given["guidance_scale"],
-                given.get("guidance_rescale", 0.0),
-                given.get("strength", 1.0),
-                given.get("clip_apply_ratio", 0.4),
-                latents=inputs["latents"],
-                noise=inputs["noise_v2v"],
-                callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
-            ).frames
-            if f"{variant}.inpaint_latents" in outputs:
-                shape = pipeline.latents_shape(1, given["video_length"], given["height"], given["width"])
-                known = paddle.concat([pipeline._known(video, mask, shape)] * 2)
-                yield f"{tree}.{variant}.inpaint_latents", known, outputs[f"{variant}.inpaint_latents"], MODULE
-            for i, latents in enumerate(steps):
-                name = f"{variant}.latents_after_step_{i}"
-                yield f"{tree}.{name}", latents, outputs[name], PIPELINE
-            if f"{variant}.video" in outputs:
-                yield f"{tree}.{variant}.video", result, outputs[f"{variant}.video"], PIPELINE
+    inputs = case.tensors("inputs")
+    wanted, unwanted = (_text(inputs, prefix) for prefix in ("", "negative_"))
+    for tree, outputs, variant, given, pipeline in _pipelines(case, EasyAnimateInpaintPipeline, image_encoder):
+        tokens = pipeline.embed_picture(inputs["clip_pixel_values"])
+        yield f"{tree}.{variant}.clip_tokens", tokens, inputs["clip_tokens"], MODULE
+        steps = []
+        video, mask = _known(variant, inputs)
+        result = pipeline(
+            wanted,
+            unwanted,
+            video,
+            mask,
+            tokens if given["clip_image"] else None,
+            given["height"],
+            given["width"],
+            given["video_length"],
+            given["num_inference_steps"],
+            given["guidance_scale"],
+            given.get("guidance_rescale", 0.0),
+            given.get("strength", 1.0),
+            given.get("clip_apply_ratio", 0.4),
+            latents=inputs["latents"],
+            noise=inputs["noise_v2v"],
+            callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
+        ).frames
+        if f"{variant}.inpaint_latents" in outputs:
+            shape = pipeline.latents_shape(1, given["video_length"], given["height"], given["width"])
+            known = paddle.concat([pipeline._known(video, mask, shape)] * 2)
+            yield f"{tree}.{variant}.inpaint_latents", known, outputs[f"{variant}.inpaint_latents"], MODULE
+        for i, latents in enumerate(steps):
+            name = f"{variant}.latents_after_step_{i}"
+            yield f"{tree}.{name}", latents, outputs[name], PIPELINE
+        if f"{variant}.video" in outputs:
+            yield f"{tree}.{variant}.video", result, outputs[f"{variant}.video"], PIPELINE
 
 
 def _known(variant, inputs):

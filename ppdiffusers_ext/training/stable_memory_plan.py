@@ -43,7 +43,7 @@ class TrainingMemory:
     def __str__(self):
         told = ", ".join(f"{name} {size / GB:.1f}" for name, size in self.parts.items() if size >= 0.05 * GB)
         whose = "its GPU's memory" if self.device == "gpu" else "memory"
-        return f"a process takes about {self.peak / GB:.1f} GB of {whose} ({told})"
+        return f"a process takes about {self.peak / GB:.1f} GB of {whose} ({told}; not all at once)"
 
 
 @dataclass(frozen=True)
