@@ -12,7 +12,7 @@ from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
 from ppdiffusers_ext.models.easy_animate.conditioning import Conditioning, Resampler
-from ppdiffusers_ext.models.easy_animate.positions import frame_table, rotate
+from ppdiffusers_ext.models.easy_animate.positions import frame_table, rotate, rotations
 from ppdiffusers_ext.models.easy_animate.shared import (
     FeedForward,
     PatchEmbed,
@@ -57,7 +57,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         ValueError: widths that do not fit, or an odd number of blocks.
     """
 
-    TABLES = ("cosines", "sines", "frames")
+    CONDITIONS = {"prepare_text": ("text", "extra"), "prepare_picture": ("clip",)}
 
     @register_to_config
     def __init__(
@@ -91,6 +91,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             )
         is_inpainting = 2 * in_channels != out_channels
         self.has_clip = is_inpainting and enable_clip_in_inpaint
+        self.shape_of_clip, self.tokens_of_clip = [1, projection_dim], n_query  # as little as it takes, and its mask's
         self.gradient_checkpointing = False
         self.text_embedder = Projection(cross_attention_dim_t5, 4 * cross_attention_dim_t5, cross_attention_dim)
         self.text_embedding_padding = self.create_parameter([text_len + text_len_t5, cross_attention_dim])
@@ -146,7 +147,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
                 text_embedding_mask_t5,
                 embed_numbers(image_meta_size),
             ),
-            **self.prepare_tables(hidden_states.shape[2], rotation),
+            **self._tables(hidden_states.shape[2], rotation),
         }
         if self.has_clip:
             conditions |= self.prepare_picture(clip_encoder_hidden_states, clip_attention_mask)
@@ -179,8 +180,16 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         padding = follow(self.clip_padding, tokens).expand_as(tokens)
         return {"clip": paddle.where(mask.astype("bool").unsqueeze(2), tokens, padding)}
 
-    def prepare_tables(self, frames, rotation):
-        """{"cosines", "sines": (frames * tokens, head channels); "frames": (frames, channels), but for a picture}."""
+    def prepare_tables(self, frames, height, width):
+        """Conditions that the size of the latents makes.
+
+        Returns:
+            {"cosines", "sines": (frames * tokens, head channels); "frames": (frames, channels), but for a picture}.
+        """
+        sides = (side // self.config.patch_size for side in (height, width))
+        return self._tables(frames, rotations(*sides, self.config.attention_head_dim, self.config.sample_size))
+
+    def _tables(self, frames, rotation):
         dtype = compute_dtype(self.proj_out.weight)
         tables = {name: paddle.tile(x, [frames, 1]) for name, x in zip(("cosines", "sines"), rotation)}
         if frames > 1 and self.config.time_position_encoding:

@@ -60,7 +60,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             or of those with even and odd numbers.
     """
 
-    TABLES = ("places",)
+    CONDITIONS = {"prepare_text": ("text", "bias", "sizes"), "prepare_picture": ("clip", "clip_bias")}
 
     @register_to_config
     def __init__(
@@ -103,7 +103,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         self.has_sizes = sample_size == _WITH_SIZES
         self.adaln_single = _Time(channels, self.has_sizes)
         self.caption_projection = Projection(caption_channels, channels, channels, _gelu)
-        if in_channels == 12:
+        self.has_clip = in_channels == 12
+        self.shape_of_clip, self.tokens_of_clip = [_CLIP_CHANNELS], _CLIP_TOKENS  # of the embedding, and its mask's
+        if self.has_clip:
             wide = _CLIP_TOKENS * channels
             self.clip_projection = Projection(_CLIP_CHANNELS, wide, wide, _gelu)
 
@@ -134,8 +136,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         Returns:
             (batch, 8, frames, height, width).
         """
-        frames, height, width = hidden_states.shape[2:]
-        conditions = self.prepare_tables(height, width)
+        conditions = self.prepare_tables(*hidden_states.shape[2:])
         sizes = [embed_numbers(x) for x in (resolution, aspect_ratio)] if self.has_sizes else []
         conditions |= self.prepare_text(encoder_hidden_states, text_embedding_mask, *sizes)
         if clip_encoder_hidden_states is not None:
@@ -167,8 +168,12 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         clip = clip.reshape([clip.shape[0], _CLIP_TOKENS, -1])
         return {"clip": clip, "clip_bias": (1 - mask.astype("float32")) * _MASKED}
 
-    def prepare_tables(self, height, width):
-        """{"places": (tokens of a frame, channels): where in the picture a token is, as a part of it}."""
+    def prepare_tables(self, frames, height, width):
+        """Conditions that the size of the latents makes.
+
+        Returns:
+            {"places": (tokens of a frame, channels), where in the picture a token is, as a part of it}.
+        """
         height, width = height // self.config.patch_size, width // self.config.patch_size
         base, scale = self.config.sample_size // self.config.patch_size, max(self.config.sample_size // _OF_512, 1)
         channels = self.config.num_attention_heads * self.config.attention_head_dim

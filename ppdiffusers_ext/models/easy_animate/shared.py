@@ -11,14 +11,13 @@ EMBEDDED = 256  # channels of a number's sinusoids
 class StepwiseTransformer:
     """A transformer whose prediction is made in parts, each a function of tensors.
 
-    What does not depend on the step is prepared once for a clip, and handed on as a dict of tensors, the conditions,
-    in which what has the batch as its first axis can be joined with that of others, but for `TABLES`.
+    What does not depend on the step is prepared once for a clip, and handed on as a dict of tensors, the conditions.
 
     Attributes:
-        TABLES: names of conditions that have no batch.
+        CONDITIONS: names of the methods that prepare -> names of what they return, in order.
     """
 
-    TABLES = ()
+    CONDITIONS = {}
 
     def denoise(self, latents, time, conditions):
         """One prediction.
