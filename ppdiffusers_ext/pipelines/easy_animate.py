@@ -1,4 +1,4 @@
-"""EasyAnimate V4: a video, or a picture, from a text.
+"""EasyAnimate: a video, or a picture, from a text.
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
 (`easyanimate/pipeline/pipeline_easyanimate.py`).
@@ -12,11 +12,11 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.data.buckets import FRAMES_MULTIPLE, MULTIPLE, round_frames
 from ppdiffusers_ext.errors import InputError, NonFiniteError
-from ppdiffusers_ext.models.easy_animate.positions import rotations
-from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
+from ppdiffusers_ext.pipelines.transformer_calls import TransformerCall
 
-_ORIGINAL_SIZE, _CROP = (1024.0, 1024.0), (0.0, 0.0)  # that the network is told of
 _FRAMES_OF_LATENTS = 4  # frames that one of latents stands for
 
 
@@ -27,34 +27,13 @@ class EasyAnimatePipelineOutput(BaseOutput):
     frames: paddle.Tensor
 
 
-@dataclass(frozen=True)
-class Text:
-    """What the transformer sees of texts, those of the unwanted first where there is guidance.
-
-    Attributes:
-        states, mask: of the first text encoder, (batch, tokens, channels) and (batch, tokens).
-        states_2, mask_2: of the second.
-    """
-
-    states: paddle.Tensor
-    mask: paddle.Tensor
-    states_2: paddle.Tensor
-    mask_2: paddle.Tensor
-
-    def after(self, other):
-        """Both, the other first."""
-        return Text(
-            *(paddle.concat([getattr(other, name), getattr(self, name)]) for name in self.__dataclass_fields__)
-        )
-
-
 class EasyAnimatePipeline(NetworkPipeline):
     """
     Args:
         vae: `AutoencoderKLMagvit`.
         text_encoder, text_encoder_2: paddlenlp's `BertModel` and `T5EncoderModel`, or None where embeddings are given.
         tokenizer, tokenizer_2: of these, or None.
-        transformer: `HunyuanTransformer3D`.
+        transformer: `HunyuanTransformer3D`, or `PixArtTransformer3D` with its one text.
         scheduler: any of ppdiffusers'.
     """
 
@@ -87,6 +66,9 @@ class EasyAnimatePipeline(NetworkPipeline):
         latents=None,
         output_type="pd",
         callback_on_step_end=None,
+        sequential_guidance=False,
+        guidance_interval=(0.0, 1.0),
+        block_cache_threshold=0.0,
     ):
         """Make a video, or a picture of one frame.
 
@@ -102,28 +84,40 @@ class EasyAnimatePipeline(NetworkPipeline):
             latents: initial noise of unit variance, (batch, 4, frames of latents, height / 8, width / 8).
             output_type: "pd", or "latent" for the latents.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step.
+            sequential_guidance: call the transformer for one text after the other, with half the memory.
+            guidance_interval: part of the steps that are guided, see `Guidance`; the others take half the time.
+            block_cache_threshold: how much may change before all blocks run again, see `BlockCaching`; 0 is nothing.
 
         Raises:
             InputError: sizes or numbers that do not fit.
             NonFiniteError: the latents are not finite after a step.
         """
         check_size(height, width, num_frames, num_inference_steps)
+        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
+        caching = BlockCaching(block_cache_threshold)
         self.scheduler.set_timesteps(num_inference_steps)
+        timesteps = self.scheduler.timesteps
         shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
         latents = self.initial_latents(shape, generator, latents)
-        call = TransformerCall(self.transformer, text, negative if guidance_scale > 1 else None, height, width)
-        timesteps = self.scheduler.timesteps
+        call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
         latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback_on_step_end)
         return self._output(latents, output_type)
 
-    def _denoise(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback):
-        if guidance_scale > 1 and not call.guided:
+    def _make_call(self, text, negative, shape, num_steps, guidance, caching):
+        if guidance.scale > 1 and negative is None:
             raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
+        texts = negative if guidance.scale > 1 else None, text
+        size = shape[2:]
+        pixels = [side * self.vae.spatial_scale for side in size[1:]]
+        network = self._network("transformer")
+        return TransformerCall(self._engine, network, texts, size, pixels, num_steps, guidance, caching)
+
+    def _denoise(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback):
         for i, timestep in enumerate(timesteps):
-            doubled = paddle.concat([latents] * 2) if call.guided else latents
-            prediction = call(self.scheduler.scale_model_input(doubled, timestep), timestep, i)
-            if call.guided:
-                prediction = rescale_guidance(*prediction.chunk(2), guidance_scale, guidance_rescale)
+            predictions = call(self.scheduler.scale_model_input(latents, timestep), timestep, i)
+            prediction = predictions[-1]
+            if len(predictions) == 2:
+                prediction = rescale_guidance(*predictions, guidance_scale, guidance_rescale)
             latents = self.scheduler.step(prediction, timestep, latents).prev_sample
             if not bool(paddle.isfinite(latents).all()):
                 raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
@@ -154,51 +148,6 @@ class EasyAnimatePipeline(NetworkPipeline):
         return (self.vae.decode(latents / self.vae.config.scaling_factor).sample.clip(-1, 1) / 2 + 0.5).astype(
             "float32"
         )
-
-
-class TransformerCall:
-    """The transformer with all that does not change from step to step.
-
-    Args:
-        transformer: `HunyuanTransformer3D`.
-        text: `Text` of what is wanted.
-        negative: `Text` of what is not, or None without guidance.
-        height, width: of the video in pixels.
-
-    Attributes:
-        guided: whether predictions are asked for two at once, the unwanted one first.
-    """
-
-    def __init__(self, transformer, text, negative, height, width):
-        self.guided = negative is not None
-        text = text.after(negative) if self.guided else text
-        self._transformer, self._text = transformer, text
-        batch, config = text.states.shape[0], transformer.config
-        sizes = [[*_ORIGINAL_SIZE, float(height), float(width), *_CROP]] * batch
-        self._sizes = paddle.to_tensor(sizes)
-        tokens = (side // MULTIPLE for side in (height, width))
-        self._rotation = rotations(*tokens, config.attention_head_dim, config.sample_size)
-
-    def __call__(self, latents, timestep, step):
-        """(batch, 4, frames, h, w) -> the same."""
-        batch, channels = latents.shape[:2]
-        text = self._text
-        prediction = self._transformer(
-            latents,
-            paddle.full([batch], float(timestep), "float32"),
-            text.states,
-            text.mask,
-            text.states_2,
-            text.mask_2,
-            self._sizes,
-            self._rotation,
-            **self.conditions(step),
-        )
-        return prediction[:, :channels]
-
-    def conditions(self, step):
-        """More arguments of the transformer in a step."""
-        return {}
 
 
 def rescale_guidance(negative, positive, scale, rescale):

@@ -1,4 +1,4 @@
-"""EasyAnimate V4: a video of which something is known: its first or last pictures, a part of it, or another video.
+"""EasyAnimate: a video of which something is known: its first or last pictures, a part of it, or another video.
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
 (`easyanimate/pipeline/pipeline_easyanimate_inpaint.py`).
@@ -8,7 +8,9 @@ import paddle
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline, TransformerCall, check_size
+from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline, check_size
+from ppdiffusers_ext.pipelines.guidance import Guidance
 
 _UNKNOWN = -1.0  # what unknown pixels are
 
@@ -47,6 +49,9 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         noise=None,
         output_type="pd",
         callback_on_step_end=None,
+        sequential_guidance=False,
+        guidance_interval=(0.0, 1.0),
+        block_cache_threshold=0.0,
     ):
         """Make a video.
 
@@ -64,6 +69,8 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         """
         check_size(height, width, num_frames, num_inference_steps)
         _check_parts(strength, clip_apply_ratio, video)
+        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
+        caching = BlockCaching(block_cache_threshold)
         self.scheduler.set_timesteps(num_inference_steps)
         timesteps, batch = self.scheduler.timesteps, text.states.shape[0]
         shape = self.latents_shape(batch, num_frames, height, width)
@@ -73,10 +80,8 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
             latents = self._noisy(video, noise, generator, shape, timesteps[:1])
         else:
             latents = self.initial_latents(shape, generator, latents)
-        guided = guidance_scale > 1
-        known = self._known(video, mask, shape)
-        call = _InpaintCall(self.transformer, text, negative if guided else None, height, width)
-        call.see(known, clip_tokens, len(timesteps) * (1 - clip_apply_ratio))
+        call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
+        call.see(self._known(video, mask, shape), clip_tokens, len(timesteps) * (1 - clip_apply_ratio))
         latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback_on_step_end)
         return self._output(latents, output_type)
 
@@ -99,33 +104,6 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
 
     def _encode(self, pixels):
         return self.vae.encode(pixels).latent_dist.mode() * self.vae.config.scaling_factor
-
-
-class _InpaintCall(TransformerCall):
-    """The transformer with what is known of the video."""
-
-    def see(self, known, clip_tokens, first_step):
-        """
-        Args:
-            known: (batch, 8, frames, h, w).
-            clip_tokens: (batch, tokens, channels) or None.
-            first_step: from which on CLIP's are seen.
-        """
-        config, self._first_step = self._transformer.config, first_step
-        self._known = paddle.concat([known] * 2) if self.guided else known
-        batch = known.shape[0]
-        tokens = clip_tokens if clip_tokens is not None else paddle.zeros([batch, 1, config.projection_dim])
-        self._seen = tokens, paddle.ones([batch, config.n_query])
-        self._unseen = tuple(paddle.zeros_like(part) for part in self._seen)
-        if clip_tokens is None:
-            self._seen = self._unseen
-
-    def conditions(self, step):
-        tokens, mask = self._seen if step >= self._first_step else self._unseen
-        if self.guided:
-            tokens, mask = (paddle.concat(pair) for pair in zip(self._unseen, (tokens, mask)))
-        seen = {"clip_encoder_hidden_states": tokens, "clip_attention_mask": mask}
-        return {"inpaint_latents": self._known, **(seen if self._transformer.has_clip else {})}
 
 
 def _check_parts(strength, clip_apply_ratio, video):
