@@ -23,6 +23,7 @@ from ppdiffusers_ext.weights.assignment import (
     read_config,
     release_weights,
 )
+from ppdiffusers_ext.weights.shards import files_of
 
 _REQUIRED = (
     "pretrained_base_model_path",
@@ -90,7 +91,8 @@ class Part(Network):
             self._loaded = False
 
     def _compute_digest(self, cache):
-        return "-".join(cache.digest_of_checkpoint(path) for path in self.files)
+        files = [file for path in self.files for file in files_of(Path(path))]
+        return "-".join(cache.digest_of_checkpoint(file) for file in files)
 
 
 def load_pipeline(config, runtime):

@@ -15,6 +15,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
+from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
 from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS
 
 _FOLDER_FILES = (
@@ -26,6 +27,8 @@ _FOLDER_FILES = (
     "diffusion_pytorch_model.bin",
     "pytorch_model.bin",
 )
+# Where there is none of these, the index of one that is in several files.
+_INDICES = tuple(f"{name}{INDEX_SUFFIX}" for name in _FOLDER_FILES)
 
 _BATCH = 128 << 20  # bytes that are put into a model at a time
 _PIECE = 1 << 17  # numbers that are looked at at a time
@@ -40,14 +43,21 @@ _EXPONENTS = {
 
 
 def find_weights(folder):
-    """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out."""
+    """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out, or the index of several.
+
+    Raises:
+        MissingFileError: there is none.
+    """
     folder = Path(folder)
     if folder.is_file():
         return folder
-    for name in _FOLDER_FILES:
+    for name in (*_FOLDER_FILES, *_INDICES):
         if (folder / name).is_file():
             return folder / name
-    raise MissingFileError(f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed")
+    raise MissingFileError(
+        f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed, or the index of one in "
+        f"several files, which ends in {INDEX_SUFFIX}"
+    )
 
 
 def read_config(path):
