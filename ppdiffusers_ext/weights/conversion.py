@@ -43,6 +43,16 @@ _BERT_NAMES = (
     (r"(\.layers\.\d+)\.output\.LayerNorm\.", r"\1.norm2."),
 )
 _T5_NAMES = ((r"^encoder\.embed_tokens\.", "shared."),)
+# paddlenlp's layers of BERT -> transformers'.
+_BERT_LAYERS = (
+    (r"^encoder\.layers\.", "encoder.layer."),
+    (r"\.self_attn\.q_proj$", ".attention.self.query"),
+    (r"\.self_attn\.k_proj$", ".attention.self.key"),
+    (r"\.self_attn\.v_proj$", ".attention.self.value"),
+    (r"\.self_attn\.out_proj$", ".attention.output.dense"),
+    (r"\.linear1$", ".intermediate.dense"),
+    (r"\.linear2$", ".output.dense"),
+)
 _BATCH_NORM_NAMES = ((r"\.running_mean$", "._mean"), (r"\.running_var$", "._variance"))
 _NAMES = {
     "CLIPVisionModelWithProjection": _CLIP_NAMES,
@@ -61,6 +71,7 @@ _UNUSED = {
     "RetinaFace": re.compile(r"\.num_batches_tracked$"),
     "BertModel": re.compile(r"^embeddings\.position_ids$|^pooler\.|^cls\."),
     "T5EncoderModel": re.compile(r"^decoder\.|^lm_head\."),
+    "AutoencoderKLMagvit": re.compile(r"^loss\."),  # what it was trained with
     "PixArtTransformer3D": re.compile(r"\.pos_encoder\.pe$|^pos_embed\.pos_embed$"),
     "HunyuanTransformer3D": re.compile(r"\.t_embed\.pe$|^clip_projection\.pos_embed$"),
 }
@@ -90,6 +101,13 @@ def names_in_model(model, names):
         if unused is None or not unused.search(name):
             renamed[original] = name
     return renamed
+
+
+def original_layer_name(model, name):
+    """What a layer of a model is called in the original: most have its name."""
+    for pattern, replacement in _BERT_LAYERS if type(model).__name__ == "BertModel" else ():
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def to_paddle_names(model, tensors, layout):
