@@ -263,6 +263,7 @@ def _pipelines(case, make, *more):
             if any(name.startswith(f"{variant}.") for name in outputs):
                 scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
                 pipeline = make(vae, None, None, None, None, transformer, scheduler, *more)
+                pipeline.set_progress_bar_config(disable=True)
                 yield tree, outputs, variant, given, pipeline
 
 
@@ -318,8 +319,7 @@ def v4_pipeline_inpaint(case):
             given.get("guidance_rescale", 0.0),
             given.get("strength", 1.0),
             given.get("clip_apply_ratio", 0.4),
-            latents=inputs["latents"],
-            noise=inputs["noise_v2v"],
+            latents=inputs["noise_v2v" if given.get("strength", 1.0) < 1 else "latents"],
             callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
         ).frames
         if f"{variant}.inpaint_latents" in outputs:

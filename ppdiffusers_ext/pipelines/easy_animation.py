@@ -93,7 +93,7 @@ def prepare(config, task):
         return config, [(0, config.frames)]
     frames = _rounded("frames", config.frames, multiple)
     length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
-    parts = split_long(frames, min(length, frames), config.overlap, multiple)
+    parts = split_long(frames, length, config.overlap, multiple) if frames > length else [(0, frames)]
     if len(parts) > 1:
         start, count = parts[-1]
         logger.warning("the video of %d frames is made in %d parts of %d", start + count, len(parts), length)

@@ -9,10 +9,15 @@ from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
+from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
 from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_vae, option_names
-from ppdiffusers_ext.pipelines.schedulers import scheduler_class
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.pictures import read_picture_processor
+from ppdiffusers_ext.pipelines.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.weights.assignment import create, find_weights, read_config
 from ppdiffusers_ext.weights.lora import TEXT_ENCODER, TRANSFORMER, Lora
@@ -30,9 +35,56 @@ _BLOCKS = {HunyuanTransformer3D: "blocks", PixArtTransformer3D: "transformer_blo
 _TEXT_ENCODERS = {"bert": make_bert, "t5": make_t5, "mt5": make_t5}
 _SHOWN = {"text_encoder": ("bert",), "text_encoder_2": ("t5", "mt5")}  # of V4
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+_PIXART_LENGTH = 120  # tokens of T5, as in the training of PixArt-alpha and of V1 to V3
 _FETCH = (
     "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
 )
+
+
+def load_pipeline(config, runtime):
+    """The `EasyAnimateInpaintPipeline` of a configuration, whose networks are loaded when they are needed.
+
+    Args:
+        config: `EasyAnimateConfig`; what it says of files, sampler, engine and memory is used.
+        runtime: a `Runtime`.
+
+    Raises:
+        InputError, MissingFileError: as `describe_parts`; an engine that cannot run.
+    """
+    rung, folder = get_rung(config.memory), Path(config.model)
+    dtypes = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
+    parts = describe_parts(config, *dtypes, streams_blocks(config))
+    models = {name: part.model for name, part in parts.items()}
+    models["vae"].use_tiling = uses_tiles(config)
+    tokenizers = dict(zip(("tokenizer", "tokenizer_2"), read_tokenizers(folder, models["transformer"])))
+    if "image_encoder" in models:
+        models["image_processor"] = read_picture_processor(folder / "image_encoder")
+    scheduler = make_scheduler(config.sampler, read_scheduler(folder, config.sampler))
+    empty = {"text_encoder_2": None, "tokenizer_2": None}
+    pipeline = EasyAnimateInpaintPipeline(**{**empty, **models, **tokenizers}, scheduler=scheduler)
+    pipeline.use_networks(parts)
+    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
+    pipeline.use_memory(config.memory)
+    return pipeline
+
+
+def streams_blocks(config):
+    """Whether the transformer's blocks are read one by one: on the lowest rung, unless they are kept in 8 bits."""
+    return get_rung(config.memory).halves and config.weights is None and config.engine == "eager"
+
+
+def uses_tiles(config):
+    """Whether videos are encoded and decoded in tiles."""
+    return bool(get_rung(config.memory).options["vae_tile_size"]) if config.vae_tiling is None else config.vae_tiling
+
+
+def read_tokenizers(folder, transformer):
+    """The `Tokenizer` of each text encoder of a folder. Raises InputError, MissingFileError as `read_tokenizer`."""
+    if isinstance(transformer, HunyuanTransformer3D):
+        lengths = transformer.config.text_len, transformer.config.text_len_t5
+    else:
+        lengths = (_PIXART_LENGTH,)
+    return [read_tokenizer(Path(folder) / name, length) for name, length in zip(_TOKENIZERS.values(), lengths)]
 
 
 def check_files(config):

@@ -20,10 +20,6 @@ from tokenizers.models import WordPiece
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights.assignment import read_config
 
-# Version -> tokens of each of its text encoders, as in its training: V4 has BERT's and mT5's, of which the network
-# knows these many positions; the versions before it have T5's alone, as PixArt-alpha has.
-LENGTHS = {4: (77, 256), 3: (120,), 2: (120,), 1: (120,)}
-
 _BERT, _T5 = "vocab.txt", "spiece.model"
 _OPTIONS = "tokenizer_config.json"
 _CLASSES = {_BERT: ("BertTokenizer", "BertTokenizerFast"), _T5: ("T5Tokenizer", "MT5Tokenizer", "T5TokenizerFast")}

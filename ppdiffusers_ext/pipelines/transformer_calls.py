@@ -26,6 +26,11 @@ class Text:
     states_2: paddle.Tensor = None
     mask_2: paddle.Tensor = None
 
+    def rows(self, start, end):
+        """Those of some of the texts."""
+        parts = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Text(*(None if part is None else part[start:end] for part in parts))
+
 
 @dataclass
 class _Kept:

@@ -4,8 +4,11 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.golden import read_manifest
+from tests.vocabularies import write_bert, write_t5
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "easy_animate"
 WHOLE = GOLDENS / "v4_pipeline_inpaint"
@@ -66,11 +69,24 @@ def weights_of(case, part):
     return read_manifest(case / json.loads((case / "weights.json").read_text())[part])
 
 
+def _narrowed(config, arrays):
+    """A T5 of the width that the networks before V4 take, 24 instead of 32, which is one head less."""
+    config = {**config, "d_model": 24, "num_heads": 3}
+    heads = {name: x[:, :3] if name.endswith("relative_attention_bias.weight") else x for name, x in arrays.items()}
+    return config, {name: x[tuple(slice(24 if n == 32 else n) for n in x.shape)] for name, x in heads.items()}
+
+
 def write_easy(folder, version):
     """A folder of a version in the original's form; returns file -> name -> array."""
     files = {}
     for part, (case, name) in PARTS[version].items():
         config, arrays = config_of(case, name), weights_of(case, name)
+        if part == "text_encoder" and not version.startswith("v4"):
+            config, arrays = _narrowed(config, arrays)
+        if part == "image_encoder" and not version.startswith("v4"):  # of whose view these see the projection
+            name = "visual_projection.weight"
+            config = {**config, "projection_dim": 768}
+            arrays = {**arrays, name: np.resize(arrays[name], (768, arrays[name].shape[1]))}
         if version == "v1" and part == "transformer":
             config = {key: value for key, value in config.items() if key not in OF_MOTION}
             config["_class_name"] = "Transformer2DModel"
@@ -82,9 +98,14 @@ def write_easy(folder, version):
         (folder / part / "config.json").write_text(json.dumps(config))
     for file, arrays in files.items():
         write_safetensors(folder / file, arrays, {"format": "pt"})
-    for name in ("tokenizer", *(["tokenizer_2"] if version.startswith("v4") else [])):
-        (folder / name).mkdir()
-        (folder / name / "vocab.txt").write_text(f"[PAD]\n{name}\n")
+    if version.startswith("v4"):
+        write_bert(folder / "tokenizer")
+        write_t5(folder / "tokenizer_2")
+    else:
+        write_t5(folder / "tokenizer")
+    if "image_encoder" in PARTS[version]:
+        options = json.loads((WHOLE / "config.json").read_text())["image_processor"]
+        (folder / "image_encoder" / "preprocessor_config.json").write_text(json.dumps(options))
     (folder / "scheduler").mkdir()
     base = SCHEDULERS["v4_base" if version.startswith("v4") else "v1_v2_v3_base"]
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(base))
