@@ -105,7 +105,7 @@ class TransformerCall:
     def _predict(self, rows, latents, timestep, step):
         x = paddle.concat([latents] * len(rows))  # (rows * batch, 4, frames, h, w)
         time = embed_numbers(paddle.full([x.shape[0]], float(timestep), "float32"))
-        conditions = self._conditions(rows, step >= self._first_step)
+        conditions = self.conditions(rows, step >= self._first_step)
         if not self._caching.threshold:
             return self._run("denoise", {"latents": x, "time": time, **conditions})[0]
         y, first = self._run("begin", {"latents": x, "time": time, **conditions})  # (rows * batch, tokens, channels)
@@ -119,7 +119,7 @@ class TransformerCall:
         of_end = {name: conditions[name] for name in _OF_END if name in conditions}
         return self._run("end", {"x": x, "time": time, **of_end}, size=self._size)[0]
 
-    def _conditions(self, rows, sees):
+    def conditions(self, rows, sees):
         """Name -> tensor, for rows of texts; CLIP's are for what is wanted."""
         if (rows, sees) not in self._joined:
             each = []
