@@ -69,7 +69,14 @@ def read_tokenizer(folder, length):
     options = read_config(folder / _OPTIONS) if (folder / _OPTIONS).is_file() else {}
     _check_options(folder / _OPTIONS, options, _CLASSES[found[0]])
     length = min(length, options.get("model_max_length") or length)
-    return (BertTokenizer if found[0] == _BERT else T5Tokenizer)(folder, options, length)
+    try:
+        return (BertTokenizer if found[0] == _BERT else T5Tokenizer)(folder, options, length)
+    except InputError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the options in {folder / _OPTIONS} do not fit ({error}); those of a {_CLASSES[found[0]][0]} are needed"
+        ) from error
 
 
 def _check_options(path, options, classes):
@@ -77,7 +84,7 @@ def _check_options(path, options, classes):
     if name not in classes:
         raise InputError(f"tokenizer_class {name!r} in {path} is not known; {' or '.join(classes)} is accepted")
     for key, value in _FIXED.items():
-        if (options.get(key) or value or None) != (value or None):
+        if key in options and (options[key] or None) != (value or None):
             raise InputError(f"{key} {options[key]!r} in {path} is not known; {value!r} is accepted")
     limit = options.get("model_max_length")
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 4):
@@ -133,7 +140,7 @@ class Tokenizer:
         ids = self.ids(text)
         room = self.length - len(self._opening) - len(self._closing)
         if len(ids) > room:
-            self._tell(text, len(ids), room)
+            self._tell(text, ids, room)
             ids = ids[:room]
         return self._opening + self._close(ids)
 
@@ -156,14 +163,17 @@ class Tokenizer:
         """Ids of a text without special tokens."""
         raise NotImplementedError
 
-    def _tell(self, text, tokens, room):
-        # The longest beginning of the text that has room.
-        seen = bisect.bisect_right(range(len(text)), room, key=lambda end: len(self.ids(text[:end]))) - 1
+    def _tell(self, text, ids, room):
+        # About where the tokens are too many, and then the longest beginning that has just these. (A beginning may
+        # have more tokens than a longer one, if it ends in a word.)
+        about = bisect.bisect(range(len(text)), room, key=lambda end: len(self.ids(text[:end])))
+        beginnings = ((end, self.ids(text[:end])) for end in range(min(about + _QUOTED, len(text)), -1, -1))
+        seen = next(end for end, row in beginnings if len(row) <= room and row == ids[: len(row)])
         around = len(self._opening) + len(self._closing)
         logger.warning(
             "the prompt %s has %d tokens and %s sees %d of them; not seen is its end: %s",
             _quote(text, _QUOTED // 2),
-            tokens + around,
+            len(ids) + around,
             self.kind,
             room + around,
             _quote(text[seen:], _QUOTED),
