@@ -5,6 +5,7 @@ V4: `transformer`, `vae`, `text_encoder` (BERT), `text_encoder_2` (mT5), `tokeni
 which a file adds motion modules, and a VAE of pictures.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
@@ -30,16 +31,40 @@ _BLOCKS = {HunyuanTransformer3D: "blocks", PixArtTransformer3D: "transformer_blo
 _TEXT_ENCODERS = {"bert": make_bert, "t5": make_t5, "mt5": make_t5}
 _SHOWN = {"text_encoder": ("bert",), "text_encoder_2": ("t5", "mt5")}  # of V4
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+MOTION_MODULE = "easyanimate_v1_mm.safetensors"
 _FETCH = (
     "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
 )
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What is read of a configuration here.
+
+    Attributes:
+        model: folder of the parts.
+        transformer: options that go over those of the transformer's `config.json`.
+        transformer_path, motion_module_path, vae_path: files that go over the folder's, or empty.
+        loras: (path, weight) of each LoRA file.
+        weights: "int8" or "fp8" for those of the transformer's blocks, or None for numbers as they are computed with.
+        engine: what runs the transformer.
+    """
+
+    model: str
+    transformer: dict = field(default_factory=dict)
+    transformer_path: str = ""
+    motion_module_path: str = ""
+    vae_path: str = ""
+    loras: tuple = ()
+    weights: str | None = None
+    engine: str = "eager"
 
 
 def check_files(config):
     """Raises MissingFileError, before anything is loaded, for files that are not there; what is wrong is told later.
 
     Args:
-        config: as of `describe_parts`.
+        config: `Checkpoints`, or what has its attributes.
     """
     folder = Path(config.model)
     if not folder.is_dir():
@@ -91,9 +116,7 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=Fal
     """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
 
     Args:
-        config: with `model`, the folder; `transformer`, a dict of options that go over those of the transformer's
-            `config.json`; `transformer_path`, `motion_module_path` and `vae_path`, files that go over the folder's, or
-            empty; `loras`, of (path, weight); `weights`, "int8" or "fp8" for the transformer's, or None; `engine`.
+        config: `Checkpoints`, or what has its attributes.
         dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
         streams: whether the weights of the transformer's blocks are read each time that they are needed.
 
@@ -164,7 +187,7 @@ def _describe_transformer(config, dtype, streams):
     if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
         raise InputError(
             f"{folder} is a model of pictures, which EasyAnimate V1 adds motion modules to; motion_module_path, the "
-            "file easyanimate_v1_mm.safetensors, is needed"
+            f"file {MOTION_MODULE}, is needed"
         )
     model = make_transformer(folder, config.transformer, dtype)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
