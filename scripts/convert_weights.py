@@ -6,7 +6,7 @@
     python -m scripts.convert_weights animate_anyone original --system animate_anyone --to torch
     python -m scripts.convert_weights pretrained_weights/stable_animator stable --system stable_animator --to paddle
     python -m scripts.convert_weights pretrained_weights/Diffusion_Transformer/EasyAnimateV4-XL-2-InP easy \\
-        --system easy_animate --to paddle --config configs/inference/easy_animate/v4.yaml
+        --system easy_animate --to paddle
 
 Tensors keep their bits unless --dtype is given. Names and shapes must be exactly those of the networks.
 """

@@ -115,13 +115,14 @@ def part_names(folder):
     cls, config = read_transformer(folder)
     names = ["vae", "transformer", "text_encoder"]
     names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
-    return names + (["image_encoder"] if is_inpainting(config) else [])
+    return names + (["image_encoder"] if sees_pictures(config) else [])
 
 
-def is_inpainting(config):
-    """Whether a transformer's options are those of one that sees known parts of the video."""
+def sees_pictures(config):
+    """Whether a transformer's options are those of one that sees known parts of the video, and a picture by CLIP."""
     channels = config.get("in_channels")
-    return channels is not None and 2 * channels != (config.get("out_channels") or 2 * channels)
+    has_more = channels is not None and 2 * channels != (config.get("out_channels") or 2 * channels)
+    return has_more and config.get("enable_clip_in_inpaint", True)
 
 
 def read_transformer(folder):
