@@ -5,7 +5,6 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 from ppdiffusers.models.autoencoder_kl import AutoencoderKLOutput
@@ -23,6 +22,7 @@ from ppdiffusers_ext.models.easy_animate.vae_layers import (
     FramesNorm,
     Level,
     MidBlock3D,
+    PointConv3d,
     Upsampler,
 )
 from ppdiffusers_ext.models.strict import StrictModelMixin
@@ -80,8 +80,8 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         shared = (layers_per_block, norm_num_groups, spatial_group_norm, heads, mid_block_attention_type)
         self.encoder = _Encoder(in_channels, 2 * latent_channels, block_out_channels, down_block_types, *shared)
         self.decoder = _Decoder(latent_channels, out_channels, block_out_channels, up_block_types, *shared)
-        self.quant_conv = nn.Conv3D(2 * latent_channels, 2 * latent_channels, 1)
-        self.post_quant_conv = nn.Conv3D(latent_channels, latent_channels, 1)
+        self.quant_conv = PointConv3d(2 * latent_channels, 2 * latent_channels)
+        self.post_quant_conv = PointConv3d(latent_channels, latent_channels)
         self.use_tiling = False
 
     @property
@@ -177,11 +177,12 @@ class _Encoder(nn.Layer):
 
     def forward(self, x, chunk):
         """(batch, 3, frames, height, width) -> (batch, 8, frames / 4, height / 8, width / 8)."""
-        x = self.conv_in(x, chunk)
+        frames = self.conv_in(x.unbind(2), x.shape[2], chunk)
         for block in self.down_blocks:
-            x = block(x, chunk)  # (batch, channels, frames', height', width')
-        x = self.mid_block(x, chunk)
-        return self.conv_out(F.silu(self.conv_norm_out(x)), chunk)
+            frames = block(frames, chunk)  # of (batch, channels, height', width')
+        frames = self.mid_block(frames, chunk)
+        count = len(frames)
+        return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
 
 
 class _Decoder(nn.Layer):
@@ -203,13 +204,14 @@ class _Decoder(nn.Layer):
 
         before, after: latents that the first half sees beside these.
         """
-        frames, start = z.shape[2], before.shape[2] if before is not None else 0
-        parts = [part for part in (before, z, after) if part is not None and part.shape[2]]
-        x = self.mid_block(self.conv_in(paddle.concat(parts, axis=2), chunk), chunk)
-        x = x[:, :, start : start + frames]
+        start = before.shape[2] if before is not None else 0
+        seen = [frame for part in (before, z, after) if part is not None for frame in part.unbind(2)]
+        frames = self.mid_block(self.conv_in(seen, len(seen), chunk), chunk)  # of (batch, channels, height, width)
+        frames = frames[start : start + z.shape[2]]
         for block in self.up_blocks:
-            x = block(x, chunk)  # (batch, channels, frames', height', width')
-        return self.conv_out(F.silu(self.conv_norm_out(x)), chunk)
+            frames = block(frames, chunk)  # of (batch, channels', height', width')
+        count = len(frames)
+        return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
 
 
 def _tiles(x, size, step, function):
