@@ -1,6 +1,6 @@
 """Convolutions over frames and pixels, as sums of convolutions over pixels.
 
-A video is taken frame by frame, so that frames can be made when they are needed and forgotten when they have been seen.
+A video is taken frame by frame, so that frames can be made when they are needed and forgotten when they were seen.
 Paddle's own convolution (3.3) takes two to three times as long on a CPU, and memory for the surroundings of all pixels
 of all frames at one time: 17 GB for eight frames of 256x256 with 256 channels.
 """
@@ -44,7 +44,7 @@ def convolve_frames(frames, count, weight, bias, stride, padding, zeros):
 
 
 def _convolve(x, weight, stride, padding):
-    """(batch, channels, height, width) -> strips of (batch, filters, height', width'), on a CPU some rows at a time."""
+    """(batch, channels, height, width) -> strips of (batch, filters, rows, width'), several on a CPU."""
     kernel = weight.shape[2]
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:])
     rows = max(1, MAX_GATHERED // (x.shape[1] * kernel**2 * width))

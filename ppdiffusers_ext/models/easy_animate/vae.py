@@ -4,6 +4,8 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/models/autoencoder_magvit.py`, `easyanimate/vae/ldm/models/omnigen_enc_dec.py`), under its names.
 """
 
+import itertools
+
 import paddle
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
@@ -24,7 +26,9 @@ from ppdiffusers_ext.models.easy_animate.vae_layers import (
     MidBlock3D,
     PointConv3d,
     Upsampler,
+    taken,
 )
+from ppdiffusers_ext.models.easy_animate.vae_tiles import in_tiles, join_tiles, mix_corner
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _SPATIAL = ("SpatialDownBlock3D", "SpatialUpBlock3D")
@@ -89,77 +93,108 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         """How many times smaller the latents are."""
         return 2 ** (len(self.config.block_out_channels) - 1)
 
+    @property
+    def frames_scale(self):
+        """How many frames become one of latents, but for a first one."""
+        return 2 ** sum(kind not in _SPATIAL for kind in self.config.down_block_types[:-1])
+
     def encode(self, x):
         """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`."""
-        tile = self.config.tile_sample_min_size
-        moments = self._tiled_encode(x) if self.use_tiling and max(x.shape[3:]) > tile else self._encode(x)
+        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
+        chunks = iter(x.split(self.chunks_of_frames(x.shape[2]), axis=2))
+        if self.use_tiling and max(x.shape[3:]) > tile:
+            latent = tile // self.spatial_scale
+            rows = in_tiles(chunks, self._encode, tile, int(tile * (1 - overlap)))
+            chunks = (join_tiles(tiles, int(latent * overlap), latent) for tiles, _ in rows)
+        else:
+            chunks = self._encode(chunks)
+        moments = paddle.concat(list(chunks), axis=2)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 
     def decode(self, z):
         """Latents, (batch, 4, frames, height, width), not scaled -> `DecoderOutput` of a video, not clamped."""
-        tile = self.config.tile_sample_min_size // self.spatial_scale
-        return DecoderOutput(
-            sample=self._tiled_decode(z) if self.use_tiling and max(z.shape[3:]) > tile else self._decode(z)
-        )
+        chunks = self.decode_chunks(z.split(self.chunks_of_latents(z.shape[2]), axis=2))
+        return DecoderOutput(sample=paddle.concat(list(chunks), axis=2))
 
-    def _encode(self, x):
-        size = self.config.mini_batch_encoder
-        if self.config.slice_mag_vae and not self._in_slices:
-            parts = [self.encoder(x[:, :, i : i + size], Chunk(CAUSAL)) for i in range(0, x.shape[2], size)]
-        else:
-            start = x.shape[2] % 2  # of an odd number the first frame is a picture of its own
-            parts = [self.encoder(x[:, :, :1], Chunk(PICTURE))] if start else []
-            parts += [self.encoder(x[:, :, i : i + size], Chunk(CENTERED)) for i in range(start, x.shape[2], size)]
-        return self.quant_conv(paddle.concat(parts, axis=2))
+    def decode_chunks(self, chunks):
+        """A video in pieces, each as soon as what it depends on is there.
 
-    def _decode(self, z):
-        z, size = self.post_quant_conv(z), self.config.mini_batch_decoder
-        if self.config.cache_compression_vae:
-            return paddle.concat(list(self._decode_on(z, size)), axis=2)
-        if self.config.slice_compression_vae:
-            return paddle.concat(list(self._decode_among(z, size)), axis=2)
-        parts = [self.decoder(z[:, :, i : i + size], Chunk(CAUSAL)) for i in range(0, z.shape[2], size)]
-        return paddle.concat(parts, axis=2)
+        With tiles, one that goes on where the chunk before ended (V4) is made to its end before the next, for it takes
+        a hundred times as much memory to go on with it as its pixels do.
+
+        Args:
+            chunks: iterable of latents, (batch, 4, frames, height, width), of `chunks_of_latents` frames.
+
+        Yields:
+            (batch, 3, frames, height, width) of each.
+        """
+        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
+        latent, chunks = tile // self.spatial_scale, iter(chunks)
+        first = next(chunks)
+        chunks = itertools.chain([first], chunks)
+        if not self.use_tiling or max(first.shape[3:]) <= latent:
+            yield from self._decode(chunks)
+            return
+        decode = self._decode_at_once if self.config.cache_compression_vae else self._decode
+        for rows, corner in in_tiles(chunks, decode, latent, int(latent * (1 - overlap))):
+            yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner).to(first.place)
+
+    def chunks_of_frames(self, count):
+        """Frames of the chunks that so many are encoded in."""
+        return _sizes(count, self.config.mini_batch_encoder, 0 if self._is_causal else count % 2)
+
+    def chunks_of_latents(self, count):
+        """Frames of the chunks that so many frames of latents are decoded in."""
+        return _sizes(count, self.config.mini_batch_decoder, count % 2 if self._sees_neighbours else 0)
 
     @property
-    def _in_slices(self):
-        return self.config.slice_compression_vae or self.config.cache_compression_vae
+    def _is_causal(self):
+        in_slices = self.config.slice_compression_vae or self.config.cache_compression_vae
+        return self.config.slice_mag_vae and not in_slices
 
-    def _decode_on(self, z, size):
+    @property
+    def _sees_neighbours(self):
+        return self.config.slice_compression_vae and not self.config.cache_compression_vae
+
+    def _encode(self, chunks):
+        for x in chunks:
+            place = CAUSAL if self._is_causal else PICTURE if x.shape[2] == 1 else CENTERED
+            yield self.quant_conv(self.encoder(x, Chunk(place)))
+
+    def _decode(self, chunks):
+        chunks = (self.post_quant_conv(z) for z in chunks)
+        if self.config.cache_compression_vae:
+            return self._decode_on(chunks)
+        if self._sees_neighbours:
+            return self._decode_among(chunks)
+        return (self.decoder(z, Chunk(CAUSAL)) for z in chunks)
+
+    def _decode_at_once(self, chunks):
+        return taken([x.cpu() for x in self._decode(chunks)])
+
+    def _decode_on(self, chunks):
         """Each chunk goes on where the one before ended (V4)."""
+        kept, place = {}, FIRST
+        for z in chunks:
+            yield self.decoder(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
+            place = NEXT
+
+    def _decode_among(self, chunks):
+        """Each chunk is seen with those before and after it, but for a first picture (V3)."""
+        before, z = None, next(chunks)
         if z.shape[2] == 1:
             yield self.decoder(z, Chunk(PICTURE))
-            return
-        kept = {}
-        for i in range(0, z.shape[2], size):
-            yield self.decoder(z[:, :, i : i + size], Chunk(NEXT if i else FIRST, kept))
+            z = next(chunks, None)
+        while z is not None:
+            after = next(chunks, None)
+            yield self.decoder(z, Chunk(CENTERED), before, after)
+            before, z = z, after
 
-    def _decode_among(self, z, size):
-        """Each chunk is seen with those before and after it (V3)."""
-        start = z.shape[2] % 2
-        if start:
-            yield self.decoder(z[:, :, :1], Chunk(PICTURE))
-        for i in range(start, z.shape[2], size):
-            before = z[:, :, max(start, i - size) : i]
-            yield self.decoder(z[:, :, i : i + size], Chunk(CENTERED), before, z[:, :, i + size : i + 2 * size])
 
-    def _tiled_encode(self, x):
-        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
-        latent = tile // self.spatial_scale
-        return _join_tiles(_tiles(x, tile, int(tile * (1 - overlap)), self._encode), int(latent * overlap), latent)
-
-    def _tiled_decode(self, z):
-        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
-        latent = tile // self.spatial_scale
-        x = _join_tiles(_tiles(z, latent, int(latent * (1 - overlap)), self._decode), int(tile * overlap), tile)
-        corner = self._decode(z[:, :, :, -latent:, -latent:])  # once more, by itself
-        height, width = corner.shape[3:]
-        weights = paddle.minimum(
-            paddle.linspace(0, 1, width).unsqueeze(0), paddle.linspace(0, 1, height).unsqueeze(1)
-        ).astype(x.dtype)  # (height, width)
-        mixed = weights * corner + (1 - weights) * x[:, :, :, -height:, -width:]
-        bottom = paddle.concat([x[:, :, :, -height:, :-width], mixed], axis=4)
-        return paddle.concat([x[:, :, :, :-height], bottom], axis=3)
+def _sizes(count, size, first):
+    """Of chunks: of so many frames, after a first one of another size if there is one."""
+    rest = count - first
+    return [first] * bool(first) + [size] * (rest // size) + [rest % size] * bool(rest % size)
 
 
 class _Encoder(nn.Layer):
@@ -212,45 +247,3 @@ class _Decoder(nn.Layer):
             frames = block(frames, chunk)  # of (batch, channels', height', width')
         count = len(frames)
         return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
-
-
-def _tiles(x, size, step, function):
-    """Rows of what a function makes of the tiles of (batch, channels, frames, height, width)."""
-    height, width = x.shape[3:]
-    return [
-        [function(x[:, :, :, i : i + size, j : j + size]) for j in range(0, width, step)]
-        for i in range(0, height, step)
-    ]
-
-
-def _join_tiles(rows, blended, size):
-    """One picture of rows of tiles, each mixed with the one above it and the one to its left, which are mixed already.
-
-    Args:
-        blended: pixels that are mixed.
-        size: pixels of a tile.
-    """
-    result = []
-    for i, row in enumerate(rows):
-        for j in range(len(row)):
-            if i:
-                row[j] = _blend(rows[i - 1][j], row[j], blended, axis=3)
-            if j:
-                row[j] = _blend(row[j - 1], row[j], blended, axis=4)
-        kept = size - blended
-        result.append(paddle.concat([tile[:, :, :, :kept, :kept] for tile in row], axis=4))
-    return paddle.concat(result, axis=3)
-
-
-def _blend(first, second, count, axis):
-    """The second, whose first `count` lines fade from the last ones of the first."""
-    count = min(count, first.shape[axis], second.shape[axis])
-    shape = [1] * 5
-    shape[axis] = count
-    weights = (paddle.arange(count, dtype="float32") / count).astype(second.dtype).reshape(shape)
-    length, other = first.shape[axis], second.shape[axis]
-    ending = paddle.slice(first, [axis], [length - count], [length])
-    beginning = paddle.slice(second, [axis], [0], [count])
-    rest = paddle.slice(second, [axis], [count], [other]) if count < other else None
-    mixed = ending * (1 - weights) + beginning * weights
-    return mixed if rest is None else paddle.concat([mixed, rest], axis=axis)
