@@ -93,11 +93,6 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         """How many times smaller the latents are."""
         return 2 ** (len(self.config.block_out_channels) - 1)
 
-    @property
-    def frames_scale(self):
-        """How many frames become one of latents, but for a first one."""
-        return 2 ** sum(kind not in _SPATIAL for kind in self.config.down_block_types[:-1])
-
     def encode(self, x):
         """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`."""
         tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
@@ -147,10 +142,21 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         """Frames of the chunks that so many frames of latents are decoded in."""
         return _sizes(count, self.config.mini_batch_decoder, count % 2 if self._sees_neighbours else 0)
 
+    def frames_of(self, count):
+        """Frames that so many frames of latents are decoded to."""
+        scale = 2 ** sum(kind not in _SPATIAL for kind in self.config.up_block_types[:-1])
+        if not self._in_slices:
+            return sum(scale * (size - 1) + 1 for size in self.chunks_of_latents(count))
+        is_first_alone = count == 1 or (count % 2 and self._sees_neighbours)
+        return scale * (count - 1) + 1 if is_first_alone else scale * count
+
+    @property
+    def _in_slices(self):
+        return self.config.slice_compression_vae or self.config.cache_compression_vae
+
     @property
     def _is_causal(self):
-        in_slices = self.config.slice_compression_vae or self.config.cache_compression_vae
-        return self.config.slice_mag_vae and not in_slices
+        return self.config.slice_mag_vae and not self._in_slices
 
     @property
     def _sees_neighbours(self):
