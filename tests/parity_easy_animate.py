@@ -12,11 +12,12 @@ from ppdiffusers_ext.data import buckets
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline, Text
+from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.pipelines.transformer_calls import Text
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 
 MODULE = 1e-4
@@ -262,6 +263,7 @@ def _pipelines(case, make, *more):
             if any(name.startswith(f"{variant}.") for name in outputs):
                 scheduler = scheduler_class(given["scheduler"]).from_config(given["scheduler_config"])
                 pipeline = make(vae, None, None, None, None, transformer, scheduler, *more)
+                pipeline.set_progress_bar_config(disable=True)
                 yield tree, outputs, variant, given, pipeline
 
 
@@ -317,8 +319,7 @@ def v4_pipeline_inpaint(case):
             given.get("guidance_rescale", 0.0),
             given.get("strength", 1.0),
             given.get("clip_apply_ratio", 0.4),
-            latents=inputs["latents"],
-            noise=inputs["noise_v2v"],
+            latents=inputs["noise_v2v" if given.get("strength", 1.0) < 1 else "latents"],
             callback_on_step_end=lambda _, __, ___, state, steps=steps: steps.append(state["latents"]),
         ).frames
         if f"{variant}.inpaint_latents" in outputs:

@@ -15,6 +15,7 @@ _TYPES = {
     "float16": TensorProto.FLOAT16,
     "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
+    "bool": TensorProto.BOOL,
 }
 
 
@@ -132,6 +133,10 @@ class _Graph:
         value = operation.results()[0]
         self.known[value.id] = np.full(attributes["shape"], attributes["value"], _dtype(value))
 
+    def _full_like(self, operation, operands, attributes):
+        value = operation.results()[0]
+        self.known[value.id] = np.full(value.shape, self.known[operands[1].id].item(), _dtype(value))
+
     def _assign_value_(self, operation, operands, attributes):
         value = operation.results()[0]
         self.known[value.id] = np.array(attributes["values"], _dtype(value)).reshape(attributes["shape"])
@@ -167,6 +172,14 @@ class _Graph:
         result = operation.results()[0]
         shape = self._constant(np.array(result.shape, np.int64))
         self._node("Expand", [self.name(operands[0]), shape], result)
+
+    _expand_as = _expand
+
+    def _tile(self, operation, operands, attributes):
+        x, result = operands[0], operation.results()[0]
+        shape = [1] * (len(result.shape) - len(x.shape)) + list(x.shape)
+        repeats = np.array([size // before for size, before in zip(result.shape, shape)], np.int64)
+        self._node("Tile", [self._shape(self.name(x), shape), self._constant(repeats)], result)
 
     def _transpose(self, operation, operands, attributes):
         self._simple("Transpose", operation, operands, perm=attributes["perm"])
@@ -236,6 +249,12 @@ class _Graph:
     def _sqrt(self, operation, operands, attributes):
         self._simple("Sqrt", operation, operands)
 
+    def _rsqrt(self, operation, operands, attributes):
+        self._node("Reciprocal", [self._node("Sqrt", [self.name(operands[0])])], operation.results()[0])
+
+    def _where(self, operation, operands, attributes):
+        self._simple("Where", operation, operands)
+
     def _square(self, operation, operands, attributes):
         self._simple("Mul", operation, [operands[0], operands[0]])
 
@@ -299,15 +318,16 @@ class _Graph:
         self._node("Add", [self._node("Mul", [normed, weight]), bias], result)
 
     def _nearest_interp(self, operation, operands, attributes):
-        x, result = operands[0], operation.results()[0]
+        place = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        self._resize(operation, operands, attributes, mode="nearest", **place)
+
+    def _bicubic_interp(self, operation, operands, attributes):
+        place = {"coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75}
+        self._resize(operation, operands, attributes, mode="cubic", **place)
+
+    def _resize(self, operation, operands, attributes, **ways):
+        result = operation.results()[0]
         if attributes["align_corners"] or attributes["data_format"] != "NCHW":
             raise UnsupportedOperation("this way of resizing has no translation to ONNX")
         sizes = self._constant(np.array(result.shape, np.int64))
-        self._node(
-            "Resize",
-            [self.name(x), "", "", sizes],
-            result,
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
+        self._node("Resize", [self.name(operands[0]), "", "", sizes], result, **ways)

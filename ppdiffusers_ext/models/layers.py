@@ -204,6 +204,9 @@ def scaled_dot_product(query, key, value, num_heads, bias=None):
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
     if not paddle.in_dynamic_mode():
+        if key.shape[1] == 2:  # each twice, which is the same: with 2 keys OpenVINO (2026.4) is wrong in bf16
+            key, value = (paddle.concat([x, x], axis=1) for x in (key, value))
+            bias = None if bias is None else paddle.concat([bias, bias], axis=1)
         query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query / math.sqrt(query.shape[3]), key, value))
         return _attend(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
     if not query.place.is_cpu_place():

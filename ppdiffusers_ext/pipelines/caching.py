@@ -1,5 +1,6 @@
-"""Step caching: most of the network runs in some of the steps only."""
+"""Caching over steps: most of the network runs in some of the steps only."""
 
+import math
 from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import InputError
@@ -34,3 +35,30 @@ class StepCaching:
         """Raises InputError for a depth that the network has not."""
         if self.interval > 1 and self.depth > max_depth:
             raise InputError(f"the depth of step caching is {self.depth}; 1 to {max_depth} is accepted")
+
+
+@dataclass(frozen=True)
+class BlockCaching:
+    """In which steps all blocks of a transformer run: where the first one says that something has changed.
+
+    Every step runs the first block. If what this adds differs little from what it added in the last whole step, what
+    the other blocks added then is added again. The first and the last step are always whole, for nothing corrects the
+    errors of the last. (Liu et al. 2024, arXiv:2411.19108, "TeaCache", in the form of ParaAttention's "first block
+    cache".)
+
+    Attributes:
+        threshold: how much may differ: the mean absolute change over the mean absolute value. 0 is none at all.
+
+    Raises:
+        InputError: a threshold below 0.
+    """
+
+    threshold: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.threshold < math.inf:
+            raise InputError(f"a threshold of block caching of {self.threshold} is not accepted; 0 or more is")
+
+    def is_close(self, change, before):
+        """Whether what the first block adds is close to what it added in the last whole step, tensors of one shape."""
+        return float((change - before).abs().mean()) < self.threshold * float(before.abs().mean())

@@ -10,7 +10,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.tiling import check_tile_size
 from ppdiffusers_ext.pipelines.windows import get_schedule
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +97,7 @@ class Pose2VidConfig:
         Raises:
             InputError: a value that cannot be used.
         """
-        for item in fields(self):
-            self._check_kind(item)
+        check_kinds(type(self), vars(self))
         for name in ("length", "steps", "context_frames", "context_stride", "context_batch_size", "decode_chunk_size"):
             self._check_at_least(name, 1)
         check_tile_size(self.vae_tile_size)
@@ -125,28 +124,10 @@ class Pose2VidConfig:
                 setattr(self, name, side - side % SIDE_MULTIPLE)
                 logger.warning("%s %d is rounded down to %d, a multiple of 8", name, side, getattr(self, name))
 
-    def _check_kind(self, item):
-        value = getattr(self, item.name)
-        if value is None and item.default is None:
-            return
-        kind = {int: int, float: (int, float), str: str, bool: bool, dict: dict, list: list}[item.type]
-        if not isinstance(value, kind) or (isinstance(value, bool) and item.type is not bool):
-            raise InputError(f"{item.name} is {value!r}; {_KINDS[item.type]} is accepted")
-
     def _check_at_least(self, name, least):
         value = getattr(self, name)
         if not value >= least:
             raise InputError(f"{name} is {value}; a number of {least} or more is accepted")
-
-
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    dict: "a mapping",
-    list: "a list",
-}
 
 
 def _checked_cases(cases):

@@ -1,4 +1,4 @@
-"""EasyAnimate V4: a video, or a picture, from a text.
+"""EasyAnimate: a video, or a picture, from a text.
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
 (`easyanimate/pipeline/pipeline_easyanimate.py`).
@@ -10,14 +10,15 @@ import paddle
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.data.buckets import FRAMES_MULTIPLE, MULTIPLE, round_frames
+from ppdiffusers_ext.data.buckets import MULTIPLE, round_frames
+from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
-from ppdiffusers_ext.models.easy_animate.positions import rotations
-from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines import video_coding
+from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
-
-_ORIGINAL_SIZE, _CROP = (1024.0, 1024.0), (0.0, 0.0)  # that the network is told of
-_FRAMES_OF_LATENTS = 4  # frames that one of latents stands for
+from ppdiffusers_ext.pipelines.prompts import encode
+from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall
 
 
 @dataclass
@@ -27,34 +28,14 @@ class EasyAnimatePipelineOutput(BaseOutput):
     frames: paddle.Tensor
 
 
-@dataclass(frozen=True)
-class Text:
-    """What the transformer sees of texts, those of the unwanted first where there is guidance.
-
-    Attributes:
-        states, mask: of the first text encoder, (batch, tokens, channels) and (batch, tokens).
-        states_2, mask_2: of the second.
-    """
-
-    states: paddle.Tensor
-    mask: paddle.Tensor
-    states_2: paddle.Tensor
-    mask_2: paddle.Tensor
-
-    def after(self, other):
-        """Both, the other first."""
-        return Text(
-            *(paddle.concat([getattr(other, name), getattr(self, name)]) for name in self.__dataclass_fields__)
-        )
-
-
 class EasyAnimatePipeline(NetworkPipeline):
     """
     Args:
-        vae: `AutoencoderKLMagvit`.
-        text_encoder, text_encoder_2: paddlenlp's `BertModel` and `T5EncoderModel`, or None where embeddings are given.
-        tokenizer, tokenizer_2: of these, or None.
-        transformer: `HunyuanTransformer3D`.
+        vae: `AutoencoderKLMagvit`, or `AutoencoderKL` (V1).
+        text_encoder, text_encoder_2: paddlenlp's `BertModel` and `T5EncoderModel`, before V4 a `T5EncoderModel` and
+            None; or None where embedded texts are given.
+        tokenizer, tokenizer_2: of these, `prompts.Tokenizer`, or None.
+        transformer: `HunyuanTransformer3D`, or `PixArtTransformer3D` with its one text.
         scheduler: any of ppdiffusers'.
     """
 
@@ -87,14 +68,18 @@ class EasyAnimatePipeline(NetworkPipeline):
         latents=None,
         output_type="pd",
         callback_on_step_end=None,
+        sequential_guidance=False,
+        guidance_interval=(0.0, 1.0),
+        block_cache_threshold=0.0,
     ):
         """Make a video, or a picture of one frame.
 
         Args:
-            text: `Text` of what is wanted.
-            negative: `Text` of what is not; needed where there is guidance.
+            text: prompt or list of prompts of what is wanted, or what `embed` makes of them.
+            negative: as many of what is not wanted, or one for all; nothing if left out. With an embedded text and
+                guidance it must be embedded as well.
             height, width: pixels, multiples of 16.
-            num_frames: 1, or a multiple of 8.
+            num_frames: 1, or a multiple of what the autoencoder takes at a time (V4 and V3: 8, V2: 9, V1: 1).
             num_inference_steps: denoising steps.
             guidance_scale: 1 and below is without guidance, in half the time.
             guidance_rescale: from 0 to 1, how far the guided prediction is brought to the spread of the other.
@@ -102,103 +87,114 @@ class EasyAnimatePipeline(NetworkPipeline):
             latents: initial noise of unit variance, (batch, 4, frames of latents, height / 8, width / 8).
             output_type: "pd", or "latent" for the latents.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step.
+            sequential_guidance: call the transformer for one text after the other, with half the memory.
+            guidance_interval: part of the steps that are guided, see `Guidance`; the others take half the time.
+            block_cache_threshold: how much may change before all blocks run again, see `BlockCaching`; 0 is nothing.
 
         Raises:
             InputError: sizes or numbers that do not fit.
             NonFiniteError: the latents are not finite after a step.
         """
-        check_size(height, width, num_frames, num_inference_steps)
+        self.check_size(height, width, num_frames, num_inference_steps)
+        text, negative = self._embedded(text, negative)
+        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
+        caching = BlockCaching(block_cache_threshold)
         self.scheduler.set_timesteps(num_inference_steps)
-        shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
-        latents = self.initial_latents(shape, generator, latents)
-        call = TransformerCall(self.transformer, text, negative if guidance_scale > 1 else None, height, width)
         timesteps = self.scheduler.timesteps
+        shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
+        latents = self.draw(shape, generator, latents) * self.scheduler.init_noise_sigma
+        call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
         latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback_on_step_end)
         return self._output(latents, output_type)
 
-    def _denoise(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback):
-        if guidance_scale > 1 and not call.guided:
+    @paddle.no_grad()
+    def embed(self, prompts):
+        """What the transformer sees of a prompt, or of a list of them: a `Text`.
+
+        The encoders leave the memory after it, where they can be read again.
+
+        Raises:
+            InputError: there is no encoder, or something is no text.
+        """
+        texts, parts = [prompts] if isinstance(prompts, str) else list(prompts), []
+        for encoder, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+            if getattr(self, encoder) is None or getattr(self, tokenizer) is None:
+                continue
+            network = self._network(encoder)
+            parts += encode(getattr(self, tokenizer), network.load(), texts)
+            network.release()
+        if not parts:
+            raise InputError("the pipeline has no text encoder; embedded texts are accepted")
+        return_freed_memory()
+        return Text(*parts)
+
+    def _embedded(self, text, negative):
+        if isinstance(text, Text):
+            return text, negative
+        wanted = [text] if isinstance(text, str) else list(text)
+        unwanted = [negative or ""] * len(wanted) if negative is None or isinstance(negative, str) else list(negative)
+        if len(unwanted) != len(wanted):
+            raise InputError(f"{len(wanted)} prompts have {len(unwanted)} negative ones; as many, or one, are accepted")
+        both = self.embed([*wanted, *unwanted])
+        return both.rows(0, len(wanted)), both.rows(len(wanted), 2 * len(wanted))
+
+    def _make_call(self, text, negative, shape, num_steps, guidance, caching):
+        if guidance.scale > 1 and negative is None:
             raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
-        for i, timestep in enumerate(timesteps):
-            doubled = paddle.concat([latents] * 2) if call.guided else latents
-            prediction = call(self.scheduler.scale_model_input(doubled, timestep), timestep, i)
-            if call.guided:
-                prediction = rescale_guidance(*prediction.chunk(2), guidance_scale, guidance_rescale)
+        texts = negative if guidance.scale > 1 else None, text
+        size = shape[2:]
+        pixels = [side * video_coding.spatial_scale(self.vae) for side in size[1:]]
+        network = self._network("transformer")
+        return TransformerCall(self._engine, network, texts, size, pixels, num_steps, guidance, caching)
+
+    def _denoise(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep=None):
+        """The latents after all steps; `keep` puts what is known into those after each, given the timestep to come."""
+        for i, timestep in enumerate(self.progress_bar(timesteps)):
+            predictions = call(self.scheduler.scale_model_input(latents, timestep), timestep, i)
+            prediction = predictions[-1]
+            if len(predictions) == 2:
+                prediction = rescale_guidance(*predictions, guidance_scale, guidance_rescale)
             latents = self.scheduler.step(prediction, timestep, latents).prev_sample
+            if keep is not None:
+                latents = keep(latents, timesteps[i + 1 : i + 2])
             if not bool(paddle.isfinite(latents).all()):
                 raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
             if callback is not None:
                 callback(self, i, timestep, {"latents": latents})
+        self._done_with("transformer")
         return latents
 
     def _output(self, latents, output_type):
-        return EasyAnimatePipelineOutput(frames=latents if output_type == "latent" else self.decode(latents))
+        frames = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
+        return EasyAnimatePipelineOutput(frames=frames)
 
     def latents_shape(self, batch, num_frames, height, width):
-        """Of the latents: 2 frames for each 8 of the video, and 1 for a picture."""
-        frames = 1 if num_frames == 1 else num_frames // _FRAMES_OF_LATENTS
-        scale = self.vae.spatial_scale
-        return [batch, self.vae.config.latent_channels, frames, height // scale, width // scale]
+        """Of the latents, (batch, channels, frames, h, w)."""
+        return video_coding.latents_shape(self.vae, batch, num_frames, height, width)
 
-    def initial_latents(self, shape, generator, latents):
-        """Noise of the strength that the sampler begins with."""
+    def draw(self, shape, generator, latents=None):
+        """Noise of unit variance: what is given, or new. Raises InputError where it has another shape."""
         if latents is None:
-            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
-        elif list(latents.shape) != list(shape):
+            return randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        if list(latents.shape) != list(shape):
             raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
-        return latents * self.scheduler.init_noise_sigma
+        return latents
 
     @paddle.no_grad()
     def decode(self, latents):
-        """Latents -> (batch, 3, frames, height, width) in [0, 1]."""
-        return (self.vae.decode(latents / self.vae.config.scaling_factor).sample.clip(-1, 1) / 2 + 0.5).astype(
-            "float32"
-        )
+        """Latents -> chunks of the video, (batch, 3, frames, height, width) in [0, 1], one after the other."""
+        yield from video_coding.decode(self._network("vae").load(), latents)
+        self._done_with("vae")
 
-
-class TransformerCall:
-    """The transformer with all that does not change from step to step.
-
-    Args:
-        transformer: `HunyuanTransformer3D`.
-        text: `Text` of what is wanted.
-        negative: `Text` of what is not, or None without guidance.
-        height, width: of the video in pixels.
-
-    Attributes:
-        guided: whether predictions are asked for two at once, the unwanted one first.
-    """
-
-    def __init__(self, transformer, text, negative, height, width):
-        self.guided = negative is not None
-        text = text.after(negative) if self.guided else text
-        self._transformer, self._text = transformer, text
-        batch, config = text.states.shape[0], transformer.config
-        sizes = [[*_ORIGINAL_SIZE, float(height), float(width), *_CROP]] * batch
-        self._sizes = paddle.to_tensor(sizes)
-        tokens = (side // MULTIPLE for side in (height, width))
-        self._rotation = rotations(*tokens, config.attention_head_dim, config.sample_size)
-
-    def __call__(self, latents, timestep, step):
-        """(batch, 4, frames, h, w) -> the same."""
-        batch, channels = latents.shape[:2]
-        text = self._text
-        prediction = self._transformer(
-            latents,
-            paddle.full([batch], float(timestep), "float32"),
-            text.states,
-            text.mask,
-            text.states_2,
-            text.mask_2,
-            self._sizes,
-            self._rotation,
-            **self.conditions(step),
-        )
-        return prediction[:, :channels]
-
-    def conditions(self, step):
-        """More arguments of the transformer in a step."""
-        return {}
+    def check_size(self, height, width, num_frames, steps):
+        """Raises InputError for sizes and numbers that no video has."""
+        if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
+            raise InputError(f"the size {width}x{height} does not fit; multiples of {MULTIPLE} are accepted")
+        multiple = video_coding.frames_multiple(self.vae)
+        if num_frames < 1 or num_frames != round_frames(num_frames, multiple):
+            raise InputError(f"{num_frames} frames do not fit; 1, or a multiple of {multiple}, is accepted")
+        if steps < 1:
+            raise InputError(f"num_inference_steps {steps} is too small; 1 or more is accepted")
 
 
 def rescale_guidance(negative, positive, scale, rescale):
@@ -209,13 +205,3 @@ def rescale_guidance(negative, positive, scale, rescale):
     axes = list(range(1, guided.ndim))
     ratio = positive.std(axis=axes, keepdim=True) / guided.std(axis=axes, keepdim=True)
     return rescale * guided * ratio + (1 - rescale) * guided
-
-
-def check_size(height, width, num_frames, steps):
-    """Raises InputError for sizes and numbers that no video has."""
-    if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-        raise InputError(f"the size {width}x{height} does not fit; multiples of {MULTIPLE} are accepted")
-    if num_frames < 1 or num_frames != round_frames(num_frames):
-        raise InputError(f"{num_frames} frames do not fit; 1, or a multiple of {FRAMES_MULTIPLE}, is accepted")
-    if steps < 1:
-        raise InputError(f"num_inference_steps {steps} is too small; 1 or more is accepted")

@@ -23,6 +23,7 @@ from ppdiffusers_ext.weights.assignment import (
     read_config,
     release_weights,
 )
+from ppdiffusers_ext.weights.shards import files_of
 
 _REQUIRED = (
     "pretrained_base_model_path",
@@ -78,19 +79,28 @@ class Part(Network):
     def load(self):
         """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""
         if not self._loaded:
-            load = load_motion_module if isinstance(self.model, DenoisingUNet3D) else load_weights
-            load(self.model, *self.files)
+            self.fill()
             self._loaded = True
         return self.model
 
     def release(self):
         """As `Network.release`."""
         if self._loaded:
-            release_weights(self.model)
+            self.empty()
             self._loaded = False
 
+    def fill(self):
+        """Put the weights into the model, which has none; of subclasses that do so in another way."""
+        load = load_motion_module if isinstance(self.model, DenoisingUNet3D) else load_weights
+        load(self.model, *self.files)
+
+    def empty(self):
+        """Take the weights out of the model."""
+        release_weights(self.model)
+
     def _compute_digest(self, cache):
-        return "-".join(cache.digest_of_checkpoint(path) for path in self.files)
+        files = [file for path in self.files for file in files_of(Path(path))]
+        return "-".join(cache.digest_of_checkpoint(file) for file in files)
 
 
 def load_pipeline(config, runtime):

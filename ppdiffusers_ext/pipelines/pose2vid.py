@@ -195,7 +195,7 @@ def write_case(case, chunks, width, height, audio=None):
         width, height: pixels.
         audio: an `Audio` to put beside the frames.
     """
-    frames, size = _frames(chunks), (width, height)
+    frames, size = pixels_of(chunks), (width, height)
     reference = _resized(np.asarray(read_image(case.image_path)), size)
     poses = (_resized(pose, size) for pose in case.poses())
     if case.fps is None:
@@ -203,7 +203,7 @@ def write_case(case, chunks, width, height, audio=None):
     return _write_video(case, frames, poses, reference, audio)
 
 
-def _frames(chunks):
+def pixels_of(chunks):
     """(n, 3, H, W) tensors in [0, 1] -> (H, W, 3) uint8 arrays, one by one."""
     for chunk in chunks:
         yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
@@ -222,9 +222,14 @@ def _write_picture(case, frame, pose, reference):
     return result
 
 
+def shown_frames(num_frames):
+    """Numbers of the frames that a contact sheet shows."""
+    return {round(i) for i in np.linspace(0, num_frames - 1, min(SHEET_FRAMES, num_frames))}
+
+
 def _write_video(case, frames, poses, reference, audio):
     result = Result(case.target, case.beside("side_by_side.mp4"), case.beside("sheet.png"), case.num_frames)
-    shown = {round(i) for i in np.linspace(0, case.num_frames - 1, min(SHEET_FRAMES, case.num_frames))}
+    shown = shown_frames(case.num_frames)
     sheet = []
     with contextlib.ExitStack() as stack:
         writers = None

@@ -28,7 +28,7 @@ from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementCon
 from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline
 from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds, read_yaml
 from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
@@ -125,15 +125,7 @@ class StableAnimationConfig:
             if "recognizer" not in values["refinement"]:
                 raise InputError(f"refinement in {path} lacks recognizer; the path of its weights is needed")
             values["refinement"] = RefinementConfig(**values["refinement"])
-        for item in fields(cls):
-            known = _KINDS.get(item.type)
-            value = values.get(item.name)
-            if (
-                known
-                and value is not None
-                and (not isinstance(value, known) or isinstance(value, bool) != (known is bool))
-            ):
-                raise InputError(f"{item.name} in {path} is {value!r}; {_WORDS[item.type]} is accepted")
+        check_kinds(cls, values, path)
         return cls(**{**values, **overrides})
 
     @property
@@ -148,11 +140,6 @@ class StableAnimationConfig:
             for name, value in given.items()
             if value is not None or name in preset
         }
-
-
-_KINDS = {int: int, float: (int, float), str: str, bool: bool, int | None: int, str | None: str}
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-_WORDS.update({int | None: "a whole number", str | None: "text"})
 
 
 def _names(cls):

@@ -1,22 +1,98 @@
-"""Text encoders from paddlenlp, made to compute what transformers' do."""
+"""Text encoders from paddlenlp, made to compute what transformers' do, and to load transformers' files."""
 
 import functools
 
+import paddle
+from paddle import nn
 from paddlenlp.transformers import BertConfig, BertModel, T5Config, T5EncoderModel
+from paddlenlp.transformers.t5.modeling import T5LayerNorm, T5Stack
 
-from ppdiffusers_ext.pipelines.loading import known_options
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.layers import compute_dtype, follow, use_own_layers
+from ppdiffusers_ext.pipelines.loading import Part, known_options
+from ppdiffusers_ext.weights.assignment import create, read_config
+
+
+def describe_bert(folder, dtype="float32"):
+    """The `Part` of a `BertModel` in a folder in transformers' layout, in which its pooler may be or not.
+
+    Raises:
+        MissingFileError, InputError: the folder's config.json is not there, damaged or of another kind of BERT.
+    """
+    config = read_config(folder)
+    return Part(create(lambda: make_bert(config), dtype), [folder])
+
+
+def describe_t5(folder, dtype="float32"):
+    """The `Part` of a `T5EncoderModel`, of T5 or mT5, in a folder in transformers' layout; errors as `describe_bert`.
+
+    A file of the whole T5 will do, and one that has its table of tokens once or twice, by either name.
+    """
+    config = read_config(folder)
+    return Part(create(lambda: make_t5(config), dtype), [folder])
 
 
 def make_bert(config):
-    """A `BertModel` of a `config.json`, as a dict."""
-    return BertModel(BertConfig(**known_options(BertConfig, config)))
+    """A `BertModel` without a pooler, of a `config.json`, as a dict. Raises InputError for another kind of BERT."""
+    _check(config, "BERT", {"hidden_act": ("gelu",), "position_embedding_type": ("absolute",)})
+    config = {"type_vocab_size": 2, **config}  # paddlenlp's would be 16 where it is not said
+    model = BertModel(BertConfig(**known_options(BertConfig, config)))
+    model.pooler = nn.Identity()  # only the last hidden states are asked for
+    for layer in model.sublayers():
+        if isinstance(layer, nn.LayerNorm):  # whose epsilon paddlenlp leaves at Paddle's
+            layer._epsilon = model.config.layer_norm_eps
+    return _use_own_layers(model)
 
 
 def make_t5(config):
-    """A `T5EncoderModel`, of T5 or mT5, of a `config.json`, as a dict."""
+    """A `T5EncoderModel`, of T5 or mT5, of a `config.json`, as a dict. Raises InputError for another kind of T5."""
+    _check(config, "T5", {"feed_forward_proj": ("relu", "gated-gelu", "gated-silu")})
     model = T5EncoderModel(T5Config(**known_options(T5Config, config)))
     distance = config.get("relative_attention_max_distance", 128)  # which paddlenlp takes for 128 always
     for layer in model.sublayers():
         if hasattr(layer, "_relative_position_bucket"):
             layer._relative_position_bucket = functools.partial(layer._relative_position_bucket, max_distance=distance)
-    return model
+        if type(layer) is T5LayerNorm:
+            layer.__class__ = _RootNorm
+    # One table, which paddlenlp lists under two names.
+    del model.encoder.embed_tokens
+    object.__setattr__(model.encoder, "embed_tokens", model.shared)
+    model.encoder.__class__ = _Stack
+    return _use_own_layers(model)
+
+
+def _check(config, name, accepted):
+    for key, values in accepted.items():
+        if config.get(key, values[0]) not in values:
+            raise InputError(f"a {name} of {key} {config[key]!r} is not known; {' or '.join(values)} is accepted")
+
+
+def _use_own_layers(model):
+    for layer in model.sublayers():
+        if type(layer) is nn.Embedding:
+            layer.__class__ = _Embedding
+    return use_own_layers(model)
+
+
+class _Embedding(nn.Embedding):
+    """A table whose rows come in the dtype in which the network computes."""
+
+    def forward(self, ids):
+        return super().forward(ids).astype(compute_dtype(self.weight))
+
+
+class _RootNorm(T5LayerNorm):
+    """T5's norm in fp32, in the dtype of the activations behind it; paddlenlp's knows fp16 alone."""
+
+    def forward(self, hidden_states):
+        whole = hidden_states.astype(paddle.float32)
+        normed = whole * paddle.rsqrt((whole * whole).mean(axis=-1, keepdim=True) + self.variance_epsilon)
+        return follow(self.weight, hidden_states) * normed.astype(hidden_states.dtype)
+
+
+class _Stack(T5Stack):
+    """T5's layers, whose mask is in the dtype in which they compute."""
+
+    @property
+    def dtype(self):
+        return compute_dtype(self.embed_tokens.weight)

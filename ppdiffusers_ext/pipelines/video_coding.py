@@ -20,11 +20,16 @@ def frames_multiple(vae):
     return vae.config.mini_batch_encoder if isinstance(vae, AutoencoderKLMagvit) else 1
 
 
+def spatial_scale(vae):
+    """How many times smaller the latents are."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
 def latents_shape(vae, batch, num_frames, height, width):
     """[batch, channels, frames, height, width] of the latents of a video."""
     if isinstance(vae, AutoencoderKLMagvit) and num_frames > 1:
         num_frames = num_frames // vae.config.mini_batch_encoder * vae.config.mini_batch_decoder
-    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    scale = spatial_scale(vae)
     return [batch, vae.config.latent_channels, num_frames, height // scale, width // scale]
 
 

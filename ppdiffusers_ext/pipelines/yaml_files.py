@@ -1,6 +1,7 @@
 """YAML files that people write: read without executing anything, and checked key by key."""
 
 import difflib
+from dataclasses import fields
 from pathlib import Path
 
 import yaml
@@ -37,3 +38,29 @@ def check_keys(values, known, what):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
             raise InputError(f"unknown {what}: {key!r}; did you mean {near!r}?")
+
+
+_KINDS = {int: int, float: (int, float), str: str, bool: bool, dict: dict, list: list}
+_KINDS.update({kind | None: _KINDS[kind] for kind in (int, float, str, bool)})
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_WORDS.update({kind | None: word for kind, word in _WORDS.items()} | {dict: "a mapping", list: "a list"})
+
+
+def check_kinds(cls, values, path=None):
+    """Refuse values that are of another kind than a dataclass' fields, or None where that is no default.
+
+    Args:
+        cls: dataclass.
+        values: names of its fields -> values.
+        path: of the file that they are from, if they are all from one.
+
+    Raises:
+        InputError: there is such a value.
+    """
+    for item in fields(cls):
+        known, value = _KINDS.get(item.type), values.get(item.name)
+        if item.name not in values or known is None or (value is None and item.default is None):
+            continue
+        if not isinstance(value, known) or isinstance(value, bool) != (known is bool):
+            where = f" in {path}" if path else ""
+            raise InputError(f"{item.name}{where} is {value!r}; {_WORDS[item.type]} is accepted")

@@ -15,6 +15,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
+from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
 from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS
 
 _FOLDER_FILES = (
@@ -26,6 +27,8 @@ _FOLDER_FILES = (
     "diffusion_pytorch_model.bin",
     "pytorch_model.bin",
 )
+# Where there is none of these, the index of one that is in several files.
+_INDICES = tuple(f"{name}{INDEX_SUFFIX}" for name in _FOLDER_FILES)
 
 _BATCH = 128 << 20  # bytes that are put into a model at a time
 _PIECE = 1 << 17  # numbers that are looked at at a time
@@ -40,14 +43,21 @@ _EXPONENTS = {
 
 
 def find_weights(folder):
-    """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out."""
+    """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out, or the index of several.
+
+    Raises:
+        MissingFileError: there is none.
+    """
     folder = Path(folder)
     if folder.is_file():
         return folder
-    for name in _FOLDER_FILES:
+    for name in (*_FOLDER_FILES, *_INDICES):
         if (folder / name).is_file():
             return folder / name
-    raise MissingFileError(f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed")
+    raise MissingFileError(
+        f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed, or the index of one in "
+        f"several files, which ends in {INDEX_SUFFIX}"
+    )
 
 
 def read_config(path):
@@ -68,7 +78,8 @@ def read_config(path):
 def check_fit(model, tensors, source, may_miss=(), may_exceed=()):
     """Raise an InputError if names or shapes of tensors are not a model's; arguments as of `set_weights`."""
     own = model.state_dict()
-    missing = [name for name in own if name not in tensors and not any(part in name for part in may_miss)]
+    there = {id(own[name]) for name in own if name in tensors}  # a weight that has two names may come under either
+    missing = [name for name in own if id(own[name]) not in there and not any(part in name for part in may_miss)]
     unexpected = [name for name in tensors if name not in own and not any(part in name for part in may_exceed)]
     mismatched = [
         f"{name}: {list(tensors[name].shape)} instead of {list(own[name].shape)}"
@@ -91,7 +102,7 @@ def describe_mismatch(class_name, source, missing, unexpected, mismatched):
     return f"{source} does not hold the weights of this {class_name}: {'; '.join(parts)}"
 
 
-def set_weights(model, tensors, source, may_miss=(), may_exceed=(), files=()):
+def set_weights(model, tensors, source, may_miss=(), may_exceed=(), files=(), change=None):
     """Put tensors (already in the model's names and layout) into a model, which may be uninitialised (`LazyGuard`).
 
     Args:
@@ -100,24 +111,29 @@ def set_weights(model, tensors, source, may_miss=(), may_exceed=(), files=()):
             its initial values), or to be in them without use.
         files: the `MappedFile`s that the tensors were read from, whose memory is given back on the way. Tensors that
             are no views of a file are then the model's own afterwards. Without files, everything is copied.
+        change: called as `(name, tensor)` with each tensor, in the model's dtype, before the model gets it: what it
+            gets instead, or None for nothing: the caller keeps what it needs, and the weight stays without memory.
 
     Raises:
         InputError: a name is missing or unexpected, a shape differs, or a value is not finite.
     """
     check_fit(model, tensors, source, may_miss, may_exceed)
     own = model.state_dict()
+    drawn = [name for name in own if name not in tensors]
     with paddle.no_grad(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for batch in _batches([name for name in own if name in tensors], tensors):
             prepare = [(tensors.pop(name), own[name].dtype, files) for name in batch]
-            for name, tensor in zip(batch, pool.map(_own, *zip(*prepare))):
+            for name, tensor in zip(batch, pool.map(own_copy, *zip(*prepare))):
                 if tensor is None:
                     raise InputError(f"{source}: {name} holds values that are not finite numbers; the file is damaged")
-                _give(tensor, own[name])
+                tensor = tensor if change is None else change(name, tensor)
+                if tensor is not None:
+                    give(tensor, own[name])
             for file in files:
                 file.forget()
-        for parameter in own.values():
-            if not parameter._is_initialized():
-                parameter.initialize()
+        for name in drawn:
+            if not own[name]._is_initialized():
+                own[name].initialize()
 
 
 def _batches(names, tensors):
@@ -133,7 +149,7 @@ def _batches(names, tensors):
         yield batch
 
 
-def _own(tensor, dtype, files):
+def own_copy(tensor, dtype, files):
     """The tensor on the CPU in memory of its own, contiguous and of a dtype; None if not all of it is finite."""
     array = to_array(tensor)
     if not is_finite(array):
@@ -166,30 +182,31 @@ def is_finite(array):
     return all((bits[start : start + _PIECE] & exponent).max() != exponent for start in range(0, bits.size, _PIECE))
 
 
-def _give(tensor, parameter):
-    """Make the tensor the value of a parameter, without a copy where the parameter has no memory yet."""
+def give(tensor, parameter):
+    """Make a tensor on the CPU the value of a parameter, without a copy where the parameter has no memory yet."""
     if parameter._is_initialized() or not isinstance(paddle.framework._current_expected_place(), paddle.CPUPlace):
         parameter.copy_(tensor, False)
     else:
         tensor._share_underline_tensor_to(parameter)
 
 
-def load_weights(model, *paths, may_miss=(), may_exceed=()):
+def load_weights(model, *paths, may_miss=(), may_exceed=(), change=None):
     """Load one or more checkpoint files into a model, later files over earlier ones; strict as `set_weights`.
 
     Raises:
         MissingFileError, InputError: as `read_checkpoint` and `set_weights`.
     """
-    return _load_checkpoints(model, [read_checkpoint(path) for path in paths], may_miss, may_exceed)
+    return _load_checkpoints(model, [read_checkpoint(path) for path in paths], may_miss, may_exceed, change)
 
 
-def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=()):
+def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=(), change=None):
     tensors = {}
     for checkpoint in checkpoints:
         tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout))
         checkpoint.tensors.clear()  # so that a tensor's memory is free when the model has taken it
     source = " + ".join(str(checkpoint.path) for checkpoint in checkpoints)
-    set_weights(model, tensors, source, may_miss, may_exceed, [checkpoint.file for checkpoint in checkpoints])
+    files = [checkpoint.file for checkpoint in checkpoints]
+    set_weights(model, tensors, source, may_miss, may_exceed, files, change)
     return model
 
 

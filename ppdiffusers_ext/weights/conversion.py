@@ -32,6 +32,7 @@ _VAE_NAMES = (
 )
 # transformers' BERT -> paddlenlp's.
 _BERT_NAMES = (
+    (r"^bert\.", ""),
     (r"^embeddings\.LayerNorm\.", "embeddings.layer_norm."),
     (r"^encoder\.layer\.", "encoder.layers."),
     (r"\.attention\.self\.(query|key|value)\.", lambda found: f".self_attn.{found[1][0]}_proj."),
@@ -41,11 +42,23 @@ _BERT_NAMES = (
     (r"(\.layers\.\d+)\.output\.dense\.", r"\1.linear2."),
     (r"(\.layers\.\d+)\.output\.LayerNorm\.", r"\1.norm2."),
 )
+_T5_NAMES = ((r"^encoder\.embed_tokens\.", "shared."),)
+# paddlenlp's layers of BERT -> transformers'.
+_BERT_LAYERS = (
+    (r"^encoder\.layers\.", "encoder.layer."),
+    (r"\.self_attn\.q_proj$", ".attention.self.query"),
+    (r"\.self_attn\.k_proj$", ".attention.self.key"),
+    (r"\.self_attn\.v_proj$", ".attention.self.value"),
+    (r"\.self_attn\.out_proj$", ".attention.output.dense"),
+    (r"\.linear1$", ".intermediate.dense"),
+    (r"\.linear2$", ".output.dense"),
+)
 _BATCH_NORM_NAMES = ((r"\.running_mean$", "._mean"), (r"\.running_var$", "._variance"))
 _NAMES = {
     "CLIPVisionModelWithProjection": _CLIP_NAMES,
     "AutoencoderKL": _VAE_NAMES,
     "BertModel": _BERT_NAMES,
+    "T5EncoderModel": _T5_NAMES,
     "IResNet": (*_BATCH_NORM_NAMES, (r"\bprelu\.weight$", "prelu._weight")),
     "RetinaFace": _BATCH_NORM_NAMES,
 }
@@ -56,8 +69,9 @@ _UNUSED = {
     "ReferenceUNet": re.compile(r"^(conv_norm_out|conv_out)\."),
     "IResNet": re.compile(r"\.num_batches_tracked$"),
     "RetinaFace": re.compile(r"\.num_batches_tracked$"),
-    "BertModel": re.compile(r"^embeddings\.position_ids$|^cls\."),
+    "BertModel": re.compile(r"^embeddings\.position_ids$|^pooler\.|^cls\."),
     "T5EncoderModel": re.compile(r"^decoder\.|^lm_head\."),
+    "AutoencoderKLMagvit": re.compile(r"^loss\."),  # what it was trained with
     "PixArtTransformer3D": re.compile(r"\.pos_encoder\.pe$|^pos_embed\.pos_embed$"),
     "HunyuanTransformer3D": re.compile(r"\.t_embed\.pe$|^clip_projection\.pos_embed$"),
 }
@@ -76,14 +90,24 @@ def names_in_model(model, names):
     for wrapper in _WRAPPERS:
         if names and all(name.startswith(prefix + wrapper) for name in names):
             prefix += wrapper
+    known = {name[len(prefix) :] for name in names}
     renamed = {}
     for original in names:
-        name = original[len(prefix) :]
+        name = own = original[len(prefix) :]
         for pattern, replacement in _NAMES.get(kind, ()):
             name = re.sub(pattern, replacement, name)
+        if name != own and name in known:
+            continue  # a tensor under two names
         if unused is None or not unused.search(name):
             renamed[original] = name
     return renamed
+
+
+def original_layer_name(model, name):
+    """What a layer of a model is called in the original: most have its name."""
+    for pattern, replacement in _BERT_LAYERS if type(model).__name__ == "BertModel" else ():
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def to_paddle_names(model, tensors, layout):

@@ -2,7 +2,7 @@
 
 Most published checkpoints are pickles, and a pickle is a program. Here nothing in a file is executed or imported
 (`ppdiffusers_ext.weights.pickles`); neither torch nor `paddle.load` is involved. The tensors are views of the file,
-which is read where they are looked at.
+which is read where they are looked at. The index of a checkpoint in several files stands for all of them.
 """
 
 import contextlib
@@ -16,8 +16,9 @@ import paddle
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights import formats
 from ppdiffusers_ext.weights.arrays import to_tensor
-from ppdiffusers_ext.weights.mapping import MappedFile
+from ppdiffusers_ext.weights.mapping import MappedFile, MappedFiles
 from ppdiffusers_ext.weights.pickles import Machine, RefusedImport
+from ppdiffusers_ext.weights.shards import INDEX_SUFFIX, check_shard, is_index, read_index
 from ppdiffusers_ext.weights.vocabulary import Array
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pdparams", ".npz")
@@ -29,8 +30,8 @@ _FORGET_AFTER = 32 << 20  # bytes that are copied before the memory of the origi
 class Checkpoint:
     """The tensors of a file and the layout of its Linear weights: "torch" is (out, in), "paddle" is (in, out).
 
-    file: the `MappedFile` that the tensors are views of.
-    metadata: texts that a .safetensors file has beside its tensors.
+    file: the `MappedFile` that the tensors are views of, or `MappedFiles`.
+    metadata: texts that a .safetensors file has beside its tensors; of shards, those of the first.
     """
 
     path: Path
@@ -41,14 +42,17 @@ class Checkpoint:
 
 
 def load_tensors(path):
-    """Read a checkpoint file: a dict of name -> `paddle.Tensor` on the CPU, in the file's own layout and dtypes.
+    """Read a checkpoint file, or all that an index names: a dict of name -> `paddle.Tensor` on the CPU.
+
+    They are in the file's own layout and dtypes.
 
     Where the format allows it, the tensors are views of the file: they take memory when they are looked at, and the
     file must not be changed meanwhile (replaced by another of its name it may be). They may be written to.
 
     Raises:
-        MissingFileError: there is no such file.
-        InputError: the file is of another kind, damaged, or a pickle that would import something.
+        MissingFileError: there is no such file, or not all that an index names.
+        InputError: the file is of another kind, damaged, or a pickle that would import something; an index that does
+            not fit its files.
     """
     return read_checkpoint(path).tensors
 
@@ -59,11 +63,27 @@ def read_checkpoint(path):
     with _damage_as_input_error(path):
         if not path.exists():
             raise MissingFileError(
-                f"weight file {path} does not exist; a file that ends in {', '.join(SUFFIXES)} is needed"
+                f"weight file {path} does not exist; a file that ends in {', '.join((*SUFFIXES, INDEX_SUFFIX))} is "
+                "needed"
             )
+        if is_index(path):
+            return _read_shards(path)
         if path.suffix not in SUFFIXES or not path.is_file():
             raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
         return _read(path)
+
+
+def _read_shards(index):
+    """The `Checkpoint` of an index: all of its shards as one."""
+    checkpoints = []
+    for shard, names in read_index(index).items():
+        checkpoints.append(read_checkpoint(shard))
+        check_shard(index, shard, names, checkpoints[-1].tensors)
+    if len({checkpoint.layout for checkpoint in checkpoints}) > 1:
+        raise InputError(f"the files that {index} names are some of torch's layout, some of Paddle's; one is accepted")
+    tensors = {name: tensor for checkpoint in checkpoints for name, tensor in checkpoint.tensors.items()}
+    files = MappedFiles([checkpoint.file for checkpoint in checkpoints])
+    return Checkpoint(index, tensors, checkpoints[0].layout, files, checkpoints[0].metadata)
 
 
 def read_state(path):

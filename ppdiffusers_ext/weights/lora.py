@@ -9,11 +9,11 @@ import difflib
 from dataclasses import dataclass
 
 import numpy as np
-import paddle
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.weights.arrays import to_array
+from ppdiffusers_ext.weights.arrays import to_array, to_tensor
+from ppdiffusers_ext.weights.conversion import original_layer_name
 from ppdiffusers_ext.weights.loading import read_checkpoint
 
 TRANSFORMER, TEXT_ENCODER = "lora_unet", "lora_te"
@@ -57,6 +57,10 @@ class Lora:
             )
         self._layers = {layer: _read(elements) for layer, elements in parts.items()}
 
+    def has(self, prefix):
+        """Whether there is a layer whose name begins with a prefix."""
+        return any(layer.startswith(f"{prefix}_") for layer in self._layers)
+
     def of(self, model, prefix=TRANSFORMER):
         """Name of a model's layer -> `LowRank`.
 
@@ -67,7 +71,11 @@ class Lora:
         Raises:
             InputError: layers that the model has not, or that do not fit; names some of them.
         """
-        known = {f"{prefix}_{_underscored(name)}": name for name, layer in model.named_sublayers() if _weight(layer)}
+        known = {
+            f"{prefix}_{_underscored(original_layer_name(model, name))}": name
+            for name, layer in model.named_sublayers()
+            if isinstance(layer, nn.Linear)
+        }
         own = {key: low_rank for key, low_rank in self._layers.items() if key.startswith(f"{prefix}_")}
         keys = {key: key if key in known else key.replace("__", "_", 1) for key in own}
         unknown = [key for key in own if keys[key] not in known]
@@ -96,6 +104,32 @@ class Lora:
         )
 
 
+class Additions:
+    """What LoRA files together add to a model's layers.
+
+    Args:
+        model: `nn.Layer`, whose weights need not be in memory.
+        loras: list of (`Lora`, weight).
+        prefix: as of `Lora.of`, which says what is refused.
+
+    Attributes:
+        layers: names of the layers.
+    """
+
+    def __init__(self, model, loras, prefix=TRANSFORMER):
+        self._added = {}
+        for lora, weight in loras:
+            for name, low_rank in lora.of(model, prefix).items():
+                self._added.setdefault(name, []).append((low_rank, weight))
+        self.layers = list(self._added)
+
+    def merged(self, layer, weight):
+        """A layer's weight, (inputs, outputs), with what is added to it, in the weight's dtype."""
+        total = sum(low_rank.product(strength) for low_rank, strength in self._added[layer])  # (outputs, inputs)
+        addition = to_tensor(np.ascontiguousarray(total.T)).to(weight.place)
+        return (weight.astype("float32") + addition).astype(weight.dtype)
+
+
 class MergedLoras:
     """LoRA files that are part of a model's weights until `undo`.
 
@@ -106,17 +140,12 @@ class MergedLoras:
     """
 
     def __init__(self, model, loras, prefix=TRANSFORMER):
-        additions = {}
-        for lora, weight in loras:
-            for name, low_rank in lora.of(model, prefix).items():
-                additions.setdefault(name, []).append((low_rank, weight))
+        additions = Additions(model, loras, prefix)
         self._layers, self._before = dict(model.named_sublayers()), {}
-        for name, added in additions.items():
+        for name in additions.layers:
             parameter = self._layers[name].weight
             self._before[name] = to_array(parameter).copy()
-            total = sum(low_rank.product(weight) for low_rank, weight in added)  # (outputs, inputs)
-            merged = parameter.astype("float32") + paddle.to_tensor(np.ascontiguousarray(total.T))
-            parameter.set_value(merged.astype(parameter.dtype))
+            parameter.set_value(additions.merged(name, parameter))
 
     def undo(self):
         """Give the model the bits that it had."""
@@ -135,7 +164,3 @@ def _read(elements):
 
 def _underscored(name):
     return name.replace(".", "_")
-
-
-def _weight(layer):
-    return isinstance(layer, nn.Linear)

@@ -29,3 +29,23 @@ class MappedFile:
         """
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
+
+
+class MappedFiles:
+    """Several `MappedFile`s as one, of the shards of a checkpoint.
+
+    Args:
+        files: the `MappedFile`s.
+    """
+
+    def __init__(self, files):
+        self._files = files
+
+    def holds(self, array):
+        """Whether a numpy array is a view of one of them."""
+        return any(file.holds(array) for file in self._files)
+
+    def forget(self):
+        """As `MappedFile.forget`."""
+        for file in self._files:
+            file.forget()

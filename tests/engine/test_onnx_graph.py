@@ -52,6 +52,13 @@ CASES = {
     "numbers in a row": lambda net, x: x * paddle.arange(1, 11, 2, dtype="float32"),
     "rows of a table": lambda net, x: x + F.embedding(paddle.to_tensor([2, 0, 5, 2]), net.linear.weight),
     "what nothing depends on": lambda net, x: (paddle.erfinv(x), x * 2)[1],
+    "one or the other": lambda net, x: paddle.where(
+        F.pad(x, [2, 0, 0, 0])[..., :5].astype("bool"), x, net.linear.bias[0].expand_as(x)
+    ),
+    "root of the inverse": lambda net, x: (x.square() + 1).rsqrt(),
+    "again and again": lambda net, x: paddle.tile(x, [1, 2, 1, 3]) + paddle.tile(x[0, 0], [2, 1, 1, 3]),
+    "zeros of a shape": lambda net, x: paddle.concat([x, paddle.full_like(x, 0.5)]),
+    "bicubic resizing": lambda net, x: F.interpolate(x, [7, 3], mode="bicubic", align_corners=False),
     "constant": lambda net, x: x + paddle.full([6, 1, 1], 0.5),
 }
 

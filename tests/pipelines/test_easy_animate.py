@@ -5,9 +5,10 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline, Text
+from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.transformer_calls import Text
 
 NETWORK = {
     "num_attention_heads": 2,

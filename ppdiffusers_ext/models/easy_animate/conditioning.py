@@ -11,18 +11,15 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers_ext.models.easy_animate.positions import grid_table, resize_grid
-from ppdiffusers_ext.models.easy_animate.shared import Projection
+from ppdiffusers_ext.models.easy_animate.shared import EMBEDDED, Projection
 from ppdiffusers_ext.models.layers import (
     LayerNorm,
     Linear,
     TimestepEmbedding,
-    compute_dtype,
     follow,
     scaled_dot_product,
-    sinusoidal_embedding,
 )
 
-_EMBEDDED = 256  # channels of a number's sinusoids
 _SIZES = 6  # numbers that tell of the picture's size
 _POOL_HEADS = 8
 
@@ -32,18 +29,19 @@ class Conditioning(nn.Layer):
 
     def __init__(self, channels, pooled, text_length, text_channels):
         super().__init__()
-        self.timestep_embedder = TimestepEmbedding(_EMBEDDED, channels)
+        self.timestep_embedder = TimestepEmbedding(EMBEDDED, channels)
         self.pooler = _Pooler(text_length, text_channels, pooled)
         self.style_embedder = nn.Embedding(1, channels)  # of one style; the original means to have more some day
-        self.extra_embedder = Projection(_SIZES * _EMBEDDED + channels + pooled, 4 * channels, channels)
+        self.extra_embedder = Projection(_SIZES * EMBEDDED + channels + pooled, 4 * channels, channels)
 
-    def forward(self, timestep, text, sizes):
-        """(batch,), (batch, tokens, channels), (batch, 6) -> (batch, channels)."""
-        dtype, batch = compute_dtype(self.extra_embedder.linear_1.weight), timestep.shape[0]
-        time = self.timestep_embedder(sinusoidal_embedding(timestep, _EMBEDDED).astype(dtype))
-        sizes = sinusoidal_embedding(sizes.flatten(), _EMBEDDED).reshape([batch, -1]).astype(dtype)
-        style = follow(self.style_embedder.weight, time).expand([batch, -1])  # (batch, channels)
-        return time + self.extra_embedder(paddle.concat([self.pooler(text), sizes, style], axis=1))
+    def embed_extra(self, text, sizes):
+        """What does not depend on the time: (batch, tokens, text channels), (batch, 6 * 256) -> (batch, channels)."""
+        style = follow(self.style_embedder.weight, text).expand([text.shape[0], -1])  # (batch, channels)
+        return self.extra_embedder(paddle.concat([self.pooler(text), sizes.astype(text.dtype), style], axis=1))
+
+    def forward(self, time, extra):
+        """Sinusoids (batch, 256) and what `embed_extra` gives -> (batch, channels)."""
+        return self.timestep_embedder(time.astype(extra.dtype)) + extra
 
 
 class _Pooler(nn.Layer):

@@ -12,8 +12,15 @@ from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
 from ppdiffusers_ext.models.easy_animate.conditioning import Conditioning, Resampler
-from ppdiffusers_ext.models.easy_animate.positions import frame_table, rotate
-from ppdiffusers_ext.models.easy_animate.shared import FeedForward, PatchEmbed, Projection, unpatch
+from ppdiffusers_ext.models.easy_animate.positions import frame_table, rotate, rotations
+from ppdiffusers_ext.models.easy_animate.shared import (
+    FeedForward,
+    PatchEmbed,
+    Projection,
+    StepwiseTransformer,
+    embed_numbers,
+    unpatch,
+)
 from ppdiffusers_ext.models.layers import (
     LayerNorm,
     Linear,
@@ -26,7 +33,7 @@ from ppdiffusers_ext.models.strict import StrictModelMixin
 _EPSILON = 1e-6
 
 
-class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
+class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     """Predicts the velocity of a noisy video from two texts and, for inpainting, from known parts and a picture.
 
     Args:
@@ -49,6 +56,8 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
     Raises:
         ValueError: widths that do not fit, or an odd number of blocks.
     """
+
+    CONDITIONS = {"prepare_text": ("text", "extra"), "prepare_picture": ("clip",)}
 
     @register_to_config
     def __init__(
@@ -82,6 +91,7 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
             )
         is_inpainting = 2 * in_channels != out_channels
         self.has_clip = is_inpainting and enable_clip_in_inpaint
+        self.shape_of_clip, self.tokens_of_clip = [1, projection_dim], n_query  # as little as it takes, and its mask's
         self.gradient_checkpointing = False
         self.text_embedder = Projection(cross_attention_dim_t5, 4 * cross_attention_dim_t5, cross_attention_dim)
         self.text_embedding_padding = self.create_parameter([text_len + text_len_t5, cross_attention_dim])
@@ -129,52 +139,96 @@ class HunyuanTransformer3D(StrictModelMixin, ConfigMixin):
         Returns:
             (batch, 8, frames, height, width), of which the first half is the velocity.
         """
-        dtype, kept = compute_dtype(self.proj_out.weight), hidden_states.dtype
-        if inpaint_latents is not None:
-            hidden_states = paddle.concat(
-                [hidden_states, inpaint_latents], axis=1
-            )  # (batch, 12, frames, height, width)
-        frames, height, width = hidden_states.shape[2:]
-        x = self.pos_embed(hidden_states.astype(dtype))  # (batch, frames * tokens, channels)
-        conditions = Conditions(
-            self.time_extra_emb(timestep, encoder_hidden_states_t5.astype(dtype), image_meta_size),
-            self.embed_text(
-                encoder_hidden_states, text_embedding_mask, encoder_hidden_states_t5, text_embedding_mask_t5
+        conditions = {
+            **self.prepare_text(
+                encoder_hidden_states,
+                text_embedding_mask,
+                encoder_hidden_states_t5,
+                text_embedding_mask_t5,
+                embed_numbers(image_meta_size),
             ),
-            self.embed_clip(clip_encoder_hidden_states, clip_attention_mask) if self.has_clip else None,
-            self._frames(frames, x.shape[1] // frames, dtype),
-            tuple(paddle.tile(table, [frames, 1]) for table in rotation),  # (frames * tokens, head channels)
-        )
-        skips, half = [], len(self.blocks) // 2
-        for i, block in enumerate(self.blocks):
-            x = self._run(block, i, x, conditions, skips.pop() if i > half else None)
-            if i < half - 1:
-                skips.append(x)
-        x = self.proj_out(self.norm_out(x, conditions.time))  # (batch, frames * tokens, patch * patch * 8)
-        return unpatch(x, frames, height, width, self.config.patch_size, self.config.out_channels).astype(kept)
+            **self._tables(hidden_states.shape[2], rotation),
+        }
+        if self.has_clip:
+            conditions |= self.prepare_picture(clip_encoder_hidden_states, clip_attention_mask)
+        if inpaint_latents is not None:
+            conditions["known"] = inpaint_latents
+        return self.denoise(hidden_states, embed_numbers(timestep), conditions)
 
-    def embed_text(self, first, first_mask, second, second_mask):
-        """Both texts as one, (batch, tokens, cross_attention_dim), with learned rows where the masks are 0."""
+    def prepare_text(self, first, first_mask, second, second_mask, sizes):
+        """Conditions that texts and sizes make.
+
+        Args:
+            first, first_mask, second, second_mask: as of `forward`.
+            sizes: (batch, 6 * 256), what `embed_numbers` makes of those of `forward`.
+
+        Returns:
+            {"text": both as one, (batch, tokens, cross_attention_dim), with learned rows where masks are 0;
+            "extra": (batch, channels)}. Not their keys and values in all blocks: these would be 300 MB for V4's size,
+            and are a thousandth of the work for 12,000 tokens of video.
+        """
         dtype = compute_dtype(self.proj_out.weight)
-        tokens = paddle.concat([first.astype(dtype), self.text_embedder(second.astype(dtype))], axis=1)
+        first, second = first.astype(dtype), second.astype(dtype)
+        tokens = paddle.concat([first, self.text_embedder(second)], axis=1)
         mask = paddle.concat([first_mask, second_mask], axis=1).astype("bool").unsqueeze(2)
-        return paddle.where(mask, tokens, follow(self.text_embedding_padding, tokens).expand_as(tokens))
+        text = paddle.where(mask, tokens, follow(self.text_embedding_padding, tokens).expand_as(tokens))
+        return {"text": text, "extra": self.time_extra_emb.embed_extra(second, sizes)}
 
-    def embed_clip(self, tokens, mask):
-        """CLIP's tokens as (batch, n_query, cross_attention_dim), with learned rows where the mask is 0."""
+    def prepare_picture(self, tokens, mask):
+        """{"clip": CLIP's tokens as (batch, n_query, cross_attention_dim), with learned rows where the mask is 0}."""
         tokens = self.clip_projection(tokens.astype(compute_dtype(self.proj_out.weight)))
         padding = follow(self.clip_padding, tokens).expand_as(tokens)
-        return paddle.where(mask.astype("bool").unsqueeze(2), tokens, padding)
+        return {"clip": paddle.where(mask.astype("bool").unsqueeze(2), tokens, padding)}
 
-    def _frames(self, frames, tokens, dtype):
-        """What tells tokens of their frame, (frames * tokens, channels), or None for a picture."""
-        if frames == 1 or not self.config.time_position_encoding:
-            return None
-        table = frame_table(frames, self.config.hidden_size).astype(dtype)
-        return paddle.repeat_interleave(table, tokens, axis=0)
+    def prepare_tables(self, frames, height, width):
+        """Conditions that the size of the latents makes.
 
-    def _run(self, block, i, x, conditions, skip):
-        turns = i > 0 or self.config.rotates_first_block
+        Returns:
+            {"cosines", "sines": (frames * tokens, head channels); "frames": (frames, channels), but for a picture}.
+        """
+        sides = (side // self.config.patch_size for side in (height, width))
+        return self._tables(frames, rotations(*sides, self.config.attention_head_dim, self.config.sample_size))
+
+    def _tables(self, frames, rotation):
+        dtype = compute_dtype(self.proj_out.weight)
+        tables = {name: paddle.tile(x, [frames, 1]) for name, x in zip(("cosines", "sines"), rotation)}
+        if frames > 1 and self.config.time_position_encoding:
+            tables["frames"] = frame_table(frames, self.config.hidden_size).astype(dtype)
+        return tables
+
+    def begin(self, latents, time, conditions):
+        """As of `denoise` -> what leaves the first block, (batch, frames * tokens, channels), and what it added."""
+        known = [conditions["known"]] if "known" in conditions else []
+        latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
+        x = self.pos_embed(latents.astype(compute_dtype(self.proj_out.weight)))  # (batch, frames * tokens, channels)
+        y = self._run(0, x, self._see(time, conditions))
+        return y, y - x
+
+    def rest(self, x, time, conditions, size):
+        """What leaves the first block, and frames, height and width of the latents -> what leaves the last."""
+        seen, skips, half = self._see(time, conditions), [], len(self.blocks) // 2
+        for i in range(1, len(self.blocks)):
+            if i < half:
+                skips.append(x)
+            x = self._run(i, x, seen, skips.pop() if i > half else None)
+        return x
+
+    def end(self, x, time, conditions, size):
+        """What leaves the last block -> (batch, out_channels, *size), frames, height and width of the latents."""
+        x = self.norm_out(x, self.time_extra_emb(time, conditions["extra"]))
+        return unpatch(self.proj_out(x), *size, self.config.patch_size, self.config.out_channels)
+
+    def _see(self, time, conditions):
+        return Conditions(
+            self.time_extra_emb(time, conditions["extra"]),
+            conditions["text"],
+            conditions.get("clip"),
+            conditions.get("frames"),
+            (conditions["cosines"], conditions["sines"]),
+        )
+
+    def _run(self, i, x, conditions, skip=None):
+        block, turns = self.blocks[i], i > 0 or self.config.rotates_first_block
         if self.gradient_checkpointing and self.training:
             return recompute(block, x, conditions, turns, skip, use_reentrant=False)
         return block(x, conditions, turns, skip)
@@ -187,7 +241,7 @@ class Conditions:
         time: (batch, channels).
         text: (batch, tokens, cross_attention_dim).
         clip: (batch, n_query, cross_attention_dim) or None.
-        frames: (video's tokens, channels) or None.
+        frames: (frames, channels) or None.
         rotation: cosines and sines, (video's tokens, head channels).
     """
 
@@ -231,7 +285,8 @@ class _Block(nn.Layer):
         if self.has_skip:
             x = self.skip_linear(self.skip_norm(paddle.concat([x, skip], axis=-1)))  # (batch, tokens, channels)
         if conditions.frames is not None:
-            x = x + conditions.frames
+            frames = conditions.frames.unsqueeze(1)  # (frames, 1, channels)
+            x = (x.reshape([x.shape[0], frames.shape[0], -1, x.shape[2]]) + frames).flatten(1, 2)
         rotation = conditions.rotation
         x = x + self.attn1(self.norm1(x, conditions.time), rotation=rotation if turns else None)
         x = x + self.attn2(self.norm2(x), conditions.text, rotation)

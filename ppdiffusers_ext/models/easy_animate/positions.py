@@ -83,6 +83,6 @@ def _places(start, stop, count):
 def rotate(x, rotation):
     """Turn pairs of channels of (batch, tokens, heads, channels) by what `rotations` gives."""
     cosines, sines = (table.astype(x.dtype).unsqueeze(1) for table in rotation)  # (tokens, 1, channels)
-    first, second = x[..., 0::2], x[..., 1::2]
-    turned = paddle.stack([-second, first], axis=-1).reshape(x.shape)
+    first, second = x.reshape([*x.shape[:-1], -1, 2]).chunk(2, axis=-1)  # (batch, tokens, heads, channels / 2, 1)
+    turned = paddle.concat([-second, first], axis=-1).reshape(x.shape)
     return x * cosines + turned * sines

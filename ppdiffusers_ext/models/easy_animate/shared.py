@@ -3,7 +3,41 @@
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppdiffusers_ext.models.layers import Conv2D, Linear
+from ppdiffusers_ext.models.layers import Conv2D, Linear, sinusoidal_embedding
+
+EMBEDDED = 256  # channels of a number's sinusoids
+
+
+class StepwiseTransformer:
+    """A transformer whose prediction is made in parts, each a function of tensors.
+
+    What does not depend on the step is prepared once for a clip, and handed on as a dict of tensors, the conditions.
+
+    Attributes:
+        CONDITIONS: names of the methods that prepare -> names of what they return, in order.
+    """
+
+    CONDITIONS = {}
+
+    def denoise(self, latents, time, conditions):
+        """One prediction.
+
+        Args:
+            latents: noisy, (batch, channels, frames, height, width).
+            time: (batch, 256), what `embed_numbers` makes of the timestep.
+            conditions: name -> tensor.
+
+        Returns:
+            (batch, out_channels, frames, height, width).
+        """
+        size = latents.shape[2:]
+        x, _ = self.begin(latents, time, conditions)
+        return self.end(self.rest(x, time, conditions, size), time, conditions, size).astype(latents.dtype)
+
+
+def embed_numbers(numbers):
+    """Sinusoids of (batch, n) or (batch,) numbers: (batch, n * 256) fp32."""
+    return sinusoidal_embedding(numbers.flatten(), EMBEDDED).reshape([numbers.shape[0], -1])
 
 
 class PatchEmbed(nn.Layer):

@@ -1,0 +1,9 @@
+#!/bin/sh
+# A long video of a text, in parts of 144 frames that share 4.
+set -eu
+"${PYTHON:-.venv/bin/python}" -m scripts.predict_t2v \
+    --config "${CONFIG:-configs/inference/easy_animate/v4.yaml}" \
+    --prompt "${PROMPT:-A train passes through autumn hills, seen from above.}" \
+    --frames 432 --segment 144 --overlap 4 \
+    --output "${OUTPUT:-easy_animate_long.mp4}" \
+    "$@"

@@ -1,0 +1,229 @@
+"""What EasyAnimate is to make, with what, and how: YAML files and what a command says, checked before any work."""
+
+import logging
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from ppdiffusers_ext.data.buckets import MULTIPLE, find_bucket
+from ppdiffusers_ext.data.frames import check_way
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, read_preset
+from ppdiffusers_ext.pipelines.schedulers import scheduler_class
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds, read_yaml
+
+logger = logging.getLogger(__name__)
+
+# What is given to make a video of, and what more is of that alone.
+TASKS = {
+    "text": (),
+    "pictures": ("start_image", "end_image"),
+    "video": ("video", "mask", "strength", "audio"),
+}
+_STRENGTH = 0.7  # of a video that is made anew as a whole, as in the original
+_BASES = (512, 1280)
+
+
+@dataclass(frozen=True)
+class EasyAnimateConfig:
+    """
+    Attributes:
+        model: folder of a released checkpoint, or one of ours.
+        transformer: options of the transformer that go before those in its config.json.
+        transformer_path, motion_module_path, vae_path: files whose weights go before the folder's; V1 has its motion
+            module in a file of its own.
+        loras: list of [file, weight].
+        prompt, negative_prompt: what is wanted, and what is not.
+        start_image, end_image: pictures that the video begins and ends with.
+        video: what is made anew: a video, or a folder of pictures.
+        mask: picture or video that is white where `video` is made anew; all of it if left out.
+        output: .mp4 file, or .png for one frame.
+        width, height: pixels, rounded down to multiples of 16.
+        base: instead of them, the size of the nearest bucket to their shape, or to that of the picture or the video:
+            the side of a square of as many pixels.
+        frames: rounded down to what the autoencoder can make (multiples of 8 for V3 and V4); 1 is a picture.
+        fps: frames per second.
+        segment, overlap: frames of the parts that a long video is made in, and how many they share.
+        steps, guidance_scale, guidance_rescale, sampler, seed: of the pipeline; samplers by name.
+        strength: part of the steps that are taken from `video` on; 0.7 if left out, or 1 with a mask.
+        clip_apply_ratio: part of the steps, the last ones, in which CLIP sees the picture.
+        resize: what pictures of another shape become: as of `data.frames.resize`.
+        audio: whether the sound of `video` is copied.
+        device, dtype: as of `Runtime.choose`.
+        weights: int8 or fp8: what the transformer's weights are kept in; as `dtype` if left out.
+        engine, engine_cache: what runs the networks, as of `NetworkPipeline.use_engine`.
+        preset: a name or a YAML file, see `presets`.
+        guidance_interval, block_cache_threshold: of the pipeline; as the preset says if left out.
+        memory: rung of the memory ladder.
+        vae_tiling: whether frames are decoded in tiles; as the rung says if left out.
+        ignore_memory: begin even if memory will probably not do.
+    """
+
+    model: str = ""
+    transformer: dict = field(default_factory=dict)
+    transformer_path: str | None = None
+    motion_module_path: str | None = None
+    vae_path: str | None = None
+    loras: list = field(default_factory=list)
+    prompt: str = ""
+    negative_prompt: str = ""
+    start_image: str | None = None
+    end_image: str | None = None
+    video: str | None = None
+    mask: str | None = None
+    output: str = ""
+    width: int = 672
+    height: int = 384
+    base: int | None = None
+    frames: int = 144
+    fps: float = 24
+    segment: int | None = None
+    overlap: int = 4
+    steps: int = 25
+    guidance_scale: float = 7.0
+    guidance_rescale: float = 0.0
+    sampler: str = "Euler"
+    seed: int = 43
+    strength: float | None = None
+    clip_apply_ratio: float = 0.4
+    resize: str = "crop"
+    audio: bool = True
+    device: str = "auto"
+    dtype: str = "fp32"
+    weights: str | None = None
+    engine: str = "eager"
+    engine_cache: str | None = None
+    preset: str = "exact"
+    guidance_interval: list | None = None
+    block_cache_threshold: float | None = None
+    memory: str = "high"
+    vae_tiling: bool | None = None
+    ignore_memory: bool = False
+
+    @classmethod
+    def load(cls, path, **overrides):
+        """Read a YAML file of these fields.
+
+        Args:
+            overrides: fields -> values that replace the file's; None leaves it.
+
+        Raises:
+            MissingFileError, InputError: no such file, or keys or values that are not known.
+        """
+        values = read_yaml(path)
+        check_keys(values, names(), f"key in {path}")
+        check_kinds(cls, values, path)
+        return cls(**{**values, **{name: value for name, value in overrides.items() if value is not None}})
+
+    def check(self, task):
+        """Refuse what no video can be made of, and round the size: a `EasyAnimateConfig`.
+
+        Args:
+            task: one of `TASKS`.
+
+        Raises:
+            InputError: values that do not fit.
+        """
+        check_kinds(type(self), vars(self))
+        self._check_task(task)
+        self._check_numbers()
+        self._check_loras()
+        check_way(self.resize)
+        get_rung(self.memory)
+        scheduler_class(self.sampler)
+        if self.weights not in (None, "int8", "fp8"):
+            raise InputError(f"weights {self.weights!r} are not known; int8, fp8, or nothing, is accepted")
+        ending = ".png" if self.frames == 1 else ".mp4"
+        if Path(self.output).suffix.lower() != ending:
+            what = "a picture" if self.frames == 1 else "a video"
+            raise InputError(f"output {self.output!r} is no name of {what}; one that ends in {ending} is accepted")
+        width, height = (self._rounded(name) for name in ("width", "height"))
+        return replace(self, width=width, height=height, strength=self._strength())
+
+    def _check_task(self, task):
+        if not self.model:
+            raise InputError("there is no model; the folder of a checkpoint is needed")
+        for other, own in TASKS.items():
+            default = {item.name: item.default for item in fields(self)}
+            given = [name for name in own if getattr(self, name) != default[name]]
+            if other != task and given:
+                raise InputError(f"a video of a {_WORDS[task]} takes no {', '.join(given)}; that is of {_WORDS[other]}s")
+        if task == "text" and not self.prompt.strip():
+            raise InputError("the prompt is empty; a text that says what is to be seen is accepted")
+        if task != "text" and not self.prompt.strip():
+            logger.warning("the prompt is empty: only the %s says what is to be seen", _WORDS[task])
+        if task == "pictures" and self.start_image is None:
+            given = f"end picture {self.end_image} without a start" if self.end_image else "start picture is not given"
+            raise InputError(f"{given}; a start picture, with or without an end picture, is accepted")
+        if task == "video" and self.video is None:
+            raise InputError("there is no video to be made anew; a video file or a folder of pictures is needed")
+        if task == "video" and self.segment is not None:
+            raise InputError("a video is made anew in one piece; segments are for texts and pictures")
+
+    def _check_numbers(self):
+        least = {"frames": 1, "steps": 1, "overlap": 1, "width": MULTIPLE, "height": MULTIPLE, "guidance_scale": 0}
+        for name, lowest in least.items():
+            if not getattr(self, name) >= lowest:
+                raise InputError(f"{name} is {getattr(self, name)}; {lowest} or more is accepted")
+        for name in ("guidance_rescale", "clip_apply_ratio", "strength"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; a number from 0 to 1 is accepted")
+        if self.strength is not None and not int(self.steps * self.strength):
+            raise InputError(f"a strength of {self.strength} takes none of {self.steps} steps; more is accepted")
+        if not 0 < self.fps <= 1000:
+            raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
+        if self.base is not None and not _BASES[0] <= self.base <= _BASES[1]:
+            raise InputError(f"base is {self.base}; {_BASES[0]} to {_BASES[1]} is accepted")
+        if self.segment is not None and not self.overlap < self.segment:
+            raise InputError(
+                f"segments of {self.segment} frames cannot share {self.overlap}; fewer than they have are accepted"
+            )
+        knobs = self.knobs
+        Guidance(interval=tuple(knobs["guidance_interval"]))  # refuses what is no interval
+        if not knobs["block_cache_threshold"] >= 0:
+            raise InputError(f"block_cache_threshold is {knobs['block_cache_threshold']}; 0 or more is accepted")
+
+    def _check_loras(self):
+        for entry in self.loras:
+            pair = isinstance(entry, (list, tuple)) and len(entry) == 2
+            if not pair or not isinstance(entry[0], str) or isinstance(entry[1], (bool, str)):
+                raise InputError(f"loras has {entry!r}; a file and a weight, such as [style.safetensors, 0.6], is")
+
+    def _rounded(self, name):
+        side = getattr(self, name)
+        if side % MULTIPLE:
+            rounded = side // MULTIPLE * MULTIPLE
+            logger.warning("%s %d is rounded down to %d, a multiple of %d", name, side, rounded, MULTIPLE)
+            return rounded
+        return side
+
+    def _strength(self):
+        if self.video is None:
+            return 1.0
+        default = _STRENGTH if self.mask is None else 1.0
+        return default if self.strength is None else self.strength
+
+    def of_shape(self, width, height):
+        """With the size of the nearest bucket to a shape, where `base` asks for that."""
+        if self.base is None:
+            return self
+        size = find_bucket(height, width, self.base).size
+        logger.info("the size is %dx%d, the nearest of about %dx%d pixels", size[1], size[0], self.base, self.base)
+        return replace(self, height=size[0], width=size[1])
+
+    @property
+    def knobs(self):
+        """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
+        preset = read_preset(self.preset, "easy_animate")
+        given = {name: getattr(self, name) for name in EASY_ANIMATE_KNOBS}
+        return {name: preset[name] if value is None else value for name, value in given.items()}
+
+
+_WORDS = {"text": "text", "pictures": "picture", "video": "video"}
+
+
+def names():
+    """The fields of an `EasyAnimateConfig`."""
+    return [item.name for item in fields(EasyAnimateConfig)]

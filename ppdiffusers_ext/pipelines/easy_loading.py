@@ -1,0 +1,272 @@
+"""From a folder of EasyAnimate's checkpoints, in the original's form or in ours, to the parts of a pipeline.
+
+V4: `transformer`, `vae`, `text_encoder` (BERT), `text_encoder_2` (mT5), `tokenizer`, `tokenizer_2`, `scheduler`, and
+`image_encoder` (CLIP) for inpainting. V3 and V2: one text encoder, T5. V1: PixArt-alpha's transformer of pictures, to
+which a file adds motion modules, and a VAE of pictures.
+"""
+
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
+from ppdiffusers_ext.pipelines.engines import weights_dtype
+from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_vae, option_names
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.pictures import read_picture_processor
+from ppdiffusers_ext.pipelines.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
+from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.weights.assignment import create, find_weights, read_config
+from ppdiffusers_ext.weights.lora import TEXT_ENCODER, TRANSFORMER, Lora
+from ppdiffusers_ext.weights.shards import files_of
+
+_TRANSFORMERS = {
+    "HunyuanTransformer3DModel": HunyuanTransformer3D,
+    "Transformer3DModel": PixArtTransformer3D,
+    OF_PICTURES: PixArtTransformer3D,
+    # As we save them.
+    "HunyuanTransformer3D": HunyuanTransformer3D,
+    "PixArtTransformer3D": PixArtTransformer3D,
+}
+_BLOCKS = {HunyuanTransformer3D: "blocks", PixArtTransformer3D: "transformer_blocks"}
+_TEXT_ENCODERS = {"bert": make_bert, "t5": make_t5, "mt5": make_t5}
+_SHOWN = {"text_encoder": ("bert",), "text_encoder_2": ("t5", "mt5")}  # of V4
+_TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+_PIXART_LENGTH = 120  # tokens of T5, as in the training of PixArt-alpha and of V1 to V3
+_FETCH = (
+    "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
+)
+
+
+def load_pipeline(config, runtime):
+    """The `EasyAnimateInpaintPipeline` of a configuration, whose networks are loaded when they are needed.
+
+    Args:
+        config: `EasyAnimateConfig`; what it says of files, sampler, engine and memory is used.
+        runtime: a `Runtime`.
+
+    Raises:
+        InputError, MissingFileError: as `describe_parts`; an engine that cannot run.
+    """
+    rung, folder = get_rung(config.memory), Path(config.model)
+    dtypes = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
+    parts = describe_parts(config, *dtypes, streams_blocks(config))
+    models = {name: part.model for name, part in parts.items()}
+    models["vae"].use_tiling = uses_tiles(config)
+    tokenizers = dict(zip(("tokenizer", "tokenizer_2"), read_tokenizers(folder, models["transformer"])))
+    if "image_encoder" in models:
+        models["image_processor"] = read_picture_processor(folder / "image_encoder")
+    scheduler = make_scheduler(config.sampler, read_scheduler(folder, config.sampler))
+    empty = {"text_encoder_2": None, "tokenizer_2": None}
+    pipeline = EasyAnimateInpaintPipeline(**{**empty, **models, **tokenizers}, scheduler=scheduler)
+    pipeline.use_networks(parts)
+    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
+    pipeline.use_memory(config.memory)
+    return pipeline
+
+
+def streams_blocks(config):
+    """Whether the transformer's blocks are read one by one: on the lowest rung, unless they are kept in 8 bits."""
+    return get_rung(config.memory).halves and config.weights is None and config.engine == "eager"
+
+
+def uses_tiles(config):
+    """Whether videos are encoded and decoded in tiles."""
+    return bool(get_rung(config.memory).options["vae_tile_size"]) if config.vae_tiling is None else config.vae_tiling
+
+
+def read_tokenizers(folder, transformer):
+    """The `Tokenizer` of each text encoder of a folder. Raises InputError, MissingFileError as `read_tokenizer`."""
+    if isinstance(transformer, HunyuanTransformer3D):
+        lengths = transformer.config.text_len, transformer.config.text_len_t5
+    else:
+        lengths = (_PIXART_LENGTH,)
+    return [read_tokenizer(Path(folder) / name, length) for name, length in zip(_TOKENIZERS.values(), lengths)]
+
+
+def check_files(config):
+    """Raises MissingFileError, before anything is loaded, for files that are not there; what is wrong is told later.
+
+    Args:
+        config: as of `describe_parts`.
+    """
+    folder = Path(config.model)
+    if not folder.is_dir():
+        raise MissingFileError(f"folder {folder} does not exist; {_FETCH}")
+    for name in (*part_names(folder), "scheduler"):
+        file = "scheduler_config.json" if name == "scheduler" else "config.json"
+        if not (folder / name / file).is_file():
+            raise MissingFileError(f"{folder / name / file} does not exist; {_FETCH}")
+        if name != "scheduler":
+            files_of(find_weights(folder / name))
+        if name in _TOKENIZERS and not (folder / _TOKENIZERS[name]).is_dir():
+            raise MissingFileError(f"folder {folder / _TOKENIZERS[name]} does not exist; {_FETCH}")
+    files = {name: getattr(config, name) for name in ("transformer_path", "motion_module_path", "vae_path")}
+    files.update({f"LoRA {i + 1}": path for i, (path, _) in enumerate(config.loras or ())})
+    for name, path in files.items():
+        if path and not Path(path).exists():
+            raise MissingFileError(f"{name} {path} does not exist; {_FETCH}")
+
+
+def part_names(folder):
+    """The parts that a folder must have. Raises InputError, MissingFileError as `read_transformer`."""
+    cls, config = read_transformer(folder)
+    names = ["vae", "transformer", "text_encoder"]
+    names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
+    return names + (["image_encoder"] if is_inpainting(config) else [])
+
+
+def is_inpainting(config):
+    """Whether a transformer's options are those of one that sees known parts of the video."""
+    channels = config.get("in_channels")
+    return channels is not None and 2 * channels != (config.get("out_channels") or 2 * channels)
+
+
+def read_transformer(folder):
+    """Our class for a folder's transformer, and what its `config.json` says.
+
+    Raises:
+        InputError, MissingFileError: a class that none of ours stands for, or no such file.
+    """
+    path = Path(folder) / "transformer"
+    config = read_config(path)
+    name = config.get("_class_name")
+    if name not in _TRANSFORMERS:
+        raise InputError(f"{path / 'config.json'} is of the class {name}; {', '.join(_TRANSFORMERS)} are accepted")
+    return _TRANSFORMERS[name], config
+
+
+def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=False):
+    """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
+
+    Args:
+        config: with `model`, the folder; `transformer`, a dict of options that go over those of the transformer's
+            `config.json`; `transformer_path`, `motion_module_path` and `vae_path`, files that go over the folder's, or
+            empty; `loras`, of (path, weight); `weights`, "int8" or "fp8" for the transformer's, or None; `engine`.
+        dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
+        streams: whether the weights of the transformer's blocks are read each time that they are needed.
+
+    Raises:
+        InputError, MissingFileError: files that are missing or of a class that none of ours stands for; options that
+            are not known or not computed; a LoRA of another model.
+    """
+    folder = Path(config.model)
+    parts = {
+        "vae": describe_video_vae(folder / "vae", config.vae_path, encoder_dtype),
+        "transformer": _describe_transformer(config, dtype, streams),
+        "text_encoder": _describe_text_encoder(config, "text_encoder", encoder_dtype),
+    }
+    names = part_names(folder)
+    if "text_encoder_2" in names:
+        parts["text_encoder_2"] = _describe_text_encoder(config, "text_encoder_2", encoder_dtype)
+    if "image_encoder" in names:
+        parts["image_encoder"] = describe_image_encoder(folder / "image_encoder", encoder_dtype)
+    return parts
+
+
+def describe_video_vae(folder, more="", dtype="float32"):
+    """The `Part` of a VAE of videos, or of pictures (V1).
+
+    Args:
+        folder: of the VAE.
+        more: file that goes over the folder's, or empty.
+        dtype: of the weights.
+
+    Raises:
+        InputError: another class, or options that are not computed.
+    """
+    options, paths = read_config(folder), [folder, *([more] if more else [])]
+    name = options.get("_class_name")
+    if name == "AutoencoderKL":
+        return Part(describe_vae(folder, dtype).model, paths)
+    if name != AutoencoderKLMagvit.__name__:
+        raise InputError(
+            f"{folder / 'config.json'} is of the class {name}; AutoencoderKLMagvit, AutoencoderKL are accepted"
+        )
+    options = options_of(AutoencoderKLMagvit, options, folder / "config.json")
+    return Part(create(lambda: AutoencoderKLMagvit(**options), dtype), paths)
+
+
+def make_transformer(folder, more=None, dtype="float32"):
+    """The uninitialised transformer of a folder.
+
+    Args:
+        folder: of all parts.
+        more: options that go over those of its `config.json`.
+        dtype: of the weights.
+
+    Raises:
+        InputError: as `read_transformer` and `options_of`, or options that do not fit each other.
+    """
+    cls, config = read_transformer(folder)
+    source = Path(folder) / "transformer" / "config.json"
+    options = options_of(cls, config, source, more)
+    try:
+        return create(lambda: cls(**options), dtype)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"the options of {source} do not fit: {error}") from error
+
+
+def _describe_transformer(config, dtype, streams):
+    folder = Path(config.model)
+    cls, options = read_transformer(folder)
+    if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
+        raise InputError(
+            f"{folder} is a model of pictures, which EasyAnimate V1 adds motion modules to; motion_module_path, the "
+            "file easyanimate_v1_mm.safetensors, is needed"
+        )
+    model = make_transformer(folder, config.transformer, dtype)
+    more = [path for path in (config.transformer_path, config.motion_module_path) if path]
+    paths, loras = [folder / "transformer", *more], _loras_of(config, TRANSFORMER)
+    if (config.weights or streams) and config.engine != "eager":
+        raise InputError(f"{_what(config)} run in eager mode; engine: eager is accepted, not {config.engine}")
+    if config.weights and streams:
+        raise InputError(f"weights: {config.weights} stay in memory; leave it out where blocks are read one by one")
+    if config.weights:
+        return QuantisedPart(model, paths, config.weights, _BLOCKS[cls], loras)
+    return StreamedPart(model, paths, _BLOCKS[cls], loras) if streams else MergedPart(model, paths, loras)
+
+
+def _what(config):
+    return f"weights: {config.weights}" if config.weights else "blocks that are read one by one"
+
+
+def _loras_of(config, prefix):
+    """The LoRA files with layers of a prefix. One with none of either is the transformer's, which then says so."""
+    loras = [(path, float(weight), Lora(path)) for path, weight in config.loras or ()]
+    is_first = prefix == TRANSFORMER
+    return [
+        (path, weight) for path, weight, lora in loras if lora.has(prefix) or (is_first and not lora.has(TEXT_ENCODER))
+    ]
+
+
+def _describe_text_encoder(config, name, dtype):
+    """LoRA files are merged into the first text encoder alone, as in the original."""
+    folder = Path(config.model) / name
+    options = read_config(folder)
+    kind, accepted = options.get("model_type"), _SHOWN["text_encoder_2"]
+    if read_transformer(config.model)[0] is HunyuanTransformer3D:
+        accepted = _SHOWN[name]
+    if kind not in accepted:
+        raise InputError(f"{folder / 'config.json'} is of the kind {kind}; {' or '.join(accepted)} is accepted")
+    loras = _loras_of(config, TEXT_ENCODER) if name == "text_encoder" else ()
+    model = create(lambda: _TEXT_ENCODERS[kind](options), dtype)
+    return MergedPart(model, [folder], loras, TEXT_ENCODER)
+
+
+def read_scheduler(folder, sampler):
+    """Options of a sampler from a folder's `scheduler/scheduler_config.json`, for `make_scheduler`.
+
+    The file is of another sampler, as a rule: what this one has not is left out, as the original does.
+
+    Raises:
+        InputError, MissingFileError: a sampler that is not known, or no such file.
+    """
+    path = Path(folder) / "scheduler" / "scheduler_config.json"
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist; {_FETCH}")
+    known = option_names(scheduler_class(sampler))
+    return {name: value for name, value in read_config(path).items() if name in known}

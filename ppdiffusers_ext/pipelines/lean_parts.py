@@ -1,0 +1,123 @@
+"""Parts of a pipeline with LoRA files merged, and in less memory: weights in 8 bits, or read block by block.
+
+The three kinds load and leave the memory as a `Part` does, and each time the LoRA files are merged again, tensor by
+tensor, before a weight is stored: there is nothing to undo, and never more than some tensors beside what is stored.
+"""
+
+import paddle
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.quantised import FORMATS, quantise, use_quantised
+from ppdiffusers_ext.pipelines.loading import Part
+from ppdiffusers_ext.weights.assignment import load_weights
+from ppdiffusers_ext.weights.lora import TRANSFORMER, Additions, Lora
+from ppdiffusers_ext.weights.streaming import WeightStream
+
+
+class MergedPart(Part):
+    """A `Part` with LoRA files merged into its weights.
+
+    Args:
+        model, paths: as of `Part`.
+        loras: (path, weight) of each file, in any order.
+        prefix: of the names in them that are of this model.
+
+    Raises:
+        InputError, MissingFileError: a file is not there, is no LoRA or one of another model, whose keys are named.
+    """
+
+    def __init__(self, model, paths, loras=(), prefix=TRANSFORMER):
+        super().__init__(model, paths)
+        self._loras, self._prefix = list(loras), prefix
+        self._read_additions()  # what does not fit is told before anything is loaded
+
+    def fill(self):
+        self.read(self._merge(self._read_additions()))
+
+    def read(self, change):
+        """Load the weights, each of which `change` makes from that in the file (see `set_weights`)."""
+        load_weights(self.model, *self.files, change=change)
+
+    def _read_additions(self):
+        return Additions(self.model, [(Lora(path), weight) for path, weight in self._loras], self._prefix)
+
+    def _merge(self, additions):
+        layers = {f"{layer}.weight": layer for layer in additions.layers}
+        return lambda name, weight: additions.merged(layers[name], weight) if name in layers else weight
+
+    def _compute_digest(self, cache):
+        merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self._loras]
+        return "-".join([super()._compute_digest(cache), *merged])
+
+
+class QuantisedPart(MergedPart):
+    """A `MergedPart` whose blocks have the weights of their linear layers in 8 bits.
+
+    Args:
+        form: one of `models.quantised.FORMATS`.
+        blocks: name of the model's blocks.
+        others: as of `MergedPart`; the model is uninitialised.
+
+    Raises:
+        InputError: another form, or as `MergedPart`.
+    """
+
+    def __init__(self, model, paths, form, blocks, loras=(), prefix=TRANSFORMER):
+        if form not in FORMATS:
+            raise InputError(f"weights {form!r} are not known; use one of {', '.join(FORMATS)}, or leave it out")
+        super().__init__(model, paths, loras, prefix)
+        self._form, self._layers = form, use_quantised(model, [blocks])
+
+    def read(self, change):
+        def store(name, weight):
+            weight = change(name, weight)
+            if name not in self._layers:
+                return weight
+            layer = self._layers[name]
+            layer.stored = quantise(_on_device(weight), self._form)
+            return None
+
+        super().read(store)
+
+    def empty(self):
+        super().empty()
+        for layer in self._layers.values():
+            layer.stored = None
+
+    @property
+    def stored_bytes(self):
+        """Memory of the weights that are loaded."""
+        own = sum(x.size * x.element_size() for x in self.model.state_dict().values() if x._is_initialized())
+        return own + sum(layer.stored.nbytes for layer in self._layers.values() if layer.stored is not None)
+
+    def describe(self):
+        return f"{super().describe()} {self._form}"
+
+
+class StreamedPart(MergedPart):
+    """A `MergedPart` whose blocks have weights in memory only while they run; its numbers are those of a `Part`.
+
+    Args:
+        blocks: name of the model's blocks.
+        others: as of `MergedPart`; the model is uninitialised.
+    """
+
+    def __init__(self, model, paths, blocks, loras=(), prefix=TRANSFORMER):
+        super().__init__(model, paths, loras, prefix)
+        self._stream, self._names = None, {}
+        for name, block in getattr(model, blocks).named_children():
+            self._names[name] = [f"{blocks}.{name}.{weight}" for weight in block.state_dict()]
+            block.register_forward_pre_hook(lambda *_, name=name: self._stream.bring(self._names[name]))
+            block.register_forward_post_hook(lambda *_, name=name: self._stream.leave(self._names[name]))
+
+    def read(self, change):
+        names = [name for names in self._names.values() for name in names]
+        self._stream = WeightStream(self.model, self.files, names, change)
+
+    def empty(self):
+        super().empty()
+        self._stream = None
+
+
+def _on_device(tensor):
+    return tensor if isinstance(paddle.framework._current_expected_place(), paddle.CPUPlace) else tensor.cuda()

@@ -1,0 +1,73 @@
+"""Pictures as CLIP takes them, by the options that a checkpoint has for it."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from ppdiffusers.transformers import CLIPImageProcessor
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.pipelines.loading import known_options
+from ppdiffusers_ext.weights.assignment import read_config
+
+_OPTIONS = "preprocessor_config.json"
+_KINDS = {"image_processor_type": "CLIPImageProcessor", "feature_extractor_type": "CLIPFeatureExtractor"}
+_PICTURE = np.zeros((8, 8, 3), np.uint8)
+
+
+class PictureProcessor:
+    """Shortest side to CLIP's size (bicubic), the middle of it, and the mean and spread of CLIP's training.
+
+    Numbers are those of transformers' `CLIPImageProcessor`.
+
+    Args:
+        options: of a preprocessor_config.json, as a dict.
+        source: where they come from, for messages.
+
+    Raises:
+        InputError: they are of another kind of processor, or do not fit.
+    """
+
+    def __init__(self, options, source):
+        for key, kind in _KINDS.items():
+            if options.get(key, kind) not in _KINDS.values():
+                raise InputError(f"{key} {options[key]!r} in {source} is not known; {kind} is accepted")
+        options = known_options(CLIPImageProcessor, options)
+        sizes = {
+            "size": lambda size: {"shortest_edge": size},
+            "crop_size": lambda size: {"height": size, "width": size},
+        }
+        for key, both in sizes.items():  # older files have numbers there
+            if isinstance(options.get(key), int):
+                options[key] = both(options[key])
+        try:
+            self._processor = CLIPImageProcessor(**options)
+            self(_PICTURE)
+        except Exception as error:  # whatever is wrong with an option shows as anything in the processor
+            raise InputError(
+                f"the options in {source} do not fit ({error}); those of a CLIPImageProcessor are needed"
+            ) from error
+
+    def __call__(self, picture):
+        """A picture, RGB, as a `PIL.Image` or (H, W, 3) uint8 -> float32 tensor (1, 3, size, size).
+
+        Raises InputError for another shape or dtype.
+        """
+        if not isinstance(picture, Image.Image):
+            if getattr(picture, "dtype", None) != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+                raise InputError("CLIP's picture does not fit; RGB of uint8, (height, width, 3), is accepted")
+            picture = Image.fromarray(np.asarray(picture))
+        return self._processor.preprocess(picture, return_tensors="pd").pixel_values
+
+
+def read_picture_processor(folder):
+    """The `PictureProcessor` of a folder with an image encoder.
+
+    Raises:
+        MissingFileError: there is no preprocessor_config.json.
+        InputError: as `PictureProcessor`.
+    """
+    path = Path(folder) / _OPTIONS
+    if not path.is_file():
+        raise MissingFileError(f"there is no {_OPTIONS} in {folder}; that of the image encoder is needed")
+    return PictureProcessor(read_config(path), path)

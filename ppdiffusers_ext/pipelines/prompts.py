@@ -1,0 +1,355 @@
+"""Texts to tokens, and tokens to what a text encoder sees in them.
+
+Tokens are those of transformers' `BertTokenizer` and `T5Tokenizer` (version 4.46, not the fast ones), with which
+EasyAnimate's networks were trained. Tokenizers come from the files of a folder, none of which is a program: a
+vocabulary and options.
+"""
+
+import bisect
+import logging
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+import sentencepiece
+from tokenizers.models import WordPiece
+
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.weights.assignment import read_config
+
+_BERT, _T5 = "vocab.txt", "spiece.model"
+_OPTIONS = "tokenizer_config.json"
+_CLASSES = {_BERT: ("BertTokenizer", "BertTokenizerFast"), _T5: ("T5Tokenizer", "MT5Tokenizer", "T5TokenizerFast")}
+# Options of which one value is known here, which is the one that they have where they are left out.
+_FIXED = {
+    "padding_side": "right",
+    "truncation_side": "right",
+    "split_special_tokens": False,
+    "do_basic_tokenize": True,
+    "never_split": None,
+    "sp_model_kwargs": {},
+    "add_prefix_space": True,
+}
+_SPACE = "▁"  # what SentencePiece writes for a space
+# What changes a serialised model, to which it is appended: normalizer_spec { add_dummy_prefix: false }.
+_NO_SPACE_BEFORE = b"\x1a\x02\x18\x00"
+_QUOTED = 80  # characters of a text in a message
+# Planes of Unicode whose characters are words of their own: ideographs, those for compatibility included.
+_IDEOGRAPHS = (
+    *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F)),
+    *((0x2B820, 0x2CEAF), (0xF900, 0xFAFF), (0x2F800, 0x2FA1F)),
+)
+
+logger = logging.getLogger(__name__)
+
+
+def read_tokenizer(folder, length):
+    """The tokenizer in a folder: BERT's, of a vocab.txt, or T5's or mT5's, of a spiece.model.
+
+    Args:
+        folder: with one of these files, and maybe a tokenizer_config.json.
+        length: tokens that a text is padded and cut to; fewer, if the folder's own limit is lower.
+
+    Returns:
+        a `Tokenizer`.
+
+    Raises:
+        MissingFileError: there is no such folder, or neither file in it.
+        InputError: a file is damaged, or its options are of a kind that is not known.
+    """
+    folder = Path(folder)
+    found = [name for name in (_BERT, _T5) if (folder / name).is_file()]
+    if not found:
+        raise MissingFileError(
+            f"there is no tokenizer in {folder}; its file {_BERT} (of BERT) or {_T5} (of T5) is needed"
+        )
+    options = read_config(folder / _OPTIONS) if (folder / _OPTIONS).is_file() else {}
+    _check_options(folder / _OPTIONS, options, _CLASSES[found[0]])
+    length = min(length, options.get("model_max_length") or length)
+    try:
+        return (BertTokenizer if found[0] == _BERT else T5Tokenizer)(folder, options, length)
+    except InputError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the options in {folder / _OPTIONS} do not fit ({error}); those of a {_CLASSES[found[0]][0]} are needed"
+        ) from error
+
+
+def _check_options(path, options, classes):
+    name = options.get("tokenizer_class") or classes[0]
+    if name not in classes:
+        raise InputError(f"tokenizer_class {name!r} in {path} is not known; {' or '.join(classes)} is accepted")
+    for key, value in _FIXED.items():
+        if key in options and (options[key] or None) != (value or None):
+            raise InputError(f"{key} {options[key]!r} in {path} is not known; {value!r} is accepted")
+    limit = options.get("model_max_length")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 4):
+        raise InputError(f"model_max_length {limit!r} in {path} does not fit; a number of tokens is accepted")
+
+
+@dataclass(frozen=True)
+class _Special:
+    """A token that a text can name; whether the spaces before and behind it are left out."""
+
+    id: int
+    strips_before: bool = False
+    strips_behind: bool = False
+
+
+class Tokenizer:
+    """
+    Args:
+        kind: of network that the tokens are for, in messages.
+        specials: name -> `_Special`.
+        opening, closing: ids of the tokens around each text.
+        padding: id of the token behind it.
+        length: tokens that a text becomes, with all of these.
+    """
+
+    def __init__(self, kind, specials, opening, closing, padding, length):
+        self.kind, self.length = kind, int(length)
+        self._specials, self._opening, self._closing, self._padding = specials, opening, closing, padding
+        names = sorted(specials, key=len, reverse=True)
+        self._pattern = re.compile("(" + "|".join(re.escape(name) for name in names) + ")")
+
+    def __call__(self, texts):
+        """The tokens of texts; a warning for each that is cut says what of it is not seen.
+
+        Args:
+            texts: a list of str, which may be empty.
+
+        Returns:
+            ids, mask: int64 tensors of shape (batch, length); the mask is 1 for tokens and 0 for padding.
+
+        Raises:
+            InputError: something is no text.
+        """
+        rows = [self._row(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        ids = np.full((len(rows), self.length), self._padding, np.int64)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)], mask[i, : len(row)] = row, 1
+        return paddle.to_tensor(ids), paddle.to_tensor(mask)
+
+    def _row(self, text):
+        _check_text(text)
+        ids = self.ids(text)
+        room = self.length - len(self._opening) - len(self._closing)
+        if len(ids) > room:
+            self._tell(text, ids, room)
+            ids = ids[:room]
+        return self._opening + self._close(ids)
+
+    def _close(self, ids):
+        return ids + self._closing
+
+    def ids(self, text):
+        """Ids of all tokens of a text, without those around it."""
+        parts = self._pattern.split(text)  # what is between the names of special tokens, and at odd places the names
+        for i in range(1, len(parts), 2):
+            special = self._specials[parts[i]]
+            parts[i - 1] = parts[i - 1].rstrip() if special.strips_before else parts[i - 1]
+            parts[i + 1] = parts[i + 1].lstrip() if special.strips_behind else parts[i + 1]
+        ids = []
+        for i, part in enumerate(parts):
+            ids += [self._specials[part].id] if i % 2 else self._pieces(part)
+        return ids
+
+    def _pieces(self, text):
+        """Ids of a text without special tokens."""
+        raise NotImplementedError
+
+    def _tell(self, text, ids, room):
+        # About where the tokens are too many, and then the longest beginning that has just these. (A beginning may
+        # have more tokens than a longer one, if it ends in a word.)
+        about = bisect.bisect(range(len(text)), room, key=lambda end: len(self.ids(text[:end])))
+        beginnings = ((end, self.ids(text[:end])) for end in range(min(about + _QUOTED, len(text)), -1, -1))
+        seen = next(end for end, row in beginnings if len(row) <= room and row == ids[: len(row)])
+        around = len(self._opening) + len(self._closing)
+        logger.warning(
+            "the prompt %s has %d tokens and %s sees %d of them; not seen is its end: %s",
+            _quote(text, _QUOTED // 2),
+            len(ids) + around,
+            self.kind,
+            room + around,
+            _quote(text[seen:], _QUOTED),
+        )
+
+
+class BertTokenizer(Tokenizer):
+    """BERT's WordPiece: words without accents, ideographs and punctuation apart, in the longest pieces known.
+
+    Arguments and errors as of `read_tokenizer`.
+    """
+
+    def __init__(self, folder, options, length):
+        path = folder / _BERT
+        vocabulary = _read_vocabulary(path)
+        names = ("unk", "sep", "pad", "cls", "mask")
+        unknown, closing, padding, opening, mask = (_token_text(options, name, f"[{name.upper()}]") for name in names)
+        for name in (unknown, closing, padding, opening):
+            if name not in vocabulary:
+                raise InputError(f"{path} has no token {name}; the vocabulary of a BERT, one token a line, is needed")
+        named = (unknown, closing, padding, opening, mask, *(options.get("additional_special_tokens") or ()))
+        specials = {name: _Special(vocabulary[name]) for name in named if name in vocabulary}
+        specials |= _read_specials(folder / _OPTIONS, options, len(vocabulary))
+        around = [vocabulary[opening]], [vocabulary[closing]]
+        super().__init__("BERT", specials, *around, vocabulary[padding], length)
+        self._lowers = options.get("do_lower_case", True)
+        self._strips = options.get("strip_accents")
+        self._strips = self._lowers if self._strips is None else self._strips
+        self._parts_ideographs = options.get("tokenize_chinese_chars", True)
+        self._model = WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=100)
+
+    def _pieces(self, text):
+        return [token.id for word in self._words(text) for token in self._model.tokenize(word)]
+
+    def _words(self, text):
+        if self._lowers:
+            text = "".join(letter.lower() for letter in text)  # letter by letter: a sigma at a word's end is as others
+        text = "".join(self._clean(letter) for letter in text)
+        for word in unicodedata.normalize("NFC", text).split():
+            if self._strips:
+                parts = unicodedata.normalize("NFD", word)
+                word = "".join(letter for letter in parts if unicodedata.category(letter) != "Mn")
+            yield from "".join(f" {letter} " if _is_punctuation(letter) else letter for letter in word).split()
+
+    def _clean(self, letter):
+        if letter in "\t\n\r":
+            return " "
+        if letter == "\ufffd" or unicodedata.category(letter).startswith("C"):
+            return ""
+        if self._parts_ideographs and any(first <= ord(letter) <= last for first, last in _IDEOGRAPHS):
+            return f" {letter} "
+        return letter
+
+
+class T5Tokenizer(Tokenizer):
+    """T5's and mT5's SentencePiece.
+
+    Arguments and errors as of `read_tokenizer`.
+    """
+
+    def __init__(self, folder, options, length):
+        path = folder / _T5
+        # transformers' newer way puts the space before a text itself, and none behind a special token.
+        self._newer = options.get("legacy") is False
+        self._model = _read_sentencepiece(path, _NO_SPACE_BEFORE if self._newer else b"")
+        size = self._model.get_piece_size()
+        names = {name: _token_text(options, name, text) for name, text in (("eos", "</s>"), ("pad", "<pad>"))}
+        self._unknown = _token_text(options, "unk", "<unk>")
+        for name in names.values():
+            if self._model.is_unknown(self._model.piece_to_id(name)):
+                raise InputError(f"{path} has no token {name}; the SentencePiece model of a T5 or mT5 is needed")
+        ids = {name: self._model.piece_to_id(name) for name in (*names.values(), self._unknown)}
+        specials = {name: _Special(number) for name, number in ids.items()}
+        given = [name for name in options.get("additional_special_tokens") or () if "<extra_id_" in str(name)]
+        extra = options.get("extra_ids", 100)
+        specials |= {f"<extra_id_{i}>": _Special(size - 1 + extra - i, True, True) for i in range(len(given) or extra)}
+        specials |= _read_specials(folder / _OPTIONS, options, size + max(extra, len(given)))
+        self._end = ids[names["eos"]]
+        super().__init__("T5", specials, [], [self._end], ids[names["pad"]], length)
+
+    def ids(self, text):
+        if not self._newer or not text:
+            return super().ids(text)
+        text = _SPACE + text.replace(_SPACE, " ")
+        before, *special = self._pattern.split(text, maxsplit=1)
+        starts_with_special = special and self._pieces(before) == [self._model.piece_to_id(_SPACE)]
+        return super().ids(text)[1 if starts_with_special else 0 :]
+
+    def _pieces(self, text):
+        if self._newer and text.startswith((_SPACE, " ")):  # where SentencePiece would take the space away
+            before = len(self._model.encode(self._unknown))
+            return self._model.encode(self._unknown + text)[before:]
+        return self._model.encode(text)
+
+    def _close(self, ids):
+        return ids if ids[-1:] == [self._end] else super()._close(ids)
+
+
+def _read_vocabulary(path):
+    """Token -> id."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return {line.rstrip("\n"): number for number, line in enumerate(file)}
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text ({error}); one token a line, in UTF-8, is needed") from error
+
+
+def _read_sentencepiece(path, changes):
+    try:
+        model = sentencepiece.SentencePieceProcessor()
+        model.load_from_serialized_proto(path.read_bytes() + changes)
+    except (RuntimeError, OSError) as error:
+        raise InputError(f"{path} is damaged or no SentencePiece model; a T5's or mT5's is needed") from error
+    return model
+
+
+def _token_text(options, name, default):
+    token = options.get(f"{name}_token") or default
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _read_specials(path, options, size):
+    """Name -> `_Special` of those that options list with their ids."""
+    specials = {}
+    for number, token in (options.get("added_tokens_decoder") or {}).items():
+        plain = isinstance(token, dict) and isinstance(token.get("content"), str) and token["content"]
+        if not plain or not str(number).isdecimal() or token.get("single_word") or not token.get("special"):
+            raise InputError(f"added token {number} in {path} is not known; special tokens with an id are accepted")
+        if int(number) < size:
+            specials[token["content"]] = _Special(int(number), bool(token.get("lstrip")), bool(token.get("rstrip")))
+    return specials
+
+
+def _is_punctuation(letter):
+    # All of ASCII that is neither letter nor digit is punctuation, also what Unicode calls a symbol.
+    return (letter.isascii() and letter.isprintable() and not letter.isalnum() and letter != " ") or (
+        unicodedata.category(letter).startswith("P")
+    )
+
+
+def _check_text(text):
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is a {type(text).__name__} and no prompt; a text is accepted, which may be empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"the prompt {_quote(text, _QUOTED)} is no valid text ({error.reason})") from error
+
+
+def _quote(text, length):
+    """A text on one line, in quotation marks, of at most so many characters."""
+    text = " ".join(text.split())
+    text = text if len(text) <= length else f"{text[: length - 1]}…"
+    return '"' + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text) + '"'
+
+
+@paddle.no_grad()
+def encode(tokenizer, encoder, texts):
+    """What a text encoder sees in texts.
+
+    Args:
+        tokenizer: a `Tokenizer`.
+        encoder: paddlenlp's `BertModel` or `T5EncoderModel` that it belongs to.
+        texts: a list of str, which may be empty.
+
+    Returns:
+        states, mask: (batch, length, channels), and int64 (batch, length), which is 0 where there is no text.
+
+    Raises:
+        InputError: something is no text, or the tokenizer is of another encoder.
+    """
+    ids, mask = tokenizer(texts)
+    known = encoder.get_input_embeddings().weight.shape[0]
+    if int(ids.max()) >= known:
+        raise InputError(
+            f"the tokenizer gives token {int(ids.max())} and the {tokenizer.kind} knows {known}; the tokenizer of the "
+            "same model is needed"
+        )
+    return encoder(ids, attention_mask=mask)[0], mask

@@ -1,0 +1,21 @@
+"""Make a video, or a picture, of a text with EasyAnimate.
+
+    python -m scripts.predict_t2v --prompt "A dog shakes its head." --output dog.mp4
+    python -m scripts.predict_t2v --config configs/inference/easy_animate/v3_512.yaml --prompt ... -L 1 --output dog.png
+
+The YAML file names the model; all options are keys of it, too. Beside the result comes a contact sheet. With --segment
+a video is made in parts, of which each begins with the last frames of the one before.
+"""
+
+import sys
+
+from scripts.command import run
+from scripts.easy_animate import make_parser, make_work
+
+def main(arguments=None):
+    """Run the command: its exit code."""
+    return run(make_parser("python -m scripts.predict_t2v", __doc__, "text"), make_work("text"), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
