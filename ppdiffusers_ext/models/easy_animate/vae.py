@@ -4,8 +4,9 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/models/autoencoder_magvit.py`, `easyanimate/vae/ldm/models/omnigen_enc_dec.py`), under its names.
 """
 
+import itertools
+
 import paddle
-import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 from ppdiffusers.models.autoencoder_kl import AutoencoderKLOutput
@@ -23,8 +24,11 @@ from ppdiffusers_ext.models.easy_animate.vae_layers import (
     FramesNorm,
     Level,
     MidBlock3D,
+    PointConv3d,
     Upsampler,
+    taken,
 )
+from ppdiffusers_ext.models.easy_animate.vae_tiles import in_tiles, join_tiles, mix_corner
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _SPATIAL = ("SpatialDownBlock3D", "SpatialUpBlock3D")
@@ -80,8 +84,8 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         shared = (layers_per_block, norm_num_groups, spatial_group_norm, heads, mid_block_attention_type)
         self.encoder = _Encoder(in_channels, 2 * latent_channels, block_out_channels, down_block_types, *shared)
         self.decoder = _Decoder(latent_channels, out_channels, block_out_channels, up_block_types, *shared)
-        self.quant_conv = nn.Conv3D(2 * latent_channels, 2 * latent_channels, 1)
-        self.post_quant_conv = nn.Conv3D(latent_channels, latent_channels, 1)
+        self.quant_conv = PointConv3d(2 * latent_channels, 2 * latent_channels)
+        self.post_quant_conv = PointConv3d(latent_channels, latent_channels)
         self.use_tiling = False
 
     @property
@@ -91,75 +95,112 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
 
     def encode(self, x):
         """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`."""
-        tile = self.config.tile_sample_min_size
-        moments = self._tiled_encode(x) if self.use_tiling and max(x.shape[3:]) > tile else self._encode(x)
+        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
+        chunks = iter(x.split(self.chunks_of_frames(x.shape[2]), axis=2))
+        if self.use_tiling and max(x.shape[3:]) > tile:
+            latent = tile // self.spatial_scale
+            rows = in_tiles(chunks, self._encode, tile, int(tile * (1 - overlap)))
+            chunks = (join_tiles(tiles, int(latent * overlap), latent) for tiles, _ in rows)
+        else:
+            chunks = self._encode(chunks)
+        moments = paddle.concat(list(chunks), axis=2)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 
     def decode(self, z):
         """Latents, (batch, 4, frames, height, width), not scaled -> `DecoderOutput` of a video, not clamped."""
-        tile = self.config.tile_sample_min_size // self.spatial_scale
-        return DecoderOutput(
-            sample=self._tiled_decode(z) if self.use_tiling and max(z.shape[3:]) > tile else self._decode(z)
-        )
+        chunks = self.decode_chunks(z.split(self.chunks_of_latents(z.shape[2]), axis=2))
+        return DecoderOutput(sample=paddle.concat(list(chunks), axis=2))
 
-    def _encode(self, x):
-        size = self.config.mini_batch_encoder
-        if self.config.slice_mag_vae and not self._in_slices:
-            parts = [self.encoder(x[:, :, i : i + size], Chunk(CAUSAL)) for i in range(0, x.shape[2], size)]
-        else:
-            start = x.shape[2] % 2  # of an odd number the first frame is a picture of its own
-            parts = [self.encoder(x[:, :, :1], Chunk(PICTURE))] if start else []
-            parts += [self.encoder(x[:, :, i : i + size], Chunk(CENTERED)) for i in range(start, x.shape[2], size)]
-        return self.quant_conv(paddle.concat(parts, axis=2))
+    def decode_chunks(self, chunks):
+        """A video in pieces, each as soon as what it depends on is there.
 
-    def _decode(self, z):
-        z, size = self.post_quant_conv(z), self.config.mini_batch_decoder
-        if self.config.cache_compression_vae:
-            return paddle.concat(list(self._decode_on(z, size)), axis=2)
-        if self.config.slice_compression_vae:
-            return paddle.concat(list(self._decode_among(z, size)), axis=2)
-        parts = [self.decoder(z[:, :, i : i + size], Chunk(CAUSAL)) for i in range(0, z.shape[2], size)]
-        return paddle.concat(parts, axis=2)
+        With tiles, one that goes on where the chunk before ended (V4) is made to its end before the next, for it takes
+        a hundred times as much memory to go on with it as its pixels do.
+
+        Args:
+            chunks: iterable of latents, (batch, 4, frames, height, width), of `chunks_of_latents` frames.
+
+        Yields:
+            (batch, 3, frames, height, width) of each.
+        """
+        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
+        latent, chunks = tile // self.spatial_scale, iter(chunks)
+        first = next(chunks)
+        chunks = itertools.chain([first], chunks)
+        if not self.use_tiling or max(first.shape[3:]) <= latent:
+            yield from self._decode(chunks)
+            return
+        decode = self._decode_at_once if self.config.cache_compression_vae else self._decode
+        for rows, corner in in_tiles(chunks, decode, latent, int(latent * (1 - overlap))):
+            yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner).to(first.place)
+
+    def chunks_of_frames(self, count):
+        """Frames of the chunks that so many are encoded in."""
+        return _sizes(count, self.config.mini_batch_encoder, 0 if self._is_causal else count % 2)
+
+    def chunks_of_latents(self, count):
+        """Frames of the chunks that so many frames of latents are decoded in."""
+        return _sizes(count, self.config.mini_batch_decoder, count % 2 if self._sees_neighbours else 0)
+
+    def frames_of(self, count):
+        """Frames that so many frames of latents are decoded to."""
+        scale = 2 ** sum(kind not in _SPATIAL for kind in self.config.up_block_types[:-1])
+        if not self._in_slices:
+            return sum(scale * (size - 1) + 1 for size in self.chunks_of_latents(count))
+        is_first_alone = count == 1 or (count % 2 and self._sees_neighbours)
+        return scale * (count - 1) + 1 if is_first_alone else scale * count
 
     @property
     def _in_slices(self):
         return self.config.slice_compression_vae or self.config.cache_compression_vae
 
-    def _decode_on(self, z, size):
+    @property
+    def _is_causal(self):
+        return self.config.slice_mag_vae and not self._in_slices
+
+    @property
+    def _sees_neighbours(self):
+        return self.config.slice_compression_vae and not self.config.cache_compression_vae
+
+    def _encode(self, chunks):
+        for x in chunks:
+            place = CAUSAL if self._is_causal else PICTURE if x.shape[2] == 1 else CENTERED
+            yield self.quant_conv(self.encoder(x, Chunk(place)))
+
+    def _decode(self, chunks):
+        chunks = (self.post_quant_conv(z) for z in chunks)
+        if self.config.cache_compression_vae:
+            return self._decode_on(chunks)
+        if self._sees_neighbours:
+            return self._decode_among(chunks)
+        return (self.decoder(z, Chunk(CAUSAL)) for z in chunks)
+
+    def _decode_at_once(self, chunks):
+        return taken([x.cpu() for x in self._decode(chunks)])
+
+    def _decode_on(self, chunks):
         """Each chunk goes on where the one before ended (V4)."""
+        kept, place = {}, FIRST
+        for z in chunks:
+            yield self.decoder(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
+            place = NEXT
+
+    def _decode_among(self, chunks):
+        """Each chunk is seen with those before and after it, but for a first picture (V3)."""
+        before, z = None, next(chunks)
         if z.shape[2] == 1:
             yield self.decoder(z, Chunk(PICTURE))
-            return
-        kept = {}
-        for i in range(0, z.shape[2], size):
-            yield self.decoder(z[:, :, i : i + size], Chunk(NEXT if i else FIRST, kept))
+            z = next(chunks, None)
+        while z is not None:
+            after = next(chunks, None)
+            yield self.decoder(z, Chunk(CENTERED), before, after)
+            before, z = z, after
 
-    def _decode_among(self, z, size):
-        """Each chunk is seen with those before and after it (V3)."""
-        start = z.shape[2] % 2
-        if start:
-            yield self.decoder(z[:, :, :1], Chunk(PICTURE))
-        for i in range(start, z.shape[2], size):
-            before = z[:, :, max(start, i - size) : i]
-            yield self.decoder(z[:, :, i : i + size], Chunk(CENTERED), before, z[:, :, i + size : i + 2 * size])
 
-    def _tiled_encode(self, x):
-        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
-        latent = tile // self.spatial_scale
-        return _join_tiles(_tiles(x, tile, int(tile * (1 - overlap)), self._encode), int(latent * overlap), latent)
-
-    def _tiled_decode(self, z):
-        tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
-        latent = tile // self.spatial_scale
-        x = _join_tiles(_tiles(z, latent, int(latent * (1 - overlap)), self._decode), int(tile * overlap), tile)
-        corner = self._decode(z[:, :, :, -latent:, -latent:])  # once more, by itself
-        height, width = corner.shape[3:]
-        weights = paddle.minimum(
-            paddle.linspace(0, 1, width).unsqueeze(0), paddle.linspace(0, 1, height).unsqueeze(1)
-        ).astype(x.dtype)  # (height, width)
-        mixed = weights * corner + (1 - weights) * x[:, :, :, -height:, -width:]
-        bottom = paddle.concat([x[:, :, :, -height:, :-width], mixed], axis=4)
-        return paddle.concat([x[:, :, :, :-height], bottom], axis=3)
+def _sizes(count, size, first):
+    """Of chunks: of so many frames, after a first one of another size if there is one."""
+    rest = count - first
+    return [first] * bool(first) + [size] * (rest // size) + [rest % size] * bool(rest % size)
 
 
 class _Encoder(nn.Layer):
@@ -177,11 +218,12 @@ class _Encoder(nn.Layer):
 
     def forward(self, x, chunk):
         """(batch, 3, frames, height, width) -> (batch, 8, frames / 4, height / 8, width / 8)."""
-        x = self.conv_in(x, chunk)
+        frames = self.conv_in(x.unbind(2), x.shape[2], chunk)
         for block in self.down_blocks:
-            x = block(x, chunk)  # (batch, channels, frames', height', width')
-        x = self.mid_block(x, chunk)
-        return self.conv_out(F.silu(self.conv_norm_out(x)), chunk)
+            frames = block(frames, chunk)  # of (batch, channels, height', width')
+        frames = self.mid_block(frames, chunk)
+        count = len(frames)
+        return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
 
 
 class _Decoder(nn.Layer):
@@ -203,52 +245,11 @@ class _Decoder(nn.Layer):
 
         before, after: latents that the first half sees beside these.
         """
-        frames, start = z.shape[2], before.shape[2] if before is not None else 0
-        parts = [part for part in (before, z, after) if part is not None and part.shape[2]]
-        x = self.mid_block(self.conv_in(paddle.concat(parts, axis=2), chunk), chunk)
-        x = x[:, :, start : start + frames]
+        start = before.shape[2] if before is not None else 0
+        seen = [frame for part in (before, z, after) if part is not None for frame in part.unbind(2)]
+        frames = self.mid_block(self.conv_in(seen, len(seen), chunk), chunk)  # of (batch, channels, height, width)
+        frames = frames[start : start + z.shape[2]]
         for block in self.up_blocks:
-            x = block(x, chunk)  # (batch, channels, frames', height', width')
-        return self.conv_out(F.silu(self.conv_norm_out(x)), chunk)
-
-
-def _tiles(x, size, step, function):
-    """Rows of what a function makes of the tiles of (batch, channels, frames, height, width)."""
-    height, width = x.shape[3:]
-    return [
-        [function(x[:, :, :, i : i + size, j : j + size]) for j in range(0, width, step)]
-        for i in range(0, height, step)
-    ]
-
-
-def _join_tiles(rows, blended, size):
-    """One picture of rows of tiles, each mixed with the one above it and the one to its left, which are mixed already.
-
-    Args:
-        blended: pixels that are mixed.
-        size: pixels of a tile.
-    """
-    result = []
-    for i, row in enumerate(rows):
-        for j in range(len(row)):
-            if i:
-                row[j] = _blend(rows[i - 1][j], row[j], blended, axis=3)
-            if j:
-                row[j] = _blend(row[j - 1], row[j], blended, axis=4)
-        kept = size - blended
-        result.append(paddle.concat([tile[:, :, :, :kept, :kept] for tile in row], axis=4))
-    return paddle.concat(result, axis=3)
-
-
-def _blend(first, second, count, axis):
-    """The second, whose first `count` lines fade from the last ones of the first."""
-    count = min(count, first.shape[axis], second.shape[axis])
-    shape = [1] * 5
-    shape[axis] = count
-    weights = (paddle.arange(count, dtype="float32") / count).astype(second.dtype).reshape(shape)
-    length, other = first.shape[axis], second.shape[axis]
-    ending = paddle.slice(first, [axis], [length - count], [length])
-    beginning = paddle.slice(second, [axis], [0], [count])
-    rest = paddle.slice(second, [axis], [count], [other]) if count < other else None
-    mixed = ending * (1 - weights) + beginning * weights
-    return mixed if rest is None else paddle.concat([mixed, rest], axis=axis)
+            frames = block(frames, chunk)  # of (batch, channels', height', width')
+        count = len(frames)
+        return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)

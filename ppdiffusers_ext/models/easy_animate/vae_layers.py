@@ -2,12 +2,19 @@
 
 From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/EasyAnimate
 (`easyanimate/vae/ldm/modules/vaemodules`), after MAGVIT-v2 (Yu et al. 2023, arXiv:2310.05737), under its names.
+
+A chunk is a list of frames, (batch, channels, height, width) each, which layers empty: a frame is forgotten as soon as
+it has been seen, and what a layer makes of it is not there before it is needed.
 """
+
+import collections
+import itertools
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppdiffusers_ext.models.easy_animate.frame_convolution import convolve_frames
 from ppdiffusers_ext.models.layers import GroupNorm, Linear, follow, scaled_dot_product
 
 _EPSILON = 1e-6
@@ -39,27 +46,53 @@ class CausalConv3d(nn.Conv3D):
     """
 
     def __init__(self, inputs, outputs, stride=(1, 1), padding=1):
-        time, space = stride
-        super().__init__(inputs, outputs, 3, stride=(time, space, space), padding=(0, padding, padding))
-        self._time_stride = time
+        super().__init__(inputs, outputs, 3)
+        self._step, self._around = stride, padding
 
-    def forward(self, x, chunk):
-        """(batch, inputs, frames, height, width) -> (batch, outputs, frames', height', width')."""
-        if chunk.place in (PICTURE, CENTERED):
-            x = F.pad(x, [0, 0, 0, 0, 1, 1], data_format="NCDHW")
-        elif chunk.place == NEXT:
-            before = chunk.kept[id(self)]
-            x = paddle.concat([before[:, :, 1:] if self._time_stride == 2 else before, x], axis=2)
-        else:
-            x = paddle.concat([x[:, :, :1]] * _BEFORE + [x], axis=2)
+    def forward(self, frames, count, chunk):
+        """So many frames of (batch, inputs, height, width), an iterable -> list of (batch, outputs, height', width').
+
+        The frames are taken one after the other, and not kept.
+        """
+        frames = iter(frames)
+        first = next(frames)
+        weight, bias = follow(self.weight, first), follow(self.bias, first)
+        frames, zeros = itertools.chain([first], frames), 1
+        if chunk.place not in (PICTURE, CENTERED):
+            before = chunk.kept[id(self)] if chunk.place == NEXT else [first] * _BEFORE
+            frames, zeros, count = self._after(before, frames, chunk), 0, _BEFORE + count
+        del first
+        return convolve_frames(frames, count, weight, bias, self._step, self._around, zeros)
+
+    def _after(self, before, frames, chunk):
+        last = collections.deque(maxlen=_BEFORE)
+        for frame in itertools.chain(before, frames):
+            last.append(frame)
+            yield frame
         if chunk.place in (FIRST, NEXT):
-            chunk.kept[id(self)] = x[:, :, -_BEFORE:]
-        weight, bias = follow(self.weight, x), follow(self.bias, x)
-        return F.conv3d(x, weight, bias, self._stride, self._padding)
+            chunk.kept[id(self)] = list(last)
+
+
+class PointConv3d(nn.Conv3D):
+    """A convolution of 1x1x1."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs, outputs, 1)
+
+    def forward(self, x):
+        """(batch, inputs, ...) -> (batch, outputs, ...)."""
+        weight, bias = follow(self.weight, x).flatten(1), follow(self.bias, x).unsqueeze(1)
+        return (paddle.matmul(weight, x.flatten(2)) + bias).reshape([x.shape[0], -1, *x.shape[2:]])
+
+
+def taken(frames):
+    """The frames of a list, which is empty in the end."""
+    while frames:
+        yield frames.pop(0)
 
 
 class FramesNorm(GroupNorm):
-    """A group norm over the frames of a chunk, or over each frame by itself.
+    """A group norm over the frames of a chunk, or over each frame by itself, and SiLU.
 
     Args:
         groups, channels: of the norm.
@@ -70,13 +103,30 @@ class FramesNorm(GroupNorm):
         super().__init__(groups, channels, _EPSILON)
         self._by_frame = by_frame
 
-    def forward(self, x):
-        """(batch, channels, frames, height, width) -> the same."""
-        if not self._by_frame:
-            return super().forward(x)
-        frames = x.transpose([0, 2, 1, 3, 4])  # (batch, frames, channels, height, width)
-        y = super().forward(frames.flatten(0, 1)).reshape(frames.shape)
-        return y.transpose([0, 2, 1, 3, 4])
+    def forward(self, frames, keeps=False):
+        """List of (batch, channels, height, width), emptied unless `keeps` -> iterator of the same."""
+        norm = super().forward if self._by_frame or len(frames) == 1 else self._over(frames)
+        return (F.silu(norm(frame)) for frame in (frames if keeps else taken(frames)))
+
+    def _over(self, frames):
+        """The function that brings each of the frames to the mean and the variance of all."""
+        batch, channels = frames[0].shape[:2]
+        rows = [batch * self._num_groups, -1]
+        means, squares = [], []
+        for frame in frames:
+            frame = frame.astype("float32").reshape(rows)
+            means.append(frame.mean(axis=1, keepdim=True))  # (batch * groups, 1)
+            squares.append((frame - means[-1]).square().mean(axis=1, keepdim=True))
+        mean = sum(means) / len(means)
+        variance = sum(square + (other - mean).square() for square, other in zip(squares, means)) / len(means)
+
+        def of_channels(x):  # (batch * groups, 1) -> (batch, channels)
+            return paddle.repeat_interleave(x.reshape([batch, -1]), channels // self._num_groups, axis=1)
+
+        scale = of_channels((variance + self._epsilon).rsqrt()) * follow(self.weight, mean)
+        shift = follow(self.bias, mean) - of_channels(mean) * scale
+        scale, shift = (x.reshape([batch * channels, 1]).astype(frames[0].dtype) for x in (scale, shift))
+        return lambda x: (x.reshape([batch * channels, -1]) * scale + shift).reshape(x.shape)
 
 
 class ResidualBlock3D(nn.Layer):
@@ -93,13 +143,15 @@ class ResidualBlock3D(nn.Layer):
         self.conv1 = CausalConv3d(inputs, outputs)
         self.norm2 = FramesNorm(groups, outputs, by_frame)
         self.conv2 = CausalConv3d(outputs, outputs)
-        self.shortcut = nn.Conv3D(inputs, outputs, 1) if inputs != outputs else None
+        self.shortcut = PointConv3d(inputs, outputs) if inputs != outputs else None
 
-    def forward(self, x, chunk):
-        """(batch, inputs, frames, height, width) -> (batch, outputs, frames, height, width)."""
-        y = self.conv1(F.silu(self.norm1(x)), chunk)
-        y = self.conv2(F.silu(self.norm2(y)), chunk)
-        return y + (x if self.shortcut is None else self.shortcut(x))
+    def forward(self, frames, chunk):
+        """List of (batch, inputs, height, width) -> list of (batch, outputs, height, width)."""
+        count = len(frames)
+        y = self.conv1(self.norm1(frames, keeps=True), count, chunk)
+        y = self.conv2(self.norm2(y), count, chunk)
+        shortcut = self.shortcut or nn.Identity()
+        return [shortcut(frame) + other for frame, other in zip(taken(frames), taken(y))]
 
 
 class Attention3D(nn.Layer):
@@ -117,14 +169,17 @@ class Attention3D(nn.Layer):
         self.group_norm = GroupNorm(groups, channels, _EPSILON)
         self.to_q, self.to_k, self.to_v, self.to_out = (Linear(channels, channels) for _ in range(4))
 
-    def forward(self, x):
+    def forward(self, frames):
+        """List of (batch, channels, height, width) -> the same."""
+        if self._by_frame:
+            return [self._attend(frame.unsqueeze(2)).squeeze(2) for frame in taken(frames)]
+        return self._attend(paddle.stack(frames, axis=2)).unbind(2)
+
+    def _attend(self, x):
         """(batch, channels, frames, height, width) -> the same."""
-        y = x.transpose([0, 2, 3, 4, 1])  # (batch, frames, height, width, channels)
-        shape = y.shape
-        y = y.reshape([-1, (1 if self._by_frame else shape[1]) * shape[2] * shape[3], shape[4]])
-        y = self.group_norm(y.transpose([0, 2, 1])).transpose([0, 2, 1])  # (batch or frames, tokens, channels)
+        y = self.group_norm(x.flatten(2)).transpose([0, 2, 1])  # (batch, tokens, channels)
         y = scaled_dot_product(self.to_q(y), self.to_k(y), self.to_v(y), self._heads)
-        return x + self.to_out(y).reshape(shape).transpose([0, 4, 1, 2, 3])
+        return x + self.to_out(y).transpose([0, 2, 1]).reshape(x.shape)
 
 
 class Downsampler(nn.Layer):
@@ -134,9 +189,10 @@ class Downsampler(nn.Layer):
         super().__init__()
         self.conv = CausalConv3d(channels, channels, (2 if in_time else 1, 2), padding=0)
 
-    def forward(self, x, chunk):
-        """(batch, channels, frames, height, width) -> (batch, channels, frames', height / 2, width / 2)."""
-        return self.conv(F.pad(x, [0, 1, 0, 1, 0, 0], data_format="NCDHW"), chunk)
+    def forward(self, frames, chunk):
+        """List of (batch, channels, height, width) -> list of (batch, channels, height / 2, width / 2)."""
+        count = len(frames)
+        return self.conv((F.pad(frame, [0, 1, 0, 1]) for frame in taken(frames)), count, chunk)
 
 
 class Upsampler(nn.Layer):
@@ -147,23 +203,26 @@ class Upsampler(nn.Layer):
         self._in_time, self._steps = in_time, steps
         self.conv = CausalConv3d(channels, channels)
 
-    def forward(self, x, chunk):
-        """(batch, channels, frames, height, width) -> (batch, channels, frames', height * 2, width * 2)."""
-        x = x.repeat_interleave(2, axis=3).repeat_interleave(2, axis=4)
-        x = self.conv(x, chunk)
+    def forward(self, frames, chunk):
+        """List of (batch, channels, height, width) -> list of (batch, channels, height * 2, width * 2)."""
+        count = len(frames)
+        y = self.conv((_twice_the_size(frame) for frame in taken(frames)), count, chunk)
         if not self._in_time or chunk.place == PICTURE:
-            return x
-        if chunk.place != CAUSAL:
-            return self._more_frames(x)
-        return paddle.concat([x[:, :, :1], self._more_frames(x[:, :, 1:])], axis=2) if x.shape[2] > 1 else x
+            return y
+        return self._more_frames(y) if chunk.place != CAUSAL else y[:1] + self._more_frames(y[1:])
 
-    def _more_frames(self, x):
+    def _more_frames(self, frames):
         if self._steps:
-            return x.repeat_interleave(2, axis=2)
-        before = paddle.concat([x[:, :, :1], x[:, :, :-1]], axis=2)
-        after = paddle.concat([x[:, :, 1:], x[:, :, -1:]], axis=2)
-        pairs = paddle.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis=3)
-        return pairs.flatten(2, 3)
+            return [frame for frame in frames for _ in range(2)]
+        neighbours = zip(frames[:1] + frames[:-1], frames, frames[1:] + frames[-1:])
+        return [0.75 * frame + 0.25 * other for before, frame, after in neighbours for other in (before, after)]
+
+
+def _twice_the_size(x):
+    """(batch, channels, height, width) -> (batch, channels, height * 2, width * 2), each pixel repeated."""
+    batch, channels, height, width = x.shape
+    x = x.unsqueeze([3, 5]).expand([batch, channels, height, 2, width, 2])
+    return x.reshape([batch, channels, 2 * height, 2 * width])
 
 
 class Level(nn.Layer):
@@ -185,11 +244,11 @@ class Level(nn.Layer):
         for name, layer in sampler.items():
             setattr(self, name, layer)
 
-    def forward(self, x, chunk):
-        """(batch, inputs, frames, height, width) -> (batch, outputs, frames', height', width')."""
+    def forward(self, frames, chunk):
+        """List of (batch, inputs, height, width) -> list of (batch, outputs, height', width')."""
         for conv in self.convs:
-            x = conv(x, chunk)
-        return x if self._sampler is None else getattr(self, self._sampler)(x, chunk)
+            frames = conv(frames, chunk)
+        return frames if self._sampler is None else getattr(self, self._sampler)(frames, chunk)
 
 
 class MidBlock3D(nn.Layer):
@@ -209,11 +268,11 @@ class MidBlock3D(nn.Layer):
             [Attention3D(channels, heads, groups, attention == "spatial") for _ in range(count)]
         )
 
-    def forward(self, x, chunk):
-        """(batch, channels, frames, height, width) -> the same."""
-        x = self.convs[0](x, chunk)
+    def forward(self, frames, chunk):
+        """List of (batch, channels, height, width) -> the same."""
+        frames = self.convs[0](frames, chunk)
         for i, conv in enumerate(self.convs[1:]):
             if len(self.attentions):
-                x = self.attentions[i](x)
-            x = conv(x, chunk)
-        return x
+                frames = self.attentions[i](frames)
+            frames = conv(frames, chunk)
+        return frames

@@ -1,0 +1,91 @@
+"""Seconds and memory of decoding a video with EasyAnimate's autoencoder, as it gets longer.
+
+    python -m benchmarks easy_vae --json easy_vae.json
+    python -m benchmarks easy_vae --size 960x1680 --frames 8 96 --tiles --narrow 4
+
+V4's autoencoder of full size with random weights decodes random latents to frames, which are forgotten as soon as they
+are there; each length has a process of its own. `growth` is what the longest needs more memory than the shortest, as a
+part of what that needs. There are no peers; `seconds` are of one run, without a warm-up.
+"""
+
+import re
+import time
+
+from benchmarks import harness
+from benchmarks.contestant import peak_bytes, versions
+from ppdiffusers_ext.errors import InputError
+
+LENGTHS = (8, 24, 96)
+WIDTHS = (128, 256, 512, 512)
+
+
+def add_arguments(parser):
+    parser.add_argument("--size", default="256x256", metavar="WxH", help="in pixels (default 256x256)")
+    parser.add_argument("--frames", type=int, nargs="+", default=LENGTHS, metavar="N", help="from short to long")
+    parser.add_argument("--tiles", action="store_true", help="in tiles of 384 pixels")
+    parser.add_argument("--narrow", type=int, default=1, metavar="N", help="an N-th of the channels (default 1)")
+
+
+def compete(options):
+    if not re.fullmatch(r"\d+x\d+", options.size):
+        raise InputError(f"--size {options.size} is no size; such as 256x256 (width, height) is accepted")
+    if sorted(set(options.frames)) != list(options.frames) or any(count < 1 or count % 8 for count in options.frames):
+        raise InputError("--frames takes rising multiples of 8")
+    if options.narrow not in (1, 2, 4):
+        raise InputError(f"--narrow {options.narrow} does not divide the channels; 1, 2 or 4 is accepted")
+    settings = {"size": options.size, "tiles": options.tiles, "narrow": options.narrow}
+    rows = {}
+    for count in options.frames:
+        of_length = {**settings, "frames": count}
+        rows[f"{count} frames"] = harness.run_contestant("easy_vae", "decode", of_length, title=f"{count} frames")
+    harness.print_table(rows, {})
+    shortest, *_, longest = [*rows.values()] * 2 if len(rows) == 1 else rows.values()
+    growth = longest["peak_bytes"] / shortest["peak_bytes"] - 1
+    print(f"growth of memory {growth:.1%}")
+    ours = {key: longest[key] for key in ("seconds", "peak_bytes")}
+    return harness.result(ours, {}, frames=rows, growth=growth, settings=settings)
+
+
+def make_vae(narrow=1):
+    """V4's autoencoder with random weights, and an N-th of its channels."""
+    import paddle
+
+    from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
+
+    paddle.seed(0)
+    vae = AutoencoderKLMagvit(
+        block_out_channels=tuple(width // narrow for width in WIDTHS),
+        slice_mag_vae=False,
+        cache_compression_vae=True,
+        mini_batch_encoder=8,
+        mini_batch_decoder=2,
+    )
+    vae.eval()
+    return vae
+
+
+def decode(settings):
+    import paddle
+
+    from ppdiffusers_ext.pipelines import video_coding
+    from ppdiffusers_ext.runtime import Runtime
+
+    Runtime.choose("cpu", "fp32")
+    vae = make_vae(settings["narrow"])
+    vae.use_tiling = settings["tiles"]
+    width, height = map(int, settings["size"].split("x"))
+    latents = paddle.randn(video_coding.latents_shape(vae, 1, settings["frames"], height, width))
+    before, start = peak_bytes(), time.perf_counter()
+    # As a command does: frames become bytes and go to the video writer.
+    count = sum((chunk * 255).round().astype("uint8").shape[2] for chunk in video_coding.decode(vae, latents))
+    if count != settings["frames"]:
+        raise RuntimeError(f"{count} frames came out instead of {settings['frames']}")
+    return {
+        "seconds": time.perf_counter() - start,
+        "peak_bytes": peak_bytes(),
+        "before_bytes": before,
+        "versions": versions("paddlepaddle", "ppdiffusers"),
+    }
+
+
+CONTESTANTS = {"decode": decode}
