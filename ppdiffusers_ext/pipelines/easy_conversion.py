@@ -31,8 +31,8 @@ from ppdiffusers_ext.pipelines.part_conversion import (
 )
 
 _COPIED = ("model_index.json", "tokenizer", "tokenizer_2", "scheduler", "image_encoder/preprocessor_config.json")
-# What the original's files have and ours have no use for: tables of places and of frames, a layer of BERT's that is not
-# asked, T5's table of tokens under its second name. It is kept beside the weights, that the original comes back whole.
+# What is in the original's files, and our networks have no use for: tables of places and of frames, a layer of BERT's,
+# T5's table of tokens under its second name. It is kept beside the weights, that the original comes back whole.
 _KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\."
 _OF_MOTION = "attn_temporal."
 
