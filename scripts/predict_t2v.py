@@ -12,6 +12,7 @@ import sys
 from scripts.command import run
 from scripts.easy_animate import make_parser, make_work
 
+
 def main(arguments=None):
     """Run the command: its exit code."""
     return run(make_parser("python -m scripts.predict_t2v", __doc__, "text"), make_work("text"), arguments)

@@ -134,7 +134,9 @@ class EasyAnimatePipeline(NetworkPipeline):
         wanted = [text] if isinstance(text, str) else list(text)
         unwanted = [negative or ""] * len(wanted) if negative is None or isinstance(negative, str) else list(negative)
         if len(unwanted) != len(wanted):
-            raise InputError(f"{len(wanted)} prompts have {len(unwanted)} negative ones; as many, or one, are accepted")
+            raise InputError(
+                f"{len(wanted)} prompts have {len(unwanted)} negative ones; as many, or one, are accepted"
+            )
         both = self.embed([*wanted, *unwanted])
         return both.rows(0, len(wanted)), both.rows(len(wanted), 2 * len(wanted))
 

@@ -148,7 +148,9 @@ class EasyAnimateConfig:
             default = {item.name: item.default for item in fields(self)}
             given = [name for name in own if getattr(self, name) != default[name]]
             if other != task and given:
-                raise InputError(f"a video of a {_WORDS[task]} takes no {', '.join(given)}; that is of {_WORDS[other]}s")
+                raise InputError(
+                    f"a video of a {_WORDS[task]} takes no {', '.join(given)}; that is of {_WORDS[other]}s"
+                )
         if task == "text" and not self.prompt.strip():
             raise InputError("the prompt is empty; a text that says what is to be seen is accepted")
         if task != "text" and not self.prompt.strip():

@@ -49,9 +49,7 @@ def pixels(path):
     return np.stack(list(open_frames(path)))
 
 
-@pytest.mark.parametrize(
-    ("version", "frames"), [("v4", 8), ("v4_t2v", 8), ("v3", 16), ("v2", 9), ("v1", 3)]
-)
+@pytest.mark.parametrize(("version", "frames"), [("v4", 8), ("v4_t2v", 8), ("v3", 16), ("v2", 9), ("v1", 3)])
 def test_a_text_becomes_a_video(models, tmp_path, version, frames, capsys):
     output = tmp_path / "out.mp4"
     assert call(predict_t2v, models, version, "--prompt", "A dog is running", "--output", output, "-L", frames) == 0
@@ -232,7 +230,9 @@ def refuse(capsys, code, *parts):
         (predict_t2v, ("--prompt", "x", "--weights", "int8", "--engine", "onnx"), ("eager",)),
     ],
 )
-def test_bad_input_is_refused_before_networks_are_loaded(models, tmp_path, capsys, monkeypatch, command, options, parts):
+def test_bad_input_is_refused_before_networks_are_loaded(
+    models, tmp_path, capsys, monkeypatch, command, options, parts
+):
     monkeypatch.chdir(models)
     monkeypatch.setattr("ppdiffusers_ext.pipelines.loading.Part.load", lambda self: 1 / 0)
     refuse(capsys, call(command, models, "v4", "--output", tmp_path / "a.mp4", *options), *parts)
