@@ -5,6 +5,8 @@
         --image-encoder pretrained_weights/image_encoder --base-model pretrained_weights/stable-diffusion-v1-5
     python -m scripts.convert_weights animate_anyone original --system animate_anyone --to torch
     python -m scripts.convert_weights pretrained_weights/stable_animator stable --system stable_animator --to paddle
+    python -m scripts.convert_weights pretrained_weights/Diffusion_Transformer/EasyAnimateV4-XL-2-InP easy \\
+        --system easy_animate --to paddle
 
 Tensors keep their bits unless --dtype is given. Names and shapes must be exactly those of the networks.
 """
@@ -14,6 +16,12 @@ from pathlib import Path
 
 from scripts.command import ArgumentParser, run
 
+# The options that are of one system, on the way to Paddle.
+OPTIONS = {
+    "animate_anyone": ("vae", "image_encoder", "base_model", "config"),
+    "stable_animator": (),
+    "easy_animate": ("config", "motion_module"),
+}
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference" / "inference_v2.yaml"
 
 
@@ -21,9 +29,7 @@ def make_parser():
     parser = ArgumentParser(prog="python -m scripts.convert_weights", description=__doc__)
     parser.add_argument("source", metavar="IN", help="folder to read")
     parser.add_argument("target", metavar="OUT", help="folder to write, new or empty")
-    parser.add_argument(
-        "--system", required=True, choices=["animate_anyone", "stable_animator"], help="whose checkpoints they are"
-    )
+    parser.add_argument("--system", required=True, choices=list(OPTIONS), help="whose checkpoints they are")
     parser.add_argument("--to", required=True, choices=["paddle", "torch"], help="from_pretrained, or the original's")
     parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], help="of the result (default: as it is)")
     title = "with animate_anyone --to paddle, where the rest lies if not in IN under the original's names"
@@ -31,37 +37,59 @@ def make_parser():
     group.add_argument("--vae", metavar="DIR", help="folder of the VAE (IN/sd-vae-ft-mse)")
     group.add_argument("--image-encoder", metavar="DIR", help="folder of the CLIP image encoder (IN/image_encoder)")
     group.add_argument("--base-model", metavar="DIR", help="folder with unet/config.json (IN/stable-diffusion-v1-5)")
-    group.add_argument("--config", metavar="FILE", help="YAML of networks and schedule (the released models')")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="with --to paddle: of animate_anyone, YAML of networks and schedule (the released models'); of "
+        "easy_animate, YAML whose key transformer has options that go over those of the transformer's config.json",
+    )
+    parser.add_argument(
+        "--motion-module",
+        metavar="FILE",
+        help="with easy_animate --to paddle: V1's motion modules (IN/easyanimate_v1_mm.safetensors)",
+    )
     return parser
 
 
 def work(options):
     """Convert, and print what became of each part."""
     from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.pipelines import conversion, easy_conversion, stable_conversion
 
+    systems = {"animate_anyone": conversion, "stable_animator": stable_conversion, "easy_animate": easy_conversion}
+    system, extra = systems[options.system], {}
+    for name in dict.fromkeys(name for names in OPTIONS.values() for name in names):
+        value = getattr(options, name)
+        if value and (options.to == "torch" or name not in OPTIONS[options.system]):
+            what = "--to torch" if options.to == "torch" else f"--system {options.system}"
+            raise InputError(f"--{name.replace('_', '-')} cannot be used with {what}; all is read from IN")
+        if name in OPTIONS[options.system]:
+            extra[name] = value
     if options.system == "animate_anyone":
-        from ppdiffusers_ext.pipelines.conversion import to_paddle, to_torch
-    else:
-        from ppdiffusers_ext.pipelines.stable_conversion import to_paddle, to_torch
-
-    extra = {name: getattr(options, name) for name in ("vae", "image_encoder", "base_model", "config")}
-    unused = [f"--{name.replace('_', '-')}" for name, value in extra.items() if value]
-    if unused and (options.to == "torch" or options.system != "animate_anyone"):
-        what = "--to torch" if options.to == "torch" else f"--system {options.system}"
-        raise InputError(f"{', '.join(unused)} cannot be used with {what}; all is read from IN")
-    if options.to == "torch":
-        reports = to_torch(options.source, options.target, dtype=options.dtype)
-    elif options.system == "animate_anyone":
         extra["inference_config"] = extra.pop("config") or CONFIG
-        reports = to_paddle(options.source, options.target, dtype=options.dtype, **extra)
+    elif options.system == "easy_animate":
+        extra["transformer"] = read_transformer_options(extra.pop("config"))
+    if options.to == "torch":
+        reports = system.to_torch(options.source, options.target, dtype=options.dtype)
     else:
-        reports = to_paddle(options.source, options.target, dtype=options.dtype)
+        reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
     for report in reports:
         written = ", ".join(f"{count} in {file}" for file, count in report.files.items())
         print(f"{report.part:16} {report.read} tensors read, written {written}")
         if report.left_out:
             print(f"{'':16} left out, for the network has no use for them: {', '.join(report.left_out)}")
     print(f"wrote {options.target}")
+
+
+def read_transformer_options(path):
+    """What a YAML file says under `transformer`, a dict; an empty one without a file."""
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.pipelines.yaml_files import read_yaml
+
+    options = (read_yaml(path).get("transformer") if path else None) or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: transformer is {options!r}; options by name are accepted")
+    return options
 
 
 if __name__ == "__main__":

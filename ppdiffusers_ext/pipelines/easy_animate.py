@@ -15,10 +15,15 @@ from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
+from ppdiffusers_ext.pipelines.easy_loading import check_files, read_components
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
+from ppdiffusers_ext.pipelines.loading import option_names
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prompts import encode
 from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall
+from ppdiffusers_ext.pipelines.yaml_files import check_keys
+from ppdiffusers_ext.runtime import Runtime
 
 
 @dataclass
@@ -52,6 +57,34 @@ class EasyAnimatePipeline(NetworkPipeline):
             transformer=transformer,
             scheduler=scheduler,
         )
+
+    @classmethod
+    def from_pretrained(cls, folder, device="auto", dtype="fp32", **options):
+        """The pipeline of a folder of checkpoints, in the original's form or in ours.
+
+        Args:
+            folder: with transformer, vae, text_encoder, tokenizer, scheduler and so on.
+            device, dtype: as of `Runtime.choose`.
+            options: more fields of `EasyAnimateConfig`: sampler, memory, weights, engine, loras, ...
+
+        Raises:
+            InputError, MissingFileError: files that are missing, damaged or of another model; unknown options.
+        """
+        check_keys(options, names(), "option")
+        config = EasyAnimateConfig(str(folder), device=device, dtype=dtype, **options)
+        check_files(config)
+        return cls.open(config, Runtime.choose(device, dtype))
+
+    @classmethod
+    def open(cls, config, runtime):
+        """The pipeline of an `EasyAnimateConfig`; its networks are loaded when they are needed. As `from_pretrained`."""
+        components, parts = read_components(config, runtime)
+        known = option_names(cls)
+        pipeline = cls(**{name: components.get(name) for name in known})
+        pipeline.use_networks({name: part for name, part in parts.items() if name in known})
+        pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
+        pipeline.use_memory(config.memory)
+        return pipeline
 
     @paddle.no_grad()
     def __call__(

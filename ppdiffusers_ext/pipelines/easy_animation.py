@@ -19,8 +19,9 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_conditions import count_frames, know_pictures, know_video, read_picture
-from ppdiffusers_ext.pipelines.easy_loading import check_files, describe_parts, load_pipeline
+from ppdiffusers_ext.pipelines.easy_loading import check_files, describe_parts
 from ppdiffusers_ext.pipelines.easy_memory_plan import check_memory
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
@@ -64,7 +65,7 @@ def make(config, task, show_progress=True):
     knowledge = _Knowledge(config, task)
     runtime = Runtime.choose(config.device, config.dtype)
     logger.info("%s", check_memory(replace(config, frames=parts[0][1]), runtime))
-    pipeline = load_pipeline(config, runtime)
+    pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     _write(config, _frames(pipeline, config, knowledge, parts), result, task)

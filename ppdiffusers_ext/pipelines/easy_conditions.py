@@ -104,8 +104,8 @@ def count_frames(config, multiple):
     frames = round_frames(min(config.frames, available), multiple)
     if not frames:
         raise InputError(
-            f"{config.video} has {available} frames at {config.fps:g} frames a second; {multiple} or more, or a higher "
-            "fps, are accepted"
+            f"{config.video} has {available} frames at {config.fps:g} frames a second; {multiple} or more, or a "
+            "higher fps, are accepted"
         )
     if frames != config.frames:
         logger.warning("%s has %d frames at %g frames a second: %d are made", config.video, available, config.fps,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
-from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
@@ -36,36 +35,36 @@ _TEXT_ENCODERS = {"bert": make_bert, "t5": make_t5, "mt5": make_t5}
 _SHOWN = {"text_encoder": ("bert",), "text_encoder_2": ("t5", "mt5")}  # of V4
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 _PIXART_LENGTH = 120  # tokens of T5, as in the training of PixArt-alpha and of V1 to V3
+MOTION_MODULE = "easyanimate_v1_mm.safetensors"
 _FETCH = (
     "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
 )
 
 
-def load_pipeline(config, runtime):
-    """The `EasyAnimateInpaintPipeline` of a configuration, whose networks are loaded when they are needed.
+def read_components(config, runtime):
+    """What the pipeline of a configuration is made of.
 
     Args:
         config: `EasyAnimateConfig`; what it says of files, sampler, engine and memory is used.
         runtime: a `Runtime`.
 
+    Returns:
+        name -> component: models without weights, tokenizers, the picture processor and the sampler; and name ->
+        `Part` of each model.
+
     Raises:
-        InputError, MissingFileError: as `describe_parts`; an engine that cannot run.
+        InputError, MissingFileError: as `describe_parts`; files of tokenizers or options that do not fit.
     """
-    rung, folder = get_rung(config.memory), Path(config.model)
+    folder = Path(config.model)
     dtypes = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
     parts = describe_parts(config, *dtypes, streams_blocks(config))
-    models = {name: part.model for name, part in parts.items()}
-    models["vae"].use_tiling = uses_tiles(config)
-    tokenizers = dict(zip(("tokenizer", "tokenizer_2"), read_tokenizers(folder, models["transformer"])))
-    if "image_encoder" in models:
-        models["image_processor"] = read_picture_processor(folder / "image_encoder")
-    scheduler = make_scheduler(config.sampler, read_scheduler(folder, config.sampler))
-    empty = {"text_encoder_2": None, "tokenizer_2": None}
-    pipeline = EasyAnimateInpaintPipeline(**{**empty, **models, **tokenizers}, scheduler=scheduler)
-    pipeline.use_networks(parts)
-    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
-    pipeline.use_memory(config.memory)
-    return pipeline
+    components = {name: part.model for name, part in parts.items()}
+    components["vae"].use_tiling = uses_tiles(config)
+    components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
+    if "image_encoder" in components:
+        components["image_processor"] = read_picture_processor(folder / "image_encoder")
+    components["scheduler"] = make_scheduler(config.sampler, read_scheduler(folder, config.sampler))
+    return components, parts
 
 
 def streams_blocks(config):
@@ -91,7 +90,7 @@ def check_files(config):
     """Raises MissingFileError, before anything is loaded, for files that are not there; what is wrong is told later.
 
     Args:
-        config: as of `describe_parts`.
+        config: `EasyAnimateConfig`.
     """
     folder = Path(config.model)
     if not folder.is_dir():
@@ -116,13 +115,14 @@ def part_names(folder):
     cls, config = read_transformer(folder)
     names = ["vae", "transformer", "text_encoder"]
     names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
-    return names + (["image_encoder"] if is_inpainting(config) else [])
+    return names + (["image_encoder"] if sees_pictures(config) else [])
 
 
-def is_inpainting(config):
-    """Whether a transformer's options are those of one that sees known parts of the video."""
+def sees_pictures(config):
+    """Whether a transformer's options are those of one that sees known parts of the video, and a picture by CLIP."""
     channels = config.get("in_channels")
-    return channels is not None and 2 * channels != (config.get("out_channels") or 2 * channels)
+    has_more = channels is not None and 2 * channels != (config.get("out_channels") or 2 * channels)
+    return has_more and config.get("enable_clip_in_inpaint", True)
 
 
 def read_transformer(folder):
@@ -143,9 +143,7 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=Fal
     """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
 
     Args:
-        config: with `model`, the folder; `transformer`, a dict of options that go over those of the transformer's
-            `config.json`; `transformer_path`, `motion_module_path` and `vae_path`, files that go over the folder's, or
-            empty; `loras`, of (path, weight); `weights`, "int8" or "fp8" for the transformer's, or None; `engine`.
+        config: `EasyAnimateConfig`.
         dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
         streams: whether the weights of the transformer's blocks are read each time that they are needed.
 
@@ -216,7 +214,7 @@ def _describe_transformer(config, dtype, streams):
     if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
         raise InputError(
             f"{folder} is a model of pictures, which EasyAnimate V1 adds motion modules to; motion_module_path, the "
-            "file easyanimate_v1_mm.safetensors, is needed"
+            f"file {MOTION_MODULE}, is needed"
         )
     model = make_transformer(folder, config.transformer, dtype)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]

@@ -6,6 +6,7 @@ tensor, before a weight is stored: there is nothing to undo, and never more than
 
 import paddle
 
+from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.quantised import FORMATS, quantise, use_quantised
 from ppdiffusers_ext.pipelines.loading import Part
@@ -78,11 +79,12 @@ class QuantisedPart(MergedPart):
             return None
 
         super().read(store)
+        return_freed_memory()  # of the weights as they were
 
     def empty(self):
-        super().empty()
         for layer in self._layers.values():
             layer.stored = None
+        super().empty()  # which gives the memory back to the system
 
     @property
     def stored_bytes(self):
@@ -115,8 +117,8 @@ class StreamedPart(MergedPart):
         self._stream = WeightStream(self.model, self.files, names, change)
 
     def empty(self):
-        super().empty()
         self._stream = None
+        super().empty()
 
 
 def _on_device(tensor):

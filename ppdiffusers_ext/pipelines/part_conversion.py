@@ -3,10 +3,13 @@
 Tensors keep their bits unless another dtype is asked for, and are in memory one at a time.
 """
 
+import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
+from paddlenlp.transformers import PretrainedModel
 from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
@@ -16,6 +19,9 @@ from ppdiffusers_ext.weights.assignment import check_fit, create, find_weights, 
 from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
+
+_TABLES = "tables.safetensors"
+_DIGITS = 16  # of a table's name, which is made of its content
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -90,7 +96,8 @@ def part_to_paddle(name, part, folder, dtype):
         report.read += len(checkpoint.tensors)
         report.left_out += [old for old in checkpoint.tensors if old not in renamed]
     check_fit(part.model, arrays, " + ".join(map(str, part.files)))
-    is_encoder = name == "image_encoder"  # whose loader is paddlenlp's, with a file name and a format of its own
+    # The loader of encoders is paddlenlp's, with a file name and a format of its own.
+    is_encoder = isinstance(part.model, PretrainedModel)
     path = folder / name / ("model.safetensors" if is_encoder else PADDLE_SAFETENSORS_WEIGHTS_NAME)
     path.parent.mkdir()
     kept = {
@@ -107,11 +114,51 @@ def part_to_paddle(name, part, folder, dtype):
     return report
 
 
-def part_to_torch(name, part, folder, dtype, files):
+def keep_tables(report, part, folder, pattern, dtype):
+    """Write tables that were left out of a part, for they can be computed: each once, under however many names.
+
+    Args:
+        report: `Report` of the part, which is changed.
+        part: `Part` of the original's files.
+        folder: where `part_to_paddle` has put the part.
+        pattern: of the names of tables.
+        dtype: as of `part_to_paddle`.
+    """
+    tables, names = {}, {}
+    for path in part.files:
+        checkpoint = read_checkpoint(path)
+        for name in report.left_out:
+            if re.search(pattern, name) and name in checkpoint.tensors:
+                table = _Tensor(name, checkpoint.tensors[name], dtype, checkpoint)
+                key = hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()[:_DIGITS]
+                names[name] = f"{key}-{table.dtype}-{'x'.join(map(str, table.shape))}"
+                tables.setdefault(names[name], table)
+    if names:
+        path = folder / report.part / _TABLES
+        write_safetensors(path, tables, {"format": "pt", "names": json.dumps(names)})
+        report.files[str(path.relative_to(folder))] = len(names)
+        report.left_out = [name for name in report.left_out if name not in names]
+
+
+def read_tables(folder, dtype):
+    """What `keep_tables` wrote into a part's folder: the original's name -> table; dtype as of `part_to_torch`."""
+    path = folder / _TABLES
+    if not path.is_file():
+        return {}
+    checkpoint = read_checkpoint(path)
+    try:
+        names = json.loads(checkpoint.metadata["names"])
+        return {name: _Tensor(name, checkpoint.tensors[key], dtype, checkpoint) for name, key in names.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} has notes of the original's names that cannot be read") from error
+
+
+def part_to_torch(name, part, folder, dtype, files, tables=None):
     """Write a part's folder as the original's files: its `Report`.
 
     Args:
         files: paths below the folder, each with what is in the names of its tensors; the first that fits.
+        tables: name -> more that is written, of `read_tables`.
     """
     checkpoint = read_checkpoint(part.files[0])
     tensors = checkpoint.tensors
@@ -119,12 +166,13 @@ def part_to_torch(name, part, folder, dtype, files):
     if checkpoint.layout == "paddle":
         tensors = transpose(tensors, transposed_names(part.model))
     report = Report(name, len(tensors), [])
-    names, tables, counts = _read_originals(checkpoint)
+    names, positions, counts = _read_originals(checkpoint)
     arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
-    for table in tables:  # they count the positions
+    for table in positions:  # they count the positions
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]
     arrays.update({name: np.array(count, np.int64) for name, count in counts.items()})
+    arrays.update(tables or {})
     for file, contained in files:
         chosen = {key: arrays.pop(key) for key in list(arrays) if contained in key}
         if chosen:

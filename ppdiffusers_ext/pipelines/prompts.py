@@ -22,7 +22,10 @@ from ppdiffusers_ext.weights.assignment import read_config
 
 _BERT, _T5 = "vocab.txt", "spiece.model"
 _OPTIONS = "tokenizer_config.json"
-_CLASSES = {_BERT: ("BertTokenizer", "BertTokenizerFast"), _T5: ("T5Tokenizer", "MT5Tokenizer", "T5TokenizerFast")}
+_CLASSES = {
+    _BERT: ("BertTokenizer", "BertTokenizerFast"),
+    _T5: ("T5Tokenizer", "T5TokenizerFast", "MT5Tokenizer", "MT5TokenizerFast"),
+}
 # Options of which one value is known here, which is the one that they have where they are left out.
 _FIXED = {
     "padding_side": "right",
@@ -31,7 +34,6 @@ _FIXED = {
     "do_basic_tokenize": True,
     "never_split": None,
     "sp_model_kwargs": {},
-    "add_prefix_space": True,
 }
 _SPACE = "▁"  # what SentencePiece writes for a space
 # What changes a serialised model, to which it is appended: normalizer_spec { add_dummy_prefix: false }.
@@ -238,6 +240,7 @@ class T5Tokenizer(Tokenizer):
         path = folder / _T5
         # transformers' newer way puts the space before a text itself, and none behind a special token.
         self._newer = options.get("legacy") is False
+        self._before = _SPACE if options.get("add_prefix_space", True) else ""
         self._model = _read_sentencepiece(path, _NO_SPACE_BEFORE if self._newer else b"")
         size = self._model.get_piece_size()
         names = {name: _token_text(options, name, text) for name, text in (("eos", "</s>"), ("pad", "<pad>"))}
@@ -257,7 +260,7 @@ class T5Tokenizer(Tokenizer):
     def ids(self, text):
         if not self._newer or not text:
             return super().ids(text)
-        text = _SPACE + text.replace(_SPACE, " ")
+        text = self._before + text.replace(_SPACE, " ")
         before, *special = self._pattern.split(text, maxsplit=1)
         starts_with_special = special and self._pieces(before) == [self._model.piece_to_id(_SPACE)]
         return super().ids(text)[1 if starts_with_special else 0 :]

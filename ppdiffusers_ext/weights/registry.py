@@ -72,7 +72,7 @@ def _easy_animate(name, ending=".tar", licence="Apache-2.0", by_default=False):
         # What the original opens in every version, of its pipeline and of two parts.
         files=(File(name, name + ending, members=("model_index.json", "transformer/config.json", "vae/config.json")),),
         licence=licence,
-        needed_by="scripts.predict_t2v, scripts.predict_i2v" if "InP" in name else "scripts.predict_t2v",
+        needed_by="scripts.predict_t2v" + (", scripts.predict_i2v, scripts.predict_v2v" if "InP" in name else ""),
         by_default=by_default,
     )
 
@@ -393,7 +393,7 @@ REGISTRY = (
         sources=(f"{_EASY_ANIMATE}/Motion_Module",),
         files=(File("easyanimate_v1_mm.safetensors"),),
         licence="Apache-2.0",
-        needed_by="scripts.predict_t2v",
+        needed_by="scripts.predict_t2v with PixArt-XL-2-512x512",
         by_default=False,
     ),
 )

@@ -1,11 +1,12 @@
 """Small checkpoints of EasyAnimate in the original's form, from the goldens' networks."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
+from ppdiffusers_ext.pipelines.easy_loading import MOTION_MODULE
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.golden import read_manifest
 from tests.vocabularies import write_bert, write_t5
@@ -40,24 +41,9 @@ PARTS = {
     },
 }
 CLIP_OF_PARTS = ("image_encoder", "text_encoder", "text_encoder_2")
-MOTION_MODULE = "easyanimate_v1_mm.safetensors"
 OF_MOTION = ("basic_block_type", "enable_uvit", "motion_module_type", "motion_module_kwargs")
 OF_MOTION += ("patch_3d", "fake_3d", "time_position_encoding_before_transformer")
 SCHEDULERS = json.loads((GOLDENS / "schedulers" / "config.json").read_text())
-
-
-@dataclass
-class Config:
-    """What the loader reads of a configuration."""
-
-    model: str
-    transformer: dict = field(default_factory=dict)
-    transformer_path: str = ""
-    motion_module_path: str = ""
-    vae_path: str = ""
-    loras: list = field(default_factory=list)
-    weights: str | None = None
-    engine: str = "eager"
 
 
 def config_of(case, part):
@@ -136,7 +122,7 @@ def v1_options():
 
 
 def config_for(folder, version, **options):
-    """The `Config` of a folder that `write_easy` wrote."""
+    """The `EasyAnimateConfig` of a folder that `write_easy` wrote."""
     if version == "v1":
         options = {"motion_module_path": str(folder / MOTION_MODULE), "transformer": v1_options(), **options}
-    return Config(str(folder), **options)
+    return EasyAnimateConfig(str(folder), **options)

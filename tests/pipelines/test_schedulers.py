@@ -35,6 +35,8 @@ ALPHA_BAR = zero_snr_alpha_bar(0.00085, 0.012, "linear")
         ("UniPC", "UniPCMultistepScheduler"),
         ("euler", "EulerDiscreteScheduler"),
         ("Euler-a", "EulerAncestralDiscreteScheduler"),
+        ("Euler A", "EulerAncestralDiscreteScheduler"),
+        ("PNDM", "PNDMScheduler"),
         ("EulerDiscrete", "EulerDiscreteScheduler"),
         ("Heun", "HeunDiscreteScheduler"),
         ("DEIS", "DEISMultistepScheduler"),

@@ -152,7 +152,8 @@ def test_pictures_become_a_video_that_knows_them(models, tmp_path, version):
 
 def test_base_takes_the_bucket_of_the_pictures_shape(models, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(easy_animation, "load_pipeline", lambda config, _: made.append(config) or 1 / 0)
+    opener = "ppdiffusers_ext.pipelines.easy_animate.EasyAnimatePipeline.open"
+    monkeypatch.setattr(opener, lambda config, _: made.append(config) or 1 / 0)
     given = ("--start-image", models / "square.png", "--prompt", "x", "--base", 512, "--output", tmp_path / "a.mp4")
     with pytest.raises(ZeroDivisionError):
         call(predict_i2v, models, "v4", *given)

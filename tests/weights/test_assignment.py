@@ -463,3 +463,43 @@ def test_configuration_that_is_no_json_object_is_refused_by_name(tmp_path, conte
 def test_missing_configuration_is_named(tmp_path):
     with pytest.raises(MissingFileError, match="config.json does not exist"):
         read_config(tmp_path)
+
+
+# Weights of two names, and weights that are changed on the way
+
+
+class Tied(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.second.weight = self.first.weight
+
+
+@pytest.mark.parametrize("left_out", [[], ["first.weight"], ["second.weight"]])
+def test_weight_of_two_names_may_come_under_either(tmp_path, left_out):
+    weight = np.arange(9, dtype=np.float32).reshape(3, 3)
+    tensors = {"first.weight": weight, "second.weight": weight, "first.bias": weight[0], "second.bias": weight[1]}
+    tensors = {name: paddle.to_tensor(array) for name, array in tensors.items() if name not in left_out}
+    model = load_weights(create(Tied), save_torch(tmp_path / "a.safetensors", tensors))
+    for layer in (model.first, model.second):
+        np.testing.assert_array_equal(layer.weight.numpy(), weight.T)
+
+
+def test_weight_of_two_names_that_comes_under_neither_is_missing(tmp_path):
+    path = save_torch(tmp_path / "a.safetensors", {f"{name}.bias": paddle.ones([3]) for name in ("first", "second")})
+    with pytest.raises(InputError, match=r"2 tensors are missing \(first.weight, second.weight\)"):
+        load_weights(create(Tied), path)
+
+
+def test_weights_are_changed_on_the_way_or_kept_from_the_model():
+    def change(name, tensor):
+        seen.append((name, tensor.dtype))
+        return None if name == "1.weight" else tensor * 2
+
+    seen, model = [], create(lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)))
+    tensors = {name: paddle.ones(tensor.shape, "float16") for name, tensor in model.state_dict().items()}
+    set_weights(model, tensors, "here", change=change)
+    assert seen == [(name, paddle.float32) for name in ("0.weight", "0.bias", "1.weight", "1.bias")]
+    assert not model[1].weight._is_initialized()
+    for tensor in (model[0].weight, model[0].bias, model[1].bias):
+        assert (tensor.numpy() == 2).all()
