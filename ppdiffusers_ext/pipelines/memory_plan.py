@@ -21,7 +21,7 @@ from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 GB = 10**9
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
 FLOAT = 4  # bytes
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Numbers that are alive at a network's peak, for each number in the activations of its first layers.
 _POSE_GUIDER, ENCODING, DECODING, _UNET = 3, 12, 10, 13
 SCATTER = 2.0  # what the C library takes for them: freed memory stays, in pieces that not all fit what comes next
@@ -141,6 +141,11 @@ def largest_stage(rung, weights, of_clip, stages, runtime, program):
     for stage, (network, working) in stages.items():
         others = 0 if releases else sum(kept for name, (_, kept) in weights.items() if name != network)
         peaks[stage] = others + max(weights[network]) + of_clip + working
+    return highest_peak(rung, peaks, runtime, program)
+
+
+def highest_peak(rung, peaks, runtime, program):
+    """The `MemoryPlan` of stages: name -> bytes that they take beside the program; others as of `largest_stage`."""
     stage = max(peaks, key=peaks.get)
     if runtime.device == "cpu":
         return MemoryPlan(rung, stage, round(program + peaks[stage]))
@@ -155,7 +160,7 @@ def weight_bytes(name, model, config, runtime):
     elif get_rung(config.memory).halves and kept == "float32" and config.engine == "eager":
         kept = loaded = "bfloat16"
     count = sum(math.prod(tensor.shape) for tensor in model.state_dict().values())
-    return count * _BYTES[loaded], count * _BYTES[kept]
+    return count * BYTES[loaded], count * BYTES[kept]
 
 
 def _kept_bytes(config, models):
