@@ -221,9 +221,9 @@ class EasyAnimateConfig:
     @property
     def knobs(self):
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
-        preset = read_preset(self.preset, "easy_animate")
+        knobs = read_preset("exact", "easy_animate") | read_preset(self.preset, "easy_animate")
         given = {name: getattr(self, name) for name in EASY_ANIMATE_KNOBS}
-        return {name: preset[name] if value is None else value for name, value in given.items()}
+        return knobs | {name: value for name, value in given.items() if value is not None}
 
 
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}

@@ -17,8 +17,9 @@ KNOBS = (
     "context_overlap",
     "context_schedule",
 )
+EASY_ANIMATE_KNOBS = ("guidance_interval", "block_cache_threshold")
 # By the folder of a system that has presets of its own; "" is that of all others.
-_KNOBS = {"": KNOBS, "easy_animate": ("guidance_interval", "block_cache_threshold")}
+_KNOBS = {"": KNOBS, "easy_animate": EASY_ANIMATE_KNOBS}
 
 
 def preset_names(system=""):
