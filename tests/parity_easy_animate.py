@@ -325,7 +325,7 @@ def v4_pipeline_inpaint(case):
         if f"{variant}.inpaint_latents" in outputs:
             shape = pipeline.latents_shape(1, given["video_length"], given["height"], given["width"])
             known = paddle.concat([pipeline._known(video, mask, shape)] * 2)
-            # Of a flat mask nothing varies, and norms divide the rounding of what was before them by nearly nothing: the
+            # Of a flat mask nothing varies, and norms divide rounding by nearly nothing: the
             # original's fp32 is 1.02e-4 from its float64 here, and ours 1e-6.
             yield f"{tree}.{variant}.inpaint_latents", known, outputs[f"{variant}.inpaint_latents"], PIPELINE
         for i, latents in enumerate(steps):
