@@ -7,6 +7,7 @@ python -m benchmarks NAME --help
 import sys
 
 from benchmarks import (
+    block_cache,
     clip,
     clip_memory,
     denoising_step,
@@ -26,6 +27,7 @@ from benchmarks import (
 from scripts.command import ArgumentParser, run
 
 BENCHMARKS = {
+    "block_cache": block_cache,
     "clip": clip,
     "clip_memory": clip_memory,
     "denoising_step": denoising_step,

@@ -1,4 +1,4 @@
-"""Human image animation for PaddlePaddle: Animate Anyone, and the rooms for StableAnimator and EasyAnimate.
+"""Human image animation for PaddlePaddle: Animate Anyone, StableAnimator and EasyAnimate.
 
 Importing this package chooses Paddle's fast path on AMD processors (see `environment`), so import it before computing.
 The classes are imported when they are first used: `from ppdiffusers_ext import Pose2VideoPipeline`.
@@ -17,9 +17,12 @@ _MODULES = {
     "ppdiffusers": ("ModelMixin",),
     "ppdiffusers.schedulers.scheduling_utils": ("SchedulerMixin",),
     "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),
+    "ppdiffusers_ext.models.easy_animate": ("AutoencoderKLMagvit", "HunyuanTransformer3D", "PixArtTransformer3D"),
     "ppdiffusers_ext.models.stable_animator": ("AnimationUNet", "FusionFaceId", "IResNet", "PoseNet"),
     "ppdiffusers_ext.pipelines.face_refinement": ("FaceRefinement",),
     "ppdiffusers_ext.pipelines.animate_anyone": ("Pose2VideoPipeline",),
+    "ppdiffusers_ext.pipelines.easy_animate": ("EasyAnimatePipeline",),
+    "ppdiffusers_ext.pipelines.easy_animate_inpaint": ("EasyAnimateInpaintPipeline",),
     "ppdiffusers_ext.pipelines.schedulers": ("UniPCMultistepScheduler",),
     "ppdiffusers_ext.pipelines.stable_animator": ("StableAnimatorPipeline",),
 }

@@ -1,7 +1,7 @@
 """Make a video, or a picture, of a text with EasyAnimate.
 
     python -m scripts.predict_t2v --prompt "A dog shakes its head." --output dog.mp4
-    python -m scripts.predict_t2v --config configs/inference/easy_animate/v3_512.yaml --prompt "..." -L 1 --output a.png
+    python -m scripts.predict_t2v --config configs/inference/easy_animate/v3_512.yaml --prompt "x" -L 1 --output a.png
 
 The YAML file names the model; all options are keys of it, too. Beside the result comes a contact sheet. With --segment
 a video is made in parts, of which each begins with the last frames of the one before.

@@ -10,7 +10,7 @@ import paddle
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.data.buckets import MULTIPLE, round_frames
+from ppdiffusers_ext.data.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.pipelines import video_coding
@@ -21,7 +21,7 @@ from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.loading import option_names
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prompts import encode
-from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall
+from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.pipelines.yaml_files import check_keys
 from ppdiffusers_ext.runtime import Runtime
 
@@ -77,7 +77,7 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     @classmethod
     def open(cls, config, runtime):
-        """The pipeline of an `EasyAnimateConfig`; its networks are loaded when they are needed. As `from_pretrained`."""
+        """That of an `EasyAnimateConfig`, whose networks are loaded when they are needed. As `from_pretrained`."""
         components, parts = read_components(config, runtime)
         known = option_names(cls)
         pipeline = cls(**{name: components.get(name) for name in known})
@@ -223,8 +223,9 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     def check_size(self, height, width, num_frames, steps):
         """Raises InputError for sizes and numbers that no video has."""
-        if min(height, width) < MULTIPLE or height % MULTIPLE or width % MULTIPLE:
-            raise InputError(f"the size {width}x{height} does not fit; multiples of {MULTIPLE} are accepted")
+        side = size_multiple(self.transformer)
+        if min(height, width) < side or height % side or width % side:
+            raise InputError(f"the size {width}x{height} does not fit; multiples of {side} are accepted")
         multiple = video_coding.frames_multiple(self.vae)
         if num_frames < 1 or num_frames != round_frames(num_frames, multiple):
             raise InputError(f"{num_frames} frames do not fit; 1, or a multiple of {multiple}, is accepted")

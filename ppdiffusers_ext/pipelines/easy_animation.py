@@ -26,6 +26,7 @@ from ppdiffusers_ext.pipelines.easy_memory_plan import check_memory
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.pose2vid import SHEET_COLUMNS, pixels_of, shown_frames
+from ppdiffusers_ext.pipelines.transformer_calls import size_multiple
 from ppdiffusers_ext.pipelines.video_coding import frames_multiple
 from ppdiffusers_ext.runtime import Runtime
 
@@ -87,8 +88,9 @@ def prepare(config, task):
     config = config.check(task)
     check_engine(config.engine)
     check_files(config)
-    config = config.of_shape(*_shape(config, task))
-    multiple = frames_multiple(describe_parts(config)["vae"].model)
+    parts = describe_parts(config)
+    config = config.of_shape(*_shape(config, task)).rounded(size_multiple(parts["transformer"].model))
+    multiple = frames_multiple(parts["vae"].model)
     if task == "video":
         config = replace(config, frames=count_frames(config, multiple))
         return config, [(0, config.frames)]

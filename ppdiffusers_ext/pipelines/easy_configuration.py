@@ -117,7 +117,7 @@ class EasyAnimateConfig:
         return cls(**{**values, **{name: value for name, value in overrides.items() if value is not None}})
 
     def check(self, task):
-        """Refuse what no video can be made of, and round the size: a `EasyAnimateConfig`.
+        """Refuse what no video can be made of: the `EasyAnimateConfig` with the strength that counts.
 
         Args:
             task: one of `TASKS`.
@@ -138,8 +138,7 @@ class EasyAnimateConfig:
         if Path(self.output).suffix.lower() != ending:
             what = "a picture" if self.frames == 1 else "a video"
             raise InputError(f"output {self.output!r} is no name of {what}; one that ends in {ending} is accepted")
-        width, height = (self._rounded(name) for name in ("width", "height"))
-        return replace(self, width=width, height=height, strength=self._strength())
+        return replace(self, strength=self._strength())
 
     def _check_task(self, task):
         if not self.model:
@@ -193,19 +192,23 @@ class EasyAnimateConfig:
             if not pair or not isinstance(entry[0], str) or isinstance(entry[1], (bool, str)):
                 raise InputError(f"loras has {entry!r}; a file and a weight, such as [style.safetensors, 0.6], is")
 
-    def _rounded(self, name):
-        side = getattr(self, name)
-        if side % MULTIPLE:
-            rounded = side // MULTIPLE * MULTIPLE
-            logger.warning("%s %d is rounded down to %d, a multiple of %d", name, side, rounded, MULTIPLE)
-            return rounded
-        return side
-
     def _strength(self):
         if self.video is None:
             return 1.0
         default = _STRENGTH if self.mask is None else 1.0
         return default if self.strength is None else self.strength
+
+    def rounded(self, multiple):
+        """With sides that are multiples of so many pixels; says so."""
+        sides = {}
+        for name in ("width", "height"):
+            side = getattr(self, name)
+            sides[name] = side // multiple * multiple
+            if not sides[name]:
+                raise InputError(f"{name} is {side}; {multiple} or more is accepted")
+            if sides[name] != side:
+                logger.warning("%s %d is rounded down to %d, a multiple of %d", name, side, sides[name], multiple)
+        return replace(self, **sides)
 
     def of_shape(self, width, height):
         """With the size of the nearest bucket to a shape, where `base` asks for that."""
@@ -218,9 +221,9 @@ class EasyAnimateConfig:
     @property
     def knobs(self):
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
-        preset = read_preset(self.preset, "easy_animate")
+        knobs = read_preset("exact", "easy_animate") | read_preset(self.preset, "easy_animate")
         given = {name: getattr(self, name) for name in EASY_ANIMATE_KNOBS}
-        return {name: preset[name] if value is None else value for name, value in given.items()}
+        return knobs | {name: value for name, value in given.items() if value is not None}
 
 
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}

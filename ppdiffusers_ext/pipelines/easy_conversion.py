@@ -23,17 +23,18 @@ from ppdiffusers_ext.pipelines.easy_loading import (
 )
 from ppdiffusers_ext.pipelines.easy_options import original_config
 from ppdiffusers_ext.pipelines.part_conversion import (
-    keep_tables,
+    keep_unused,
     part_to_paddle,
     part_to_torch,
     plain,
-    read_tables,
+    read_unused,
 )
 
 _COPIED = ("model_index.json", "tokenizer", "tokenizer_2", "scheduler", "image_encoder/preprocessor_config.json")
-# What the original's files have and ours have no use for: tables of places and of frames, a layer of BERT's that is not
-# asked, T5's table of tokens under its second name. It is kept beside the weights, that the original comes back whole.
-_KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\."
+# What the original's files have and ours have no use for: tables of places and of frames, a layer of BERT's that is
+# not asked, T5's table of tokens under its second name, and what the VAE was trained with. It is kept beside the
+# weights, that the original comes back whole.
+_KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\.|^loss\."
 _OF_MOTION = "attn_temporal."
 
 
@@ -63,7 +64,7 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
     with output_folder(target) as folder:
         for name, part in parts.items():
             reports.append(part_to_paddle(name, part, folder, dtype))
-            keep_tables(reports[-1], part, folder, _KEPT, dtype)
+            keep_unused(reports[-1], part, folder, _KEPT, dtype)
             if isinstance(part.model, PretrainedModel):
                 _copy(source, folder, f"{name}/config.json")
         for name in _COPIED:
@@ -94,7 +95,7 @@ def to_torch(source, target, dtype=None):
             files = ((f"{name}/{file}", ""),)
             if name == "transformer" and is_first:
                 files = ((MOTION_MODULE, _OF_MOTION), *files)
-            reports.append(part_to_torch(name, part, folder, dtype, files, read_tables(source / name, dtype)))
+            reports.append(part_to_torch(name, part, folder, dtype, files, read_unused(source / name, dtype)))
             if is_encoder:
                 _copy(source, folder, f"{name}/config.json")
             else:

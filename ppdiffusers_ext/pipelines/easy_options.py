@@ -45,6 +45,16 @@ _OF_PIPELINE = {
     "add_noise_in_inpaint_model": (False,),
     "enable_text_attention_mask": (True,),
 }
+# Of the mean of weights over training that was saved: some published files have them.
+_OF_TRAINING = (
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+)
 _RULES = {
     HunyuanTransformer3D: _Rules(
         "HunyuanTransformer3DModel",
@@ -67,6 +77,7 @@ _RULES = {
             "position_of_clip_embedding": ("full",),
         },
         (
+            *_OF_TRAINING,
             "transformer_type",  # names the class in a YAML
             "upcast_attention",  # no option of this class; the original gives it where there is fp16
             # Of blocks with motion modules, which V4 has not.
@@ -111,6 +122,7 @@ _RULES = {
             "position_of_clip_embedding": ("head",),
         },
         (
+            *_OF_TRAINING,
             "transformer_type",
             "upcast_attention",  # of fp16, whose softmax is in fp32 here as well
             "dropout",  # of training

@@ -20,8 +20,8 @@ from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transp
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
-_TABLES = "tables.safetensors"
-_DIGITS = 16  # of a table's name, which is made of its content
+_UNUSED = "unused.safetensors"
+_DIGITS = 16  # of a tensor's name in it, which is made of its content
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -114,35 +114,35 @@ def part_to_paddle(name, part, folder, dtype):
     return report
 
 
-def keep_tables(report, part, folder, pattern, dtype):
-    """Write tables that were left out of a part, for they can be computed: each once, under however many names.
+def keep_unused(report, part, folder, pattern, dtype):
+    """Write what was left out of a part, for the way back: each tensor once, under however many names.
 
     Args:
         report: `Report` of the part, which is changed.
         part: `Part` of the original's files.
         folder: where `part_to_paddle` has put the part.
-        pattern: of the names of tables.
+        pattern: of the names that are kept.
         dtype: as of `part_to_paddle`.
     """
-    tables, names = {}, {}
+    tensors, names = {}, {}
     for path in part.files:
         checkpoint = read_checkpoint(path)
         for name in report.left_out:
             if re.search(pattern, name) and name in checkpoint.tensors:
-                table = _Tensor(name, checkpoint.tensors[name], dtype, checkpoint)
-                key = hashlib.sha256(np.ascontiguousarray(table).tobytes()).hexdigest()[:_DIGITS]
-                names[name] = f"{key}-{table.dtype}-{'x'.join(map(str, table.shape))}"
-                tables.setdefault(names[name], table)
+                tensor = _Tensor(name, checkpoint.tensors[name], dtype, checkpoint)
+                key = hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()[:_DIGITS]
+                names[name] = f"{key}-{tensor.dtype}-{'x'.join(map(str, tensor.shape))}"
+                tensors.setdefault(names[name], tensor)
     if names:
-        path = folder / report.part / _TABLES
-        write_safetensors(path, tables, {"format": "pt", "names": json.dumps(names)})
+        path = folder / report.part / _UNUSED
+        write_safetensors(path, tensors, {"format": "pt", "names": json.dumps(names)})
         report.files[str(path.relative_to(folder))] = len(names)
         report.left_out = [name for name in report.left_out if name not in names]
 
 
-def read_tables(folder, dtype):
-    """What `keep_tables` wrote into a part's folder: the original's name -> table; dtype as of `part_to_torch`."""
-    path = folder / _TABLES
+def read_unused(folder, dtype):
+    """What `keep_unused` wrote into a part's folder: the original's name -> tensor; dtype as of `part_to_torch`."""
+    path = folder / _UNUSED
     if not path.is_file():
         return {}
     checkpoint = read_checkpoint(path)
@@ -153,12 +153,12 @@ def read_tables(folder, dtype):
         raise InputError(f"{path} has notes of the original's names that cannot be read") from error
 
 
-def part_to_torch(name, part, folder, dtype, files, tables=None):
+def part_to_torch(name, part, folder, dtype, files, unused=None):
     """Write a part's folder as the original's files: its `Report`.
 
     Args:
         files: paths below the folder, each with what is in the names of its tensors; the first that fits.
-        tables: name -> more that is written, of `read_tables`.
+        unused: name -> more that is written, of `read_unused`.
     """
     checkpoint = read_checkpoint(part.files[0])
     tensors = checkpoint.tensors
@@ -172,7 +172,7 @@ def part_to_torch(name, part, folder, dtype, files, tables=None):
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]
     arrays.update({name: np.array(count, np.int64) for name, count in counts.items()})
-    arrays.update(tables or {})
+    arrays.update(unused or {})
     for file, contained in files:
         chosen = {key: arrays.pop(key) for key in list(arrays) if contained in key}
         if chosen:

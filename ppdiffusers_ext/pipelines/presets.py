@@ -1,6 +1,7 @@
 """Presets: what a faster result may cost, as short YAML files in `ppdiffusers_ext/presets`.
 
-A preset sets keyword arguments of `Pose2VideoPipeline.__call__`, which are keys of pose2vid's YAML file too.
+A preset sets keyword arguments of a pipeline's `__call__`, which are keys of its command's YAML file too. Those of
+EasyAnimate have a folder of their own: its transformer is sped up in other ways than the others' UNets.
 """
 
 from pathlib import Path
@@ -16,28 +17,32 @@ KNOBS = (
     "context_overlap",
     "context_schedule",
 )
+EASY_ANIMATE_KNOBS = ("guidance_interval", "block_cache_threshold")
+# By the folder of a system that has presets of its own; "" is that of all others.
+_KNOBS = {"": KNOBS, "easy_animate": EASY_ANIMATE_KNOBS}
 
 
-def preset_names():
-    """The presets that there are, the slowest and most exact one first."""
+def preset_names(system=""):
+    """The presets that there are, the slowest and most exact one first; `system` as of `read_preset`."""
     order = ("exact", "balanced", "fast")
-    return sorted((path.stem for path in FOLDER.glob("*.yaml")), key=order.index)
+    return sorted((path.stem for path in (FOLDER / system).glob("*.yaml")), key=order.index)
 
 
-def read_preset(preset):
+def read_preset(preset, system=""):
     """The knobs of a preset: name -> value.
 
     Args:
         preset: a name, or the path of a YAML file of the user's own.
+        system: "easy_animate" for its presets; left out for those of the others.
 
     Raises:
         InputError: no such preset, or a knob that is not known.
     """
-    path = Path(preset) if str(preset).endswith((".yaml", ".yml")) else FOLDER / f"{preset}.yaml"
+    path = Path(preset) if str(preset).endswith((".yaml", ".yml")) else FOLDER / system / f"{preset}.yaml"
     if not path.is_file():
         raise InputError(
-            f"preset {preset!r} does not exist; one of {', '.join(preset_names())}, or a YAML file, is accepted"
+            f"preset {preset!r} does not exist; one of {', '.join(preset_names(system))}, or a YAML file, is accepted"
         )
     values = read_yaml(path)
-    check_keys(values, KNOBS, f"knob in preset {path}")
+    check_keys(values, _KNOBS[system], f"knob in preset {path}")
     return values

@@ -9,27 +9,7 @@ from paddlenlp.transformers.t5.modeling import T5LayerNorm, T5Stack
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import compute_dtype, follow, use_own_layers
-from ppdiffusers_ext.pipelines.loading import Part, known_options
-from ppdiffusers_ext.weights.assignment import create, read_config
-
-
-def describe_bert(folder, dtype="float32"):
-    """The `Part` of a `BertModel` in a folder in transformers' layout, in which its pooler may be or not.
-
-    Raises:
-        MissingFileError, InputError: the folder's config.json is not there, damaged or of another kind of BERT.
-    """
-    config = read_config(folder)
-    return Part(create(lambda: make_bert(config), dtype), [folder])
-
-
-def describe_t5(folder, dtype="float32"):
-    """The `Part` of a `T5EncoderModel`, of T5 or mT5, in a folder in transformers' layout; errors as `describe_bert`.
-
-    A file of the whole T5 will do, and one that has its table of tokens once or twice, by either name.
-    """
-    config = read_config(folder)
-    return Part(create(lambda: make_t5(config), dtype), [folder])
+from ppdiffusers_ext.pipelines.loading import known_options
 
 
 def make_bert(config):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import paddle
 
+from ppdiffusers_ext.data.buckets import MULTIPLE
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
 from ppdiffusers_ext.models.easy_animate.shared import embed_numbers
 
@@ -30,6 +31,11 @@ class Text:
         """Those of some of the texts."""
         parts = (getattr(self, name) for name in self.__dataclass_fields__)
         return Text(*(None if part is None else part[start:end] for part in parts))
+
+
+def size_multiple(transformer):
+    """Of which a side of the video has to have a whole number, in pixels."""
+    return MULTIPLE * getattr(transformer, "square", 1)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.transformer_calls import Text
+from tests.pipelines.easy_folders import write_easy
 
 NETWORK = {
     "num_attention_heads": 2,
@@ -114,3 +115,34 @@ def test_what_does_not_fit_is_told(pipeline, options, message):
 def test_parts_that_are_none_are_told(inpainting, options, message):
     with pytest.raises(InputError, match=message):
         call(inpainting, text(), guidance_scale=1.0, **options)
+
+
+def test_a_folder_becomes_a_pipeline_that_takes_prompts(tmp_path):
+    write_easy(tmp_path / "v4", "v4")
+    pipeline = EasyAnimateInpaintPipeline.from_pretrained(tmp_path / "v4", device="cpu", sampler="DDIM")
+    pipeline.set_progress_bar_config(disable=True)
+    given = {"height": 32, "width": 48, "num_frames": 8, "num_inference_steps": 2}
+    noise = paddle.randn([2, 4, 2, 4, 6])
+    videos = pipeline(["a dog", "the cat"], "grass", latents=noise, **given).frames
+    assert videos.shape == [2, 3, 8, 32, 48]
+    alone = pipeline("the cat", "grass", latents=noise[1:], **given).frames
+    assert float((videos[1:] - alone).abs().max()) < 1e-5
+    embedded = pipeline.embed("the cat"), pipeline.embed("grass")
+    assert float((pipeline(*embedded, latents=noise[1:], **given).frames - alone).abs().max()) < 1e-5
+    with pytest.raises(InputError, match="2 prompts have 3 negative ones"):
+        pipeline(["a", "b"], ["c"] * 3, **given)
+    with pytest.raises(InputError, match="unknown option: 'smapler'; did you mean 'sampler'"):
+        EasyAnimatePipeline.from_pretrained(tmp_path / "v4", smapler="DDIM")
+
+
+def test_text_encoders_leave_the_memory_when_they_have_done_their_part(tmp_path):
+    write_easy(tmp_path / "v4", "v4")
+    pipeline = EasyAnimateInpaintPipeline.from_pretrained(tmp_path / "v4", device="cpu")
+    pipeline.embed("a dog")
+    for name in ("text_encoder", "text_encoder_2"):
+        assert not any(parameter._is_initialized() for parameter in getattr(pipeline, name).parameters())
+
+
+def test_prompts_need_text_encoders(inpainting):
+    with pytest.raises(InputError, match="no text encoder; embedded texts are accepted"):
+        inpainting("a dog", height=32, width=32, num_frames=8, num_inference_steps=1)

@@ -47,9 +47,11 @@ def test_values_of_a_file_are_replaced_by_options_and_checked(tmp_path):
 
 
 def test_sides_are_rounded_down_with_a_notice(caplog):
-    config = replace(TEXT, width=680, height=390).check("text")
+    config = replace(TEXT, width=680, height=390).rounded(16)
     assert (config.width, config.height) == (672, 384)
     assert "width 680 is rounded down to 672, a multiple of 16" in caplog.text
+    with pytest.raises(InputError, match="height is 20; 32 or more"):
+        replace(TEXT, height=20).rounded(32)
 
 
 @pytest.mark.parametrize(

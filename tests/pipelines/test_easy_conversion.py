@@ -108,10 +108,24 @@ def test_tables_are_kept_once(tmp_path):
     files = write_easy(tmp_path / "original", "v4")
     (report,) = [r for r in to_paddle(tmp_path / "original", tmp_path / "there") if r.part == "transformer"]
     tables = [name for name in files[TRANSFORMER] if name.endswith((".pe", "pos_embed"))]
-    assert report.files["transformer/tables.safetensors"] == len(tables) > 2
+    assert report.files["transformer/unused.safetensors"] == len(tables) > 2
     assert report.left_out == []
-    kept = load_tensors(tmp_path / "there" / "transformer" / "tables.safetensors")
+    kept = load_tensors(tmp_path / "there" / "transformer" / "unused.safetensors")
     assert len(kept) == len({files[TRANSFORMER][name].tobytes() for name in tables}) < len(tables)
+
+
+def test_what_the_vae_was_trained_with_comes_back(tmp_path):
+    write_easy(tmp_path / "original", "v4")
+    path = tmp_path / "original" / "vae" / "diffusion_pytorch_model.safetensors"
+    arrays = {name: to_array(tensor).copy() for name, tensor in load_tensors(path).items()}
+    arrays["loss.discriminator.main.3.weight"] = np.arange(5, dtype=np.float32)
+    arrays["loss.discriminator.main.3.num_batches_tracked"] = np.array(1234)
+    write_safetensors(path, arrays, {"format": "pt"})
+    reports = {report.part: report for report in to_paddle(tmp_path / "original", tmp_path / "there")}
+    assert reports["vae"].files["vae/unused.safetensors"] == 2 and reports["vae"].left_out == []
+    describe_parts(EasyAnimateConfig(str(tmp_path / "there")))["vae"].load()
+    to_torch(tmp_path / "there", tmp_path / "back")
+    assert_same(tmp_path / "back" / "vae" / "diffusion_pytorch_model.safetensors", arrays)
 
 
 def test_dtype_is_that_of_all_numbers(tmp_path):
@@ -146,9 +160,9 @@ def test_wrong_and_missing_files_leave_nothing(tmp_path):
 def test_notes_that_cannot_be_read_are_told(tmp_path):
     write_easy(tmp_path / "original", "v4")
     to_paddle(tmp_path / "original", tmp_path / "there")
-    path = tmp_path / "there" / "transformer" / "tables.safetensors"
+    path = tmp_path / "there" / "transformer" / "unused.safetensors"
     write_safetensors(path, {"a": np.zeros(2, np.float32)}, {"format": "pt", "names": json.dumps({"x.pe": "b"})})
-    with pytest.raises(InputError, match="tables.safetensors has notes of the original's names that cannot be read"):
+    with pytest.raises(InputError, match="unused.safetensors has notes of the original's names that cannot be read"):
         to_torch(tmp_path / "there", tmp_path / "back")
 
 

@@ -13,6 +13,8 @@ from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
+from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset
 from ppdiffusers_ext.runtime import Runtime
@@ -41,6 +43,27 @@ def test_every_preset_is_annotated_and_is_accepted_by_command_and_pipeline(load,
     config = load({"steps": 3, "preset": name})
     assert {knob: getattr(config, knob) for knob in values} == values
     assert set(values) <= set(inspect.signature(Pose2VideoPipeline.__call__).parameters)
+
+
+@pytest.mark.parametrize("name", preset_names("easy_animate"))
+def test_presets_of_easy_animate_are_arguments_of_its_pipelines(name):
+    assert preset_names("easy_animate") == preset_names()
+    assert (FOLDER / "easy_animate" / f"{name}.yaml").read_text().startswith("# ")
+    values = read_preset(name, "easy_animate")
+    for pipeline in (EasyAnimatePipeline, EasyAnimateInpaintPipeline):
+        parameters = inspect.signature(pipeline.__call__).parameters
+        assert set(values) <= set(parameters)
+        defaults = {knob: parameters[knob].default for knob in values}
+        given = {knob: tuple(value) if isinstance(value, list) else value for knob, value in values.items()}
+        assert (given == defaults) == (name == "exact")
+
+
+def test_knobs_of_another_system_are_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("step_cache_interval: 2\n")
+    with pytest.raises(InputError, match="'step_cache_interval'"):
+        read_preset(tmp_path / "mine.yaml", "easy_animate")
+    with pytest.raises(InputError, match="'quick' does not exist; one of exact, balanced, fast"):
+        read_preset("quick", "easy_animate")
 
 
 def test_exact_is_what_the_pipeline_does_by_default():

@@ -8,7 +8,9 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.pipelines.text_encoders import describe_bert, describe_t5, make_bert, make_t5
+from ppdiffusers_ext.pipelines.loading import Part
+from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.weights.assignment import create, read_config
 from ppdiffusers_ext.weights.conversion import transposed_names
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.golden import Case, draw, read_manifest
@@ -49,6 +51,12 @@ def write(folder, config, tensors, file="model.safetensors"):
     return folder
 
 
+def describe(make, folder, dtype="float32"):
+    """The `Part` of the encoder in a folder."""
+    config = read_config(folder)
+    return Part(create(lambda: make(config), dtype), [folder])
+
+
 def golden(component):
     """Configuration and tensors of a component of the golden case."""
     return CASE.config[component], read_manifest(CASE.folder / CASE.json("weights.json")[component])
@@ -65,11 +73,11 @@ def error(part, ids, mask, expected):
 
 
 def bert_error(folder):
-    return error(describe_bert(folder), "bert_ids", "prompt_attention_mask", "prompt_embeds")
+    return error(describe(make_bert, folder), "bert_ids", "prompt_attention_mask", "prompt_embeds")
 
 
 def t5_error(folder):
-    return error(describe_t5(folder), "t5_ids", "prompt_attention_mask_2", "prompt_embeds_2")
+    return error(describe(make_t5, folder), "t5_ids", "prompt_attention_mask_2", "prompt_embeds_2")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
@@ -156,15 +164,15 @@ def pinned(part):
 
 def test_epsilon_of_bert_is_that_of_its_configuration(tmp_path):
     folder = write(tmp_path, BERT, drawn(make_bert(BERT), bert_name))
-    np.testing.assert_allclose(pinned(describe_bert(folder)), BERT_STATES, atol=3e-6)
-    np.testing.assert_allclose(pinned(describe_bert(folder, "bfloat16")), BERT_STATES, atol=0.05)
+    np.testing.assert_allclose(pinned(describe(make_bert, folder)), BERT_STATES, atol=3e-6)
+    np.testing.assert_allclose(pinned(describe(make_bert, folder, "bfloat16")), BERT_STATES, atol=0.05)
 
 
 def test_mt5_has_heads_of_their_own_width(tmp_path):
     tensors = drawn(make_t5(MT5), lambda name: name.replace("shared.", "encoder.embed_tokens."))
     folder = write(tmp_path, MT5, tensors)
-    np.testing.assert_allclose(pinned(describe_t5(folder)), MT5_STATES, atol=3e-6)
-    np.testing.assert_allclose(pinned(describe_t5(folder, "bfloat16")), MT5_STATES, atol=0.05)
+    np.testing.assert_allclose(pinned(describe(make_t5, folder)), MT5_STATES, atol=3e-6)
+    np.testing.assert_allclose(pinned(describe(make_t5, folder, "bfloat16")), MT5_STATES, atol=0.05)
 
 
 def test_weights_that_do_not_fit_are_told(tmp_path):
@@ -174,13 +182,13 @@ def test_weights_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(
         InputError, match="1 tensors are missing .*layers.1.linear2.weight.*; 1 tensors are unexpected"
     ):
-        describe_bert(folder).load()
+        describe(make_bert, folder).load()
     config, tensors = golden("text_encoder_2")
     with pytest.raises(InputError, match=r"shared.weight: \[60, 32\] instead of \[61, 32\]"):
-        describe_t5(write(tmp_path, {**config, "vocab_size": 61}, tensors)).load()
+        describe(make_t5, write(tmp_path, {**config, "vocab_size": 61}, tensors)).load()
     (tmp_path / "config.json").unlink()
     with pytest.raises(MissingFileError, match="config.json does not exist"):
-        describe_t5(tmp_path)
+        describe(make_t5, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
 from ppdiffusers_ext.models.easy_animate.conditioning import Conditioning, Resampler
-from ppdiffusers_ext.models.easy_animate.positions import frame_table, rotate, rotations
+from ppdiffusers_ext.models.easy_animate.positions import frame_table, quarter_turn, rotate, rotations
 from ppdiffusers_ext.models.easy_animate.shared import (
     FeedForward,
     PatchEmbed,
@@ -184,7 +184,8 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         """Conditions that the size of the latents makes.
 
         Returns:
-            {"cosines", "sines": (frames * tokens, head channels); "frames": (frames, channels), but for a picture}.
+            {"cosines", "sines": (frames * tokens, head channels); "turn": (head channels, head channels); "frames":
+            (frames, channels), but for a picture}.
         """
         sides = (side // self.config.patch_size for side in (height, width))
         return self._tables(frames, rotations(*sides, self.config.attention_head_dim, self.config.sample_size))
@@ -192,6 +193,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     def _tables(self, frames, rotation):
         dtype = compute_dtype(self.proj_out.weight)
         tables = {name: paddle.tile(x, [frames, 1]) for name, x in zip(("cosines", "sines"), rotation)}
+        tables["turn"] = quarter_turn(self.config.attention_head_dim)
         if frames > 1 and self.config.time_position_encoding:
             tables["frames"] = frame_table(frames, self.config.hidden_size).astype(dtype)
         return tables
@@ -224,7 +226,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             conditions["text"],
             conditions.get("clip"),
             conditions.get("frames"),
-            (conditions["cosines"], conditions["sines"]),
+            (conditions["cosines"], conditions["sines"], conditions["turn"]),
         )
 
     def _run(self, i, x, conditions, skip=None):
@@ -242,7 +244,7 @@ class Conditions:
         text: (batch, tokens, cross_attention_dim).
         clip: (batch, n_query, cross_attention_dim) or None.
         frames: (frames, channels) or None.
-        rotation: cosines and sines, (video's tokens, head channels).
+        rotation: cosines and sines, (video's tokens, head channels), and a quarter turn.
     """
 
     def __init__(self, time, text, clip, frames, rotation):
@@ -313,8 +315,8 @@ class _Attention(nn.Layer):
         query = self._split(self.norm_q, self.to_q(x))  # (batch, tokens, heads, head channels)
         key = self._split(self.norm_k, self.to_k(seen))
         if rotation is not None:
-            query = rotate(query, rotation)
-            key = rotate(key, rotation) if context is None else key
+            query = rotate(query, *rotation)
+            key = rotate(key, *rotation) if context is None else key
         return self.to_out[0](
             scaled_dot_product(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads)
         )  # (batch, tokens, channels)

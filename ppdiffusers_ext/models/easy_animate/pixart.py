@@ -104,6 +104,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         self.adaln_single = _Time(channels, self.has_sizes)
         self.caption_projection = Projection(caption_channels, channels, channels, _gelu)
         self.has_clip = in_channels == 12
+        self.square = (motion_module_kwargs or {}).get("block_size", 1) if is_grid else 1  # side in tokens
         self.shape_of_clip, self.tokens_of_clip = [_CLIP_CHANNELS], _CLIP_TOKENS  # of the embedding, and its mask's
         if self.has_clip:
             wide = _CLIP_TOKENS * channels
