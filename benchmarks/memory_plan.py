@@ -7,13 +7,14 @@ Animates drawn blots, in one step, from files to files as scripts.pose2vid or, w
 scripts.stable_animator does, each case and rung in a process of its
 own. `ratio` is what was predicted divided by the peak of the process. The model is the demo's, or a full-size one of
 random weights (see `full_size`), which takes 12 GB of disk; for StableAnimator a small one of random weights (see
-`svd_clip`), or a full-size one. An engine makes its exports in an earlier process.
+`svd_clip`), or a full-size one; for EasyAnimate one of random weights with a quarter of V4's width and all of its
+depth, and with --full-size with the autoencoder as it is. An engine makes its exports in an earlier process.
 """
 
 import re
 import tempfile
 
-from benchmarks import full_size, harness
+from benchmarks import easy_clip, full_size, harness
 from benchmarks.contestant import peak_bytes, timed, versions
 from ppdiffusers_ext.errors import InputError
 
@@ -43,8 +44,8 @@ def compete(options):
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         names = ("system", "full_size", "engine", "optimize_face")
         settings = {"folder": folder, **{name: getattr(options, name) for name in names}}
-        writer = "full_size" if options.system == "animate_anyone" else "svd_clip"
-        if options.full_size or writer == "svd_clip":
+        writer = WRITERS[options.system]
+        if options.full_size or options.system != "animate_anyone":
             written = {"folder": f"{folder}/model", "small": not options.full_size}
             harness.run_contestant(writer, "write", written, title="nothing yet: writing weights")
         for case in options.cases:
@@ -159,5 +160,10 @@ def _stable_animator(settings, folder, width, height, length):
     return plan, timed(lambda: animate(config, show_progress=False))
 
 
-ANIMATE = {"animate_anyone": _animate_anyone, "stable_animator": _stable_animator}
+ANIMATE = {
+    "animate_anyone": _animate_anyone,
+    "stable_animator": _stable_animator,
+    "easy_animate": easy_clip.animate,
+}
+WRITERS = {"animate_anyone": "full_size", "stable_animator": "svd_clip", "easy_animate": "easy_clip"}
 CONTESTANTS = {"animate": animate}

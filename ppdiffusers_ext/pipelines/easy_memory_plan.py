@@ -18,7 +18,7 @@ from ppdiffusers_ext.pipelines.video_coding import PICTURES, latents_shape, spat
 
 # Numbers that are alive at a network's peak: beside the skips, for each number of the transformer's tokens; and for
 # each in the widest layers of the autoencoder at the size of the video.
-_BLOCK, _ENCODING, _DECODING = 14, 3, 1.5
+_BLOCK, _ENCODING, _DECODING = 14, 3, 1.06
 _LATENTS = 8  # of the size of the latents: noise, what is denoised, predictions, and the sampler's
 _KNOWN = 2 + 8 / 3  # of the size of the video: it and its mask, and what the autoencoder sees of both
 _PIXELS = 3  # of the size of a decoded chunk: it, in fp32, and between 0 and 1
@@ -152,7 +152,7 @@ class _Bytes:
         if self._is_of_videos:
             frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
             if self._vae.config.cache_compression_vae:
-                left = area * _kept_numbers(self._vae)
+                left = area * _kept_numbers(self._vae, goes_on=frames < self._config.frames)
                 waiting = tiles * 3 * self._config.frames if tiles > area else 0
         frames = min(frames, self._config.frames)
         numbers = frames * area * (first + second) * _DECODING + left
@@ -190,16 +190,20 @@ def _skips(transformer):
     return transformer.config.num_layers // 2 - 1 if transformer.config.enable_uvit else 0
 
 
-def _kept_numbers(vae):
-    """Numbers that V4's decoder keeps of a chunk for the next, for each pixel of a frame."""
+def _kept_numbers(vae, goes_on):
+    """Numbers that V4's decoder keeps of a chunk for the next at its peak, for each pixel of a frame.
+
+    Args:
+        goes_on: whether there is a chunk before; what the last layers keep of the first one comes after its peak.
+    """
     decoder, scale = vae.decoder, spatial_scale(vae)
     counts = {scale: [decoder.conv_in, *_convolutions(decoder.mid_block)]}
-    for block in decoder.up_blocks:
+    *blocks, last = decoder.up_blocks
+    for block in blocks:
         counts.setdefault(scale, []).extend(_convolutions(block.convs))
-        if hasattr(block, "upsampler"):
-            scale //= 2
-            counts.setdefault(scale, []).append(block.upsampler.conv)
-    counts[scale].append(decoder.conv_out)
+        scale //= 2
+        counts.setdefault(scale, []).append(block.upsampler.conv)
+    counts[scale] += [*_convolutions(last), decoder.conv_out] if goes_on else []
     return sum(2 * conv.weight.shape[1] / scale**2 for scale, convs in counts.items() for conv in convs)
 
 
