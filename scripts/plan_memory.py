@@ -4,11 +4,15 @@
 
     python -m scripts.plan_memory --system stable_animator -W 576 -H 1024 -L 64
 
+    python -m scripts.plan_memory --system easy_animate -W 672 -H 384 -L 72
+    python -m scripts.plan_memory --system easy_animate --table
+
     python -m scripts.plan_memory --train configs/training/stable_animator.yaml --device gpu --processes 4
 
-Options are those of scripts.pose2vid, or what scripts.animate takes of them for the other system. Of the model only
-the configurations are read: weights need not be there yet. Figures are peaks of the whole process in GB (10^9 bytes);
-those for a GPU have not been measured.
+Options are those of scripts.pose2vid, or what other systems have of them. Of the model only the configurations are
+read: weights need not be there yet. --table says which of EasyAnimate V4's videos fit on GPUs of which memory, and in
+what mode: a rung of --memory, low with --vae-tiling ("tiles"), or that with --weights int8 as well. Figures are peaks
+of the whole process in GB (10^9 bytes); those for a GPU have not been measured.
 
 --train takes a YAML file of scripts/trainer_stable_animator.py, and says what each of so many processes takes.
 """
@@ -22,9 +26,10 @@ from scripts.command import ArgumentParser, run
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.plan_memory", description=__doc__)
-    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help="or stable_animator")
+    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help="or stable_animator, easy_animate")
     parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
     parser.add_argument("--train", metavar="FILE", help="YAML file of a training of StableAnimator, instead")
+    parser.add_argument("--table", action="store_true", help="of sizes and GPUs, for easy_animate")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="with --train: of the launch (1)")
     pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
@@ -35,14 +40,16 @@ def work(options):
     """Print a line for each rung, and which of them fits into what is free."""
     if options.train:
         return plan_training(options)
+    if options.table:
+        return print_table(options)
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_writable, output_file
     from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
-    from ppdiffusers_ext.pipelines.systems import get_system
+    from ppdiffusers_ext.pipelines.systems import PLANNED, get_system
     from ppdiffusers_ext.runtime import Runtime
 
-    kind = get_system(options.system)
+    kind = get_system(options.system, PLANNED)
     system = kind(options.config or kind.config_file, pose2vid.read_overrides(options))
     if options.json:
         check_writable(options.json)
@@ -55,6 +62,17 @@ def work(options):
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
         with output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def print_table(options):
+    """Print which videos fit on which GPU, at the released size."""
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.pipelines.easy_size_table import lines, released_models, size_table
+
+    if options.system != "easy_animate":
+        raise InputError(f"there is no --table of {options.system}; --system easy_animate is accepted")
+    for line in lines(size_table(released_models())):
+        print(line)
 
 
 def plan_training(options):

@@ -9,6 +9,8 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import pose2vid, stable_animation
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
+from ppdiffusers_ext.pipelines.easy_memory_plan import plan_memory as plan_easy_memory
 from ppdiffusers_ext.pipelines.memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_loading import check_files
@@ -73,8 +75,17 @@ _NAMES = {
     "weight_dtype": "dtype",
 }
 _SHARED = ("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache")
-_SHARED += ("guidance_interval", "step_cache_interval", "step_cache_depth", "ignore_memory")
+_SHARED += ("guidance_interval", "ignore_memory")
 _OF_JOBS = ("output", "fps", "test_cases", "length")
+_EASY_NAMES = {"cfg": "guidance_scale", "weight_dtype": "dtype", "scheduler": "sampler"}
+
+
+def _own_options(system, options, renamed, shared):
+    """Options of pose2vid as fields of another system's configuration. Raises InputError for those that it has not."""
+    given = {name: value for name, value in options.items() if value is not None and name not in _OF_JOBS}
+    if unknown := sorted(set(given) - set(renamed) - set(shared)):
+        raise InputError(f"{system} has no {', '.join(unknown)}; {', '.join([*renamed, *shared])} it has")
+    return {renamed.get(name, name): value for name, value in given.items()}
 
 
 class StableAnimator:
@@ -83,10 +94,7 @@ class StableAnimator:
     channels, style, config_file = "rgb", "stable_animator", "configs/inference/stable_animator.yaml"
 
     def __init__(self, path, options, show_progress=True):
-        given = {name: value for name, value in options.items() if value is not None and name not in _OF_JOBS}
-        if unknown := sorted(set(given) - set(_NAMES) - set(_SHARED)):
-            raise InputError(f"stable_animator has no {', '.join(unknown)}; {', '.join([*_NAMES, *_SHARED])} it has")
-        own = {_NAMES.get(name, name): value for name, value in given.items()}
+        own = _own_options("stable_animator", options, _NAMES, (*_SHARED, "step_cache_interval", "step_cache_depth"))
         self._config = config = StableAnimationConfig.load(path, **own)
         self._length = options.get("length") or config.tile_size
         stable_animation.check(config, 1)
@@ -130,11 +138,29 @@ class SkeletonJob:
     seed: int | None = None
 
 
+class EasyAnimate:
+    """As `AnimateAnyone`, of an `EasyAnimateConfig`, as far as plans of memory go: it knows of no skeletons."""
+
+    config_file = "configs/inference/easy_animate/v4.yaml"
+
+    def __init__(self, path, options):
+        own = _own_options("easy_animate", options, _EASY_NAMES, _SHARED)
+        self._config = config = EasyAnimateConfig.load(path, **own, frames=options.get("length"))
+        self.width, self.height = config.width, config.height
+        self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
+
+    def plan(self, runtime):
+        """As `AnimateAnyone.plan`."""
+        return plan_easy_memory(self._config, runtime), self._config.frames
+
+
 SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator}
+PLANNED = {**SYSTEMS, "easy_animate": EasyAnimate}
 
 
-def get_system(name):
-    """The class of a system. Raises InputError for one that cannot be run yet."""
-    if name not in SYSTEMS:
-        raise InputError(f"system {name!r} is not known; {', '.join(SYSTEMS)} is accepted")
-    return SYSTEMS[name]
+def get_system(name, systems=None):
+    """The class of a system, of `SYSTEMS` if left out. Raises InputError for one that is not among them."""
+    systems = SYSTEMS if systems is None else systems
+    if name not in systems:
+        raise InputError(f"system {name!r} is not known; {', '.join(systems)} is accepted")
+    return systems[name]

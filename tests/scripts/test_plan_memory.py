@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ppdiffusers_ext.pipelines.easy_size_table import MODES
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from scripts.command import run
 from scripts.plan_memory import make_parser, work
+from tests.pipelines.easy_folders import write_easy
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "configs/inference/demo.yaml"
@@ -38,6 +40,32 @@ def test_what_is_more_than_the_machine_has_is_said(capsys):
     assert plan(DEMO, "-W", "40000", "-H", "40000") == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert last.startswith("memory minimal takes about") and last.endswith("GB that are free")
+
+
+def test_easy_animate_is_planned_too(tmp_path, capsys):
+    write_easy(tmp_path / "v4", "v4")
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"model": str(tmp_path / "v4")}))
+    given = ("--system", "easy_animate", "-W", "64", "-H", "48", "-L", "8", "--cfg", "1")
+    assert plan(tmp_path / "c.yaml", *given) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "64x48, 8 frames, engine eager on cpu"
+    assert len(lines) == len(RUNGS)
+    assert plan(tmp_path / "c.yaml", *given, "--context-frames", "8") == 2
+    assert "easy_animate has no context_frames" in capsys.readouterr().err
+
+
+def test_the_table_says_which_mode_a_gpu_takes_for_a_size(capsys):
+    assert run(make_parser(), work, ["--system", "easy_animate", "--table"]) == 0
+    first, _, *rows = capsys.readouterr().out.splitlines()
+    assert first.startswith("| GPU memory | 384x672x72 | ")
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert [row[0] for row in cells] == ["12 GB", "16 GB", "24 GB", "40 GB", "80 GB"]
+    order = ["no", *reversed(MODES)]
+    for column in list(zip(*cells))[1:]:  # more memory is never for less
+        ranks = [order.index(mode) for mode in column]
+        assert ranks == sorted(ranks)
+    assert run(make_parser(), work, ["--table"]) == 2
+    assert "no --table of animate_anyone" in capsys.readouterr().err
 
 
 def test_weights_need_not_be_there(tmp_path, capsys):
