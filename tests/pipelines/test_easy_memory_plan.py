@@ -80,19 +80,18 @@ def test_rungs_and_tiles_take_less(models):
 
 def test_tiles_of_v4_wait_for_one_another(models):
     large = replace(CONFIG, width=1680, height=960)
-    first, second = (plan(models, large, "minimal", frames=frames) for frames in (48, 96))
-    latents = 12 * (960 // 8) * (1680 // 8) * 4 * 8 * 4
+    first, second = (plan(models, large, "minimal", frames=frames) for frames in (16, 24))
+    latents = 2 * (960 // 8) * (1680 // 8) * 4 * 8 * 4
     tiles = (3 * 384 + 96) * (5 * 384 + 240) + 384 * 384
-    assert second.host - first.host == latents + 48 * tiles * 3 * 4
+    assert second.host - first.host == latents + 8 * tiles * 3 * 4
     of_v3 = {**models, "vae": create(lambda: AutoencoderKLMagvit(**V3_VAE))}
-    first, second = (plan(of_v3, large, "minimal", frames=frames) for frames in (48, 96))
+    first, second = (plan(of_v3, large, "minimal", frames=frames) for frames in (16, 24))
     assert second.host - first.host == latents
 
 
 def test_weights_are_in_memory_as_they_are_kept(models):
     small = replace(CONFIG, width=16, height=16, frames=1)
     transformer = models["transformer"]
-    plain, stored = (plan(models, small, rung="low", weights=weights) for weights in (None, "int8"))
     linear = sum(layer.weight.size for layer in transformer.blocks.sublayers() if type(layer).__name__ == "Linear")
     alone = {
         "transformer": transformer,
@@ -100,17 +99,17 @@ def test_weights_are_in_memory_as_they_are_kept(models):
     }
     plain, stored = (plan(alone, small, rung="low", weights=weights) for weights in (None, "int8"))
     assert plain.stage == stored.stage == "transformer" and plain.host - stored.host == 3 * linear
+    blocks = sorted(count(block) for block in transformer.blocks)
     minimal = plan(alone, small, rung="minimal").host
-    assert plain.host - minimal > 4 * 0.8 * count(transformer)
+    assert plain.host - minimal == 4 * sum(blocks[:-1])  # one block at a time
 
 
 def test_text_encoders_are_alone_in_memory(models):
-    encoder = paddle.nn.Linear(20000, 20000, weight_attr=False, bias_attr=False)
-    encoder.weight = create(lambda: paddle.nn.Linear(20000, 20000, bias_attr=False)).weight
+    encoder = create(lambda: paddle.nn.Linear(40000, 40000, bias_attr=False))
     large = {**models, "text_encoder_2": encoder}
     for rung in ("high", "minimal"):
         of_text = plan(large, rung=rung, width=64, height=64)
-        assert of_text.stage == "text encoder 2" and of_text.host == PROGRAM + 4 * 20000**2
+        assert of_text.stage == "text encoder 2" and of_text.host == PROGRAM + 4 * 40000**2
 
 
 def test_what_is_known_is_encoded(models):
