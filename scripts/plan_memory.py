@@ -4,11 +4,17 @@
 
     python -m scripts.plan_memory --system stable_animator -W 576 -H 1024 -L 64
 
+    python -m scripts.plan_memory --system easy_animate --table
+
     python -m scripts.plan_memory --train configs/training/stable_animator.yaml --device gpu --processes 4
 
 Options are those of scripts.pose2vid, or what scripts.animate takes of them for the other system. Of the model only
 the configurations are read: weights need not be there yet. Figures are peaks of the whole process in GB (10^9 bytes);
 those for a GPU have not been measured.
+
+--table has EasyAnimate V4 at its released size, in bf16 on a GPU, a video of a text: for memories of GPUs and for sizes
+(height x width x frames) the fastest mode that fits. high, medium, low and minimal are rungs; tiles is low with
+vae_tiling; int8 is that with the transformer's weights in 8 bits.
 
 --train takes a YAML file of scripts/trainer_stable_animator.py, and says what each of so many processes takes.
 """
@@ -26,6 +32,7 @@ def make_parser():
     parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
     parser.add_argument("--train", metavar="FILE", help="YAML file of a training of StableAnimator, instead")
     parser.add_argument("--processes", type=int, default=1, metavar="N", help="with --train: of the launch (1)")
+    parser.add_argument("--table", action="store_true", help="with easy_animate: which sizes fit which GPU")
     pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
     return parser
@@ -35,6 +42,8 @@ def work(options):
     """Print a line for each rung, and which of them fits into what is free."""
     if options.train:
         return plan_training(options)
+    if options.table:
+        return print_table(options.system)
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_writable, output_file
@@ -55,6 +64,17 @@ def work(options):
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
         with output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+
+
+def print_table(system):
+    """Print which videos fit which GPU, as Markdown."""
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.pipelines.easy_size_table import lines, released_models, size_table
+
+    if system != "easy_animate":
+        raise InputError(f"there is no table of {system}; --system easy_animate is accepted")
+    for line in lines(size_table(released_models())):
+        print(line)
 
 
 def plan_training(options):
