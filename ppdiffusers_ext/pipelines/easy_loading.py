@@ -78,12 +78,22 @@ def uses_tiles(config):
 
 
 def read_tokenizers(folder, transformer):
-    """The `Tokenizer` of each text encoder of a folder. Raises InputError, MissingFileError as `read_tokenizer`."""
-    if isinstance(transformer, HunyuanTransformer3D):
-        lengths = transformer.config.text_len, transformer.config.text_len_t5
-    else:
-        lengths = (_PIXART_LENGTH,)
-    return [read_tokenizer(Path(folder) / name, length) for name, length in zip(_TOKENIZERS.values(), lengths)]
+    """The `Tokenizer` of each text encoder of a folder.
+
+    Raises:
+        InputError, MissingFileError: as `read_tokenizer`, or it gives fewer tokens than V4's transformer knows.
+    """
+    if not isinstance(transformer, HunyuanTransformer3D):
+        return [read_tokenizer(Path(folder) / _TOKENIZERS["text_encoder"], _PIXART_LENGTH)]
+    tokenizers, lengths = [], (transformer.config.text_len, transformer.config.text_len_t5)
+    for name, length in zip(_TOKENIZERS.values(), lengths):
+        tokenizers.append(read_tokenizer(Path(folder) / name, length))
+        if tokenizers[-1].length != length:
+            raise InputError(
+                f"{Path(folder) / name} gives {tokenizers[-1].length} tokens, and the transformer has learned "
+                f"{length}; the tokenizer of the same model is needed"
+            )
+    return tokenizers
 
 
 def check_files(config):

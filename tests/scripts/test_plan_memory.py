@@ -85,16 +85,6 @@ def test_weights_need_not_be_there(tmp_path, capsys):
     assert capsys.readouterr().out == without
 
 
-def test_table_of_easy_animate(capsys):
-    assert run(make_parser(), work, ["--system", "easy_animate", "--table"]) == 0
-    head, _, *rows = capsys.readouterr().out.splitlines()
-    assert head.startswith("| GPU memory | 384x672x72 |") and head.endswith("| 960x1680x96 |")
-    assert [row.split(" | ")[0] for row in rows] == [f"| {memory} GB" for memory in (12, 16, 24, 40, 80)]
-    assert set(rows[-1].split(" | ")[1:-1]) == {"high"} and "no" in rows[0]
-    assert run(make_parser(), work, ["--table"]) == 2
-    assert "error: there is no table of animate_anyone; --system easy_animate is accepted" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

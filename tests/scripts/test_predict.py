@@ -14,6 +14,7 @@ from ppdiffusers_ext.pipelines import easy_animation
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import predict_i2v, predict_t2v, predict_v2v
 from tests.pipelines.easy_folders import MOTION_MODULE, shard, v1_options, write_easy
+from tests.vocabularies import write_bert
 
 VERSIONS = ("v4", "v4_t2v", "v3", "v2", "v1")
 
@@ -249,6 +250,7 @@ def test_bad_input_is_refused_before_networks_are_loaded(
         (lambda folder: (folder / "tokenizer" / "vocab.txt").unlink(), "vocab.txt"),
         (lambda folder: (folder / "tokenizer_2" / "spiece.model").unlink(), "spiece.model"),
         (lambda folder: (folder / "tokenizer_2" / "spiece.model").write_bytes(b"no model"), "spiece.model"),
+        (lambda folder: write_bert(folder / "tokenizer", model_max_length=5), "gives 5 tokens"),
         (lambda folder: shutil.rmtree(folder / "vae"), "vae/config.json does not exist"),
         (lambda folder: (folder / "transformer" / "config.json").write_text("{"), "config.json is not JSON"),
         (lambda folder: shutil.rmtree(folder), "does not exist"),
