@@ -230,16 +230,16 @@ def _describe_transformer(config, dtype, streams):
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
     paths, loras = [folder / "transformer", *more], _loras_of(config, TRANSFORMER)
     if (config.weights or streams) and config.engine != "eager":
-        raise InputError(f"{_what(config)} run in eager mode; engine: eager is accepted, not {config.engine}")
+        raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
     if config.weights and streams:
-        raise InputError(f"weights: {config.weights} stay in memory; leave it out where blocks are read one by one")
+        raise InputError(f"weights in {config.weights} stay in memory; none where blocks are read one by one")
     if config.weights:
         return QuantisedPart(model, paths, config.weights, _BLOCKS[cls], loras)
     return StreamedPart(model, paths, _BLOCKS[cls], loras) if streams else MergedPart(model, paths, loras)
 
 
 def _what(config):
-    return f"weights: {config.weights}" if config.weights else "blocks that are read one by one"
+    return f"weights in {config.weights}" if config.weights else "blocks that are read one by one"
 
 
 def _loras_of(config, prefix):

@@ -112,6 +112,17 @@ def test_ways_to_save_memory_and_time_make_nearly_the_same(models, tmp_path, opt
         assert difference > 1
 
 
+def test_an_engine_makes_the_same_and_presets_nearly(models, tmp_path):
+    engine = ("--engine", "openvino", "--engine-cache", tmp_path / "cache")
+    videos = {"plain": (), "engine": engine, "fast": (*engine, "--preset", "fast")}
+    for name, more in videos.items():
+        given = ("--prompt", "a cat", "--steps", 4, "--output", tmp_path / f"{name}.mp4", *more)
+        assert call(predict_t2v, models, "v4", *given) == 0
+    plain, same, fast = (pixels(tmp_path / f"{name}.mp4").astype(int) for name in videos)
+    assert np.abs(plain - same).max() <= 2
+    assert np.abs(plain - fast).max() > 2
+
+
 def test_the_lowest_rung_makes_the_same_but_for_tiles(models, tmp_path):
     for name, more in (("a", ()), ("b", ("--memory", "minimal", "--vae-tiling", "false"))):
         given = ("--prompt", "a cat", "--output", tmp_path / f"{name}.mp4", *more)
