@@ -45,7 +45,7 @@ def add_arguments(parser):
     parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
     parser.add_argument("--clips", type=int, default=4, metavar="N", help="clips that are sampled (default 4)")
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="denoising steps (default 25)")
-    parser.add_argument("--training", type=int, default=2500, metavar="N", help="steps of training (default 2500)")
+    parser.add_argument("--training", type=int, default=900, metavar="N", help="steps of training (default 900)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads (default 2)")
     parser.add_argument("--weights", metavar="FILE", help="keep the trained weights there, and use those that are")
 

@@ -3,7 +3,7 @@
     PEER_PYTHON=/path/to/python python -m benchmarks dit_step --json dit_step.json
 
 The network has the form for inpainting with CLIP's tokens, all 40 blocks, and 4 of 16 heads (88 channels each), on 24
-frames of 384x672 pixels: 12,096 tokens, latents 4x6x48x84. Weights are random. Each contestant is built and measured
+frames of 384x672 pixels: 6,048 tokens, latents 4x6x48x84. Weights are random. Each contestant is built and measured
 in a process of its own, one after the other, and with --rounds again and again. Seconds are the median of the repeats
 after a warm-up call, without building; memory is the peak of the whole process. Other work on the machine distorts
 this: compare within one run on a quiet machine.

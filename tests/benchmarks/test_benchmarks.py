@@ -90,6 +90,9 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("denoising_step", "--engines", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
         (("growth", "--frames", "24", "12"), ("--frames 24 12", "rising")),
         (("svd_step", "--frames", "0"), ("--frames 0", "1 to 128")),
+        (("dit_step", "--layers", "3"), ("--layers 3", "an even number from 2 on")),
+        (("block_cache", "--clips", "0"), ("--clips 0", "1 or more")),
+        (("block_cache", "--presets", "quick"), ("preset 'quick'", "exact, balanced, fast")),
         (("hjb", "--chunk", "0"), ("--chunk 0", "1 or more")),
         (("clip", "--system", "stable_animator", "--model", "x"), ("--model", "--system animate_anyone")),
         (("clip", "--side", "16"), ("--side 16", "64 or more")),
@@ -189,6 +192,21 @@ def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
     assert fields["ours"]["digest"] == fields["peers"]["originals"]["digest"]
     assert abs(fields["growth"]) < 1 and "ten times the frames" in output
     assert fields["workers_ratio"] > 0 and "two workers are" in output
+
+
+def test_dit_step_measures_the_transformer_as_a_pipeline_calls_it(tmp_path):
+    small = ("dit_step", "--small", "--layers", "4", "--repeats", "1", "--engines", "onnx", "eager")
+    _, fields = measure(tmp_path, *small)
+    assert fields["ours"]["engine"] == "onnx" and list(fields["engines"]) == ["ours_eager"]
+    assert fields["settings"]["network"]["num_layers"] == 4
+
+
+def test_block_cache_trains_a_network_and_says_what_presets_cost(tmp_path):
+    small = ("block_cache", "--training", "2", "--clips", "1", "--steps", "3", "--presets", "exact", "fast")
+    _, fields = measure(tmp_path, *small)
+    exact, fast = fields["presets"].values()
+    assert fields["training"]["loss"] > 0 and exact["calls"] == 6
+    assert exact["whole"] == 1 >= fast["whole"] >= 4 / 6 and fast["psnr"] > 10
 
 
 def test_svd_step_measures_both_calls_of_a_window(tmp_path):
