@@ -12,7 +12,7 @@ Options are those of scripts.pose2vid, or what scripts.animate takes of them for
 the configurations are read: weights need not be there yet. Figures are peaks of the whole process in GB (10^9 bytes);
 those for a GPU have not been measured.
 
---table has EasyAnimate V4 at its released size, in bf16 on a GPU, a video of a text: for memories of GPUs and for sizes
+--table has EasyAnimate V4 at its released size, in bf16 on a GPU, a video of a text: for memories of GPUs and sizes
 (height x width x frames) the fastest mode that fits. high, medium, low and minimal are rungs; tiles is low with
 vae_tiling; int8 is that with the transformer's weights in 8 bits.
 
