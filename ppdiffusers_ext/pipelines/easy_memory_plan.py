@@ -21,7 +21,7 @@ from ppdiffusers_ext.pipelines.video_coding import PICTURES, latents_shape, spat
 _BLOCK, _ENCODING, _DECODING = 14, 3, 1.06
 _LATENTS = 8  # of the size of the latents: noise, what is denoised, predictions, and the sampler's
 _KNOWN = 2 + 8 / 3  # of the size of the video: it and its mask, and what the autoencoder sees of both
-_PIXELS = 3  # of the size of a decoded chunk: it, in fp32, and between 0 and 1
+_PIXELS = 3  # of the size of a decoded chunk, in tiles if there are: it, in fp32 and mixed, and between 0 and 1
 _STORED = ("int8", "fp8")
 
 
@@ -156,7 +156,7 @@ class _Bytes:
                 waiting = tiles * 3 * self._config.frames if tiles > area else 0
         frames = min(frames, self._config.frames)
         numbers = frames * area * (first + second) * _DECODING + left
-        pixels = _PIXELS * 3 * frames * self._pixels * FLOAT
+        pixels = _PIXELS * 3 * frames * tiles * FLOAT
         # Tiles of V4 are decoded one after the other, each to its end, and wait in the host's memory.
         waiting = waiting * FLOAT if self._is_cpu else 0
         return self._of_numbers(numbers, self._encoder_dtype) + pixels + waiting

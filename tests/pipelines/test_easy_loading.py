@@ -203,9 +203,9 @@ def test_weights_in_8_bits_and_blocks_one_by_one_are_asked_for(tmp_path):
     ]
     assert names == ["MergedPart", "QuantisedPart", "StreamedPart"]
     for options, streams, message in (
-        ({"weights": "int8", "engine": "onnx"}, False, "weights: int8 run in eager mode; .*, not onnx"),
+        ({"weights": "int8", "engine": "onnx"}, False, "weights in int8 run in eager mode alone; .*, not onnx"),
         ({"engine": "onnx"}, True, "blocks that are read one by one run in eager mode"),
-        ({"weights": "int8"}, True, "weights: int8 stay in memory; leave it out"),
+        ({"weights": "int8"}, True, "weights in int8 stay in memory; none where"),
         ({"weights": "int3"}, False, "weights 'int3' are not known"),
     ):
         with pytest.raises(InputError, match=message):

@@ -119,8 +119,8 @@ def test_an_engine_makes_the_same_and_presets_nearly(models, tmp_path):
         given = ("--prompt", "a cat", "--steps", 4, "--output", tmp_path / f"{name}.mp4", *more)
         assert call(predict_t2v, models, "v4", *given) == 0
     plain, same, fast = (pixels(tmp_path / f"{name}.mp4").astype(int) for name in videos)
-    assert np.abs(plain - same).max() <= 2
-    assert np.abs(plain - fast).max() > 2
+    assert np.abs(plain - same).mean() < 0.1
+    assert 0.1 < np.abs(plain - fast).mean() < 20
 
 
 def test_the_lowest_rung_makes_the_same_but_for_tiles(models, tmp_path):

@@ -132,7 +132,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
             return
         decode = self._decode_at_once if self.config.cache_compression_vae else self._decode
         for rows, corner in in_tiles(chunks, decode, latent, int(latent * (1 - overlap))):
-            yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner).to(first.place)
+            yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner)
 
     def chunks_of_frames(self, count):
         """Frames of the chunks that so many are encoded in."""
@@ -176,7 +176,10 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         return (self.decoder(z, Chunk(CAUSAL)) for z in chunks)
 
     def _decode_at_once(self, chunks):
-        return taken([x.cpu() for x in self._decode(chunks)])
+        """All chunks, which wait in the host's memory."""
+        place = self.post_quant_conv.weight.place
+        waiting = [x.cpu() for x in self._decode(chunks)]
+        return (x.to(place) for x in taken(waiting))
 
     def _decode_on(self, chunks):
         """Each chunk goes on where the one before ended (V4)."""
