@@ -118,8 +118,9 @@ def test_an_engine_makes_the_same_and_presets_nearly(models, tmp_path):
     for name, more in videos.items():
         given = ("--prompt", "a cat", "--steps", 4, "--output", tmp_path / f"{name}.mp4", *more)
         assert call(predict_t2v, models, "v4", *given) == 0
-    plain, same, fast = (pixels(tmp_path / f"{name}.mp4").astype(int) for name in videos)
-    assert np.abs(plain - same).mean() < 0.1
+    sheets = (read_image(tmp_path / f"{name}_sheet.png") for name in videos)  # which lose nothing, unlike videos
+    plain, same, fast = (np.asarray(sheet).astype(int) for sheet in sheets)
+    assert np.abs(plain - same).max() <= 1
     assert 0.1 < np.abs(plain - fast).mean() < 20
 
 
