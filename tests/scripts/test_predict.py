@@ -112,16 +112,16 @@ def test_ways_to_save_memory_and_time_make_nearly_the_same(models, tmp_path, opt
         assert difference > 1
 
 
-def test_an_engine_makes_the_same_and_presets_nearly(models, tmp_path):
+def test_an_engine_makes_the_same_and_fewer_blocks_something_else(models, tmp_path):
     engine = ("--engine", "openvino", "--engine-cache", tmp_path / "cache")
-    videos = {"plain": (), "engine": engine, "fast": (*engine, "--preset", "fast")}
+    videos = {"plain": (), "engine": engine, "fast": (*engine, "--block-cache-threshold", "9")}
     for name, more in videos.items():
         given = ("--prompt", "a cat", "--steps", 4, "--output", tmp_path / f"{name}.mp4", *more)
         assert call(predict_t2v, models, "v4", *given) == 0
     sheets = (read_image(tmp_path / f"{name}_sheet.png") for name in videos)  # which lose nothing, unlike videos
     plain, same, fast = (np.asarray(sheet).astype(int) for sheet in sheets)
     assert np.abs(plain - same).max() <= 1
-    assert 0.1 < np.abs(plain - fast).mean() < 20
+    assert np.abs(plain - fast).mean() > 0.1
 
 
 def test_the_lowest_rung_makes_the_same_but_for_tiles(models, tmp_path):
