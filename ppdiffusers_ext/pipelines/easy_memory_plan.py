@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D
+from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
 from ppdiffusers_ext.models.easy_animate.vae_layers import CausalConv3d
 from ppdiffusers_ext.models.layers import MAX_SCORES, Linear
 from ppdiffusers_ext.pipelines.easy_loading import describe_parts, streams_blocks, uses_tiles
@@ -142,7 +143,7 @@ class _Bytes:
         frames = self._vae.config.mini_batch_encoder if self._is_of_videos else 1
         width = self._vae.config.block_out_channels[0]
         numbers = min(frames, self._config.frames) * self._area()[0] * width * _ENCODING
-        return self._of_numbers(numbers, self._encoder_dtype)
+        return self._of_numbers(numbers + self._gathered, self._encoder_dtype)
 
     def decoding(self):
         """A chunk in the decoder's last layers, what the chunk before has left, and pixels."""
@@ -155,7 +156,7 @@ class _Bytes:
                 left = area * _kept_numbers(self._vae, goes_on=frames < self._config.frames)
                 waiting = tiles * 3 * self._config.frames if tiles > area else 0
         frames = min(frames, self._config.frames)
-        numbers = frames * area * (first + second) * _DECODING + left
+        numbers = frames * area * (first + second) * _DECODING + left + self._gathered
         pixels = _PIXELS * 3 * frames * tiles * FLOAT
         # Tiles of V4 are decoded one after the other, each to its end, and wait in the host's memory.
         waiting = waiting * FLOAT if self._is_cpu else 0
@@ -164,6 +165,11 @@ class _Bytes:
     @property
     def _is_of_videos(self):
         return isinstance(self._vae, AutoencoderKLMagvit)
+
+    @property
+    def _gathered(self):
+        """What a convolution over frames gathers at one time."""
+        return MAX_GATHERED if self._is_cpu and self._is_of_videos else 0
 
     def _area(self):
         """Pixels of what is coded at one time, and of all tiles together."""
@@ -179,7 +185,7 @@ class _Bytes:
         return largest, math.prod(lengths) + largest
 
     def _of_numbers(self, count, dtype):
-        """On a CPU halves become floats, and the C library needs more for them than they have."""
+        """On a CPU halves become floats, and the C library takes more for them than they need."""
         return round(count * FLOAT * SCATTER) if self._is_cpu else count * BYTES[dtype]
 
 
