@@ -129,7 +129,7 @@ class EasyAnimatePipeline(NetworkPipeline):
             NonFiniteError: the latents are not finite after a step.
         """
         self.check_size(height, width, num_frames, num_inference_steps)
-        text, negative = self._embedded(text, negative)
+        text, negative = self.embed_both(text, negative)
         guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
         caching = BlockCaching(block_cache_threshold)
         self.scheduler.set_timesteps(num_inference_steps)
@@ -161,7 +161,8 @@ class EasyAnimatePipeline(NetworkPipeline):
         return_freed_memory()
         return Text(*parts)
 
-    def _embedded(self, text, negative):
+    def embed_both(self, text, negative=None):
+        """The `Text` of what is wanted and that of what is not, as of the call; embedded ones stay as they are."""
         if isinstance(text, Text):
             return text, negative
         wanted = [text] if isinstance(text, str) else list(text)

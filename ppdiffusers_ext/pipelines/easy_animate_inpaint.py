@@ -81,7 +81,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         """
         self.check_size(height, width, num_frames, num_inference_steps)
         _check_parts(strength, clip_apply_ratio, num_inference_steps, video)
-        text, negative = self._embedded(text, negative)
+        text, negative = self.embed_both(text, negative)
         guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
         caching = BlockCaching(block_cache_threshold)
         self.scheduler.set_timesteps(num_inference_steps)

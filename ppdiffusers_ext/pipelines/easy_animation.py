@@ -96,7 +96,12 @@ def prepare(config, task):
         return config, [(0, config.frames)]
     frames = _rounded("frames", config.frames, multiple)
     length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
-    parts = split_long(frames, length, config.overlap, multiple) if frames > length else [(0, frames)]
+    parts = [(0, frames)]
+    if frames > length:
+        if config.overlap >= length:
+            raise InputError(f"parts of {length} frames cannot share {config.overlap}; fewer are accepted")
+        first, *others = split_long(frames, length, config.overlap, multiple)
+        parts = [first, *(part for part in others if part[1] > config.overlap)]  # without what adds no frame
     if len(parts) > 1:
         start, count = parts[-1]
         logger.warning("the video of %d frames is made in %d parts of %d", start + count, len(parts), length)
@@ -147,7 +152,7 @@ class _Knowledge:
 def _frames(pipeline, config, knowledge, parts):
     """The frames of the video one by one, (height, width, 3) uint8."""
     generator = paddle.Generator().manual_seed(config.seed)
-    texts = pipeline.embed(config.prompt), pipeline.embed(config.negative_prompt)
+    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
     before = []  # the frames that the part to come begins with
     for number, (_, count) in enumerate(parts):
         is_last = number == len(parts) - 1

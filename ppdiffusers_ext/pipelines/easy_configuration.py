@@ -134,10 +134,12 @@ class EasyAnimateConfig:
         scheduler_class(self.sampler)
         if self.weights not in (None, "int8", "fp8"):
             raise InputError(f"weights {self.weights!r} are not known; int8, fp8, or nothing, is accepted")
-        ending = ".png" if self.frames == 1 else ".mp4"
-        if Path(self.output).suffix.lower() != ending:
-            what = "a picture" if self.frames == 1 else "a video"
-            raise InputError(f"output {self.output!r} is no name of {what}; one that ends in {ending} is accepted")
+        endings, what = (".mp4", ".mov"), "a video"
+        if self.frames == 1:
+            endings, what = (".png",), "a picture"
+        if Path(self.output).suffix.lower() not in endings:
+            accepted = " or ".join(endings)
+            raise InputError(f"output {self.output!r} is no name of {what}; one that ends in {accepted} is accepted")
         return replace(self, strength=self._strength())
 
     def _check_task(self, task):

@@ -1,6 +1,7 @@
 """scripts.predict_t2v, predict_i2v and predict_v2v, from files to files, with small networks of random weights."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -10,7 +11,9 @@ import yaml
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import easy_animation
+from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import predict_i2v, predict_t2v, predict_v2v
 from tests.pipelines.easy_folders import MOTION_MODULE, shard, v1_options, write_easy
@@ -149,6 +152,14 @@ def test_a_long_video_is_made_in_parts_of_which_each_begins_with_the_end_of_the_
     told = capsys.readouterr().err
     assert "frames 29 is rounded down to 24" in told
     assert "of 20 frames is made in 2 parts of 16" in told
+
+
+def test_parts_that_add_no_frame_are_not_made(models, tmp_path):
+    options = {"prompt": "x", "output": "a.mp4", "width": 64, "height": 48}
+    config = EasyAnimateConfig(str(models / "v4"), frames=24, segment=16, overlap=10, **options)
+    assert easy_animation.prepare(config, "text")[1] == [(0, 16), (6, 16)]
+    with pytest.raises(InputError, match="parts of 8 frames cannot share 9"):
+        easy_animation.prepare(replace(config, segment=10, overlap=9), "text")
 
 
 def test_parts_fade_into_each_other():
