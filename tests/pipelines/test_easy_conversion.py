@@ -10,6 +10,7 @@ import yaml
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_conversion import to_paddle, to_torch
 from ppdiffusers_ext.pipelines.easy_loading import MOTION_MODULE, check_files, describe_parts
@@ -194,3 +195,21 @@ def test_command_converts_v1_both_ways(tmp_path, capsys):
     (tmp_path / "v1.yaml").write_text("transformer: 3")
     assert convert(tmp_path / "original", tmp_path / "x", "--to", "paddle", *more) == 2
     assert "transformer is 3; options by name are accepted" in capsys.readouterr().err
+
+
+def test_both_forms_make_the_same_video(tmp_path):
+    write_easy(tmp_path / "original", "v4")
+    to_paddle(tmp_path / "original", tmp_path / "ours")
+    given = {
+        "height": 32,
+        "width": 32,
+        "num_frames": 8,
+        "num_inference_steps": 1,
+        "latents": paddle.randn([1, 4, 2, 4, 4]),
+    }
+    videos = []
+    for name in ("original", "ours"):
+        pipeline = EasyAnimateInpaintPipeline.from_pretrained(tmp_path / name, device="cpu")
+        pipeline.set_progress_bar_config(disable=True)
+        videos.append(pipeline("a dog", "the cat", **given).frames.numpy())
+    assert np.array_equal(*videos)
