@@ -35,6 +35,7 @@ class Backend:
         shares_weights: whether its exports refer to the file of weights.
         precisions: what it can compute in.
         transposes: whether it wants matrices of linear layers as (out, in), and makes copies of others.
+        fuses_attention: whether it never has all scores of an attention in memory.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Backend:
     shares_weights: bool = True
     precisions: tuple = ("float32",)
     transposes: bool = False
+    fuses_attention: bool = False
 
     @property
     def missing(self):
@@ -162,5 +164,6 @@ _OPENVINO = Backend(
     _weigh_onnx,
     precisions=("float32", "bfloat16"),
     transposes=True,
+    fuses_attention=True,
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

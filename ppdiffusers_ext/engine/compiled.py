@@ -11,6 +11,7 @@ from tqdm import tqdm
 from ppdiffusers_ext.engine.tracing import trace
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.layers import attention_in_parts
 from ppdiffusers_ext.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class CompiledFunction:
             "engine": self._backend.name,
             "precision": self._precision,
             "transposed": self._backend.transposes,
+            "fused": self._backend.fuses_attention,
             "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
         }
 
@@ -145,7 +147,8 @@ class CompiledFunction:
         return sum(parameter.size * 4 for parameter in self._network.model.parameters())
 
     def _export(self, layer, function, inputs, key):
-        traced = trace(layer, function, inputs)
+        with attention_in_parts(not self._backend.fuses_attention):
+            traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:
             folder, index = self._cache.weights(layer, key["weights"], self._backend.transposes)

@@ -10,6 +10,8 @@ They differ from ``paddle.nn`` in three ways:
 Parameter names are those of diffusers, which the original checkpoints use.
 """
 
+import contextlib
+import contextvars
 import math
 
 import numpy as np
@@ -22,6 +24,17 @@ from ppdiffusers.models.resnet import Upsample2D
 
 # Attention scores that exist at one time on a CPU: 16 M floats are 64 MB, small beside the weights and near the cache.
 MAX_SCORES = 16 * 2**20
+_IN_PARTS = contextvars.ContextVar("attention in parts", default=False)
+
+
+@contextlib.contextmanager
+def attention_in_parts(is_so):
+    """Have graphs that are traced meanwhile compute attention in parts, for engines that do not fuse it."""
+    token = _IN_PARTS.set(is_so)
+    try:
+        yield
+    finally:
+        _IN_PARTS.reset(token)
 
 
 def compute_dtype(parameter):
@@ -199,7 +212,7 @@ def scaled_dot_product(query, key, value, num_heads, bias=None):
     Returns:
         (batch, queries, channels). On a CPU the score matrix is computed in parts of at most `MAX_SCORES` numbers, so
         that memory does not grow with the square of the picture's area; a graph that is traced for a compiled engine
-        has it in one piece, which engines recognise and fuse.
+        has it in one piece, which engines recognise and fuse, or in parts as well (`attention_in_parts`).
     """
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
@@ -208,14 +221,20 @@ def scaled_dot_product(query, key, value, num_heads, bias=None):
             key, value = (paddle.concat([x, x], axis=1) for x in (key, value))
             bias = None if bias is None else paddle.concat([bias, bias], axis=1)
         query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query / math.sqrt(query.shape[3]), key, value))
-        return _attend(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
+        attend = _attend_in_parts if _IN_PARTS.get() else _attend
+        return attend(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
     if not query.place.is_cpu_place():
         mask = None if bias is None else bias.astype(query.dtype).unsqueeze([1, 2])  # (batch, 1, 1, keys)
         return F.scaled_dot_product_attention(query, key, value, mask).reshape([batch, queries, channels])
 
     query = query / math.sqrt(channels // num_heads)
     query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query, key, value))  # (batch, heads, tokens, d)
-    scores_per_query = num_heads * key.shape[2]
+    return _attend_in_parts(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
+
+
+def _attend_in_parts(query, key, value, bias=None):
+    batch, heads, queries = query.shape[:3]
+    scores_per_query = heads * key.shape[2]
     rows = max(1, min(queries, MAX_SCORES // scores_per_query))
     samples = max(1, MAX_SCORES // (scores_per_query * queries))
     parts = []
@@ -223,7 +242,7 @@ def scaled_dot_product(query, key, value, num_heads, bias=None):
         q, k, v = (x[i : i + samples] for x in (query, key, value))
         b = None if bias is None else bias[i : i + samples]
         parts.append(_join([_attend(q[:, :, j : j + rows], k, v, b) for j in range(0, queries, rows)], axis=2))
-    return _join(parts, axis=0).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
+    return _join(parts, axis=0)  # (batch, heads, queries, d)
 
 
 def _attend(query, key, value, bias=None):

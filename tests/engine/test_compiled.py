@@ -22,6 +22,7 @@ from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError, signa
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models import layers
 from ppdiffusers_ext.models.layers import Linear
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,3 +290,18 @@ def test_manifest_says_what_an_export_was_made_from(make, tmp_path):
     key = json.loads((entry / "manifest.json").read_text())["key"]
     assert key["inputs"] == {"x": ["float32", 2, 6], "y": ["float32", 2, 3]}
     assert {"paddlepaddle", "ppdiffusers_ext", "onnx", "onnxruntime"} == set(key["versions"])
+
+
+@pytest.mark.parametrize(("engine", "parts"), [("onnx", 4), ("inference", 4), ("openvino", 1)])
+def test_engines_that_do_not_fuse_attention_compute_it_in_parts(make, monkeypatch, engine, parts):
+    monkeypatch.setattr(layers, "MAX_SCORES", 2 * 3 * 8)  # of 3 of 12 queries, with 2 heads and 8 keys
+    counted, attend = [], layers._attend
+    monkeypatch.setattr(layers, "_attend", lambda *given: counted.append(paddle.in_dynamic_mode()) or attend(*given))
+    compiled, network = make(engine)
+    paddle.seed(0)
+    inputs = {"x": paddle.randn([1, 12, 6]), "seen": paddle.randn([1, 8, 8])}
+    (result,) = compiled(lambda x, y: [layers.scaled_dot_product(network.first(x), y, y, 2)], inputs)
+    assert counted.count(False) == parts
+    with paddle.no_grad():
+        expected = layers.scaled_dot_product(network.first(inputs["x"]), inputs["seen"], inputs["seen"], 2)
+    np.testing.assert_allclose(result.numpy(), expected.numpy(), atol=1e-5)
