@@ -82,6 +82,12 @@ class CompiledFunction:
         # Without any export at all, the weights need not be read for the key.
         return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
 
+    def rest(self):
+        """Free what open sessions work with, apart from weights, in engines that can; the next calls take it again."""
+        for session, _ in self._sessions.values():
+            if hasattr(session, "rest"):
+                session.rest()
+
     def _key(self, shapes, settings):
         return {
             "function": self._name,

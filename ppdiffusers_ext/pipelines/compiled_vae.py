@@ -46,7 +46,7 @@ class CompiledCoder:
 
     def __init__(self, engine, network, num_frames):
         self._engine, self._network, self._vae, self._num_frames = engine, network, network.model, num_frames
-        self._eager = EagerCoder(network.model)
+        self._eager, self._last = EagerCoder(network.model), None
 
     def encode_chunk(self, x, chunk):
         """As `EagerCoder.encode_chunk`."""
@@ -80,6 +80,11 @@ class CompiledCoder:
         return self._run("decode", lambda z: [self._eager.decode_pictures(z)], {"z": z}, calls)[0]
 
     def _run(self, what, function, inputs, calls, **settings):
+        # Each export works with gigabytes of its own, which it keeps: they are of one at a time.
+        current = what, settings, [x.shape for x in inputs.values()]
+        if self._last not in (None, current):
+            self._engine.rest(self._network)
+        self._last = current
         return self._engine.run(self._network, what, function, inputs, calls, **settings)
 
 

@@ -4,9 +4,9 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/vae/ldm/modules/vaemodules`), after MAGVIT-v2 (Yu et al. 2023, arXiv:2310.05737), under its names.
 
 A chunk is a list of frames, (batch, channels, height, width) each, which layers empty: a frame is forgotten as soon as
-it has been seen, and what a layer makes of it is not there before it is needed. Compiled engines have fast convolutions
-over frames: a traced graph has the frames of a chunk in one tensor, (batch, channels, frames, height, width), for which
-layers have the method `stacked`.
+it has been seen, and what a layer makes of it is not there before it is needed. Compiled engines have fast
+convolutions over frames: a traced graph has the frames of a chunk in one tensor, (batch, channels, frames, height,
+width), for which layers have the method `stacked`.
 """
 
 import collections
