@@ -66,7 +66,7 @@ class CompiledCoder:
             return self._vae.decode_tensors(chunk.place, **seen, kept=tensors[len(seen) :])
 
         calls = self._num_frames // self._vae.config.mini_batch_decoder
-        frames, *kept = self._run("decode", function, inputs, calls, place=chunk.place)
+        *kept, frames = self._run("decode", function, inputs, calls, place=chunk.place)
         chunk.kept.update(enumerate(kept))
         return frames
 

@@ -189,14 +189,15 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
             kept: for NEXT what the chunk before has left, of each convolution (batch, channels, frames, h, w).
 
         Returns:
-            The frames, and for FIRST and NEXT what this one leaves.
+            For FIRST and NEXT what this one leaves, and then the frames: engines compute results in turn, and in this
+            order nothing waits to the end in the gigabytes that it is a part of.
         """
         layers = [id(layer) for layer in self.decoder.sublayers() if isinstance(layer, CausalConv3d)]
         is_traced = not paddle.in_dynamic_mode()
         chunk = Chunk(place, {key: x if is_traced else x.unbind(2) for key, x in zip(layers, kept)})
         frames = self.decode_chunk(z, chunk, before, after)
         left = [chunk.kept[key] for key in layers if key in chunk.kept]
-        return [frames, *(x if is_traced else paddle.stack(x, axis=2) for x in left)]
+        return [*(x if is_traced else paddle.stack(x, axis=2) for x in left), frames]
 
     def _encode(self, chunks, coder):
         for x in chunks:
