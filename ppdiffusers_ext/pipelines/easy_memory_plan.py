@@ -153,17 +153,19 @@ class _Bytes:
         """A chunk in the decoder's last layers, what the chunk before has left, and pixels."""
         area, tiles = self._area()
         first, second = self._vae.config.block_out_channels[:2]
-        frames, left, waiting = PICTURES, 0, 0
+        frames, left, all_left, waiting = PICTURES, 0, 0, 0
         if self._is_of_videos:
             frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
             if self._vae.config.cache_compression_vae:
                 left = area * _kept_numbers(self._vae, goes_on=frames < self._config.frames)
+                # A picture leaves nothing.
+                all_left = area * _kept_numbers(self._vae, goes_on=True) if self._config.frames > 1 else 0
                 waiting = tiles * 3 * self._config.frames if tiles > area else 0
         frames = min(frames, self._config.frames)
         numbers = frames * area * (first + second)
         in_paddle = self._of_numbers(numbers * _DECODING + left + self._gathered, self._encoder_dtype)
         # Whatever an engine runs, Paddle has run once to check it.
-        working = max(in_paddle, self._in_engine(numbers * _ENGINE_DECODING + left * _ENGINE_COPIES))
+        working = max(in_paddle, self._in_engine(numbers * _ENGINE_DECODING + all_left * _ENGINE_COPIES))
         pixels = _PIXELS * 3 * frames * tiles * FLOAT
         # Tiles of V4 are decoded one after the other, each to its end, and wait in the host's memory.
         waiting = waiting * FLOAT if self._is_cpu else 0

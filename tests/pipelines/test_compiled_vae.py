@@ -95,6 +95,14 @@ def test_each_place_of_a_chunk_is_exported_once(coder_of, caplog):
     assert sum("once for these shapes" in record.message for record in caplog.records) == 2  # the first and the others
 
 
+def test_what_one_export_works_with_is_freed_before_another_runs(coder_of, monkeypatch):
+    vae = make(V4)
+    coder, rested = coder_of(vae, 10), []
+    monkeypatch.setattr(coder._engine, "rest", rested.append)
+    decoded(vae, draw(vae, 40), coder)  # the first chunk, and four others
+    assert len(rested) == 1 and rested[0].model is vae
+
+
 def test_weights_are_loaded_for_paddle_alone(coder_of):
     vae = make(V4)
     assert isinstance(coder_of(vae, 2, "eager"), EagerCoder)
