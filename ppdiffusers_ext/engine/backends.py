@@ -30,7 +30,8 @@ class Backend:
         modules: what has to be importable.
         extra: of this project, which installs it.
         write: called as `(trace, folder, stored)`, writes an export into a folder.
-        open: called as `(folder, threads, precision)`, gives a function of a dict of arrays, to a list of arrays.
+        open: called as `(folder, threads, precision)`, gives a function of a dict of arrays, to a list of arrays. It
+            has a method `rest` if the memory that it works with can be freed between calls.
         weigh: called as `(folder)`, gives the bytes of weights that an export uses.
         shares_weights: whether its exports refer to the file of weights.
         precisions: what it can compute in.
@@ -132,17 +133,22 @@ def _open_openvino(folder, threads, precision):
     hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
     options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     with forgetting(Path(folder) / WEIGHTS):
-        compiled = core.compile_model(str(Path(folder) / GRAPH), "CPU", options)
-    request = compiled.create_infer_request()
-    # An input has the names of all values that are the same, such as what it is reshaped to.
-    names = [port.get_names() for port in compiled.inputs]
+        return _OpenVinoSession(core.compile_model(str(Path(folder) / GRAPH), "CPU", options))
 
-    def run(arrays):
-        of_ports = [next(array for name, array in arrays.items() if name in known) for known in names]
-        request.infer(dict(enumerate(of_ports)), share_inputs=True)
-        return [tensor.data.copy() for tensor in request.output_tensors]
 
-    return run
+class _OpenVinoSession:
+    def __init__(self, compiled):
+        self._compiled, self._request = compiled, compiled.create_infer_request()
+        # An input has the names of all values that are the same, such as what it is reshaped to.
+        self._names = [port.get_names() for port in compiled.inputs]
+
+    def __call__(self, arrays):
+        of_ports = [next(array for name, array in arrays.items() if name in known) for known in self._names]
+        self._request.infer(dict(enumerate(of_ports)), share_inputs=True)
+        return [tensor.data.copy() for tensor in self._request.output_tensors]
+
+    def rest(self):
+        self._compiled.release_memory()
 
 
 @functools.cache

@@ -64,7 +64,7 @@ class CompiledFunction:
         Raises:
             EngineError: the new export disagrees with eager mode.
         """
-        arrays = {name: np.ascontiguousarray(x.numpy()) for name, x in inputs.items()}
+        arrays = {name: np.ascontiguousarray(_view(x)) for name, x in inputs.items()}
         shapes = _shapes(inputs)
         known = str((shapes, settings))
         outputs = None
@@ -73,7 +73,8 @@ class CompiledFunction:
         else:
             self._sessions[known], outputs = self._open(function, inputs, arrays, self._key(shapes, settings))
         session, _ = self._sessions[known]
-        return [paddle.to_tensor(array) for array in outputs or session(arrays)]
+        outputs = outputs or session(arrays)
+        return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
 
     def has(self, inputs, **settings):
         """Whether this is exported, undamaged, for inputs of these shapes."""
@@ -82,6 +83,12 @@ class CompiledFunction:
             return True
         # Without any export at all, the weights need not be read for the key.
         return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
+
+    def rest(self):
+        """Free what open sessions work with, apart from weights, in engines that can; the next calls take it again."""
+        for session, _ in self._sessions.values():
+            if hasattr(session, "rest"):
+                session.rest()
 
     def _key(self, shapes, settings):
         return {
@@ -170,6 +177,11 @@ class CompiledFunction:
 
 def _shapes(inputs):
     return {name: [str(x.dtype).removeprefix("paddle."), *x.shape] for name, x in inputs.items()}
+
+
+def _view(x):
+    """The numbers of a tensor, those in fp32 without a copy."""
+    return np.from_dlpack(x.detach()) if x.dtype == paddle.float32 and x.place.is_cpu_place() else x.numpy()
 
 
 def _arrays(tensors):

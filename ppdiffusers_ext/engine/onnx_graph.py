@@ -277,13 +277,17 @@ class _Graph:
         self._simple("Gelu", operation, operands, approximate="tanh" if attributes["approximate"] else "none")
 
     def _conv2d(self, operation, operands, attributes):
-        top, left = attributes["paddings"][:2]
-        if attributes["padding_algorithm"] != "EXPLICIT" or attributes["data_format"] != "NCHW":
-            raise UnsupportedOperation("a convolution with another padding or layout has no translation to ONNX")
         strides, dilations, groups = (list(attributes["strides"]), list(attributes["dilations"]), attributes["groups"])
-        self._simple(
-            "Conv", operation, operands, strides=strides, dilations=dilations, group=groups, pads=[top, left] * 2
-        )
+        pads = list(attributes["paddings"])
+        if (
+            attributes["padding_algorithm"] != "EXPLICIT"
+            or attributes["data_format"] not in ("NCHW", "NCDHW")
+            or len(pads) != len(strides)  # before and after by themselves
+        ):
+            raise UnsupportedOperation("a convolution with another padding or layout has no translation to ONNX")
+        self._simple("Conv", operation, operands, strides=strides, dilations=dilations, group=groups, pads=pads * 2)
+
+    _conv3d = _conv2d
 
     def _pad3d(self, operation, operands, attributes):
         left, right, top, bottom, front, back = (int(n) for n in self.known[operands[1].id])

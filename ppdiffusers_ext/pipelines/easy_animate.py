@@ -15,6 +15,7 @@ from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
 from ppdiffusers_ext.pipelines.easy_loading import check_files, read_components
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
@@ -219,8 +220,11 @@ class EasyAnimatePipeline(NetworkPipeline):
     @paddle.no_grad()
     def decode(self, latents):
         """Latents -> chunks of the video, (batch, 3, frames, height, width) in [0, 1], one after the other."""
-        yield from video_coding.decode(self._network("vae").load(), latents)
+        yield from video_coding.decode(self.vae, latents, self._make_coder(latents.shape[2]))
         self._done_with("vae")
+
+    def _make_coder(self, num_frames):
+        return make_coder(self._engine, self._network("vae"), num_frames)
 
     def check_size(self, height, width, num_frames, steps):
         """Raises InputError for sizes and numbers that no video has."""

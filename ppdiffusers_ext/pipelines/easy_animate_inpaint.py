@@ -153,7 +153,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         return paddle.concat([self._encode(mask.expand(video.shape)), self._encode(masked)], axis=1)
 
     def _encode(self, pixels):
-        return video_coding.encode(self._network("vae").load(), pixels)
+        return video_coding.encode(self.vae, pixels, self._make_coder(pixels.shape[2]))
 
 
 def _check_parts(strength, clip_apply_ratio, steps, video):

@@ -20,6 +20,8 @@ from ppdiffusers_ext.pipelines.video_coding import PICTURES, latents_shape, spat
 # Numbers that are alive at a network's peak: beside the skips, for each number of the transformer's tokens; and for
 # each in the widest layers of the autoencoder at the size of the video.
 _BLOCK, _ENCODING, _DECODING = 14, 3, 1.06
+_ENGINE_ENCODING, _ENGINE_DECODING = 3.2, 2.1  # in OpenVINO, which is as high in bf16 as what it is checked with
+_ENGINE_COPIES = 4  # of what a chunk leaves: it, what came before, the engine's, and what it is checked with
 _LATENTS = 8  # of the size of the latents: noise, what is denoised, predictions, and the sampler's
 _KNOWN = 2 + 8 / 3  # of the size of the video: it and its mask, and what the autoencoder sees of both
 _PIXELS = 3  # of the size of a decoded chunk, in tiles if there are: it, in fp32 and mixed, and between 0 and 1
@@ -119,6 +121,7 @@ class _Bytes:
         self._vae, self._transformer = models["vae"], models["transformer"]
         self._config, self._is_cpu = config, runtime.device == "cpu"
         self._dtype, self._encoder_dtype = runtime.dtype, runtime.encoder_dtype
+        self._is_compiled = self._is_cpu and config.engine != "eager"
         self.is_known = config.start_image is not None or config.video is not None
         self._latents = latents_shape(self._vae, 1, config.frames, config.height, config.width)
         self._pixels = config.height * config.width
@@ -142,25 +145,31 @@ class _Bytes:
         """A chunk in the encoder's first layers."""
         frames = self._vae.config.mini_batch_encoder if self._is_of_videos else 1
         width = self._vae.config.block_out_channels[0]
-        numbers = min(frames, self._config.frames) * self._area()[0] * width * _ENCODING
-        return self._of_numbers(numbers + self._gathered, self._encoder_dtype)
+        numbers = min(frames, self._config.frames) * self._area()[0] * width
+        in_paddle = self._of_numbers(numbers * _ENCODING + self._gathered, self._encoder_dtype)
+        return max(in_paddle, self._in_engine(numbers * _ENGINE_ENCODING))
 
     def decoding(self):
         """A chunk in the decoder's last layers, what the chunk before has left, and pixels."""
         area, tiles = self._area()
         first, second = self._vae.config.block_out_channels[:2]
-        frames, left, waiting = PICTURES, 0, 0
+        frames, left, all_left, waiting = PICTURES, 0, 0, 0
         if self._is_of_videos:
             frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
             if self._vae.config.cache_compression_vae:
                 left = area * _kept_numbers(self._vae, goes_on=frames < self._config.frames)
+                # A picture leaves nothing.
+                all_left = area * _kept_numbers(self._vae, goes_on=True) if self._config.frames > 1 else 0
                 waiting = tiles * 3 * self._config.frames if tiles > area else 0
         frames = min(frames, self._config.frames)
-        numbers = frames * area * (first + second) * _DECODING + left + self._gathered
+        numbers = frames * area * (first + second)
+        in_paddle = self._of_numbers(numbers * _DECODING + left + self._gathered, self._encoder_dtype)
+        # Whatever an engine runs, Paddle has run once to check it.
+        working = max(in_paddle, self._in_engine(numbers * _ENGINE_DECODING + all_left * _ENGINE_COPIES))
         pixels = _PIXELS * 3 * frames * tiles * FLOAT
         # Tiles of V4 are decoded one after the other, each to its end, and wait in the host's memory.
         waiting = waiting * FLOAT if self._is_cpu else 0
-        return self._of_numbers(numbers, self._encoder_dtype) + pixels + waiting
+        return working + pixels + waiting
 
     @property
     def _is_of_videos(self):
@@ -170,6 +179,10 @@ class _Bytes:
     def _gathered(self):
         """What a convolution over frames gathers at one time."""
         return MAX_GATHERED if self._is_cpu and self._is_of_videos else 0
+
+    def _in_engine(self, count):
+        """Bytes of so many numbers in an engine, if there is one."""
+        return round(count * FLOAT) if self._is_compiled else 0
 
     def _area(self):
         """Pixels of what is coded at one time, and of all tiles together."""

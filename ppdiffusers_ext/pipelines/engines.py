@@ -8,7 +8,7 @@ import paddle
 from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
-from ppdiffusers_ext.environment import available_cores
+from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.compiled_unet import CompiledUNet
 
@@ -100,6 +100,9 @@ class EagerEngine:
         """Take a network out of memory, where it can be read again."""
         network.release()
 
+    def rest(self, network):
+        """Free what an engine works with between calls for a network; its weights stay."""
+
     def unet(self, network, steps=1, calls=1):
         """A denoising UNet, as `WindowPredictor` uses it: for so many steps of so many calls."""
         return network.load()
@@ -145,6 +148,13 @@ class CompiledEngine:
         for function in [key for key in self._functions if key[0] is network]:
             self._seconds_before += _seconds(self._functions.pop(function))
         network.release()
+
+    def rest(self, network):
+        """As `EagerEngine.rest`."""
+        for (owner, _), function in self._functions.items():
+            if owner is network:
+                function.rest()
+        return_freed_memory()
 
     def has(self, network, what, inputs, **settings):
         """Whether the export of a function for inputs of these shapes is at hand."""
@@ -219,6 +229,10 @@ class AutoEngine:
     def release(self, network):
         """As `EagerEngine.release`."""
         self._compiled.release(network)
+
+    def rest(self, network):
+        """As `EagerEngine.rest`."""
+        self._compiled.rest(network)
 
     def _is_better_compiled(self, network, what, inputs, settings, calls, seconds):
         if not seconds:

@@ -68,8 +68,8 @@ class NetworkPipeline(DiffusionPipeline):
 
     def _done_with(self, name):
         """A network has done its part: it leaves the memory if the rung says so, what it worked with does anyway."""
-        if self._releases:
-            self._engine.release(self._network(name))
+        leave = self._engine.release if self._releases else self._engine.rest
+        leave(self._network(name))
         return_freed_memory()
 
     def _network(self, name):

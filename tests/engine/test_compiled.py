@@ -76,6 +76,17 @@ def test_first_outputs_are_those_that_were_compared(make):
     assert calls == ["call"]
 
 
+@pytest.mark.parametrize("engine", ["onnx", "openvino", "inference"])
+def test_a_session_that_has_rested_makes_the_same(make, engine):
+    compiled, network = make(engine)
+    function = lambda x, y: [network(x, y)]  # noqa: E731
+    with paddle.no_grad():
+        (before,) = compiled(function, inputs())
+        compiled.rest()
+        (after,) = compiled(function, inputs())
+    np.testing.assert_array_equal(before.numpy(), after.numpy())
+
+
 def test_weights_of_an_export_are_those_that_it_uses(make):
     compiled, network = make()
     with paddle.no_grad():

@@ -25,8 +25,18 @@ class Weights(nn.Layer):
         self.eval()
 
 
+def conv_over_frames(net, x, **options):
+    """The convolution over pixels as one over frames and pixels, of three frames of two channels."""
+    weight = net.conv.weight[:, :2].unsqueeze(2).expand([4, 2, 3, 3, 3])
+    return F.conv3d(x.reshape([2, 2, 3, 4, 5]), weight, net.conv.bias, **options)
+
+
 CASES = {
     "conv": lambda net, x: net.conv(x),
+    "conv over frames": lambda net, x: conv_over_frames(net, x, padding=[0, 1, 1]),
+    "conv over frames in steps": lambda net, x: conv_over_frames(net, x, stride=[2, 1, 2], padding=[1, 0, 1]),
+    "group norm of frames": lambda net, x: net.group_norm(x.unsqueeze(2).expand([2, 6, 3, 4, 5])),
+    "padding of frames": lambda net, x: F.pad(x.reshape([2, 2, 3, 4, 5]), [0, 1, 2, 0, 0, 0]),
     "linear": lambda net, x: net.linear(x.transpose([0, 2, 3, 1])),
     "group norm": lambda net, x: net.group_norm(x),
     "layer norm": lambda net, x: net.layer_norm(x.transpose([0, 2, 3, 1])),
@@ -88,6 +98,12 @@ def test_operation_gives_what_paddle_gives(weights, tmp_path, name):
 def test_operation_without_translation_is_named(weights, tmp_path):
     with pytest.raises(UnsupportedOperation, match="pd_op.erfinv has no translation"):
         run(weights, lambda net, x: paddle.erfinv(x), paddle.rand([2, 3]), tmp_path)
+
+
+@pytest.mark.parametrize("padding", ["SAME", [[0, 0], [0, 0], [1, 0], [0, 1]]], ids=str)
+def test_padding_that_is_not_the_same_before_and_after_is_refused(weights, tmp_path, padding):
+    with pytest.raises(UnsupportedOperation, match="another padding or layout"):
+        run(weights, lambda net, x: F.conv2d(x, net.conv.weight, padding=padding), paddle.rand([2, 6, 4, 5]), tmp_path)
 
 
 def test_weights_in_a_file_are_not_in_the_graph(weights, tmp_path):

@@ -104,6 +104,17 @@ def test_weights_are_in_memory_as_they_are_kept(models):
     assert plain.host - minimal == 4 * sum(blocks[:-1])  # one block at a time
 
 
+def test_engines_have_copies_of_what_a_chunk_leaves(models):
+    eager, engine = (plan(models, engine=name) for name in ("eager", "openvino"))
+    assert eager.stage == engine.stage == "decoding of frames"
+    left = 384 * 672 * 17_000
+    assert left < engine.host - eager.host < 3 * left
+    in_v3 = {**models, "vae": create(lambda: AutoencoderKLMagvit(**V3_VAE))}
+    assert abs(plan(in_v3, engine="openvino").host / plan(in_v3).host - 1) < 0.1
+    with_more = plan(in_v3, engine="openvino", video="video.mp4").host
+    assert with_more > plan(in_v3, engine="openvino").host
+
+
 def test_text_encoders_are_alone_in_memory(models):
     encoder = create(lambda: paddle.nn.Linear(40000, 40000, bias_attr=False))
     large = {**models, "text_encoder_2": encoder}

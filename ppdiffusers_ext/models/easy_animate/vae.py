@@ -93,16 +93,20 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         """How many times smaller the latents are."""
         return 2 ** (len(self.config.block_out_channels) - 1)
 
-    def encode(self, x):
-        """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`."""
+    def encode(self, x, coder=None):
+        """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`.
+
+        coder: as of `decode_chunks`.
+        """
         tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
         chunks = iter(x.split(self.chunks_of_frames(x.shape[2]), axis=2))
         if self.use_tiling and max(x.shape[3:]) > tile:
             latent = tile // self.spatial_scale
-            rows = in_tiles(chunks, self._encode, tile, int(tile * (1 - overlap)))
+            encode = lambda chunks: self._encode(chunks, coder or self)  # noqa: E731
+            rows = in_tiles(chunks, encode, tile, int(tile * (1 - overlap)))
             chunks = (join_tiles(tiles, int(latent * overlap), latent) for tiles, _ in rows)
         else:
-            chunks = self._encode(chunks)
+            chunks = self._encode(chunks, coder or self)
         moments = paddle.concat(list(chunks), axis=2)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 
@@ -111,7 +115,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         chunks = self.decode_chunks(z.split(self.chunks_of_latents(z.shape[2]), axis=2))
         return DecoderOutput(sample=paddle.concat(list(chunks), axis=2))
 
-    def decode_chunks(self, chunks):
+    def decode_chunks(self, chunks, coder=None):
         """A video in pieces, each as soon as what it depends on is there.
 
         With tiles, one that goes on where the chunk before ended (V4) is made to its end before the next, for it takes
@@ -119,6 +123,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
 
         Args:
             chunks: iterable of latents, (batch, 4, frames, height, width), of `chunks_of_latents` frames.
+            coder: has `encode_chunk` and `decode_chunk`, as this network, which is taken if it is left out.
 
         Yields:
             (batch, 3, frames, height, width) of each.
@@ -128,9 +133,10 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         first = next(chunks)
         chunks = itertools.chain([first], chunks)
         if not self.use_tiling or max(first.shape[3:]) <= latent:
-            yield from self._decode(chunks)
+            yield from self._decode(chunks, coder or self)
             return
-        decode = self._decode_at_once if self.config.cache_compression_vae else self._decode
+        way = self._decode_at_once if self.config.cache_compression_vae else self._decode
+        decode = lambda chunks: way(chunks, coder or self)  # noqa: E731
         for rows, corner in in_tiles(chunks, decode, latent, int(latent * (1 - overlap))):
             yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner)
 
@@ -162,41 +168,71 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
     def _sees_neighbours(self):
         return self.config.slice_compression_vae and not self.config.cache_compression_vae
 
-    def _encode(self, chunks):
+    def encode_chunk(self, x, chunk):
+        """(batch, 3, frames, height, width) -> moments, (batch, 8, frames', height / 8, width / 8)."""
+        return self.quant_conv(self.encoder(x, chunk))
+
+    def decode_chunk(self, z, chunk, before=None, after=None):
+        """(batch, 4, frames, height, width) -> (batch, 3, frames', height * 8, width * 8).
+
+        before, after: latents that are seen beside these, or None.
+        """
+        parts = (None if part is None else self.post_quant_conv(part) for part in (before, after))
+        return self.decoder(self.post_quant_conv(z), chunk, *parts)
+
+    def decode_tensors(self, place, z, before=None, after=None, kept=()):
+        """As `decode_chunk`, from tensors to tensors.
+
+        Args:
+            place: of the chunk.
+            z, before, after: as there.
+            kept: for NEXT what the chunk before has left, of each convolution (batch, channels, frames, h, w).
+
+        Returns:
+            For FIRST and NEXT what this one leaves, and then the frames: engines compute results in turn, and in this
+            order nothing waits to the end in the gigabytes that it is a part of.
+        """
+        layers = [id(layer) for layer in self.decoder.sublayers() if isinstance(layer, CausalConv3d)]
+        is_traced = not paddle.in_dynamic_mode()
+        chunk = Chunk(place, {key: x if is_traced else x.unbind(2) for key, x in zip(layers, kept)})
+        frames = self.decode_chunk(z, chunk, before, after)
+        left = [chunk.kept[key] for key in layers if key in chunk.kept]
+        return [*(x if is_traced else paddle.stack(x, axis=2) for x in left), frames]
+
+    def _encode(self, chunks, coder):
         for x in chunks:
             place = CAUSAL if self._is_causal else PICTURE if x.shape[2] == 1 else CENTERED
-            yield self.quant_conv(self.encoder(x, Chunk(place)))
+            yield coder.encode_chunk(x, Chunk(place))
 
-    def _decode(self, chunks):
-        chunks = (self.post_quant_conv(z) for z in chunks)
+    def _decode(self, chunks, coder):
         if self.config.cache_compression_vae:
-            return self._decode_on(chunks)
+            return self._decode_on(chunks, coder)
         if self._sees_neighbours:
-            return self._decode_among(chunks)
-        return (self.decoder(z, Chunk(CAUSAL)) for z in chunks)
+            return self._decode_among(chunks, coder)
+        return (coder.decode_chunk(z, Chunk(CAUSAL)) for z in chunks)
 
-    def _decode_at_once(self, chunks):
+    def _decode_at_once(self, chunks, coder):
         """All chunks, which wait in the host's memory."""
-        place = self.post_quant_conv.weight.place
-        waiting = [x.cpu() for x in self._decode(chunks)]
-        return (x.to(place) for x in taken(waiting))
+        first = next(chunks)
+        waiting = [x.cpu() for x in self._decode(itertools.chain([first], chunks), coder)]
+        return (x.to(first.place) for x in taken(waiting))
 
-    def _decode_on(self, chunks):
+    def _decode_on(self, chunks, coder):
         """Each chunk goes on where the one before ended (V4)."""
         kept, place = {}, FIRST
         for z in chunks:
-            yield self.decoder(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
+            yield coder.decode_chunk(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
             place = NEXT
 
-    def _decode_among(self, chunks):
+    def _decode_among(self, chunks, coder):
         """Each chunk is seen with those before and after it, but for a first picture (V3)."""
         before, z = None, next(chunks)
         if z.shape[2] == 1:
-            yield self.decoder(z, Chunk(PICTURE))
+            yield coder.decode_chunk(z, Chunk(PICTURE))
             z = next(chunks, None)
         while z is not None:
             after = next(chunks, None)
-            yield self.decoder(z, Chunk(CENTERED), before, after)
+            yield coder.decode_chunk(z, Chunk(CENTERED), before, after)
             before, z = z, after
 
 
@@ -221,12 +257,21 @@ class _Encoder(nn.Layer):
 
     def forward(self, x, chunk):
         """(batch, 3, frames, height, width) -> (batch, 8, frames / 4, height / 8, width / 8)."""
+        if not paddle.in_dynamic_mode():
+            return self._stacked(x, chunk)
         frames = self.conv_in(x.unbind(2), x.shape[2], chunk)
         for block in self.down_blocks:
             frames = block(frames, chunk)  # of (batch, channels, height', width')
         frames = self.mid_block(frames, chunk)
         count = len(frames)
         return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
+
+    def _stacked(self, x, chunk):
+        x = self.conv_in.stacked(x, chunk)
+        for block in self.down_blocks:
+            x = block.stacked(x, chunk)  # (batch, channels, frames', height', width')
+        x = self.mid_block.stacked(x, chunk)
+        return self.conv_out.stacked(self.conv_norm_out.stacked(x), chunk)
 
 
 class _Decoder(nn.Layer):
@@ -249,6 +294,9 @@ class _Decoder(nn.Layer):
         before, after: latents that the first half sees beside these.
         """
         start = before.shape[2] if before is not None else 0
+        if not paddle.in_dynamic_mode():
+            seen = paddle.concat([part for part in (before, z, after) if part is not None], axis=2)
+            return self._stacked(seen, chunk, start, start + z.shape[2])
         seen = [frame for part in (before, z, after) if part is not None for frame in part.unbind(2)]
         frames = self.mid_block(self.conv_in(seen, len(seen), chunk), chunk)  # of (batch, channels, height, width)
         frames = frames[start : start + z.shape[2]]
@@ -256,3 +304,9 @@ class _Decoder(nn.Layer):
             frames = block(frames, chunk)  # of (batch, channels', height', width')
         count = len(frames)
         return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
+
+    def _stacked(self, x, chunk, start, end):
+        x = self.mid_block.stacked(self.conv_in.stacked(x, chunk), chunk)[:, :, start:end]
+        for block in self.up_blocks:
+            x = block.stacked(x, chunk)  # (batch, channels', frames', height', width')
+        return self.conv_out.stacked(self.conv_norm_out.stacked(x), chunk)

@@ -4,7 +4,9 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/vae/ldm/modules/vaemodules`), after MAGVIT-v2 (Yu et al. 2023, arXiv:2310.05737), under its names.
 
 A chunk is a list of frames, (batch, channels, height, width) each, which layers empty: a frame is forgotten as soon as
-it has been seen, and what a layer makes of it is not there before it is needed.
+it has been seen, and what a layer makes of it is not there before it is needed. Compiled engines have fast
+convolutions over frames: a traced graph has the frames of a chunk in one tensor, (batch, channels, frames, height,
+width), for which layers have the method `stacked`.
 """
 
 import collections
@@ -29,7 +31,8 @@ class Chunk:
         place: CAUSAL: the first frame again and again before it; PICTURE: a single frame with nothing around it, which
             stays one; CENTERED: nothing before and after it; FIRST and NEXT: as CAUSAL, and what a chunk before it
             ended with.
-        kept: layer -> the last frames of its input, filled by a chunk that is FIRST or NEXT for the one after it.
+        kept: layer -> the last frames of its input, filled by a chunk that is FIRST or NEXT for the one after it; in a
+            traced graph (batch, channels, frames, height, width).
     """
 
     def __init__(self, place, kept=None):
@@ -72,6 +75,17 @@ class CausalConv3d(nn.Conv3D):
         if chunk.place in (FIRST, NEXT):
             chunk.kept[id(self)] = list(last)
 
+    def stacked(self, x, chunk):
+        """(batch, inputs, frames, height, width) -> (batch, outputs, frames', height', width')."""
+        zeros = 1
+        if chunk.place not in (PICTURE, CENTERED):
+            zeros, before = 0, chunk.kept[id(self)] if chunk.place == NEXT else [x[:, :, :1]] * _BEFORE
+            x = paddle.concat([*(before if isinstance(before, list) else [before]), x], axis=2)
+            if chunk.place in (FIRST, NEXT):
+                chunk.kept[id(self)] = x[:, :, -_BEFORE:]
+        stride, padding = [self._step[0], self._step[1], self._step[1]], [zeros, self._around, self._around]
+        return F.conv3d(x, follow(self.weight, x), follow(self.bias, x), stride=stride, padding=padding)
+
 
 class PointConv3d(nn.Conv3D):
     """A convolution of 1x1x1."""
@@ -107,6 +121,14 @@ class FramesNorm(GroupNorm):
         """List of (batch, channels, height, width), emptied unless `keeps` -> iterator of the same."""
         norm = super().forward if self._by_frame or len(frames) == 1 else self._over(frames)
         return (F.silu(norm(frame)) for frame in (frames if keeps else taken(frames)))
+
+    def stacked(self, x):
+        """(batch, channels, frames, height, width) -> the same."""
+        batch, _, frames = x.shape[:3]
+        if not self._by_frame or frames == 1:
+            return F.silu(super().forward(x))
+        y = super().forward(x.transpose([0, 2, 1, 3, 4]).flatten(0, 1))  # (batch * frames, channels, height, width)
+        return F.silu(y.reshape([batch, frames, *y.shape[1:]]).transpose([0, 2, 1, 3, 4]))
 
     def _over(self, frames):
         """The function that brings each of the frames to the mean and the variance of all."""
@@ -153,6 +175,12 @@ class ResidualBlock3D(nn.Layer):
         shortcut = self.shortcut or nn.Identity()
         return [shortcut(frame) + other for frame, other in zip(taken(frames), taken(y))]
 
+    def stacked(self, x, chunk):
+        """(batch, inputs, frames, height, width) -> (batch, outputs, frames, height, width)."""
+        y = self.conv1.stacked(self.norm1.stacked(x), chunk)
+        y = self.conv2.stacked(self.norm2.stacked(y), chunk)
+        return (x if self.shortcut is None else self.shortcut(x)) + y
+
 
 class Attention3D(nn.Layer):
     """Attention over all pixels of all frames of a chunk, or of each frame by itself, added to its input.
@@ -175,8 +203,15 @@ class Attention3D(nn.Layer):
             return [self._attend(frame.unsqueeze(2)).squeeze(2) for frame in taken(frames)]
         return self._attend(paddle.stack(frames, axis=2)).unbind(2)
 
-    def _attend(self, x):
+    def stacked(self, x):
         """(batch, channels, frames, height, width) -> the same."""
+        if not self._by_frame:
+            return self._attend(x)
+        y = x.transpose([0, 2, 1, 3, 4])  # (batch, frames, channels, height, width)
+        return self._attend(y.flatten(0, 1)).reshape(y.shape).transpose([0, 2, 1, 3, 4])
+
+    def _attend(self, x):
+        """(batch, channels, ..., height, width) -> the same."""
         y = self.group_norm(x.flatten(2)).transpose([0, 2, 1])  # (batch, tokens, channels)
         y = scaled_dot_product(self.to_q(y), self.to_k(y), self.to_v(y), self._heads)
         return x + self.to_out(y).transpose([0, 2, 1]).reshape(x.shape)
@@ -193,6 +228,10 @@ class Downsampler(nn.Layer):
         """List of (batch, channels, height, width) -> list of (batch, channels, height / 2, width / 2)."""
         count = len(frames)
         return self.conv((F.pad(frame, [0, 1, 0, 1]) for frame in taken(frames)), count, chunk)
+
+    def stacked(self, x, chunk):
+        """(batch, channels, frames, height, width) -> (batch, channels, frames', height / 2, width / 2)."""
+        return self.conv.stacked(F.pad(x, [0, 1, 0, 1, 0, 0]), chunk)
 
 
 class Upsampler(nn.Layer):
@@ -216,6 +255,24 @@ class Upsampler(nn.Layer):
             return [frame for frame in frames for _ in range(2)]
         neighbours = zip(frames[:1] + frames[:-1], frames, frames[1:] + frames[-1:])
         return [0.75 * frame + 0.25 * other for before, frame, after in neighbours for other in (before, after)]
+
+    def stacked(self, x, chunk):
+        """(batch, channels, frames, height, width) -> (batch, channels, frames', height * 2, width * 2)."""
+        y = _twice_the_size(x.flatten(1, 2))  # (batch, channels * frames, height * 2, width * 2)
+        y = self.conv.stacked(y.reshape([*x.shape[:3], *y.shape[2:]]), chunk)
+        if not self._in_time or chunk.place == PICTURE:
+            return y
+        if chunk.place != CAUSAL:
+            return self._more_stacked(y)
+        return paddle.concat([y[:, :, :1], self._more_stacked(y[:, :, 1:])], axis=2) if y.shape[2] > 1 else y
+
+    def _more_stacked(self, x):
+        first = last = x
+        if not self._steps:
+            first = paddle.concat([x[:, :, :1], x[:, :, :-1]], axis=2) if x.shape[2] > 1 else x
+            last = paddle.concat([x[:, :, 1:], x[:, :, -1:]], axis=2) if x.shape[2] > 1 else x
+            first, last = 0.75 * x + 0.25 * first, 0.75 * x + 0.25 * last
+        return paddle.concat([first.unsqueeze(3), last.unsqueeze(3)], axis=3).flatten(2, 3)
 
 
 def _twice_the_size(x):
@@ -250,6 +307,12 @@ class Level(nn.Layer):
             frames = conv(frames, chunk)
         return frames if self._sampler is None else getattr(self, self._sampler)(frames, chunk)
 
+    def stacked(self, x, chunk):
+        """(batch, inputs, frames, height, width) -> (batch, outputs, frames', height', width')."""
+        for conv in self.convs:
+            x = conv.stacked(x, chunk)
+        return x if self._sampler is None else getattr(self, self._sampler).stacked(x, chunk)
+
 
 class MidBlock3D(nn.Layer):
     """Residual blocks with attention between them.
@@ -276,3 +339,12 @@ class MidBlock3D(nn.Layer):
                 frames = self.attentions[i](frames)
             frames = conv(frames, chunk)
         return frames
+
+    def stacked(self, x, chunk):
+        """(batch, channels, frames, height, width) -> the same."""
+        x = self.convs[0].stacked(x, chunk)
+        for i, conv in enumerate(self.convs[1:]):
+            if len(self.attentions):
+                x = self.attentions[i].stacked(x)
+            x = conv.stacked(x, chunk)
+        return x

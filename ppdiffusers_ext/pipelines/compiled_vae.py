@@ -1,0 +1,95 @@
+"""EasyAnimate's autoencoders as functions of tensors, which an engine runs."""
+
+
+class EagerCoder:
+    """What an autoencoder makes of chunks of a video, or of pictures, in Paddle as it is.
+
+    Args:
+        vae: `AutoencoderKLMagvit`, or `AutoencoderKL` for pictures.
+
+    Attributes:
+        fixed_shapes: as of `EagerEngine`.
+    """
+
+    fixed_shapes = False
+
+    def __init__(self, vae):
+        self._vae = vae
+
+    def encode_chunk(self, x, chunk):
+        """As `AutoencoderKLMagvit.encode_chunk`."""
+        return self._vae.encode_chunk(x, chunk)
+
+    def decode_chunk(self, z, chunk, before=None, after=None):
+        """As `AutoencoderKLMagvit.decode_chunk`."""
+        return self._vae.decode_chunk(z, chunk, before, after)
+
+    def encode_picture(self, x):
+        """(batch, 3, height, width) -> the most likely latents, (batch, 4, height / 8, width / 8)."""
+        return self._vae.encode(x).latent_dist.mode()
+
+    def decode_pictures(self, z):
+        """(batch, 4, height, width) -> (batch, 3, height * 8, width * 8)."""
+        return self._vae.decode(z).sample
+
+
+class CompiledCoder:
+    """As `EagerCoder`, in an engine: all places of chunks, and all shapes of tiles, have exports of their own.
+
+    Args:
+        engine: a `CompiledEngine` or an `AutoEngine`.
+        network: the `Network` of the autoencoder.
+        num_frames: frames, or frames of latents, of the video.
+    """
+
+    fixed_shapes = True
+
+    def __init__(self, engine, network, num_frames):
+        self._engine, self._network, self._vae, self._num_frames = engine, network, network.model, num_frames
+        self._eager, self._last = EagerCoder(network.model), None
+
+    def encode_chunk(self, x, chunk):
+        """As `EagerCoder.encode_chunk`."""
+        calls = self._num_frames // self._vae.config.mini_batch_encoder
+        function = lambda x: [self._eager.encode_chunk(x, chunk)]  # noqa: E731
+        return self._run("encode", function, {"x": x}, calls, place=chunk.place)[0]
+
+    def decode_chunk(self, z, chunk, before=None, after=None):
+        """As `EagerCoder.decode_chunk`; what a chunk leaves is in `chunk.kept` by numbers."""
+        around = {"before": before, "after": after}
+        inputs = {"z": z, **{name: x for name, x in around.items() if x is not None}}
+        names = list(inputs)
+        inputs |= {f"kept_{i}": chunk.kept[i] for i in range(len(chunk.kept))}
+
+        def function(*tensors):
+            seen = dict(zip(names, tensors))
+            return self._vae.decode_tensors(chunk.place, **seen, kept=tensors[len(seen) :])
+
+        calls = self._num_frames // self._vae.config.mini_batch_decoder
+        *kept, frames = self._run("decode", function, inputs, calls, place=chunk.place)
+        chunk.kept.update(enumerate(kept))
+        return frames
+
+    def encode_picture(self, x):
+        """As `EagerCoder.encode_picture`."""
+        return self._run("encode", lambda x: [self._eager.encode_picture(x)], {"x": x}, self._num_frames)[0]
+
+    def decode_pictures(self, z):
+        """As `EagerCoder.decode_pictures`."""
+        calls = self._num_frames // z.shape[0]
+        return self._run("decode", lambda z: [self._eager.decode_pictures(z)], {"z": z}, calls)[0]
+
+    def _run(self, what, function, inputs, calls, **settings):
+        # Each export works with gigabytes of its own, which it keeps: they are of one at a time.
+        current = what, settings, [x.shape for x in inputs.values()]
+        if self._last not in (None, current):
+            self._engine.rest(self._network)
+        self._last = current
+        return self._engine.run(self._network, what, function, inputs, calls, **settings)
+
+
+def make_coder(engine, network, num_frames):
+    """`EagerCoder` with the network's weights, or `CompiledCoder`, for a video of so many frames."""
+    if engine.needs_weights:
+        return EagerCoder(network.load())
+    return CompiledCoder(engine, network, num_frames)
