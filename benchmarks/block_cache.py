@@ -193,7 +193,15 @@ def sample(settings):
         block.register_forward_post_hook(lambda _, __, x, i=i: counts.__setitem__(i, counts[i] + x.shape[0]))
     scheduler = make_scheduler("Euler", {**SCHEDULE, "prediction_type": "v_prediction"})
     pipeline = EasyAnimatePipeline(
-        AutoencoderKLMagvit(block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4),
+        AutoencoderKLMagvit(
+            block_out_channels=(8, 8, 8, 8),
+            layers_per_block=1,
+            norm_num_groups=4,
+            slice_mag_vae=False,
+            cache_compression_vae=True,
+            mini_batch_encoder=8,
+            mini_batch_decoder=2,
+        ),
         *[None] * 4,
         model,
         scheduler,
