@@ -24,6 +24,9 @@ MODULE = 1e-4
 RELATIVE = 1e-5
 EXACT = 0.0
 PIPELINE = 1e-3
+# Latents of masks: in flat ones nothing varies, and norms divide rounding by nearly nothing. The original's fp32 is
+# 1.02e-4 from float64 there and ours 1e-6; a test in tests/models/easy_animate holds it to 2e-5.
+FLAT = 2e-4
 
 
 def v4_transformer(case):
@@ -325,9 +328,9 @@ def v4_pipeline_inpaint(case):
         if f"{variant}.inpaint_latents" in outputs:
             shape = pipeline.latents_shape(1, given["video_length"], given["height"], given["width"])
             known = paddle.concat([pipeline._known(video, mask, shape)] * 2)
-            # Of a flat mask nothing varies, and norms divide rounding by nearly nothing: the
-            # original's fp32 is 1.02e-4 from its float64 here, and ours 1e-6.
-            yield f"{tree}.{variant}.inpaint_latents", known, outputs[f"{variant}.inpaint_latents"], PIPELINE
+            expected = outputs[f"{variant}.inpaint_latents"]
+            yield f"{tree}.{variant}.inpaint_latents.mask", known[:, :4], expected[:, :4], FLAT
+            yield f"{tree}.{variant}.inpaint_latents.video", known[:, 4:], expected[:, 4:], MODULE
         for i, latents in enumerate(steps):
             name = f"{variant}.latents_after_step_{i}"
             yield f"{tree}.{name}", latents, outputs[name], PIPELINE

@@ -88,9 +88,9 @@ def prepare(config, task):
     config = config.check(task)
     check_engine(config.engine)
     check_files(config)
-    parts = describe_parts(config)
-    config = config.of_shape(*_shape(config, task)).rounded(size_multiple(parts["transformer"].model))
-    multiple = frames_multiple(parts["vae"].model)
+    networks = describe_parts(config)
+    config = config.of_shape(*_shape(config, task)).rounded(size_multiple(networks["transformer"].model))
+    multiple = frames_multiple(networks["vae"].model)
     if task == "video":
         config = replace(config, frames=count_frames(config, multiple))
         return config, [(0, config.frames)]
