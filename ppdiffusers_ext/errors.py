@@ -1,7 +1,12 @@
 """Errors that a user's input can cause. The command line prints them as one line and exits with code 2.
 
-Every message says what is wrong with which file or option, and what would be accepted.
+Every message says what is wrong with which file or option, and what would be accepted. What it quotes of a file goes
+through `shown` or `printable` first: a value may be endless, and a name may hold what a terminal obeys.
 """
+
+import reprlib
+
+_MOST_SHOWN = 80
 
 
 class InputError(ValueError):
@@ -18,3 +23,30 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class NonFiniteError(InputError, ArithmeticError):
     """A computation gave NaN or infinity, so that its result is worthless."""
+
+
+def printable(text, most=None):
+    """A text without what a terminal would obey, on its lines, cut after `most` characters if that is given."""
+    text = str(text)
+    if most is not None and len(text) > most:
+        text = f"{text[: most - 3]}..."
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+
+
+def shown(value, most=_MOST_SHOWN):
+    """A value as Python writes it, on one line of at most `most` characters, whatever the value is."""
+    return printable(_Bounded(most).repr(value).replace("\n", " "), most)
+
+
+class _Bounded(reprlib.Repr):
+    """Python's bounded repr, which also bears integers that are too long to be written."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist, self.maxtuple, self.maxset = 3, 4, 6, 6, 6
+        self.maxstring = self.maxlong = self.maxother = most
+
+    def repr_int(self, value, level):
+        if value.bit_length() > 1000:
+            return f"a whole number of about {int(value.bit_length() * 0.30103)} digits"
+        return super().repr_int(value, level)

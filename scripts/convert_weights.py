@@ -84,7 +84,7 @@ def work(options):
 def read_transformer_options(path):
     """What a YAML file says under `transformer`, a dict; an empty one without a file."""
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.pipelines.yaml_files import read_yaml
+    from ppdiffusers_ext.files import read_yaml
 
     options = (read_yaml(path).get("transformer") if path else None) or {}
     if not isinstance(options, dict):

@@ -30,6 +30,7 @@ FORBIDDEN = {
     "pipelines": ["training"],
     "preprocess": ["pipelines", "training", "models", "metrics"],
     "errors": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
+    "files": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
     "environment": ["models", "weights", "data", "engine", "metrics", "pipelines", "training", "preprocess"],
 }
 
@@ -58,7 +59,7 @@ def test_models_imports_of_the_project_only_what_networks_and_their_loading_need
     models = {f"{PACKAGE}.models"} | graph.find_descendants(f"{PACKAGE}.models")
     imported = {other for module in models for other in graph.find_modules_directly_imported_by(module)} - models
     ours = {name.removeprefix(f"{PACKAGE}.") for name in imported if name.startswith(PACKAGE)}
-    assert ours <= {"errors", "environment", "weights.assignment"}
+    assert ours <= {"errors", "files", "environment", "weights.assignment"}
     loaders = graph.find_modules_that_directly_import(f"{PACKAGE}.weights.assignment") & models
     assert loaders == {f"{PACKAGE}.models.strict"}
 

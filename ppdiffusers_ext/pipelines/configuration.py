@@ -4,13 +4,14 @@ import logging
 from dataclasses import dataclass, field, fields
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.tiling import check_tile_size
 from ppdiffusers_ext.pipelines.windows import get_schedule
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds, read_yaml
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds
 
 logger = logging.getLogger(__name__)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from ppdiffusers_ext.data.buckets import MULTIPLE, find_bucket
 from ppdiffusers_ext.data.frames import check_way
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, read_preset
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds, read_yaml
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds
 
 logger = logging.getLogger(__name__)
 

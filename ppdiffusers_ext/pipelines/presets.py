@@ -7,7 +7,8 @@ EasyAnimate have a folder of their own: its transformer is sped up in other ways
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, read_yaml
+from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.pipelines.yaml_files import check_keys
 
 FOLDER = Path(__file__).parents[1] / "presets"
 KNOBS = (

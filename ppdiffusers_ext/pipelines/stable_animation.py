@@ -16,6 +16,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement
@@ -28,7 +29,7 @@ from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementCon
 from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline
 from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds, read_yaml
+from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds
 from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)

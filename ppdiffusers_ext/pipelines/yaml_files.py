@@ -1,31 +1,9 @@
-"""YAML files that people write: read without executing anything, and checked key by key."""
+"""Values that people write into YAML files, checked key by key."""
 
 import difflib
 from dataclasses import fields
-from pathlib import Path
 
-import yaml
-
-from ppdiffusers_ext.errors import InputError, MissingFileError
-
-
-def read_yaml(path):
-    """The mapping in a YAML file.
-
-    Raises:
-        MissingFileError: no such file.
-        InputError: not YAML, or something else than a mapping.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"configuration {path} does not exist; a YAML file is needed")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"configuration {path} holds {type(values).__name__}; a mapping of keys to values is needed")
-    return values
+from ppdiffusers_ext.errors import InputError
 
 
 def check_keys(values, known, what):

@@ -15,7 +15,7 @@ from paddlenlp.trainer import PdArgumentParser
 from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.yaml_files import read_yaml
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.training.groups import share_connections
 
 logger = logging.getLogger(__name__)

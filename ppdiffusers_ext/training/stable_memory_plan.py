@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, known_options, make_video_vae
 from ppdiffusers_ext.pipelines.memory_plan import ENCODING, FLOAT, GB, SCATTER, resident_memory
-from ppdiffusers_ext.pipelines.yaml_files import read_yaml
 from ppdiffusers_ext.training.stable_animator import StableAnimatorModel, freeze
 from ppdiffusers_ext.training.stable_arguments import StableDataArguments, StableModelArguments
 from ppdiffusers_ext.training.stable_objective import ENCODED_AT_ONCE

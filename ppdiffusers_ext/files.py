@@ -1,0 +1,260 @@
+"""Files that users name, held against what they may be before anything is read: the boundary of all text files.
+
+A name may be impossible, may stand for a folder, a pipe or a device, and the content may be endless, nested without
+end, or no text. Each of these is answered here, once, by the named error; so the readers of YAML and JSON, and those
+of weights and media, need to know only what they are about.
+"""
+
+import json
+import math
+import os
+import re
+import stat
+from pathlib import Path
+
+import yaml
+
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+
+_MOST_TEXT = 16 << 20  # bytes of a text file; larger ones have limits of their own
+_MOST_YAML = 512 << 10  # which takes some two seconds
+_MOST_DEPTH = 50  # of lists and mappings inside each other
+_MOST_DIGITS = 1000
+_MOST_REASON = 200  # characters of what a parser says
+
+
+def check_file(path, what, accepted):
+    """The `Path` of a regular file that this user may read.
+
+    Args:
+        path: str or Path.
+        what: the kind of file as a message names it: "configuration", "weight file".
+        accepted: the end of the message: "a YAML file is needed".
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: the name is impossible, or it is of a folder, a pipe, a device, or a file that may not be read.
+    """
+    path = check_name(path, what, accepted)
+    status = _status_of(path, what, accepted)
+    if status is None:
+        raise MissingFileError(f"{what} {path} does not exist; {accepted}")
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or another special file"
+        raise InputError(f"{what} {path} is {kind}; {accepted}")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{what} {path} may not be read by this user; {accepted}")
+    return path
+
+
+def check_folder(path, what, accepted):
+    """The `Path` of a folder that this user may list; arguments and errors are those of `check_file`."""
+    path = check_name(path, what, accepted)
+    status = _status_of(path, what, accepted)
+    if status is None:
+        raise MissingFileError(f"{what} {path} does not exist; {accepted}")
+    if not stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{what} {path} is not a folder; {accepted}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise InputError(f"{what} {path} may not be read by this user; {accepted}")
+    return path
+
+
+def check_name(path, what, accepted):
+    """The `Path` of a name that a file can have, whether there is one or not. Raises InputError for any other."""
+    text = str(path)
+    try:
+        impossible = "\0" in text or not os.fsencode(text)
+    except UnicodeEncodeError:
+        impossible = True
+    if impossible:
+        raise InputError(f"{what} {shown(text)} is no file name; {accepted}")
+    return Path(path)
+
+
+def _status_of(path, what, accepted):
+    """What `os.stat` says of a file, None where there is none."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:  # a name that is too long, a loop of links, a folder that may not be entered
+        reason = error.strerror or str(error)
+        raise InputError(f"{what} {printable(path, 300)} cannot be read ({reason}); {accepted}") from error
+
+
+def read_bytes(path, what, accepted, most=_MOST_TEXT):
+    """The content of a file of at most `most` bytes; the other arguments and errors are those of `check_file`."""
+    path = check_file(path, what, accepted)
+    try:
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read ({error.strerror or error}); {accepted}") from error
+    if len(content) > most:
+        raise InputError(f"{what} {path} is larger than {_size(most)}; {accepted}")
+    return content
+
+
+def _size(count):
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
+
+
+def read_text(path, what, accepted, most=_MOST_TEXT):
+    """The text of a file in UTF-8, without a byte order mark; arguments and errors are those of `read_bytes`."""
+    content = read_bytes(path, what, accepted, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what} {path} is not text in UTF-8 (byte {error.start}); {accepted}") from error
+
+
+def read_json(path, what, accepted, most=_MOST_TEXT):
+    """What a JSON file holds: finite numbers, lists and mappings of a bounded depth.
+
+    Arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
+    """
+    return parse_json(read_text(path, what, accepted, most), f"{what} {path}", accepted)
+
+
+def parse_json(text, where, accepted):
+    """As `read_json`, of a text. `where` is the beginning of the message: "configuration a.json"."""
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        _check_values(values)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON that can be read ({_reason(error)}); {accepted}") from error
+    return values
+
+
+def _refuse_constant(name):
+    raise ValueError(f"the number {name}")
+
+
+def _finite(text):
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text:.20}, which is too large")
+    return value
+
+
+def _whole(text):
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _check_values(values):
+    """Refuse depth, and texts with halves of characters, which nothing can print or write."""
+    level = [values]
+    for _ in range(_MOST_DEPTH):
+        for text in level:
+            if isinstance(text, str):
+                text.encode()
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in ([*item.keys(), *item.values()] if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise ValueError("it nests too deep")
+
+
+def _reason(error):
+    if isinstance(error, RecursionError):
+        return "it nests too deep"
+    return printable(" ".join(str(error).split()), _MOST_REASON)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Plain values only. Numbers as people write them: 1e-5 is one, 30:60 and 2024-01-01 are texts.
+
+    YAML 1.1 takes the first for a text, the second for 1860 (base 60), and the third for a date.
+    """
+
+    yaml_implicit_resolvers = {}
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for node_of_key, _ in node.value:
+            key = self.construct_object(node_of_key, deep=True)
+            if isinstance(key, (dict, list, set)):
+                raise ValueError("a key that is a list or a mapping")
+            if key in seen:
+                raise ValueError(f"it has the key {shown(key)} twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF", list("yYnNtTfFoO")),
+    ("int", r"[-+]?(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F]+|0o?[0-7]+|0b[01]+", list("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        list("-+0123456789."),
+    ),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+
+
+def _construct_int(loader, node):
+    text = loader.construct_scalar(node).replace("_", "")
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    octal = re.fullmatch(r"([-+]?)0o?([0-7]+)", text)
+    return int(f"{octal[1]}{octal[2]}", 8) if octal else int(text, 0)
+
+
+def _construct_float(loader, node):
+    text = loader.construct_scalar(node).replace("_", "")
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    value = float(re.sub(r"\.(inf|nan)$", r"\1", text.lower()))
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text:.20}")
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+
+
+def read_yaml(path, what="configuration", accepted="a YAML file of keys and values is needed"):
+    """The mapping in a YAML file. Nothing in it is executed; aliases, keys that stand twice and depth are refused.
+
+    Arguments and errors are those of `read_text`; InputError also where it is not such YAML, or no mapping.
+    """
+    values = parse_yaml(read_text(path, what, accepted, _MOST_YAML), f"{what} {path}", accepted)
+    if not isinstance(values, dict):
+        raise InputError(f"{what} {path} holds {type(values).__name__}; {accepted}")
+    return values
+
+
+def parse_yaml(text, where, accepted):
+    """As `read_yaml`, of a text and for any value. `where` is the beginning of the message."""
+    try:
+        _check_events(text)
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not YAML that can be read ({_reason(error)}); {accepted}") from error
+
+
+def _check_events(text):
+    """Refuse what would make a small file a large value, and tags, of which plain values need none.
+
+    The parser's events come one by one, so that depth costs nothing.
+    """
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"it has the alias *{event.anchor:.40}; a value is to be written where it stands")
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise ValueError(f"it has the tag {event.tag:.60}; values without tags are read")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_DEPTH:
+            raise ValueError("it nests too deep")

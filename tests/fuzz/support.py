@@ -1,0 +1,89 @@
+"""What all fuzz tests share: how many examples are tried, and what each must keep to.
+
+A test gives one boundary of the library (options, YAML, configurations, manifests, answers of servers, media, LoRA
+names, archives) what hypothesis makes for it, within `bounded`, and lets the named errors pass: anything else raised,
+10 seconds, or a gigabyte is a failure.
+
+    @fuzz(text=st.text())
+    def test_yaml(text):
+        with refused_or_read():
+            parse_yaml(text, "configuration", "YAML is needed")
+
+`make test` tries the same 200 examples every time. `make fuzz MINUTES=60` sets FUZZ_EXAMPLES and tries others.
+"""
+
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+
+from hypothesis import HealthCheck, given, settings
+
+from ppdiffusers_ext.errors import InputError
+
+IS_LONG = "FUZZ_EXAMPLES" in os.environ
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
+MOST_SECONDS = 10
+MOST_BYTES = 1 << 30
+
+
+class Hang(Exception):
+    """An example took too long."""
+
+
+def fuzz(examples=EXAMPLES, **strategies):
+    """Decorate a test that takes what the strategies make. Fixtures of pytest are shared by all examples."""
+
+    def decorate(test):
+        checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+        how = {"deadline": None, "suppress_health_check": checks, "print_blob": True}
+        how |= {} if IS_LONG else {"derandomize": True, "database": None}
+        return settings(max_examples=examples, **how)(given(**strategies)(test))
+
+    return decorate
+
+
+@contextlib.contextmanager
+def refused_or_read():
+    """The named errors are an answer; anything else raised, and what breaks `bounded`, is not."""
+    with bounded(), contextlib.suppress(InputError):
+        yield
+
+
+@contextlib.contextmanager
+def bounded():
+    """Raises `Hang` after 10 seconds, and AssertionError where memory grew by more than a gigabyte.
+
+    Where the hang is in a library's own code, which signals do not end, the process dies with a traceback.
+    """
+    before = _reset_peak()
+    faulthandler.dump_traceback_later(6 * MOST_SECONDS, exit=True)
+    earlier = signal.signal(signal.SIGALRM, _raise_hang)
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, earlier)
+        faulthandler.cancel_dump_traceback_later()
+    grown = _status("VmHWM") - before
+    assert grown <= MOST_BYTES, f"{grown / MOST_BYTES:.1f} GiB for one example"
+
+
+def _raise_hang(*_):
+    raise Hang(f"more than {MOST_SECONDS} seconds for one example")
+
+
+def _reset_peak():
+    """Bytes in memory now, from which on the peak is counted anew."""
+    if _status("VmRSS") > MOST_BYTES:
+        gc.collect()
+    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+    return _status("VmRSS")
+
+
+def _status(name):
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(f"{name}:"))
