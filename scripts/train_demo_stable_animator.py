@@ -13,8 +13,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, run
-from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
+from scripts.command import ArgumentParser, any_seed, run, whole
+from scripts.demo_training import Clock, draw, read_settings, read_times, rows_of_trainings, train, write_image_encoder
 
 SIDE, NUM_FRAMES, ENTRANCE = 64, 24, 12
 CONFIGURATIONS = Path("configs/training/stable_animator_demo")
@@ -56,8 +56,8 @@ which has seen none of these people, makes of the heads and who they are.
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.train_demo_stable_animator", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
-    parser.add_argument("--clips", type=int, default=1600, help="clips that are drawn (default: 1600)")
-    parser.add_argument("--seed", type=int, default=0, help="of the clips (default: 0)")
+    parser.add_argument("--clips", type=whole(16, 100_000), default=1600, help="clips that are drawn (default: 1600)")
+    parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--windows", action="store_true", help="also compare ways to make windows and noise")
     parser.add_argument("--quick", action="store_true", help="two steps of each training, to see that all works")
@@ -69,9 +69,9 @@ def work(options):
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.synthetic import write_animation_clips
     from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.options import choose_seed
 
-    if options.clips < 16:
-        raise InputError(f"--clips {options.clips} is too few; 16 or more is accepted")
+    options.seed = choose_seed(options.seed)
     folder, output = options.work, options.work / "model"
     if output.exists():
         raise InputError(f"{output} is there already; another --work is accepted")
@@ -182,7 +182,7 @@ def _evaluate(options, folder):
     for way, score in result["ways"].items():
         cells = [("psnr", ".2f"), ("ssim", ".3f"), ("l1", ".4f"), ("flicker", ".2f"), (IDENTITY, ".3f")]
         rows.append(f"| {way} | " + " | ".join(f"{score[k]:{f}}" if k in score else "" for k, f in cells) + " |")
-    times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
+    times = read_times(options.work)
     return CARD.format(
         clips=options.clips,
         seed=options.seed,

@@ -20,8 +20,8 @@ from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, side_by_side
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.options import check_keys
 from ppdiffusers_ext.pipelines.systems import SkeletonJob
-from ppdiffusers_ext.pipelines.yaml_files import check_keys
 from ppdiffusers_ext.preprocess.extraction import TrackOptions, draw
 from ppdiffusers_ext.preprocess.tracks import check_rule
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons

@@ -11,11 +11,11 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
+from ppdiffusers_ext.options import check_keys
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.yaml_files import check_keys
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,

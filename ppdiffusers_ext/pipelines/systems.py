@@ -6,7 +6,8 @@ import numpy as np
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines import pose2vid, stable_animation
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
@@ -41,7 +42,8 @@ class AnimateAnyone:
 
     def plan(self, runtime):
         """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has."""
-        return plan_memory(self._config, runtime), self._config.length
+        config = replace(self._config, length=self._config.length or self._config.context_frames)
+        return plan_memory(config, runtime), config.length
 
     def run(self, job, picture, audio=None):
         """Animate: the `Result`.
@@ -51,7 +53,7 @@ class AnimateAnyone:
             picture: path of the picture, of the video's size.
             audio: an `Audio`, or None.
         """
-        seed = self._config.seed if job.seed is None else job.seed
+        seed = choose_seed(self._config.seed if job.seed is None else job.seed)
         config = replace(
             self._config,
             test_cases={str(picture): [str(job.skeletons)]},
@@ -108,7 +110,7 @@ class StableAnimator:
 
     def run(self, job, picture, audio=None):
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
-        seed = self._config.seed if job.seed is None else job.seed
+        seed = choose_seed(self._config.seed if job.seed is None else job.seed)
         config = replace(self._config, image=str(picture), seed=seed)
         check_files(config)
         skeletons, image = open_frames(job.skeletons), read_image(picture)
@@ -162,5 +164,5 @@ def get_system(name, systems=None):
     """The class of a system, of `SYSTEMS` if left out. Raises InputError for one that is not among them."""
     systems = SYSTEMS if systems is None else systems
     if name not in systems:
-        raise InputError(f"system {name!r} is not known; {', '.join(systems)} is accepted")
+        raise InputError(f"system {shown(name)} is not known; {', '.join(systems)} is accepted")
     return systems[name]

@@ -74,7 +74,7 @@ def test_exact_is_what_the_pipeline_does_by_default():
 
 def test_the_file_goes_before_its_preset_and_the_command_line_before_both(load):
     assert load({"preset": "fast", "step_cache_interval": 5}).step_cache_interval == 5
-    assert load({"step_cache_interval": 5}, preset="exact").step_cache_interval == 1
+    assert load({"step_cache_interval": 5}, preset="exact").step_cache_interval == 5
     assert load({"preset": "fast"}, preset="exact", step_cache_interval=4).step_cache_interval == 4
 
 

@@ -197,25 +197,31 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--steps", "0"], ["steps is 0", "1 or more"]),
-        (["-W", "0"], ["width is 0", "64 or more"]),
-        (["-H", "-64"], ["height is -64", "64 or more"]),
-        (["-W", "63"], ["width is 63", "64 or more"]),
+        (["--steps", "0"], ["steps is 0", "1 to 1000"]),
+        (["--steps", "2000"], ["steps is 2000", "1 to 1000"]),
+        (["--seed", "-2"], ["seed is -2", "0 to 9223372036854775807, or -1"]),
+        (["--seed", "1e23"], ["--seed", "'1e23'"]),
+        (["--fps", "1e-9"], ["fps is 1e-09", "0.1 to 240"]),
+        (["--scheduler", "LCM", "--steps", "999"], ["LCMScheduler cannot take 999 steps"]),
+        (["--scheduler", "PNDM", "--steps", "2"], ["PNDMScheduler cannot take 2 steps"]),
+        (["-W", "0"], ["width is 0", "64 to 8192"]),
+        (["-H", "-64"], ["height is -64", "64 to 8192"]),
+        (["-W", "63"], ["width is 63", "64 to 8192"]),
         (["-W", "wide"], ["-W", "'wide'"]),
         (["-L", "0"], ["length is 0"]),
         (["--fps", "0"], ["fps is 0"]),
         (["--cfg", "nan"], ["cfg is nan"]),
-        (["--dtype", "fp61"], ["'fp61'", "fp32, fp16, bf16"]),
+        (["--dtype", "fp61"], ["'fp61'", "fp32, fp16 or bf16"]),
         (["--device", "tpu"], ["'tpu'", "cpu"]),
         (["--scheduler", "Eulr"], ["'Eulr'", "EulerDiscreteScheduler"]),
         (["--context-schedule", "unifrom"], ["'unifrom'", "uniform"]),
         (["--context-frames", "2", "--context-overlap", "2"], ["context_overlap is 2", "below context_frames, 2"]),
-        (["--guidance-interval", "0.8", "0.2"], ["interval of 0.8 0.2", "0 to 1"]),
+        (["--guidance-interval", "0.8", "0.2"], ["interval of [0.8, 0.2]", "0 to 1"]),
         (["--guidance-interval", "0"], ["--guidance-interval"]),
-        (["--step-cache-interval", "0"], ["step caching is 0", "1 or more"]),
+        (["--step-cache-interval", "0"], ["step_cache_interval is 0", "1 to 1000"]),
         (["--engine", "openvimo"], ["'openvimo'", "eager, inference, onnx, openvino"]),
         (["--engine", "onnx", "--dtype", "bf16"], ["engine onnx", "fp32"]),
-        (["-W", "40000", "-H", "40000"], ["memory high takes about", "no rung of --memory fits"]),
+        (["-W", "8192", "-H", "8192"], ["memory high takes about", "no rung of --memory fits"]),
         (["--bogus"], ["--bogus"]),
     ],
 )
@@ -253,7 +259,7 @@ def test_an_unknown_key_names_the_nearest(configure, case, refuse):
 
 
 def test_a_value_of_another_kind_is_refused(configure, case, refuse):
-    refuse([*configure(steps="many"), *case], "steps is 'many'", "whole number")
+    refuse([*configure(steps="many"), *case], "config.yaml is 'many'", "whole number")
 
 
 def test_an_unknown_scheduler_option_names_the_nearest(configure, case, inputs, refuse):
