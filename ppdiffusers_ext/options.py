@@ -82,7 +82,8 @@ def check_keys(values, known, what):
         raise InputError(f"{shown(values)} stands where a mapping is needed, each a {what}")
     for key in values:
         if key not in known:
-            near = difflib.get_close_matches(str(key)[:100], known, n=1, cutoff=0.0)[0]
+            text = key[:100] if isinstance(key, str) else shown(key)
+            near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)[0]
             raise InputError(f"unknown {what}: {shown(key)}; did you mean {near!r}?")
 
 
@@ -115,7 +116,8 @@ def check_values(cls, values, path=None, names=None):
     for item in dataclasses.fields(cls):
         if item.name not in values or (values[item.name] is None and item.default is None):
             continue
-        kind = next((one for one in typing.get_args(item.type) if one is not type(None)), item.type)
+        kinds = [one for one in typing.get_args(item.type) or (item.type,) if one is not type(None)]
+        kind = kinds[0] if len(kinds) == 1 else None
         declared = item.metadata.get(_DECLARED, Option())
         if kind in _WORDS:
             name = (names or {}).get(item.name, item.name)
@@ -195,13 +197,13 @@ def merge(*layers):
     return {name: value for layer in layers for name, value in layer.items() if value is not None}
 
 
-def choose_seed(seed, upper=SEEDS[1]):
+def choose_seed(seed):
     """The seed of a run: the one given, or for -1 one that is drawn, which the log names.
 
     Raises:
-        InputError: a seed outside of -1 to `upper`.
+        InputError: no whole number from -1 to 2^63 - 1.
     """
-    check_number("seed", seed, DRAWN, upper, is_whole=True)
+    check_number("seed", seed, *SEEDS, is_whole=True)
     if seed != DRAWN:
         return seed
     drawn = secrets.randbelow(_MOST_DRAWN)

@@ -38,6 +38,12 @@ class ArgumentParser(argparse.ArgumentParser):
         print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
 
+    def _get_values(self, action, arg_strings):
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
+            raise argparse.ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
 
 def whole(lower=None, upper=None):
     """What makes a whole number between bounds of an option's text, for `add_argument(type=...)`."""

@@ -27,16 +27,9 @@ class Clock:
         self._start = time.monotonic()
 
     def __exit__(self, *exception):
-        times = read_times(self._path.parent) if self._path.exists() else {}
+        times = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
         times[self._name] = round(times.get(self._name, 0) + time.monotonic() - self._start)
         self._path.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
-
-
-def read_times(folder):
-    """Name of a block -> seconds that a `Clock` counted."""
-    from ppdiffusers_ext.files import read_json
-
-    return read_json(folder / "times.json", "the times of an earlier run,", "the file as it was written is needed")
 
 
 def draw(write, folder, seed, count, *options):
@@ -68,9 +61,9 @@ def write_image_encoder(folder, seed, channels):
 
 def read_settings(path, configured, folder):
     """The settings of a training as YAML file, with another work folder than the one that they name."""
-    from ppdiffusers_ext.files import read_yaml
+    import yaml
 
-    settings = read_yaml(path)
+    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     for key, value in settings.items():
         if isinstance(value, str) and value.startswith(configured):
             settings[key] = str(folder) + value.removeprefix(configured)
@@ -110,11 +103,11 @@ def train(script, name, settings, folder, processes):
 
 def rows_of_trainings(folder, names):
     """Rows of a table: each training's steps, samples of a step, and minutes so far, as its files in a folder say."""
-    from ppdiffusers_ext.files import read_yaml
+    import yaml
 
-    times, rows = read_times(folder), []
+    times, rows = json.loads((folder / "times.json").read_text(encoding="utf-8")), []
     for name in names:
-        settings = read_yaml(folder / f"{name}.yaml")
+        settings = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
         processes = 2 if (folder / "logs" / name).exists() else 1
         samples = settings["per_device_train_batch_size"] * processes
         rows.append(f"| {name} | {settings['max_steps']} of {samples} | {times[name] / 60:.0f} |")

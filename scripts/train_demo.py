@@ -7,11 +7,12 @@ configs/training/demo, and puts together what pose2vid loads. Two processor core
 command goes on where it was stopped.
 """
 
+import json
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, any_seed, run, whole
-from scripts.demo_training import Clock, draw, read_settings, read_times, rows_of_trainings, train, write_image_encoder
+from scripts.command import ArgumentParser, any_seed, run
+from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
 
 SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
 STAGES = (  # script, configuration, what is there when it is done
@@ -53,7 +54,7 @@ def make_parser():
     parser = ArgumentParser(prog="python -m scripts.train_demo", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
     parser.add_argument("--output", type=Path, help="new folder for the model (default: model in the work folder)")
-    parser.add_argument("--clips", type=whole(8, 100_000), default=1400, help="clips that are drawn (default: 1400)")
+    parser.add_argument("--clips", type=int, default=1400, help="clips that are drawn (default: 1400)")
     parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--quick", action="store_true", help="two steps of each training, to see that all works")
@@ -68,6 +69,8 @@ def work(options):
     from ppdiffusers_ext.options import choose_seed
 
     options.seed = choose_seed(options.seed)
+    if options.clips < 8:
+        raise InputError(f"--clips {options.clips} is too few; 8 or more is accepted")
     output = options.output or options.work / "model"
     if output.exists():
         raise InputError(f"{output} is there already; another --output is accepted")
@@ -135,12 +138,13 @@ def _mean_frame(folder):
 
 def make_card(options, folder):
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
-    from ppdiffusers_ext.files import read_yaml
+    import yaml
+
     from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
     from ppdiffusers_ext.pipelines.demo import DemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
-    values = read_yaml("configs/inference/demo.yaml")
+    values = yaml.safe_load(Path("configs/inference/demo.yaml").read_text(encoding="utf-8"))
     shipped = values["pretrained_base_model_path"]
     moved = {
         key: str(folder) + value.removeprefix(shipped)
@@ -151,7 +155,7 @@ def make_card(options, folder):
     evaluation = DemoEvaluation(config, Runtime.choose("cpu", "fp32"))
     seed, clips = options.seed + 1, 1 if options.quick else 20
     result = summary([evaluation.scores(seed, number) for number in range(clips)])
-    times = read_times(options.work)
+    times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
     ways = [
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
         for way, score in result["ways"].items()

@@ -13,8 +13,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, any_seed, run, whole
-from scripts.demo_training import Clock, draw, read_settings, read_times, rows_of_trainings, train, write_image_encoder
+from scripts.command import ArgumentParser, any_seed, run
+from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
 
 SIDE, NUM_FRAMES, ENTRANCE = 64, 24, 12
 CONFIGURATIONS = Path("configs/training/stable_animator_demo")
@@ -56,7 +56,7 @@ which has seen none of these people, makes of the heads and who they are.
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.train_demo_stable_animator", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
-    parser.add_argument("--clips", type=whole(16, 100_000), default=1600, help="clips that are drawn (default: 1600)")
+    parser.add_argument("--clips", type=int, default=1600, help="clips that are drawn (default: 1600)")
     parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--windows", action="store_true", help="also compare ways to make windows and noise")
@@ -72,6 +72,8 @@ def work(options):
     from ppdiffusers_ext.options import choose_seed
 
     options.seed = choose_seed(options.seed)
+    if options.clips < 16:
+        raise InputError(f"--clips {options.clips} is too few; 16 or more is accepted")
     folder, output = options.work, options.work / "model"
     if output.exists():
         raise InputError(f"{output} is there already; another --work is accepted")
@@ -182,7 +184,7 @@ def _evaluate(options, folder):
     for way, score in result["ways"].items():
         cells = [("psnr", ".2f"), ("ssim", ".3f"), ("l1", ".4f"), ("flicker", ".2f"), (IDENTITY, ".3f")]
         rows.append(f"| {way} | " + " | ".join(f"{score[k]:{f}}" if k in score else "" for k, f in cells) + " |")
-    times = read_times(options.work)
+    times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
     return CARD.format(
         clips=options.clips,
         seed=options.seed,
