@@ -131,24 +131,23 @@ def started(work, *words, **options):
     return subprocess.Popen([sys.executable, "-c", WORK.format(work=work), *words], cwd=ROOT, text=True, **options)
 
 
-@pytest.mark.parametrize(
-    ("work", "words"),
-    [
-        ("print('x')", []),  # which stays in the buffer until the end
-        ("for i in range(10**5): print(i)", []),
-        (
-            "import logging; [logging.getLogger('ppdiffusers_ext').warning('%d', i) for i in range(10**4)]; print(1)",
-            [],
-        ),
-        ("pass", ["--help"]),
-    ],
-)
-def test_pipe_that_nobody_reads_ends_the_command_without_a_word(work, words):
-    process = started(work, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()  # as `| head -0` does
+NOTES = "import logging; [logging.getLogger('ppdiffusers_ext').info('x') for _ in range(9999)]; print(1)"
+
+
+@pytest.mark.parametrize("work", ["print('x')", "for i in range(10**5): print(i)", NOTES])
+def test_pipe_that_nobody_reads_ends_the_command_without_a_word(work):
+    process = started(work, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # as `| head -0` does; a single line stays in the buffer until the end
     told = process.stderr.read()
     assert process.wait(60) == 141
-    assert "Traceback" not in told and "Exception ignored" not in told and "error: " not in told
+    assert all(line.startswith("note: ") for line in told.splitlines())
+
+
+def test_help_into_a_pipe_that_nobody_reads_ends_without_a_word():
+    process = started("pass", "--help", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) in (0, 141)  # Python's own parser passes over it
 
 
 def test_errors_into_a_pipe_that_nobody_reads_end_the_command():
