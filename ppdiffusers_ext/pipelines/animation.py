@@ -98,7 +98,7 @@ def read_jobs(path, **defaults):
         check_keys(job, [item.name for item in fields(Job)], f"key in job {number} of {path}")
         if missing := {"reference_image", "driving_video", "output"} - set(job):
             raise InputError(f"job {number} of {path} lacks {', '.join(sorted(missing))}; all three are needed")
-        check_values(Job, merge(job), path)
+        check_values(Job, job, path)
         read.append(Job(**merge(defaults, job)))
     if len({Path(job.output).resolve() for job in read}) < len(read):
         raise InputError(f"two jobs of {path} have the same output; different names are accepted")

@@ -180,7 +180,9 @@ def make_scheduler(name="DDIM", options=None):
         if option in _SKIPPABLE:
             logger.info("%s has no option %s; it is left out", cls.__name__, option)
         elif value != _default(option):
-            raise InputError(f"{cls.__name__} has no option {option!r}, and the model needs {option}={shown(value)}")
+            raise InputError(
+                f"{cls.__name__} has no option {shown(option)}, and the model needs {option}={shown(value)}"
+            )
     try:
         scheduler = cls(**options)
     except _NO_SUCH_SCHEDULE as error:

@@ -57,6 +57,10 @@ def write(folder, values):
     return path
 
 
+def with_scheduler(pair):
+    return {**pair[0], "noise_scheduler_kwargs": pair[1]}
+
+
 def check_stable(path):
     stable_animation.check(StableAnimationConfig.load(path), 24)
 
@@ -81,14 +85,10 @@ OF_SCHEDULERS = (
 STABLE = dict.fromkeys(("svd", "unet", "pose_net", "face_encoder"), "x")
 JOB = {"reference_image": "a.png", "driving_video": "b.mp4", "output": "c.mp4"}
 REFINEMENT = mappings(names_of(RefinementConfig), {"recognizer": "x"})
+INFERENCE = mappings(["unet_additional_kwargs", "pose_guider_kwargs", "sampler"])
 CASES = {
     "pose2vid": (mappings(names_of(Pose2VidConfig)), Pose2VidConfig.load),
-    "inference": (
-        mappings(["unet_additional_kwargs", "pose_guider_kwargs", "sampler"]).flatmap(
-            lambda values: mappings(OF_SCHEDULERS).map(lambda of: {**values, "noise_scheduler_kwargs": of})
-        ),
-        check_inference,
-    ),
+    "inference": (st.tuples(INFERENCE, mappings(OF_SCHEDULERS)).map(with_scheduler), check_inference),
     "stable_animator": (mappings(names_of(StableAnimationConfig), STABLE), check_stable),
     "refinement": (REFINEMENT.map(lambda values: {**STABLE, "refinement": values}), check_stable),
     "easy_animate": (
