@@ -59,7 +59,7 @@ def work(options):
         if missing := [f"--{name.replace('_', '-')}" for name, value in named.items() if value is None]:
             raise InputError(f"{', '.join(missing)} is missing; all three, or --batch, are needed")
         jobs = [Job(**named, **how)]
-    overrides = {**pose2vid.read_overrides(options), "output": None, "fps": None, "test_cases": {}}
+    overrides = {**pose2vid.read_overrides(options, options.system), "output": None, "fps": None, "test_cases": {}}
     system = kind(options.config or kind.config_file, overrides)
     device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
     estimator = poses.make_estimator(options, system.channels, device=device)

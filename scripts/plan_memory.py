@@ -52,7 +52,7 @@ def work(options):
     from ppdiffusers_ext.runtime import Runtime
 
     kind = get_system(options.system, PLANNED)
-    system = kind(options.config or kind.config_file, pose2vid.read_overrides(options))
+    system = kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
     if options.json:
         check_writable(options.json)
     runtime = Runtime.choose(system.device, system.dtype)

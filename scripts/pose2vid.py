@@ -95,17 +95,18 @@ def read_config(options):
     return Pose2VidConfig.load(options.config, **overrides)
 
 
-def read_overrides(options):
+def read_overrides(options, system="animate_anyone"):
     """Name of a field of `Pose2VidConfig` -> what `add_options` were given for it, or None.
 
-    Raises InputError for what no configuration has.
+    Raises InputError for what no configuration has. Other systems than Animate Anyone have bounds of their own.
     """
     from ppdiffusers_ext.options import check_values, merge
     from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 
     names = {name: strings[-1] for strings, name, *_ in _OPTIONS}
     given = {name: getattr(options, name) for name in (*names, *(name for _, name, _ in _FLAGS), "guidance_interval")}
-    check_values(Pose2VidConfig, merge(given), names=names)
+    shared = given if system == "animate_anyone" else {name: given[name] for name in ("length", "fps", "seed")}
+    check_values(Pose2VidConfig, merge(shared), names=names)
     return given
 
 

@@ -40,7 +40,7 @@ def config_of(name, options):
         from ppdiffusers_ext.pipelines.systems import PLANNED, get_system
 
         kind = get_system(options.system, PLANNED)
-        return kind(options.config or kind.config_file, pose2vid.read_overrides(options))
+        return kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
     if name == "animate":
         return _animation(options)
     if hasattr(options, "smoothing"):
@@ -60,5 +60,5 @@ def _animation(options):
     if options.batch:
         return read_jobs(options.batch, **how)
     Job(str(options.reference_image), str(options.driving_video), str(options.output), **how)
-    overrides = {**pose2vid.read_overrides(options), "output": None, "fps": None}
+    overrides = {**pose2vid.read_overrides(options, options.system), "output": None, "fps": None}
     return kind(options.config or kind.config_file, overrides)
