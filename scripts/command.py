@@ -8,9 +8,11 @@ import select
 import sys
 import traceback
 import warnings
+from pathlib import Path
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _MOST_OF_VALUE = 400
+_OF_PATHS = ("FILE", "DIR", "VIDEO", "IN", "OUT")
 _BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 # Options that may make less memory do, of which each command has some.
 _LESS_MEMORY = {
@@ -38,7 +40,19 @@ class ArgumentParser(argparse.ArgumentParser):
         print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
 
+    def parse_known_args(self, args=None, namespace=None):
+        for word in sys.argv[1:] if args is None else args:
+            try:
+                is_name = "\0" not in word and os.fsencode(word) is not None
+            except UnicodeEncodeError:
+                is_name = False
+            if not is_name:
+                self.error(f"{ascii(word[:_MOST_OF_VALUE])} is no text; characters of Unicode but NUL are accepted")
+        return super().parse_known_args(args, namespace)
+
     def _get_values(self, action, arg_strings):
+        if "" in arg_strings and (action.metavar in _OF_PATHS or action.type is Path):
+            raise argparse.ArgumentError(action, "'' is no file name; that of a file or a folder is accepted")
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
             raise argparse.ArgumentError(action, "expected one argument")

@@ -119,6 +119,23 @@ def test_seeds_are_held_to_their_range(capsys, text):
     assert [parser.parse_args([f"--seed={seed}"]).seed for seed in (-1, 2**63 - 1)] == [-1, 2**63 - 1]
 
 
+@pytest.mark.parametrize("word", ["a\0b", "a\ud800", "--name=\ud800", "-n\0"])
+def test_words_that_no_shell_gives_are_refused(capsys, word):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--name")
+    parser.add_argument("more", nargs="*")
+    assert "is no text" in refused(parser, [word], capsys)
+
+
+@pytest.mark.parametrize("words", [["--output="], ["--output", ""], ["--work="], ["", "x"]])
+def test_empty_names_of_files_are_refused(capsys, words):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--output", metavar="FILE")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("source", nargs="*", metavar="DIR")
+    assert "'' is no file name" in refused(parser, words, capsys)
+
+
 def test_names_that_are_no_utf8_are_printed(tmp_path):
     code = WORK.format(work='print("wrote", options.debug, chr(0xdcff), chr(0x72d7))')
     result = subprocess.run(
