@@ -7,6 +7,7 @@ through `shown` or `printable` first: a value may be endless, and a name may hol
 import reprlib
 
 _MOST_SHOWN = 80
+_MOST_OF_PATH = 300
 
 
 class InputError(ValueError):
@@ -26,11 +27,19 @@ class NonFiniteError(InputError, ArithmeticError):
 
 
 def printable(text, most=None):
-    """A text without what a terminal would obey, on its lines, cut after `most` characters if that is given."""
+    """A text without what a terminal would obey, on its lines, cut to `most` characters if that is given."""
     text = str(text)
-    if most is not None and len(text) > most:
-        text = f"{text[: most - 3]}..."
-    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+    text = "".join(map(_printable_letter, text if most is None else text[: most + 1]))
+    return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _printable_letter(letter):
+    return letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
+
+
+def shown_path(path):
+    """A path as a message names it: on one line, bounded, and without what a terminal would obey."""
+    return printable(str(path).replace("\n", "\\n"), _MOST_OF_PATH)
 
 
 def shown(value, most=_MOST_SHOWN):
@@ -50,3 +59,6 @@ class _Bounded(reprlib.Repr):
         if value.bit_length() > 1000:
             return f"a whole number of about {int(value.bit_length() * 0.30103)} digits"
         return super().repr_int(value, level)
+
+    def repr_bytes(self, value, level):
+        return super().repr_instance(value[: self.maxstring], level)

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import yaml
 
-from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown, shown_path
 
 _MOST_TEXT = 16 << 20  # bytes of a text file; larger ones have limits of their own
 _MOST_YAML = 512 << 10  # which takes some two seconds
 _MOST_DEPTH = 50  # of lists and mappings inside each other
 _MOST_DIGITS = 1000
 _MOST_REASON = 200  # characters of what a parser says
+_MOST_OF_NAME, _MOST_OF_PATH = 255, 4095  # bytes, in Linux
+_WORDS = {type(None): "nothing", list: "a list", str: "a text"}
 
 
 def check_file(path, what, accepted):
@@ -37,13 +39,9 @@ def check_file(path, what, accepted):
     """
     path = check_name(path, what, accepted)
     status = _status_of(path, what, accepted)
-    if status is None:
-        raise MissingFileError(f"{what} {path} does not exist; {accepted}")
     if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or another special file"
-        raise InputError(f"{what} {path} is {kind}; {accepted}")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{what} {path} may not be read by this user; {accepted}")
+        raise InputError(f"{what} {shown_path(path)} is {_kind_of(status)}; {accepted}")
+    _check_access(path, os.R_OK, what, accepted)
     return path
 
 
@@ -51,48 +49,67 @@ def check_folder(path, what, accepted):
     """The `Path` of a folder that this user may list; arguments and errors are those of `check_file`."""
     path = check_name(path, what, accepted)
     status = _status_of(path, what, accepted)
-    if status is None:
-        raise MissingFileError(f"{what} {path} does not exist; {accepted}")
     if not stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{what} {path} is not a folder; {accepted}")
-    if not os.access(path, os.R_OK | os.X_OK):
-        raise InputError(f"{what} {path} may not be read by this user; {accepted}")
+        raise InputError(f"{what} {shown_path(path)} is not a folder; {accepted}")
+    _check_access(path, os.R_OK | os.X_OK, what, accepted)
     return path
 
 
 def check_name(path, what, accepted):
     """The `Path` of a name that a file can have, whether there is one or not. Raises InputError for any other."""
-    text = str(path)
     try:
-        impossible = "\0" in text or not os.fsencode(text)
-    except UnicodeEncodeError:
-        impossible = True
-    if impossible:
-        raise InputError(f"{what} {shown(text)} is no file name; {accepted}")
+        text = os.fspath(path)
+        encoded = os.fsencode(text)  # names that are no UTF-8 come from the system with marks that are encoded again
+    except (TypeError, UnicodeEncodeError):
+        encoded = b""
+    if not isinstance(path, (str, os.PathLike)) or not encoded or b"\0" in encoded:
+        raise InputError(f"{what} {shown(path)} is no file name; {accepted}")
+    longest = max(map(len, encoded.split(b"/")))
+    if longest > _MOST_OF_NAME or len(encoded) > _MOST_OF_PATH:
+        raise InputError(
+            f"{what} {shown_path(path)} is too long: up to {_MOST_OF_NAME} bytes between slashes, and "
+            f"{_MOST_OF_PATH} in all, make a file name; {accepted}"
+        )
     return Path(path)
 
 
 def _status_of(path, what, accepted):
-    """What `os.stat` says of a file, None where there is none."""
+    """What `os.stat` says of a file that is there."""
     try:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:  # a name that is too long, a loop of links, a folder that may not be entered
-        reason = error.strerror or str(error)
-        raise InputError(f"{what} {printable(path, 300)} cannot be read ({reason}); {accepted}") from error
+        hint = ", where its link leads" if os.path.islink(path) else ""
+        raise MissingFileError(f"{what} {shown_path(path)} does not exist{hint}; {accepted}") from None
+    except OSError as error:  # a loop of links, a folder that may not be entered, a disk that fails
+        raise _unreadable(path, what, accepted, error) from error
+
+
+def _kind_of(status):
+    return "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or another special file"
+
+
+def _check_access(path, mode, what, accepted):
+    if not os.access(path, mode):
+        raise InputError(f"{what} {shown_path(path)} may not be read by this user; {accepted}")
+
+
+def _unreadable(path, what, accepted, error):
+    return InputError(f"{what} {shown_path(path)} cannot be read ({error.strerror or error}); {accepted}")
 
 
 def read_bytes(path, what, accepted, most=_MOST_TEXT):
     """The content of a file of at most `most` bytes; the other arguments and errors are those of `check_file`."""
     path = check_file(path, what, accepted)
     try:
-        with open(path, "rb") as file:
+        # Some files of /proc, and a pipe that has come to this place meanwhile, would be waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             content = file.read(most + 1)
     except OSError as error:
-        raise InputError(f"{what} {path} cannot be read ({error.strerror or error}); {accepted}") from error
+        raise _unreadable(path, what, accepted, error) from error
+    if content is None:
+        raise InputError(f"{what} {shown_path(path)} cannot be read (it has nothing yet); {accepted}")
     if len(content) > most:
-        raise InputError(f"{what} {path} is larger than {_size(most)}; {accepted}")
+        raise InputError(f"{what} {shown_path(path)} is larger than {_size(most)}; {accepted}")
     return content
 
 
@@ -106,7 +123,7 @@ def read_text(path, what, accepted, most=_MOST_TEXT):
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{what} {path} is not text in UTF-8 (byte {error.start}); {accepted}") from error
+        raise InputError(f"{what} {shown_path(path)} is not text in UTF-8 (byte {error.start}); {accepted}") from error
 
 
 def read_json(path, what, accepted, most=_MOST_TEXT):
@@ -114,16 +131,31 @@ def read_json(path, what, accepted, most=_MOST_TEXT):
 
     Arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
     """
-    return parse_json(read_text(path, what, accepted, most), f"{what} {path}", accepted)
+    return parse_json(read_text(path, what, accepted, most), f"{what} {shown_path(path)}", accepted)
 
 
 def parse_json(text, where, accepted):
     """As `read_json`, of a text. `where` is the beginning of the message: "configuration a.json"."""
     try:
-        values = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        values = json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_without_duplicates,
+        )
         _check_values(values)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON that can be read ({_reason(error)}); {accepted}") from error
+    return values
+
+
+def _without_duplicates(pairs):
+    values = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"it has the key {shown(name)} twice")
+        values[name] = value
     return values
 
 
@@ -144,13 +176,15 @@ def _whole(text):
     return int(text)
 
 
-def _check_values(values):
-    """Refuse depth, and texts with halves of characters, which nothing can print or write."""
+def _check_values(values, refused=""):
+    """Refuse depth, and texts with `refused` or with halves of characters, which nothing can print or write."""
     level = [values]
     for _ in range(_MOST_DEPTH):
         for text in level:
             if isinstance(text, str):
                 text.encode()
+                if refused and refused in text:
+                    raise ValueError(f"the text {shown(text, 40)}")
         level = [
             inner
             for item in level
@@ -229,9 +263,9 @@ def read_yaml(path, what="configuration", accepted="a YAML file of keys and valu
 
     Arguments and errors are those of `read_text`; InputError also where it is not such YAML, or no mapping.
     """
-    values = parse_yaml(read_text(path, what, accepted, _MOST_YAML), f"{what} {path}", accepted)
+    values = parse_yaml(read_text(path, what, accepted, _MOST_YAML), f"{what} {shown_path(path)}", accepted)
     if not isinstance(values, dict):
-        raise InputError(f"{what} {path} holds {type(values).__name__}; {accepted}")
+        raise InputError(f"{what} {shown_path(path)} holds {_WORDS.get(type(values), 'one value')}; {accepted}")
     return values
 
 
@@ -239,9 +273,11 @@ def parse_yaml(text, where, accepted):
     """As `read_yaml`, of a text and for any value. `where` is the beginning of the message."""
     try:
         _check_events(text)
-        return yaml.load(text, _Loader)
+        values = yaml.load(text, _Loader)
+        _check_values(values, refused="\0")  # of names and prompts, none has it
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where} is not YAML that can be read ({_reason(error)}); {accepted}") from error
+    return values
 
 
 def _check_events(text):

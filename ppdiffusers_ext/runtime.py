@@ -1,12 +1,13 @@
 """Device and precision: one decision, made once, that pipelines receive."""
 
 import logging
+import re
 from dataclasses import dataclass
 
 import paddle
 
 from ppdiffusers_ext.environment import use_all_cores
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Runtime:
             InputError: an unknown name, or a GPU that is not there.
         """
         if dtype not in DTYPES:
-            raise InputError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+            raise InputError(f"dtype {shown(dtype)} is not known; use one of {', '.join(DTYPES)}")
         device = check_device(str(device))
         if device == "cpu":
             use_all_cores()
@@ -60,14 +61,15 @@ def check_device(device):
         return "gpu:0" if gpus else "cpu"
     if device == "cpu":
         return device
-    name, _, index = device.partition(":")
-    if name != "gpu" or not (index or "0").isdigit():
-        raise InputError(f"device {device!r} is not known; use auto, cpu, gpu or gpu:N")
+    found = re.fullmatch("gpu(?::([0-9]{1,4}))?", device)
+    if not found:
+        raise InputError(f"device {shown(device)} is not known; use auto, cpu, gpu or gpu:N")
     if not paddle.is_compiled_with_cuda():
         raise InputError(
             f"device {device!r} needs a Paddle with CUDA, and this one is for CPUs; install requirements-gpu.txt, or "
             "use cpu"
         )
-    if int(index or 0) >= gpus:
+    index = int(found[1] or 0)
+    if index >= gpus:
         raise InputError(f"device {device!r} is not there: this machine has {gpus} GPUs; use gpu:0 or cpu")
-    return f"gpu:{index or 0}"
+    return f"gpu:{index}"

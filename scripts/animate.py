@@ -13,7 +13,7 @@ whose output is there are passed over, and one that fails does not stop the othe
 import sys
 
 from scripts import pose2vid, poses
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, real, run, whole
 
 
 def make_parser():
@@ -30,8 +30,10 @@ def make_parser():
     parser.add_argument("--resize", metavar="WAY", help="of the picture: fit, crop or pad (default: crop)")
     parser.add_argument("--person", metavar="WHO", help="largest, surest, left, right, or a number (default: largest)")
     parser.add_argument("--align", metavar="WAY", help="shape, original or none (default: shape)")
-    parser.add_argument("--gap", type=int, metavar="N", help="frames of absence that are filled (default: 5)")
-    parser.add_argument("--smoothing", type=float, metavar="X", help="of motion; 0 is none (default: 1)")
+    parser.add_argument(
+        "--gap", type=whole(0, 100_000), metavar="N", help="frames of absence that are filled (default: 5)"
+    )
+    parser.add_argument("--smoothing", type=real(0, 1000), metavar="X", help="of motion; 0 is none (default: 1)")
     parser.add_argument("--no-audio", dest="audio", action="store_false", default=None, help="copy no sound")
     return pose2vid.add_options(parser)
 
@@ -57,7 +59,7 @@ def work(options):
         if missing := [f"--{name.replace('_', '-')}" for name, value in named.items() if value is None]:
             raise InputError(f"{', '.join(missing)} is missing; all three, or --batch, are needed")
         jobs = [Job(**named, **how)]
-    overrides = {**pose2vid.read_overrides(options), "output": None, "fps": None, "test_cases": {}}
+    overrides = {**pose2vid.read_overrides(options, options.system), "output": None, "fps": None, "test_cases": {}}
     system = kind(options.config or kind.config_file, overrides)
     device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
     estimator = poses.make_estimator(options, system.channels, device=device)

@@ -12,7 +12,7 @@ has images, poses and, if there are any, faces; --list writes a path list of tho
 
 import sys
 
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, run, whole
 
 
 def make_parser():
@@ -29,7 +29,10 @@ def make_parser():
     parser.add_argument("--data_root_path", metavar="DIR", help="of path lists (default: the folder of each)")
     parser.add_argument("--sheet", metavar="FILE", help="write a picture of the clips without problems")
     parser.add_argument(
-        "--min-frames", type=int, metavar="N", help="that a sample needs (default: 2; of stable_animator 17)"
+        "--min-frames",
+        type=whole(2, 100_000),
+        metavar="N",
+        help="that a sample needs (default: 2; of stable_animator 17)",
     )
     return parser
 
@@ -40,8 +43,6 @@ def work(options):
     from ppdiffusers_ext.data.outputs import check_writable
     from ppdiffusers_ext.errors import InputError
 
-    if options.min_frames is not None and options.min_frames < 2:
-        raise InputError(f"--min-frames {options.min_frames} is too small; 2 or more is accepted")
     for path in filter(None, (options.meta, options.list, options.sheet)):
         check_writable(path)
     if options.system == "stable_animator":

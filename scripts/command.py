@@ -1,10 +1,30 @@
-"""What all commands share: how errors are told, notes are shown, and work is stopped."""
+"""What all commands share: how options are read, errors are told, notes are shown, and work is stopped."""
 
 import argparse
+import contextlib
 import logging
+import os
+import select
 import sys
 import traceback
 import warnings
+from pathlib import Path
+
+_MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
+_MOST_OF_VALUE = 400
+_OF_PATHS = ("FILE", "DIR", "VIDEO", "IN", "OUT")
+_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+# Options that may make less memory do, of which each command has some.
+_LESS_MEMORY = {
+    "a smaller size": ("--width", "-W"),
+    "fewer frames": ("--length", "-L", "--frames_overlap"),
+    "a smaller --tile_size": ("--tile_size",),
+    "fewer --context-frames": ("--context-frames",),
+    "a smaller --segment": ("--segment",),
+    "--sequential-guidance": ("--sequential-guidance",),
+    "--memory low": ("--memory",),
+    "fewer -j": ("-j",),
+}
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -15,42 +35,172 @@ class ArgumentParser(argparse.ArgumentParser):
         self.add_argument("--debug", action="store_true", help="show the traceback of an error, and all log lines")
 
     def error(self, message):
-        print(f"error: {message}; --help lists what is accepted", file=sys.stderr)
+        from ppdiffusers_ext.errors import printable
+
+        print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
+
+    def parse_known_args(self, args=None, namespace=None):
+        for word in sys.argv[1:] if args is None else args:
+            try:
+                is_name = "\0" not in word and os.fsencode(word) is not None
+            except UnicodeEncodeError:
+                is_name = False
+            if not is_name:
+                self.error(f"{ascii(word[:_MOST_OF_VALUE])} is no text; characters of Unicode but NUL are accepted")
+        return super().parse_known_args(args, namespace)
+
+    def _get_values(self, action, arg_strings):
+        if "" in arg_strings and (action.metavar in _OF_PATHS or action.type is Path):
+            raise argparse.ArgumentError(action, "'' is no file name; that of a file or a folder is accepted")
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
+            raise argparse.ArgumentError(action, "expected one argument")
+        return super()._get_values(action, arg_strings)
+
+
+def whole(lower=None, upper=None):
+    """What makes a whole number between bounds of an option's text, for `add_argument(type=...)`."""
+    return _number(int, lower, upper)
+
+
+def real(lower=None, upper=None):
+    """As `whole`, of any finite number."""
+    return _number(float, lower, upper)
+
+
+def any_seed(text):
+    """What makes a seed of an option's text; `options.choose_seed` says what -1 becomes."""
+    from ppdiffusers_ext.options import SEEDS
+
+    return whole(*SEEDS)(text)
+
+
+def _number(kind, lower, upper):
+    def read(text):
+        from ppdiffusers_ext.errors import InputError
+        from ppdiffusers_ext.options import check_number
+
+        try:
+            value = kind(text)
+        except ValueError:
+            value = text
+        try:
+            check_number("the value", value, lower, upper, kind is int)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    return read
 
 
 def run(parser, work, arguments=None):
-    """Parse the arguments and call `work(options)`. Returns the exit code: 0 or what it returned, 2 for bad input,
-    130 for Ctrl-C.
+    """Parse the arguments and call `work(options)`.
+
+    Returns:
+        the exit code: 0 or what `work` returned, 2 for bad input, 130 for Ctrl-C, 141 if nobody reads what is printed.
     """
+    return guarded(lambda: _run(parser, work, arguments))
+
+
+def guarded(work):
+    """What `work()` returns as an exit code; 141 where what it prints goes to a pipe that nobody reads."""
+    _print_any_letter()
+    try:
+        try:
+            return work() or 0
+        finally:
+            if sys.stdout is not None:  # as after `>&-`
+                sys.stdout.flush()
+    except OSError as error:
+        nobody_reads = _nobody_reads()
+        _send_nowhere()
+        return _BROKEN_PIPE if nobody_reads else fail(words_of(error))
+
+
+def _run(parser, work, arguments):
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        return work(options) or 0
+        return work(options)
     except KeyboardInterrupt:
         print("\nerror: stopped by Ctrl-C; nothing unfinished is left behind", file=sys.stderr)
         return 130
     except MemoryError:
-        message = "out of memory; a smaller size, fewer --context-frames or --sequential-guidance need less"
-        return _fail(message, options.debug)
+        return fail(f"out of memory; {_less_memory(parser)} may do with less", options.debug)
     except Exception as error:
-        from ppdiffusers_ext.errors import InputError
-
-        if not isinstance(error, InputError):
+        message = None if isinstance(error, BrokenPipeError) and _nobody_reads() else words_of(error)
+        if message is None:
             raise
-        return _fail(str(error), options.debug)
+        return fail(message, options.debug)
 
 
-def _fail(message, debug):
+def words_of(error):
+    """The message of an error that the user's input or the system caused; None for any other, which is a mistake."""
+    from ppdiffusers_ext.errors import InputError, shown_path
+
+    if isinstance(error, InputError):
+        return str(error)
+    if not isinstance(error, OSError):
+        return None
+    names = [shown_path(name) for name in (error.filename, error.filename2) if name is not None]
+    what = " -> ".join(names) if names else "a file or a connection"
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{what} cannot be used: {reason}; files and folders that can be read, or written, are accepted"
+
+
+def fail(message, debug=False):
+    """Tell an error; with `debug` also the traceback of the one that is handled. Returns the exit code, 2."""
+    from ppdiffusers_ext.errors import printable
+
     if debug:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, _MOST_OF_MESSAGE)}", file=sys.stderr)
     return 2
+
+
+def _less_memory(parser):
+    known = parser._option_string_actions
+    ways = [way for way, strings in _LESS_MEMORY.items() if any(string in known for string in strings)]
+    return ", ".join(ways) if ways else "smaller or fewer inputs"
+
+
+def _print_any_letter():
+    """Have names that the terminal's encoding lacks be printed with escapes, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _nobody_reads():
+    """Whether standard output or errors are a pipe whose reader is gone."""
+    poll = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # it is no file
+            poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _send_nowhere():
+    """Send what is still to be printed nowhere, or Python would tell of it as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+class _Notes(logging.Formatter):
+    """Notes without what a terminal would obey."""
+
+    def format(self, record):
+        from ppdiffusers_ext.errors import printable
+
+        return printable(super().format(record))
 
 
 def _set_up_notes(debug):
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    handler.setFormatter(_Notes("note: %(message)s"))
     logger = logging.getLogger("ppdiffusers_ext")
     logger.handlers = [handler]
     logger.propagate = False

@@ -83,12 +83,12 @@ def work(options):
 
 def read_transformer_options(path):
     """What a YAML file says under `transformer`, a dict; an empty one without a file."""
-    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.files import read_yaml
 
     options = (read_yaml(path).get("transformer") if path else None) or {}
     if not isinstance(options, dict):
-        raise InputError(f"{path}: transformer is {options!r}; options by name are accepted")
+        raise InputError(f"{path}: transformer is {shown(options)}; options by name are accepted")
     return options
 
 

@@ -22,7 +22,7 @@ if __package__ is None or __package__ == "":
     # Run as a file, from any folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.command import ArgumentParser, run  # noqa: E402
+from scripts.command import ArgumentParser, run, whole  # noqa: E402
 
 
 def make_parser():
@@ -31,7 +31,9 @@ def make_parser():
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a checkpoint; may be repeated")
     parser.add_argument("--dest", default="pretrained_weights", metavar="DIR", help="default: ./pretrained_weights")
     parser.add_argument("--mirror", metavar="URL", help="a server that is asked first")
-    parser.add_argument("--jobs", type=int, default=4, metavar="N", help="files at once, 1 to 32 (default: 4)")
+    parser.add_argument(
+        "--jobs", type=whole(1, 32), default=4, metavar="N", help="files at once, 1 to 32 (default: 4)"
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--list", action="store_true", help="show what there is, and fetch nothing")
     modes.add_argument("--verify", action="store_true", help="hash what is there, and fetch nothing")
@@ -55,8 +57,6 @@ def _work(options, registry, patience):
     from ppdiffusers_ext.weights.inventory import select
     from ppdiffusers_ext.weights.registry import REGISTRY
 
-    if not 1 <= options.jobs <= 32:
-        raise InputError(f"--jobs {options.jobs} is out of range; 1 to 32 is accepted")
     folder = Path(options.dest)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--dest {folder} is not a folder; a folder, or a name for a new one, is accepted")

@@ -22,7 +22,7 @@ _VIDEO = (
     (("--guidance-scale",), "guidance_scale", float, "1 is without guidance, in half the time (default: 7)"),
     (("--guidance-rescale",), "guidance_rescale", float, "0 to 1: how far guidance keeps the spread (default: 0)"),
     (("--sampler",), "sampler", str, "Euler, Euler A, DPM++, PNDM, DDIM or any of ppdiffusers (default: Euler)"),
-    (("--seed",), "seed", int, "of the noise (default: 43)"),
+    (("--seed",), "seed", int, "of the noise; -1 draws one (default: 43)"),
     (("--clip-apply-ratio",), "clip_apply_ratio", float, "part of the steps that see the picture (default: 0.4)"),
 )
 _LONG = (
@@ -96,27 +96,42 @@ def make_work(task):
     """What a command does with its options."""
 
     def work(options):
-        import yaml
-
         from ppdiffusers_ext.pipelines.easy_animation import make
-        from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
 
-        given = {name: value for name, value in vars(options).items() if name in names()}
-        given["loras"] = [[file, _number(weight)] for file, weight in options.loras] if options.loras else None
-        given["vae_tiling"] = None if options.vae_tiling is None else options.vae_tiling == "true"
-        if options.transformer:
-            given["transformer"] = {name: yaml.safe_load(value) for name, value in options.transformer}
-        result = make(EasyAnimateConfig.load(options.config, **given), task)
+        result = make(read_config(options), task)
         print(f"{'picture' if result.num_frames == 1 else 'video'}    {result.video}")
         print(f"preview  {result.contact_sheet}")
 
     return work
 
 
-def _number(text):
-    from ppdiffusers_ext.errors import InputError
+def read_config(options):
+    """The `EasyAnimateConfig` that the options of `make_parser` ask for."""
+    from ppdiffusers_ext.options import check_values, merge
+    from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
+
+    given = {name: value for name, value in vars(options).items() if name in names()}
+    given["loras"] = [[file, _weight(weight)] for file, weight in options.loras] if options.loras else None
+    given["vae_tiling"] = None if options.vae_tiling is None else options.vae_tiling == "true"
+    given["transformer"] = dict(map(_network_option, options.transformer)) if options.transformer else None
+    check_values(EasyAnimateConfig, merge(given), names={name: f"--{name.replace('_', '-')}" for name in given})
+    return EasyAnimateConfig.load(options.config, **given)
+
+
+def _network_option(pair):
+    from ppdiffusers_ext.errors import shown
+    from ppdiffusers_ext.files import parse_yaml
+
+    name, text = pair
+    return name, parse_yaml(
+        text, f"--transformer {shown(name)}", "a number, a text, or a list or mapping in brackets is accepted"
+    )
+
+
+def _weight(text):
+    from ppdiffusers_ext.errors import InputError, shown
 
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--lora has the weight {text!r}; a number, such as 0.6, is accepted") from None
+        raise InputError(f"--lora has the weight {shown(text)}; a number, such as 0.6, is accepted") from None

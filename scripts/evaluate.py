@@ -16,7 +16,7 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 
 import sys
 
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, any_seed, run, whole
 
 
 def make_parser():
@@ -29,12 +29,14 @@ def make_parser():
         "--json", metavar="FILE", help="write the numbers to a file; - prints them instead of the table"
     )
     parser.add_argument("--per-frame", action="store_true", help="with --json: also the numbers of every frame")
-    parser.add_argument("-L", "--length", type=int, metavar="N", help="compare only the first N frames")
+    parser.add_argument("-L", "--length", type=whole(1), metavar="N", help="compare only the first N frames")
     parser.add_argument("--resize", action="store_true", help="bring PRED to the size of GT (bicubic)")
     demo = parser.add_argument_group("with --demo")
     demo.add_argument("--demo", action="store_true", help="measure the small model instead of PRED")
-    demo.add_argument("--seed", type=int, default=0, help="of people, motions and noise (default: 0)")
-    demo.add_argument("--clips", type=int, default=20, metavar="N", help="of 24 frames each (default: 20)")
+    demo.add_argument("--seed", type=any_seed, default=0, help="of people, motions, noise; -1 draws one (default: 0)")
+    demo.add_argument(
+        "--clips", type=whole(1, 10_000), default=20, metavar="N", help="of 24 frames each (default: 20)"
+    )
     demo.add_argument("--config", default="configs/inference/demo.yaml", metavar="FILE", help="of the small model")
     return parser
 
@@ -95,6 +97,7 @@ def evaluate_demo(options):
     from ppdiffusers_ext.data.outputs import output_file
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.metrics.report import Table
+    from ppdiffusers_ext.options import choose_seed
     from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
     from ppdiffusers_ext.pipelines.demo import DemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
@@ -103,14 +106,11 @@ def evaluate_demo(options):
         raise InputError(
             "--demo takes no PRED and GT, --per-frame, --length or --resize; --seed, --clips are accepted"
         )
-    if options.clips < 1 or options.seed < 0:
-        raise InputError(f"--clips {options.clips}, --seed {options.seed}; 1 or more and 0 or more are accepted")
+    seed = choose_seed(options.seed)
     config = Pose2VidConfig.load(options.config)
     evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.weight_dtype))
-    scores = [
-        evaluation.scores(options.seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)
-    ]
-    result = {"seed": options.seed, "clips": options.clips, **summary(scores)}
+    scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
+    result = {"seed": seed, "clips": options.clips, **summary(scores)}
     text = json.dumps({**result, "scores": scores}, indent=1, allow_nan=False) + "\n"
     if options.json == "-":
         print(text, end="")

@@ -9,14 +9,14 @@ command goes on where it was stopped; a video that cannot be read does not stop 
 import sys
 
 from scripts import poses
-from scripts.command import run
+from scripts.command import run, whole
 
 
 def make_parser():
     parser = poses.make_parser("python -m scripts.extract_dwpose_from_vid", __doc__)
     parser.add_argument("--video_root", required=True, metavar="DIR", help="folder of videos")
     parser.add_argument("--save_dir", metavar="DIR", help="default: the folder's name with _dwpose")
-    parser.add_argument("-j", type=int, default=1, metavar="N", help="videos at a time (default: 1)")
+    parser.add_argument("-j", type=whole(1, 256), default=1, metavar="N", help="videos at a time (default: 1)")
     poses.add_track(parser, "surest")
     return parser
 
@@ -29,11 +29,8 @@ def work(options):
 
     from tqdm import tqdm
 
-    from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.preprocess.videos import find_videos
 
-    if options.j < 1:
-        raise InputError(f"-j {options.j} is too small; 1 or more is accepted")
     root = Path(options.video_root)
     save = Path(options.save_dir or f"{str(root).rstrip('/')}_dwpose")
     jobs = {video: save / video.relative_to(root).with_suffix(".mp4") for video in find_videos(root)}

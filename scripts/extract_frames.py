@@ -7,7 +7,7 @@ What is there already is passed over, so that the same command goes on where it 
 
 import sys
 
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, real, run
 
 
 def make_parser():
@@ -15,7 +15,9 @@ def make_parser():
     parser.add_argument("video", metavar="VIDEO", help="video file")
     parser.add_argument("folder", metavar="DIR", help="to write")
     parser.add_argument("--frames", metavar="A:B", help="from frame A up to frame B, left out itself (default: all)")
-    parser.add_argument("--fps", type=float, metavar="N", help="frames per second to take (default: all there are)")
+    parser.add_argument(
+        "--fps", type=real(0.1, 240), metavar="N", help="frames per second to take (default: all there are)"
+    )
     return parser
 
 

@@ -6,7 +6,7 @@ python -m scripts.make_demo_assets [--seed 7]
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, any_seed, run
 
 SIDE = 256
 NUM_FRAMES = 48
@@ -14,7 +14,7 @@ NUM_FRAMES = 48
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.make_demo_assets", description=__doc__)
-    parser.add_argument("--seed", type=int, default=7, help="of the person and the motion (default: 7)")
+    parser.add_argument("--seed", type=any_seed, default=7, help="of person and motion; -1 draws one (default: 7)")
     parser.add_argument("--output", type=Path, default=Path("assets"), help="folder (default: assets)")
     return parser
 
@@ -23,8 +23,9 @@ def work(options):
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.data.synthetic import synthetic_clip
     from ppdiffusers_ext.data.video import VideoWriter
+    from ppdiffusers_ext.options import choose_seed
 
-    clip = synthetic_clip(options.seed, NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind
+    clip = synthetic_clip(choose_seed(options.seed), NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind
     write_image(options.output / "reference.png", clip.reference)
     with VideoWriter(options.output / "pose.mp4", clip.fps, SIDE, SIDE) as writer:
         writer.write(clip.pose)

@@ -5,15 +5,17 @@ python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp
 
 import sys
 
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, real, run, whole
 
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.make_video", description=__doc__)
     parser.add_argument("folder", metavar="DIR", help="folder of pictures of one size")
     parser.add_argument("video", metavar="FILE", help="MP4 file to write")
-    parser.add_argument("--fps", type=float, default=25, metavar="N", help="frames per second (default: 25)")
-    parser.add_argument("--crf", type=int, default=18, metavar="N", help="0 is best, 51 is smallest (default: 18)")
+    parser.add_argument("--fps", type=real(0.1, 240), default=25, metavar="N", help="frames per second (default: 25)")
+    parser.add_argument(
+        "--crf", type=whole(0, 51), default=18, metavar="N", help="0 is best, 51 is smallest (default: 18)"
+    )
     parser.add_argument("--audio", metavar="FILE", help="video whose sound is put beside the pictures")
     return parser
 

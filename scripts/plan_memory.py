@@ -21,7 +21,7 @@ import json
 import sys
 
 from scripts import pose2vid
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, run, whole
 
 
 def make_parser():
@@ -30,7 +30,9 @@ def make_parser():
     parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
     parser.add_argument("--train", metavar="FILE", help="YAML file of a training of StableAnimator, instead")
     parser.add_argument("--table", action="store_true", help="of sizes and GPUs, for easy_animate")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="with --train: of the launch (1)")
+    parser.add_argument(
+        "--processes", type=whole(1, 10_000), default=1, metavar="N", help="with --train: of the launch (1)"
+    )
     pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
     return parser
@@ -50,7 +52,7 @@ def work(options):
     from ppdiffusers_ext.runtime import Runtime
 
     kind = get_system(options.system, PLANNED)
-    system = kind(options.config or kind.config_file, pose2vid.read_overrides(options))
+    system = kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
     if options.json:
         check_writable(options.json)
     runtime = Runtime.choose(system.device, system.dtype)
@@ -77,11 +79,8 @@ def print_table(options):
 
 def plan_training(options):
     """Print a line for each size that a training has clips of."""
-    from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.training.stable_memory_plan import plan_file
 
-    if options.processes < 1:
-        raise InputError(f"--processes {options.processes} is too few; 1 or more is accepted")
     device = "gpu" if str(options.device or "cpu").startswith("gpu") else "cpu"
     for (width, height), plan in plan_file(options.train, device, options.processes).items():
         print(f"{width}x{height}: {plan}")

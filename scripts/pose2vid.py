@@ -17,8 +17,8 @@ from scripts.command import ArgumentParser, run
 _OPTIONS = (
     (("-W", "--width"), "width", int, "pixels, rounded down to a multiple of 8 (default: 512)"),
     (("-H", "--height"), "height", int, "pixels, rounded down to a multiple of 8 (default: 784)"),
-    (("-L", "--length"), "length", int, "frames, at most those of the pose video (default: 24)"),
-    (("--seed",), "seed", int, "of the initial noise (default: 42)"),
+    (("-L", "--length"), "length", int, "frames, at most those of the pose video (default: all)"),
+    (("--seed",), "seed", int, "of the initial noise; -1 draws one (default: 42)"),
     (("--cfg",), "cfg", float, "guidance scale; 1 is without guidance, in half the time (default: 3.5)"),
     (("--steps",), "steps", int, "denoising steps (default: 30)"),
     (("--fps",), "fps", float, "frames per second of the result (default: as the pose video)"),
@@ -61,6 +61,7 @@ def make_parser(prog="python -m scripts.pose2vid", description=__doc__):
     parser = ArgumentParser(prog=prog, description=description)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
     parser.add_argument("--reference-image", metavar="FILE", help="picture of the person, instead of test_cases")
+    parser.add_argument("--resize", metavar="WAY", help="of other shapes: fit (stretch), crop or pad (default: fit)")
     parser.add_argument("--pose-video", metavar="FILE", help="pose video (or picture), instead of test_cases")
     return add_options(parser)
 
@@ -86,7 +87,7 @@ def read_config(options):
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 
-    overrides = read_overrides(options)
+    overrides = {**read_overrides(options), "resize": options.resize}
     if (options.reference_image is None) != (options.pose_video is None):
         raise InputError("--reference-image and --pose-video belong together; both or neither are accepted")
     if options.reference_image is not None:
@@ -94,10 +95,19 @@ def read_config(options):
     return Pose2VidConfig.load(options.config, **overrides)
 
 
-def read_overrides(options):
-    """Name of a field of `Pose2VidConfig` -> what `add_options` were given for it, or None."""
-    names = [name for _, name, *_ in (*_OPTIONS, *_FLAGS)]
-    return {name: getattr(options, name) for name in (*names, "guidance_interval")}
+def read_overrides(options, system="animate_anyone"):
+    """Name of a field of `Pose2VidConfig` -> what `add_options` were given for it, or None.
+
+    Raises InputError for what no configuration has. Other systems than Animate Anyone have bounds of their own.
+    """
+    from ppdiffusers_ext.options import check_values, merge
+    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+
+    names = {name: strings[-1] for strings, name, *_ in _OPTIONS}
+    given = {name: getattr(options, name) for name in (*names, *(name for _, name, _ in _FLAGS), "guidance_interval")}
+    shared = given if system == "animate_anyone" else {name: given[name] for name in ("length", "fps", "seed")}
+    check_values(Pose2VidConfig, merge(shared), names=names)
+    return given
 
 
 def work(options):

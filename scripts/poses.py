@@ -1,6 +1,6 @@
 """What the commands that estimate poses share."""
 
-from scripts.command import ArgumentParser
+from scripts.command import ArgumentParser, real, whole
 
 WEIGHTS = "pretrained_weights/DWPose"
 
@@ -26,10 +26,10 @@ def add_track(parser, person):
     rules = "largest, surest, left, right, or a number from the left"
     parser.add_argument("--person", default=person, metavar="WHO", help=f"{rules} (default: {person})")
     parser.add_argument(
-        "--gap", type=int, default=0, metavar="N", help="frames of absence that are filled (default: 0)"
+        "--gap", type=whole(0, 100_000), default=0, metavar="N", help="frames of absence that are filled (default: 0)"
     )
     parser.add_argument(
-        "--smoothing", type=float, default=0.0, metavar="X", help="of motion; 1 suits most (default: 0)"
+        "--smoothing", type=real(0, 1000), default=0.0, metavar="X", help="of motion; 1 suits most (default: 0)"
     )
 
 

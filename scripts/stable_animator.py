@@ -31,7 +31,7 @@ _OPTIONS = (
     ("--frames_overlap", "overlap", int, 4, "frames that windows share, and one"),
     ("--noise_aug_strength", "noise", float, 0.02, "of noise on the picture"),
     ("--decode_chunk_size", "chunk_size", int, 4, "frames that are decoded together"),
-    ("--seed", "seed", int, 23123134, "of the noise"),
+    ("--seed", "seed", int, 23123134, "of the noise; -1 draws one"),
     ("--fps", "fps", float, 8, "frames per second of the videos"),
     ("--device", "device", str, "auto", "auto, cpu, gpu or gpu:N"),
     ("--dtype", "dtype", str, "fp32", "fp32, bf16 or fp16"),
@@ -89,34 +89,43 @@ def make_parser():
 
 def work(options):
     """Animate, and print where the results are."""
-    from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig, animate
-    from ppdiffusers_ext.pipelines.stable_faces import RefinementConfig
+    from ppdiffusers_ext.pipelines.stable_animation import animate
 
-    given = {field: getattr(options, field) for _, field, *_ in _OPTIONS}
-    if options.no_face:
-        given["faces"] = None
-    refinement = None
-    if options.optimize_face:
-        refinement = RefinementConfig(**{field: getattr(options, field) for _, field, *_ in _REFINEMENT})
-    results = animate(
-        StableAnimationConfig(
-            **given,
-            image=options.validation_image,
-            poses=options.validation_control_folder,
-            output=options.output_dir,
-            guidance_interval=options.guidance_interval,
-            ignore_memory=options.ignore_memory,
-            anchored=not options.no_anchor,
-            repeats_noise=not options.own_noise,
-            refinement=refinement,
-            reports=options.report,
-        )
-    )
+    results = animate(read_config(options))
     print(f"pictures  {results.pictures}\ngif       {results.gif}\nvideo     {results.video}")
     if results.optimization is not None:
         print(f"faces     {results.optimization}")
     if results.report is not None:
         print(f"report    {results.report}: {results.identity}")
+
+
+def read_config(options):
+    """The `StableAnimationConfig` that the options of `make_parser` ask for."""
+    from ppdiffusers_ext.options import check_values
+    from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
+    from ppdiffusers_ext.pipelines.stable_faces import RefinementConfig
+
+    given = {field: getattr(options, field) for _, field, *_ in _OPTIONS}
+    check_values(StableAnimationConfig, given, names={field: option for option, field, *_ in _OPTIONS})
+    if options.no_face:
+        given["faces"] = None
+    refinement = None
+    if options.optimize_face:
+        of_faces = {field: getattr(options, field) for _, field, *_ in _REFINEMENT}
+        check_values(RefinementConfig, of_faces, names={field: option for option, field, *_ in _REFINEMENT})
+        refinement = RefinementConfig(**of_faces)
+    return StableAnimationConfig(
+        **given,
+        image=options.validation_image,
+        poses=options.validation_control_folder,
+        output=options.output_dir,
+        guidance_interval=options.guidance_interval,
+        ignore_memory=options.ignore_memory,
+        anchored=not options.no_anchor,
+        repeats_noise=not options.own_noise,
+        refinement=refinement,
+        reports=options.report,
+    )
 
 
 if __name__ == "__main__":

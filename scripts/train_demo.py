@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, any_seed, run
 from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
 
 SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
@@ -55,7 +55,7 @@ def make_parser():
     parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
     parser.add_argument("--output", type=Path, help="new folder for the model (default: model in the work folder)")
     parser.add_argument("--clips", type=int, default=1400, help="clips that are drawn (default: 1400)")
-    parser.add_argument("--seed", type=int, default=0, help="of the clips (default: 0)")
+    parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--quick", action="store_true", help="two steps of each training, to see that all works")
     return parser
@@ -66,7 +66,9 @@ def work(options):
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.synthetic import write_clips
     from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.options import choose_seed
 
+    options.seed = choose_seed(options.seed)
     if options.clips < 8:
         raise InputError(f"--clips {options.clips} is too few; 8 or more is accepted")
     output = options.output or options.work / "model"

@@ -9,15 +9,17 @@ is there already is passed over, and so is a folder that is missing, with a note
 import sys
 
 from scripts import poses
-from scripts.command import run
+from scripts.command import run, whole
 
 
 def make_parser():
     parser = poses.make_parser("python -m scripts.training_skeleton_extraction", __doc__)
     parser.add_argument("--root_path", required=True, metavar="DIR", help="of the data")
     parser.add_argument("--name", required=True, metavar="NAME", help="folder below it, such as rec or vec")
-    parser.add_argument("--start", type=int, required=True, metavar="N", help="number of the first folder")
-    parser.add_argument("--end", type=int, required=True, metavar="N", help="number of the last folder")
+    parser.add_argument(
+        "--start", type=whole(0, 99_999), required=True, metavar="N", help="number of the first folder"
+    )
+    parser.add_argument("--end", type=whole(0, 99_999), required=True, metavar="N", help="number of the last folder")
     return parser
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A long video of a text, in parts of 144 frames that share 4.
+# A long video of a text, 432 frames in four parts: three of 144 frames that share 4, and a last one of 16 that shares 8.
 set -eu
 "${PYTHON:-.venv/bin/python}" -m scripts.predict_t2v \
     --config "${CONFIG:-configs/inference/easy_animate/v4.yaml}" \

@@ -16,7 +16,7 @@ import PIL.Image
 
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.video import frame_times, probe_video, read_frames
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 
 logger = logging.getLogger(__name__)
 
@@ -165,11 +165,11 @@ def parse_range(text, source):
     Raises:
         InputError: it is no such thing, or the source has no such frames.
     """
-    found = re.fullmatch(r"(\d*):(\d*)", "0:" if text is None else text)
+    found = re.fullmatch(r"(\d{0,12}):(\d{0,12})", "0:" if text is None else text)
     start, end = (int(found[1] or 0), int(found[2] or source.num_frames)) if found else (0, 0)
     if not start < end <= source.num_frames:
         raise InputError(
-            f"{source.path} has no frames {text!r}; A:B with 0 <= A < B <= {source.num_frames} is accepted"
+            f"{source.path} has no frames {shown(text)}; A:B with 0 <= A < B <= {source.num_frames} is accepted"
         )
     return start, end
 

@@ -20,13 +20,15 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
 from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
+from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
+from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_starts
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.weights.pretrained import secure
@@ -228,7 +230,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         }
         _check_options(counts, output_type, callback_on_step_end_tensor_inputs)
         check_tile_size(vae_tile_size)
-        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
+        guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.denoising_unet.max_depth)
         context = (context_schedule, context_frames, context_stride, context_overlap)
@@ -244,7 +246,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         if fp16_reference_features:
             reference_features = reference_features.rounded_to_fp16()
 
-        self.scheduler.set_timesteps(num_inference_steps)
+        set_steps(self.scheduler, num_inference_steps)
         latents = self._initial_latents(latents, pose_features.shape, generator)
         predictor = WindowPredictor(
             self._engine.unet(self._network("denoising_unet"), num_inference_steps, len(windows)),
@@ -335,9 +337,8 @@ def _dtype(layer):
 
 def _check_options(counts, output_type, tensor_inputs):
     for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name} is {count}; a number of 1 or more is accepted")
+        check_number(name, count, *(STEPS if name == "num_inference_steps" else (1,)), is_whole=True)
     if output_type not in ("pd", "np", "pil", "latent"):
-        raise InputError(f"output_type {output_type!r} is not known; use pd, np, pil or latent")
+        raise InputError(f"output_type {shown(output_type)} is not known; use pd, np, pil or latent")
     if set(tensor_inputs) - {"latents"}:
         raise InputError(f"callback_on_step_end_tensor_inputs {list(tensor_inputs)} is not known; use ['latents']")

@@ -20,15 +20,23 @@ from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, side_by_side
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.options import (
+    FPS,
+    FRAMES,
+    SEEDS,
+    check_keys,
+    check_options,
+    check_values,
+    merge,
+    option,
+    path_option,
+)
 from ppdiffusers_ext.pipelines.systems import SkeletonJob
-from ppdiffusers_ext.pipelines.yaml_files import check_keys
 from ppdiffusers_ext.preprocess.extraction import TrackOptions, draw
 from ppdiffusers_ext.preprocess.tracks import check_rule
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 
 logger = logging.getLogger(__name__)
-
-_RESIZES, _ALIGNMENTS = ("fit", "crop", "pad"), ("shape", "original", "none")
 
 
 @dataclass(frozen=True)
@@ -47,25 +55,21 @@ class Job:
         seed: instead of the configuration's.
     """
 
-    reference_image: str
-    driving_video: str
-    output: str
+    reference_image: str = path_option()
+    driving_video: str = path_option()
+    output: str = path_option()
     frames: str = None
-    fps: float = None
-    resize: str = "crop"
-    person: str = "largest"
-    align: str = "shape"
-    gap: int = 5
-    smoothing: float = 1.0
+    fps: float = option(None, *FPS)
+    resize: str = option("crop", choices=("fit", "crop", "pad"))
+    person: int | str = "largest"
+    align: str = option("shape", choices=("shape", "original", "none"))
+    gap: int = option(5, 0, FRAMES[1])
+    smoothing: float = option(1.0, 0, 1000)
     audio: bool = True
-    seed: int = None
+    seed: int = option(None, *SEEDS)
 
     def __post_init__(self):
-        for name, accepted in (("resize", _RESIZES), ("align", _ALIGNMENTS)):
-            if getattr(self, name) not in accepted:
-                raise InputError(f"{name} {getattr(self, name)!r} is not known; {', '.join(accepted)} is accepted")
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
+        check_options(self)
         if Path(self.output).suffix.lower() not in (".mp4", ".mov"):
             raise InputError(f"output {self.output} is not accepted; a file name that ends in .mp4 or .mov is")
         check_rule(self.person)
@@ -94,7 +98,8 @@ def read_jobs(path, **defaults):
         check_keys(job, [item.name for item in fields(Job)], f"key in job {number} of {path}")
         if missing := {"reference_image", "driving_video", "output"} - set(job):
             raise InputError(f"job {number} of {path} lacks {', '.join(sorted(missing))}; all three are needed")
-        read.append(Job(**{**defaults, **job}))
+        check_values(Job, job, path)
+        read.append(Job(**merge(defaults, job)))
     if len({Path(job.output).resolve() for job in read}) < len(read):
         raise InputError(f"two jobs of {path} have the same output; different names are accepted")
     return read

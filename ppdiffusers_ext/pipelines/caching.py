@@ -1,9 +1,9 @@
 """Caching over steps: most of the network runs in some of the steps only."""
 
-import math
 from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import check_number
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class StepCaching:
 
     def __post_init__(self):
         for name in ("interval", "depth"):
-            if getattr(self, name) < 1:
-                raise InputError(f"the {name} of step caching is {getattr(self, name)}; 1 or more is accepted")
+            check_number(f"the {name} of step caching", getattr(self, name), 1, is_whole=True)
 
     def runs_whole(self, step, num_steps):
         """Whether a step, from 0, of so many runs the whole network."""
@@ -56,8 +55,7 @@ class BlockCaching:
     threshold: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.threshold < math.inf:
-            raise InputError(f"a threshold of block caching of {self.threshold} is not accepted; 0 or more is")
+        check_number("the threshold of block caching", self.threshold, 0)
 
     def is_close(self, change, before):
         """Whether what the first block adds is close to what it added in the last whole step, tensors of one shape."""

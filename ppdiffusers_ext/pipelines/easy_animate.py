@@ -13,6 +13,7 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 from ppdiffusers_ext.data.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.options import check_keys
 from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.compiled_vae import make_coder
@@ -22,8 +23,8 @@ from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.loading import option_names
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prompts import encode
+from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall, size_multiple
-from ppdiffusers_ext.pipelines.yaml_files import check_keys
 from ppdiffusers_ext.runtime import Runtime
 
 
@@ -131,9 +132,9 @@ class EasyAnimatePipeline(NetworkPipeline):
         """
         self.check_size(height, width, num_frames, num_inference_steps)
         text, negative = self.embed_both(text, negative)
-        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
+        guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
         caching = BlockCaching(block_cache_threshold)
-        self.scheduler.set_timesteps(num_inference_steps)
+        set_steps(self.scheduler, num_inference_steps)
         timesteps = self.scheduler.timesteps
         shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
         latents = self.draw(shape, generator, latents) * self.scheduler.init_noise_sigma

@@ -13,6 +13,7 @@ from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.schedulers import set_steps
 
 _UNKNOWN = -1.0  # what unknown pixels are
 _HALF = 0.5  # from which on a mask is 1
@@ -82,9 +83,9 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         self.check_size(height, width, num_frames, num_inference_steps)
         _check_parts(strength, clip_apply_ratio, num_inference_steps, video)
         text, negative = self.embed_both(text, negative)
-        guidance = Guidance(guidance_scale, sequential_guidance, tuple(guidance_interval))
+        guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
         caching = BlockCaching(block_cache_threshold)
-        self.scheduler.set_timesteps(num_inference_steps)
+        set_steps(self.scheduler, num_inference_steps)
         timesteps, batch = self.scheduler.timesteps, text.states.shape[0]
         shape = self.latents_shape(batch, num_frames, height, width)
         noise = self.draw(shape, generator, latents)

@@ -19,13 +19,15 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_conditions import count_frames, know_pictures, know_video, read_picture
-from ppdiffusers_ext.pipelines.easy_loading import check_files, describe_parts
+from ppdiffusers_ext.pipelines.easy_loading import check_files, describe_parts, make_configured_scheduler
 from ppdiffusers_ext.pipelines.easy_memory_plan import check_memory
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.pose2vid import SHEET_COLUMNS, pixels_of, shown_frames
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.pipelines.transformer_calls import size_multiple
 from ppdiffusers_ext.pipelines.video_coding import frames_multiple
 from ppdiffusers_ext.runtime import Runtime
@@ -58,12 +60,14 @@ def make(config, task, show_progress=True):
             before networks are loaded.
     """
     config, parts = prepare(config, task)
+    config = replace(config, seed=choose_seed(config.seed))
     target = Path(config.output)
     start, count = parts[-1]
     result = Result(target, target.with_name(f"{target.stem}_sheet.png"), start + count)
     for path in (result.video, result.contact_sheet):
         check_writable(path)
     knowledge = _Knowledge(config, task)
+    check_scheduler(make_configured_scheduler(config), config.steps)
     runtime = Runtime.choose(config.device, config.dtype)
     logger.info("%s", check_memory(replace(config, frames=parts[0][1]), runtime))
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
@@ -96,16 +100,40 @@ def prepare(config, task):
         return config, [(0, config.frames)]
     frames = _rounded("frames", config.frames, multiple)
     length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
-    parts = [(0, frames)]
-    if frames > length:
-        if config.overlap >= length:
-            raise InputError(f"parts of {length} frames cannot share {config.overlap}; fewer are accepted")
-        first, *others = split_long(frames, length, config.overlap, multiple)
-        parts = [first, *(part for part in others if part[1] > config.overlap)]  # without what adds no frame
+    parts = [(0, frames)] if frames <= length else split_whole(frames, length, config.overlap, multiple)
     if len(parts) > 1:
-        start, count = parts[-1]
-        logger.warning("the video of %d frames is made in %d parts of %d", start + count, len(parts), length)
+        _tell_parts(parts, config.overlap)
     return replace(config, frames=frames), parts
+
+
+def split_whole(frames, length, overlap, multiple):
+    """The parts of a long video as of `split_long`, with a last part that ends where the video does.
+
+    The original leaves out frames at the end that are no multiple of what the autoencoder makes at a time: 428 frames
+    instead of 432, in parts of 144 that share 4. Here the last part begins earlier instead, and shares more.
+
+    Raises:
+        InputError: parts that would share all of their frames.
+    """
+    if overlap >= length:
+        raise InputError(f"parts of {length} frames cannot share {overlap}; fewer are accepted")
+    parts = [part for part in split_long(frames, length, overlap, multiple) if part[1] == length]
+    end = sum(parts[-1])
+    if end < frames:
+        count = -(-(frames - end + overlap) // multiple) * multiple
+        parts.append((frames - count, count))
+    return parts
+
+
+def _tell_parts(parts, overlap):
+    """Say which parts a video is made in."""
+    (start, count), length = parts[-1], parts[0][1]
+    shared = sum(parts[-2]) - start
+    last = f"; the last one has {count} and shares {shared}" if (count, shared) != (length, overlap) else ""
+    logger.warning(
+        "the video of %d frames is made in %d parts of %d frames that share %d%s",
+        start + count, len(parts), length, overlap, last,
+    )  # fmt: skip
 
 
 def _shape(config, task):
@@ -154,14 +182,15 @@ def _frames(pipeline, config, knowledge, parts):
     generator = paddle.Generator().manual_seed(config.seed)
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
     before = []  # the frames that the part to come begins with
-    for number, (_, count) in enumerate(parts):
+    for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
         known = knowledge.of_part(count, before, is_last)
         latents = _denoise(pipeline, config, texts, known, count, generator)
         shared, faded = len(before), []
+        kept = count if is_last else parts[number + 1][0] - start  # frames that the next part does not begin with
         for i, frame in enumerate(pixels_of(_chunks(pipeline.decode(latents)))):
             frame = fade(before[i], frame, i / shared) if i < shared else frame
-            if is_last or i < count - config.overlap:
+            if i < kept:
                 yield frame
             else:
                 faded.append(frame)

@@ -5,14 +5,29 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ppdiffusers_ext.data.buckets import MULTIPLE, find_bucket
-from ppdiffusers_ext.data.frames import check_way
-from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.errors import InputError, shown, shown_path
+from ppdiffusers_ext.files import check_name, read_yaml
+from ppdiffusers_ext.options import (
+    FPS,
+    FRAMES,
+    GUIDANCE,
+    SEEDS,
+    SIDES,
+    STEPS,
+    check_keys,
+    check_options,
+    check_values,
+    is_number,
+    merge,
+    option,
+    path_option,
+)
+from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, read_preset
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds
+from ppdiffusers_ext.runtime import DTYPES
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +38,6 @@ TASKS = {
     "video": ("video", "mask", "strength", "audio"),
 }
 _STRENGTH = 0.7  # of a video that is made anew as a whole, as in the original
-_BASES = (512, 1280)
 
 
 @dataclass(frozen=True)
@@ -61,44 +75,44 @@ class EasyAnimateConfig:
         ignore_memory: begin even if memory will probably not do.
     """
 
-    model: str = ""
+    model: str = path_option("")
     transformer: dict = field(default_factory=dict)
-    transformer_path: str | None = None
-    motion_module_path: str | None = None
-    vae_path: str | None = None
+    transformer_path: str | None = path_option(None)
+    motion_module_path: str | None = path_option(None)
+    vae_path: str | None = path_option(None)
     loras: list = field(default_factory=list)
     prompt: str = ""
     negative_prompt: str = ""
-    start_image: str | None = None
-    end_image: str | None = None
-    video: str | None = None
-    mask: str | None = None
-    output: str = ""
-    width: int = 672
-    height: int = 384
-    base: int | None = None
-    frames: int = 144
-    fps: float = 24
-    segment: int | None = None
-    overlap: int = 4
-    steps: int = 25
-    guidance_scale: float = 7.0
-    guidance_rescale: float = 0.0
+    start_image: str | None = path_option(None)
+    end_image: str | None = path_option(None)
+    video: str | None = path_option(None)
+    mask: str | None = path_option(None)
+    output: str = path_option("")
+    width: int = option(672, MULTIPLE, SIDES[1])
+    height: int = option(384, MULTIPLE, SIDES[1])
+    base: int | None = option(None, 512, 1280)
+    frames: int = option(144, *FRAMES)
+    fps: float = option(24, *FPS)
+    segment: int | None = option(None, *FRAMES)
+    overlap: int = option(4, *FRAMES)
+    steps: int = option(25, *STEPS)
+    guidance_scale: float = option(7.0, *GUIDANCE)
+    guidance_rescale: float = option(0.0, 0, 1)
     sampler: str = "Euler"
-    seed: int = 43
-    strength: float | None = None
-    clip_apply_ratio: float = 0.4
-    resize: str = "crop"
+    seed: int = option(43, *SEEDS)
+    strength: float | None = option(None, 0, 1)
+    clip_apply_ratio: float = option(0.4, 0, 1)
+    resize: str = option("crop", choices=("fit", "crop", "pad"))
     audio: bool = True
     device: str = "auto"
-    dtype: str = "fp32"
-    weights: str | None = None
+    dtype: str = option("fp32", choices=DTYPES)
+    weights: str | None = option(None, choices=("int8", "fp8"))
     engine: str = "eager"
-    engine_cache: str | None = None
+    engine_cache: str | None = path_option(None)
     preset: str = "exact"
     guidance_interval: list | None = None
-    block_cache_threshold: float | None = None
-    memory: str = "high"
+    block_cache_threshold: float | None = option(None, 0)
+    memory: str = option("high", choices=RUNGS)
     vae_tiling: bool | None = None
     ignore_memory: bool = False
 
@@ -113,9 +127,9 @@ class EasyAnimateConfig:
             MissingFileError, InputError: no such file, or keys or values that are not known.
         """
         values = read_yaml(path)
-        check_keys(values, names(), f"key in {path}")
-        check_kinds(cls, values, path)
-        return cls(**{**values, **{name: value for name, value in overrides.items() if value is not None}})
+        check_keys(values, names(), f"key in {shown_path(path)}")
+        check_values(cls, values, path)
+        return cls(**merge(values, overrides))
 
     def check(self, task):
         """Refuse what no video can be made of: the `EasyAnimateConfig` with the strength that counts.
@@ -126,21 +140,19 @@ class EasyAnimateConfig:
         Raises:
             InputError: values that do not fit.
         """
-        check_kinds(type(self), vars(self))
+        check_options(self)
         self._check_task(task)
         self._check_numbers()
         self._check_loras()
-        check_way(self.resize)
-        get_rung(self.memory)
         scheduler_class(self.sampler)
-        if self.weights not in (None, "int8", "fp8"):
-            raise InputError(f"weights {self.weights!r} are not known; int8, fp8, or nothing, is accepted")
         endings, what = (".mp4", ".mov"), "a video"
         if self.frames == 1:
             endings, what = (".png",), "a picture"
         if Path(self.output).suffix.lower() not in endings:
             accepted = " or ".join(endings)
-            raise InputError(f"output {self.output!r} is no name of {what}; one that ends in {accepted} is accepted")
+            raise InputError(
+                f"output {shown(self.output)} is no name of {what}; one that ends in {accepted} is accepted"
+            )
         return replace(self, strength=self._strength())
 
     def _check_task(self, task):
@@ -166,34 +178,23 @@ class EasyAnimateConfig:
             raise InputError("a video is made anew in one piece; segments are for texts and pictures")
 
     def _check_numbers(self):
-        least = {"frames": 1, "steps": 1, "overlap": 1, "width": MULTIPLE, "height": MULTIPLE, "guidance_scale": 0}
-        for name, lowest in least.items():
-            if not getattr(self, name) >= lowest:
-                raise InputError(f"{name} is {getattr(self, name)}; {lowest} or more is accepted")
-        for name in ("guidance_rescale", "clip_apply_ratio", "strength"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; a number from 0 to 1 is accepted")
         if self.strength is not None and not int(self.steps * self.strength):
             raise InputError(f"a strength of {self.strength} takes none of {self.steps} steps; more is accepted")
-        if not 0 < self.fps <= 1000:
-            raise InputError(f"fps is {self.fps}; a number above 0 and up to 1000 is accepted")
-        if self.base is not None and not _BASES[0] <= self.base <= _BASES[1]:
-            raise InputError(f"base is {self.base}; {_BASES[0]} to {_BASES[1]} is accepted")
         if self.segment is not None and not self.overlap < self.segment:
             raise InputError(
                 f"segments of {self.segment} frames cannot share {self.overlap}; fewer than they have are accepted"
             )
         knobs = self.knobs
-        Guidance(interval=tuple(knobs["guidance_interval"]))  # refuses what is no interval
-        if not knobs["block_cache_threshold"] >= 0:
-            raise InputError(f"block_cache_threshold is {knobs['block_cache_threshold']}; 0 or more is accepted")
+        Guidance(interval=knobs["guidance_interval"])  # refuse what is no interval, and no threshold
+        BlockCaching(knobs["block_cache_threshold"])
 
     def _check_loras(self):
+        accepted = "a file and a weight, such as [style.safetensors, 0.6], is accepted"
         for entry in self.loras:
             pair = isinstance(entry, (list, tuple)) and len(entry) == 2
-            if not pair or not isinstance(entry[0], str) or isinstance(entry[1], (bool, str)):
-                raise InputError(f"loras has {entry!r}; a file and a weight, such as [style.safetensors, 0.6], is")
+            if not pair or not isinstance(entry[0], str) or not is_number(entry[1]):
+                raise InputError(f"loras has {shown(entry)}; {accepted}")
+            check_name(entry[0], "the file of loras,", accepted)
 
     def _strength(self):
         if self.video is None:
@@ -224,9 +225,8 @@ class EasyAnimateConfig:
     @property
     def knobs(self):
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
-        knobs = read_preset("exact", "easy_animate") | read_preset(self.preset, "easy_animate")
         given = {name: getattr(self, name) for name in EASY_ANIMATE_KNOBS}
-        return knobs | {name: value for name, value in given.items() if value is not None}
+        return merge(read_preset("exact", "easy_animate"), read_preset(self.preset, "easy_animate"), given)
 
 
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}

@@ -63,7 +63,7 @@ def read_components(config, runtime):
     components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
     if "image_encoder" in components:
         components["image_processor"] = read_picture_processor(folder / "image_encoder")
-    components["scheduler"] = make_scheduler(config.sampler, read_scheduler(folder, config.sampler))
+    components["scheduler"] = make_configured_scheduler(config)
     return components, parts
 
 
@@ -263,6 +263,11 @@ def _describe_text_encoder(config, name, dtype):
     loras = _loras_of(config, TEXT_ENCODER) if name == "text_encoder" else ()
     model = create(lambda: _TEXT_ENCODERS[kind](options), dtype)
     return MergedPart(model, [folder], loras, TEXT_ENCODER)
+
+
+def make_configured_scheduler(config):
+    """The scheduler of an `EasyAnimateConfig`. Raises as `read_scheduler` and `make_scheduler`."""
+    return make_scheduler(config.sampler, read_scheduler(config.model, config.sampler))
 
 
 def read_scheduler(folder, sampler):

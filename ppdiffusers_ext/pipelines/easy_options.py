@@ -11,7 +11,7 @@ import difflib
 import logging
 from dataclasses import dataclass
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.loading import option_names
 
@@ -217,15 +217,15 @@ def options_of(cls, config, source, more=None):
     names = {*known, *rules.fixed, *rules.idle}
     for name in more or {}:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
-            raise InputError(f"option {name!r} of {cls.__name__} is not known; did you mean {near!r}?")
+            near = difflib.get_close_matches(shown(name), names, n=1, cutoff=0.0)[0]
+            raise InputError(f"option {shown(name)} of {cls.__name__} is not known; did you mean {near!r}?")
     given = {**config, **(more or {})}
     if unknown := sorted(set(given) - names):
         logger.warning("%s has options that are not known and have no effect: %s", source, ", ".join(unknown))
     for name, values in rules.fixed.items():
         value = given.get(name, values[-1] if is_ours else values[0])
         if value != values[-1]:
-            raise InputError(f"{source}: {name} is {value!r}; {values[-1]!r} is accepted")
+            raise InputError(f"{source}: {name} is {shown(value)}; {values[-1]!r} is accepted")
     options = {**rules.defaults, **{name: value for name, value in given.items() if name in known}}
     if missing := [name for name, value in options.items() if value is _NEEDED]:
         raise InputError(f"{source} has no {', '.join(missing)}, which {cls.__name__} needs")
@@ -271,12 +271,12 @@ def _check_pixart(options, given, source):
 def _motion_options(given, source):
     for name, value in given.items():
         if name in _MOTION_FIXED and value != _MOTION_FIXED[name]:
-            raise InputError(f"{source} has {name} {value!r}; {_MOTION_FIXED[name]!r} is accepted")
+            raise InputError(f"{source} has {name} {shown(value)}; {_MOTION_FIXED[name]!r} is accepted")
         if name not in (*_MOTION_KNOWN, *_MOTION_FIXED, *_MOTION_IDLE):
             raise InputError(f"{source} has {name}, which is not known; {', '.join(_MOTION_KNOWN)} are accepted")
     for kind in given.get("attention_block_types", ()):
         if kind not in _ATTENTION_TYPES:
-            raise InputError(f"{source} has attention {kind!r}; {', '.join(_ATTENTION_TYPES)} are accepted")
+            raise InputError(f"{source} has attention {shown(kind)}; {', '.join(_ATTENTION_TYPES)} are accepted")
     return {name: value for name, value in given.items() if name in _MOTION_KNOWN}
 
 
@@ -293,14 +293,16 @@ def _check_vae(options, given, source):
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 blocks = None
         if not isinstance(blocks, (list, tuple)) or any(kind not in kinds for kind in blocks):
-            raise InputError(f"{source}: {name} is {options[name]!r}; a list of {' and '.join(kinds)} is accepted")
+            raise InputError(
+                f"{source}: {name} is {shown(options[name])}; a list of {' and '.join(kinds)} is accepted"
+            )
         options[name] = list(blocks)
     return options
 
 
 def _check_one_of(options, name, accepted, source, default=None):
     if options.get(name, default) not in accepted:
-        raise InputError(f"{source}: {name} is {options[name]!r}; {', '.join(accepted)} is accepted")
+        raise InputError(f"{source}: {name} is {shown(options[name])}; {', '.join(accepted)} is accepted")
 
 
 _CHECKS = {

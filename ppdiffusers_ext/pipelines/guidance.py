@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.options import GUIDANCE, check_number, is_number
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Guidance:
             conditional prediction is made (Kynkaanniemi et al. 2024, arXiv:2404.07724).
 
     Raises:
-        InputError: an interval that is not one.
+        InputError: a scale that is not from 0 to 100, an interval that is not one.
     """
 
     scale: float = 1.0
@@ -25,16 +26,22 @@ class Guidance:
     interval: tuple = (0.0, 1.0)
 
     def __post_init__(self):
-        interval = self.interval
-        if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+        check_number("the guidance scale", self.scale, *GUIDANCE)
+        if not _is_interval(self.interval):
             raise InputError(
-                f"a guidance interval of {' '.join(map(str, interval))} is not accepted; two numbers from 0 to 1 are, "
-                "the first not above the second"
+                f"a guidance interval of {shown(self.interval)} is not accepted; two numbers from 0 to 1 are, the "
+                "first not above the second"
             )
 
     def applies(self, progress):
         """Whether a step is guided in whose middle `progress` of the steps are done."""
         return self.scale > 1 and self.interval[0] <= progress <= self.interval[1]
+
+
+def _is_interval(value):
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return False
+    return all(map(is_number, value)) and 0 <= value[0] <= value[1] <= 1
 
 
 def guide(unconditional, conditional, scale):

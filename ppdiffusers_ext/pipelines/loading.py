@@ -1,6 +1,7 @@
 """From the paths in a configuration to a `Pose2VideoPipeline`."""
 
 import inspect
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
@@ -11,11 +12,11 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
+from ppdiffusers_ext.options import check_keys, check_values
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.yaml_files import check_keys
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
@@ -36,6 +37,16 @@ _REQUIRED = (
     "inference_config",
 )
 _OPTIONAL = ("denoising_unet_config_path", "motion_module_path")
+
+
+@dataclass
+class _Inference:
+    """The keys of an inference configuration."""
+
+    unet_additional_kwargs: dict = None
+    pose_guider_kwargs: dict = None
+    noise_scheduler_kwargs: dict = None
+    sampler: str = None
 
 
 def check_paths(config):
@@ -143,9 +154,9 @@ def make_configured_scheduler(config):
 def read_inference_config(path):
     """What an inference configuration says of networks and noise: a dict of YAML. Raises InputError for other keys."""
     inference = read_yaml(path)
-    known = ("unet_additional_kwargs", "pose_guider_kwargs", "noise_scheduler_kwargs", "sampler")
-    check_keys(inference, known, f"key in {path}")
-    additional, guider = (inference.get(key) or {} for key in known[:2])
+    check_keys(inference, [item.name for item in fields(_Inference)], f"key in {path}")
+    check_values(_Inference, inference, path)
+    additional, guider = (inference.get(key) or {} for key in ("unet_additional_kwargs", "pose_guider_kwargs"))
     check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {path}")
     check_keys(guider, option_names(PoseGuider), f"pose guider option in {path}")
     return {**inference, "unet_additional_kwargs": additional, "pose_guider_kwargs": guider}

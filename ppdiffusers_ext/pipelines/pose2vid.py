@@ -14,13 +14,16 @@ import numpy as np
 import paddle
 import PIL.Image
 
+from ppdiffusers_ext.data.frames import resize
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.loading import check_paths, load_pipeline
+from ppdiffusers_ext.pipelines.loading import check_paths, load_pipeline, make_configured_scheduler
 from ppdiffusers_ext.pipelines.memory_plan import check_memory
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
 SHEET_FRAMES = 12
+_STRETCH = 0.02  # by which shapes may differ unseen
+_DONE = {"fit": "stretched", "crop": "cropped", "pad": "put between borders"}
 SHEET_COLUMNS = 4
 
 
@@ -76,6 +81,7 @@ def animate(config, show_progress=True):
             checked before the model is loaded.
     """
     check_engine(config.engine)
+    config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
     return [animate_case(pipeline, config, case) for case in cases]
@@ -93,6 +99,7 @@ def open_pipeline(config, longest, show_progress=True):
     """
     runtime = Runtime.choose(config.device, config.weight_dtype)
     check_paths(config)
+    check_scheduler(make_configured_scheduler(config), config.steps)
     logger.info("%s", check_memory(replace(config, length=longest), runtime))
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
@@ -114,23 +121,42 @@ def prepare_cases(config, now=None):
         raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
     cases = []
     for image_path, pose_path in pairs:
-        read_image(image_path)
-        fps, available = None, 1
-        if Path(pose_path).suffix.lower() in PICTURE_SUFFIXES:
-            read_image(pose_path)
-        else:
-            info = probe_video(pose_path)
-            fps, available = config.fps or info.fps, info.num_frames
-            if config.length > available:
-                logger.warning("%s has %d frames, less than the %d asked for: all of them are used",
-                               pose_path, available, config.length)  # fmt: skip
+        _tell_shape(config, image_path, *read_image(image_path).size)
+        fps, count = _read_poses(config, pose_path)
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
-        case = Case(Path(image_path), Path(pose_path), min(config.length, available), fps, target)
+        case = Case(Path(image_path), Path(pose_path), count, fps, target)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
         check_writable(target)
         cases.append(case)
     return cases
+
+
+def _read_poses(config, path):
+    """Frames per second of the result, None for a pose picture, and how many frames of the poses are animated."""
+    if Path(path).suffix.lower() in PICTURE_SUFFIXES:
+        _tell_shape(config, path, *read_image(path).size)
+        return None, 1
+    info = probe_video(path)
+    _tell_shape(config, path, info.width, info.height)
+    wanted = info.num_frames if config.length is None else config.length
+    if wanted > info.num_frames:
+        logger.warning(
+            "%s has %d frames, less than the %d asked for: all of them are used", path, info.num_frames, wanted
+        )
+    elif wanted < info.num_frames:
+        logger.warning("%d of the %d frames of %s are animated", wanted, info.num_frames, path)
+    return config.fps or info.fps, min(wanted, info.num_frames)
+
+
+def _tell_shape(config, path, width, height):
+    """Say what becomes of a picture, or of poses, of another shape than the result's."""
+    if abs(width * config.height / (height * config.width) - 1) > _STRETCH:
+        logger.warning(
+            "%s is %dx%d, of another shape than %dx%d, and is %s (resize: fit stretches, crop cuts off what is too "
+            "much, pad adds borders)",
+            path, width, height, config.width, config.height, _DONE[config.resize],
+        )  # fmt: skip
 
 
 def _is_file_name(output):
@@ -159,10 +185,14 @@ def animate_case(pipeline, config, case, audio=None):
         pipeline: of `open_pipeline`.
         audio: an `Audio` to put beside the frames.
     """
-    image = read_image(case.image_path)
+    image, poses = read_image(case.image_path), case.poses()
+    if config.resize != "fit":  # which is what the pipeline does
+        size = (config.width, config.height, config.resize)
+        image = PIL.Image.fromarray(resize(np.asarray(image), *size))
+        poses = (resize(pose, *size) for pose in poses)
     latents = pipeline(
         image,
-        case.poses(),
+        poses,
         config.width,
         config.height,
         video_length=case.num_frames,
@@ -183,10 +213,10 @@ def animate_case(pipeline, config, case, audio=None):
         vae_tile_size=config.vae_tile_size,
     ).videos
     chunks = pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
-    return write_case(case, chunks, config.width, config.height, audio)
+    return write_case(case, chunks, config.width, config.height, audio, config.resize)
 
 
-def write_case(case, chunks, width, height, audio=None):
+def write_case(case, chunks, width, height, audio=None, way="fit"):
     """Write what a case has become: a `Result`.
 
     Args:
@@ -194,10 +224,11 @@ def write_case(case, chunks, width, height, audio=None):
         chunks: (n, 3, height, width) tensors in [0, 1], of which memory holds one at a time.
         width, height: pixels.
         audio: an `Audio` to put beside the frames.
+        way: how picture and poses get the result's size; see `data.frames.resize`.
     """
-    frames, size = pixels_of(chunks), (width, height)
-    reference = _resized(np.asarray(read_image(case.image_path)), size)
-    poses = (_resized(pose, size) for pose in case.poses())
+    frames = pixels_of(chunks)
+    reference = resize(np.asarray(read_image(case.image_path)), width, height, way)
+    poses = (resize(pose, width, height, way) for pose in case.poses())
     if case.fps is None:
         return _write_picture(case, next(frames), next(poses), reference)
     return _write_video(case, frames, poses, reference, audio)
@@ -207,10 +238,6 @@ def pixels_of(chunks):
     """(n, 3, H, W) tensors in [0, 1] -> (H, W, 3) uint8 arrays, one by one."""
     for chunk in chunks:
         yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
-
-
-def _resized(image, size):
-    return np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
 
 
 def _write_picture(case, frame, pose, reference):

@@ -6,9 +6,9 @@ EasyAnimate have a folder of their own: its transformer is sped up in other ways
 
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown, shown_path
 from ppdiffusers_ext.files import read_yaml
-from ppdiffusers_ext.pipelines.yaml_files import check_keys
+from ppdiffusers_ext.options import check_keys
 
 FOLDER = Path(__file__).parents[1] / "presets"
 KNOBS = (
@@ -39,11 +39,13 @@ def read_preset(preset, system=""):
     Raises:
         InputError: no such preset, or a knob that is not known.
     """
-    path = Path(preset) if str(preset).endswith((".yaml", ".yml")) else FOLDER / system / f"{preset}.yaml"
-    if not path.is_file():
-        raise InputError(
-            f"preset {preset!r} does not exist; one of {', '.join(preset_names(system))}, or a YAML file, is accepted"
-        )
-    values = read_yaml(path)
-    check_keys(values, _KNOBS[system], f"knob in preset {path}")
+    accepted = f"one of {', '.join(preset_names(system))}, or a YAML file, is accepted"
+    if preset in preset_names(system):
+        path = FOLDER / system / f"{preset}.yaml"
+    elif str(preset).endswith((".yaml", ".yml")):
+        path = preset
+    else:
+        raise InputError(f"preset {shown(preset)} does not exist; {accepted}")
+    values = read_yaml(path, "preset", accepted)
+    check_keys(values, _KNOBS[system], f"knob in preset {shown_path(path)}")
     return values

@@ -15,7 +15,8 @@ import ppdiffusers.schedulers as ppdiffusers_schedulers
 from ppdiffusers import DDIMScheduler
 from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.options import check_number, is_number
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,13 @@ ALIASES = {
 _LAST_ALPHA_BAR = 2.0**-24
 
 _SCHEDULE = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")
+
+_MOST_TIMESTEPS = 10_000
+_BOUNDS = {"beta_start": (0, 1), "beta_end": (0, 1), "num_train_timesteps": (1, _MOST_TIMESTEPS)}
+_BOUNDS |= {"steps_offset": (0, _MOST_TIMESTEPS)}
+
+# What the schedulers of ppdiffusers raise where numbers or names do not fit.
+_NO_SUCH_SCHEDULE = (TypeError, ValueError, NotImplementedError, ArithmeticError, LookupError, RuntimeError)
 
 # Options of DDIM that say nothing to a scheduler that has no such step.
 _SKIPPABLE = ("clip_sample", "set_alpha_to_one", "steps_offset", "timestep_spacing")
@@ -90,11 +98,12 @@ def scheduler_class(name):
         InputError: there is none; the message names the nearest.
     """
     classes = _classes()
-    found = classes.get(_normalised(str(name)))
+    wanted = _normalised(str(name)[:100])
+    found = classes.get(wanted)
     if found is None:
-        near = difflib.get_close_matches(_normalised(str(name)), classes, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(wanted, classes, n=1, cutoff=0.0)[0]
         raise InputError(
-            f"scheduler {name!r} is not known; did you mean {classes[near].__name__}? Accepted are DDIM, "
+            f"scheduler {shown(name)} is not known; did you mean {classes[near].__name__}? Accepted are DDIM, "
             f"{', '.join(ALIASES)}, LCM and every scheduler class of ppdiffusers"
         )
     return found
@@ -117,7 +126,7 @@ def zero_snr_alpha_bar(beta_start, beta_end, beta_schedule, num_train_timesteps=
     elif beta_schedule == "scaled_linear":
         betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
     else:
-        raise InputError(f"beta_schedule {beta_schedule!r} cannot be rescaled; use linear or scaled_linear")
+        raise InputError(f"beta_schedule {shown(beta_schedule)} cannot be rescaled; use linear or scaled_linear")
     root = np.sqrt(np.cumprod(1.0 - betas))
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
@@ -147,14 +156,18 @@ def make_scheduler(name="DDIM", options=None):
     """
     cls = scheduler_class(name)
     known, of_ddim = _parameters(cls), _parameters(DDIMScheduler)
+    if options is not None and not isinstance(options, dict):
+        raise InputError(f"the options of {cls.__name__} are {shown(options)}; a mapping of options is accepted")
     options = dict(options or {})
     for option in options:
         if option not in known and option not in of_ddim:
-            near = difflib.get_close_matches(option, {*known, *of_ddim}, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(str(option)[:100], {*known, *of_ddim}, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"scheduler option {option!r} is not known to {cls.__name__}; did you mean {near!r}? Accepted are "
-                f"{', '.join(sorted(known))}"
+                f"scheduler option {shown(option)} is not known to {cls.__name__}; did you mean {near!r}? "
+                f"Accepted are {', '.join(sorted(known))}"
             )
+    for option, value in options.items():
+        _check_option(cls if option in known else DDIMScheduler, option, value)
     alpha_bar = None
     if options.get("rescale_betas_zero_snr"):
         schedule = {key: options.get(key, _default(key)) for key in _SCHEDULE}
@@ -167,14 +180,66 @@ def make_scheduler(name="DDIM", options=None):
         if option in _SKIPPABLE:
             logger.info("%s has no option %s; it is left out", cls.__name__, option)
         elif value != _default(option):
-            raise InputError(f"{cls.__name__} has no option {option!r}, and the model needs {option}={value!r}")
+            raise InputError(
+                f"{cls.__name__} has no option {shown(option)}, and the model needs {option}={shown(value)}"
+            )
     try:
         scheduler = cls(**options)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise InputError(f"the options of {cls.__name__} do not fit: {error}") from error
+    except _NO_SUCH_SCHEDULE as error:
+        raise InputError(f"the options of {cls.__name__} do not fit ({_reason(error)}); others are needed") from error
     if alpha_bar is not None:
         _set_schedule(scheduler, alpha_bar)
     return scheduler
+
+
+def _check_option(cls, option, value):
+    """Refuse numbers that no schedule has, and values of another kind than a scheduler's default."""
+    default = inspect.signature(cls.__init__).parameters[option].default
+    name = f"scheduler option {shown(option)}"
+    if option in _BOUNDS:
+        check_number(name, value, *_BOUNDS[option], is_whole=isinstance(default, int))
+    elif isinstance(default, (int, float)) and not isinstance(default, bool):
+        check_number(name, value)
+    elif isinstance(default, (bool, str)) and not isinstance(value, type(default)):
+        accepted = "text" if isinstance(default, str) else "true or false"
+        raise InputError(f"{name} is {shown(value)}; {accepted} is accepted")
+    elif isinstance(value, list) and not (len(value) <= _MOST_TIMESTEPS and all(map(is_number, value))):
+        raise InputError(f"{name} is {shown(value)}; a list of up to {_MOST_TIMESTEPS} numbers is accepted")
+
+
+def _reason(error):
+    return printable(" ".join(str(error).split()) or type(error).__name__, 200)
+
+
+def set_steps(scheduler, steps):
+    """Set the timesteps of a scheduler. Raises InputError where it has none for so many steps."""
+    try:
+        scheduler.set_timesteps(steps)
+        last = float(max(scheduler.timesteps))
+    except _NO_SUCH_SCHEDULE as error:
+        raise _no_steps(scheduler, steps, _reason(error)) from error
+    most = scheduler.config.get("num_train_timesteps", _MOST_TIMESTEPS)
+    if last > most:
+        raise _no_steps(scheduler, steps, f"timestep {last:g} is above {most}")
+
+
+def _no_steps(scheduler, steps, reason):
+    name = type(scheduler).__name__
+    return InputError(
+        f"{name} cannot take {steps} steps ({reason}); another number of steps, or another scheduler, is accepted"
+    )
+
+
+def check_scheduler(scheduler, steps):
+    """Raises InputError for a scheduler with which so many steps cannot be made: it tries the first on one number."""
+    set_steps(scheduler, steps)
+    latents = paddle.ones([1, 1, 1, 1, 1])
+    try:
+        timestep = scheduler.timesteps[0]
+        scaled = scheduler.scale_model_input(latents * scheduler.init_noise_sigma, timestep)
+        scheduler.step(latents, timestep, scaled)
+    except (*_NO_SUCH_SCHEDULE, AttributeError) as error:
+        raise _no_steps(scheduler, steps, _reason(error)) from error
 
 
 def _default(option):

@@ -11,26 +11,42 @@ import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.animation_clips import read_embedding
-from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, check_way, open_frames, resize
+from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.options import (
+    COUNTS,
+    FPS,
+    FRAMES,
+    GUIDANCE,
+    SEEDS,
+    SIDES,
+    STEPS,
+    check_keys,
+    check_options,
+    check_values,
+    choose_seed,
+    merge,
+    option,
+    path_option,
+)
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.presets import read_preset
-from ppdiffusers_ext.pipelines.stable_animator import check_options
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler
+from ppdiffusers_ext.pipelines.stable_animator import check_options as check_arguments
 from ppdiffusers_ext.pipelines.stable_faces import IdentityReport, RefinementConfig, find_face
-from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline
+from ppdiffusers_ext.pipelines.stable_loading import check_files, load_pipeline, make_configured_scheduler
 from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
-from ppdiffusers_ext.pipelines.yaml_files import check_keys, check_kinds
-from ppdiffusers_ext.runtime import Runtime, check_device
+from ppdiffusers_ext.runtime import DTYPES, Runtime, check_device
 
 logger = logging.getLogger(__name__)
 
@@ -70,38 +86,38 @@ class StableAnimationConfig:
         reports: whether a report says how like the picture's face those in the frames are.
     """
 
-    svd: str
-    unet: str
-    pose_net: str
-    face_encoder: str
-    faces: str | None = None
-    embedding: str | None = None
-    image: str = ""
-    poses: str = ""
-    output: str = ""
-    width: int = 512
-    height: int = 512
-    guidance_scale: float = 3.0
-    steps: int = 25
-    tile_size: int = 16
-    overlap: int = 4
-    noise: float = 0.02
-    chunk_size: int = 4
-    seed: int = 23123134
-    fps: float = 8
+    svd: str = path_option()
+    unet: str = path_option()
+    pose_net: str = path_option()
+    face_encoder: str = path_option()
+    faces: str | None = path_option(None)
+    embedding: str | None = path_option(None)
+    image: str = path_option("")
+    poses: str = path_option("")
+    output: str = path_option("")
+    width: int = option(512, *SIDES)
+    height: int = option(512, *SIDES)
+    guidance_scale: float = option(3.0, *GUIDANCE)
+    steps: int = option(25, *STEPS)
+    tile_size: int = option(16, 2, FRAMES[1])
+    overlap: int = option(4, 0, FRAMES[1])
+    noise: float = option(0.02, 0, 10)
+    chunk_size: int = option(4, *COUNTS)
+    seed: int = option(23123134, *SEEDS)
+    fps: float = option(8, *FPS)
     device: str = "auto"
-    dtype: str = "fp32"
+    dtype: str = option("fp32", choices=DTYPES)
     engine: str = "eager"
-    engine_cache: str | None = None
+    engine_cache: str | None = path_option(None)
     preset: str = "exact"
-    guidance_interval: tuple | None = None
-    step_cache_interval: int | None = None
-    step_cache_depth: int | None = None
-    memory: str = "high"
+    guidance_interval: list | None = None
+    step_cache_interval: int | None = option(None, *COUNTS)
+    step_cache_depth: int | None = option(None, *COUNTS)
+    memory: str = option("high", choices=RUNGS)
     ignore_memory: bool = False
     vae_device: str | None = None
-    resize: str = "fit"
-    channels: str = "rgb"
+    resize: str = option("fit", choices=("fit", "crop", "pad"))
+    channels: str = option("rgb", choices=("rgb", "bgr"))
     anchored: bool = True
     repeats_noise: bool = True
     refinement: RefinementConfig | None = None
@@ -112,22 +128,24 @@ class StableAnimationConfig:
         """Read a YAML file of these fields but for image, poses and output; `refinement` is a mapping.
 
         Args:
-            overrides: fields -> values that replace the file's.
+            overrides: fields -> values that replace the file's; None leaves it.
 
         Raises:
             MissingFileError, InputError: no such file, or keys or values that are not known.
         """
         values = read_yaml(path)
-        check_keys(values, _names(cls) - {"image", "poses", "output"}, f"key in {path}")
+        name = shown_path(path)
+        check_keys(values, _names(cls) - {"image", "poses", "output"}, f"key in {name}")
         if missing := {"svd", "unet", "pose_net", "face_encoder"} - set(values):
-            raise InputError(f"{path} lacks {', '.join(sorted(missing))}; paths of the weights are needed")
-        if values.get("refinement") is not None:
-            check_keys(values["refinement"], _names(RefinementConfig), f"key under refinement in {path}")
-            if "recognizer" not in values["refinement"]:
-                raise InputError(f"refinement in {path} lacks recognizer; the path of its weights is needed")
-            values["refinement"] = RefinementConfig(**values["refinement"])
-        check_kinds(cls, values, path)
-        return cls(**{**values, **overrides})
+            raise InputError(f"{name} lacks {', '.join(sorted(missing))}; paths of the weights are needed")
+        if (refinement := values.get("refinement")) is not None:
+            check_keys(refinement, _names(RefinementConfig), f"key under refinement in {name}")
+            if "recognizer" not in refinement:
+                raise InputError(f"refinement in {name} lacks recognizer; the path of its weights is needed")
+            check_values(RefinementConfig, refinement, path)
+            values["refinement"] = RefinementConfig(**refinement)
+        check_values(cls, values, path)
+        return cls(**merge(values, overrides))
 
     @property
     def knobs(self):
@@ -135,12 +153,7 @@ class StableAnimationConfig:
         preset = read_preset(self.preset)
         if others := sorted(set(preset) - set(_KNOBS)):
             raise InputError(f"preset {self.preset} has {', '.join(others)}; {', '.join(_KNOBS)} are accepted")
-        given = {name: getattr(self, name) for name in _KNOBS}
-        return {
-            name: preset[name] if value is None else value
-            for name, value in given.items()
-            if value is not None or name in preset
-        }
+        return merge(preset, {name: getattr(self, name) for name in _KNOBS})
 
 
 def _names(cls):
@@ -169,9 +182,12 @@ def animate(config, show_progress=True):
         InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
             before networks are loaded.
     """
+    check_options(config)
+    config = replace(config, seed=choose_seed(config.seed))
     picture, source = read_image(config.image), open_frames(config.poses)
     _check_options(config, source)
     check_files(config)
+    check_scheduler(make_configured_scheduler(config), config.steps)
     if config.refinement is not None:
         config.refinement.check(np.asarray(picture), config.steps)
     folder = Path(config.output)
@@ -197,25 +213,19 @@ def _check_options(config, source):
 
 def check(config, num_frames):
     """Raises InputError for options that do not fit a clip of so many frames."""
-    check_options(config.width, config.height, config.steps, 1)
+    check_options(config)
+    if config.refinement is not None:
+        check_options(config.refinement)
+    check_arguments(config.width, config.height, config.steps, config.chunk_size)
     time_tiles(num_frames, config.tile_size, config.overlap, config.anchored)
-    check_way(config.resize)
-    if config.channels not in ("rgb", "bgr"):
-        raise InputError(f"the channels {config.channels!r} are not known; rgb or bgr is accepted")
     if config.faces is None and config.reports:
         raise InputError("a report of faces needs the networks that find them; --report without --no-face is accepted")
     check_engine(config.engine)
-    get_rung(config.memory)
     if config.vae_device is not None:
         check_device(config.vae_device)
     knobs = config.knobs
-    Guidance(interval=tuple(knobs.get("guidance_interval", (0, 1))))  # refuse what is none
+    Guidance(interval=knobs.get("guidance_interval", (0, 1)))  # refuse what is none
     StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
-    if not config.fps > 0 or config.chunk_size < 1:
-        raise InputError(
-            f"fps {config.fps} and decode_chunk_size {config.chunk_size} do not fit; more than 0 frames per "
-            "second, and chunks of 1 or more frames, are accepted"
-        )
 
 
 def _animate(config, picture, source, results, folder, show_progress):

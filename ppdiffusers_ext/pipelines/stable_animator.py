@@ -18,13 +18,15 @@ from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusio
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
+from ppdiffusers_ext.options import STEPS, check_number, is_number
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
+from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.tile_prediction import Clip, TilePredictor, UNetCalls
 from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 
@@ -204,7 +206,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         check_options(width, height, num_inference_steps, decode_chunk_size, output_type)
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.unet.max_depth)
-        Guidance(interval=tuple(guidance_interval))  # refuses what is none
+        Guidance(interval=guidance_interval)  # refuses what is none
         poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
         self._done_with("pose_net")
         frames = poses.shape[0]
@@ -221,10 +223,10 @@ class StableAnimatorPipeline(NetworkPipeline):
             poses,
             paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32"),
             paddle.to_tensor(scales).reshape([1, frames, 1, 1, 1]),
-            Guidance(float(max(scales)), interval=tuple(guidance_interval)),
+            Guidance(float(max(scales)), interval=guidance_interval),
             caching,
         )
-        self.scheduler.set_timesteps(num_inference_steps)
+        set_steps(self.scheduler, num_inference_steps)
         of_window = min(tile_size, frames) if repeats_noise else frames
         latents = self._initial_latents(latents, generator, of_window, frames, height, width)
         refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
@@ -305,11 +307,11 @@ def for_clip(pixels):
 
 def check_options(width, height, steps, chunk_size, output_type="latent"):
     """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
-    if width < 64 or height < 64 or width % 64 or height % 64:
-        raise InputError(f"the size {width}x{height} does not fit; multiples of 64 are accepted, such as 512x512")
-    if steps < 1 or chunk_size < 1:
+    if not all(is_number(side, is_whole=True) and side >= 64 and side % 64 == 0 for side in (width, height)):
         raise InputError(
-            f"num_inference_steps {steps} and decode_chunk_size {chunk_size} do not fit; 1 and more are accepted"
+            f"the size {shown(width)}x{shown(height)} does not fit; multiples of 64 are accepted, such as 512x512"
         )
+    check_number("num_inference_steps", steps, *STEPS, is_whole=True)
+    check_number("decode_chunk_size", chunk_size, 1, is_whole=True)
     if output_type not in _OUTPUT_TYPES:
-        raise InputError(f"output_type {output_type!r} is not known; use one of {', '.join(_OUTPUT_TYPES)}")
+        raise InputError(f"output_type {shown(output_type)} is not known; use one of {', '.join(_OUTPUT_TYPES)}")

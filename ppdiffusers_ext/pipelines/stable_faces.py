@@ -13,6 +13,7 @@ from ppdiffusers_ext.data.face_boxes import box_of_dots, box_of_mask, read_boxes
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.stable_animator import IResNet
+from ppdiffusers_ext.options import COUNTS, STEPS, option, path_option
 from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement, check_steps, embed_reference
 from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
 from ppdiffusers_ext.weights.assignment import create, load_weights
@@ -35,12 +36,12 @@ class RefinementConfig:
         last_step: the same; `LAST_STEP` or the last one if left out.
     """
 
-    recognizer: str
-    picture_mask: str | None = None
-    masks: str | None = None
-    iterations: int = 3
-    first_step: int = 0
-    last_step: int | None = None
+    recognizer: str = path_option()
+    picture_mask: str | None = path_option(None)
+    masks: str | None = path_option(None)
+    iterations: int = option(3, *COUNTS)
+    first_step: int = option(0, 0, STEPS[1])
+    last_step: int | None = option(None, 0, STEPS[1])
 
     def check(self, picture, num_steps):
         """Raises InputError, MissingFileError for what can be told before frames are read and networks are loaded."""

@@ -40,12 +40,17 @@ def load_pipeline(config, runtime):
     if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
         dtype = "bfloat16"
     parts = describe_parts(config, dtype, weights_dtype(config.engine, runtime.encoder_dtype))
-    scheduler = make_scheduler("Euler", read_scheduler(Path(config.svd)))
+    scheduler = make_configured_scheduler(config)
     pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
     pipeline.use_networks(parts)
     pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
     pipeline.use_memory(config.memory)
     return pipeline
+
+
+def make_configured_scheduler(config):
+    """The scheduler of a `StableAnimationConfig`."""
+    return make_scheduler("Euler", read_scheduler(Path(config.svd)))
 
 
 def describe_parts(config, dtype="float32", encoder_dtype="float32"):

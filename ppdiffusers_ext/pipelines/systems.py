@@ -6,7 +6,8 @@ import numpy as np
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.options import check_values, choose_seed
 from ppdiffusers_ext.pipelines import pose2vid, stable_animation
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
@@ -41,7 +42,8 @@ class AnimateAnyone:
 
     def plan(self, runtime):
         """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has."""
-        return plan_memory(self._config, runtime), self._config.length
+        config = replace(self._config, length=self._config.length or self._config.context_frames)
+        return plan_memory(config, runtime), config.length
 
     def run(self, job, picture, audio=None):
         """Animate: the `Result`.
@@ -51,7 +53,7 @@ class AnimateAnyone:
             picture: path of the picture, of the video's size.
             audio: an `Audio`, or None.
         """
-        seed = self._config.seed if job.seed is None else job.seed
+        seed = choose_seed(self._config.seed if job.seed is None else job.seed)
         config = replace(
             self._config,
             test_cases={str(picture): [str(job.skeletons)]},
@@ -76,16 +78,22 @@ _NAMES = {
 }
 _SHARED = ("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache")
 _SHARED += ("guidance_interval", "ignore_memory")
+_STEP_CACHE = ("step_cache_interval", "step_cache_depth")
 _OF_JOBS = ("output", "fps", "test_cases", "length")
 _EASY_NAMES = {"cfg": "guidance_scale", "weight_dtype": "dtype", "scheduler": "sampler"}
 
 
-def _own_options(system, options, renamed, shared):
-    """Options of pose2vid as fields of another system's configuration. Raises InputError for those that it has not."""
+def _own_options(system, kind, options, renamed, shared):
+    """Options of pose2vid as fields of another system's configuration, a dict.
+
+    Raises InputError for those that it has not, and for values that it does not take.
+    """
     given = {name: value for name, value in options.items() if value is not None and name not in _OF_JOBS}
     if unknown := sorted(set(given) - set(renamed) - set(shared)):
         raise InputError(f"{system} has no {', '.join(unknown)}; {', '.join([*renamed, *shared])} it has")
-    return {renamed.get(name, name): value for name, value in given.items()}
+    own = {renamed.get(name, name): value for name, value in given.items()}
+    check_values(kind, own, names={renamed.get(name, name): f"--{name.replace('_', '-')}" for name in given})
+    return own
 
 
 class StableAnimator:
@@ -94,7 +102,7 @@ class StableAnimator:
     channels, style, config_file = "rgb", "stable_animator", "configs/inference/stable_animator.yaml"
 
     def __init__(self, path, options, show_progress=True):
-        own = _own_options("stable_animator", options, _NAMES, (*_SHARED, "step_cache_interval", "step_cache_depth"))
+        own = _own_options("stable_animator", StableAnimationConfig, options, _NAMES, _SHARED + _STEP_CACHE)
         self._config = config = StableAnimationConfig.load(path, **own)
         self._length = options.get("length") or config.tile_size
         stable_animation.check(config, 1)
@@ -108,7 +116,7 @@ class StableAnimator:
 
     def run(self, job, picture, audio=None):
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
-        seed = self._config.seed if job.seed is None else job.seed
+        seed = choose_seed(self._config.seed if job.seed is None else job.seed)
         config = replace(self._config, image=str(picture), seed=seed)
         check_files(config)
         skeletons, image = open_frames(job.skeletons), read_image(picture)
@@ -144,7 +152,7 @@ class EasyAnimate:
     config_file = "configs/inference/easy_animate/v4.yaml"
 
     def __init__(self, path, options):
-        own = _own_options("easy_animate", options, _EASY_NAMES, _SHARED)
+        own = _own_options("easy_animate", EasyAnimateConfig, options, _EASY_NAMES, _SHARED)
         self._config = config = EasyAnimateConfig.load(path, **own, frames=options.get("length"))
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
@@ -162,5 +170,5 @@ def get_system(name, systems=None):
     """The class of a system, of `SYSTEMS` if left out. Raises InputError for one that is not among them."""
     systems = SYSTEMS if systems is None else systems
     if name not in systems:
-        raise InputError(f"system {name!r} is not known; {', '.join(systems)} is accepted")
+        raise InputError(f"system {shown(name)} is not known; {', '.join(systems)} is accepted")
     return systems[name]

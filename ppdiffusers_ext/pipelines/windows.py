@@ -7,15 +7,14 @@ predictions are averaged over all of a frame's places (see `pipelines.animate_an
 
 import math
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.options import check_number
 
 
 def _check(num_frames, size, stride, overlap):
-    if num_frames < 1 or size < 1 or stride < 1 or overlap < 0:
-        raise InputError(
-            f"context windows need num_frames, size and stride of at least 1 and an overlap of at least 0, not "
-            f"{num_frames}, {size}, {stride} and {overlap}"
-        )
+    for name, value in (("frames", num_frames), ("a window's frames", size), ("a window's stride", stride)):
+        check_number(f"the number of {name}", value, 1, is_whole=True)
+    check_number("the overlap of windows", overlap, 0, is_whole=True)
     if overlap >= size and num_frames > size:
         raise InputError(f"a context overlap of {overlap} frames needs windows longer than {size} frames")
 
@@ -86,6 +85,6 @@ def get_schedule(name):
     Raises:
         InputError: there is none.
     """
-    if name not in SCHEDULES:
-        raise InputError(f"context schedule {name!r} is not known; use one of {', '.join(SCHEDULES)}")
+    if not isinstance(name, str) or name not in SCHEDULES:
+        raise InputError(f"context schedule {shown(name)} is not known; use one of {', '.join(SCHEDULES)}")
     return SCHEDULES[name]

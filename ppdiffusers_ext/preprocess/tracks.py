@@ -5,11 +5,12 @@ noisy input in interactive systems").
 """
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.preprocess.skeletons import Pose
 
 _PARTS = {"body": "body_scores", "hands": "hands_scores", "face": "face_scores"}
@@ -26,8 +27,8 @@ def check_rule(rule):
     Raises:
         InputError: there is no such rule.
     """
-    if rule not in ("largest", "surest", "left", "right") and not str(rule).isdecimal():
-        raise InputError(f"person {rule!r} is not known; {_RULES} is accepted")
+    if rule not in ("largest", "surest", "left", "right") and not re.fullmatch("[0-9]{1,4}", str(rule)):
+        raise InputError(f"person {shown(rule)} is not known; {_RULES} is accepted")
     return rule
 
 

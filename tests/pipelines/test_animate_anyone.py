@@ -175,7 +175,7 @@ def test_first_and_last_step_run_the_whole_network_and_those_between_only_the_la
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"step_cache_interval": 0}, "interval of step caching is 0; 1 or more"),
+        ({"step_cache_interval": 0}, "interval of step caching is 0; a whole number of 1 or more"),
         ({"step_cache_interval": 2, "step_cache_depth": 3}, "depth of step caching is 3; 1 to 2 is accepted"),
     ],
 )

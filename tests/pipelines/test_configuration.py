@@ -47,7 +47,7 @@ def test_the_keys_of_the_existing_example_are_known(load):
         "pretrained_base_model_path pretrained_vae_path image_encoder_path denoising_unet_config_path "
         "denoising_unet_path reference_unet_path pose_guider_path motion_module_path inference_config weight_dtype"
     ).split()
-    config = load({**dict.fromkeys(keys, "x"), "test_cases": {"a.png": ["b.mp4"]}})
+    config = load({**dict.fromkeys(keys, "x"), "weight_dtype": "fp16", "test_cases": {"a.png": ["b.mp4"]}})
     assert config.motion_module_path == "x"
 
 
@@ -69,21 +69,21 @@ def test_a_single_video_may_stand_for_a_list(load):
     ("values", "words"),
     [
         ({"hight": 64}, "'hight'; did you mean 'height'"),
-        ({"width": "wide"}, "width is 'wide'; a whole number"),
-        ({"steps": 2.5}, "steps is 2.5; a whole number"),
-        ({"steps": True}, "steps is True"),
+        ({"width": "wide"}, "config.yaml is 'wide'; a whole number from 64 to 8192 is accepted"),
+        ({"steps": 2.5}, "config.yaml is 2.5; a whole number"),
+        ({"steps": True}, "config.yaml is True"),
         ({"sequential_guidance": "yes"}, "true or false"),
-        ({"steps": 0}, "steps is 0; a number of 1 or more"),
-        ({"context_overlap": -1}, "context_overlap is -1"),
+        ({"steps": 0}, "config.yaml is 0; a whole number from 1 to 1000"),
+        ({"context_overlap": -1}, "config.yaml is -1; a whole number from 0"),
         ({"context_overlap": 24}, "context_overlap is 24; a number below context_frames, 24"),
-        ({"cfg": -1.0}, "cfg is -1"),
-        ({"fps": 0}, "fps is 0"),
-        ({"step_cache_interval": 0}, "the interval of step caching is 0"),
-        ({"width": 8}, "width is 8; a number of 64"),
+        ({"cfg": -1.0}, "config.yaml is -1.0; a number from 0 to 100"),
+        ({"fps": 0}, "config.yaml is 0; a number from 0.1 to 240"),
+        ({"step_cache_interval": 0}, "step_cache_interval in "),
+        ({"width": 8}, "config.yaml is 8; a whole number from 64"),
         ({"context_schedule": "zigzag"}, "'zigzag'"),
         ({"test_cases": ["a.png"]}, "test_cases"),
         ({"test_cases": {"a.png": 3}}, "a picture and a list of pose videos"),
-        ({"test_cases": None}, "test_cases is None; a mapping"),
+        ({"test_cases": None}, "config.yaml is None; a mapping"),
     ],
 )
 def test_what_cannot_be_used_is_refused_by_name(load, values, words):

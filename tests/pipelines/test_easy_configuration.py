@@ -42,7 +42,7 @@ def test_values_of_a_file_are_replaced_by_options_and_checked(tmp_path):
     with pytest.raises(InputError, match="'widht'; did you mean 'width'"):
         EasyAnimateConfig.load(path)
     path.write_text("width: wide")
-    with pytest.raises(InputError, match="width in .* is 'wide'; a whole number is accepted"):
+    with pytest.raises(InputError, match="width in .* is 'wide'; a whole number from 16 to 8192 is accepted"):
         EasyAnimateConfig.load(path)
 
 
@@ -85,15 +85,15 @@ def test_base_chooses_the_nearest_bucket():
         ("video", {"video": "a.mp4", "strength": 1.5}, "strength is 1.5; a number from 0 to 1"),
         ("video", {"video": "a.mp4", "strength": -0.1}, "strength is -0.1"),
         ("video", {"video": "a.mp4", "strength": 0.01}, "takes none of 25 steps"),
-        ("text", {"frames": 0}, "frames is 0; 1 or more"),
-        ("text", {"width": 8}, "width is 8; 16 or more"),
+        ("text", {"frames": 0}, "frames is 0; a whole number from 1 to 100000"),
+        ("text", {"width": 8}, "width is 8; a whole number from 16"),
         ("text", {"guidance_rescale": 2.0}, "guidance_rescale is 2.0"),
         ("text", {"fps": 0}, "fps is 0"),
-        ("text", {"base": 256}, "base is 256; 512 to 1280"),
+        ("text", {"base": 256}, "base is 256; a whole number from 512 to 1280"),
         ("text", {"segment": 4}, "cannot share 4"),
         ("text", {"sampler": "Heunn"}, "did you mean"),
         ("text", {"memory": "lots"}, "memory 'lots' is not known"),
-        ("text", {"weights": "int4"}, "int8, fp8, or nothing"),
+        ("text", {"weights": "int4"}, "weights 'int4' is not known; int8 or fp8"),
         ("text", {"resize": "squash"}, "fit, crop or pad"),
         ("text", {"output": "cat.png"}, "one that ends in .mp4"),
         ("text", {"output": "cat.mp4", "frames": 1}, "one that ends in .png"),

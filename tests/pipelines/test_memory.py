@@ -97,7 +97,7 @@ def test_the_file_goes_before_its_rung_and_the_command_line_before_both(tmp_path
 
     assert load({"memory": "low"}) == (True, 1)
     assert load({"memory": "low", "decode_chunk_size": 3}) == (True, 3)
-    assert load({"memory": "low", "decode_chunk_size": 3}, memory="high") == (False, 4)
+    assert load({"memory": "low", "decode_chunk_size": 3}, memory="high") == (False, 3)
     assert load({"memory": "high"}, memory="medium", decode_chunk_size=2) == (True, 2)
 
 

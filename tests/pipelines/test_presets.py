@@ -15,8 +15,10 @@ from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset
+from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +76,7 @@ def test_exact_is_what_the_pipeline_does_by_default():
 
 def test_the_file_goes_before_its_preset_and_the_command_line_before_both(load):
     assert load({"preset": "fast", "step_cache_interval": 5}).step_cache_interval == 5
-    assert load({"step_cache_interval": 5}, preset="exact").step_cache_interval == 1
+    assert load({"step_cache_interval": 5}, preset="exact").step_cache_interval == 5
     assert load({"preset": "fast"}, preset="exact", step_cache_interval=4).step_cache_interval == 4
 
 
@@ -127,3 +129,66 @@ def test_a_preset_keeps_its_promise_for_a_trained_model(animate, preset, least):
     error = np.mean((animate(preset).astype("float64") - expected) ** 2)
     assert expected.std() > 0.05
     assert least <= -10 * np.log10(error) < 100  # dB
+
+
+# What goes before what, in all systems: option given, key of the file, preset or rung named anywhere, default.
+WEIGHTS = dict.fromkeys(("svd", "unet", "pose_net", "face_encoder"), "x")
+SYSTEMS = {
+    "animate_anyone": (Pose2VidConfig, {}, lambda config: config.guidance_interval),
+    "stable_animator": (StableAnimationConfig, WEIGHTS, lambda config: config.knobs.get("guidance_interval")),
+    "easy_animate": (EasyAnimateConfig, {"model": "x"}, lambda config: config.knobs["guidance_interval"]),
+}
+
+
+@pytest.fixture(params=SYSTEMS)
+def interval_of(request, tmp_path):
+    """A function of what a file says and of options: the guidance interval; a preset of one's own has 0.1 to 0.2."""
+    cls, values, read = SYSTEMS[request.param]
+    (tmp_path / "own.yaml").write_text("guidance_interval: [0.1, 0.2]\n")
+    own = str(tmp_path / "own.yaml")
+
+    def load(of_file=(), **options):
+        path = tmp_path / "config.yaml"
+        named = {key: own if value == "own" else value for key, value in {**values, **dict(of_file)}.items()}
+        path.write_text(yaml.safe_dump(named or {"seed": 1}))
+        options = {key: own if value == "own" else value for key, value in options.items()}
+        return list(read(cls.load(path, **options)))
+
+    return load
+
+
+def test_default_is_what_nothing_goes_before(interval_of):
+    assert interval_of() == [0, 1]
+    assert interval_of(preset=None, guidance_interval=None) == [0, 1]
+
+
+def test_preset_goes_before_the_default_wherever_it_is_named(interval_of):
+    assert interval_of({"preset": "own"}) == interval_of(preset="own") == [0.1, 0.2]
+    assert interval_of({"preset": "exact"}, preset="own") == [0.1, 0.2]
+    assert interval_of({"preset": "own"}, preset="exact") == [0, 1]
+    assert interval_of({"preset": "own"}, preset=None) == [0.1, 0.2]
+
+
+def test_key_of_the_file_goes_before_a_preset_wherever_it_is_named(interval_of):
+    of_file = {"guidance_interval": [0.3, 0.4]}
+    assert interval_of(of_file, preset="own") == interval_of({**of_file, "preset": "own"}) == [0.3, 0.4]
+    assert interval_of(of_file, preset="own", guidance_interval=None) == [0.3, 0.4]
+
+
+def test_option_given_goes_before_all(interval_of):
+    of_file = {"guidance_interval": [0.3, 0.4], "preset": "own"}
+    assert interval_of(of_file, guidance_interval=[0.5, 0.6], preset="own") == [0.5, 0.6]
+
+
+@pytest.mark.parametrize("preset", [None, 3, "", "a\0b", "a" * 5000, "a" * 5000 + ".yaml", "/dev/zero", "none.yaml"])
+def test_preset_that_there_is_not_is_refused_in_a_line(preset):
+    with pytest.raises(InputError) as error:
+        read_preset(preset)
+    assert "one of exact, balanced, fast, or a YAML file" in str(error.value)
+    assert str(error.value).isprintable() and len(str(error.value)) < 600
+
+
+def test_preset_counts_for_a_configuration_that_is_made_in_python():
+    assert Pose2VidConfig(preset="fast").step_cache_interval == read_preset("fast")["step_cache_interval"]
+    assert Pose2VidConfig(memory="minimal").vae_tile_size == 512
+    assert Pose2VidConfig(memory="minimal", vae_tile_size=0).vae_tile_size == 0

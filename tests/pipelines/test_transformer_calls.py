@@ -187,5 +187,5 @@ def test_what_was_kept_does_not_outlive_a_gap_or_the_clip(network):
 
 @pytest.mark.parametrize("threshold", [-0.1, float("nan"), float("inf")])
 def test_a_threshold_that_is_none_is_told(threshold):
-    with pytest.raises(InputError, match="a threshold of block caching of .* is not accepted; 0 or more is"):
+    with pytest.raises(InputError, match="the threshold of block caching is .*; a number of 0 or more is accepted"):
         BlockCaching(threshold)

@@ -72,7 +72,6 @@ def test_nothing_that_can_be_trained_on_is_exit_code_1_and_writes_nothing(tmp_pa
     ("arguments", "message"),
     [
         (("nowhere",), "training data nowhere do not exist"),
-        (("DATA", "--min-frames", "1"), "--min-frames 1 is too small"),
         (("DATA", "--meta", "/proc/meta.json"), "cannot write /proc/meta.json"),
         (("DATA", "--sheet", "DATA"), "it is a folder"),
     ],
@@ -82,6 +81,12 @@ def test_bad_input_is_one_line(capsys, folder, arguments, message):
     error = capsys.readouterr().err.splitlines()
     assert error[-1].startswith("error: ")
     assert message in error[-1]
+
+
+def test_too_few_frames_are_refused(capsys, folder):
+    with pytest.raises(SystemExit, match="2"):
+        check(folder, "--min-frames", "1")
+    assert "--min-frames: the value is 1; a whole number from 2" in capsys.readouterr().err
 
 
 # StableAnimator's clips

@@ -221,7 +221,7 @@ def test_verify_does_not_vouch_for_what_nobody_checked(command):
         (["--only", "nobody"], ["'nobody'", "net, extra"]),
         (["--system", "other", "--only", "net"], ["'net'", "extra"]),
         (["--mirror", "example.org"], ["--mirror", "example.org", "http://"]),
-        (["--jobs", "0"], ["--jobs 0", "1 to 32"]),
+        (["--jobs", "0"], ["--jobs", "1 to 32"]),
         (["--jobs", "many"], ["--jobs"]),
         (["--list", "--verify"], ["--verify", "--list"]),
         (["somewhere"], ["somewhere"]),

@@ -37,7 +37,7 @@ def test_a_line_for_each_rung_and_the_same_figures_as_json(capsys, tmp_path):
 
 
 def test_what_is_more_than_the_machine_has_is_said(capsys):
-    assert plan(DEMO, "-W", "40000", "-H", "40000") == 0
+    assert plan(DEMO, "-W", "8192", "-H", "8192") == 0
     *_, last = capsys.readouterr().out.splitlines()
     assert last.startswith("memory minimal takes about") and last.endswith("GB that are free")
 
@@ -89,7 +89,7 @@ def test_weights_need_not_be_there(tmp_path, capsys):
     ("arguments", "words"),
     [
         (["nowhere.yaml"], "nowhere.yaml"),
-        ([DEMO, "-W", "3"], "width is 3; a number of 64 or more"),
+        ([DEMO, "-W", "3"], "width is 3; a whole number from 64 to 8192"),
         ([DEMO, "--memory", "hgih"], "memory 'hgih' is not known"),
         ([DEMO, "--json", "/proc/plan.json"], "/proc"),
     ],

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,57 @@ def test_length_beyond_the_video_and_uneven_sizes_are_used_with_a_notice(configu
     assert (probe_video(inputs / "a.mp4").num_frames, probe_video(inputs / "a.mp4").width) == (5, 72)
 
 
+def frames_of(path):
+    return np.stack(list(read_frames(path))).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("of_file", "options", "count"),
+    [(None, [], 5), (None, ["-L", "4"], 4), (4, [], 4), (4, ["-L", "5"], 5), (4, ["-L", "5000"], 5)],
+)
+def test_all_frames_are_animated_or_a_note_says_how_many(configure, case, inputs, capsys, of_file, options, count):
+    arguments = [*configure(length=of_file), *case, *options, "--output", str(inputs / "a.mp4")]
+    assert run(make_parser(), work, arguments) == 0
+    assert probe_video(inputs / "a.mp4").num_frames == count
+    assert (f"{count} of the 5 frames of {inputs / 'pose.mp4'} are animated" in capsys.readouterr().err) == (count < 5)
+
+
+def test_pictures_and_poses_of_another_shape_are_told_of_and_get_it_as_asked(configure, case, inputs, capsys):
+    made = {}
+    for way in ("fit", "crop", "pad"):
+        target = inputs / f"{way}.mp4"
+        arguments = [*configure(length=2, width=128), *case, "--resize", way, "--output", str(target)]
+        assert run(make_parser(), work, arguments) == 0
+        told, done = (
+            capsys.readouterr().err,
+            {"fit": "stretched", "crop": "cropped", "pad": "put between borders"}[way],
+        )
+        for name, size in (("person.png", "70x90"), ("pose.mp4", "64x64")):
+            assert f"{inputs / name} is {size}, of another shape than 128x64, and is {done}" in told
+        made[way] = frames_of(target)
+        row = frames_of(inputs / f"{way}_side_by_side.mp4")[0]
+        borders = [row[:, start : start + 16].max() for start in (0, 128)]  # of the picture, and of the pose
+        assert all((border < 40) == (way == "pad") for border in borders)
+    assert all(np.abs(made["fit"] - made[way]).max() > 1 for way in ("crop", "pad"))
+
+
+def test_pictures_of_the_right_shape_are_not_told_of(configure, inputs, capsys):
+    case = ["--reference-image", str(inputs / "square.png"), "--pose-video", str(inputs / "pose.mp4")]
+    PIL.Image.new("RGB", (200, 201)).save(inputs / "square.png")
+    assert run(make_parser(), work, [*configure(length=1), *case]) == 0
+    assert "shape" not in capsys.readouterr().err
+
+
+def test_seed_that_is_drawn_is_told_and_makes_the_same_again(configure, case, inputs, capsys):
+    for name, seed in (("a", "-1"), ("b", "-1")):
+        assert run(make_parser(), work, [*configure(), *case, "--seed", seed, "--output", f"{inputs / name}.mp4"]) == 0
+    first, second = re.findall(r"seed (\d+) was drawn", capsys.readouterr().err)
+    assert first != second
+    assert run(make_parser(), work, [*configure(), *case, "--seed", first, "--output", f"{inputs / 'c'}.mp4"]) == 0
+    a, b, c = ((inputs / f"{name}_sheet.png").read_bytes() for name in "abc")
+    assert a == c != b
+
+
 def test_fp16_on_a_cpu_is_answered_with_a_notice_and_bf16(configure, case, capsys):
     assert run(make_parser(), work, [*configure(), *case, "--dtype", "fp16", "--device", "cpu"]) == 0
     notes = capsys.readouterr().err
@@ -197,25 +249,31 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--steps", "0"], ["steps is 0", "1 or more"]),
-        (["-W", "0"], ["width is 0", "64 or more"]),
-        (["-H", "-64"], ["height is -64", "64 or more"]),
-        (["-W", "63"], ["width is 63", "64 or more"]),
+        (["--steps", "0"], ["steps is 0", "1 to 1000"]),
+        (["--steps", "2000"], ["steps is 2000", "1 to 1000"]),
+        (["--seed", "-2"], ["seed is -2", "0 to 9223372036854775807, or -1"]),
+        (["--seed", "1e23"], ["--seed", "'1e23'"]),
+        (["--fps", "1e-9"], ["fps is 1e-09", "0.1 to 240"]),
+        (["--scheduler", "LCM", "--steps", "999"], ["LCMScheduler cannot take 999 steps"]),
+        (["--scheduler", "PNDM", "--steps", "2"], ["PNDMScheduler cannot take 2 steps"]),
+        (["-W", "0"], ["width is 0", "64 to 8192"]),
+        (["-H", "-64"], ["height is -64", "64 to 8192"]),
+        (["-W", "63"], ["width is 63", "64 to 8192"]),
         (["-W", "wide"], ["-W", "'wide'"]),
         (["-L", "0"], ["length is 0"]),
         (["--fps", "0"], ["fps is 0"]),
         (["--cfg", "nan"], ["cfg is nan"]),
-        (["--dtype", "fp61"], ["'fp61'", "fp32, fp16, bf16"]),
+        (["--dtype", "fp61"], ["'fp61'", "fp32, fp16 or bf16"]),
         (["--device", "tpu"], ["'tpu'", "cpu"]),
         (["--scheduler", "Eulr"], ["'Eulr'", "EulerDiscreteScheduler"]),
         (["--context-schedule", "unifrom"], ["'unifrom'", "uniform"]),
         (["--context-frames", "2", "--context-overlap", "2"], ["context_overlap is 2", "below context_frames, 2"]),
-        (["--guidance-interval", "0.8", "0.2"], ["interval of 0.8 0.2", "0 to 1"]),
+        (["--guidance-interval", "0.8", "0.2"], ["interval of [0.8, 0.2]", "0 to 1"]),
         (["--guidance-interval", "0"], ["--guidance-interval"]),
-        (["--step-cache-interval", "0"], ["step caching is 0", "1 or more"]),
+        (["--step-cache-interval", "0"], ["--step-cache-interval is 0", "1 to 1000"]),
         (["--engine", "openvimo"], ["'openvimo'", "eager, inference, onnx, openvino"]),
         (["--engine", "onnx", "--dtype", "bf16"], ["engine onnx", "fp32"]),
-        (["-W", "40000", "-H", "40000"], ["memory high takes about", "no rung of --memory fits"]),
+        (["-W", "8192", "-H", "8192"], ["memory high takes about", "no rung of --memory fits"]),
         (["--bogus"], ["--bogus"]),
     ],
 )
@@ -253,7 +311,7 @@ def test_an_unknown_key_names_the_nearest(configure, case, refuse):
 
 
 def test_a_value_of_another_kind_is_refused(configure, case, refuse):
-    refuse([*configure(steps="many"), *case], "steps is 'many'", "whole number")
+    refuse([*configure(steps="many"), *case], "config.yaml is 'many'", "whole number")
 
 
 def test_an_unknown_scheduler_option_names_the_nearest(configure, case, inputs, refuse):

@@ -145,19 +145,19 @@ def test_a_long_video_is_made_in_parts_of_which_each_begins_with_the_end_of_the_
     )
     given = ("--prompt", "a cat", "--frames", 29, "--segment", 16, "--output", tmp_path / "long.mp4")
     assert call(predict_t2v, models, "v4", *given) == 0
-    assert probe_video(tmp_path / "long.mp4").num_frames == 20
-    assert [count for _, count in known] == [16, 8]
+    assert probe_video(tmp_path / "long.mp4").num_frames == 24
+    assert [count for _, count in known] == [16, 16]
     assert known[0][0] is None
-    assert (~known[1][0].mask).any(axis=(1, 2)).tolist() == [True] * 4 + [False] * 4
+    assert (~known[1][0].mask).any(axis=(1, 2)).tolist() == [True] * 8 + [False] * 8
     told = capsys.readouterr().err
     assert "frames 29 is rounded down to 24" in told
-    assert "of 20 frames is made in 2 parts of 16" in told
+    assert "of 24 frames is made in 2 parts of 16 frames that share 4; the last one has 16 and shares 8" in told
 
 
-def test_parts_that_add_no_frame_are_not_made(models, tmp_path):
+def test_parts_make_all_frames(models, tmp_path):
     options = {"prompt": "x", "output": "a.mp4", "width": 64, "height": 48}
     config = EasyAnimateConfig(str(models / "v4"), frames=24, segment=16, overlap=10, **options)
-    assert easy_animation.prepare(config, "text")[1] == [(0, 16), (6, 16)]
+    assert easy_animation.prepare(config, "text")[1] == [(0, 16), (6, 16), (8, 16)]
     with pytest.raises(InputError, match="parts of 8 frames cannot share 9"):
         easy_animation.prepare(replace(config, segment=10, overlap=9), "text")
 

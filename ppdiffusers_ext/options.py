@@ -1,0 +1,211 @@
+"""What an option is: its kind, its bounds and its choices, declared once where a configuration's field is.
+
+    @dataclass
+    class Config:
+        steps: int = option(30, 1, 1000)
+        dtype: str = option("fp32", choices=("fp32", "bf16"))
+        output: str | None = path_option(None)
+
+YAML files, command lines and Python's callers are held to that by `check_options`, in the same words.
+"""
+
+import dataclasses
+import difflib
+import logging
+import math
+import numbers
+import secrets
+import typing
+
+from ppdiffusers_ext.errors import InputError, shown, shown_path
+from ppdiffusers_ext.files import check_name
+
+logger = logging.getLogger(__name__)
+
+# Bounds that several systems share: plausible ones, so that what is absurd is told before memory is planned.
+SIDES = (64, 8192)  # pixels
+FRAMES = (1, 100_000)
+STEPS = (1, 1000)  # there are no more timesteps in training
+GUIDANCE = (0, 100)
+FPS = (0.1, 240)
+COUNTS = (1, 1000)  # of what is computed at a time
+
+DRAWN = -1  # the seed that stands for any
+SEEDS = (DRAWN, 2**63 - 1)
+_MOST_DRAWN = 2**32  # so that it can be typed, and given to whatever takes 32 bits only
+
+_DECLARED = "option"
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What values a field takes beside those of its type.
+
+    Attributes:
+        lower, upper: bounds of a number, both accepted; None for none.
+        choices: the only values, if there are any.
+        is_path: whether it names a file or a folder.
+    """
+
+    lower: float | None = None
+    upper: float | None = None
+    choices: tuple = ()
+    is_path: bool = False
+
+
+def option(default, lower=None, upper=None, choices=()):
+    """A dataclass' field with this default, and with bounds or choices."""
+    return _field(default, Option(lower, upper, tuple(choices)))
+
+
+def path_option(default=dataclasses.MISSING):
+    """A dataclass' field that names a file or a folder."""
+    return _field(default, Option(is_path=True))
+
+
+def _field(default, declared):
+    return dataclasses.field(default=default, metadata={_DECLARED: declared})
+
+
+def check_keys(values, known, what):
+    """Refuse keys that are not known, naming the nearest that is.
+
+    Args:
+        values: dict, or what a file has in the place of one.
+        known: names.
+        what: what a key is, as a message names it: "key in a.yaml".
+
+    Raises:
+        InputError: there is such a key, or it is no mapping.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{shown(values)} stands where a mapping is needed, each a {what}")
+    for key in values:
+        if key not in known:
+            text = key[:100] if isinstance(key, str) else shown(key)
+            near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)[0]
+            raise InputError(f"unknown {what}: {shown(key)}; did you mean {near!r}?")
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_WORDS |= {dict: "a mapping", list: "a list", tuple: "a list"}
+_KINDS = {kind: kind for kind in _WORDS} | {float: (int, float), list: (list, tuple), tuple: (list, tuple)}
+
+
+def check_options(config, path=None):
+    """Hold every field of a configuration against its type and what `option` declares of it.
+
+    None is accepted where it is the default. A field whose type is no plain one is left to whoever knows it.
+
+    Args:
+        config: instance of a dataclass.
+        path: of the file that all values are from, if they are from one.
+
+    Raises:
+        InputError: a value that is not accepted.
+    """
+    check_values(type(config), vars(config), path)
+
+
+def check_values(cls, values, path=None, names=None):
+    """As `check_options`, of the values of some fields of a dataclass: a dict by name.
+
+    names: what fields are called where the values are from, if it is something else: dict of field -> "--option".
+    """
+    where = f" in {shown_path(path)}" if path else ""
+    for item in dataclasses.fields(cls):
+        if item.name not in values or (values[item.name] is None and item.default is None):
+            continue
+        kinds = [one for one in typing.get_args(item.type) or (item.type,) if one is not type(None)]
+        kind = kinds[0] if len(kinds) == 1 else None
+        declared = item.metadata.get(_DECLARED, Option())
+        if kind in _WORDS:
+            name = (names or {}).get(item.name, item.name)
+            _check_value(f"{name}{where}", values[item.name], kind, declared, item.default)
+
+
+def _check_value(name, value, kind, declared, default):
+    if kind in (int, float):
+        check_number(name, value, declared.lower, declared.upper, kind is int)
+        return
+    if not isinstance(value, _KINDS[kind]) or isinstance(value, bool) != (kind is bool):
+        raise InputError(f"{name} is {shown(value)}; {_WORDS[kind]} is accepted")
+    if declared.choices and value not in declared.choices:
+        raise InputError(f"{name} {shown(value)} is not known; {any_of(declared.choices)} is accepted")
+    if declared.is_path and value != default:  # "" may be the default, and is no name otherwise
+        check_name(value, name, "the name of a file or a folder is accepted")
+    elif kind is str:
+        _check_text(name, value)
+
+
+def any_of(choices):
+    """Choices as a message names them: "fit, crop or pad"."""
+    *first, last = map(str, choices)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _check_text(name, text):
+    """Refuse what no text has and what cannot be written: NUL, and halves of characters."""
+    try:
+        text.encode()
+        is_text = "\0" not in text
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise InputError(f"{name} is {shown(text)}, which is no text; characters of Unicode but NUL are accepted")
+
+
+def check_number(name, value, lower=None, upper=None, is_whole=False):
+    """Refuse what is no finite number between bounds, both of which are accepted.
+
+    Args:
+        name: as the message begins.
+        value: anything.
+        lower, upper: bounds, None for none.
+        is_whole: whether only whole numbers are accepted.
+
+    Raises:
+        InputError: it is none.
+    """
+    if is_number(value, is_whole) and (lower is None or value >= lower) and (upper is None or value <= upper):
+        return
+    raise InputError(f"{name} is {shown(value)}; {_number(lower, upper, is_whole)} is accepted")
+
+
+def is_number(value, is_whole=False):
+    """Whether a value is a finite number, of Python or numpy; True and False are none."""
+    kind = numbers.Integral if is_whole else numbers.Real
+    if not isinstance(value, kind) or isinstance(value, bool):
+        return False
+    return isinstance(value, numbers.Rational) or math.isfinite(value)
+
+
+def _number(lower, upper, is_whole):
+    kind = "a whole number" if is_whole else "a number"
+    if lower == DRAWN:
+        return f"{kind} from 0 to {upper}, or {DRAWN} for one that is drawn,"
+    if lower is None:
+        return kind if upper is None else f"{kind} up to {upper}"
+    return f"{kind} of {lower} or more" if upper is None else f"{kind} from {lower} to {upper}"
+
+
+def merge(*layers):
+    """One dict of several, of which a later one goes before an earlier one. None is no value and never does.
+
+    So precedence is, everywhere: default, preset or rung of memory, file, option given.
+    """
+    return {name: value for layer in layers for name, value in layer.items() if value is not None}
+
+
+def choose_seed(seed):
+    """The seed of a run: the one given, or for -1 one that is drawn, which the log names.
+
+    Raises:
+        InputError: no whole number from -1 to 2^63 - 1.
+    """
+    check_number("seed", seed, *SEEDS, is_whole=True)
+    if seed != DRAWN:
+        return seed
+    drawn = secrets.randbelow(_MOST_DRAWN)
+    logger.warning("seed %d was drawn; --seed %d makes the same again", drawn, drawn)
+    return drawn

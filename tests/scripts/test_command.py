@@ -1,0 +1,189 @@
+"""What all commands do with options, errors and closed pipes."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppdiffusers_ext.errors import InputError
+from scripts.command import ArgumentParser, any_seed, real, run, whole
+
+ROOT = Path(__file__).parents[2]
+WORK = """
+import sys
+from scripts.command import ArgumentParser, run
+
+def work(options):
+    {work}
+
+sys.exit(run(ArgumentParser(prog="x", description="words " * 100), work))
+"""
+
+
+def run_words(work, *words):
+    """Exit code of a command that has no options, for what its work does."""
+    return run(ArgumentParser(prog="x"), work, list(words))
+
+
+def raises(error):
+    def work(_):
+        raise error
+
+    return work
+
+
+def test_exit_codes(capsys):
+    assert run_words(lambda _: None) == 0
+    assert run_words(lambda _: 1) == 1
+    assert run_words(raises(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "\nerror: stopped by Ctrl-C; nothing unfinished is left behind\n"
+
+
+SYSTEM_ERRORS = {
+    "permission": PermissionError(errno.EACCES, "Permission denied", "a/b"),
+    "long name": OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000),
+    "loop": OSError(errno.ELOOP, "Too many levels of symbolic links", "a"),
+    "input and output": OSError(errno.EIO, "Input/output error", "a"),
+    "two names": OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"),
+    "folder": IsADirectoryError(errno.EISDIR, "Is a directory", "a\nb\x1b[2J"),
+    "no name": OSError(errno.EMFILE, "Too many open files"),
+    "no words": OSError(),
+    "words alone": OSError("it is broken"),
+    "bytes": FileNotFoundError(errno.ENOENT, "No such file", b"\xff"),
+    "connection": ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+    "pipe to somewhere else": BrokenPipeError(errno.EPIPE, "Broken pipe"),
+    "input": InputError("x is 1\x1b[2J; 2 is accepted"),
+    "long input": InputError("x" * 10**6),
+}
+
+
+@pytest.mark.parametrize("error", SYSTEM_ERRORS.values(), ids=SYSTEM_ERRORS)
+def test_errors_of_the_system_are_told_in_a_line(capsys, error):
+    assert run_words(raises(error)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and line.isprintable() and len(line) < 4100
+    assert run_words(raises(error), "--debug") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_mistakes_of_the_program_show_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_words(lambda _: 1 / 0)
+
+
+def test_memory_that_is_out_names_options_that_the_command_has(capsys):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--width")
+    parser.add_argument("--memory")
+    assert run(parser, raises(MemoryError()), []) == 2
+    assert capsys.readouterr().err == "error: out of memory; a smaller size, --memory low may do with less\n"
+    assert run_words(raises(MemoryError())) == 2
+    assert "--" not in capsys.readouterr().err
+
+
+def refused(parser, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(words)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and line.isprintable() and len(line) < 500
+    return line
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1e23", "1.0", "nan", "inf", "9" * 5000, "-1", "11", "\udcff", "\x1b[2J", "--"]
+)
+def test_whole_numbers_are_held_to_their_bounds(capsys, text):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("-n", type=whole(0, 10))
+    assert "-n" in refused(parser, [f"-n={text}"], capsys)
+    assert parser.parse_args(["-n", "10"]).n == 10
+
+
+@pytest.mark.parametrize("text", ["", "x", "1e999", "nan", "-inf", "9" * 5000, "-0.1", "1.1", "\udcff"])
+def test_numbers_are_held_to_their_bounds(capsys, text):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("-x", type=real(0, 1))
+    assert "-x" in refused(parser, [f"-x={text}"], capsys)
+    assert parser.parse_args(["-x", "1e-3"]).x == 0.001
+
+
+@pytest.mark.parametrize("text", ["-2", str(2**63), "1e3", "0x1", "9" * 5000])
+def test_seeds_are_held_to_their_range(capsys, text):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--seed", type=any_seed)
+    assert "--seed" in refused(parser, [f"--seed={text}"], capsys)
+    assert [parser.parse_args([f"--seed={seed}"]).seed for seed in (-1, 2**63 - 1)] == [-1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("word", ["a\0b", "a\ud800", "--name=\ud800", "-n\0"])
+def test_words_that_no_shell_gives_are_refused(capsys, word):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--name")
+    parser.add_argument("more", nargs="*")
+    assert "is no text" in refused(parser, [word], capsys)
+
+
+@pytest.mark.parametrize("words", [["--output="], ["--output", ""], ["--work="], ["", "x"]])
+def test_empty_names_of_files_are_refused(capsys, words):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--output", metavar="FILE")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("source", nargs="*", metavar="DIR")
+    assert "'' is no file name" in refused(parser, words, capsys)
+
+
+def test_names_that_are_no_utf8_are_printed(tmp_path):
+    code = WORK.format(work='print("wrote", options.debug, chr(0xdcff), chr(0x72d7))')
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
+    )
+    assert (result.returncode, result.stdout) == (0, b"wrote False \\udcff \\u72d7\n")
+
+
+def started(work, *words, **options):
+    return subprocess.Popen([sys.executable, "-c", WORK.format(work=work), *words], cwd=ROOT, text=True, **options)
+
+
+NOTES = "import logging; [logging.getLogger('ppdiffusers_ext').info('x') for _ in range(9999)]; print(1)"
+
+
+@pytest.mark.parametrize("work", ["print('x')", "for i in range(10**5): print(i)", NOTES])
+def test_pipe_that_nobody_reads_ends_the_command_without_a_word(work):
+    process = started(work, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()  # as `| head -0` does; a single line stays in the buffer until the end
+    told = process.stderr.read()
+    assert process.wait(60) == 141
+    assert all(line.startswith("note: ") for line in told.splitlines())
+
+
+def test_help_into_a_pipe_that_nobody_reads_ends_without_a_word():
+    process = started("pass", "--help", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) in (0, 141)  # Python's own parser passes over it
+
+
+def test_errors_into_a_pipe_that_nobody_reads_end_the_command():
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = started("raise OSError('x')", stdout=subprocess.DEVNULL, stderr=writing)
+    os.close(writing)
+    assert process.wait(60) == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_output_to_a_full_disk_is_told():
+    with open("/dev/full", "w") as full:
+        process = started("print('x')", stdout=full, stderr=subprocess.PIPE)
+        told = process.stderr.read()
+    assert process.wait(60) == 2
+    assert told.startswith("error: ") and "No space left" in told and "Traceback" not in told
+
+
+def test_closed_output_is_no_error():
+    process = subprocess.run(["sh", "-c", f'"{sys.executable}" -m scripts.make_demo_assets --help >&-'], cwd=ROOT)
+    assert process.returncode == 0

@@ -1,0 +1,196 @@
+"""Every option of every command: --help, and values that cannot be used, are answered without a traceback."""
+
+import argparse
+import os
+
+import pytest
+
+from ppdiffusers_ext.errors import InputError
+from tests.scripts.parsers import FOLDER, command_names, config_of, parser_of
+
+NAMES = command_names()
+PREDICTIONS = ("predict_i2v", "predict_t2v", "predict_v2v")
+DEMO = "configs/inference/demo.yaml"
+PREDICT = ["--prompt", "x", "--output", "x.mp4"]
+# Words for all that a command cannot do without, beside the arguments that its parser demands.
+MORE = {
+    "animate": ["--reference-image", "a", "--driving-video", "b", "--output", "x.mp4", "--config", DEMO],
+    "plan_memory": ["--config", DEMO],
+    "predict_t2v": PREDICT,
+    "predict_i2v": [*PREDICT, "--start-image", "a"],
+    "predict_v2v": [*PREDICT, "--video", "a"],
+}
+
+NO_NUMBERS = ("", "x", "1e23x", "nan", "inf", "-inf", "0x", "9" * 5000, "1,5", "\udcff", "\x1b[2J", "--", "[1]", "²")
+NO_WHOLE_NUMBERS = (*NO_NUMBERS, "1e23", "1.5", "1e-9", "--1")
+
+
+@pytest.fixture(autouse=True)
+def in_repository(monkeypatch):
+    monkeypatch.chdir(FOLDER.parent)
+
+
+def needed(name):
+    """Words that a command accepts."""
+    words = []
+    for action in parser_of(name)._actions:
+        if action.option_strings and action.required:
+            value = DEMO if action.dest == "config" else next(iter(action.choices or ["1"]))
+            words += [action.option_strings[-1], value]
+        elif not action.option_strings and action.nargs != "?":
+            words.append("x")
+    return words + MORE.get(name, [])
+
+
+def options_of(parser, kinds):
+    """Pairs of an option's longest name and how many values it takes, of options of these types."""
+    return [(action.option_strings[-1], action.nargs or 1) for action in parser._actions
+            if action.option_strings and isinstance(action, argparse._StoreAction)
+            and not action.choices and kinds(action)]  # fmt: skip
+
+
+def is_number(action):
+    return action.type in (int, float) or getattr(action.type, "__qualname__", "").startswith(("_number", "any_seed"))
+
+
+def answer(name, words, capsys):
+    """What a command says to words that it must refuse: one line."""
+    parser = parser_of(name)
+    try:
+        config_of(name, parser.parse_args(words))
+    except SystemExit as stop:
+        assert stop.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+    except InputError as error:
+        line = str(error)
+    else:
+        return None
+    assert line.isprintable() and len(line) < 1000
+    return line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_is_shown(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parser_of(name).parse_args(["--help"])
+    assert stop.value.code == 0
+    assert "--debug" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_words_that_suffice_are_accepted(name):
+    assert answer(name, needed(name), None) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "word", ["--nonsense", "--nonsense=\udcff", "--hel", "--debug=1", "-\x1b[2J", "--" + "a" * 5000]
+)
+def test_options_that_there_are_not_are_refused(name, word, capsys):
+    assert answer(name, [*needed(name), word], capsys)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_that_are_none_are_refused(name, capsys):
+    parser = parser_of(name)
+    words = needed(name)
+    whole = {action.option_strings[-1] for action in parser._actions if action.option_strings and action.type is int}
+    for option, count in options_of(parser, is_number):
+        for value in NO_WHOLE_NUMBERS if option in whole else NO_NUMBERS:
+            values = [f"{option}={value}"] if count == 1 else [option, *[value] * count]
+            if count == 1 or not value.startswith("-"):
+                assert answer(name, [*words, *values], capsys), (option, value)
+
+
+# What each command's numbers may not be, beside that they are numbers.
+OUT_OF_BOUNDS = {
+    "--seed": ("-2", str(2**63), "9" * 30),
+    "--steps": ("0", "-1", "1001", "2000"),
+    "--num_inference_steps": ("0", "1001"),
+    "--width": ("0", "-64", "63000", "1"),
+    "--height": ("0", "-64", "63000", "1"),
+    "--length": ("0", "-1"),
+    "--frames": ("0", "-1", "999999999"),
+    "--fps": ("0", "-1", "1e-9", "1e9", "0.01"),
+    "--cfg": ("-1", "1e23", "101"),
+    "--guidance-scale": ("-1", "1e23"),
+    "--guidance_scale": ("-1", "1e23"),
+    "--guidance-rescale": ("-0.1", "1.1"),
+    "--clip-apply-ratio": ("-0.1", "1.1"),
+    "--block-cache-threshold": ("-1",),
+    "--context-frames": ("0", "-1"),
+    "--context-overlap": ("-1", "24", "1000000000"),
+    "--context-stride": ("0", "1000000"),
+    "--context-batch-size": ("0", "1000000"),
+    "--decode-chunk-size": ("0", "1000000"),
+    "--decode_chunk_size": ("0", "1000000"),
+    "--vae-tile-size": ("-1", "1", "63", "1000000"),
+    "--step-cache-interval": ("0", "-1", "1000000"),
+    "--step-cache-depth": ("0", "1000000"),
+    "--tile_size": ("0", "1", "-1"),
+    "--frames_overlap": ("-1", "1000000000"),
+    "--noise_aug_strength": ("-1", "1e9"),
+    "--overlap": ("0",),
+    "--segment": ("0", "4", "-1"),
+    "--base": ("0", "511", "1281"),
+    "--gap": ("-1", "1000000000"),
+    "--smoothing": ("-1", "1e9"),
+    "--jobs": ("0", "33"),
+    "-j": ("0", "100000"),
+    "--min-frames": ("1", "-1"),
+    "--clips": ("0", "-1", "1000000000"),
+    "--processes": ("0", "-1", "1000000000"),
+    "--start": ("-1", "1000000"),
+    "--end": ("-1", "1000000000000"),
+    "--crf": ("-1", "52"),
+}
+# The original's, which have no effect; and numbers that the command itself looks at after it has read a file.
+UNCHECKED = {("stable_animator", "--overlap"), ("train_demo", "--clips"), ("train_demo_stable_animator", "--clips")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_out_of_bounds_are_refused(name, capsys):
+    words = needed(name)
+    for option, _ in options_of(parser_of(name), is_number):
+        for value in OUT_OF_BOUNDS.get(option, ()) if (name, option) not in UNCHECKED else ():
+            line = answer(name, [*words, f"{option}={value}"], capsys)
+            assert line and option.strip("-").replace("-", "_") in line.replace("-", "_"), (option, value)
+
+
+NO_PATHS = ("", "a\ud800", "a" * 5000, "a/" * 3000)
+
+
+@pytest.mark.parametrize("name", ["pose2vid", *PREDICTIONS])
+def test_names_that_no_file_can_have_are_refused(name, capsys):
+    parser = parser_of(name)
+    paths = [option for option, _ in options_of(parser, lambda action: "FILE" in (action.metavar or ""))]
+    assert "--config" in paths
+    words = [*needed(name), *(["--reference-image", "a", "--pose-video", "b"] if name == "pose2vid" else [])]
+    for option in paths:
+        for value in NO_PATHS:
+            assert answer(name, [*words, f"{option}={value}"], capsys), (option, value[:9])
+
+
+@pytest.mark.parametrize("name", ["animate", "evaluate", "plan_memory", "pose2vid", *PREDICTIONS])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device", "loop", "damaged", "list", "missing"])
+def test_config_that_is_no_yaml_file_is_refused(name, kind, tmp_path, capsys):
+    path = tmp_path / "x"
+    made = {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "device": lambda: path.symlink_to("/dev/zero"),
+        "loop": lambda: path.symlink_to("x"),
+        "damaged": lambda: path.write_bytes(b"a: \xff"),
+        "list": lambda: path.write_text("- a"),
+        "missing": lambda: None,
+    }
+    made[kind]()
+    words = [*needed(name), "--config", str(path), "--output", "x.mp4"]
+    if name == "evaluate":
+        from scripts.evaluate import work
+
+        with pytest.raises(InputError, match="configuration .*/x "):
+            work(parser_of(name).parse_args(["--demo", "--config", str(path)]))
+        return
+    assert f"configuration {path}" in answer(name, words, capsys)
