@@ -19,7 +19,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppdiffusers_ext.weights.registry import REGISTRY, File, Weights
-from ppdiffusers_ext.weights.transfer import Patience
+from ppdiffusers_ext.weights.exchange import Patience
 from scripts.download_weights import main
 from tests.weights.server import Page, Server, clean_environment
 
