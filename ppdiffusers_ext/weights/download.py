@@ -43,12 +43,14 @@ class Step:
     state: as in `inventory.STATES`.
     size: bytes to fetch or to check; None where nobody knows.
     done: bytes that an earlier run has left.
+    is_rounded: the size is the one that the publisher rounded.
     """
 
     item: Item
     state: str
     size: int | None
     done: int = 0
+    is_rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,9 @@ class _Run:
         if state != "missing":
             size = path.stat().st_size if path.is_file() else record and record.size
             return index, Step(item, state, size)
-        size = item.file.size or (record and record.size) or self.ask_size(item)
-        done = part.stat().st_size if part.is_file() else 0
-        return index, Step(item, state, size, done if size is None else min(done, size))
+        exact = item.file.size or (record and record.size) or self.ask_size(item)
+        size, done = exact or item.file.about, part.stat().st_size if part.is_file() else 0
+        return index, Step(item, state, size, done if size is None else min(done, size), is_rounded=exact is None)
 
     def ask_size(self, item):
         # Nobody wants to wait long for a number in a table.

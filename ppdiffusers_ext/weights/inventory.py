@@ -69,6 +69,21 @@ def select(registry, systems=(), names=(), extras=False):
     return [weights for weights in entries if weights.by_default or extras]
 
 
+@dataclass(frozen=True)
+class Total:
+    """The sizes of some files: bytes of those that are known, exactly or rounded, and how many are not known."""
+
+    known: int
+    is_rounded: bool
+    unknown: int
+
+    @staticmethod
+    def of(files):
+        sizes = [file.size or file.about for file in files]
+        rounded = any(file.size is None and file.about is not None for file in files)
+        return Total(sum(size for size in sizes if size is not None), rounded, sizes.count(None))
+
+
 def state_of(item, folder, record):
     """One of STATES, by names and sizes only. `record` is the `Record` of the item's path, or None."""
     path = Path(folder) / item.path

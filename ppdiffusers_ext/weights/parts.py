@@ -14,9 +14,9 @@ import stat
 
 from ppdiffusers_ext.errors import InputError
 
-_STEP_BYTES = 2**20  # between two lines of the note
+_STEP_BYTES = 2**18  # between two lines of the note
 _READ_BYTES = 2**20
-_MOST_NOTE_BYTES = 2**26  # of a file of 800 GB
+_MOST_NOTE_BYTES = 2**26  # of a file of 230 GB
 
 
 def part_of(target):
