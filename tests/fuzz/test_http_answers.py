@@ -38,7 +38,7 @@ CONTENT = bytes(range(256)) * 40 + b"<html>\r\n0\r\n\r\n" * 30
 OTHER = CONTENT[::-1]
 
 STATUSES = st.one_of(
-    st.sampled_from([200, 200, 200, 206, 206, 302, 416, 429, 100, 204, 304, 404, 500, 0, 999]).map(
+    st.sampled_from([200, 200, 200, 206, 302, 307, 416, 429, 100, 204, 304, 404, 500, 0]).map(
         lambda code: b"HTTP/1.1 %d Words" % code
     ),
     st.sampled_from(
@@ -47,46 +47,62 @@ STATUSES = st.one_of(
     ),
     st.binary(max_size=40),
 )
-NAMES = st.sampled_from(
-    [b"Content-Length", b"Content-Range", b"Transfer-Encoding", b"Content-Encoding", b"Content-Type", b"Location"]
-    + [b"ETag", b"Last-Modified", b"Retry-After", b"X-Linked-Etag", b"X-Linked-Size", b"Set-Cookie", b"Connection"]
-    + [b"WWW-Authenticate", b"Date", b"", b" ", b"X-\xff", b"content-length"]
-)
-VALUES = st.one_of(
-    st.sampled_from([len(CONTENT), len(CONTENT) - 1, len(CONTENT) + 1, 0, -5, 10**20]).map(
-        lambda number: b"%d" % number
-    ),
-    st.sampled_from(
-        [b"9" * 9999, b"1_0", b"0x10", b"\xb2", b"", b" ", b"chunked", b"identity", b"gzip", b"gzip, chunked", b"br"]
-        + [b"bytes 0-9/10", b"bytes 6144-10689/10690", b"bytes */10690", b"bytes -5-9/10", b"bytes 5-1/*", b"bytes"]
-        + [
-            b"text/html",
-            b"application/octet-stream",
-            b"\xff\xfe",
-            b"\x1b]0;x\x07",
-            b'"1"',
-            b'W/"1"',
-            b"0" * 64,
-            b"0" * 40,
-        ]
-        + [
-            b"http://[foo/",
-            b"/w.bin",
-            b"//",
-            b"http://127.0.0.1:1/",
-            b"file:///etc/passwd",
-            b"http://a b/",
-            b"\0",
-            b"?",
-        ]
-        + [b"http://" + b"a" * 300, b"http://h:99999/", b"Fri, 31 Dec 99999 23:59:59 GMT", b"Mon", b"-1", b"close"]
-        + [b"a=b; expires=Wed, 99 Foo 99999 99:99:99 GMT", b"a\r\n b", b"a" * 70_000, b"keep-alive"]
-    ),
-    st.binary(max_size=30),
-)
-HEADERS = st.lists(st.tuples(NAMES, VALUES).map(b": ".join), max_size=5).map(
-    lambda lines: b"".join(line + b"\r\n" for line in lines)
-)
+SIZES = [b"%d" % size for size in (len(CONTENT), len(CONTENT) - 1, len(CONTENT) + 1, 0, -5, 10**20)]
+SIZES += [b"9" * 9999, b"1_0", b"0x10", b"\xb2", b"", b" "]
+TAGS = [b'"1"', b'W/"1"', b"0" * 64, b"0" * 40, b'"\xff"', b"a" * 1000]
+# What may stand in each header: as it should be, and as it should not.
+LIKELY = {
+    b"Content-Length": SIZES,
+    b"X-Linked-Size": SIZES,
+    b"Content-Range": [
+        b"bytes 0-9/10",
+        b"bytes 6144-10689/10690",
+        b"bytes */10690",
+        b"bytes -5-9/10",
+        b"bytes 5-1/*",
+        b"b",
+    ],
+    b"Transfer-Encoding": [b"chunked", b"chunked", b"identity", b"gzip, chunked", b"\xff"],
+    b"Content-Encoding": [b"gzip", b"identity", b"br", b"\x1b[31m"],
+    b"Content-Type": [b"text/html", b"application/octet-stream", b"\xff\xfe", b";"],
+    b"Location": [
+        b"http://[foo/",
+        b"/w.bin",
+        b"//",
+        b"http://127.0.0.1:1/",
+        b"file:///etc/passwd",
+        b"http://a b/",
+        b"?",
+    ]
+    + [
+        b"http://" + b"a" * 300,
+        b"http://h:99999/",
+        b"\xff\xfe",
+        b"http://\xff/",
+        b"",
+        b"\0",
+        b"http://h:x/",
+        b"http://a..b/",
+    ],
+    b"ETag": TAGS,
+    b"X-Linked-Etag": TAGS,
+    b"Retry-After": [b"9" * 5000, b"Fri, 31 Dec 99999 23:59:59 GMT", b"Mon", b"-1", b"0", b"\xb2"],
+    b"Set-Cookie": [b"a=b; expires=Wed, 99 Foo 99999 99:99:99 GMT", b"\xff", b"a=b; domain=["],
+    b"Connection": [b"close", b"keep-alive"],
+    b"X-More": [b"a\r\n b", b"a" * 70_000, b"\x1b]0;x\x07"],
+}
+NAMES = st.sampled_from([*LIKELY, b"Last-Modified", b"WWW-Authenticate", b"", b" ", b"X-\xff", b"content-length"])
+VALUES = st.one_of(st.sampled_from(sum(LIKELY.values(), [])), st.binary(max_size=30))
+FITTING = [st.tuples(st.just(name), st.sampled_from(values)) for name, values in LIKELY.items()]
+HEADERS = st.lists(st.one_of(*FITTING, st.tuples(NAMES, VALUES)), max_size=5)
+
+
+def head_of(status, headers, location):
+    # Without a Location, a redirect is no redirect.
+    more = [(b"Location", location)] if b" 30" in status else []
+    return status + b"\r\n" + b"".join(b": ".join(pair) + b"\r\n" for pair in [*headers, *more]) + b"\r\n"
+
+
 BAD_CHUNKS = [b"-5", b"+5", b"0x5", b"5_0", b"", b"zz", b"9" * 9999, b"F" * 16, b"5;a=" + b"b" * 9000, b"\xb2", b"5 5"]
 
 
@@ -108,7 +124,7 @@ BODIES = st.one_of(
     st.tuples(st.sampled_from([*BAD_CHUNKS, b"0", b"5"]), st.sampled_from([b"abcde", CONTENT])).map(b"\r\n".join),
     st.integers(0, len(CONTENT)).map(lambda start: CONTENT[start:]),
 )
-WHOLE = st.tuples(STATUSES, HEADERS, BODIES).map(lambda parts: parts[0] + b"\r\n" + parts[1] + b"\r\n" + parts[2])
+WHOLE = st.tuples(st.builds(head_of, STATUSES, HEADERS, st.sampled_from(LIKELY[b"Location"])), BODIES).map(b"".join)
 RANDOM = st.one_of(
     WHOLE, WHOLE, st.tuples(WHOLE, st.integers(0, 400)).map(lambda pair: pair[0][: pair[1]]), st.binary()
 )

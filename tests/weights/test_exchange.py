@@ -156,6 +156,22 @@ def test_redirects_without_end(raw, dest, location):
     )
 
 
+def test_the_bodies_of_redirects_are_not_read(raw, server, dest):
+    server.pages["/w.bin"] = Page(CONTENT)
+
+    def lead():
+        yield (
+            b"HTTP/1.1 302 F\r\nLocation: "
+            + f"{server.url}/w.bin".encode()
+            + b"\r\nContent-Length: 1000000000\r\n\r\n"
+        )
+        yield from drip(b"a")
+
+    raw.answers = [lead]
+    (outcome,) = download([weights(File("w.bin"), source=raw.url)], dest, patience=TINY)
+    assert outcome.result == "fetched"
+
+
 # --- answers that are none
 
 
