@@ -7,6 +7,7 @@ on the way.
 import contextlib
 import hashlib
 import shutil
+import socket
 from random import Random
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from ppdiffusers_ext.weights.download import download
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import missing
 from ppdiffusers_ext.weights.registry import File, Weights
-from tests.fuzz.support import bounded, fuzz
+from tests.fuzz.support import EXAMPLES, bounded, fuzz
 from tests.weights.raw import RawServer
 from tests.weights.server import clean_environment
 
@@ -28,8 +29,8 @@ HASTE = Patience(
     first_wait=0.001,
     longest_wait=0.002,
     connect_timeout=1,
-    read_timeout=0.1,
-    head_timeout=0.2,
+    read_timeout=0.05,
+    head_timeout=0.1,
     min_rate=10_000,
     rate_seconds=0.1,
     allowance=0.5,
@@ -134,6 +135,14 @@ RANDOM = st.one_of(
 def raw(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, RawServer() as server:
         clean_environment(patch, tmp_path_factory.mktemp("home"))
+        real = socket.getaddrinfo
+
+        def resolve(host, *options, **others):
+            if host != "127.0.0.1":
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return real(host, *options, **others)
+
+        patch.setattr(socket, "getaddrinfo", resolve)
         yield server
 
 
@@ -157,6 +166,23 @@ def test_whatever_is_answered(raw, tmp_path, replies):
     raw.answers = list(replies)
     known = File("w.bin", sha256=hashlib.sha256(CONTENT).hexdigest())
     assert fetched(raw, tmp_path, known) in (None, CONTENT)
+
+
+LOCATIONS = st.one_of(
+    st.sampled_from(LIKELY[b"Location"]),
+    st.binary(max_size=30),
+    st.lists(
+        st.sampled_from([b"http:", b"//", b"[", b"]", b"@", b":", b"1", b"a", b".", b"%", b"?", b"#", b"\xff"])
+    ).map(b"".join),
+)
+
+
+@fuzz(EXAMPLES // 2, status=st.sampled_from([301, 302, 303, 307, 308]), location=LOCATIONS)
+def test_where_redirects_lead(raw, tmp_path, status, location):
+    location = location.replace(b"\r", b"").replace(b"\n", b"")
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CONTENT) + CONTENT
+    raw.answers = [b"HTTP/1.1 %d Go\r\nLocation: %s\r\n\r\n" % (status, location), whole]
+    assert fetched(raw, tmp_path, File("w.bin", size=len(CONTENT))) in (None, CONTENT)
 
 
 def framed(random, request):
