@@ -553,6 +553,33 @@ def test_archive_that_is_refused(server, dest):
     assert not (dest / "models/pack").exists()
 
 
+def test_a_damaged_archive_starts_over_once(server, dest):
+    """Of unknown hash: what came the first time looked as good as what came the second time."""
+    good = packed(**{"one.onnx": b"1", "two.onnx": b"2"})
+    entry = packed_page(server, good)
+    pages = [Page(good[:40] + bytes(9) + good[49:], etag='"1"'), Page(good, etag='"1"')]
+
+    class Turns(dict):
+        def get(self, path, default=None):
+            return pages.pop(0) if path == "/release/p.zip" and len(pages) > 1 else super().get(path, default)
+
+    server.pages = Turns(server.pages)
+    came, progress = [], Progress()
+    progress.advanced = came.append
+    server.pages["/release/p.zip"].head = False
+    pages.insert(0, Page(head=False))  # for the question of the size
+    assert [outcome.result for outcome in fetch(entry, dest, progress=progress)] == ["fetched"]
+    assert sum(came) == len(good)
+    assert leftovers(dest) == []
+
+
+@pytest.mark.parametrize("known, times", [(False, 2), (True, 1)])
+def test_an_archive_that_stays_damaged_is_given_up(server, dest, known, times):
+    damaged = packed(**{"one.onnx": b"1"})
+    fail_archive(packed_page(server, damaged, sha256=sha256(damaged) if known else None), dest, "has no two.onnx")
+    assert len(server.got("/release/p.zip")) == times
+
+
 def test_archive_of_another_hash_is_not_opened(server, dest):
     entry = packed_page(server, packed(**{"one.onnx": b"1", "two.onnx": b"2"}), sha256=sha256(OTHER))
     fail_archive(entry, dest, "sha256")
