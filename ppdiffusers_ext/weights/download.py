@@ -27,7 +27,7 @@ from ppdiffusers_ext.weights.hosts import Hosts, check_proxies, find_silent
 from ppdiffusers_ext.weights.inventory import Item, items_of, state_of
 from ppdiffusers_ext.weights.parallel import in_parallel
 from ppdiffusers_ext.weights.parts import noted_sha256, part_of, remove_part, sync
-from ppdiffusers_ext.weights.sources import ask, check_address, check_hub, open_session, sources_of
+from ppdiffusers_ext.weights.sources import ask, check_address, check_hub, sources_of
 from ppdiffusers_ext.weights.transfer import Expected, Transfer, git_sha1_of
 
 _logger = logging.getLogger(__name__)
@@ -200,9 +200,11 @@ class _Run:
         return [] if self.offline else sources_of(item, self.mirror)
 
     def session(self):
-        """This thread's `requests.Session`."""
+        """This thread's `Session`."""
+        from ppdiffusers_ext.weights.sessions import Session  # requests, which takes a while to import
+
         if not hasattr(self.sessions, "session"):
-            self.sessions.session = open_session()
+            self.sessions.session = Session()
         return self.sessions.session
 
     def obtain(self, step):

@@ -15,6 +15,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from ppdiffusers_ext.weights.answers import SourceError, length_of, reason_of, said
 
+ASKING = "asks a server"  # the name of the threads that do
 _MOST_REDIRECTS = 10
 _MOST_TRAILERS, _MOST_LINE = 100, 2**13
 _PIECE_BYTES = 2**16
@@ -204,17 +205,18 @@ def _ask_once(session, method, url, patience, headers, auth):
         )
 
     try:
-        return _in_time(ask, patience.head_timeout)
+        return _in_time(ask, patience.head_timeout, session.cut)
     except Dropped:
         raise
     except Exception as error:
         raise _as_ours(error) from error
 
 
-def _in_time(ask, seconds):
-    """What `ask()` returns or raises. Raises Dropped where that takes too long.
+def _in_time(ask, seconds, cut):
+    """What `ask()` returns or raises. Raises Dropped where that takes too long, after a call of `cut`.
 
-    A thread that waits for a server cannot be woken: it is left to itself, and closes what comes too late.
+    The thread that asks may wait for a name to be resolved, from which nothing wakes it: it is left to itself, and
+    closes what comes too late.
     """
     ready, abandoned = queue.SimpleQueue(), threading.Event()
 
@@ -227,11 +229,12 @@ def _in_time(ask, seconds):
         if abandoned.is_set() and result[0] is not None:
             result[0].close()
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work, daemon=True, name=ASKING).start()
     try:
         head, error = ready.get(timeout=seconds)
     except queue.Empty:
         abandoned.set()
+        cut()
         raise Dropped(f"the server does not answer in time ({seconds:g} s)") from None
     if error is not None:
         raise error

@@ -94,22 +94,6 @@ def check_hub():
         raise InputError("the hub's token has characters that no token has; set HF_TOKEN to one like hf_...")
 
 
-def open_session():
-    """A `requests.Session` for one thread. Proxies are those of the environment."""
-    import requests
-
-    class Session(requests.Session):
-        def get_redirect_target(self, response):
-            """None: redirects are followed by `exchange`. This would read the bodies of all of them."""
-            return None
-
-    session = Session()
-    session.headers["User-Agent"] = f"ppdiffusers_ext/{__version__}"
-    # Sizes, ranges and hashes are of the file as it is, not of a compressed transfer.
-    session.headers["Accept-Encoding"] = "identity"
-    return session
-
-
 def authorise(source):
     """What `requests` is to be given as `auth`: adds the token (HF_TOKEN, or a stored login) for the hub only.
 

@@ -11,7 +11,7 @@ import pytest
 
 from ppdiffusers_ext.weights.answers import offer_of, retry_after, size_of, version_of
 from ppdiffusers_ext.weights.download import download
-from ppdiffusers_ext.weights.exchange import SourceError
+from ppdiffusers_ext.weights.exchange import ASKING, SourceError
 from ppdiffusers_ext.weights.registry import File
 from tests.weights.fetching import CONTENT, QUICK, fail, fetch, leftovers, plain, the_reason, weights
 from tests.weights.raw import RawServer
@@ -145,6 +145,10 @@ def test_what_has_no_end_is_cut_off(raw, dest, endless):
             yield endless[-1]
 
     fail_soon(raw, dest, answer)
+    end = time.monotonic() + 2
+    while any(thread.name == ASKING for thread in threading.enumerate()):
+        assert time.monotonic() < end, "a thread goes on reading what has no end"
+        time.sleep(0.01)
     assert leftovers(dest) == [] or (dest / "net/.w.bin.part").stat().st_size < 100_000
 
 
