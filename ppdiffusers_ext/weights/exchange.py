@@ -27,11 +27,12 @@ class Dropped(Exception):
 
     wait: seconds to wait before, where they are known.
     absent: the host's name could not be resolved, or no network leads there.
+    unknown: there is no host of that name, as far as those know who can be asked.
     """
 
-    def __init__(self, reason, wait=None, absent=False):
+    def __init__(self, reason, wait=None, absent=False, unknown=False):
         super().__init__(reason)
-        self.wait, self.absent = wait, absent
+        self.wait, self.absent, self.unknown = wait, absent, unknown
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Patience:
     first_wait, longest_wait: seconds before the second attempt, doubled for each further one up to the longest. What
         the server asks for (Retry-After) is kept to, up to the longest as well.
     connect_timeout, read_timeout: seconds without any answer, and without any byte.
-    head_timeout: seconds until all headers of an answer are there.
+    head_timeout: seconds until all headers of an answer, and of the redirects to it, are there.
     min_rate: bytes per second. A line that brought less over `rate_seconds` counts as dropped; a file that, after
         `allowance` seconds, has come more slowly in all is given up. 0 for neither.
     resolve_timeout: seconds until the names of the hosts are resolved.
@@ -92,7 +93,7 @@ class Answer:
 
         Raises Dropped where the line breaks, is too slow, or ends too early; SourceError for chunks that are none.
         """
-        encoding = self.head.headers.get("Transfer-Encoding", "identity").strip().lower()
+        encoding = self.head.headers.get("Transfer-Encoding", "").strip().lower() or "identity"
         if encoding not in ("identity", "chunked"):
             raise SourceError(f"the server sends the file in a way that is not known ({said(encoding)})")
         length, rate = length_of(self.head), _Rate(self._patience)
@@ -186,9 +187,11 @@ def open_answer(session, method, url, patience, headers=None, auth=None, is_enou
         Dropped: no answer, or not in time.
         SourceError: what came is no answer that can be used.
     """
-    heads, origin = [], _origin(url)
+    heads, origin, end = [], _origin(url), time.monotonic() + patience.head_timeout
     for _ in range(_MOST_REDIRECTS + 1):
-        head = _ask_once(session, method, url, patience, headers, auth if _origin(url) == origin else None)
+        own = auth if _origin(url) == origin else None
+        options = {"headers": headers, "auth": own, "timeout": patience.timeout}
+        head = _ask_once(session, method, url, options, max(0.0, end - time.monotonic()))
         heads.append(head)
         leads_on = head.status_code in (301, 302, 303, 307, 308) and "Location" in head.headers
         if not leads_on or (is_enough is not None and is_enough(head)):
@@ -198,14 +201,12 @@ def open_answer(session, method, url, patience, headers=None, auth=None, is_enou
     raise SourceError(f"the server leads to another address more than {_MOST_REDIRECTS} times")
 
 
-def _ask_once(session, method, url, patience, headers, auth):
-    def ask():
-        return session.request(
-            method, url, headers=headers, auth=auth, timeout=patience.timeout, stream=True, allow_redirects=False
-        )
-
+def _ask_once(session, method, url, options, seconds):
+    """The head of the answer to one request: `requests.Response`."""
     try:
-        return _in_time(ask, patience.head_timeout, session.cut)
+        return _in_time(
+            lambda: session.request(method, url, stream=True, allow_redirects=False, **options), seconds, session.cut
+        )
     except Dropped:
         raise
     except Exception as error:
@@ -235,7 +236,7 @@ def _in_time(ask, seconds, cut):
     except queue.Empty:
         abandoned.set()
         cut()
-        raise Dropped(f"the server does not answer in time ({seconds:g} s)") from None
+        raise Dropped("the server does not answer in time") from None
     if error is not None:
         raise error
     return head
@@ -275,7 +276,8 @@ def _as_ours(error):
         return SourceError(f"the server's certificate cannot be trusted ({reason_of(error)})")
     for cause in causes:
         if isinstance(cause, socket.gaierror):
-            return Dropped(f"the name of the server cannot be resolved ({said(cause.strerror)})", absent=True)
+            reason = f"the name of the server cannot be resolved ({said(cause.strerror)})"
+            return Dropped(reason, absent=True, unknown=cause.errno == socket.EAI_NONAME)
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
         return Dropped("the server does not answer in time")
     # requests' other errors are OSErrors too, but an address that is none will not become one.

@@ -137,7 +137,8 @@ class Transfer:
 
     def _give_up_if_hopeless(self, drop, failures, seconds, came):
         patience = self._patience
-        if drop.absent and self._hosts.is_offline:
+        is_unknown = drop.unknown and self._host not in self._hosts.answered
+        if is_unknown or (drop.absent and self._hosts.is_offline):
             self._hosts.silent[self._host] = str(drop)
             raise SourceError(str(drop)) from drop
         if failures >= patience.attempts:
@@ -185,7 +186,7 @@ class Transfer:
             raise self._other_part("the server has another part of the file than was asked for")
         if is_html(head, self._source.url):
             raise SourceError("it is a web page (text/html) in the place of the file")
-        encoding = head.headers.get("Content-Encoding", "identity").strip().lower()
+        encoding = head.headers.get("Content-Encoding", "").strip().lower() or "identity"
         # Some servers say so of every archive.
         if encoding != "identity" and not self._source.url.endswith((".gz", ".tgz")):
             raise SourceError(f"the server sends the file compressed ({said(encoding)}), which was not asked for")

@@ -419,7 +419,7 @@ def test_socks_proxy_without_pysocks(refuse, monkeypatch):
 @pytest.mark.parametrize("mode", [[], ["--list"], ["--verify"], ["--offline"]])
 def test_destination_is_a_file(refuse, mode):
     Path("weights").write_text("")
-    refuse(*mode, words=["--dest weights is not a folder"])
+    refuse(*mode, words=["--dest 'weights' is not a folder"])
 
 
 def test_destination_cannot_be_written(refuse):

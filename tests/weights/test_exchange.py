@@ -152,6 +152,15 @@ def test_what_has_no_end_is_cut_off(raw, dest, endless):
     assert leftovers(dest) == [] or (dest / "net/.w.bin.part").stat().st_size < 100_000
 
 
+def test_redirects_that_drip_have_no_more_time_than_one_answer(raw, dest):
+    def lead():
+        for byte in b"HTTP/1.1 302 F\r\nLocation: /w.bin\r\nContent-Length: 0\r\n\r\n":
+            yield bytes([byte])
+            time.sleep(0.004)  # 0.2 s in all, of 0.3 s
+
+    fail_soon(raw, dest, lead, words=["in time"])
+
+
 @pytest.mark.parametrize("location", ["/w.bin", "/w.bin?again", "//127.0.0.1:{port}/w.bin", ""])
 def test_redirects_without_end(raw, dest, location):
     location = location.format(port=raw.port).encode()
@@ -389,6 +398,16 @@ def test_a_name_is_asked_for_again_where_the_network_was_there_before(server, de
     outcomes = download([first, fail_at], dest, jobs=1, patience=QUICK)
     assert "resolved" in the_reason(outcomes[1:]) and f"{QUICK.attempts} attempts" in the_reason(outcomes[1:])
     assert len(asked) >= QUICK.attempts
+
+
+def test_an_unknown_name_is_not_asked_for_again(server, dest, monkeypatch):
+    asked = unresolved(monkeypatch, socket.EAI_NONAME)
+    server.pages["/v.bin"] = Page(CONTENT)
+    first = weights(File("v.bin"), source=server.url, name="first")
+    files = (File("a.bin", size=1), File("b.bin", size=1))
+    outcomes = download([first, weights(*files, source="http://one.invalid")], dest, jobs=1)  # as users wait
+    assert [outcome.result for outcome in outcomes] == ["fetched", "failed", "failed"]
+    assert len(asked) <= 2
 
 
 def test_a_network_that_leads_nowhere_is_told_at_once(no_settings, dest, monkeypatch):
