@@ -13,12 +13,15 @@ EXTRAS = {
     # Engines (--engine openvino and --engine onnx).
     "cpu": ["onnx", "openvino"],
     "onnx": ["onnx", "onnxruntime"],
+    # Downloads through a SOCKS proxy.
+    "socks": ["pysocks"],
     "test": [
         "pytest",
         "pytest-xdist",
         "ruff",
         "import-linter",
         "hypothesis",
+        "pysocks",
         "safetensors",
         "onnx",
         "onnxruntime",

@@ -73,6 +73,18 @@ def check_name(path, what, accepted):
     return Path(path)
 
 
+def check_all_there(paths, accepted):
+    """Raise one MissingFileError that names all files and folders that are not there.
+
+    Args:
+        paths: list of (what the message calls it, str or Path); "" for the path alone.
+        accepted: the end of the message, as that of `check_file`.
+    """
+    absent = [f"{what} {printable(path, 300)}".strip() for what, path in paths if not os.path.exists(path)]
+    if absent:
+        raise MissingFileError(f"{', '.join(absent)} {'do' if len(absent) > 1 else 'does'} not exist; {accepted}")
+
+
 def _status_of(path, what, accepted):
     """What `os.stat` says of a file that is there."""
     try:

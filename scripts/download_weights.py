@@ -1,8 +1,10 @@
-"""Download the weights of the three systems, or look after those that are there.
+"""Download the weights of a system, or look after those that are there.
 
     python scripts/download_weights.py --list
     python scripts/download_weights.py --system animate_anyone
     python scripts/download_weights.py --only sd-vae-ft-mse --dest /data/weights
+    python scripts/download_weights.py --system animate_anyone --print-urls wget > fetch.sh
+    python scripts/download_weights.py --system animate_anyone --offline
     python scripts/download_weights.py --verify
 
 What is there already is not fetched again, and a download that was stopped is continued. The hub's token is taken from
@@ -13,8 +15,10 @@ Exit code: 0, 1 when something is missing or wrong, 2 for bad input, 130 for Ctr
 """
 
 import contextlib
+import dataclasses
 import logging
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -22,22 +26,46 @@ if __package__ is None or __package__ == "":
     # Run as a file, from any folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scripts.command import ArgumentParser, run, whole  # noqa: E402
+from scripts.command import ArgumentParser, real, run, whole  # noqa: E402
+
+ALL = "all"
+WIDTH = 100  # columns of --list
+MOST_RATE = 1e9  # bytes per second
+WAYS = """three ways to get what is missing:
+  a mirror      --mirror URL; for the files of the hub also HF_ENDPOINT=URL in the environment
+  other means   --print-urls lists the address and the place of each file for aria2c, wget or curl
+  by hand       put the files into their places; --offline checks and records them without a connection"""
 
 
 def make_parser():
     parser = ArgumentParser(prog="python scripts/download_weights.py", description=__doc__)
-    parser.add_argument("--system", action="append", default=[], metavar="NAME", help="may be repeated (default: all)")
+    parser.add_argument(
+        "--system", action="append", default=[], metavar="NAME", help="a system, or all; may be repeated"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a checkpoint; may be repeated")
     parser.add_argument("--dest", default="pretrained_weights", metavar="DIR", help="default: ./pretrained_weights")
     parser.add_argument("--mirror", metavar="URL", help="a server that is asked first")
     parser.add_argument(
         "--jobs", type=whole(1, 32), default=4, metavar="N", help="files at once, 1 to 32 (default: 4)"
     )
+    parser.add_argument(
+        "--min-rate",
+        type=real(0, MOST_RATE),
+        metavar="N",
+        help="bytes per second below which, over a minute, a line counts as dropped; 0 for none (default: 1000)",
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument("--list", action="store_true", help="show what there is, and fetch nothing")
     modes.add_argument("--verify", action="store_true", help="hash what is there, and fetch nothing")
-    modes.add_argument("--offline", action="store_true", help="say what is missing, and fetch nothing")
+    modes.add_argument("--offline", action="store_true", help="check and record what is there, and open no connection")
+    modes.add_argument(
+        "--print-urls",
+        nargs="?",
+        const="aria2",
+        choices=("aria2", "wget", "curl"),
+        metavar="PROGRAM",
+        help="print addresses and places of what is missing for aria2 (default), wget or curl, and fetch nothing",
+    )
     return parser
 
 
@@ -53,43 +81,100 @@ def main(arguments=None, registry=None, patience=None):
 
 
 def _work(options, registry, patience):
-    from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.weights.inventory import select
+    from ppdiffusers_ext.errors import InputError, shown
+    from ppdiffusers_ext.files import check_name
     from ppdiffusers_ext.weights.registry import REGISTRY
 
-    folder = Path(options.dest)
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--dest {folder} is not a folder; a folder, or a name for a new one, is accepted")
-    entries = select(REGISTRY if registry is None else registry, options.system, options.only, extras=options.list)
+    folder = check_name(options.dest, "--dest", "a folder, or a name for a new one, is accepted")
+    if _is_there(folder) and not folder.is_dir():
+        raise InputError(
+            f"--dest {shown(str(folder))} is not a folder; a folder, or a name for a new one, is accepted"
+        )
+    entries = _select(options, REGISTRY if registry is None else registry, folder)
     if options.list:
         return _list(entries, folder)
     if options.verify:
         return _verify(entries, folder)
+    if options.print_urls:
+        return _print_urls(entries, folder, options.print_urls, options.mirror)
     if options.offline:
         return _offline(entries, folder)
     return _download(entries, folder, options, patience)
 
 
-def _list(entries, folder):
-    from ppdiffusers_ext.weights.inventory import missing
+def _is_there(folder):
+    from ppdiffusers_ext.errors import InputError, printable
 
-    rows = [("name", "systems", "files", "size", "licence", "needed by", "there")]
+    try:
+        return folder.exists()
+    except OSError as error:  # a name that is too long, say
+        raise InputError(
+            f"--dest {printable(folder, 300)} cannot be used ({error.strerror}); another folder is needed"
+        ) from error
+
+
+def _select(options, registry, folder):
+    """The entries that are meant. Without a name, --list shows all, --verify hashes what is there, the others ask."""
+    from ppdiffusers_ext.weights.inventory import select
+
+    systems = [] if ALL in options.system else options.system
+    if not options.system and not options.only and not options.list:
+        # Of a checkpoint of which something is there, all files: those that are missing are to be told.
+        found = [entry for entry in select(registry, extras=True) if options.verify and _has_files(entry, folder)]
+        if found:
+            return found
+        systems = _ask_system(registry)
+    return select(registry, systems, options.only, extras=options.list)
+
+
+def _has_files(entry, folder):
+    from ppdiffusers_ext.weights.checksums import Checksums
+    from ppdiffusers_ext.weights.inventory import items_of, state_of
+
+    checksums, items = Checksums(folder), items_of([entry])
+    states = [state_of(item, folder, checksums.get(item.path)) for item in items]
+    return any(state in ("present", "unrecorded", "wrong") for state in states)
+
+
+def _ask_system(registry):
+    """The systems that the user chooses at a terminal: a list as `select` takes it. Raises InputError elsewhere."""
+    from ppdiffusers_ext.errors import InputError, shown
+    from ppdiffusers_ext.weights.inventory import Total, select
+
+    systems = sorted({system for weights in registry for system in weights.systems})
+    sizes = [
+        _total(Total.of([file for weights in select(registry, chosen) for file in weights.files]))
+        for chosen in ([system] for system in systems)
+    ]
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        accepted = ", ".join(f"{system} ({size})" for system, size in zip(systems, sizes))
+        raise InputError(f"no --system is given; {accepted}, or {ALL} is accepted, or a checkpoint by --only NAME")
+    print("which system?", file=sys.stderr)
+    for number, (system, size) in enumerate(zip(systems, sizes), 1):
+        print(f"  {number}  {system:<20} {size}", file=sys.stderr)
+    print(f"  {len(systems) + 1}  {ALL}\nnumber or name: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip()
+    choices = {**{str(number): name for number, name in enumerate([*systems, ALL], 1)}, ALL: ALL}
+    chosen = choices.get(answer, answer)
+    if chosen != ALL and chosen not in systems:
+        raise InputError(f"{shown(answer)} is not one of them; {', '.join(systems)} or {ALL} is accepted")
+    return [] if chosen == ALL else [chosen]
+
+
+def _list(entries, folder):
+    from ppdiffusers_ext.weights.inventory import Total, missing
+
+    rows = [("name", "files", "size", "there")]
     for weights in entries:
-        sizes = [file.size for file in weights.files]
         absent = len(missing([weights], folder))
         there = "yes" if not absent else "no" if absent == len(weights.files) else f"{absent} missing"
-        rows.append(
-            (
-                weights.name if weights.by_default else f"{weights.name} (extra)",
-                ", ".join(weights.systems),
-                str(len(weights.files)),
-                _size(None if None in sizes else sum(sizes)),
-                weights.licence,
-                weights.needed_by,
-                there,
-            )
-        )
-    _print_table(rows)
+        name = weights.name if weights.by_default else f"{weights.name} (extra)"
+        rows.append((name, str(len(weights.files)), _total(Total.of(weights.files)), there))
+    head, *lines = _table(rows)
+    print(head)
+    for weights, line in zip(entries, lines):
+        about = f"{', '.join(weights.systems)}; needed by {weights.needed_by}; licence: {weights.licence}"
+        print(line, *textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    "), sep="\n")
 
 
 def _verify(entries, folder):
@@ -102,21 +187,48 @@ def _verify(entries, folder):
     return _fail(f"{bad} files in {folder} could not be verified") if bad else 0
 
 
-def _offline(entries, folder):
+def _print_urls(entries, folder, program, mirror):
+    from ppdiffusers_ext.weights.addresses import list_addresses
     from ppdiffusers_ext.weights.checksums import Checksums
-    from ppdiffusers_ext.weights.inventory import items_of, state_of
+    from ppdiffusers_ext.weights.inventory import Total, items_of, state_of
+    from ppdiffusers_ext.weights.sources import check_address, hub_endpoint
 
-    checksums, bad = Checksums(folder), 0
-    for item in items_of(entries):
-        state = state_of(item, folder, checksums.get(item.path))
-        print(f"{state:<10}  {item.path}")
-        bad += state in ("missing", "wrong")
-    return _fail(f"{bad} files are not in {folder}; without --offline they are fetched") if bad else 0
+    if mirror is not None:
+        check_address(mirror, "--mirror")
+    hub_endpoint()
+    checksums = Checksums(folder)
+    items = [item for item in items_of(entries) if state_of(item, folder, checksums.get(item.path)) == "missing"]
+    print(list_addresses(items, folder, program, mirror), end="")
+    total = _total(Total.of([item.file for item in items]))
+    print(f"note: {total}; --offline checks and records them afterwards", file=sys.stderr)
+
+
+def _offline(entries, folder):
+    from ppdiffusers_ext.weights.download import Progress, download
+
+    class Shown(Progress):
+        def finished(self, outcome):
+            is_missing = outcome.result == "failed" and not (folder / outcome.item.target).exists()
+            result = "missing" if is_missing else "wrong" if outcome.result == "failed" else outcome.result
+            place = outcome.item.target if is_missing else outcome.item.path
+            reason = f": {'; '.join(outcome.reasons)}" if result == "wrong" else ""
+            print(f"{result:<10}  {place}{reason}", flush=True)
+
+    outcomes = download(entries, folder, jobs=1, progress=Shown(), offline=True)
+    bad = sum(outcome.result == "failed" for outcome in outcomes)
+    if not bad:
+        return 0
+    print(WAYS, file=sys.stderr)
+    return _fail(f"{bad} of {len(outcomes)} files are missing from {folder}, or are wrong")
 
 
 def _download(entries, folder, options, patience):
     from ppdiffusers_ext.weights.download import download
+    from ppdiffusers_ext.weights.exchange import Patience
 
+    patience = patience or Patience()
+    if options.min_rate is not None:
+        patience = dataclasses.replace(patience, min_rate=options.min_rate)
     progress = _progress(folder)
     try:
         with progress.shown():
@@ -130,6 +242,7 @@ def _download(entries, folder, options, patience):
         for reason in outcome.reasons:
             print(f"    {reason}", file=sys.stderr)
     if failed:
+        print(WAYS, file=sys.stderr)
         return _fail(f"{len(failed)} of {len(outcomes)} files are missing; the same command tries again")
     print(f"all {len(outcomes)} files are in {folder}")
     return 0
@@ -188,27 +301,37 @@ def _print_plan(plan, folder):
     rows = [("name", "file", "size", "state")]
     for step in plan.steps:
         state = f"{step.state}, {_size(step.done)} are here" if step.done else step.state
-        rows.append((step.item.weights.name, step.item.path, _size(step.size), state))
-    _print_table(rows)
+        size = f"about {_size(step.size)}" if step.is_rounded and step.size is not None else _size(step.size)
+        rows.append((step.item.weights.name, step.item.path, size, state))
+    print(*_table(rows), sep="\n")
     unknown = sum(step.size is None for step in plan.to_fetch)
+    about = "about " if any(step.is_rounded and step.size is not None for step in plan.to_fetch) else ""
     print(
-        f"to fetch: {len(plan.to_fetch)} files, {_size(plan.bytes_to_fetch)}"
+        f"to fetch: {len(plan.to_fetch)} files, {about}{_size(plan.bytes_to_fetch)}"
         + (f" and {unknown} of unknown size" if unknown else "")
         + f"; free at {folder}: {_size(plan.free)}",
         flush=True,
     )
 
 
-def _print_table(rows):
+def _table(rows):
+    """The lines of a table."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip())
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _total(total):
+    """A `Total` for people."""
+    if not total.known and total.unknown:
+        return "unknown"
+    text = f"about {_size(total.known)}" if total.is_rounded else _size(total.known)
+    return f"{text} and {total.unknown} of unknown size" if total.unknown else text
 
 
 def _size(count):
-    """Bytes for people; "?" for None."""
+    """Bytes for people; "unknown" for None."""
     if count is None:
-        return "?"
+        return "unknown"
     if count < 1000:
         return f"{count} B"
     unit, size = next((unit, size) for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if count >= size)

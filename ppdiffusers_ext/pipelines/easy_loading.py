@@ -8,6 +8,7 @@ which a file adds motion modules, and a VAE of pictures.
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
 from ppdiffusers_ext.pipelines.engines import weights_dtype
@@ -105,19 +106,21 @@ def check_files(config):
     folder = Path(config.model)
     if not folder.is_dir():
         raise MissingFileError(f"folder {folder} does not exist; {_FETCH}")
-    for name in (*part_names(folder), "scheduler"):
-        file = "scheduler_config.json" if name == "scheduler" else "config.json"
-        if not (folder / name / file).is_file():
-            raise MissingFileError(f"{folder / name / file} does not exist; {_FETCH}")
-        if name != "scheduler":
+    names = part_names(folder)
+    paths = [("", folder / name / "config.json") for name in names]
+    paths += [("", folder / "scheduler" / "scheduler_config.json")]
+    paths += [("folder", folder / _TOKENIZERS[name]) for name in names if name in _TOKENIZERS]
+    paths += [(name, getattr(config, name)) for name in ("transformer_path", "motion_module_path", "vae_path")]
+    paths += [(f"LoRA {i + 1}", path) for i, (path, _) in enumerate(config.loras or ())]
+    check_all_there([(what, path) for what, path in paths if path], _FETCH)
+    absent = []
+    for name in names:
+        try:
             files_of(find_weights(folder / name))
-        if name in _TOKENIZERS and not (folder / _TOKENIZERS[name]).is_dir():
-            raise MissingFileError(f"folder {folder / _TOKENIZERS[name]} does not exist; {_FETCH}")
-    files = {name: getattr(config, name) for name in ("transformer_path", "motion_module_path", "vae_path")}
-    files.update({f"LoRA {i + 1}": path for i, (path, _) in enumerate(config.loras or ())})
-    for name, path in files.items():
-        if path and not Path(path).exists():
-            raise MissingFileError(f"{name} {path} does not exist; {_FETCH}")
+        except MissingFileError as error:
+            absent.append(str(error))
+    if absent:
+        raise MissingFileError("; ".join(absent))
 
 
 def part_names(folder):

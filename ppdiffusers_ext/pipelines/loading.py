@@ -8,8 +8,8 @@ from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_all_there, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.options import check_keys, check_values
@@ -59,13 +59,11 @@ def check_paths(config):
     for key in _REQUIRED:
         if not getattr(config, key):
             raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
-    for key in (*_REQUIRED, *_OPTIONAL):
-        path = getattr(config, key)
-        if path and not Path(path).exists():
-            raise MissingFileError(
-                f"{key} {path} does not exist; `python scripts/download_weights.py --system animate_anyone` fetches "
-                "the released weights, docs/weights.md lists them"
-            )
+    check_all_there(
+        [(key, path) for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))],
+        "`python scripts/download_weights.py --system animate_anyone` fetches the released weights, docs/weights.md "
+        "lists them",
+    )
     for folder in (config.pretrained_vae_path, config.image_encoder_path):
         find_weights(folder)
 

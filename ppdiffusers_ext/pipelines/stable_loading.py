@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ppdiffusers_ext.errors import MissingFileError
+from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_video_vae, known_options
@@ -17,13 +18,11 @@ _OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
 
 def check_files(config):
     """Raises MissingFileError for weights that are not there."""
-    for name in ("svd", "unet", "pose_net", "face_encoder"):
-        path = getattr(config, name)
-        if not path or not Path(path).exists():
-            raise MissingFileError(
-                f"the weights of {name}, {path}, do not exist; `python scripts/download_weights.py --system "
-                "stable_animator` fetches the released ones, docs/weights.md lists them"
-            )
+    check_all_there(
+        [(name, getattr(config, name) or "") for name in ("svd", "unet", "pose_net", "face_encoder")],
+        "`python scripts/download_weights.py --system stable_animator` fetches the released weights, docs/weights.md "
+        "lists them",
+    )
 
 
 def load_pipeline(config, runtime):

@@ -13,7 +13,8 @@ import numpy as np
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.networks import session_settings
 
 FOLDER = "models/antelopev2"  # below the folder of StableAnimator's weights
@@ -62,11 +63,9 @@ class FaceAnalyzer:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
-        for name in (DETECTOR, RECOGNISER) if recognises else (DETECTOR,):
-            if not (folder / name).is_file():
-                raise MissingFileError(
-                    f"{folder / name} does not exist; `python scripts/download_weights.py --only antelopev2` gets it"
-                )
+        names = (DETECTOR, RECOGNISER) if recognises else (DETECTOR,)
+        advice = "`python scripts/download_weights.py --only antelopev2` gets it"
+        check_all_there([("", folder / name) for name in names], advice)
         tasks = ["detection", "recognition"] if recognises else ["detection"]
         self._analysis = _open_analysis(folder, tasks, device, threads)
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.detection import find_people, letterbox
 from ppdiffusers_ext.preprocess.networks import OnnxNetwork
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
@@ -44,6 +45,8 @@ class PoseEstimator:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, self._batch_size = channels == "bgr", batch_size
+        paths = [("", Path(folder) / name) for name in (DETECTOR, ESTIMATOR)]
+        check_all_there(paths, "`python scripts/download_weights.py --only DWPose` gets it")
         self._detector = OnnxNetwork(Path(folder) / DETECTOR, device, threads)
         self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device, threads)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdiffusers_ext.data.outputs import output_file
-from ppdiffusers_ext.errors import MissingFileError
+from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER, FaceAnalyzer
 
 
@@ -27,11 +27,8 @@ class FaceEmbeddings:
     def __init__(self, faces, cache):
         self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
         files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
-        for path in files:
-            if not path.is_file():
-                raise MissingFileError(
-                    f"{path} does not exist; `python scripts/download_weights.py --only antelopev2` gets it"
-                )
+        advice = "`python scripts/download_weights.py --only antelopev2` gets it"
+        check_all_there([("", path) for path in files], advice)
         self._networks = [(path.name, path.stat().st_size) for path in files]
 
     def __call__(self, picture):

@@ -1,62 +1,113 @@
-"""What a server's answer says of a file: its size, its version, its hash; and what an error says of the line."""
+"""What a server's answer says of a file: its size, its version, its hash; and what an error says of the line.
 
+Whatever stands in a header, a function here gives a value of its kind, or None, or raises `SourceError`. Text of a
+server goes through `printable` before anybody sees it.
+"""
+
+import email.utils
 import re
+import time
 from dataclasses import dataclass
+
+from ppdiffusers_ext.errors import InputError, printable
+
+_MOST_TEXT = 200  # characters of a server's text in a message
+_MOST_WAIT = 10**6  # seconds
+_NUMBER = "[0-9]{1,18}"  # of bytes; the largest files have 10 to 12 digits
+
+
+class SourceError(InputError):
+    """A source does not give the file; another one may."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What the hub says of a large file besides its bytes; None for what it does not say."""
+    """What the hub says of a file besides its bytes; None for what it does not say.
+
+    sha256: of a large file, which git keeps as a pointer. git_sha1: of any other file, git's own hash of it.
+    """
 
     size: int | None = None
     sha256: str | None = None
+    git_sha1: str | None = None
 
 
-def offer_of(response):
-    """The `Offer` of a response, or of the redirects that led to it."""
-    for answer in (*response.history, response):
-        tag = answer.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"').lower()
-        size = answer.headers.get("X-Linked-Size", "")
+def offer_of(heads, is_hub=False):
+    """The `Offer` of some answers: the redirects, and what they led to. `is_hub`: the ETag is the hub's own."""
+    for head in heads:
+        tag, size = _bare(head.headers.get("X-Linked-Etag", "")), head.headers.get("X-Linked-Size", "")
         if tag or size:
-            return Offer(int(size) if size.isdecimal() else None, tag if re.fullmatch("[0-9a-f]{64}", tag) else None)
-    return Offer()
+            return Offer(_number(size), tag if re.fullmatch("[0-9a-f]{64}", tag) else None)
+    tag = _bare(heads[-1].headers.get("ETag", "")) if is_hub else ""
+    return Offer(git_sha1=tag) if re.fullmatch("[0-9a-f]{40}", tag) else Offer()
 
 
-def is_html(response, name):
+def _bare(tag):
+    return tag.removeprefix("W/").strip('"').lower()
+
+
+def _number(text):
+    return int(text) if re.fullmatch(_NUMBER, text) else None
+
+
+def said(text):
+    """A server's text as it may be shown."""
+    return printable(" ".join(str(text).split()), _MOST_TEXT)
+
+
+def is_html(head, name):
     """Whether the server sends a web page in the place of a file."""
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return kind == "text/html" and not name.endswith((".html", ".htm"))
+    kind = head.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml") and not name.endswith((".html", ".htm"))
 
 
-def version_of(response):
+def version_of(head):
     """The ETag, or the date, by which a server tells versions apart; "" where it does not."""
-    tag = response.headers.get("ETag", "")
+    tag = head.headers.get("ETag", "")
     # A weak tag may stay the same when the bytes change.
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+    version = tag if tag and not tag.startswith("W/") else head.headers.get("Last-Modified", "")
+    # It is sent back, so it must be what a header can hold.
+    return version if re.fullmatch("[!-~]([ -~]{0,500}[!-~])?", version) else ""
 
 
-def size_of(response):
-    """The size of the whole file as the server gives it, or None."""
-    if response.status_code in (206, 416):
-        text = response.headers.get("Content-Range", "").rpartition("/")[2]
-    else:
-        text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
-
-
-def retry_after(response):
-    """The seconds that the server asks to be left alone for, or None."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        return Retry().get_retry_after(response)
-    except InvalidHeader:
+def length_of(head):
+    """The size of the answer's body as the server gives it, or None. Raises SourceError where that is no size."""
+    text = head.headers.get("Content-Length")
+    if text is None:
         return None
+    if _number(text) is None:
+        raise SourceError(f"the server gives a length that none can be ({said(text)})")
+    return int(text)
+
+
+def size_of(head):
+    """The size of the whole file as the server gives it, or None. Raises SourceError where that is no size."""
+    if head.status_code in (206, 416):
+        return _number(head.headers.get("Content-Range", "").rpartition("/")[2])
+    return length_of(head)
+
+
+def start_of(head):
+    """Where the range of an answer begins, in bytes; None where the server does not say."""
+    match = re.fullmatch(rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)", head.headers.get("Content-Range", ""))
+    return int(match[1]) if match else None
+
+
+def retry_after(head):
+    """The seconds that the server asks to be left alone for, at least 0, or None where it asks for none."""
+    text = head.headers.get("Retry-After", "").strip()
+    if re.fullmatch("[0-9]+", text):
+        return min(int(text[:20]), _MOST_WAIT)
+    try:
+        seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+    except Exception:  # whatever a text makes of the parser of dates
+        return None
+    return min(max(0.0, seconds), _MOST_WAIT)
 
 
 def reason_of(error):
     """What broke, without the object addresses and pools in urllib3's messages."""
     cause = error.args[0] if error.args else error
     cause = getattr(cause, "reason", cause)
-    return str(cause).rpartition("object at 0x")[2].partition(">: ")[2] or str(cause)
+    text = str(cause).rpartition("object at 0x")[2].partition(">: ")[2] or str(cause)
+    return said(text or type(error).__name__)

@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.weights.parts import sync
 
 MAX_MEMBERS = 100_000
 DISK_MARGIN = 2**26  # bytes of the free disk that are left alone
@@ -76,12 +77,18 @@ def unpack(archive, folder, members=(), max_bytes=None, max_members=MAX_MEMBERS)
 
 
 def _put_in_place(content, folder):
-    """Rename `content` to `folder`. An earlier folder goes only when the new one has its name."""
+    """Rename `content` to `folder`. An earlier folder goes only when the new one has its name.
+
+    What has the name is on the disk: a machine that stops must not leave files of zeros under it.
+    """
+    for path in sorted(content.rglob("*")):
+        sync(path)
     earlier = folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(earlier, ignore_errors=True)
     if folder.exists():
         os.rename(folder, earlier)
     os.rename(content, folder)
+    sync(folder.parent)
     shutil.rmtree(earlier, ignore_errors=True)
 
 

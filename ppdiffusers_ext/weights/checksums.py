@@ -11,11 +11,14 @@ import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+from ppdiffusers_ext.files import read_json
+from ppdiffusers_ext.weights.parts import sync
 
 NAME = "checksums.json"
 TRUST = ("registry", "hub", "first use")
 _READ_BYTES = 2**20
+_MOST_BYTES = 2**26  # of a record with the members of many archives
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,14 @@ class Checksums:
         self.path = Path(folder) / NAME
         self._lock = threading.Lock()
         try:
-            self._records = _parse(self.path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+            self._records = _parse(read_json(self.path, "record", "a file that can be read is needed", _MOST_BYTES))
+        except MissingFileError:
             self._records = {}
-        except OSError as error:
-            raise InputError(
-                f"cannot read {self.path}: {error.strerror}; a file that can be read is needed"
-            ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
+            what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {printable(error, 300)}"
             raise InputError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}); restore it, or move it away to have the "
-                "files that are there checked and recorded anew"
+                f"{self.path} is damaged ({what}); restore it, or move it away to have the files that are there "
+                "checked and recorded anew"
             ) from error
 
     def get(self, path):
@@ -75,6 +75,7 @@ class Checksums:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
+            sync(self.path.parent)
 
 
 def sha256_of(path):
@@ -94,10 +95,9 @@ def _as_json(record):
     return values
 
 
-def _parse(text):
-    document = json.loads(text)
+def _parse(document):
     if document["version"] != 1:
-        raise ValueError(f"version {document['version']} is not known, 1 is")
+        raise ValueError(f"version {shown(document['version'])} is not known, 1 is")
     return {path: _parse_record(dict(values)) for path, values in document["files"].items()}
 
 
@@ -116,5 +116,5 @@ def _parse_record(values):
 def _checked_pair(size, sha256):
     # A hash in capitals would never be equal to one that was computed.
     if type(size) is not int or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-        raise ValueError(f"{size}, {sha256} are not a size and a sha256")
+        raise ValueError(f"{shown(size)}, {shown(sha256)} are not a size and a sha256")
     return size, sha256

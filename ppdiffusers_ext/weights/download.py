@@ -15,15 +15,20 @@ import os
 import shutil
 import threading
 from dataclasses import dataclass, replace
-from pathlib import Path
+from urllib.parse import urlsplit
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_name
+from ppdiffusers_ext.weights.answers import Offer, SourceError
 from ppdiffusers_ext.weights.archives import ArchiveError, unpack
 from ppdiffusers_ext.weights.checksums import Checksums, Record, sha256_of
+from ppdiffusers_ext.weights.exchange import Patience
+from ppdiffusers_ext.weights.hosts import Hosts, check_proxies, find_silent
 from ppdiffusers_ext.weights.inventory import Item, items_of, state_of
 from ppdiffusers_ext.weights.parallel import in_parallel
-from ppdiffusers_ext.weights.sources import ask, check_address, check_hub, open_session, sources_of
-from ppdiffusers_ext.weights.transfer import Expected, Hosts, Patience, SourceError, Transfer, part_of, remove_part
+from ppdiffusers_ext.weights.parts import noted_sha256, part_of, remove_part, sync
+from ppdiffusers_ext.weights.sources import ask, check_address, check_hub, sources_of
+from ppdiffusers_ext.weights.transfer import Expected, Transfer, git_sha1_of
 
 _logger = logging.getLogger(__name__)
 
@@ -38,12 +43,14 @@ class Step:
     state: as in `inventory.STATES`.
     size: bytes to fetch or to check; None where nobody knows.
     done: bytes that an earlier run has left.
+    is_rounded: the size is the one that the publisher rounded.
     """
 
     item: Item
     state: str
     size: int | None
     done: int = 0
+    is_rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,8 @@ class Plan:
     @property
     def bytes_needed(self):
         """On the disk: weights do not compress, so an archive and its content take at least twice its size."""
-        unpacked = sum(step.size for step in self.to_fetch if step.size is not None and step.item.file.is_archive)
-        return self.bytes_to_fetch + unpacked
+        archives = [step for step in self.steps if step.state in ("missing", "packed") and step.item.file.is_archive]
+        return self.bytes_to_fetch + sum(step.size for step in archives if step.size is not None)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Progress:
         """One item is done with."""
 
 
-def download(entries, folder, mirror=None, jobs=4, patience=None, progress=None):
+def download(entries, folder, mirror=None, jobs=4, patience=None, progress=None, offline=False):
     """Bring the files of `entries` (`Weights`) into `folder`. Returns an `Outcome` for each, in their order.
 
     A file that cannot be fetched does not stop the others: see its outcome. Of two downloads into one folder, the
@@ -99,17 +106,25 @@ def download(entries, folder, mirror=None, jobs=4, patience=None, progress=None)
 
     mirror: an address that is asked first.
     jobs: files at once.
+    offline: only check and record what was put into the folder by hand; no connection is opened. An archive is
+        unpacked from the place that `Item.target` names.
 
-    Raises InputError for a bad address, a folder that cannot be written, checksums.json being damaged, or a disk that
-    has too little room; nothing has been fetched then.
+    Raises InputError for a bad address, proxy or token, a folder that cannot be written, checksums.json being damaged,
+    or a disk that has too little room; nothing has been fetched then.
     """
-    folder, items = Path(folder), items_of(entries)
-    if mirror is not None:
-        check_address(mirror, "--mirror")
-    check_hub()
-    run = _Run(folder, mirror, jobs, patience or Patience(), progress or Progress())
-    # Without the lock, so that a folder in which all is there need not be writable.
-    if all(run.state(item) == "present" for item in items):
+    folder = check_name(folder, "the folder of the weights", "a folder, or a name for a new one, is accepted")
+    items = items_of(entries)
+    if not offline:
+        if mirror is not None:
+            check_address(mirror, "--mirror")
+        check_hub()
+    run = _Run(folder, mirror, jobs, patience or Patience(), progress or Progress(), offline)
+    states = [run.state(item) for item in items]
+    if not offline:
+        run.find_hosts([item for item, state in zip(items, states) if state != "present"])
+    # Without the lock, so that a folder in which all is there need not be writable, and one that is not there is not
+    # made for nothing.
+    if all(state == "present" or (offline and state in ("missing", "wrong")) for state in states):
         return run.carry_out(items)
     with _locked(folder):
         # Whoever had the lock before may have brought something.
@@ -120,14 +135,21 @@ def download(entries, folder, mirror=None, jobs=4, patience=None, progress=None)
 class _Run:
     """One call of `download`."""
 
-    def __init__(self, folder, mirror, jobs, patience, progress):
+    def __init__(self, folder, mirror, jobs, patience, progress, offline=False):
         self.folder, self.mirror, self.jobs, self.patience, self.progress = folder, mirror, jobs, patience, progress
+        self.offline = offline
         self.checksums = Checksums(folder)
         self.stop = threading.Event()
         self.sessions, self.hosts = threading.local(), Hosts()
 
     def state(self, item):
         return state_of(item, self.folder, self.checksums.get(item.path))
+
+    def find_hosts(self, items):
+        """Find out which servers can be reached. Raises InputError for a proxy that cannot be used."""
+        urls = [source.url for item in items for source in sources_of(item, self.mirror)]
+        check_proxies(urls)
+        find_silent(urls, self.hosts, self.patience.resolve_timeout)
 
     def carry_out(self, items):
         plan = self.plan(items)
@@ -153,28 +175,36 @@ class _Run:
     def step(self, numbered):
         index, item = numbered
         state, record = self.state(item), self.checksums.get(item.path)
-        path = self.folder / item.path
+        path, part = self.folder / item.path, part_of(self.folder / item.path)
+        if state == "packed":
+            return index, Step(item, state, (self.folder / item.target).stat().st_size)
         if state != "missing":
             size = path.stat().st_size if path.is_file() else record and record.size
             return index, Step(item, state, size)
-        part = part_of(path)
-        size = item.file.size or (record and record.size) or self.ask_size(item)
-        done = part.stat().st_size if part.is_file() else 0
-        return index, Step(item, state, size, done if size is None else min(done, size))
+        exact = item.file.size or (record and record.size) or self.ask_size(item)
+        size, done = exact or item.file.about, part.stat().st_size if part.is_file() else 0
+        return index, Step(item, state, size, done if size is None else min(done, size), is_rounded=exact is None)
 
     def ask_size(self, item):
         # Nobody wants to wait long for a number in a table.
-        timeout = self.patience.connect_timeout, min(self.patience.read_timeout, self.patience.connect_timeout)
-        for source in sources_of(item, self.mirror):
-            offer = ask(self.session(), source, timeout)
-            if offer is not None and offer.size:
-                return offer.size
+        quick = min(self.patience.read_timeout, self.patience.connect_timeout)
+        patience = replace(self.patience, read_timeout=quick, head_timeout=min(2 * quick, self.patience.head_timeout))
+        for source in self.sources(item):
+            if urlsplit(source.url).netloc not in self.hosts.silent:
+                offer = ask(self.session(), source, patience)
+                if offer is not None and offer.size:
+                    return offer.size
         return None
 
+    def sources(self, item):
+        return [] if self.offline else sources_of(item, self.mirror)
+
     def session(self):
-        """This thread's `requests.Session`."""
+        """This thread's `Session`."""
+        from ppdiffusers_ext.weights.sessions import Session  # requests, which takes a while to import
+
         if not hasattr(self.sessions, "session"):
-            self.sessions.session = open_session()
+            self.sessions.session = Session()
         return self.sessions.session
 
     def obtain(self, step):
@@ -185,45 +215,60 @@ class _Run:
                 return Outcome(item, "present")
             if step.state == "missing":
                 return self.fetch(item)
+            if step.state == "packed":
+                return self.unpack_what_is_there(item)
             if step.state == "unrecorded":
                 return self.adopt(item)
-            raise self.not_published(item, "its size, or its recorded sha256, is another")
+            raise self.not_published(item.path, "its size, or its recorded sha256, is another")
         except InputError as error:
             return Outcome(item, "failed", (str(error),))
         except OSError as error:
             reason = f"cannot write {self.folder / item.path}: {error.strerror or error}"
             return Outcome(item, "failed", (f"{reason}; a folder that can be written is needed",))
 
-    def not_published(self, item, what):
+    def not_published(self, path, what):
         return InputError(
-            f"{self.folder / item.path} is there, but it is not the published file ({what}); move it away to have "
+            f"{self.folder / path} is there, but it is not the published file ({what}); move it away to have "
             "that fetched"
         )
 
     def fetch(self, item):
         """Try the sources in their order."""
-        part, record = part_of(self.folder / item.path), self.checksums.get(item.path)
-        expected, failures = self.expected(item, record), []
+        failures = []
+        if self.offline:
+            return Outcome(item, "failed", (f"{self.folder / item.target} is not there",))
         for source in sources_of(item, self.mirror):
+            try:
+                self.fetch_from(item, source)
+                return Outcome(item, "fetched")
+            except (SourceError, ArchiveError) as error:
+                failures.append(f"{source.shown}: {error}")
+        return Outcome(item, "failed", tuple(failures))
+
+    def fetch_from(self, item, source):
+        """Fetch and install a file. Raises SourceError or ArchiveError where the source does not give it."""
+        part, record = part_of(self.folder / item.path), self.checksums.get(item.path)
+        # An archive whose hash nobody knows shows only here that it was damaged on its way: it starts over once.
+        for is_last in (False, True):
             transfer = Transfer(
                 self.session(),
                 source,
                 part,
-                expected,
+                self.expected(item, record),
                 patience=self.patience,
                 hosts=self.hosts,
                 stop=self.stop,
                 advance=self.progress.advanced,
             )
+            fetched = transfer.run()
+            new = Record(fetched.size, fetched.sha256, source.shown, _trust(item, fetched.was_announced))
             try:
-                size, sha256, announced = transfer.run()
-                self.install(item, part, Record(size, sha256, source.shown, _trust(item, announced)), record)
-                return Outcome(item, "fetched")
-            except (SourceError, ArchiveError) as error:
-                if isinstance(error, ArchiveError):
-                    remove_part(part)
-                failures.append(f"{source.shown}: {error}")
-        return Outcome(item, "failed", tuple(failures))
+                return self.install(item, part, new, record)
+            except ArchiveError:
+                remove_part(part)
+                self.progress.advanced(-fetched.size)
+                if is_last or fetched.is_known:
+                    raise
 
     def expected(self, item, record):
         file = item.file
@@ -244,6 +289,7 @@ class _Run:
             members = unpack(part, target, item.file.members)
         else:
             os.replace(part, target)
+            sync(target.parent)
         if earlier is not None and earlier.sha256 == new.sha256:
             trust = earlier.trust if new.trust == "first use" else new.trust
             new = replace(new, trust=trust, date=earlier.date)
@@ -258,24 +304,53 @@ class _Run:
             members = {str(file.relative_to(path)): (file.stat().st_size, sha256_of(file)) for file in files}
             record = Record(None, None, "found in the folder", "first use", members=members)
         else:
-            sha256, known, trust = sha256_of(path), item.file.sha256, "registry"
-            if known is None:
-                known, trust = self.ask_hub(item), "hub"
-            if known not in (None, sha256):
-                raise self.not_published(item, f"its sha256 is {sha256} instead of {known}")
-            trust = trust if known else "first use"
-            record = Record(path.stat().st_size, sha256, "found in the folder", trust)
+            record = self.check_file(item, path)
         self.checksums.put(item.path, record)
         remove_part(part_of(path))
         return Outcome(item, "checked")
 
+    def unpack_what_is_there(self, item):
+        """Unpack and record an archive that the user has put there. It stays."""
+        archive, record = self.folder / item.target, self.checksums.get(item.path)
+        new = self.check_file(item, archive)
+        if record is not None and record.sha256 not in (None, new.sha256):
+            raise self.not_published(item.target, f"its sha256 is {new.sha256} instead of {record.sha256}")
+        try:
+            members = unpack(archive, self.folder / item.path, item.file.members)
+        except ArchiveError as error:
+            raise self.not_published(item.target, str(error)) from error
+        self.checksums.put(item.path, replace(new, members=members))
+        return Outcome(item, "checked")
+
+    def check_file(self, item, path):
+        """The `Record` of a file that is there. Raises InputError where it is not the published one."""
+        size, sha256 = path.stat().st_size, sha256_of(path)
+        known, trust, offer = item.file.sha256, "registry", Offer()
+        if known is None:
+            offer = self.ask_hub(item)
+            known, trust = offer.sha256, "hub"
+        if item.file.size not in (None, size):
+            raise self.not_published(path.relative_to(self.folder), f"it has {size} bytes instead of {item.file.size}")
+        if known not in (None, sha256):
+            raise self.not_published(path.relative_to(self.folder), f"its sha256 is {sha256} instead of {known}")
+        if offer.git_sha1 is not None:
+            if git_sha1_of(path) != offer.git_sha1:
+                raise self.not_published(path.relative_to(self.folder), "its hash is another than the hub announces")
+            known = sha256
+        part = part_of(path)
+        # A run that was killed before it could record a file has left what it knew of it.
+        if not part.exists() and noted_sha256(part, size) not in (None, sha256):
+            raise self.not_published(path.relative_to(self.folder), "it was changed after it had been downloaded")
+        return Record(size, sha256, "found in the folder", trust if known else "first use")
+
     def ask_hub(self, item):
-        """The sha256 that the hub announces, or None where it cannot be reached or says none."""
-        for source in sources_of(item):
-            offer = ask(self.session(), source, self.patience.timeout) if source.is_hub else None
-            if offer is not None and offer.sha256:
-                return offer.sha256
-        return None
+        """The `Offer` of the hub; an empty one where it cannot be reached or says nothing."""
+        for source in self.sources(item):
+            if source.is_hub and urlsplit(source.url).netloc not in self.hosts.silent:
+                offer = ask(self.session(), source, self.patience)
+                if offer is not None and (offer.sha256 or offer.git_sha1):
+                    return offer
+        return Offer()
 
 
 def _trust(item, announced):

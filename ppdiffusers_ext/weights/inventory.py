@@ -9,7 +9,8 @@ from ppdiffusers_ext.weights.checksums import Checksums, sha256_of
 from ppdiffusers_ext.weights.registry import File, Weights
 
 # present: there, and recorded. unrecorded: there, but nobody has checked it. wrong: there, but it cannot be the file.
-STATES = ("present", "unrecorded", "wrong", "missing")
+# packed: the archive is there, but not what it unpacks to.
+STATES = ("present", "unrecorded", "wrong", "packed", "missing")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class Item:
     def remote(self):
         """Its name at the source: str with slashes."""
         return self.file.remote or self.file.path
+
+    @property
+    def target(self):
+        """Where the file itself lies below that folder: `path`, but of an archive beside the folder it fills."""
+        if not self.file.is_archive:
+            return self.path
+        return str(PurePosixPath(self.path).with_name(PurePosixPath(self.remote).name))
 
 
 def items_of(entries):
@@ -61,15 +69,31 @@ def select(registry, systems=(), names=(), extras=False):
     return [weights for weights in entries if weights.by_default or extras]
 
 
+@dataclass(frozen=True)
+class Total:
+    """The sizes of some files: bytes of those that are known, exactly or rounded, and how many are not known."""
+
+    known: int
+    is_rounded: bool
+    unknown: int
+
+    @staticmethod
+    def of(files):
+        sizes = [file.size or file.about for file in files]
+        rounded = any(file.size is None and file.about is not None for file in files)
+        return Total(sum(size for size in sizes if size is not None), rounded, sizes.count(None))
+
+
 def state_of(item, folder, record):
     """One of STATES, by names and sizes only. `record` is the `Record` of the item's path, or None."""
     path = Path(folder) / item.path
-    if not path.exists():
-        return "missing"
-    if item.file.is_archive != path.is_dir():
+    if path.exists() and item.file.is_archive != path.is_dir():
         return "wrong"
     if item.file.is_archive:
-        return _state_of_unpacked(item, path, record)
+        state = _state_of_unpacked(item, path, record) if path.exists() else "missing"
+        return "packed" if state == "missing" and (Path(folder) / item.target).is_file() else state
+    if not path.exists():
+        return "missing"
     size = path.stat().st_size
     if size == 0 or item.file.size not in (None, size):
         return "wrong"
@@ -97,7 +121,7 @@ def missing(entries, folder):
     """
     checksums = Checksums(folder)
     states = {item.path: state_of(item, folder, checksums.get(item.path)) for item in items_of(entries)}
-    return [path for path, state in states.items() if state in ("missing", "wrong")]
+    return [path for path, state in states.items() if state not in ("present", "unrecorded")]
 
 
 def verify(entries, folder):

@@ -4,11 +4,13 @@ import os
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.version import __version__
-from ppdiffusers_ext.weights.answers import Offer, is_html, offer_of
+from ppdiffusers_ext.weights.answers import Offer, SourceError, is_html, length_of, offer_of
+from ppdiffusers_ext.weights.exchange import Dropped, open_answer
 
 _HUB = "hf://"
+_MOST_ADDRESS = 2000  # characters
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Source:
     def shown(self):
         """The address without user name and password."""
         parts = urlsplit(self.url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return printable(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
 
 
 def sources_of(item, mirror=None):
@@ -42,10 +44,7 @@ def sources_of(item, mirror=None):
             if base.startswith(_HUB):
                 repository, path = _hub_path(base, item.remote)
                 sources.append(Source(f"{mirror}/{repository}/resolve/main/{quote(path)}"))
-        local = item.path
-        if item.file.is_archive:
-            local = os.path.join(os.path.dirname(item.path), os.path.basename(item.remote))
-        sources.append(Source(f"{mirror}/{quote(local)}"))
+        sources.append(Source(f"{mirror}/{quote(item.target)}"))
     for base in item.weights.sources:
         if base.startswith(_HUB):
             sources.append(_hub_source(*_hub_path(base, item.remote)))
@@ -58,11 +57,16 @@ def check_address(url, option):
     """Raise InputError unless `url` is one that files can be fetched from."""
     try:
         parts = urlsplit(url)
-        port_is_fine = parts.port is None or parts.port > 0
+        is_fine = parts.port is None or parts.port > 0
+        # urlsplit leaves line ends and tabs out, which would be in the way of every request.
+        is_fine = is_fine and url.isascii() and url.isprintable() and not set(url) & set(" \\^`{|}<>\"'")
     except ValueError:
-        port_is_fine = False
-    if not port_is_fine or parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise InputError(f"{option} {url!r} is not an address; http://HOST[/PATH] or https://HOST[/PATH] is accepted")
+        is_fine = False
+    is_whole = is_fine and parts.hostname and not parts.query and not parts.fragment and len(url) <= _MOST_ADDRESS
+    if not is_whole or parts.scheme not in ("http", "https"):
+        raise InputError(
+            f"{option} {shown(url)} is not an address; http://HOST[/PATH] or https://HOST[/PATH] is accepted"
+        )
 
 
 def hub_endpoint():
@@ -80,19 +84,14 @@ def check_hub():
     from huggingface_hub import get_token
 
     hub_endpoint()
-    if not (get_token() or "").isascii():
+    try:
+        token = get_token() or ""
+    except (OSError, ValueError) as error:  # a file of the login that cannot be read, or is no text
+        raise InputError(
+            f"the stored login of the hub cannot be read ({shown(str(error))}); set HF_TOKEN instead"
+        ) from error
+    if not (token.isascii() and token.isprintable()) or " " in token:
         raise InputError("the hub's token has characters that no token has; set HF_TOKEN to one like hf_...")
-
-
-def open_session():
-    """A `requests.Session` for one thread. Proxies are those of the environment."""
-    import requests
-
-    session = requests.Session()
-    session.headers["User-Agent"] = f"ppdiffusers_ext/{__version__}"
-    # Sizes, ranges and hashes are of the file as it is, not of a compressed transfer.
-    session.headers["Accept-Encoding"] = "identity"
-    return session
 
 
 def authorise(source):
@@ -113,27 +112,28 @@ def authorise(source):
     return add
 
 
-def ask(session, source, timeout):
-    """The `Offer` of a source without fetching the file, or None where it gives none. One try.
-
-    timeout: (seconds to connect, seconds to answer).
-    """
-    import requests
-
+def ask(session, source, patience):
+    """The `Offer` of a source without fetching the file, or None where it gives none. One try."""
     try:
-        options = {"auth": authorise(source), "timeout": timeout}
-        response = session.head(source.url, allow_redirects=False, **options)
-        if response.is_redirect and "X-Linked-Size" not in response.headers:
-            response = session.head(source.url, allow_redirects=True, **options)
-    except requests.RequestException:
+        # What the hub says of a large file it says before it leads to the storage.
+        with open_answer(
+            session, "HEAD", source.url, patience, auth=authorise(source), is_enough=_says_size
+        ) as answer:
+            offer, head = offer_of(answer.heads, source.is_hub), answer.head
+            if head.status_code >= 400:
+                return None
+            if offer.size or offer.sha256:
+                return offer
+            length = length_of(head)
+    except (SourceError, Dropped):
         return None
-    offer = offer_of(response)
-    if offer != Offer() and response.status_code < 400:
-        return offer
-    length = response.headers.get("Content-Length", "")
-    if response.status_code != 200 or not length.isdecimal() or is_html(response, source.url):
+    if head.status_code != 200 or length is None or is_html(head, source.url):
         return None
-    return Offer(int(length))
+    return Offer(length, git_sha1=offer.git_sha1)
+
+
+def _says_size(head):
+    return "X-Linked-Size" in head.headers
 
 
 def _hub_path(base, remote):

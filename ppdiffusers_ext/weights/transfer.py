@@ -1,66 +1,47 @@
 """One file from one source: resumed where it stopped, tried again when the line breaks, believed when it is verified.
 
-The data lies in a part file until then. What is needed to continue it safely lies in a small note beside the part: the
-address and the version (the ETag, or the date) it is of, so that two versions are never mixed.
+The data lies in a part until then (see `parts`), which says what of it may be continued. The version (the ETag, or the
+date) and an overlap that is fetched twice keep two versions from being mixed.
 """
 
 import errno
-import json
 import logging
-import os
 import shutil
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass
+from hashlib import sha1
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.weights.answers import is_html, offer_of, reason_of, retry_after, size_of, version_of
+from ppdiffusers_ext.weights.answers import (
+    Offer,
+    SourceError,
+    is_html,
+    offer_of,
+    retry_after,
+    said,
+    size_of,
+    start_of,
+    version_of,
+)
 from ppdiffusers_ext.weights.archives import DISK_MARGIN
 from ppdiffusers_ext.weights.checksums import sha256_of
+from ppdiffusers_ext.weights.exchange import Dropped, open_answer
+from ppdiffusers_ext.weights.parts import Part, sync
 from ppdiffusers_ext.weights.sources import authorise
 
 _logger = logging.getLogger(__name__)
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CHUNK_BYTES = 2**16
+_OVERLAP_BYTES = 2**12  # of a part are fetched again, to be compared
+_MOST_UNKNOWN_BYTES = 100 * 10**9  # of a file whose length nobody says
 _HTML_STARTS = (b"<!doctype html", b"<html")
-
-
-class SourceError(InputError):
-    """A source does not give the file; another one may."""
+_START_BYTES = 512
 
 
 class Stopped(Exception):
     """The whole download is to end; the part is kept."""
-
-
-class _Dropped(Exception):
-    """The line broke, or the server is busy: the same request may succeed later."""
-
-    def __init__(self, reason, wait=None):
-        super().__init__(reason)
-        self.wait = wait  # seconds, where it is known
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a server is waited for, and how often it is asked again.
-
-    attempts: in a row that bring nothing new.
-    first_wait, longest_wait: seconds before the second attempt, doubled for each further one up to the longest. What
-        the server asks for (Retry-After) is kept to, up to the longest as well.
-    connect_timeout, read_timeout: seconds without any answer, and without any byte.
-    """
-
-    attempts: int = 6
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    connect_timeout: float = 10.0
-    read_timeout: float = 30.0
-
-    @property
-    def timeout(self):
-        return self.connect_timeout, self.read_timeout
 
 
 @dataclass(frozen=True)
@@ -73,30 +54,20 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Hosts:
-    """Which servers have answered in this run, and which never have: those are not waited for again."""
+class Fetched:
+    """A file that came and was verified.
 
-    answered: set = field(default_factory=set)
-    silent: set = field(default_factory=set)
+    was_announced: the hub had said its hash. is_known: its hash was known before, of the hub or otherwise.
+    """
 
-
-def part_of(target):
-    """Where the data of a file lies until it is complete: beside it."""
-    return target.with_name(f".{target.name}.part")
-
-
-def remove_part(part):
-    """Remove a part and its note, as far as they are there."""
-    part.unlink(missing_ok=True)
-    _note_of(part).unlink(missing_ok=True)
-
-
-def _note_of(part):
-    return part.with_name(f"{part.name}.json")
+    size: int
+    sha256: str
+    was_announced: bool
+    is_known: bool
 
 
 class Transfer:
-    """Brings a file into `part`.
+    """Brings a file into a part.
 
     hosts: the `Hosts` of the run.
     stop: `threading.Event`; when it is set, nothing more is written.
@@ -104,14 +75,22 @@ class Transfer:
     """
 
     def __init__(self, session, source, part, expected, patience, hosts, stop, advance):
-        self._session, self._source, self._part = session, source, Path(part)
-        self._expected, self._patience, self._stop, self._advance = expected, patience, stop, advance
+        self._session, self._source, self._count = session, source, advance
+        self._part = Part(Path(part), self._advance)
+        self._expected, self._patience, self._stop = expected, patience, stop
         self._hosts, self._host = hosts, urlsplit(source.url).netloc
-        self._have = self._counted = 0
-        self._size, self._sha256 = expected.size, expected.sha256
+        self._size, self._offer, self._counted, self._continues = expected.size, Offer(), 0, False
+
+    def _advance(self, change):
+        self._counted += change
+        self._count(change)
+
+    @property
+    def _sha256(self):
+        return self._expected.sha256 or self._offer.sha256
 
     def run(self):
-        """Fetch and verify the file. Returns its size in bytes, its sha256, and whether the hub had announced that.
+        """Fetch and verify the file. Returns a `Fetched`.
 
         Raises:
             SourceError: this source does not give the file that is expected. A part of the right one is kept.
@@ -127,36 +106,49 @@ class Transfer:
             raise self._disk_error(error) from error
 
     def _fetched(self):
+        if self._host in self._hosts.silent:
+            raise SourceError(self._hosts.silent[self._host])
+        self._part.restore(without_note=self._sha256 is not None)
         for is_last in (False, True):
             resumed = self._collect()
             try:
                 return self._verified()
             except SourceError:
-                self._discard()
+                self._part.discard()
                 # The fault may be in what an earlier request or run had left: once more, from the start.
                 if is_last or not resumed:
                     raise
 
     def _collect(self):
         """Have the part complete. Returns whether more than one request, or an earlier run, had a share in it."""
-        if self._host in self._hosts.silent:
-            raise SourceError("the server did not answer before")
-        self._measure()
-        most, failures, resumed = self._have, 0, self._have > 0
-        while True:
+        start = most = self._part.have
+        began, failures, resumed = time.monotonic(), 0, start > 0
+        while self._expected.sha256 is None or self._part.sha256 != self._expected.sha256:
             try:
                 self._request()
-                return resumed
-            except _Dropped as drop:
+                break
+            except Dropped as drop:
                 # A server that drops every connection is fine as long as it takes up where it stopped.
-                self._measure()
-                failures = 1 if self._have > most else failures + 1
-                most, resumed = max(most, self._have), True
-                if failures >= self._patience.attempts:
-                    if self._host not in self._hosts.answered:
-                        self._hosts.silent.add(self._host)
-                    raise SourceError(f"{drop} ({failures} attempts)") from drop
+                failures = 1 if self._part.have > most else failures + 1
+                most, resumed = max(most, self._part.have), True
+                self._give_up_if_hopeless(drop, failures, time.monotonic() - began, most - start)
                 self._wait(drop, failures)
+        return resumed
+
+    def _give_up_if_hopeless(self, drop, failures, seconds, came):
+        patience = self._patience
+        is_unknown = drop.unknown and self._host not in self._hosts.answered
+        if is_unknown or (drop.absent and self._hosts.is_offline):
+            self._hosts.silent[self._host] = str(drop)
+            raise SourceError(str(drop)) from drop
+        if failures >= patience.attempts:
+            if self._host not in self._hosts.answered:
+                self._hosts.silent[self._host] = f"the server did not answer before ({drop})"
+            raise SourceError(f"{drop} ({failures} attempts)") from drop
+        if patience.min_rate and seconds > patience.allowance + came / patience.min_rate:
+            raise SourceError(
+                f"{drop}; {came} bytes came in {seconds:.0f} s, which is too slow (--min-rate)"
+            ) from drop
 
     def _wait(self, drop, failures):
         seconds = drop.wait if drop.wait is not None else self._patience.first_wait * 2 ** (failures - 1)
@@ -167,87 +159,70 @@ class Transfer:
 
     def _request(self):
         """Ask once for what is missing, and write what comes."""
-        import requests
-        import urllib3
-
-        try:
-            with self._session.get(
-                self._source.url,
-                headers=self._range_headers(),
-                auth=authorise(self._source),
-                timeout=self._patience.timeout,
-                stream=True,
-            ) as response:
-                self._hosts.answered.add(self._host)
-                if self._is_wanted(response):
-                    self._write(response)
-        # Reading the body raises urllib3's exceptions, all before that requests' own.
-        except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise _Dropped("the server does not answer in time") from error
-        except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
-            raise _Dropped(reason_of(error)) from error
-        except requests.RequestException as error:
-            raise SourceError(str(error)) from error
+        url, auth = self._source.url, authorise(self._source)
+        with open_answer(self._session, "GET", url, self._patience, self._range_headers(), auth) as answer:
+            self._hosts.answered.add(self._host)
+            self._check(answer)
+            self._write(answer)
 
     def _range_headers(self):
-        note = self._read_note()
-        # Without a hash, only the version can tell that the rest belongs to the part.
-        if self._have == 0 or (self._sha256 is None and not note.get("version")):
+        part = self._part
+        is_same = part.url == self._source.shown and bool(part.version)
+        # Without a hash, only the version can tell that the rest belongs to the part. What is hardly begun is not
+        # worth the question. The part goes only when the server has sent something else.
+        self._continues = part.have > _OVERLAP_BYTES and (is_same or self._sha256 is not None)
+        if not self._continues:
             return {}
-        if self._sha256 is None and self._have == note.get("size"):
-            # Complete, but of which version? The server says so with the last byte.
-            os.truncate(self._part, self._have - 1)
-            self._measure()
-        headers = {"Range": f"bytes={self._have}-"}
-        if note.get("version"):
-            headers["If-Range"] = note["version"]
+        headers = {"Range": f"bytes={part.have - _OVERLAP_BYTES}-"}
+        if is_same:
+            headers["If-Range"] = part.version
         return headers
 
-    def _is_wanted(self, response):
-        """Whether the answer's body is to be written: False where the part was complete. Raises where it cannot be."""
-        self._check_status(response)
-        if response.status_code == 416:
-            if self._sha256 is not None and size_of(response) == self._have:
-                return False
-            self._discard()
-            raise _Dropped("the server has another part of the file than was asked for", wait=0)
-        if is_html(response, self._source.url):
+    def _check(self, answer):
+        """Raise unless the body of an answer is to be written."""
+        head = answer.head
+        self._check_status(head)
+        if head.status_code == 416:
+            raise self._other_part("the server has another part of the file than was asked for")
+        if is_html(head, self._source.url):
             raise SourceError("it is a web page (text/html) in the place of the file")
-        encoding = response.headers.get("Content-Encoding", "identity")
+        encoding = head.headers.get("Content-Encoding", "").strip().lower() or "identity"
         # Some servers say so of every archive.
         if encoding != "identity" and not self._source.url.endswith((".gz", ".tgz")):
-            raise SourceError(f"the server sends the file compressed ({encoding}), which was not asked for")
-        if response.status_code == 206:
-            self._check_range(response)
-        self._check_offer(response)
-        return True
+            raise SourceError(f"the server sends the file compressed ({said(encoding)}), which was not asked for")
+        if head.status_code == 206:
+            self._check_range(head)
+        self._check_offer(answer)
 
-    def _check_status(self, response):
-        status = response.status_code
-        said = f"the server answers {status} ({response.reason or 'without a reason'})"
+    def _check_status(self, head):
+        status = head.status_code
+        text = f"the server answers {status} ({said(head.reason or 'without a reason')})"
         if status in (408, 429) or status >= 500:
-            raise _Dropped(said, wait=retry_after(response))
+            raise Dropped(text, wait=retry_after(head))
         if status in (401, 403) and self._source.is_hub:
             raise SourceError(
-                f"{said}; its licence may have to be accepted at {self._source.page}, and HF_TOKEN set to a token of "
+                f"{text}; its licence may have to be accepted at {self._source.page}, and HF_TOKEN set to a token of "
                 "the account that has accepted it"
             )
-        if status not in (200, 206, 416):
-            raise SourceError(said)
+        if status not in (200, 206, 416) or (status != 200 and not self._continues):
+            raise SourceError(text)
 
-    def _check_range(self, response):
-        """Raise unless the rest of a file begins where the part ends, and is of the same version."""
-        had, has = self._read_note().get("version"), version_of(response)
+    def _check_range(self, head):
+        """Raise unless the rest of a file begins where it was asked for, and is of the same version."""
+        had, has = self._part.version if self._part.url == self._source.shown else "", version_of(head)
         # With a hash, a server may leave the version out.
         same = not had or had == has or (not has and self._sha256 is not None)
-        start = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-        if start != str(self._have) or not same:
-            self._discard()
-            raise _Dropped("the server sends another part of the file than was asked for", wait=0)
+        have, total = self._part.have, size_of(head)
+        if start_of(head) != have - _OVERLAP_BYTES or (total is not None and total < have) or not same:
+            raise self._other_part("the server sends another part of the file than was asked for")
 
-    def _check_offer(self, response):
+    def _other_part(self, reason):
+        self._part.discard()
+        return Dropped(reason, wait=0)
+
+    def _check_offer(self, answer):
         """Take over what the server says of the file; raise where that is not the one that is expected."""
-        offer, total = offer_of(response), size_of(response)
+        offer, total = offer_of(answer.heads, self._source.is_hub), size_of(answer.head)
         if offer.sha256 and self._expected.sha256 not in (None, offer.sha256):
             raise SourceError(self._other_file(f"its sha256 is {offer.sha256}"))
         for size in (offer.size, total):
@@ -257,90 +232,106 @@ class Transfer:
                 raise SourceError(self._other_file(f"it has {size} bytes"))
         if None not in (offer.size, total) and offer.size != total:
             raise SourceError(f"the hub announces {offer.size} bytes, but {total} are sent")
-        self._size = self._expected.size or offer.size or total
-        self._sha256 = self._expected.sha256 or offer.sha256
-        if self._size is None and self._sha256 is None and not response.raw.chunked:
+        self._size, self._offer = self._expected.size or offer.size or total, offer
+        if self._size is None and self._sha256 is None and not answer.is_chunked:
             raise SourceError("the server does not say how long the file is; a broken one could not be told from it")
 
-    def _write(self, response):
-        continued = response.status_code == 206
-        if not continued:
-            self._discard()
-            self._part.parent.mkdir(parents=True, exist_ok=True)
-            self._part.touch()
-            note = {"url": self._source.shown, "version": version_of(response), "size": size_of(response)}
-            _note_of(self._part).write_text(json.dumps(note), encoding="utf-8")
+    def _write(self, answer):
+        head, part, total, again = answer.head, self._part, size_of(answer.head), b""
+        if head.status_code == 206:
+            again = part.last(_OVERLAP_BYTES)
+        else:
+            part.begin(self._source.shown, version_of(head), total)
         limit = self._limit()
-        total = size_of(response)
-        with open(self._part, "ab") as file:
-            for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=False):
+        with part.writing():
+            for piece in answer.pieces():
                 if self._stop.is_set():
                     raise Stopped
-                if self._have + len(chunk) > limit:
+                same, again, piece = _compare(again, piece)
+                if not same:
                     break
-                file.write(chunk)
-                self._count(self._have + len(chunk))
+                if part.have + len(piece) > limit:
+                    break
+                had = part.have
+                part.append(piece)
+                if had < _START_BYTES:
+                    self._refuse_web_page()
             else:
-                if total is not None and self._have < total:
-                    raise _Dropped(f"the connection was closed after {self._have} of {total} bytes")
+                if again or (total is not None and part.have < total):
+                    raise Dropped(f"the connection was closed after {part.have} of {total or 'unknown'} bytes")
                 return
-        self._discard()
+        if not same:
+            raise self._other_part("the server has another file at the same address now")
+        part.discard()
         raise SourceError(f"the server sends more than {limit} bytes, which is all that is expected or has room")
+
+    def _refuse_web_page(self):
+        start = self._part.start(_START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        if start.startswith(_HTML_STARTS) and not self._source.url.endswith((".html", ".htm")):
+            self._part.discard()
+            raise SourceError("it is a web page (it begins with <html>) in the place of the file")
 
     def _limit(self):
         """The number of bytes that the file may have. Raises InputError where the disk has no room for it."""
-        room = self._have + shutil.disk_usage(self._part.parent).free
+        room = self._part.have + shutil.disk_usage(self._part.path.parent).free
         if self._size is None:
-            return room - DISK_MARGIN
+            return min(room - DISK_MARGIN, _MOST_UNKNOWN_BYTES)
         if self._size > room:
             raise self._disk_error(OSError(errno.ENOSPC, ""))
         return self._size
 
     def _verified(self):
-        """Size, hash and whether the hub announced it. Raises SourceError where the part is not what it must be."""
-        self._measure()
-        if self._have == 0:
+        """The `Fetched` file. Raises SourceError where the part is not what it must be."""
+        part = self._part
+        if part.have == 0:
             raise SourceError("the file there is empty")
-        with open(self._part, "rb+") as file:
-            start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-            os.fsync(file.fileno())
-        if start.startswith(_HTML_STARTS) and not self._source.url.endswith((".html", ".htm")):
-            raise SourceError("it is a web page (it begins with <html>) in the place of the file")
-        if self._size not in (None, self._have):
-            raise SourceError(self._other_file(f"it has {self._have} bytes"))
-        sha256 = sha256_of(self._part)
+        self._refuse_web_page()
+        if self._size not in (None, part.have):
+            raise SourceError(self._other_file(f"it has {part.have} bytes"))
+        sync(part.path)
+        # From the disk, not as it came: what is there will be used.
+        sha256 = sha256_of(part.path)
+        if sha256 != part.sha256:
+            raise SourceError(f"{part.path} is not what was written; the disk may be damaged")
         if self._sha256 not in (None, sha256):
             raise SourceError(self._other_file(f"its sha256 is {sha256} instead of {self._sha256}"))
-        return self._have, sha256, self._source.is_hub and self._expected.sha256 is None and self._sha256 is not None
+        git_sha1 = self._offer.git_sha1 if self._sha256 is None else None
+        if git_sha1 not in (None, git_sha1_of(part.path)):
+            raise SourceError(self._other_file(f"git's hash of it is not {git_sha1}, which the hub announces"))
+        was_announced = self._expected.sha256 is None and (self._offer.sha256 or git_sha1) is not None
+        return Fetched(
+            part.have, sha256, self._source.is_hub and was_announced, (self._sha256 or git_sha1) is not None
+        )
 
     def _other_file(self, what):
         return f"{what}; {self._expected.otherwise}"
 
     def _disk_error(self, error):
         if error.errno in _DISK_FULL:
-            rest = f"{self._size - self._have} more bytes are" if self._size else "more space is"
+            rest = f"{self._size - self._part.have} more bytes are" if self._size else "more space is"
             return InputError(
-                f"no space left on the disk while writing {self._part}; {rest} needed, what is there is kept"
+                f"no space left on the disk while writing {self._part.path}; {rest} needed, what is there is kept"
+            )
+        if error.errno == errno.EFBIG:
+            return InputError(
+                f"cannot write {self._part.path}: it would be larger than this file system, or `ulimit -f`, allows; "
+                "a folder elsewhere (--dest), or a higher limit, is needed"
             )
         return InputError(
-            f"cannot write {self._part}: {error.strerror or error}; a folder that can be written is needed"
+            f"cannot write {self._part.path}: {error.strerror or error}; a folder that can be written is needed"
         )
 
-    def _read_note(self):
-        try:
-            note = json.loads(_note_of(self._part).read_bytes())
-            return note if note["url"] == self._source.shown else {}
-        except (OSError, ValueError, TypeError, KeyError):
-            return {}
 
-    def _measure(self):
-        self._count(self._part.stat().st_size if self._part.exists() else 0)
+def git_sha1_of(path):
+    """Git's hash of a file's content, as 40 hexadecimal digits."""
+    digest = sha1(b"blob %d\0" % path.stat().st_size)
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
-    def _count(self, have):
-        self._have = have
-        self._advance(have - self._counted)
-        self._counted = have
 
-    def _discard(self):
-        remove_part(self._part)
-        self._measure()
+def _compare(again, piece):
+    """Whether a piece begins as what is fetched again, what of that is still to come, and the rest of the piece."""
+    count = min(len(again), len(piece))
+    return piece[:count] == again[:count], again[count:], piece[count:]

@@ -78,6 +78,27 @@ def test_missing_files_are_told_with_the_command_that_fetches_them(tmp_path, gon
         check_files(config_for(tmp_path, "v3"))
 
 
+def test_all_missing_files_are_told_at_once(tmp_path):
+    write_easy(tmp_path, "v3")
+    (tmp_path / "vae/config.json").unlink()
+    (tmp_path / "scheduler/scheduler_config.json").unlink()
+    shutil.rmtree(tmp_path / "tokenizer")
+    config = config_for(tmp_path, "v3", vae_path="x.safetensors", loras=[("y.safetensors", 1.0)])
+    with pytest.raises(MissingFileError) as caught:
+        check_files(config)
+    for name in ("vae/config.json", "scheduler_config.json", "tokenizer", "x.safetensors", "y.safetensors"):
+        assert name in str(caught.value)
+
+
+def test_all_missing_weights_are_told_at_once(tmp_path):
+    write_easy(tmp_path, "v3")
+    for name in ("vae", "text_encoder"):
+        for path in (tmp_path / name).glob("*.safetensors"):
+            path.unlink()
+    with pytest.raises(MissingFileError, match="no weights in .*vae.*no weights in .*text_encoder"):
+        check_files(config_for(tmp_path, "v3"))
+
+
 @pytest.mark.parametrize("options", [{}, {"vae_path": "x.safetensors"}, {"loras": [("y.safetensors", 1.0)]}])
 def test_missing_folders_and_extra_files_are_told(tmp_path, options):
     write_easy(tmp_path, "v3")

@@ -68,7 +68,8 @@ def test_detector_alone_needs_no_recogniser(tmp_path):
 
 
 def test_missing_weights_are_an_error_that_names_the_command(tmp_path):
-    message = f"models/antelopev2/{DETECTOR} does not exist; `python scripts/download_weights.py --only antelopev2`"
+    command = "`python scripts/download_weights.py --only antelopev2`"
+    message = f"models/antelopev2/{DETECTOR}, .*models/antelopev2/{RECOGNISER} do not exist; {command}"
     with pytest.raises(MissingFileError, match=message):
         FaceAnalyzer(tmp_path)
 

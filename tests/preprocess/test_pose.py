@@ -78,7 +78,8 @@ def test_networks_see_colours_in_the_order_asked_for(folder, monkeypatch):
 
 def test_missing_networks_are_named_with_how_to_get_them(tmp_path, folder):
     with pytest.raises(
-        MissingFileError, match=f"{DETECTOR} does not exist; `python scripts/download_weights.py --only DWPose`"
+        MissingFileError,
+        match=f"{DETECTOR}, .*{ESTIMATOR} do not exist; `python scripts/download_weights.py --only DWPose`",
     ):
         PoseEstimator(tmp_path)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import pty
@@ -13,19 +14,21 @@ import subprocess
 import sys
 import termios
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.registry import REGISTRY, File, Weights
-from ppdiffusers_ext.weights.transfer import Patience
 from scripts.download_weights import main
 from tests.weights.server import Page, Server, clean_environment
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "scripts/download_weights.py")
 CONTENT = bytes(range(256)) * 2000
+NO_SYSTEM = "no system"
 # Entries of the real table, of which nothing is said but the names.
 UNKNOWN = [
     weights
@@ -67,9 +70,12 @@ def registry(server):
 
 @pytest.fixture
 def command(registry, capsys):
-    """Run it: gives the exit code, and what it printed, with `dest` for --dest."""
+    """Run it: gives the exit code, and what it printed, with `dest` for --dest, of all systems if none is named."""
 
     def call(*arguments, dest="weights"):
+        if not {"--system", "--only", "--list", "--verify", NO_SYSTEM} & set(arguments):
+            arguments = ("--system", "all", *arguments)
+        arguments = [argument for argument in arguments if argument != NO_SYSTEM]
         patience = Patience(attempts=2, first_wait=0.01, longest_wait=0.05, read_timeout=0.5)
         code = main(["--dest", str(dest), *arguments], registry=registry, patience=patience)
         printed = capsys.readouterr()
@@ -124,7 +130,7 @@ def test_size_that_nobody_knows(command, server):
     server.pages["/a.bin"].head = False
     result = command()
     assert result.code == 0
-    assert result.lines[1].split() == ["net", "net/a.bin", "?", "missing"]
+    assert result.lines[1].split() == ["net", "net/a.bin", "unknown", "missing"]
     assert "to fetch: 2 files, 512.0 kB and 1 of unknown size" in result.out
 
 
@@ -158,9 +164,10 @@ def test_system(command):
 def test_list(command, server):
     result = command("--list")
     assert result.code == 0
-    assert result.lines[0].split() == "name systems files size licence needed by there".split()
-    assert result.lines[1].split() == "net animate_anyone 2 ? MIT pose2vid no".split()
-    assert result.lines[2].split() == "extra (extra) other 1 ? MIT training no".split()
+    assert result.lines[0].split() == "name files size there".split()
+    assert result.lines[1].split() == "net 2 512.0 kB and 1 of unknown size no".split()
+    assert result.lines[2] == "    animate_anyone; needed by pose2vid; licence: MIT"
+    assert result.lines[3].split() == "extra (extra) 1 unknown no".split()
     assert not Path("weights").exists()
     command()
     assert command("--list").lines[1].endswith("yes")
@@ -168,11 +175,21 @@ def test_list(command, server):
     assert command("--list").lines[1].endswith("1 missing")
 
 
+def test_list_of_all_that_is_published_fits_100_columns(capsys):
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    for weights in REGISTRY:
+        assert any(line.startswith(f"{weights.name} ") for line in lines)
+        assert weights.licence.split()[0] in " ".join(lines)
+    assert "unknown" not in " ".join(lines)
+
+
 def test_offline(command, server):
     result = command("--offline")
     assert result.code == 1
     assert result.lines == ["missing     net/a.bin", "missing     net/b/c.bin"]
-    assert "error: 2 files" in result.err
+    assert result.err.splitlines()[-1] == "error: 2 of 2 files are missing from weights, or are wrong"
     assert server.requests == []
     assert not Path("weights").exists()
     command()
@@ -181,6 +198,148 @@ def test_offline(command, server):
     assert result.code == 0
     assert result.lines == ["present     net/a.bin", "present     net/b/c.bin"]
     assert server.requests == []
+
+
+def put(name, content):
+    path = Path("weights") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_offline_records_what_was_put_there_by_hand(command, server):
+    put("net/a.bin", CONTENT)
+    put("net/b/c.bin", CONTENT[:-1])
+    result = command("--offline")
+    assert result.code == 1
+    assert result.lines[0] == "checked     net/a.bin"
+    assert result.lines[1].startswith("wrong       net/b/c.bin: ")
+    put("net/b/c.bin", CONTENT)
+    assert command("--offline").lines == ["present     net/a.bin", "checked     net/b/c.bin"]
+    assert command("--verify").code == 0
+    assert server.requests == []
+
+
+def archive():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("pack/one.onnx", b"1")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", [["--offline"], []], ids=["offline", "online"])
+def test_an_archive_that_was_put_there_by_hand_is_unpacked(server, mode, capsys):
+    file = File("pack", remote="v1/p.zip", size=len(archive()), members=("one.onnx",))
+    registry = (Weights("packed", ("one",), "models", (server.url,), (file,), "MIT", "tests"),)
+    put("models/p.zip", archive())
+    arguments = ["--dest", "weights", "--system", "one"]
+    assert main([*arguments, *mode], registry=registry) == 0
+    assert Path("weights/models/pack/one.onnx").read_bytes() == b"1"
+    assert Path("weights/models/p.zip").exists()  # it is the user's
+    assert main([*arguments, "--offline"], registry=registry) == 0
+    assert "present     models/pack" in capsys.readouterr().out
+    assert server.requests == []
+    for damaged in (archive()[:-1], archive()[:-30] + bytes(30)):
+        shutil.rmtree("weights")
+        put("models/p.zip", damaged)
+        assert main([*arguments, *mode], registry=registry) == 1
+        assert "move it away" in (printed := capsys.readouterr()).out + printed.err
+        assert Path("weights/models/p.zip").read_bytes() == damaged
+        assert not Path("weights/models/pack").exists()
+
+
+# --- which system
+
+
+@pytest.mark.parametrize("mode", [[], ["--offline"], ["--print-urls"], ["--verify"]])
+def test_without_a_system_it_refuses_with_their_sizes(refuse, mode):
+    sizes = "animate_anyone (512.0 kB and 1 of unknown size), other (0 B), or all is accepted"
+    refuse(NO_SYSTEM, *mode, words=["no --system", sizes, "--only"])
+
+
+def test_verify_without_a_system_hashes_what_is_there(command):
+    command()
+    assert command("--verify").lines == ["ok          net/a.bin", "ok          net/b/c.bin"]
+
+
+@pytest.mark.parametrize("answer", ["1", "animate_anyone", "all", "3", "4", "", "\x1b[31m", "9" * 5000, "\xff"])
+def test_at_a_terminal_it_asks(command, monkeypatch, answer):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    asked = Terminal()
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
+    monkeypatch.setattr(sys, "stderr", asked)
+    is_fine = answer in ("1", "animate_anyone", "all", "3")
+    assert command(NO_SYSTEM, "--offline").code == (1 if is_fine else 2)
+    assert "which system?\n  1  animate_anyone" in asked.getvalue() and "  3  all\n" in asked.getvalue()
+    assert is_fine or "is not one of them; animate_anyone, other or all is accepted" in asked.getvalue()
+
+
+# --- the ways out
+
+
+@pytest.mark.parametrize("mode", [[], ["--offline"]])
+def test_what_fails_names_three_ways_out(command, server, mode):
+    del server.pages["/a.bin"]
+    err = command(*mode).err
+    for word in ("--mirror URL", "HF_ENDPOINT=URL", "--print-urls", "--offline"):
+        assert word in err
+
+
+def test_a_machine_without_a_network_is_told_within_five_seconds(tmp_path):
+    """With the real registry, and the real resolver of a machine that knows only itself."""
+    endpoint = {"HF_ENDPOINT": "http://hub.invalid", "http_proxy": "", "https_proxy": ""}
+    started = time.monotonic()
+    result = run("--only", UNKNOWN[0].name, cwd=tmp_path, **endpoint)
+    assert time.monotonic() - started < 5
+    assert result.returncode == 1
+    assert "the name hub.invalid cannot be resolved" in result.stderr and "three ways" in result.stderr
+
+
+def test_addresses_for_aria2(command, server):
+    result = command("--print-urls", "--mirror", "http://mirror.invalid/m")
+    assert result.code == 0 and server.requests == [] and not Path("weights").exists()
+    entries = []
+    for line in result.lines:
+        # The format of aria2c's manual: addresses of one file between tabs, then its options on indented lines.
+        if line.startswith("#"):
+            continue
+        if line.startswith(" "):
+            name, _, value = line.strip().partition("=")
+            entries[-1][1][name] = value
+        else:
+            entries.append((line.split("\t"), {}))
+    assert [(urls, options["dir"], options["out"]) for urls, options in entries] == [
+        (["http://mirror.invalid/m/net/a.bin", f"{server.url}/a.bin"], "weights/net", "a.bin"),
+        (["http://mirror.invalid/m/net/b/c.bin", f"{server.url}/b/c.bin"], "weights/net/b", "c.bin"),
+    ]
+    assert "note: 512.0 kB and 1 of unknown size" in result.err
+
+
+RUN = {
+    "wget": ["sh"],
+    "curl": ["curl", "--silent", "--show-error", "--config", "-"],
+    "aria2": ["aria2c", "--input-file=-"],
+}
+
+
+@pytest.mark.parametrize("program", RUN)
+@pytest.mark.parametrize("dest", ["weights", 'a "folder" \\ of $HOME; it\'s', "\u4e2d\u6587/*"])
+def test_the_programs_fetch_what_is_listed(command, server, program, dest):
+    if shutil.which("aria2c" if program == "aria2" else program) is None:
+        pytest.skip(f"{program} is not installed")
+    result = command("--print-urls", program, dest=dest)
+    assert result.code == 0
+    subprocess.run(RUN[program], input=result.out, text=True, check=True, capture_output=True, timeout=30)
+    assert command("--offline", dest=dest).code == 0
+    assert (Path(dest) / "net/b/c.bin").read_bytes() == CONTENT
+    assert command("--print-urls", program, dest=dest).out.count(server.url) == 0
+
+
+def test_addresses_of_archives_lead_beside_their_folders(capsys):
+    assert main(["--print-urls", "curl", "--only", "antelopev2", "--dest", "w"]) == 0
+    assert 'output = "w/stable_animator/models/antelopev2.zip"' in capsys.readouterr().out
 
 
 def test_verify(command, server):
@@ -224,6 +383,14 @@ def test_verify_does_not_vouch_for_what_nobody_checked(command):
         (["--jobs", "0"], ["--jobs", "1 to 32"]),
         (["--jobs", "many"], ["--jobs"]),
         (["--list", "--verify"], ["--verify", "--list"]),
+        (["--offline", "--print-urls"], ["--offline"]),
+        (["--print-urls", "ftp"], ["--print-urls"]),
+        (["--min-rate", "-1"], ["--min-rate", "0 to"]),
+        (["--min-rate", "nan"], ["--min-rate", "0 to"]),
+        (["--min-rate", "1e300"], ["--min-rate", "0 to"]),
+        (["--mirror", "http://[foo/"], ["--mirror"]),
+        (["--mirror", "http://h/\x1b[31m"], ["--mirror"]),
+        (["--mirror", "http://h/" + "a" * 5000], ["--mirror"]),
         (["somewhere"], ["somewhere"]),
     ],
 )
@@ -231,10 +398,28 @@ def test_bad_options(refuse, arguments, words):
     refuse(*arguments, words=words)
 
 
+@pytest.mark.parametrize("dest", ["a\0b", "\ud800", "a" * 5000], ids=["null", "surrogate", "long"])
+@pytest.mark.parametrize("mode", [[], ["--list"], ["--verify"], ["--offline"], ["--print-urls"]])
+def test_destination_that_cannot_be(refuse, mode, dest):
+    refuse(*mode, words=["--dest"], dest=dest)
+
+
+@pytest.mark.parametrize("dest", ["a\nb", "\x1b[31m", "a "])
+def test_destination_that_a_list_cannot_hold(refuse, dest):
+    refuse("--print-urls", words=["a list of addresses cannot hold"], dest=dest)
+
+
+def test_socks_proxy_without_pysocks(refuse, monkeypatch):
+    monkeypatch.setitem(sys.modules, "socks", None)
+    monkeypatch.setenv("all_proxy", "socks5h://127.0.0.1:1080")
+    monkeypatch.delenv("no_proxy", raising=False)
+    refuse("--mirror", "http://mirror.invalid", words=["all_proxy", "PySocks", "pip install pysocks"])
+
+
 @pytest.mark.parametrize("mode", [[], ["--list"], ["--verify"], ["--offline"]])
 def test_destination_is_a_file(refuse, mode):
     Path("weights").write_text("")
-    refuse(*mode, words=["--dest weights is not a folder"])
+    refuse(*mode, words=["--dest 'weights' is not a folder"])
 
 
 def test_destination_cannot_be_written(refuse):
@@ -285,7 +470,15 @@ def test_as_a_file_from_another_folder(tmp_path):
 
 
 def test_as_a_module(tmp_path):
-    result = run("--offline", "--dest", str(tmp_path / "w"), cwd=ROOT, script=("-m", "scripts.download_weights"))
+    result = run(
+        "--offline",
+        "--system",
+        "all",
+        "--dest",
+        str(tmp_path / "w"),
+        cwd=ROOT,
+        script=("-m", "scripts.download_weights"),
+    )
     assert result.returncode == 1, result.stderr
     assert "missing" in result.stdout
 
@@ -322,7 +515,7 @@ sys.path.insert(0, {root!r})
 from scripts.download_weights import main
 from ppdiffusers_ext.weights.registry import File, Weights
 entry = Weights("net", ("one",), "net", ({url!r},), (File("a.bin"),), "MIT", "tests")
-sys.exit(main(sys.argv[1:], registry=(entry,)))
+sys.exit(main(["--system", "all", *sys.argv[1:]], registry=(entry,)))
 """
 
 
@@ -337,14 +530,14 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("behaviour", [{"delay": 0.2}, {"stalls": 200_000}], ids=["slow", "stalled"])
+@pytest.mark.parametrize("behaviour", [{"delay": 0.2}, {"stalls": 600_000}], ids=["slow", "stalled"])
 def test_ctrl_c_keeps_what_is_there(server, tmp_path, behaviour):
-    server.pages["/a.bin"] = Page(CONTENT, etag='"1"', **behaviour)
+    server.pages["/a.bin"] = Page(CONTENT * 2, etag='"1"', **behaviour)
     process = subprocess.Popen(
         [sys.executable, *script_for(server), "--dest", str(tmp_path)], stderr=subprocess.PIPE, text=True
     )
     part = tmp_path / "net/.a.bin.part"
-    wait_for(lambda: part.exists() and part.stat().st_size > 0)
+    wait_for(lambda: part.exists() and part.stat().st_size > 300_000)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, err = process.communicate(timeout=30)
@@ -352,10 +545,10 @@ def test_ctrl_c_keeps_what_is_there(server, tmp_path, behaviour):
     assert time.monotonic() - started < 6
     assert "error: stopped by Ctrl-C" in err
     assert "Traceback" not in err
-    assert 0 < part.stat().st_size < len(CONTENT)
-    server.pages["/a.bin"] = Page(CONTENT, etag='"1"')
+    assert 0 < part.stat().st_size < 2 * len(CONTENT)
+    server.pages["/a.bin"] = Page(CONTENT * 2, etag='"1"')
     assert run("--dest", str(tmp_path), cwd=tmp_path, script=script_for(server)).returncode == 0
-    assert (tmp_path / "net/a.bin").read_bytes() == CONTENT
+    assert (tmp_path / "net/a.bin").read_bytes() == CONTENT * 2
     assert "Range" in server.got("/a.bin")[-1]
 
 

@@ -363,6 +363,11 @@ def test_a_missing_weight_file_is_refused(configure, case, refuse):
     )
 
 
+def test_all_missing_weight_files_are_told_at_once(configure, case, refuse):
+    missing = {"pose_guider_path": "none.pdparams", "reference_unet_path": "nothing.pdparams"}
+    refuse([*configure(**missing), *case], *missing, *missing.values(), "do not exist")
+
+
 def test_nan_weights_are_refused_by_name(configure, case, inputs, refuse):
     tensors = load_tensors(DEMO["pose_guider_path"])
     tensors["conv_in.weight"][0, 0, 0, 0] = float("nan")

@@ -162,9 +162,9 @@ def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
         (("--width", 100), "100x64 does not fit; multiples of 64 are accepted"),
         (
             ("--unet_model_name_or_path", "nowhere.pth"),
-            "nowhere.pth, do not exist; `python scripts/download",
+            "unet nowhere.pth does not exist; `python scripts/download",
         ),
-        (("--pretrained_model_name_or_path", "nowhere"), "nowhere, do not exist"),
+        (("--pretrained_model_name_or_path", "nowhere"), "svd nowhere does not exist"),
         (("--faces", "nowhere"), "--only antelopev2"),
         (("--validation_control_folder", "nowhere"), "nowhere does not exist"),
         (("--validation_image", "nowhere.png"), "nowhere.png does not exist"),

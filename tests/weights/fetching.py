@@ -4,9 +4,9 @@ import hashlib
 import json
 
 from ppdiffusers_ext.weights.download import download
+from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import items_of, missing
 from ppdiffusers_ext.weights.registry import File, Weights
-from ppdiffusers_ext.weights.transfer import Patience
 from tests.weights.server import Page
 
 QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=0.05, connect_timeout=2, read_timeout=0.3)
@@ -75,4 +75,9 @@ def leave_part(dest, content, **note):
     (dest / "net").mkdir(parents=True)
     (dest / "net/.w.bin.part").write_bytes(content)
     if note:
-        (dest / "net/.w.bin.part.json").write_text(json.dumps(note))
+        (dest / "net/.w.bin.part.json").write_text(f"{json.dumps(note)}\n{len(content)} {sha256(content)}\n")
+
+
+def from_byte(have):
+    """The Range that continues a part of so many bytes: the last ones are fetched again."""
+    return f"bytes={have - 4096}-"

@@ -14,7 +14,7 @@ class Page:
 
     statuses: answers that come first, one for each request: a code, or (code, headers). The last stays if `always`.
     drops: numbers of bytes after which the first GETs are cut off.
-    length: a Content-Length that is not true. stalls: sends so many bytes and then nothing.
+    length: a Content-Length that is not true, False for none. stalls: sends so many bytes and then nothing.
     silent: does not even send headers.
     range_from_zero: a range is answered with the whole file. delay: seconds between pieces of 64 KiB.
     """
@@ -32,7 +32,7 @@ class Page:
     statuses: list = field(default_factory=list)
     always: bool = False
     drops: list = field(default_factory=list)
-    length: int | None = None
+    length: int | str | bool | None = None
     stalls: int | None = None
     silent: bool = False
     delay: float = 0.0
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if page.chunked:
             self.send_header("Transfer-Encoding", "chunked")
-        else:
+        elif page.length is not False:
             self.send_header("Content-Length", str(len(content) - start if page.length is None else page.length))
         self.send_header("Content-Type", page.kind)
         if page.etag:

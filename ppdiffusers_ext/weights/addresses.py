@@ -1,0 +1,69 @@
+"""The addresses and the places of files as lists for other programs: aria2c, wget and curl. No connection is opened.
+
+Afterwards `python scripts/download_weights.py --offline` checks the files, unpacks archives and records both.
+"""
+
+import shlex
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.weights.sources import sources_of
+
+
+def list_addresses(items, folder, program, mirror=None):
+    """The text of a list: str.
+
+    items: `Item`s. folder: of all weights. program: a name in FORMATS. mirror: an address to be asked first.
+
+    Raises InputError where the folder's name has characters that such a list cannot hold.
+    """
+    if not str(folder).isprintable() or str(folder) != str(folder).strip():
+        raise InputError(
+            f"a list of addresses cannot hold the folder {shown(str(folder))}; a name of printable characters, "
+            "without spaces at its ends, is accepted"
+        )
+    head, entry = FORMATS[program]
+    entries = [
+        entry(item, [source.url for source in sources_of(item, mirror)], Path(folder) / item.target) for item in items
+    ]
+    return "".join(f"{line}\n" for line in [*head, *(line for lines in entries for line in lines)])
+
+
+_ARIA2_HEAD = ("# python scripts/download_weights.py --print-urls aria2 ... | aria2c --input-file=-",)
+_WGET_HEAD = ("# python scripts/download_weights.py --print-urls wget ... | sh",)
+_CURL_HEAD = (
+    "# python scripts/download_weights.py --print-urls curl ... | curl --config -",
+    "create-dirs",
+    "location",
+    "fail",
+    'continue-at = "-"',
+)
+
+
+def _aria2(item, urls, path):
+    """An entry of an input file: all addresses of one file on a line, then its options."""
+    lines = ["\t".join(urls), f"  dir={path.parent}", f"  out={path.name}", "  continue=true"]
+    return lines + ([f"  checksum=sha-256={item.file.sha256}"] if item.file.sha256 else [])
+
+
+def _wget(item, urls, path):
+    """A command of a shell. Other addresses are comments: wget would continue a part of one from another."""
+    folder, target = shlex.quote(f"{path.parent}"), shlex.quote(f"{path}")
+    return [f"mkdir -p -- {folder} && wget -c -O {target} {shlex.quote(urls[0])}", *_others(urls)]
+
+
+def _curl(item, urls, path):
+    """Two lines of a configuration file, and the other addresses as comments."""
+    return [f"url = {_quoted(urls[0])}", f"output = {_quoted(path)}", *_others(urls)]
+
+
+def _others(urls):
+    return [f"# or {url}" for url in urls[1:]]
+
+
+def _quoted(text):
+    escaped = str(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+FORMATS = {"aria2": (_ARIA2_HEAD, _aria2), "wget": (_WGET_HEAD, _wget), "curl": (_CURL_HEAD, _curl)}
