@@ -89,9 +89,8 @@ def losses(printed):
     """The losses of a run's steps, as its log gives them, each step once."""
     found = {}
     for line in printed.splitlines():
-        if " loss: " in line and "global_step: " in line:
-            step = int(line.split("global_step: ")[1].split(",")[0])
-            found[step] = float(line.split(" loss: ")[1].split(",")[0])
+        if match := re.match(r"step (\d+)/\d+: loss ([^,]+),", line):
+            found[int(match[1])] = float(match[2])
     return [found[step] for step in sorted(found)]
 
 
