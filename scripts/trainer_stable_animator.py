@@ -1,7 +1,7 @@
 """Train StableAnimator.
 
-python -u -m paddle.distributed.launch scripts/trainer_stable_animator.py --do_train --data_path clips.txt
-python -u -m paddle.distributed.launch scripts/trainer_stable_animator.py training.yaml
+python -m scripts.launch --gpus 0,1 scripts/trainer_stable_animator.py --do_train --data_path clips.txt
+python -m scripts.launch --gpus 0,1 scripts/trainer_stable_animator.py training.yaml
 """
 
 import sys

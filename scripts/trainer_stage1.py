@@ -1,7 +1,7 @@
 """Train stage 1 of Animate Anyone.
 
-python -u -m paddle.distributed.launch scripts/trainer_stage1.py --do_train --output_dir ./exp_output/stage1
-python -u -m paddle.distributed.launch scripts/trainer_stage1.py training.yaml
+python -m scripts.launch --gpus 0,1 scripts/trainer_stage1.py --do_train --output_dir ./exp_output/stage1
+python -m scripts.launch --gpus 0,1 scripts/trainer_stage1.py training.yaml
 """
 
 import sys

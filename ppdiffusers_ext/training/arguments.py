@@ -1,4 +1,4 @@
-"""What the trainers of Animate Anyone can be told: three dataclasses, which `parser` reads from a command line or a file.
+"""What the trainers of Animate Anyone can be told: three dataclasses, which `parser` reads.
 
 Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
 """
@@ -13,6 +13,7 @@ import paddle
 from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.runtime import check_device
 from ppdiffusers_ext.training.groups import share_connections
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,12 @@ class TrainingArguments(PaddleTrainingArguments):
         0.0, "decay of the average of the weights that is saved at the end, as 0.999; 0 saves the last weights"
     )
 
+    device: str = option("auto", "cpu, gpu or gpu:N; auto takes a GPU where there is one")
+
     def __post_init__(self):
+        check_device(self.device)
+        if self.device == "auto":
+            self.device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
         if self.fp16 and not paddle.is_compiled_with_cuda():
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True

@@ -31,7 +31,7 @@ _SHORT = {  # of options whose own help is longer than a line
     "warmup_steps": "steps until the learning rate is reached",
     "ema_decay": "average the weights with this decay, as 0.999; 0 for none",
     "seed": "seed of weights, samples and noise; -1 draws one",
-    "device": "cpu or gpu; the CPU where there is no GPU",
+    "device": "cpu, gpu or gpu:N; auto takes a GPU where there is one",
     "fp16": "compute in fp16 (in bf16 on a CPU)",
     "bf16": "compute in bf16",
     "gradient_checkpointing": "less memory and more time: recompute activations",

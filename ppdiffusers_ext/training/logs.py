@@ -10,8 +10,6 @@ import warnings
 
 from tqdm import tqdm
 
-logger = logging.getLogger(__name__)
-
 _QUIET = "paddle|paddlenlp|ppdiffusers|_distutils_hack|setuptools"
 
 
@@ -22,7 +20,7 @@ def quieten_libraries():
 
 
 def set_up_logs(debug):
-    """Show the project's lines, of other processes than the first the warnings; with `debug` all lines of paddlenlp too.
+    """Show the project's lines, of other processes than the first the warnings; with `debug` paddlenlp's too.
 
     Nothing is coloured unless standard error is a terminal.
     """
@@ -31,11 +29,24 @@ def set_up_logs(debug):
     own = logging.getLogger("ppdiffusers_ext")
     own.handlers, own.propagate = [handler], False  # Paddle gives the root logger a handler of its own
     own.setLevel(logging.DEBUG if debug else logging.INFO if _is_first() else logging.WARNING)
+    set_up_loggers(debug)
+
+
+def set_up_loggers(debug):
+    """Have paddlenlp's logger and that of Paddle's fleet show warnings alone, or all with `debug`; colours as above."""
+    from paddle.distributed.fleet.utils.log_util import logger as of_fleet
     from paddlenlp.utils.log import logger as of_paddlenlp
 
+    of_fleet.removeFilter(_is_warning)
+    if not debug:
+        of_fleet.addFilter(_is_warning)  # its level is set anew when processes meet
     of_paddlenlp.logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     if not sys.stderr.isatty():
         of_paddlenlp.handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)8s] - %(message)s"))
+
+
+def _is_warning(record):
+    return record.levelno >= logging.WARNING
 
 
 def _is_first():

@@ -118,7 +118,7 @@ def _aliases(kinds):
 
 
 def _own_name(word, aliases):
-    """A word with the project's name of an option in the place of another one, so that the later one of both counts."""
+    """A word with the project's name of an option in the place of another one: the later one of both counts."""
     name, equals, value = word.partition("=")
     own = aliases.get(name.removeprefix("--")) if name.startswith("--") else None
     return f"--{own}{equals}{value}" if own else word
@@ -161,7 +161,7 @@ def _check_text(value):
 
 
 def _build(kind, given):
-    """A dataclass with the values of its fields. What its own checks, or paddlenlp's, raise is told as an InputError."""
+    """A dataclass with its fields' values. What its own checks, or paddlenlp's, raise becomes an InputError."""
     values = {item.name: given[item.name] for item in dataclasses.fields(kind) if item.init}
     try:
         return kind(**values)

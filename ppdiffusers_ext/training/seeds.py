@@ -15,7 +15,7 @@ DRAWN = -1
 
 
 def choose_seed(arguments):
-    """The seed of a run with these `TrainingArguments`; for -1 that of the checkpoint that it goes on from, or a new one."""
+    """The seed that `TrainingArguments` name; for -1 that of the checkpoint that is gone on from, or a new one."""
     if arguments.seed != DRAWN:
         return arguments.seed
     seed = int(from_first("seed", lambda: str(_draw(arguments))))
