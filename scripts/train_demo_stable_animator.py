@@ -70,7 +70,7 @@ def make_parser():
     parser.add_argument("--seed", type=int, default=0, help="of the clips (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--windows", action="store_true", help="also compare ways to make windows and noise")
-    parser.add_argument("--quick", action="store_true", help="few clips, two steps of each training, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
     return parser
 
 

@@ -33,7 +33,7 @@ def set_up_logs(debug):
 
 
 def set_up_loggers(debug):
-    """Have paddlenlp's logger and that of Paddle's fleet show warnings alone, or all with `debug`; colours as above."""
+    """Have the loggers of paddlenlp and Paddle's fleet show warnings, or all with `debug`; colours as above."""
     from paddle.distributed.fleet.utils.log_util import logger as of_fleet
     from paddlenlp.utils.log import logger as of_paddlenlp
 

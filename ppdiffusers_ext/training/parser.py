@@ -63,7 +63,8 @@ def read_options(arguments, kinds):
     parser = make_parser(kinds)
     path = str(arguments[0]) if arguments else ""
     if os.path.splitext(path)[1].lower() in _FILES and not path.startswith("-"):
-        arguments = [*words_of_file(path, kinds), *arguments[1:]]
+        lists = {action.dest for action in parser._actions if action.nargs == "+"}
+        arguments = [*_words_of_file(path, kinds, lists), *arguments[1:]]
     aliases = _aliases(kinds)
     values, unknown = parser.parse_known_args([_own_name(str(word), aliases) for word in arguments])
     if unknown:
@@ -80,8 +81,11 @@ def make_parser(kinds):
     return parser
 
 
-def words_of_file(path, kinds):
+def _words_of_file(path, kinds, lists):
     """The keys and values of a YAML or JSON file as words of a command line.
+
+    Args:
+        lists: names of the options that take several values.
 
     Raises:
         InputError: it cannot be read, has unknown keys, or values of the wrong shape.
@@ -95,11 +99,11 @@ def words_of_file(path, kinds):
     if unknown:
         told = printable(", ".join(unknown), _MOST_MESSAGE)
         raise InputError(f"unknown keys in {path}: {told}; {_ACCEPTED}")
-    return [word for key, value in values.items() if value is not None for word in _words(path, key, value)]
+    return [word for key, value in values.items() if value is not None for word in _words(path, key, value, lists)]
 
 
-def _words(path, key, value):
-    if isinstance(value, list):
+def _words(path, key, value, lists):
+    if isinstance(value, list) and key in lists:
         texts = [_text(path, key, item) for item in value]
         if not texts or any(text.startswith("-") for text in texts):
             raise InputError(f"{key} in {path} is {shown(value)}; a list of values is accepted")
@@ -139,7 +143,7 @@ def _checked(convert, choices):
             value = convert(text)
         except (ValueError, TypeError, OverflowError, RecursionError, argparse.ArgumentTypeError) as error:
             raise argparse.ArgumentTypeError(f"{shown(text)} is not {kind}") from error
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) < _LARGEST * 2.0**65):
+        if isinstance(value, float) and not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{shown(text)} is not a finite number")
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
             raise argparse.ArgumentTypeError(f"{shown(text)} is not between -2**63 and 2**63")
