@@ -4,6 +4,7 @@ import errno
 import sys
 import traceback
 
+_MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -42,9 +43,11 @@ def main(stage, arguments=None, usage=""):
 
 
 def _fail(message, code, debug):
+    from ppdiffusers_ext.errors import printable
+
     if debug:
         traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, _MOST_OF_MESSAGE)}", file=sys.stderr)
     return code
 
 

@@ -26,9 +26,9 @@ FOREIGN = {
     "paddle.distributed.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
     "scripts.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
     "visualdl": {"--logdir"},
-    "wget": {"--input-file", "--continue"},
-    "curl": {"--config", "--parallel"},
-    "aria2c": {"--input-file"},
+    "wget": {"--header", "--input-file", "--continue"},
+    "curl": {"--header", "--config", "--parallel"},
+    "aria2c": {"--header", "--input-file"},
 }
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _PYTHON = re.compile(r"(\.venv/bin/)?python3?(\.\d+)?$")
@@ -56,7 +56,7 @@ def spans(text):
 
 
 def commands(text):
-    """The commands of a text, as lists of words: one for each that is joined by `&&`, without what precedes it."""
+    """The commands of a text, as lists of words, each of those that are joined by `&&` or a pipe by itself."""
     found = []
     for block in [*fences(text), *indented(text), *(" ".join(span.split()) for span in spans(text))]:
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
@@ -69,7 +69,7 @@ def commands(text):
 def _parts(words):
     part = []
     for word in [*words, "&&"]:
-        if word in ("&&", ";", "||"):
+        if word in ("&&", ";", "||", "|"):
             while part and re.match(r"[A-Z_]+=", part[0]):
                 part = part[1:]
             yield part

@@ -169,6 +169,26 @@ def test_options_of_pose2vid_are_keys_as_its_page_says():
                 assert renamed is None or renamed[1] in fields
 
 
+def test_defaults_of_pose2vid_are_as_its_page_says():
+    """Of all options whose default is a plain value of the configuration."""
+    defaults = {item.name: item.default for item in dataclasses.fields(Pose2VidConfig)}
+    fields = {
+        option: action.dest for action in parser_of("scripts.pose2vid")._actions for option in action.option_strings
+    }
+    checked = 0
+    for table in tables(read(ROOT / "docs" / "pose2vid.md")):
+        if table[0][:2] != ["option", "default"]:
+            continue
+        for options, told, *_ in table[1:]:
+            options, told = re.findall(r"`(-[\w-]+)`", options), told.split(", ")
+            for option, value in zip(options, told) if len(options) == len(told) else ():
+                default = defaults.get(fields[option])
+                if isinstance(default, (str, int, float)) and default != "" and " " not in value:
+                    assert value == ("off" if default is False else str(default)), option
+                    checked += 1
+    assert checked > 15
+
+
 @pytest.mark.parametrize(
     ("page", "kind"), [("stable_animator.md", StableAnimationConfig), ("easy_animate.md", EasyAnimateConfig)]
 )

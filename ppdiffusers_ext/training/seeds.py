@@ -1,9 +1,7 @@
 """The seed of a training for which one is to be drawn: the same in all processes, and in a run that goes on."""
 
-import json
 import logging
 import secrets
-from pathlib import Path
 
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.bounds import SEEDS
@@ -35,5 +33,5 @@ def _earlier_seed(arguments):
     folder = arguments.resume_from_checkpoint or checkpoints.newest_valid(arguments.output_dir)
     if folder is None or checkpoints.problem_of(folder):
         return None
-    manifest = json.loads((Path(folder) / checkpoints.MANIFEST).read_text(encoding="utf-8"))
-    return manifest["run"].get("seed")
+    seed = checkpoints.run_of(folder).get("seed")
+    return seed if isinstance(seed, int) and 0 <= seed <= SEEDS[1] else None
