@@ -10,7 +10,9 @@ default: log).
 """
 
 import os
+import signal
 import sys
+import traceback
 
 from scripts.command import ArgumentParser, run
 
@@ -114,8 +116,16 @@ def _start(words):
     try:
         launch()
     except SystemExit as end:
+        if _is_of_signal(end):
+            print(f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr)
+            return 128 + end.code
         return end.code if end.code in (None, 0, 2) else 1  # Paddle has others for a process that was killed
     return 0
+
+
+def _is_of_signal(end):
+    """Whether Paddle's launcher ended because of a signal. Its exit code is the signal's number, 2 for Ctrl-C."""
+    return any(frame.name == "signal_handler" for frame in traceback.extract_tb(end.__traceback__))
 
 
 if __name__ == "__main__":
