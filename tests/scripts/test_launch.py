@@ -1,5 +1,7 @@
 """The launcher of several processes: what it refuses at once, and what it leaves to Paddle's."""
 
+import importlib
+
 import paddle
 import pytest
 
@@ -63,3 +65,40 @@ def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expe
 def test_help_says_how(capsys):
     assert launch.main(["--help"]) == 0
     assert "--nproc_per_node 2" in capsys.readouterr().out
+
+
+def ends_with(code):
+    def launch():
+        raise SystemExit(code)
+
+    return launch
+
+
+def stopped_by(number):
+    def launch():
+        signal_handler()
+
+    def signal_handler():  # as Paddle's is called
+        raise SystemExit(number)
+
+    return launch
+
+
+@pytest.mark.parametrize(
+    ("launch_by_paddle", "code", "said"),
+    [
+        (ends_with(0), 0, ""),
+        (ends_with(None), 0, ""),
+        (ends_with(2), 2, ""),  # bad input of the trainer's
+        (ends_with(-6), 1, ""),
+        (ends_with(250), 1, ""),
+        (stopped_by(2), 130, "error: stopped by SIGINT; the same command goes on\n"),
+        (stopped_by(15), 143, "error: stopped by SIGTERM; the same command goes on\n"),
+    ],
+)
+def test_exit_code_says_how_it_ended(capsys, monkeypatch, launch_by_paddle, code, said):
+    main = importlib.import_module("paddle.distributed.launch.main")
+    monkeypatch.setattr(main, "launch", launch_by_paddle)
+    monkeypatch.setattr("sys.argv", [])
+    assert launch.main([TRAINER]) == code
+    assert capsys.readouterr().err.lstrip("\n") == said
