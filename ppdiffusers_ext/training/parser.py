@@ -133,6 +133,12 @@ class _Parser(PdArgumentParser):
         message = re.sub(r"^argument (\S+): ", r"\1: ", message)
         raise InputError(f"{printable(' '.join(message.split()), _MOST_MESSAGE)}; {_ACCEPTED}")
 
+    def _get_values(self, action, arg_strings):
+        if action.option_strings and "--" in arg_strings:
+            # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
+            raise argparse.ArgumentError(action, "'--' is no value")
+        return super()._get_values(action, arg_strings)
+
 
 def _checked(convert, choices):
     """A conversion of argparse that refuses what is no finite, bounded value, in a short message."""

@@ -45,7 +45,7 @@ def _line_of_step(logs):
         f"{logs['interval_samples_per_second']:.4g} samples/s",
         f"{left} left",
         f"gradient norm {logs['gradient_norm']:.4g}",
-        f"memory {logs['peak_memory_gb']:.2f} GB",
+        f"memory {logs['peak_memory_gb']:.3f} GB",
         f"waiting for data {logs['data_share']:.1%}",
     )
     return ", ".join(told)
