@@ -89,7 +89,7 @@ def compete(options):
 
 def _read(printed, processes):
     """Seconds of a process for a sample, and its peak."""
-    peaks = [float(number) for number in re.findall(r"peak_memory_gb: ([\d.]+)", printed)]
+    peaks = [float(number) for number in re.findall(r"memory ([\d.]+) GB", printed)]
     return {
         "seconds": processes / read_log(printed)["samples_per_second"],
         "peak_bytes": round(max(peaks) * 10**9),

@@ -20,7 +20,7 @@ from benchmarks.networks import HEADS
 STAGE = 1
 CLIPS, FRAMES, MARGIN = 8, 16, 4
 ASSETS = harness.ROOT / "assets" / "demo_model"  # whose autoencoder and image encoder are used
-_NUMBER = r"\b{}: ([-+.\de]+)"
+_STEP, _SPEED, _SHARE = r"step (\d+)/\d+: loss", r" ([\d.e+-]+) samples/s", r"waiting for data ([\d.]+)%"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -55,14 +55,11 @@ def read_log(text):
     """
     found = {}
     for line in text.splitlines():
-        step, speed, share = (
-            re.search(_NUMBER.format(name), line)
-            for name in ("global_step", "interval_samples_per_second", "data_share")
-        )
+        step, speed, share = (re.search(pattern, line) for pattern in (_STEP, _SPEED, _SHARE))
         if step and speed and float(speed[1]) > 0:
-            found[int(step[1])] = float(speed[1]), float(share[1]) if share else None
+            found[int(step[1])] = float(speed[1]), float(share[1]) / 100 if share else None
     if not found:
-        raise harness.ContestantError("the trainer has logged no interval_samples_per_second")
+        raise harness.ContestantError("the trainer has logged no samples per second")
     rows = [found[step] for step in sorted(found)][len(found) // 2 :]
     speeds, shares = zip(*rows)
     result = {"samples_per_second": statistics.harmonic_mean(speeds), "steps": len(rows)}
@@ -137,8 +134,8 @@ def run_trainer(script, file, processes, title):
     """
     print(f"measuring {title} ...", file=sys.stderr, flush=True)
     logs = file.with_suffix(".logs")
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes), "--backend", "gloo"]
-    launch = [*launch, "--log_dir", str(logs)] if processes > 1 else []
+    launch = ["-m", "scripts.launch", "--nproc_per_node", str(processes), "--log_dir", str(logs)]
+    launch = launch if processes > 1 else []
     command = [sys.executable, "-u", *launch, f"scripts/{script}.py", str(file)]
     environment = {**harness._ENVIRONMENT, **_ONE_THREAD}
     run = subprocess.run(command, cwd=harness.ROOT, env=environment, capture_output=True, text=True)

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import timedelta
 
+MOST_CLIPS = 10**6
+SECONDS_BETWEEN_LINES = 10
 IMAGE_ENCODER = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -32,12 +35,52 @@ class Clock:
         self._path.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
 
 
+def number_of_clips(options, usual, least):
+    """How many clips are to be drawn: --clips, or else as many as usual, or as few as will do with --quick.
+
+    Raises:
+        InputError: they are too few.
+    """
+    from ppdiffusers_ext.errors import InputError
+
+    count = (least if options.quick else usual) if options.clips is None else options.clips
+    if not least <= count <= MOST_CLIPS:
+        few = "few" if count < least else "many"
+        raise InputError(f"--clips {count} is too {few}; {least} or more is accepted, up to {MOST_CLIPS}")
+    return count
+
+
+def progress(items, what, total=None):
+    """The items one by one, while a bar in a terminal, or else a line for each tenth of them, says how far it is.
+
+    Args:
+        items: iterable.
+        what: words for what is done with them: "drawing clips".
+        total: their number, where they have none themselves.
+    """
+    from tqdm import tqdm
+
+    total = len(items) if total is None else total
+    if sys.stderr.isatty():
+        yield from tqdm(items, what, total)
+        return
+    print(f"{what}: {total:,}", file=sys.stderr, flush=True)
+    start = told_at = time.monotonic()
+    told = 0
+    for done, item in enumerate(items, 1):
+        yield item
+        tenth, now = 10 * done // total, time.monotonic()
+        if tenth > told and now > told_at + SECONDS_BETWEEN_LINES:
+            told, told_at = tenth, now
+            left = timedelta(seconds=round((now - start) / done * (total - done)))
+            print(f"{what}: {done:,} of {total:,}, {left} left", file=sys.stderr, flush=True)
+
+
 def draw(write, folder, seed, count, *options):
     """Have `write` (as `data.synthetic.write_clips`) draw `count` clips into a folder, by all cores."""
-    workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers) as pool:
-        shares = [range(start, count, workers) for start in range(workers)]
-        for done in [pool.submit(write, folder, seed, share, *options) for share in shares]:
+    with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
+        drawn = [pool.submit(write, folder, seed, [number], *options) for number in range(count)]
+        for done in progress(as_completed(drawn), "drawing clips", count):
             done.result()
 
 
@@ -91,11 +134,10 @@ def train(script, name, settings, folder, processes):
     if processes == 1:
         settings = {**settings, "per_device_train_batch_size": 2 * settings["per_device_train_batch_size"]}
     else:
-        launch = ["--nproc_per_node", "2", "--backend", "gloo", "--log_dir", str(folder / "logs" / name)]
-        command += ["-m", "paddle.distributed.launch", *launch]
+        command += ["-m", "scripts.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "logs" / name)]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    print(f"training {name}: {settings['max_steps']} steps", flush=True)
+    print(f"scripts/{script}.py {file}: {settings['max_steps']:,} steps", file=sys.stderr, flush=True)
     finished = subprocess.run([*command, f"scripts/{script}.py", str(file)])
     if finished.returncode:
         raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")

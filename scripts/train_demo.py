@@ -12,9 +12,19 @@ import sys
 from pathlib import Path
 
 from scripts.command import ArgumentParser, any_seed, run
-from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
+from scripts.demo_training import (
+    Clock,
+    draw,
+    number_of_clips,
+    progress,
+    read_settings,
+    rows_of_trainings,
+    train,
+    write_image_encoder,
+)
 
 SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
+CLIPS, FEW_CLIPS = 1400, 8
 STAGES = (  # script, configuration, what is there when it is done
     ("trainer_vae", "vae", "vae/vae"),
     ("trainer_stage1", "stage1", "stage1/denoising_unet.safetensors"),
@@ -54,10 +64,10 @@ def make_parser():
     parser = ArgumentParser(prog="python -m scripts.train_demo", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
     parser.add_argument("--output", type=Path, help="new folder for the model (default: model in the work folder)")
-    parser.add_argument("--clips", type=int, default=1400, help="clips that are drawn (default: 1400)")
+    parser.add_argument("--clips", type=int, help=f"clips that are drawn (default: {CLIPS}, with --quick {FEW_CLIPS})")
     parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="two steps of each training, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
     return parser
 
 
@@ -67,10 +77,13 @@ def work(options):
     from ppdiffusers_ext.data.synthetic import write_clips
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
+    if not options.debug:
+        quieten_libraries()
+    set_up_loggers(options.debug)
     options.seed = choose_seed(options.seed)
-    if options.clips < 8:
-        raise InputError(f"--clips {options.clips} is too few; 8 or more is accepted")
+    options.clips = number_of_clips(options, CLIPS, FEW_CLIPS)
     output = options.output or options.work / "model"
     if output.exists():
         raise InputError(f"{output} is there already; another --output is accepted")
@@ -130,7 +143,7 @@ def _mean_frame(folder):
     from ppdiffusers_ext.data.video import read_frames
 
     total, count = 0, 0
-    for path in sorted(folder.glob("*.mp4")):
+    for path in progress(sorted(folder.glob("*.mp4")), "reading clips for their mean frame"):
         for frame in read_frames(path, stride=4):
             total, count = total + frame.astype(np.int64), count + 1
     return Image.fromarray(np.round(total / count).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BOX)
@@ -154,7 +167,7 @@ def make_card(options, folder):
     config = Pose2VidConfig.load("configs/inference/demo.yaml", **moved, **({"steps": 1} if options.quick else {}))
     evaluation = DemoEvaluation(config, Runtime.choose("cpu", "fp32"))
     seed, clips = options.seed + 1, 1 if options.quick else 20
-    result = summary([evaluation.scores(seed, number) for number in range(clips)])
+    result = summary([evaluation.scores(seed, number) for number in progress(range(clips), "measuring on new clips")])
     times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
     ways = [
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"

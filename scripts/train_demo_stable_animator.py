@@ -14,9 +14,19 @@ import sys
 from pathlib import Path
 
 from scripts.command import ArgumentParser, any_seed, run
-from scripts.demo_training import Clock, draw, read_settings, rows_of_trainings, train, write_image_encoder
+from scripts.demo_training import (
+    Clock,
+    draw,
+    number_of_clips,
+    progress,
+    read_settings,
+    rows_of_trainings,
+    train,
+    write_image_encoder,
+)
 
 SIDE, NUM_FRAMES, ENTRANCE = 64, 24, 12
+CLIPS, FEW_CLIPS = 1600, 16
 CONFIGURATIONS = Path("configs/training/stable_animator_demo")
 CONFIGURED = "exp_output/stable_animator_demo"  # the folder that the files there name
 AUTOENCODER = Path("assets/demo_model/vae")
@@ -56,11 +66,11 @@ which has seen none of these people, makes of the heads and who they are.
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.train_demo_stable_animator", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
-    parser.add_argument("--clips", type=int, default=1600, help="clips that are drawn (default: 1600)")
+    parser.add_argument("--clips", type=int, help=f"clips that are drawn (default: {CLIPS}, with --quick {FEW_CLIPS})")
     parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--windows", action="store_true", help="also compare ways to make windows and noise")
-    parser.add_argument("--quick", action="store_true", help="two steps of each training, to see that all works")
+    parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
     return parser
 
 
@@ -70,10 +80,13 @@ def work(options):
     from ppdiffusers_ext.data.synthetic import write_animation_clips
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
+    if not options.debug:
+        quieten_libraries()
+    set_up_loggers(options.debug)
     options.seed = choose_seed(options.seed)
-    if options.clips < 16:
-        raise InputError(f"--clips {options.clips} is too few; 16 or more is accepted")
+    options.clips = number_of_clips(options, CLIPS, FEW_CLIPS)
     folder, output = options.work, options.work / "model"
     if output.exists():
         raise InputError(f"{output} is there already; another --work is accepted")
@@ -122,8 +135,6 @@ def _train(script, name, options):
 
 
 def _train_recognizer(clips, options):
-    from tqdm import tqdm
-
     from ppdiffusers_ext.data.animation_clips import find_animation_clips
     from ppdiffusers_ext.training.recognizer import train_recognizer
 
@@ -135,7 +146,7 @@ def _train_recognizer(clips, options):
         steps,
         RECOGNIZER_BATCH,
         options.seed,
-        lambda numbers: tqdm(numbers, "heads"),
+        lambda numbers: progress(numbers, "training the recogniser of heads, steps"),
     )
     print(f"the recogniser's cosine with the truth, of people that it is trained on: {cosine:.3f}")
 
@@ -166,8 +177,6 @@ def describe_model(folder, **options):
 
 def _evaluate(options, folder):
     """Write samples.png and scores.json into the model's folder, and return its card."""
-    from tqdm import tqdm
-
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.pipelines.stable_demo import IDENTITY, StableDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
@@ -176,7 +185,8 @@ def _evaluate(options, folder):
     count, frames = (1, 4) if options.quick else (20, NUM_FRAMES)
     seed, runtime = options.seed + 1, Runtime.choose("cpu", "fp32")
     evaluation = StableDemoEvaluation(config, folder / "recognizer.safetensors", runtime, frames)
-    scores = [evaluation.scores(seed, number, options.windows) for number in tqdm(range(count), "clips")]
+    numbers = progress(range(count), "measuring on new clips")
+    scores = [evaluation.scores(seed, number, options.windows) for number in numbers]
     result = summary(scores)
     (folder / "scores.json").write_text(json.dumps({**result, "scores": scores}, indent=1) + "\n", encoding="utf-8")
     write_image(folder / "samples.png", _sheet(evaluation, seed, 1 if options.quick else 6))
@@ -211,14 +221,16 @@ def _sheet(evaluation, seed, count):
     import numpy as np
 
     from ppdiffusers_ext.pipelines.stable_demo import MODEL, WITHOUT_FACE
+    from ppdiffusers_ext.training.sheets import labelled_sheet
 
     rows = []
-    for number in range(count):
+    for number in progress(range(count), "animating clips for samples.png"):
         clip, ways = evaluation.clip(seed, number)
         chosen = np.linspace(0, len(clip.target) - 1, 3).astype(int)
-        kinds = (clip.pose, clip.target, ways[MODEL], ways[WITHOUT_FACE])
-        rows.append(np.concatenate([clip.reference, *(kind[i] for i in chosen for kind in kinds)], axis=1))
-    return np.concatenate(rows).repeat(2, axis=0).repeat(2, axis=1)
+        kinds = {"pose": clip.pose, "truth": clip.target, "model": ways[MODEL], "without face": ways[WITHOUT_FACE]}
+        cells = [(f"{kind} {frame}", frames[frame]) for frame in chosen for kind, frames in kinds.items()]
+        rows.append((f"clip {number + 1}", [("reference", clip.reference), *cells]))
+    return labelled_sheet(f"clips of seed {seed}; numbers are frames", rows, scale=2)
 
 
 if __name__ == "__main__":

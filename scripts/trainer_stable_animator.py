@@ -1,7 +1,7 @@
 """Train StableAnimator.
 
-python -u -m paddle.distributed.launch scripts/trainer_stable_animator.py --do_train --data_path clips.txt
-python -u -m paddle.distributed.launch scripts/trainer_stable_animator.py training.yaml
+python -m scripts.launch --gpus 0,1 scripts/trainer_stable_animator.py --do_train --data_path clips.txt
+python -m scripts.launch --gpus 0,1 scripts/trainer_stable_animator.py training.yaml
 """
 
 import sys
@@ -12,4 +12,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.training import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main("stable_animator"))
+    sys.exit(main("stable_animator", usage=__doc__))

@@ -1,7 +1,7 @@
 """Train stage 2 of Animate Anyone.
 
-python -u -m paddle.distributed.launch scripts/trainer_stage2.py --do_train --output_dir ./exp_output/stage2
-python -u -m paddle.distributed.launch scripts/trainer_stage2.py training.yaml
+python -m scripts.launch --gpus 0,1 scripts/trainer_stage2.py --do_train --output_dir ./exp_output/stage2
+python -m scripts.launch --gpus 0,1 scripts/trainer_stage2.py training.yaml
 """
 
 import sys
@@ -12,4 +12,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.training import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(2))
+    sys.exit(main(2, usage=__doc__))

@@ -12,4 +12,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from scripts.training import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main("vae"))
+    sys.exit(main("vae", usage=__doc__))

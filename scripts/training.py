@@ -1,26 +1,81 @@
 """What the training commands do: parse, train, and tell errors as the other commands do."""
 
+import errno
 import sys
+import traceback
+
+_MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-def main(stage, arguments=None):
+def main(stage, arguments=None, usage=""):
     """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae"), or "stable_animator".
 
+    Args:
+        stage: what is trained.
+        arguments: list of texts; those of the process if left out.
+        usage: the first words of its --help.
+
     Returns:
-        the exit code: 0, 2 for bad input, 1 for a loss that is not finite or another process that is lost.
+        the exit code: 0, 2 for bad input, 130 for Ctrl-C, 1 for a loss that is not finite, a full disk, or another
+        process that is lost.
     """
+    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_logs
+
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments
+    arguments = [word for word in arguments if word != "--debug"]
+    if not debug:
+        quieten_libraries()
+    kinds = kinds_of(stage)
+    if any(word in ("-h", "--help", "--help-all") for word in arguments):
+        return _help(usage, kinds, "--help-all" in arguments)
+    set_up_logs(debug)
+    try:
+        return _train(stage, arguments, kinds)
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C; the same command goes on from the newest checkpoint", 130, debug)
+    except (RuntimeError, OSError, ValueError) as error:
+        message, code = _told(error)
+        if message is None:
+            raise
+        return _fail(message, code, debug)
+
+
+def _fail(message, code, debug):
+    from ppdiffusers_ext.errors import printable
+
+    if debug:
+        traceback.print_exc()
+    print(f"error: {printable(message, _MOST_OF_MESSAGE)}", file=sys.stderr)
+    return code
+
+
+def _told(error):
+    """(what an error says to the user, exit code); (None, 1) for what is no word to a user."""
     from ppdiffusers_ext.errors import InputError, NonFiniteError
-    from ppdiffusers_ext.training import stable_run
+
+    if isinstance(error, InputError):
+        return str(error), 1 if isinstance(error, NonFiniteError) else 2
+    if isinstance(error, OSError) and error.errno in _DISK:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{place}; the same command goes on from the newest checkpoint when it can write", 1
+    if "gloo/transport" in str(error):
+        return (
+            "the connection to another process of this run is lost, whose workerlog may tell why; the same command "
+            "goes on from the newest checkpoint"
+        ), 1
+    return None, 1
+
+
+def kinds_of(stage):
+    """The three dataclasses of what a training can be told."""
     from ppdiffusers_ext.training.arguments import (
         AutoencoderArguments,
         DataArguments,
         ModelArguments,
         TrainingArguments,
-        parse_arguments,
     )
-    from ppdiffusers_ext.training.autoencoder import train_autoencoder
-    from ppdiffusers_ext.training.groups import leave
-    from ppdiffusers_ext.training.run import train
     from ppdiffusers_ext.training.stable_arguments import (
         StableDataArguments,
         StableModelArguments,
@@ -31,28 +86,35 @@ def main(stage, arguments=None):
         "vae": (AutoencoderArguments, DataArguments, TrainingArguments),
         "stable_animator": (StableModelArguments, StableDataArguments, StableTrainingArguments),
     }
-    try:
-        of_stage = kinds.get(stage, (ModelArguments, DataArguments, TrainingArguments))
-        model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, of_stage)
-        if not training.do_train:
-            raise InputError("nothing is to be done; --do_train is accepted")
-        if stage == "vae":
-            train_autoencoder(model, data, training)
-        elif stage == "stable_animator":
-            stable_run.train(model, data, training)
-        else:
-            train(stage, model, data, training)
-        leave()
-        return 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, NonFiniteError) else 2
-    except RuntimeError as error:
-        if "gloo/transport" not in str(error):
-            raise
-        print(
-            "error: the connection to another process of this run is lost, whose workerlog may tell why; the same "
-            "command goes on from the newest checkpoint",
-            file=sys.stderr,
-        )
-        return 1
+    return kinds.get(stage, (ModelArguments, DataArguments, TrainingArguments))
+
+
+def _help(usage, kinds, everything):
+    from ppdiffusers_ext.training.help import short_help
+    from ppdiffusers_ext.training.parser import make_parser
+
+    print(usage.strip() + "\n\n" + make_parser(kinds).format_help() if everything else short_help(usage, kinds))
+    return 0
+
+
+def _train(stage, arguments, kinds):
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.training import stable_run
+    from ppdiffusers_ext.training.autoencoder import train_autoencoder
+    from ppdiffusers_ext.training.groups import leave
+    from ppdiffusers_ext.training.parser import parse_arguments
+    from ppdiffusers_ext.training.run import train
+    from ppdiffusers_ext.training.seeds import choose_seed
+
+    model, data, training = parse_arguments(arguments, kinds)
+    if not training.do_train:
+        raise InputError("nothing is to be done; --do_train is accepted")
+    training.seed = choose_seed(training)
+    if stage == "vae":
+        train_autoencoder(model, data, training)
+    elif stage == "stable_animator":
+        stable_run.train(model, data, training)
+    else:
+        train(stage, model, data, training)
+    leave()
+    return 0

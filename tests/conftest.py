@@ -2,6 +2,7 @@
 
 import ppdiffusers_ext  # noqa: F401, I001 (before paddle: it chooses the fast path)
 
+import logging
 import signal
 
 import numpy as np
@@ -11,6 +12,16 @@ import pytest
 
 # A shell ignores Ctrl-C for what it runs in the background, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def own_log():
+    """The project's logger as it was before the test: commands that run in this process set it up for themselves."""
+    logger = logging.getLogger("ppdiffusers_ext")
+    before = logger.handlers, logger.propagate, logger.level
+    yield
+    logger.handlers, logger.propagate, logger.level = before
+
 
 WIDTHS = (32, 32, 64, 64)
 COMMON = {

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppdiffusers_ext.data.synthetic import write_animation_clips
+from ppdiffusers_ext.data.synthetic import write_animation_clips, write_clips
 from ppdiffusers_ext.pipelines.stable_conversion import to_torch
 from ppdiffusers_ext.training.arguments import (
     AutoencoderArguments,
     DataArguments,
     ModelArguments,
     TrainingArguments,
-    parse_arguments,
 )
+from ppdiffusers_ext.training.parser import parse_arguments
 from ppdiffusers_ext.training.stable_arguments import (
     StableDataArguments,
     StableModelArguments,
@@ -44,6 +44,55 @@ def test_command_names_what_is_there_and_its_readme_names_it(path):
     for name in named:
         assert (ROOT / name).is_file(), name
     assert path.name in (path.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_command_passes_on_further_options(path, tmp_path):
+    words = ["driving.mp4", "me.png"] if path.stem == "command_skeletons" else []
+    run = subprocess.run(
+        ["sh", str(path), *words, "--further", "two words"],
+        env={**os.environ, "PYTHON": "echo"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(line.endswith("--further two words") for line in run.stdout.splitlines())
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if "scripts.launch" in path.read_text()])
+def test_training_command_says_in_a_line_that_there_is_no_gpu_and_what_to_do(path):
+    environment = {key: value for key, value in os.environ.items() if key not in ("LAUNCH", "GPUS")}
+    run = subprocess.run(
+        ["sh", str(path)],
+        cwd=ROOT,
+        env={**environment, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2 and run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(
+        "error: --gpus 0,1,2,3 needs a Paddle with CUDA, and this one is for CPUs; --nproc_per_node 2"
+    )
+
+
+def test_stage_1_trains_on_two_processes_of_a_cpu(tmp_path):
+    write_clips(tmp_path / "data", 0, range(6), 12, 40)
+    small = {"base_model_path": "assets/demo_model", "vae_model_path": "assets/demo_model/vae"}
+    small |= {"image_encoder_path": "assets/demo_model/image_encoder", "sample_margin": 4}
+    small |= {"inference_config_path": "configs/inference/demo_model.yaml", "train_width": 64, "train_height": 64}
+    small |= {"denoising_unet_base_model_path": "", "reference_unet_path": "", "validation_inference_steps": 1}
+    small |= {"meta_paths": tmp_path / "data", "output_dir": tmp_path / "out", "max_steps": 1}
+    run = subprocess.run(
+        ["sh", "examples/animate_anyone/train_stage1.sh", *(f"--{name}={value}" for name, value in small.items())],
+        cwd=ROOT,
+        env={**os.environ, "LAUNCH": f"--nproc_per_node 2 --log_dir {tmp_path}/logs", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert (tmp_path / "out" / "denoising_unet.safetensors").is_file()
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")

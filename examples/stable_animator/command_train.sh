@@ -5,7 +5,7 @@ DATA="${DATA:-animation_data}"
 VALIDATION="${VALIDATION:-validation}"
 WEIGHTS="${WEIGHTS:-pretrained_weights/stable_animator}"
 # shellcheck disable=SC2086 # several words
-"${PYTHON:-.venv/bin/python}" -u -m paddle.distributed.launch ${LAUNCH:---gpus "${GPUS:-0,1,2,3}"} \
+"${PYTHON:-.venv/bin/python}" -u -m scripts.launch ${LAUNCH:---gpus "${GPUS:-0,1,2,3}"} \
     scripts/trainer_stable_animator.py \
     --pretrained_model_name_or_path="$WEIGHTS/stable-video-diffusion-img2vid-xt" \
     --faces_path="$WEIGHTS" \

@@ -1,21 +1,19 @@
-"""What the trainers of Animate Anyone can be told: three dataclasses for `PdArgumentParser`, on one command line or in
-one YAML file.
+"""What the trainers of Animate Anyone can be told: three dataclasses, which `parser` reads.
 
 Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
 """
 
-import dataclasses
 import logging
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import Optional
 
 import paddle
-from paddlenlp.trainer import PdArgumentParser
 from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.runtime import check_device
 from ppdiffusers_ext.training.groups import share_connections
 
 logger = logging.getLogger(__name__)
@@ -104,11 +102,8 @@ class DataArguments:
         """Raise an InputError for values that no training can have."""
         for name in ("train_width", "train_height"):
             value = getattr(self, name)
-            if value < 64 or value % SIDE_MULTIPLE:
+            if value % SIDE_MULTIPLE:
                 raise InputError(f"--{name} {value} cannot be trained on; a multiple of 8 from 64 is accepted")
-        for name in ("n_sample_frames", "sample_rate"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)} is too small; 1 or more is accepted")
         for name in ("scale", "ratio"):
             low, high = getattr(self, f"crop_{name}_min"), getattr(self, f"crop_{name}_max")
             if not 0 < low <= high or (name == "scale" and high > 1):
@@ -126,6 +121,7 @@ class TrainingArguments(PaddleTrainingArguments):
         "./exp_output", "folder of checkpoints and logs; a run goes on from its newest checkpoint"
     )
     max_steps: int = option(30000, "optimisation steps")
+    seed: int = option(42, "seed of weights, samples and noise, 0 to 4294967295; -1 draws one and says which")
     validation_steps: int = option(
         0, "steps from one animation of the held-out clips to the next, for numbers and a picture; 0 for never"
     )
@@ -138,7 +134,12 @@ class TrainingArguments(PaddleTrainingArguments):
         0.0, "decay of the average of the weights that is saved at the end, as 0.999; 0 saves the last weights"
     )
 
+    device: str = option("auto", "cpu, gpu or gpu:N; auto takes a GPU where there is one")
+
     def __post_init__(self):
+        check_device(self.device)
+        if self.device == "auto":
+            self.device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
         if self.fp16 and not paddle.is_compiled_with_cuda():
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True
@@ -153,38 +154,8 @@ class TrainingArguments(PaddleTrainingArguments):
                 f"--sharding {self.sharding} needs a GPU: on a CPU, Paddle shares the optimiser's state alone; stage1 "
                 "is accepted"
             )
+        if self.resume_from_checkpoint == "latest":  # which is what happens without it
+            self.resume_from_checkpoint = None
+        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # a bar is for somebody who looks at it
         share_connections()
         super().__post_init__()
-
-
-def parse_arguments(arguments=None, kinds=(ModelArguments, DataArguments, TrainingArguments)):
-    """The three dataclasses from a command line, or from the YAML file that is its only argument.
-
-    Args:
-        arguments: list of texts; those of the process if left out.
-        kinds: dataclasses of what is trained, on what, and how.
-
-    Raises:
-        InputError: unknown keys of a YAML file, or values that cannot be used.
-    """
-    parser = PdArgumentParser(kinds)
-    if arguments is not None and len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
-        values = read_yaml(arguments[0])
-        known = {item.name for kind in kinds for item in dataclasses.fields(kind)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise InputError(f"unknown keys in {arguments[0]}: {', '.join(unknown)}; --help lists what is accepted")
-        model, data, training = parser.parse_dict(values)
-    else:
-        model, data, training, unknown = parser.parse_args_into_dataclasses(arguments, return_remaining_strings=True)
-        if unknown:
-            raise InputError(f"unknown arguments: {' '.join(unknown)}; --help lists what is accepted")
-    data.check()
-    if training.max_steps < 1:
-        raise InputError(f"--max_steps {training.max_steps} is too small; 1 or more is accepted")
-    cases = getattr(data, "validation_clips", 1) + bool(getattr(data, "validation_image", None))
-    if training.validation_steps < 0 or (training.validation_steps and cases < 1):
-        raise InputError("validation needs --validation_steps of 1 or more and --validation_clips of 1 or more")
-    if not 0 <= training.ema_decay < 1:
-        raise InputError(f"--ema_decay {training.ema_decay} is no decay; 0 or more, and less than 1, is accepted")
-    return model, data, training

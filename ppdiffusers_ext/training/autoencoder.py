@@ -19,6 +19,7 @@ from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.training.sheets import labelled_sheet
 from ppdiffusers_ext.training.validation import to_pictures
 from ppdiffusers_ext.weights.assignment import load_weights, read_config
 
@@ -51,7 +52,8 @@ def train_autoencoder(model_arguments, data_arguments, arguments):
     share = data_arguments.max_bad_share
     model = _Wrapped(vae)
     validate = functools.partial(_validate, vae, held_out) if held_out else None
-    trainer = fit(model, {"vae": TrainedPart(vae)}, objective, samples, collate, run, share, arguments, validate)
+    part = {"vae": TrainedPart(vae)}
+    trainer = fit(model, part, objective, samples, collate, run, share, arguments, validate, held_out)
     if arguments.process_index == 0:
         with trainer.trained_weights():
             vae.register_to_config(scaling_factor=_scaling_factor(vae, samples))
@@ -126,7 +128,7 @@ class AutoencoderObjective:
 
 
 @paddle.no_grad()
-def _validate(vae, samples):
+def _validate(vae, samples, step):
     """Numbers of how well the held-out clips' frames come back, and a picture of truth and what came."""
     metrics, rows = VideoMetrics(), []
     for index in range(len(samples)):
@@ -135,9 +137,10 @@ def _validate(vae, samples):
         truth, prediction = (to_pictures(values.transpose(1, 0, 2, 3), -1) for values in (pixels, decoded))
         for frames in zip(prediction, truth):
             metrics.add(*frames)
-        rows.append(np.concatenate([picture for pair in zip(truth, prediction) for picture in pair], axis=1))
+        cells = [("truth", truth[0]), ("result", prediction[0]), ("reference", truth[1]), ("result", prediction[1])]
+        rows.append((f"clip {index + 1}", cells))
     numbers = metrics.result()
-    return {name: numbers[name] for name in ("psnr", "ssim", "l1")}, np.concatenate(rows)
+    return {name: numbers[name] for name in ("psnr", "ssim", "l1")}, labelled_sheet(f"step {step}", rows)
 
 
 @paddle.no_grad()

@@ -10,7 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.weights.checksums import sha256_of
 
 MANIFEST = "manifest.json"
@@ -74,8 +75,7 @@ def problem_of(folder):
     """What is wrong with a checkpoint, in words; None for a valid one. Reads all of it."""
     folder = Path(folder)
     try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        for name, expected in files.items():
+        for name, expected in _read_manifest(folder)["files"].items():
             path = folder / name
             if not path.is_file():
                 return f"{name} is missing"
@@ -88,6 +88,26 @@ def problem_of(folder):
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"its {MANIFEST} cannot be read"
     return None
+
+
+def _read_manifest(folder):
+    """The manifest of a checkpoint, whose step and run are what they should be.
+
+    Raises:
+        MissingFileError: there is none.
+        InputError: it cannot be read.
+    """
+    path = Path(folder) / MANIFEST
+    manifest = read_json(path, "manifest", "one that training wrote is needed")
+    kinds = {"run": dict, "step": int, "files": dict}
+    if not isinstance(manifest, dict) or any(not isinstance(manifest.get(key), kind) for key, kind in kinds.items()):
+        raise InputError(f"{path} lacks {', '.join(kinds)}; one that training wrote is needed")
+    return manifest
+
+
+def run_of(folder):
+    """What a valid checkpoint's run has in common with one that goes on: the dict that `complete` was given."""
+    return _read_manifest(folder)["run"]
 
 
 def newest_valid(output_dir, on_problem=None):
@@ -107,7 +127,7 @@ def newest_valid(output_dir, on_problem=None):
 
 def step_of(folder):
     """The step of a valid checkpoint."""
-    return json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["step"]
+    return _read_manifest(folder)["step"]
 
 
 def check_run(folder, run):
@@ -116,10 +136,12 @@ def check_run(folder, run):
     Args:
         run: dict as given to `complete`.
     """
-    earlier = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["run"]
+    earlier = run_of(folder)
     different = [key for key in sorted({*earlier, *run}) if earlier.get(key) != run.get(key)]
     if different:
-        told = "; ".join(f"{key} was {earlier.get(key)}, is {run.get(key)}" for key in different)
+        told = "; ".join(
+            f"{printable(key, 80)} was {shown(earlier.get(key))}, is {shown(run.get(key))}" for key in different
+        )
         raise InputError(
             f"{folder} is of another run: {told}; a run that agrees, or another --output_dir, is accepted"
         )

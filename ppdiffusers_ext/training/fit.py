@@ -2,6 +2,9 @@
 
 import contextlib
 import logging
+import time
+from datetime import timedelta
+from pathlib import Path
 
 import paddle
 
@@ -57,7 +60,7 @@ def find_samples(data_arguments, arguments, choose):
     return training, TrainingClips(clips[-held_out:], held_out, *options, **crop) if held_out else None
 
 
-def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments, validate=None):
+def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments, validate=None, held_out=None):
     """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
     Args:
@@ -66,7 +69,7 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
         samples, collate: dataset, and what makes a batch of its samples.
         run: dict of what a run that goes on must have in common with this one, seed and processes aside.
         arguments: `TrainingArguments`.
-        validate: as of `PartsTrainer`.
+        validate, held_out: as of `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.
@@ -89,6 +92,7 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
         max_bad_share=max_bad_share,
         ema_decay=arguments.ema_decay,
         validate=validate,
+        held_out=held_out,
         model=model,
         args=arguments,
         train_dataset=samples,
@@ -96,10 +100,36 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
     )
     learning = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
     trainer.set_optimizer_grouped_parameters(learning)
+    checkpoint = _find_checkpoint(arguments, run)
+    _tell_start(learning, samples, held_out, arguments)
+    start = time.monotonic()
     with paddle.utils.unique_name.guard():  # for the names of the optimiser's state, as with `reproducible_start`
-        trainer.train(resume_from_checkpoint=_find_checkpoint(arguments, run))
+        trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_trained()
+    told = timedelta(seconds=round(time.monotonic() - start))
+    logger.info("trained in %s; the results are in %s", told, arguments.output_dir)
     return trainer
+
+
+def _tell_start(learning, samples, held_out, arguments):
+    """What is trained, on how much, how, and where the results go: two lines."""
+    logger.info(
+        "training %s parameters on %s, %s held out: %s of %s, %s, %s, seed %d",
+        f"{sum(parameter.size for parameter in learning):,}",
+        _counted(samples.num_clips, "clip"),
+        _counted(len(held_out or ()), "sample"),
+        _counted(arguments.max_steps, "step"),
+        _counted(samples_of_a_step(arguments), "sample"),
+        _counted(arguments.world_size, "process", "es"),
+        f"{'fp16' if arguments.fp16 else 'bf16' if arguments.bf16 else 'fp32'} on {arguments.device}",
+        arguments.seed,
+    )
+    curves = f"visualdl --logdir {Path(arguments.logging_dir).parent}" if "visualdl" in arguments.report_to else "off"
+    logger.info("checkpoints and samples: %s; curves: %s", arguments.output_dir, curves)
+
+
+def _counted(number, noun, plural="s"):
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _find_checkpoint(arguments, run):
@@ -127,5 +157,5 @@ def _find_checkpoint(arguments, run):
             f"{folder} is of a run of more steps than --max_steps {arguments.max_steps}; {step} or more, another "
             "--output_dir, or --overwrite_output_dir, is accepted"
         )
-    logger.warning("the run goes on from %s", folder)
+    logger.info("the run goes on from %s", folder)
     return str(folder)

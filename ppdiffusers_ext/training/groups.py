@@ -49,6 +49,21 @@ def wait_for_first(what):
         store.get(what)
 
 
+def from_first(what, make):
+    """A text that the first process makes, in every process.
+
+    Args:
+        what: text that is another for each place.
+        make: function that makes it, called in the first process alone.
+    """
+    if distributed.get_world_size() == 1:
+        return make()
+    store = core.create_or_get_global_tcp_store()
+    if distributed.get_rank() == 0:
+        store.set(what, make().encode())
+    return store.get(what).decode()
+
+
 def leave():
     """End this process successfully, if it is one of several; return if it is alone.
 

@@ -64,7 +64,7 @@ def train(stage, model_arguments, data_arguments, training_arguments):
         options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
         validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
     share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
-    return fit(model, parts(model, stage), objective, samples, collate, run, share, arguments, validate)
+    return fit(model, parts(model, stage), objective, samples, collate, run, share, arguments, validate, held_out)
 
 
 def make_model(stage, arguments):

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.training.arguments import TrainingArguments, option
 from ppdiffusers_ext.training.stable_animator import NOISES
 
@@ -76,9 +76,6 @@ class StableDataArguments:
 
     def check(self):
         """Raise an InputError for values that no training can have."""
-        for name in ("sample_n_frames", "sample_stride"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)} is too small; 1 or more is accepted")
         if not 0 < self.vec_share < 1:
             raise InputError(
                 f"--vec_share {self.vec_share} is no part of the steps; a number between 0 and 1 is accepted"
@@ -113,13 +110,13 @@ class StableDataArguments:
 
 
 def _read_set(text):
-    found = re.fullmatch(r"\s*(.+):(\d+)x(\d+):([\d.]+)\s*", text)
+    found = re.fullmatch(r"\s*(.+):(\d{1,6})x(\d{1,6}):(\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})\s*", text, re.ASCII)
     if not found or not float(found[4]) > 0:
-        raise InputError(f"--data_sets has {text!r}; such as list.txt:512x512:1 is accepted")
+        raise InputError(f"--data_sets has {shown(text)}; such as list.txt:512x512:1 is accepted")
     return found[1], int(found[2]), int(found[3]), float(found[4])
 
 
-_NAMES = {  # the original's -> paddlenlp's
+_NAMES = {  # the original's -> paddlenlp's, of which the later one on a command line counts
     "checkpointing_steps": "save_steps",
     "checkpoints_total_limit": "save_total_limit",
     "per_gpu_batch_size": "per_device_train_batch_size",
@@ -132,6 +129,8 @@ _NAMES = {  # the original's -> paddlenlp's
 @dataclass
 class StableTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the original's defaults and names."""
+
+    ALIASES = _NAMES
 
     do_train: bool = option(True, "whether to train")
     learning_rate: float = option(1e-4, "of AdamW; the original's scripts take 1e-5")
@@ -164,8 +163,6 @@ class StableTrainingArguments(TrainingArguments):
             raise InputError(
                 f"--checkpoint_format {self.checkpoint_format} is not known; safetensors or pth is accepted"
             )
-        self.fp16 = self.fp16 or self.mixed_precision == "fp16"
-        self.bf16 = self.bf16 or self.mixed_precision == "bf16"
-        if self.resume_from_checkpoint == "latest":  # which is what happens without it
-            self.resume_from_checkpoint = None
+        if self.mixed_precision:
+            self.fp16, self.bf16 = self.mixed_precision == "fp16", self.mixed_precision == "bf16"
         super().__post_init__()

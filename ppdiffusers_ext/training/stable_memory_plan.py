@@ -11,12 +11,17 @@ import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, known_options, make_video_vae
 from ppdiffusers_ext.pipelines.memory_plan import ENCODING, FLOAT, GB, SCATTER, resident_memory
+from ppdiffusers_ext.training.bounds import check_bounds
+from ppdiffusers_ext.training.parser import read_options
 from ppdiffusers_ext.training.stable_animator import StableAnimatorModel, freeze
-from ppdiffusers_ext.training.stable_arguments import StableDataArguments, StableModelArguments
+from ppdiffusers_ext.training.stable_arguments import (
+    StableDataArguments,
+    StableModelArguments,
+    StableTrainingArguments,
+)
 from ppdiffusers_ext.training.stable_objective import ENCODED_AT_ONCE
 from ppdiffusers_ext.weights.assignment import create, read_config
 
@@ -186,20 +191,20 @@ def plan_file(path, device, processes=1):
     Raises:
         MissingFileError, InputError: no such file, or values that cannot be used.
     """
-    values = read_yaml(path)
-    kinds = (StableModelArguments, StableDataArguments)
-    given = [{item.name for item in fields(kind)} & set(values) for kind in kinds]
-    model, data = (kind(**{name: values[name] for name in names}) for kind, names in zip(kinds, given))
+    kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+    values = read_options([str(path)], kinds)
+    check_bounds(values)
+    model, data = (kind(**{item.name: values[item.name] for item in fields(kind)}) for kind in kinds[:2])
     data.check()
-    stages = [int(digit) for digit in re.findall(r"stage([123])", str(values.get("sharding", "")))]
+    stages = [int(digit) for digit in re.findall(r"stage([123])", values["sharding"])]
     options = TrainingOptions(
-        batch=values.get("per_device_train_batch_size") or values.get("per_gpu_batch_size") or 8,
+        batch=values["per_device_train_batch_size"],
         level=_level(values),
         checkpointing=model.gradient_checkpointing,
         sharding=max(stages, default=0),
         processes=processes,
-        offload=bool(values.get("offload_optim")),
-        ema=bool(values.get("ema_decay")),
+        offload=values["offload_optim"],
+        ema=bool(values["ema_decay"]),
     )
     return plan_training(model, data, options, device)
 

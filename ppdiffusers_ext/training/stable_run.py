@@ -60,17 +60,8 @@ def train(model_arguments, data_arguments, training_arguments):
         options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
         validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
     share = data.max_bad_share
-    return fit(
-        model,
-        parts(model, f".{arguments.checkpoint_format}"),
-        objective,
-        samples,
-        collate,
-        run,
-        share,
-        arguments,
-        validate,
-    )
+    trained_parts = parts(model, f".{arguments.checkpoint_format}")
+    return fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out)
 
 
 def _given_case(data):

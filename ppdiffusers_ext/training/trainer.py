@@ -15,16 +15,19 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle.base.framework import default_main_program
-from paddlenlp.trainer import Trainer, TrainerCallback
+from paddlenlp.trainer import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from paddlenlp.trainer.integrations import VisualDLCallback
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.curves import Curves
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
 from ppdiffusers_ext.training.groups import wait_for_first
+from ppdiffusers_ext.training.progress import VALIDATION, Progress
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import read_state
@@ -44,18 +47,24 @@ class PartsTrainer(Trainer):
         run: dict of what a run that goes on must have in common with this one.
         max_bad_share: part of the samples whose clip cannot be read, above which the run stops.
         ema_decay: of the average of the weights that is saved at the end; 0 for the last weights.
-        validate: function called every `validation_steps` steps, gives a dict of numbers and a picture, or None.
+        validate: function called with the step every `validation_steps` steps, gives a dict of numbers and a labelled
+            picture; or None.
+        held_out: dataset of samples that are not trained on, whose loss is told at each validation; or None.
         others: as of paddlenlp's `Trainer`.
     """
 
-    def __init__(self, *, objective, parts, run, max_bad_share=0.1, ema_decay=0.0, validate=None, **others):
+    def __init__(
+        self, *, objective, parts, run, max_bad_share=0.1, ema_decay=0.0, validate=None, held_out=None, **others
+    ):
         # Paddle's loader waits for ever where reading fails without processes of its own (3.3).
         others["train_dataset"] = _Telling(others["train_dataset"])
-        others["data_collator"] = _CollateTold(others["data_collator"])
+        self._collate = others["data_collator"]
+        others["data_collator"] = _CollateTold(self._collate)
         super().__init__(**others)
+        self._watch_progress()
         self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
-        self._validate, self._validated_at = validate, 0
+        self._validate, self._validated_at, self._held_out = validate, 0, held_out
         self.add_callback(_WholeOptimizerState())
         self._clock = _DataClock()
         self.add_callback(self._clock)
@@ -64,6 +73,15 @@ class PartsTrainer(Trainer):
         self.ema = ExponentialMovingAverage(self.model, ema_decay) if ema_decay else None
         if self.ema:
             self.add_callback(self.ema)
+
+    def _watch_progress(self):
+        """Have the project's lines and curves in the place of paddlenlp's."""
+        for kind in (PrinterCallback, ProgressCallback):
+            self.remove_callback(kind)
+        self.add_callback(Progress())
+        self._curves = Curves()
+        if self.pop_callback(VisualDLCallback):
+            self.add_callback(self._curves)
 
     def compute_loss(self, model, inputs, return_outputs=False):
         if "error" in inputs:
@@ -99,16 +117,27 @@ class PartsTrainer(Trainer):
     def _validated(self):
         self.model.eval()
         with self.trained_weights():
-            return self._validate()
+            loss = self._held_out_loss()
+            numbers, picture = self._validate(self.state.global_step)
+        return {**loss, **numbers}, picture
+
+    @paddle.no_grad()
+    def _held_out_loss(self):
+        """The mean loss of the held-out samples, whose noise and timesteps are the same each time."""
+        losses = []
+        for index in range(len(self._held_out or ())):
+            batch = self._collate([self._held_out[index]])
+            batch = {key: paddle.to_tensor(v) if isinstance(v, np.ndarray) else v for key, v in batch.items()}
+            with self.autocast_smart_context_manager():
+                losses.append(float(self._objective(self.model, batch)))
+        return {"loss": float(np.mean(losses))} if losses else {}
 
     def _show(self, numbers, picture):
         """Numbers to the log, the picture to a file and to VisualDL."""
         step = self.state.global_step
-        self.log({f"validation_{name}": round(number, 6) for name, number in numbers.items()})
+        self.log({f"{VALIDATION}{name}": round(number, 6) for name, number in numbers.items()})
         write_image(Path(self.args.output_dir) / "samples" / f"step-{step:07d}.png", picture)
-        for callback in self.callback_handler.callbacks:
-            if getattr(callback, "vdl_writer", None) is not None:
-                callback.vdl_writer.add_image("samples", picture, step)
+        self._curves.add_picture(picture, step)
 
     def log(self, logs, **others):
         if "loss" in logs and "interval_steps_per_second" not in logs:
@@ -200,6 +229,7 @@ class PartsTrainer(Trainer):
             checkpoints.complete(written, checkpoints.folder_of(output_dir, step), self._run, step)
             checkpoints.clean(output_dir)
             self._rotate_checkpoints(use_mtime=True, output_dir=output_dir)
+            logger.info("step %d/%d: wrote %s", step, self.state.max_steps, checkpoints.folder_of(output_dir, step))
         if self.args.world_size > 1:
             paddle.distributed.barrier()
 

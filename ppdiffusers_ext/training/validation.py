@@ -7,6 +7,7 @@ import paddle
 from PIL import Image
 
 from ppdiffusers_ext.metrics.video import VideoMetrics
+from ppdiffusers_ext.training.sheets import labelled_sheet
 
 _NUMBERS = ("psnr", "ssim", "l1", "flicker")
 _SHOWN = 3  # frames of each clip on the picture
@@ -41,26 +42,32 @@ class Validation:
         self._animate, self._cases = animate, cases
 
     @paddle.no_grad()
-    def __call__(self):
+    def __call__(self, step):
         """Returns (dict of the mean numbers, picture as (H, W, 3) uint8).
 
-        A row of the picture is a case: the reference, then pose, truth (if it is known) and prediction of some frames.
+        A row of the picture is a case: the reference, then pose, truth (if it is known) and result of some frames.
+
+        Args:
+            step: of training, which the picture's title says.
         """
         scores, rows = [], []
         for index, case in enumerate(self._cases()):
             prediction = self._animate(case, index)
-            pictures = [case.poses, prediction]
-            if case.truth is not None:
-                pictures.insert(1, case.truth)
+            pictures = {"pose": case.poses, "truth": case.truth, "result": prediction}
+            if case.truth is None:
+                del pictures["truth"]
+            else:
                 metrics = VideoMetrics()
                 for frames in zip(prediction, case.truth):
                     metrics.add(*frames)
                 scores.append(metrics.result())
             shown = np.linspace(0, len(prediction) - 1, min(_SHOWN, len(prediction))).astype(int)
-            cells = [kind[frame] for frame in shown for kind in pictures]
-            rows.append(np.concatenate([case.reference, *cells], axis=1))
+            cells = [(f"{kind} {frame}", pictures[kind][frame]) for frame in shown for kind in pictures]
+            rows.append((f"clip {index + 1}", [("reference", case.reference), *cells]))
         means = {name: [score[name] for score in scores if score[name] is not None] for name in _NUMBERS}
-        return {name: float(np.mean(values)) for name, values in means.items() if values}, _below_each_other(rows)
+        return {name: float(np.mean(values)) for name, values in means.items() if values}, labelled_sheet(
+            f"step {step}; numbers are frames", rows
+        )
 
 
 def of_training_clips(samples):
@@ -148,13 +155,6 @@ class StableAnimator:
 
 def _noise(seed, index, shape):
     return paddle.to_tensor(np.random.default_rng([seed, index]).standard_normal(shape, np.float32))
-
-
-def _below_each_other(rows):
-    """Pictures of any sizes as one, (H, W, 3), with white beside those that are not as wide."""
-    width = max(row.shape[1] for row in rows)
-    wide = [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    return np.concatenate(wide)
 
 
 def to_pictures(values, low):

@@ -14,7 +14,7 @@ from scripts.command import run
 from scripts.train_demo_stable_animator import make_parser, work
 
 ROOT = Path(__file__).parents[2]
-ARGUMENTS = ["--quick", "--clips", "16", "--processes", "1", "--windows", "--work"]
+ARGUMENTS = ["--quick", "--processes", "1", "--windows", "--work"]
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_card_tells_commands_steps_times_and_quality(folder):
         assert line in card
     assert set(json.loads((folder / "times.json").read_text())) == {"clips", "recognizer", "training"}
     picture = read_image(folder / "model" / "samples.png")
-    assert picture.size == (2 * 64 * (1 + 3 * 4), 2 * 64)
+    assert picture.size[0] > 2 * 64 * (1 + 3 * 4) and picture.size[1] > 2 * 64  # and labels
 
 
 def test_scores_are_of_every_way(folder):
@@ -83,5 +83,5 @@ def test_what_is_there_is_not_made_again(folder, capsys):
 
 def test_too_few_clips_are_refused(tmp_path, capsys):
     assert run(make_parser(), work, ["--clips", "3", "--work", str(tmp_path / "new")]) == 2
-    assert "--clips 3 is too few; 16 or more is accepted" in capsys.readouterr().err
+    assert "--clips 3 is too few; 16 or more is accepted, up to 1000000" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

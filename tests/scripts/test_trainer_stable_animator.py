@@ -180,10 +180,10 @@ def test_average_of_the_weights_is_kept_and_goes_on_to_the_same_bits(stable_fold
     assert any(not np.array_equal(whole[key], last[key]) for key in whole)
 
 
-def test_checkpoints_in_the_originals_layout_animate_and_can_be_gone_on_from(stable_folder, clips, tmp_path, caplog):
+def test_checkpoints_in_the_originals_layout_animate_and_can_be_gone_on_from(stable_folder, clips, tmp_path, capsys):
     options = {"checkpoint_format": "pth", "mixed_precision": "fp16"}
     assert train(tmp_path, stable_folder, clips, **options, max_train_steps=1) == 0
-    assert "bf16 is used instead" in caplog.text
+    assert "bf16 is used instead" in capsys.readouterr().err
     folder = tmp_path / "out" / "checkpoint-1"
     files = {name: folder / f"{name}-1.pth" for name in NETWORKS}
     for name, file in files.items():
@@ -218,7 +218,7 @@ def test_validation_animates_what_is_given_and_what_is_held_out(stable_folder, c
     given = {key: str(case / name) for key, name in given.items()}
     assert train(tmp_path, stable_folder, clips, **options, **given) == 0
     picture = read_image(tmp_path / "out" / "samples" / "step-0000001.png")
-    assert picture.size == (128 * (1 + 2 * 3), 128 * 2)
+    assert picture.size[0] > 128 * (1 + 2 * 3) and picture.size[1] > 128 * 2  # and labels
     (case / "truth" / "frame_1.png").unlink()
     assert train(tmp_path / "bad", stable_folder, clips, **options, **given) == 2
     assert "truth has 1 frames" in capsys.readouterr().err

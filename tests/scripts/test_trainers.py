@@ -63,19 +63,19 @@ def command(stage, folder, options, processes=1):
     """The command line of a run whose YAML file is written into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "training.yaml").write_text(yaml.safe_dump(options))
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(processes), "--backend", "gloo"]
-    launch = [*launch, "--log_dir", str(folder / "logs")] if processes > 1 else []
+    launch = ["-m", "scripts.launch", "--nproc_per_node", str(processes), "--log_dir", str(folder / "logs")]
+    launch = launch if processes > 1 else []
     return [sys.executable, "-u", *launch, f"scripts/trainer_stage{stage}.py", str(folder / "training.yaml")]
 
 
-def train(stage, folder, data, processes=1, fails=False, **options):
+def train(stage, folder, data, processes=1, code=0, **options):
     """Run a stage; returns what it printed. Its output is in `folder / "out"`."""
     options = {**COMMON, "meta_paths": str(data), "output_dir": str(folder / "out"), **options}
     run = subprocess.run(
         command(stage, folder, options, processes), cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     printed = run.stdout + run.stderr
-    assert run.returncode == (1 if fails else 0), printed[-3000:] + ends_of_logs(folder)
+    assert run.returncode == code, printed[-3000:] + ends_of_logs(folder)
     return printed
 
 
@@ -89,9 +89,8 @@ def losses(printed):
     """The losses of a run's steps, as its log gives them, each step once."""
     found = {}
     for line in printed.splitlines():
-        if " loss: " in line and "global_step: " in line:
-            step = int(line.split("global_step: ")[1].split(",")[0])
-            found[step] = float(line.split(" loss: ")[1].split(",")[0])
+        if match := re.match(r"step (\d+)/\d+: loss ([^,]+),", line):
+            found[int(match[1])] = float(match[2])
     return [found[step] for step in sorted(found)]
 
 
@@ -142,6 +141,28 @@ def test_stage_1_trains_and_saves_what_it_trained(stage_1):
         assert (folder / "out" / f"{part}.safetensors").read_bytes() == (last / f"{part}.safetensors").read_bytes()
     states = [load_tensors(checkpoints.folder_of(folder / "out", step) / "pose_guider.safetensors") for step in (2, 4)]
     assert all(not np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_log_has_what_a_person_needs(stage_1):
+    folder, printed = stage_1
+    lines = printed.splitlines()
+    assert len(lines) <= 12  # 193 of paddlenlp's for six steps
+    assert not any("DEBUG" in line or "\x1b" in line or "\r" in line or "Warning" in line for line in lines)
+    assert re.fullmatch(
+        r"training [\d,]+ parameters on 4 clips, 0 samples held out: 4 steps of 1 sample, .*", lines[0]
+    )
+    step = r"step 1/4: loss [\d.]+, learning rate 0.0001, [\d.]+ samples/s, \d:\d\d:\d\d left, .*"
+    assert re.fullmatch(step, lines[2])
+    assert f"step 2/4: wrote {checkpoints.folder_of(folder / 'out', 2)}" in lines
+    assert str(folder / "out") in lines[-1]
+
+
+def test_curves_are_where_the_log_says(stage_1):
+    folder, printed = stage_1
+    (told,) = re.findall(r"curves: visualdl --logdir (.+)", printed)
+    records = list(Path(told).rglob("vdlrecords.*.log"))
+    assert {path.parent.name for path in records} == {"train", "validation"}
+    assert told == str(folder / "out" / "runs")
 
 
 def test_stopped_run_goes_on_to_the_same_bits(tmp_path, data, stage_1):
@@ -252,7 +273,7 @@ def wait_for(condition, seconds):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc to find the workers in")
-def test_killed_worker_ends_the_launch_with_a_word_and_leaves_a_valid_checkpoint(tmp_path, data):
+def test_killed_worker_ends_the_launch_and_leaves_a_valid_checkpoint(tmp_path, data):
     options = {**COMMON, "meta_paths": str(data), "output_dir": str(tmp_path / "out"), "sharding": "stage1"}
     options |= {"max_steps": 1000, "save_steps": 1, "save_total_limit": 2}
     with open(tmp_path / "printed", "w") as printed:
@@ -273,9 +294,7 @@ def test_killed_worker_ends_the_launch_with_a_word_and_leaves_a_valid_checkpoint
             if Path(f"/proc/{pid}").exists():
                 os.kill(pid, signal.SIGKILL)
         launch.wait()
-    # The other worker may have failed for want of its peer by the time that Paddle looks, and is told then as well.
-    (word,) = {line.split("ABORT!!! ")[1] for line in (tmp_path / "printed").open() if "ABORT!!! " in line}
-    assert re.match(r"Out of all 2 trainers, the trainer process with rank=\[(0, )?1\] was aborted", word)
+    assert "Container failed" in (tmp_path / "printed").read_text()
     assert checkpoints.newest_valid(tmp_path / "out") is not None
 
 
@@ -319,6 +338,7 @@ def refuse(tmp_path, data, monkeypatch, capsys):
         ({"reference_unet_path": "nowhere.safetensors"}, "weight file nowhere.safetensors does not exist"),
         ({"do_train": False}, "nothing is to be done"),
         ({"train_widht": 64}, "unknown keys in"),
+        ({"output_dir": str(Path(__file__) / "out")}, "test_trainers.py' is a file; a folder that can be written is"),
         ({"resume_from_checkpoint": "nowhere"}, "--resume_from_checkpoint nowhere cannot be used"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -344,28 +364,7 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, refuse, stage_1, stage, 
     assert "another --output_dir, is accepted" in said
 
 
-def error_of(printed):
-    (line,) = (line for line in printed.splitlines() if line.startswith("error: "))
-    assert "Traceback" not in printed
-    return line
-
-
-def test_unknown_argument_is_told(tmp_path):
-    arguments = [sys.executable, "scripts/trainer_stage1.py", "--do_train", "--nonsense", "3"]
-    run = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 2
-    assert "unknown arguments: --nonsense 3" in error_of(run.stderr)
-
-
 def test_launch_of_several_processes_fails_with_the_reason(tmp_path, data):
-    printed = train(1, tmp_path, data, processes=2, fails=True, meta_paths="nowhere.json")
-    logs = "".join(path.read_text() for path in (tmp_path / "logs").glob("workerlog.*"))
-    assert "error: training data nowhere.json do not exist" in printed + logs
-
-
-def test_every_argument_has_its_help():
-    arguments = [sys.executable, "scripts/trainer_stage2.py", "--help"]
-    printed = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True).stdout
-    for name in ("--train_width", "--meta_paths", "--snr_gamma", "--beta_schedule", "--sharding", "--output_dir"):
-        assert name in printed
-    assert "which is a mismatch" in " ".join(printed.split())
+    printed = train(1, tmp_path, data, processes=2, code=2, meta_paths="nowhere.json")
+    assert "error: training data nowhere.json do not exist" in printed
+    assert "Traceback" not in printed + ends_of_logs(tmp_path)

@@ -127,3 +127,40 @@ def test_killed_in_the_middle_leaves_what_was_complete(tmp_path):
             for path in folder.iterdir():
                 path.unlink()
             folder.rmdir()
+
+
+GARBAGE = (
+    "",
+    "{",
+    "[]",
+    "7",
+    "null",
+    "{}",
+    '{"files": {}}',
+    '{"files": {}, "run": {}}',
+    '{"files": {}, "run": [], "step": 2}',
+    '{"files": {}, "run": {}, "step": "2"}',
+    '{"files": {}, "run": {}, "step": 1e999}',
+    '{"files": [], "run": {}, "step": 2}',
+    '{"files": {"a": 1}, "run": {}, "step": 2}',
+    '{"files": {"a\\u0000": {"size": 1, "sha256": ""}}, "run": {}, "step": 2}',
+    '{"files": {"\\ud800": {"size": 1, "sha256": ""}}, "run": {}, "step": 2}',
+    '{"files": {}, "run": {}, "step": ' + "9" * 5000 + "}",
+    "[" * 5000,
+)
+
+
+@pytest.mark.parametrize("text", GARBAGE, ids=lambda text: text[:40] or "empty")
+def test_damaged_manifest_is_a_problem_and_no_traceback(tmp_path, text):
+    folder = checkpoints.folder_of(tmp_path, 2)
+    folder.mkdir()
+    (folder / "a").write_bytes(b"x")
+    (folder / checkpoints.MANIFEST).write_text(text, encoding="utf-8")
+    assert checkpoints.problem_of(folder)
+    assert checkpoints.newest_valid(tmp_path) is None
+
+
+def test_manifest_that_is_no_file_is_a_problem(tmp_path):
+    folder = checkpoints.folder_of(tmp_path, 2)
+    (folder / checkpoints.MANIFEST).mkdir(parents=True)
+    assert checkpoints.problem_of(folder)

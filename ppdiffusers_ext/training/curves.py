@@ -1,0 +1,44 @@
+"""Curves for VisualDL: numbers of training and of validation, which share a chart where they share a name."""
+
+from pathlib import Path
+
+from paddlenlp.trainer import TrainerCallback
+from visualdl import LogWriter
+
+from ppdiffusers_ext.training.progress import VALIDATION
+
+TRAINING_RUN, VALIDATION_RUN = "train", "validation"
+
+
+class Curves(TrainerCallback):
+    """Writes numbers into two folders below a run's own, `train` and `validation`, and pictures into the second.
+
+    VisualDL takes each folder for a run, and draws what has the same tag into one chart: `loss` of both.
+    """
+
+    def __init__(self):
+        self._writers = {}
+
+    def on_train_begin(self, args, state, control, **others):
+        if state.is_world_process_zero:
+            folders = {run: Path(args.logging_dir) / run for run in (TRAINING_RUN, VALIDATION_RUN)}
+            self._writers = {run: LogWriter(logdir=str(folder)) for run, folder in folders.items()}
+            self._writers[TRAINING_RUN].add_text("options", args.to_json_string())
+
+    def on_log(self, args, state, control, logs=None, **others):
+        for name, value in logs.items() if self._writers else ():
+            run = VALIDATION_RUN if name.startswith(VALIDATION) else TRAINING_RUN
+            if isinstance(value, (int, float)):
+                self._writers[run].add_scalar(name.removeprefix(VALIDATION), value, state.global_step)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def add_picture(self, picture, step):
+        """Add a picture of a validation, (H, W, 3) uint8."""
+        if self._writers:
+            self._writers[VALIDATION_RUN].add_image("samples", picture, step)
+
+    def on_train_end(self, args, state, control, **others):
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}

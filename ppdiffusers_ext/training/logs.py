@@ -1,0 +1,69 @@
+"""What a training tells while it runs: a line for each logging step, and what a person needs around it.
+
+paddlenlp's logger and progress callbacks, and the messages of Paddle's libraries, are dealt with here alone.
+"""
+
+import logging
+import os
+import sys
+import warnings
+
+from tqdm import tqdm
+
+_QUIET = "paddle|paddlenlp|ppdiffusers|_distutils_hack|setuptools"
+
+
+def quieten_libraries():
+    """Have Paddle's libraries in C++ tell errors alone. To be called before Paddle is imported."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", module=_QUIET)
+
+
+def set_up_logs(debug):
+    """Show the project's lines, of other processes than the first the warnings; with `debug` paddlenlp's too.
+
+    Nothing is coloured unless standard error is a terminal.
+    """
+    handler = _Handler()
+    handler.setFormatter(_Formatter())
+    own = logging.getLogger("ppdiffusers_ext")
+    own.handlers, own.propagate = [handler], False  # Paddle gives the root logger a handler of its own
+    own.setLevel(logging.DEBUG if debug else logging.INFO if _is_first() else logging.WARNING)
+    set_up_loggers(debug)
+
+
+def set_up_loggers(debug):
+    """Have the loggers of paddlenlp and Paddle's fleet show warnings, or all with `debug`; colours as above."""
+    from paddle.distributed.fleet.utils.log_util import logger as of_fleet
+    from paddlenlp.utils.log import logger as of_paddlenlp
+
+    of_fleet.removeFilter(_is_warning)
+    if not debug:
+        of_fleet.addFilter(_is_warning)  # its level is set anew when processes meet
+    of_paddlenlp.logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+    if not sys.stderr.isatty():
+        of_paddlenlp.handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)8s] - %(message)s"))
+
+
+def _is_warning(record):
+    return record.levelno >= logging.WARNING
+
+
+def _is_first():
+    return os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
+
+
+class _Handler(logging.Handler):
+    """Writes lines to standard error, above a progress bar if there is one."""
+
+    def emit(self, record):
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:
+            self.handleError(record)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record):
+        text = super().format(record)
+        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"

@@ -1,0 +1,37 @@
+"""The seed of a training for which one is to be drawn: the same in all processes, and in a run that goes on."""
+
+import logging
+import secrets
+
+from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.bounds import SEEDS
+from ppdiffusers_ext.training.groups import from_first
+
+logger = logging.getLogger(__name__)
+
+DRAWN = -1
+
+
+def choose_seed(arguments):
+    """The seed that `TrainingArguments` name; for -1 that of the checkpoint that is gone on from, or a new one."""
+    if arguments.seed != DRAWN:
+        return arguments.seed
+    seed = int(from_first("seed", lambda: str(_draw(arguments))))
+    logger.info("seed %d is drawn; --seed %d does the same again", seed, seed)
+    return seed
+
+
+def _draw(arguments):
+    earlier = _earlier_seed(arguments)
+    return secrets.randbelow(SEEDS[1] + 1) if earlier is None else earlier
+
+
+def _earlier_seed(arguments):
+    """That of the checkpoint which the run will go on from; None where it begins anew."""
+    if arguments.overwrite_output_dir and not arguments.resume_from_checkpoint:
+        return None
+    folder = arguments.resume_from_checkpoint or checkpoints.newest_valid(arguments.output_dir)
+    if folder is None or checkpoints.problem_of(folder):
+        return None
+    seed = checkpoints.run_of(folder).get("seed")
+    return seed if isinstance(seed, int) and 0 <= seed <= SEEDS[1] else None

@@ -1,0 +1,55 @@
+"""Pictures of what a model paints, with labels that say what is what."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_SIZES = (13, 11, 9, 7)  # of letters: the largest with which a label is no wider than what it is over
+_LINE = 18  # pixels of a line of labels
+_PAPER, _INK = (255, 255, 255), (0, 0, 0)
+_GAP = 4
+
+
+def labelled_sheet(title, rows, scale=1):
+    """Rows of pictures with a title above all, a name before each row, and a label over each picture.
+
+    Args:
+        title: text.
+        rows: list of (name of the row, list of (label, (H, W, 3) uint8)); the pictures of a row have one height.
+        scale: times that pictures are enlarged, pixel by pixel.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    margin = 2 * _GAP + max(int(_font(_SIZES[0]).getlength(name)) for name, _ in rows)
+    strips = [_row(name, cells, margin, scale) for name, cells in rows]
+    width = max(margin, int(_font(_SIZES[0]).getlength(title)) + 2 * _GAP, *(strip.width for strip in strips))
+    sheet = Image.new("RGB", (width, _LINE + sum(strip.height for strip in strips)), _PAPER)
+    _write(sheet, title, _GAP, 0, width)
+    top = _LINE
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
+    return np.asarray(sheet)
+
+
+def _row(name, cells, margin, scale):
+    pictures = [Image.fromarray(picture.repeat(scale, 0).repeat(scale, 1)) for _, picture in cells]
+    height = max(picture.height for picture in pictures)
+    strip = Image.new("RGB", (margin + sum(picture.width for picture in pictures), _LINE + height), _PAPER)
+    _write(strip, name, _GAP, _LINE, margin)
+    left = margin
+    for (label, _), picture in zip(cells, pictures):
+        _write(strip, label, left, 0, picture.width)
+        strip.paste(picture, (left, _LINE))
+        left += picture.width
+    return strip
+
+
+def _write(picture, text, left, top, width):
+    fonts = [_font(size) for size in _SIZES]
+    font = next((font for font in fonts if font.getlength(text) <= width), fonts[-1])
+    ImageDraw.Draw(picture).text((left, top + 2), text, _INK, font)
+
+
+def _font(size):
+    return ImageFont.load_default(size)

@@ -1,0 +1,104 @@
+"""The launcher of several processes: what it refuses at once, and what it leaves to Paddle's."""
+
+import importlib
+
+import paddle
+import pytest
+
+from scripts import launch
+
+TRAINER = "scripts/trainer_stage1.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gpus", "0,1,2,3", TRAINER], "--gpus 0,1,2,3 needs a Paddle with CUDA, and this one is for CPUs"),
+        (["--gpus=0", TRAINER], "--gpus 0 needs a Paddle with CUDA"),
+        (["--devices", "0", TRAINER], "--devices 0 needs a Paddle with CUDA"),
+        (["--gpus", "a,b", TRAINER], "--gpus 'a,b' names no GPUs"),
+        (["--gpus", "9" * 5000, TRAINER], "names no GPUs"),
+        (["--gpus", "", TRAINER], "--gpus '' names no GPUs"),
+        (["--gpus", TRAINER], "names no GPUs"),
+        ([], "there is no trainer to start"),
+        (["--nproc_per_node", "2"], "there is no trainer to start"),
+        (["nowhere.py"], "trainer nowhere.py does not exist"),
+        (["scripts\0.py"], "is no file name"),
+    ],
+)
+def test_what_cannot_be_started_is_told_in_a_line(capsys, monkeypatch, words, message):
+    monkeypatch.setattr(launch, "_start", lambda words: pytest.fail(f"started {words}"))
+    assert launch.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and message in line and len(line) < 1000
+
+
+@pytest.mark.parametrize(("count", "code"), [(4, 0), (2, 2), (0, 2)])
+def test_gpus_are_counted(capsys, monkeypatch, count, code):
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(launch, "_start", lambda words: 0)
+    assert launch.main(["--gpus", "0,3", TRAINER]) == code
+    if code:
+        number = {2: 3, 0: 0}[count]
+        assert f"this machine has {count} GPUs, and no number {number}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["--nproc_per_node", "2", "--backend", "gloo", TRAINER, "--backend", "gloo"],
+            ["--log_level", "ERROR", "--nproc_per_node", "2", TRAINER, "--backend", "gloo"],
+        ),
+        (["--backend=gloo", "--log_level=INFO", TRAINER], ["--log_level=INFO", TRAINER]),
+        (["--nproc_per_node=2", TRAINER, "--debug"], ["--nproc_per_node=2", TRAINER, "--debug"]),
+    ],
+)
+def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expected):
+    started = []
+    monkeypatch.setattr(launch, "_start", lambda words: started.extend(words))
+    assert launch.main(words) == 0
+    assert started == expected
+
+
+def test_help_says_how(capsys):
+    assert launch.main(["--help"]) == 0
+    assert "--nproc_per_node 2" in capsys.readouterr().out
+
+
+def ends_with(code):
+    def launch():
+        raise SystemExit(code)
+
+    return launch
+
+
+def stopped_by(number):
+    def launch():
+        signal_handler()
+
+    def signal_handler():  # as Paddle's is called
+        raise SystemExit(number)
+
+    return launch
+
+
+@pytest.mark.parametrize(
+    ("launch_by_paddle", "code", "said"),
+    [
+        (ends_with(0), 0, ""),
+        (ends_with(None), 0, ""),
+        (ends_with(2), 2, ""),  # bad input of the trainer's
+        (ends_with(-6), 1, ""),
+        (ends_with(250), 1, ""),
+        (stopped_by(2), 130, "error: stopped by SIGINT; the same command goes on\n"),
+        (stopped_by(15), 143, "error: stopped by SIGTERM; the same command goes on\n"),
+    ],
+)
+def test_exit_code_says_how_it_ended(capsys, monkeypatch, launch_by_paddle, code, said):
+    main = importlib.import_module("paddle.distributed.launch.main")
+    monkeypatch.setattr(main, "launch", launch_by_paddle)
+    monkeypatch.setattr("sys.argv", [])
+    assert launch.main([TRAINER]) == code
+    assert capsys.readouterr().err.lstrip("\n") == said
