@@ -4,6 +4,7 @@ Every message says what is wrong with which file or option, and what would be ac
 through `shown` or `printable` first: a value may be endless, and a name may hold what a terminal obeys.
 """
 
+import difflib
 import reprlib
 
 _MOST_SHOWN = 80
@@ -23,6 +24,21 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class NonFiniteError(InputError, ArithmeticError):
     """A computation gave NaN or infinity, so that its result is worthless."""
+
+
+def check_keys(values, known, what):
+    """Refuse keys that are not known, naming the nearest that is.
+
+    Raises:
+        InputError: there is such a key.
+    """
+    known = list(known)
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key)[:_MOST_SHOWN], known, n=1, cutoff=0.0)
+            raise InputError(
+                f"unknown {what}: {shown(key)}; " + (f"did you mean {near[0]!r}?" if near else "none is accepted")
+            )
 
 
 def printable(text, most=None):

@@ -29,9 +29,6 @@ from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
 from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_starts
 from ppdiffusers_ext.pipelines.windows import get_schedule
-from ppdiffusers_ext.weights.pretrained import secure
-
-secure()  # `from_pretrained` has ppdiffusers load the parts that are its own
 
 CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture

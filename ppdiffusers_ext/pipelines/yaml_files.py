@@ -1,22 +1,9 @@
 """Values that people write into YAML files, checked key by key."""
 
-import difflib
 from dataclasses import fields
 
 from ppdiffusers_ext.errors import InputError
-
-
-def check_keys(values, known, what):
-    """Refuse keys that are not known, naming the nearest that is.
-
-    Raises:
-        InputError: there is such a key.
-    """
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
-            raise InputError(f"unknown {what}: {key!r}; did you mean {near!r}?")
-
+from ppdiffusers_ext.errors import check_keys as check_keys
 
 _KINDS = {int: int, float: (int, float), str: str, bool: bool, dict: dict, list: list}
 _KINDS.update({kind | None: _KINDS[kind] for kind in (int, float, str, bool)})
