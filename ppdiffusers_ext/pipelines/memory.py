@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,6 @@ RUNGS = {
 
 def get_rung(name):
     """The `Rung` of a name. Raises InputError for one that is not known."""
-    if name not in RUNGS:
-        raise InputError(f"memory {name!r} is not known; use one of {', '.join(RUNGS)}")
+    if not isinstance(name, str) or name not in RUNGS:
+        raise InputError(f"memory {shown(name)} is not known; use one of {', '.join(RUNGS)}")
     return RUNGS[name]

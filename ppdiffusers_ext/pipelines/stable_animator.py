@@ -22,6 +22,7 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
 from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
@@ -31,7 +32,6 @@ from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 CLIP_SIZE = 224  # pixels
 POSE_CHUNK = 8  # frames
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
-_OUTPUT_TYPES = ("pd", "np", "pil", "latent")
 
 
 @dataclass
@@ -165,6 +165,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         output_type="pd",
         return_dict=True,
         callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
     ):
         """Animate one picture.
 
@@ -196,12 +197,15 @@ class StableAnimatorPipeline(NetworkPipeline):
             return_dict: return a `StableAnimatorPipelineOutput` instead of a tuple.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
                 that it returns may replace the latents.
+            callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
 
         Raises:
             InputError: sizes, frame counts or options that do not fit.
             NonFiniteError: the latents are not finite after a step.
         """
-        check_options(width, height, num_inference_steps, decode_chunk_size, output_type)
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
+        check_options(width, height, num_inference_steps, decode_chunk_size)
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.unet.max_depth)
         Guidance(interval=tuple(guidance_interval))  # refuses what is none
@@ -228,7 +232,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         of_window = min(tile_size, frames) if repeats_noise else frames
         latents = self._initial_latents(latents, generator, of_window, frames, height, width)
         refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
-        latents = self._denoise(latents, clip, windows, refine, callback_on_step_end)
+        latents = self._denoise(latents, clip, windows, refine, callback)
         self._done_with("unet")
         output = self._output(latents, output_type, decode_chunk_size)
         return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
@@ -268,8 +272,7 @@ class StableAnimatorPipeline(NetworkPipeline):
                 latents = self.scheduler.step(prediction, timestep, latents).prev_sample
                 if not bool(paddle.isfinite(latents).all()):
                     raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-                if callback is not None:
-                    latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
+                latents = after_step(self, *callback, i, timestep, latents)
         return latents
 
     def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
@@ -303,7 +306,7 @@ def for_clip(pixels):
     return ((pixels + 1) / 2 - mean) / deviation
 
 
-def check_options(width, height, steps, chunk_size, output_type="latent"):
+def check_options(width, height, steps, chunk_size):
     """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
     if width < 64 or height < 64 or width % 64 or height % 64:
         raise InputError(f"the size {width}x{height} does not fit; multiples of 64 are accepted, such as 512x512")
@@ -311,5 +314,3 @@ def check_options(width, height, steps, chunk_size, output_type="latent"):
         raise InputError(
             f"num_inference_steps {steps} and decode_chunk_size {chunk_size} do not fit; 1 and more are accepted"
         )
-    if output_type not in _OUTPUT_TYPES:
-        raise InputError(f"output_type {output_type!r} is not known; use one of {', '.join(_OUTPUT_TYPES)}")
