@@ -32,12 +32,12 @@ def local_folder(folder, subfolder=None, accepted="a folder as save_pretrained w
     """
     accepted = f"{accepted} ({_NOTHING_IS_FETCHED})"
     paths = []
-    for path in (folder, *([] if subfolder in (None, "") else [subfolder])):
+    for what, path in (("folder", folder), *([] if subfolder in (None, "") else [("subfolder", subfolder)])):
         name = os.fspath(path) if isinstance(path, os.PathLike) else path
-        if not isinstance(name, str):
-            raise InputError(f"{shown(path)} is no name of a folder; {accepted}")
+        if not isinstance(name, str) or not name:
+            raise InputError(f"{what} {shown(path)} is no name of a folder; {accepted}")
         paths.append(name)
-    path = check_folder(paths[0] or "\0", "folder", accepted)
+    path = check_folder(paths[0], "folder", accepted)
     for inner in paths[1:]:
         if Path(inner).is_absolute() or ".." in Path(inner).parts:
             raise InputError(f"subfolder {shown(inner)} is not within {path}; a relative name is accepted")
