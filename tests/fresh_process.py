@@ -1,9 +1,11 @@
 """A process in which nothing of the package was imported before the class under test: `python -m tests.fresh_process`.
 
-Reads JSON from its input: modules to import first, and jobs, each the name of a public class and attempts to load
-something with it. Each job has a fork of this process for itself, in which that class is the first thing of the
-package that is imported. Writes JSON: for each job, for each attempt the class of the error (or "loaded"), its
-message, and what of the network was asked for.
+Reads JSON from its input: modules to import first, and jobs, each the name of a public class ("first module of the
+package > module of a class > class" for one of the libraries') and attempts to load something with it. Each job has a
+fork of this process for itself, in which that class, or module, is the first thing of the package that is imported.
+
+Writes JSON: for each job, for each attempt the class of the error (or "loaded"), its message, and what of the network
+was asked for.
 """
 
 import importlib
@@ -41,8 +43,10 @@ def _run(job):
     sys.addaudithook(lambda event, arguments: asked.append(event) if event in _NETWORK else None)
     results = []
     try:
-        package = importlib.import_module("ppdiffusers_ext")
-        cls = getattr(package, job["class"])
+        *first, module, name = ["ppdiffusers_ext", *job["class"].split(" > ")][-3:]
+        for part in first:
+            importlib.import_module(part)
+        cls = getattr(importlib.import_module(module), name)
     except Exception as error:
         return [[type(error).__name__, str(error), asked]] * len(job["attempts"])
     for attempt in job["attempts"]:

@@ -207,6 +207,28 @@ MIRRORS = {
 }
 
 
+# What ppdiffusers and paddlenlp load by themselves, behind a part of the package that needs neither.
+LIBRARIES = {
+    "ppdiffusers_ext.environment > ppdiffusers > AutoencoderKL": "Pose2VideoPipeline/vae",
+    "ppdiffusers_ext.data > ppdiffusers.transformers > CLIPVisionModelWithProjection": "Pose2VideoPipeline/"
+    "image_encoder",
+    "ppdiffusers_ext.weights.loading > paddlenlp.transformers > BertModel": "EasyAnimateInpaintPipeline/text_encoder",
+}
+
+
+def library_attempts(name, folder, tmp_path, marker):
+    names, attempts = ("model_state.pdparams", "pytorch_model.bin", "diffusion_pytorch_model.bin"), []
+    for i, (file, write) in enumerate(itertools.product(names, FORMATS[:3])):
+        copy = tmp_path / f"{name.rpartition(' ')[2]}-{i}"
+        write(with_part(folder, copy, "", weights=False) / file, marker)
+        attempts.append({"folder": str(copy), "by_library": True})
+        if not file.endswith(".pdparams"):
+            attempts[-1]["options"] = (
+                {"from_diffusers": True} if "ppdiffusers >" in name else {"convert_from_torch": True}
+            )
+    return attempts
+
+
 def local_attempts(name, folder, file):
     methods = ["from_pretrained", "load_config"]
     attempts = [{"folder": path, "method": method} for path in NOT_THERE for method in methods]
@@ -231,13 +253,15 @@ def tried(tmp_path_factory, folders):
     file.write_bytes(b"")
     hostile = {name: hostile_attempts(name, folders[name], root, marker) for name in LOADERS if name[:3] != "Uni"}
     local = {name: local_attempts(name, folders[name], str(file)) for name in LOADERS}
+    root_of = folders["IResNet"].parent
+    libraries = {name: library_attempts(name, root_of / path, root, marker) for name, path in LIBRARIES.items()}
     before = {name: hostile[name] for name in tuple(PIPELINES)[:3]}
     after = {
         name: [*(hostile[name] if name in hostile and name not in before else []), *local[name]] for name in local
     }
     processes = [
         (start(["paddle"], before), before),
-        (start(["paddle", "ppdiffusers", "paddlenlp.transformers"], after), after),
+        (start(["paddle", "ppdiffusers", "paddlenlp.transformers"], {**after, **libraries}), {**after, **libraries}),
     ]
     found = [answer for process, jobs in processes for answer in answers(process, jobs)]
     return found, marker.exists()
@@ -254,6 +278,15 @@ def test_first_class_that_loads_runs_nothing_of_a_hostile_folder(tried):
             assert asked == [], where
             assert error in ("InputError", "MissingFileError") or (error == "loaded" and not attempt["refused"]), where
     assert count > 60
+
+
+def test_libraries_run_nothing_of_a_hostile_folder_either(tried):
+    found, has_run = tried
+    assert not has_run
+    seen = [(error, message, attempt) for _, attempt, error, message, _ in found if "by_library" in attempt]
+    assert [each for each in seen if each[0] == "loaded"] == []
+    refused = [each for each in seen if each[0] == "InputError" and "wants to import posix.system" in each[1]]
+    assert len(refused) >= len(seen) // 2, seen  # the others are no names that the library looks for
 
 
 def test_payloads_do_run_where_nothing_holds_them_back(tmp_path):
@@ -273,9 +306,9 @@ def test_payloads_do_run_where_nothing_holds_them_back(tmp_path):
 
 def test_a_name_that_is_no_folder_is_told_and_nothing_is_asked_of_the_network(tried):
     for name, attempt, error, message, asked in tried[0]:
-        where = (name, attempt, error, message)
+        where = (name, attempt, error, message, asked)
         assert asked == [], where
-        if "refused" in attempt:
+        if "refused" in attempt or "by_library" in attempt:
             continue
         assert error in ("InputError", "MissingFileError"), where
         is_plain = "options" not in attempt and attempt.get("method") in (None, "from_pretrained", "load_config")

@@ -134,7 +134,7 @@ def load_scheduler(name, folder, options=None):
     """
     cls, path = scheduler_class(name), folder / "scheduler_config.json"
     accepted = "the options of a scheduler, as save_pretrained writes them, are needed"
-    config = read_json(path, "configuration", accepted)
+    config = read_json(path, "configuration", accepted, infinite=True)  # of DPM-Solver's bounds
     if not isinstance(config, dict):
         raise InputError(f"configuration {path} holds {shown(config)}; {accepted}")
     written = config.get("_class_name", name)
