@@ -9,7 +9,7 @@ from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.pipelines.compiled_unet import CompiledUNet
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2
 def check_engine(engine):
     """Raises InputError for an engine that is not known or not installed."""
     if engine not in ENGINES:
-        raise InputError(f"engine {engine!r} is not known; use one of {', '.join(ENGINES)}")
+        raise InputError(f"engine {shown(engine)} is not known; use one of {', '.join(ENGINES)}")
     if engine in BACKENDS:
         BACKENDS[engine].check_installed()
 
@@ -50,7 +50,12 @@ def make_engine(engine, cache_folder=None, threads=None, precision="float32"):
 
 
 def weights_dtype(engine, dtype):
-    """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights."""
+    """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights.
+
+    Raises:
+        InputError: as `check_engine`.
+    """
+    check_engine(engine)
     return dtype if _choose_backend(engine, dtype) is None else "float32"
 
 

@@ -159,16 +159,15 @@ def describe_folder(folder, pipeline, dtype, encoder_dtype, given):
     Raises:
         MissingFileError, InputError: as `read_index`, or files that are missing or of another class.
     """
-    networks, scheduler = {}, None
-    for part, name in read_index(folder, pipeline).items():
-        if part in given:
-            continue
+    names = {part: name for part, name in read_index(folder, pipeline).items() if part not in given}
+    for part, name in names.items():
         if not (folder / part).is_dir():
             raise MissingFileError(f"folder {folder / part} does not exist; {part}, a {name}, is needed there")
-        if part == "scheduler":
-            scheduler = load_scheduler(name, folder / part)
-            continue
-        _check_class(folder / part / "config.json", name)
+        if part != "scheduler":
+            _check_class(folder / part / "config.json", name)
+    scheduler = load_scheduler(names.pop("scheduler"), folder / "scheduler") if "scheduler" in names else None
+    networks = {}
+    for part, name in names.items():
         is_encoder = part in ("vae", "image_encoder")
         networks[part] = _READERS[name](folder / part, dtype=encoder_dtype if is_encoder else dtype)
     for part in networks.values():
