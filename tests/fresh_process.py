@@ -24,17 +24,19 @@ def main():
     pipes = []
     for job in request["jobs"]:
         reading, writing = os.pipe()
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             os.close(reading)
             with os.fdopen(writing, "w") as file:
                 json.dump(_run(job), file)
             os._exit(0)
         os.close(writing)
-        pipes.append(reading)
+        pipes.append((child, reading))
     results = []
-    for reading in pipes:
+    for child, reading in pipes:
         with os.fdopen(reading) as file:
             results.append(json.load(file))
+        os.waitpid(child, 0)
     json.dump(results, sys.stdout)
 
 
