@@ -8,14 +8,13 @@ import importlib
 
 from ppdiffusers_ext.environment import choose_fast_mkl
 from ppdiffusers_ext.version import __version__
+from ppdiffusers_ext.weights.pretrained import secure
 
 choose_fast_mkl()
+secure()  # here, since whatever part of the package is imported, this is run before it
 
-# Public classes by module. ppdiffusers' `DiffusionPipeline.from_pretrained` finds the parts of a saved pipeline here,
-# and their base classes beside them, by which it knows how to load them.
+# Public classes by module.
 _MODULES = {
-    "ppdiffusers": ("ModelMixin",),
-    "ppdiffusers.schedulers.scheduling_utils": ("SchedulerMixin",),
     "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),
     "ppdiffusers_ext.models.easy_animate": ("AutoencoderKLMagvit", "HunyuanTransformer3D", "PixArtTransformer3D"),
     "ppdiffusers_ext.models.stable_animator": ("AnimationUNet", "FusionFaceId", "IResNet", "PoseNet"),

@@ -4,6 +4,7 @@ Every message says what is wrong with which file or option, and what would be ac
 through `shown` or `printable` first: a value may be endless, and a name may hold what a terminal obeys.
 """
 
+import difflib
 import reprlib
 
 _MOST_SHOWN = 80
@@ -24,6 +25,29 @@ class MissingFileError(InputError, FileNotFoundError):
 
 class NonFiniteError(InputError, ArithmeticError):
     """A computation gave NaN or infinity, so that its result is worthless."""
+
+
+def check_keys(values, known, what):
+    """Refuse keys that are not known, naming the nearest that is.
+
+    Args:
+        values: dict, or what a file has in the place of one.
+        known: names.
+        what: what a key is, as a message names it: "key in a.yaml".
+
+    Raises:
+        InputError: there is such a key, or it is no mapping.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{shown(values)} stands where a mapping is needed, each a {what}")
+    known = list(known)
+    for key in values:
+        if key not in known:
+            text = key[:_MOST_SHOWN] if isinstance(key, str) else shown(key)
+            near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)
+            raise InputError(
+                f"unknown {what}: {shown(key)}; " + (f"did you mean {near[0]!r}?" if near else "none is accepted")
+            )
 
 
 def printable(text, most=None):

@@ -138,20 +138,25 @@ def read_text(path, what, accepted, most=_MOST_TEXT):
         raise InputError(f"{what} {shown_path(path)} is not text in UTF-8 (byte {error.start}); {accepted}") from error
 
 
-def read_json(path, what, accepted, most=_MOST_TEXT):
+def read_json(path, what, accepted, most=_MOST_TEXT, infinite=False):
     """What a JSON file holds: finite numbers, lists and mappings of a bounded depth.
 
-    Arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
+    Other arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
+
+    Args:
+        infinite: whether Infinity and -Infinity are numbers, which the options of some samplers are.
     """
-    return parse_json(read_text(path, what, accepted, most), f"{what} {shown_path(path)}", accepted)
+    text = read_text(path, what, accepted, most)
+    return parse_json(text, f"{what} {shown_path(path)}", accepted, infinite)
 
 
-def parse_json(text, where, accepted):
+def parse_json(text, where, accepted, infinite=False):
     """As `read_json`, of a text. `where` is the beginning of the message: "configuration a.json"."""
+    constant = _infinite if infinite else _refuse_constant
     try:
         values = json.loads(
             text,
-            parse_constant=_refuse_constant,
+            parse_constant=constant,
             parse_float=_finite,
             parse_int=_whole,
             object_pairs_hook=_without_duplicates,
@@ -173,6 +178,10 @@ def _without_duplicates(pairs):
 
 def _refuse_constant(name):
     raise ValueError(f"the number {name}")
+
+
+def _infinite(name):
+    return _refuse_constant(name) if name == "NaN" else float(name)
 
 
 def _finite(text):

@@ -10,7 +10,6 @@ YAML files, command lines and Python's callers are held to that by `check_option
 """
 
 import dataclasses
-import difflib
 import logging
 import math
 import numbers
@@ -65,26 +64,6 @@ def path_option(default=dataclasses.MISSING):
 
 def _field(default, declared):
     return dataclasses.field(default=default, metadata={_DECLARED: declared})
-
-
-def check_keys(values, known, what):
-    """Refuse keys that are not known, naming the nearest that is.
-
-    Args:
-        values: dict, or what a file has in the place of one.
-        known: names.
-        what: what a key is, as a message names it: "key in a.yaml".
-
-    Raises:
-        InputError: there is such a key, or it is no mapping.
-    """
-    if not isinstance(values, dict):
-        raise InputError(f"{shown(values)} stands where a mapping is needed, each a {what}")
-    for key in values:
-        if key not in known:
-            text = key[:100] if isinstance(key, str) else shown(key)
-            near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)[0]
-            raise InputError(f"unknown {what}: {shown(key)}; did you mean {near!r}?")
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -18,6 +18,7 @@ LONG_FUNCTIONS = {
     ("reference_unet.py", "__init__"),
     ("animate_anyone.py", "__call__"),
     ("stable_animator.py", "__call__"),
+    ("easy_animate_inpaint.py", "__call__"),
 }
 
 # What each package must not reach, directly or through another module.

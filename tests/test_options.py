@@ -7,10 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.options import (
     SEEDS,
-    check_keys,
     check_number,
     check_options,
     check_values,

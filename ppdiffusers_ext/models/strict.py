@@ -1,15 +1,115 @@
-"""`ModelMixin` whose `from_pretrained` refuses a checkpoint that does not fit."""
+"""What ppdiffusers' `from_pretrained` becomes here: folders of this computer, read safely, that fit exactly.
 
+`LocalConfigMixin` is for all that has a configuration (models, schedulers, pipelines), `StrictModelMixin` for models.
+"""
+
+import inspect
+import os
+from pathlib import Path
+
+import paddle
 from ppdiffusers.models.modeling_utils import ModelMixin
 
-from ppdiffusers_ext.weights.assignment import load_weights
+from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
+from ppdiffusers_ext.files import check_folder, read_json
+from ppdiffusers_ext.weights.assignment import create, find_weights, load_weights
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_NOTHING_IS_FETCHED = "nothing is downloaded here: `python scripts/download_weights.py` fetches released weights"
 
 
-class StrictModelMixin(ModelMixin):
-    """ppdiffusers' `ModelMixin`, but files are read safely, and what does not fit is an error instead of a log line.
+def local_folder(folder, subfolder=None, accepted="a folder as save_pretrained writes it is needed"):
+    """The `Path` of a folder on this computer, for a `from_pretrained`.
 
-    `from_pretrained(folder, paddle_dtype=...)` takes fp32, bf16 and fp16. On a CPU, half precision is storage only:
-    arithmetic is in fp32 (see `ppdiffusers_ext.models.layers`).
+    Args:
+        folder: str or path.
+        subfolder: of it, as a relative name without "..".
+        accepted: the end of messages.
+
+    Raises:
+        MissingFileError: there is no such folder, whatever a download host may have under its name.
+        InputError: it is no folder, or no name of one.
+    """
+    accepted = f"{accepted} ({_NOTHING_IS_FETCHED})"
+    paths = []
+    for what, path in (("folder", folder), *([] if subfolder in (None, "") else [("subfolder", subfolder)])):
+        name = os.fspath(path) if isinstance(path, os.PathLike) else path
+        if not isinstance(name, str) or not name:
+            raise InputError(f"{what} {shown(path)} is no name of a folder; {accepted}")
+        paths.append(name)
+    path = check_folder(paths[0], "folder", accepted)
+    for inner in paths[1:]:
+        if Path(inner).is_absolute() or ".." in Path(inner).parts:
+            raise InputError(f"subfolder {shown(inner)} is not within {path}; a relative name is accepted")
+        path = check_folder(path / inner, "folder", accepted)
+    return path
+
+
+def dtype_name(dtype=None, paddle_dtype=None):
+    """ "float32", "bfloat16" or "float16" of what a `from_pretrained` is given; float32 if that is nothing.
+
+    Args:
+        dtype: "fp32", "bf16" or "fp16", the longer name, or Paddle's.
+        paddle_dtype: another name of that argument, which ppdiffusers has.
+
+    Raises:
+        InputError: another dtype, or two.
+    """
+    if dtype is not None and paddle_dtype is not None:
+        raise InputError(f"dtype {shown(dtype)} and paddle_dtype {shown(paddle_dtype)} are given; one is accepted")
+    given = dtype if paddle_dtype is None else paddle_dtype
+    name = "fp32" if given is None else str(given).removeprefix("paddle.")
+    name = _DTYPES.get(name, name)
+    if name not in _DTYPES.values() or not (given is None or isinstance(given, (str, paddle.dtype))):
+        raise InputError(f"dtype {shown(given)} is not known; use one of {', '.join(_DTYPES)}")
+    return name
+
+
+class LocalConfigMixin:
+    """Stands before ppdiffusers' `ConfigMixin`: configurations come from folders of this computer alone."""
+
+    @classmethod
+    def load_config(
+        cls,
+        pretrained_model_name_or_path,
+        return_unused_kwargs=False,
+        return_commit_hash=False,
+        subfolder=None,
+        **options,
+    ):
+        """The dict in the folder's file `config_name`; what else is returned is empty, as ppdiffusers has it.
+
+        Raises:
+            MissingFileError: there is no such folder or file.
+            InputError: the file is no JSON object; an option that is not known.
+        """
+        check_keys(options, ("subfolder", "return_unused_kwargs", "return_commit_hash"), "option of load_config")
+        folder = local_folder(pretrained_model_name_or_path, subfolder)
+        config = read_json(
+            folder / cls.config_name, "configuration", "a JSON object, as save_pretrained writes it, is"
+        )
+        if not isinstance(config, dict):
+            raise InputError(
+                f"configuration {folder / cls.config_name} holds {shown(config)}; a JSON object is needed"
+            )
+        more = ({},) if return_unused_kwargs else ()
+        more += (None,) if return_commit_hash else ()
+        return (config, *more) if more else config
+
+    @classmethod
+    def from_config(cls, config=None, return_unused_kwargs=False, **options):
+        """As ppdiffusers' of a dict; a name, which it takes for a model to download, raises InputError."""
+        if not isinstance(config, dict):
+            raise InputError(
+                f"{shown(config)} is no configuration; a dict is accepted, such as {cls.__name__}.load_config(folder)"
+            )
+        return super().from_config(config, return_unused_kwargs, **options)
+
+
+class StrictModelMixin(LocalConfigMixin, ModelMixin):
+    """ppdiffusers' `ModelMixin`, but files are local and read safely, and what does not fit is an error.
+
+    On a CPU, half precision is storage only: arithmetic is in fp32 (see `ppdiffusers_ext.models.layers`).
     """
 
     _supports_gradient_checkpointing = True
@@ -20,6 +120,64 @@ class StrictModelMixin(ModelMixin):
             module.gradient_checkpointing = value
 
     @classmethod
-    def _load_pretrained_model(cls, model, resolved_model_files, pretrained_model_name_or_path, **_):
-        load_weights(model, *resolved_model_files)
-        return model, [], [], [], []  # nothing is missing or unexpected, mismatched or told as an error
+    def from_pretrained(cls, folder, subfolder=None, dtype=None, paddle_dtype=None, **options):
+        """The model of a folder that `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            folder, subfolder: as of `local_folder`.
+            dtype, paddle_dtype: as of `dtype_name`.
+            options: of the constructor, which go before those in the folder's config.json.
+
+        Raises:
+            MissingFileError: there is no such folder, or not all files in it.
+            InputError: files that are damaged or of another model; options that are not known or do not fit.
+        """
+        known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        check_keys(options, ["subfolder", "dtype", "paddle_dtype", *known], f"option of {cls.__name__}")
+        dtype, folder = dtype_name(dtype, paddle_dtype), local_folder(folder, subfolder)
+        source, config = folder / cls.config_name, cls.load_config(folder)
+        check_class(config, [base.__name__ for base in cls.__mro__ if issubclass(base, ModelMixin)], source)
+        options = {**{name: value for name, value in config.items() if name in known}, **options}
+        weights = find_weights(folder)
+        try:
+            model = create(lambda: cls(**options), dtype)
+        except InputError:
+            raise
+        except Exception as error:  # whatever is wrong with an option shows as anything in the constructor
+            raise InputError(
+                f"the options of {source} do not fit ({printable(error, 200)}); those of a {cls.__name__} are needed"
+            ) from error
+        load_weights(model, weights)
+        if dtype != "float32":
+            model.to(dtype=dtype)  # tables as well, which are made in fp32
+        return model
+
+    def save_pretrained(
+        self,
+        save_directory,
+        is_main_process=True,
+        save_function=None,
+        max_shard_size="10GB",
+        safe_serialization=True,
+        variant=None,
+        to_diffusers=None,
+        **options,
+    ):
+        """As ppdiffusers', into a folder of this computer. Raises InputError for options that are not known."""
+        given = {
+            "is_main_process": is_main_process,
+            "save_function": save_function,
+            "max_shard_size": max_shard_size,
+            "safe_serialization": safe_serialization,
+            "variant": variant,
+            "to_diffusers": to_diffusers,
+        }
+        check_keys(options, given, "option of save_pretrained")
+        super().save_pretrained(str(save_directory), **given)
+
+
+def check_class(config, names, source):
+    """Raises InputError for a configuration that says it is of none of these classes."""
+    name = config.get("_class_name", names[0])
+    if not isinstance(name, str) or name not in names:
+        raise InputError(f"{source} is of the class {shown(name)}; {', '.join(names)} is accepted")

@@ -20,20 +20,18 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
+from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
 from ppdiffusers_ext.pipelines.schedulers import set_steps
-from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_starts
+from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_of, tile_starts, untiled
 from ppdiffusers_ext.pipelines.windows import get_schedule
-from ppdiffusers_ext.weights.pretrained import secure
-
-secure()  # `from_pretrained` has ppdiffusers load the parts that are its own
 
 CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
@@ -59,7 +57,6 @@ class Pose2VideoPipeline(NetworkPipeline):
     """
 
     network_names = ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider")
-    _callback_tensor_inputs = ["latents"]
 
     def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
         super().__init__()
@@ -95,10 +92,11 @@ class Pose2VideoPipeline(NetworkPipeline):
         `tile_size` is as for `decode`.
         """
         pixels = self.reference_processor.preprocess(image, height=height, width=width)  # (1, 3, height, width)
-        encode = lambda x: self.vae.encode(x).latent_dist.mean  # noqa: E731
+        encode = untiled(self.vae, lambda x: self.vae.encode(x).latent_dist.mean)
         run = lambda x: self._run("vae", "encode", encode, x)  # noqa: E731
         scale = self.vae_scale_factor
-        latent = in_tiles(run, pixels.astype(_dtype(self.vae)), tile_size // scale, scale_in=scale)
+        tile = (tile_size or tile_of(self.vae)) // scale
+        latent = in_tiles(run, pixels.astype(_dtype(self.vae)), tile, scale_in=scale)
         return latent.astype("float32") * self.vae.config.scaling_factor
 
     def encode_features(self, latent, embedding):
@@ -138,16 +136,19 @@ class Pose2VideoPipeline(NetworkPipeline):
         Args:
             latents: (1, 4, frames, height / 8, width / 8).
             chunk_size: frames that are decoded together.
-            tile_size: side of the tiles, in pixels, in which frames are decoded; 0 for whole frames.
+            tile_size: side of the tiles, in pixels, in which frames are decoded; 0 for whole frames, or for tiles of
+                the VAE's own size after `enable_vae_tiling`.
 
         Yields:
             (n, 3, height, width) fp32 tensors with values in [0, 1], n up to `chunk_size`.
         """
         frames = latents[0].transpose([1, 0, 2, 3]) / self.vae.config.scaling_factor  # (frames, 4, h, w)
-        tile, scale = tile_size // self.vae_scale_factor, self.vae_scale_factor
+        scale = self.vae_scale_factor
+        tile = (tile_size or tile_of(self.vae)) // scale
         tiles = math.prod(len(tile_starts(side, tile)) for side in frames.shape[2:])
         calls = tiles * math.ceil(frames.shape[0] / chunk_size)
-        run = lambda x: self._run("vae", "decode", lambda x: self.vae.decode(x).sample, x, calls)  # noqa: E731
+        decode = untiled(self.vae, lambda x: self.vae.decode(x).sample)
+        run = lambda x: self._run("vae", "decode", decode, x, calls)  # noqa: E731
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
             filled = self._fill(chunk, chunk_size, is_first=not start)
@@ -171,7 +172,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         output_type="pd",
         return_dict=True,
         callback_on_step_end=None,
-        callback_on_step_end_tensor_inputs=("latents",),
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
         context_schedule="uniform",
         context_frames=24,
         context_stride=1,
@@ -203,7 +204,7 @@ class Pose2VideoPipeline(NetworkPipeline):
             return_dict: return a `Pose2VideoPipelineOutput` instead of a tuple.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
                 that it returns may replace the latents.
-            callback_on_step_end_tensor_inputs: what the callback is given; "latents" is all there is.
+            callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
             context_schedule, context_frames, context_stride, context_overlap: see `pipelines.windows`.
             context_batch_size: windows that are denoised in one call.
             sequential_guidance: one call for the unconditional and one for the conditional prediction, instead of a
@@ -214,7 +215,7 @@ class Pose2VideoPipeline(NetworkPipeline):
             step_cache_depth: how many units these are, 1 to 3 in Stable Diffusion's UNet.
             fp16_reference_features: round the reference features to fp16 as the original does.
             decode_chunk_size: frames that are decoded together.
-            vae_tile_size: side of the tiles, in pixels, in which picture and frames pass the VAE; 0 for whole ones.
+            vae_tile_size: side of the tiles, in pixels, in which picture and frames pass the VAE; 0 as for `decode`.
 
         Raises:
             InputError: sizes, frame counts or options that do not fit.
@@ -228,7 +229,9 @@ class Pose2VideoPipeline(NetworkPipeline):
             "decode_chunk_size": decode_chunk_size,
             "video_length": 1 if video_length is None else video_length,
         }
-        _check_options(counts, output_type, callback_on_step_end_tensor_inputs)
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
+        _check_counts(counts)
         check_tile_size(vae_tile_size)
         guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
         caching = StepCaching(step_cache_interval, step_cache_depth)
@@ -258,7 +261,7 @@ class Pose2VideoPipeline(NetworkPipeline):
             context_batch_size,
             caching,
         )
-        latents = self._denoise(predictor, latents, eta, generator, callback_on_step_end)
+        latents = self._denoise(predictor, latents, eta, generator, callback)
         self._done_with("denoising_unet")
         videos = self._output(latents, output_type, decode_chunk_size, vae_tile_size)
         return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
@@ -317,8 +320,7 @@ class Pose2VideoPipeline(NetworkPipeline):
                         f"the latents are not finite after step {i + 1} of {len(timesteps)}; weights that are intact, "
                         "or a dtype with a larger range (bf16 or fp32) are needed"
                     )
-                if callback is not None:
-                    latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
+                latents = after_step(self, *callback, i, timestep, latents)
         return latents
 
     def _output(self, latents, output_type, *sizes):
@@ -335,10 +337,6 @@ def _dtype(layer):
     return next(iter(layer.parameters())).dtype
 
 
-def _check_options(counts, output_type, tensor_inputs):
+def _check_counts(counts):
     for name, count in counts.items():
         check_number(name, count, *(STEPS if name == "num_inference_steps" else (1,)), is_whole=True)
-    if output_type not in ("pd", "np", "pil", "latent"):
-        raise InputError(f"output_type {shown(output_type)} is not known; use pd, np, pil or latent")
-    if set(tensor_inputs) - {"latents"}:
-        raise InputError(f"callback_on_step_end_tensor_inputs {list(tensor_inputs)} is not known; use ['latents']")

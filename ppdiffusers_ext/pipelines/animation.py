@@ -18,13 +18,12 @@ from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
 from ppdiffusers_ext.data.video import VideoWriter, side_by_side
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.options import (
     FPS,
     FRAMES,
     SEEDS,
-    check_keys,
     check_options,
     check_values,
     merge,

@@ -1,5 +1,7 @@
 """EasyAnimate's autoencoders as functions of tensors, which an engine runs."""
 
+from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of, untiled
+
 
 class EagerCoder:
     """What an autoencoder makes of chunks of a video, or of pictures, in Paddle as it is.
@@ -26,11 +28,11 @@ class EagerCoder:
 
     def encode_picture(self, x):
         """(batch, 3, height, width) -> the most likely latents, (batch, 4, height / 8, width / 8)."""
-        return self._vae.encode(x).latent_dist.mode()
+        return _encode_in_tiles(self._vae, x, _encoder(self._vae))
 
     def decode_pictures(self, z):
         """(batch, 4, height, width) -> (batch, 3, height * 8, width * 8)."""
-        return self._vae.decode(z).sample
+        return _decode_in_tiles(self._vae, z, _decoder(self._vae))
 
 
 class CompiledCoder:
@@ -72,12 +74,15 @@ class CompiledCoder:
 
     def encode_picture(self, x):
         """As `EagerCoder.encode_picture`."""
-        return self._run("encode", lambda x: [self._eager.encode_picture(x)], {"x": x}, self._num_frames)[0]
+        encode = _encoder(self._vae)
+        run = lambda x: self._run("encode", lambda x: [encode(x)], {"x": x}, self._num_frames)[0]  # noqa: E731
+        return _encode_in_tiles(self._vae, x, run)
 
     def decode_pictures(self, z):
         """As `EagerCoder.decode_pictures`."""
-        calls = self._num_frames // z.shape[0]
-        return self._run("decode", lambda z: [self._eager.decode_pictures(z)], {"z": z}, calls)[0]
+        calls, decode = self._num_frames // z.shape[0], _decoder(self._vae)
+        run = lambda z: self._run("decode", lambda z: [decode(z)], {"z": z}, calls)[0]  # noqa: E731
+        return _decode_in_tiles(self._vae, z, run)
 
     def _run(self, what, function, inputs, calls, **settings):
         # Each export works with gigabytes of its own, which it keeps: they are of one at a time.
@@ -86,6 +91,28 @@ class CompiledCoder:
             self._engine.rest(self._network)
         self._last = current
         return self._engine.run(self._network, what, function, inputs, calls, **settings)
+
+
+def _encoder(vae):
+    return untiled(vae, lambda x: vae.encode(x).latent_dist.mode())
+
+
+def _decoder(vae):
+    return untiled(vae, lambda z: vae.decode(z).sample)
+
+
+def _encode_in_tiles(vae, x, encode):
+    scale = _scale(vae)
+    return in_tiles(encode, x, tile_of(vae) // scale, scale_in=scale)
+
+
+def _decode_in_tiles(vae, z, decode):
+    scale = _scale(vae)
+    return in_tiles(decode, z, tile_of(vae) // scale, scale_out=scale)
+
+
+def _scale(vae):
+    return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
 def make_coder(engine, network, num_frames):

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, field, fields
 
-from ppdiffusers_ext.errors import InputError, shown, shown_path
+from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import check_name, read_yaml
 from ppdiffusers_ext.options import (
     COUNTS,
@@ -13,7 +13,6 @@ from ppdiffusers_ext.options import (
     SEEDS,
     SIDES,
     STEPS,
-    check_keys,
     check_options,
     check_values,
     merge,

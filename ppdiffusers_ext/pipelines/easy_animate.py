@@ -12,16 +12,18 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.data.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, NonFiniteError
-from ppdiffusers_ext.options import check_keys
+from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
+from ppdiffusers_ext.models.strict import dtype_name, local_folder
+from ppdiffusers_ext.options import check_options
 from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
 from ppdiffusers_ext.pipelines.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
 from ppdiffusers_ext.pipelines.easy_loading import check_files, read_components
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.loading import option_names
-from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
+from ppdiffusers_ext.pipelines.network_pipeline import SHORT_DTYPES, NetworkPipeline
 from ppdiffusers_ext.pipelines.prompts import encode
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall, size_multiple
@@ -30,9 +32,9 @@ from ppdiffusers_ext.runtime import Runtime
 
 @dataclass
 class EasyAnimatePipelineOutput(BaseOutput):
-    """frames: (batch, 3, frames, height, width) in [0, 1], or latents."""
+    """frames: as `output_type` says, see `EasyAnimatePipeline.__call__`."""
 
-    frames: paddle.Tensor
+    frames: object
 
 
 class EasyAnimatePipeline(NetworkPipeline):
@@ -61,21 +63,35 @@ class EasyAnimatePipeline(NetworkPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, folder, device="auto", dtype="fp32", **options):
+    def from_pretrained(cls, folder, device="auto", dtype=None, paddle_dtype=None, **options):
         """The pipeline of a folder of checkpoints, in the original's form or in ours.
 
         Args:
             folder: with transformer, vae, text_encoder, tokenizer, scheduler and so on.
-            device, dtype: as of `Runtime.choose`.
+            device, dtype, paddle_dtype: as of `NetworkPipeline.from_pretrained`.
             options: more fields of `EasyAnimateConfig`: sampler, memory, weights, engine, loras, ...
 
         Raises:
             InputError, MissingFileError: files that are missing, damaged or of another model; unknown options.
         """
-        check_keys(options, names(), "option")
+        from ppdiffusers_ext.pipelines.model_index import read_index  # which knows all pipelines
+
+        own = ["device", "dtype", "paddle_dtype"]
+        check_keys(options, [*own, *(name for name in names() if name != "model")], "option")
+        folder = local_folder(folder, accepted="a folder of checkpoints of EasyAnimate is needed")
+        dtype = SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
         config = EasyAnimateConfig(str(folder), device=device, dtype=dtype, **options)
+        check_options(config)
+        read_index(folder, cls.__name__, is_needed=False)
         check_files(config)
         return cls.open(config, Runtime.choose(device, dtype))
+
+    def save_pretrained(self, save_directory, **options):
+        """Raises InputError: tokenizers keep no files, and those of the folder are converted instead."""
+        raise InputError(
+            f"a {type(self).__name__} is not saved, since its tokenizers keep no files; `python -m "
+            "scripts.convert_weights --system easy_animate --to paddle` converts the folder that it is made of"
+        )
 
     @classmethod
     def open(cls, config, runtime):
@@ -102,7 +118,9 @@ class EasyAnimatePipeline(NetworkPipeline):
         generator=None,
         latents=None,
         output_type="pd",
+        return_dict=True,
         callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
         sequential_guidance=False,
         guidance_interval=(0.0, 1.0),
         block_cache_threshold=0.0,
@@ -120,8 +138,12 @@ class EasyAnimatePipeline(NetworkPipeline):
             guidance_rescale: from 0 to 1, how far the guided prediction is brought to the spread of the other.
             generator: `paddle.Generator` of the noise.
             latents: initial noise of unit variance, (batch, 4, frames of latents, height / 8, width / 8).
-            output_type: "pd", or "latent" for the latents.
-            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step.
+            output_type: "pd" or "np" for (batch, 3, frames, height, width) in [0, 1], "pil" for a list of pictures
+                for each video, "latent" for the latents, which `decode` turns into frames a few at a time.
+            return_dict: return an `EasyAnimatePipelineOutput` instead of a tuple.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
+                that it returns may replace the latents.
+            callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
             sequential_guidance: call the transformer for one text after the other, with half the memory.
             guidance_interval: part of the steps that are guided, see `Guidance`; the others take half the time.
             block_cache_threshold: how much may change before all blocks run again, see `BlockCaching`; 0 is nothing.
@@ -130,6 +152,8 @@ class EasyAnimatePipeline(NetworkPipeline):
             InputError: sizes or numbers that do not fit.
             NonFiniteError: the latents are not finite after a step.
         """
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
         self.check_size(height, width, num_frames, num_inference_steps)
         text, negative = self.embed_both(text, negative)
         guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
@@ -139,8 +163,8 @@ class EasyAnimatePipeline(NetworkPipeline):
         shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
         latents = self.draw(shape, generator, latents) * self.scheduler.init_noise_sigma
         call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
-        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback_on_step_end)
-        return self._output(latents, output_type)
+        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback)
+        return self._output(latents, output_type, return_dict)
 
     @paddle.no_grad()
     def embed(self, prompts):
@@ -197,14 +221,17 @@ class EasyAnimatePipeline(NetworkPipeline):
                 latents = keep(latents, timesteps[i + 1 : i + 2])
             if not bool(paddle.isfinite(latents).all()):
                 raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-            if callback is not None:
-                callback(self, i, timestep, {"latents": latents})
+            latents = after_step(self, *callback, i, timestep, latents)
         self._done_with("transformer")
         return latents
 
-    def _output(self, latents, output_type):
+    def _output(self, latents, output_type, return_dict):
         frames = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
-        return EasyAnimatePipelineOutput(frames=frames)
+        if output_type in ("np", "pil"):
+            frames = frames.numpy()
+        if output_type == "pil":
+            frames = [self.numpy_to_pil(video.transpose(1, 2, 3, 0)) for video in frames]  # (frames, height, width, 3)
+        return EasyAnimatePipelineOutput(frames=frames) if return_dict else (frames,)
 
     def latents_shape(self, batch, num_frames, height, width):
         """Of the latents, (batch, channels, frames, h, w)."""

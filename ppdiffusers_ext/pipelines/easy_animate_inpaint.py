@@ -11,6 +11,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
 from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call
 from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.schedulers import set_steps
@@ -62,7 +63,9 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         generator=None,
         latents=None,
         output_type="pd",
+        return_dict=True,
         callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
         sequential_guidance=False,
         guidance_interval=(0.0, 1.0),
         block_cache_threshold=0.0,
@@ -80,6 +83,8 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         Raises:
             InputError, NonFiniteError: as there.
         """
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
         self.check_size(height, width, num_frames, num_inference_steps)
         _check_parts(strength, clip_apply_ratio, num_inference_steps, video)
         text, negative = self.embed_both(text, negative)
@@ -102,8 +107,8 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
             call.see(known, clip_tokens, len(timesteps) * (1 - clip_apply_ratio))
         self._done_with("vae")
         keep = self._keep(clean, noise, mask) if self._replaces(video, mask) else None
-        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback_on_step_end, keep)
-        return self._output(latents, output_type)
+        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep)
+        return self._output(latents, output_type, return_dict)
 
     def embed_picture(self, picture):
         """What CLIP sees of a picture.

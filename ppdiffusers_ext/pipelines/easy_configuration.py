@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from ppdiffusers_ext.data.buckets import MULTIPLE, find_bucket
-from ppdiffusers_ext.errors import InputError, shown, shown_path
+from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import check_name, read_yaml
 from ppdiffusers_ext.options import (
     FPS,
@@ -14,7 +14,6 @@ from ppdiffusers_ext.options import (
     SEEDS,
     SIDES,
     STEPS,
-    check_keys,
     check_options,
     check_values,
     is_number,

@@ -50,7 +50,12 @@ def make_engine(engine, cache_folder=None, threads=None, precision="float32"):
 
 
 def weights_dtype(engine, dtype):
-    """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights."""
+    """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights.
+
+    Raises:
+        InputError: as `check_engine`.
+    """
+    check_engine(engine)
     return dtype if _choose_backend(engine, dtype) is None else "float32"
 
 

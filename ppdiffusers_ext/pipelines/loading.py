@@ -8,11 +8,11 @@ from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.files import check_all_there, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
-from ppdiffusers_ext.options import check_keys, check_values
+from ppdiffusers_ext.options import check_values
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung

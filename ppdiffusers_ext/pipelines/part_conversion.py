@@ -51,10 +51,10 @@ def find_file(folder, *stems, optional=False):
     return found[0] if found else ""
 
 
-def describe_own(folder, cls):
-    """The `Part` of a folder of one of this project's networks."""
+def describe_own(folder, cls, dtype="float32"):
+    """The `Part` of a folder of one of this project's networks, with weights of a dtype."""
     config = {key: value for key, value in read_config(folder).items() if key in option_names(cls)}
-    return Part(create(lambda: cls(**config)), [find_weights(folder)])
+    return Part(create(lambda: cls(**config), dtype), [find_weights(folder)])
 
 
 class _Tensor:

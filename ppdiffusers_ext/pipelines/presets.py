@@ -6,9 +6,8 @@ EasyAnimate have a folder of their own: its transformer is sped up in other ways
 
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError, shown, shown_path
+from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import read_yaml
-from ppdiffusers_ext.options import check_keys
 
 FOLDER = Path(__file__).parents[1] / "presets"
 KNOBS = (

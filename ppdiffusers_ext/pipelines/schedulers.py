@@ -15,7 +15,9 @@ import ppdiffusers.schedulers as ppdiffusers_schedulers
 from ppdiffusers import DDIMScheduler
 from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
+from ppdiffusers_ext.files import read_json
+from ppdiffusers_ext.models.strict import LocalConfigMixin, local_folder
 from ppdiffusers_ext.options import check_number, is_number
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,21 @@ _NO_SUCH_SCHEDULE = (TypeError, ValueError, NotImplementedError, ArithmeticError
 _SKIPPABLE = ("clip_sample", "set_alpha_to_one", "steps_offset", "timestep_spacing")
 
 
-class UniPCMultistepScheduler(ppdiffusers_schedulers.UniPCMultistepScheduler):
+class _LocalScheduler(LocalConfigMixin):
+    """A scheduler whose `from_pretrained` takes folders of this computer alone."""
+
+    @classmethod
+    def from_pretrained(cls, folder, subfolder=None, **options):
+        """The scheduler of a folder's scheduler_config.json, over which options go; errors as of `load_scheduler`."""
+        return load_scheduler(cls.__name__, local_folder(folder, subfolder), options)
+
+    def save_pretrained(self, save_directory, to_diffusers=False, **options):
+        """As ppdiffusers', into a folder of this computer. Raises InputError for options that are not known."""
+        check_keys(options, ("save_directory", "to_diffusers"), "option of save_pretrained")
+        super().save_pretrained(str(save_directory), to_diffusers=to_diffusers)
+
+
+class UniPCMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.UniPCMultistepScheduler):
     """ppdiffusers' UniPC, stepping in fp64: in fp32 it hands its linear solver one fp64 and one fp32 operand."""
 
     def step(self, model_output, timestep, sample, return_dict=True):
@@ -57,7 +73,7 @@ class UniPCMultistepScheduler(ppdiffusers_schedulers.UniPCMultistepScheduler):
         return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
 
 
-class DPMSolverMultistepScheduler(ppdiffusers_schedulers.DPMSolverMultistepScheduler):
+class DPMSolverMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.DPMSolverMultistepScheduler):
     """ppdiffusers' DPM-Solver++, whose last step leaves no noise, as diffusers' does since 0.26."""
 
     def set_timesteps(self, num_inference_steps=None):
@@ -107,6 +123,34 @@ def scheduler_class(name):
             f"{', '.join(ALIASES)}, LCM and every scheduler class of ppdiffusers"
         )
     return found
+
+
+def scheduler_names():
+    """The names of all classes that `scheduler_class` gives."""
+    return sorted({cls.__name__ for cls in _classes().values()})
+
+
+def load_scheduler(name, folder, options=None):
+    """A scheduler of a class from the scheduler_config.json in a folder, of which it leaves out what it has not.
+
+    Args:
+        name: of the class.
+        folder: `Path`.
+        options: that go over the file's.
+
+    Raises:
+        MissingFileError, InputError: no such file, or one of no scheduler; options that are not known or do not fit.
+    """
+    cls, path = scheduler_class(name), folder / "scheduler_config.json"
+    accepted = "the options of a scheduler, as save_pretrained writes them, are needed"
+    config = read_json(path, "configuration", accepted, infinite=True)  # of DPM-Solver's bounds
+    if not isinstance(config, dict):
+        raise InputError(f"configuration {path} holds {shown(config)}; {accepted}")
+    written = config.get("_class_name", name)
+    if not isinstance(written, str) or written not in scheduler_names():
+        raise InputError(f"{path} is of the class {shown(written)}; a scheduler of ppdiffusers is accepted")
+    known = _parameters(cls)
+    return make_scheduler(name, {**{key: config[key] for key in config if key in known}, **(options or {})})
 
 
 def _parameters(cls):
@@ -196,6 +240,8 @@ def _check_option(cls, option, value):
     """Refuse numbers that no schedule has, and values of another kind than a scheduler's default."""
     default = inspect.signature(cls.__init__).parameters[option].default
     name = f"scheduler option {shown(option)}"
+    if type(value) is type(default) and value == default:
+        return  # such as DPM-Solver's lambda_min_clipped, which is minus infinity
     if option in _BOUNDS:
         check_number(name, value, *_BOUNDS[option], is_whole=isinstance(default, int))
     elif isinstance(default, (int, float)) and not isinstance(default, bool):

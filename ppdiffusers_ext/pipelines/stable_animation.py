@@ -15,7 +15,7 @@ from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, 
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
 from ppdiffusers_ext.data.video import VideoWriter
-from ppdiffusers_ext.errors import InputError, shown_path
+from ppdiffusers_ext.errors import InputError, check_keys, shown_path
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.options import (
     COUNTS,
@@ -25,7 +25,6 @@ from ppdiffusers_ext.options import (
     SEEDS,
     SIDES,
     STEPS,
-    check_keys,
     check_options,
     check_values,
     choose_seed,

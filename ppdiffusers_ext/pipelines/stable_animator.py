@@ -23,6 +23,7 @@ from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number, is_number
 from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
 from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
@@ -33,7 +34,6 @@ from ppdiffusers_ext.pipelines.time_tiles import time_tiles
 CLIP_SIZE = 224  # pixels
 POSE_CHUNK = 8  # frames
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
-_OUTPUT_TYPES = ("pd", "np", "pil", "latent")
 
 
 @dataclass
@@ -167,6 +167,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         output_type="pd",
         return_dict=True,
         callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
     ):
         """Animate one picture.
 
@@ -198,12 +199,15 @@ class StableAnimatorPipeline(NetworkPipeline):
             return_dict: return a `StableAnimatorPipelineOutput` instead of a tuple.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
                 that it returns may replace the latents.
+            callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
 
         Raises:
             InputError: sizes, frame counts or options that do not fit.
             NonFiniteError: the latents are not finite after a step.
         """
-        check_options(width, height, num_inference_steps, decode_chunk_size, output_type)
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
+        check_options(width, height, num_inference_steps, decode_chunk_size)
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.unet.max_depth)
         Guidance(interval=guidance_interval)  # refuses what is none
@@ -230,7 +234,7 @@ class StableAnimatorPipeline(NetworkPipeline):
         of_window = min(tile_size, frames) if repeats_noise else frames
         latents = self._initial_latents(latents, generator, of_window, frames, height, width)
         refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
-        latents = self._denoise(latents, clip, windows, refine, callback_on_step_end)
+        latents = self._denoise(latents, clip, windows, refine, callback)
         self._done_with("unet")
         output = self._output(latents, output_type, decode_chunk_size)
         return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
@@ -270,8 +274,7 @@ class StableAnimatorPipeline(NetworkPipeline):
                 latents = self.scheduler.step(prediction, timestep, latents).prev_sample
                 if not bool(paddle.isfinite(latents).all()):
                     raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-                if callback is not None:
-                    latents = (callback(self, i, timestep, {"latents": latents}) or {}).get("latents", latents)
+                latents = after_step(self, *callback, i, timestep, latents)
         return latents
 
     def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
@@ -305,7 +308,7 @@ def for_clip(pixels):
     return ((pixels + 1) / 2 - mean) / deviation
 
 
-def check_options(width, height, steps, chunk_size, output_type="latent"):
+def check_options(width, height, steps, chunk_size):
     """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
     if not all(is_number(side, is_whole=True) and side >= 64 and side % 64 == 0 for side in (width, height)):
         raise InputError(
@@ -313,5 +316,3 @@ def check_options(width, height, steps, chunk_size, output_type="latent"):
         )
     check_number("num_inference_steps", steps, *STEPS, is_whole=True)
     check_number("decode_chunk_size", chunk_size, 1, is_whole=True)
-    if output_type not in _OUTPUT_TYPES:
-        raise InputError(f"output_type {shown(output_type)} is not known; use one of {', '.join(_OUTPUT_TYPES)}")

@@ -22,6 +22,28 @@ def check_tile_size(size):
         )
 
 
+def tile_of(vae):
+    """The side of the tiles, in pixels, that ppdiffusers' `AutoencoderKL` was told to work in; 0 for none."""
+    return max(int(vae.tile_sample_min_size), LEAST_TILE) if vae.use_tiling else 0
+
+
+def untiled(vae, function):
+    """A function of ppdiffusers' `AutoencoderKL`, which then does without its own tiles: `in_tiles` makes them.
+
+    So the function is the same for every setting, and an engine can export it: the VAE's own blends of tiles write
+    into tensors, which exports do not see.
+    """
+
+    def call(x):
+        before, vae.use_tiling = vae.use_tiling, False
+        try:
+            return function(x)
+        finally:
+            vae.use_tiling = before
+
+    return call
+
+
 def tile_starts(length, tile):
     """Where tiles begin that cover a length, evenly spread: a list of int, of one for a tile of the length or more."""
     if tile <= 0 or tile >= length:

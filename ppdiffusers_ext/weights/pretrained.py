@@ -1,22 +1,32 @@
 """Has ppdiffusers and paddlenlp read weights with the safe reader, where they would run what is in a pickle.
 
 `AutoencoderKL.from_pretrained`, LoRA loaders, text encoders and the rest of both libraries call a few functions for
-that. `secure` puts others in their place, for the whole process.
+that, which `secure` replaces for the whole process, now or when their modules are imported: the package calls it
+before anything of it can load. What else these libraries unpickle (states of optimisers, vocabularies, ...) is read
+as they do it, and may name nothing but what tensors are made of.
+
+This module imports nothing but Python's own, so that it costs nothing where no weights are read.
 """
 
+import importlib.abc
 import sys
 
-import paddlenlp.transformers.model_utils
-import paddlenlp.utils.serialization
-import ppdiffusers.models.modeling_utils
-import ppdiffusers.utils
-import ppdiffusers.utils.load_utils
+from ppdiffusers_ext.errors import InputError, printable
 
-from ppdiffusers_ext.weights.loading import read_checkpoint
+_LIBRARIES = ("ppdiffusers", "paddlenlp", "ppdiffusers_ext")
+# Modules by which the libraries unpickle: who calls these is who wants to read a file.
+_READERS = ("pickle", "paddle.framework", "paddle.base", "numpy", "joblib", "torch", "dill", "cloudpickle")
+_HELPERS = ("functools", "contextlib", "gzip", "bz2", "lzma", "zipfile", "decorator")
+
+
+# Classes that paddlenlp copies by pickling them; what they are made of is JSON.
+_COPIED = ("tokenizers.pre_tokenizers", "tokenizers.decoders")
 
 
 def _owned(path):
     """The tensors of a checkpoint in memory of their own: both libraries may keep them as they are."""
+    from ppdiffusers_ext.weights.loading import read_checkpoint  # needs Paddle, which takes seconds to import
+
     checkpoint = read_checkpoint(path)
     return {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}, checkpoint.layout
 
@@ -43,25 +53,103 @@ def _load_numpy(path, **_):
     return {name: tensor.numpy() for name, tensor in _owned(path)[0].items()}
 
 
-def _load(path, **_):
-    return _owned(path)[0]
+def _load(path, map_location="cpu"):
+    from ppdiffusers_ext.weights.loading import SUFFIXES, read_state
+
+    if not str(path).endswith(SUFFIXES):  # what is kept of an optimiser
+        return read_state(path)
+    return _load_numpy(path) if map_location in ("np", "numpy") else _owned(path)[0]
 
 
-_REPLACED = (
-    (ppdiffusers.models.modeling_utils.load_state_dict, _load_into),
-    (ppdiffusers.utils.load_utils.smart_load, _smart_load),
-    (ppdiffusers.utils.load_utils.torch_load, _load_numpy),
-    (paddlenlp.transformers.model_utils.paddlenlp_load, _load),
-    (paddlenlp.utils.serialization.load_torch, _load_numpy),
-)
+# Module in which a loader is defined -> its name -> what stands there instead.
+_REPLACED = {
+    "ppdiffusers.models.modeling_utils": {"load_state_dict": _load_into},
+    "ppdiffusers.utils.load_utils": {"smart_load": _smart_load, "torch_load": _load_numpy},
+    "paddlenlp.transformers.utils": {"paddlenlp_load": _load},
+    "paddlenlp.utils.serialization": {"load_torch": _load_numpy},
+}
 
 
 def secure():
-    """Replace the loaders of ppdiffusers and paddlenlp. Doing it twice is as good as once."""
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in ("ppdiffusers", "paddlenlp"):
-            # In every module that has imported one of them; those to come import them from these.
-            for key, value in list(vars(module).items()):
-                for original, replacement in _REPLACED:
-                    if value is original:
-                        setattr(module, key, replacement)
+    """Replace the loaders of ppdiffusers and paddlenlp, imported or not. Doing it twice is as good as once."""
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
+    sys.addaudithook(_refuse_imports)
+    replaced = {}  # id of a loader -> what stands in its place
+    for name, loaders in _REPLACED.items():
+        there = {key: getattr(sys.modules.get(name), key, None) for key in loaders}
+        replaced.update({id(original): loaders[key] for key, original in there.items() if original is not None})
+    for name, module in list(sys.modules.items()) if replaced else ():
+        if name.partition(".")[0] in _LIBRARIES:
+            for key, value in list(vars(module).items()):  # wherever one of them was imported to
+                if id(value) in replaced:
+                    setattr(module, key, replaced[id(value)])
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds modules with loaders that are replaced, as the finders behind it do."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in _REPLACED:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                spec.loader = _Replacing(spec.loader)
+                return spec
+        return None
+
+
+class _Replacing(importlib.abc.Loader):
+    """Loads a module as its own loader does, and replaces its loaders of weights before anything can import them."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        for key, replacement in _REPLACED[module.__name__].items():
+            setattr(module, key, replacement)
+
+
+def _refuse_imports(event, arguments):
+    """Python calls this for what it does: refuse what a pickle that one of the libraries reads would import."""
+    if event != "pickle.find_class":
+        return
+    reader, path = _find_reader(sys._getframe(1))
+    if reader is None:
+        return
+    module, name = (str(part) for part in arguments[:2])
+    from ppdiffusers_ext.weights.vocabulary import GLOBALS
+
+    # `eval` is in the table since it is not called there.
+    if not (name != "eval" and (module, name) in GLOBALS or module in _COPIED and name.isidentifier()):
+        where = f"file {printable(path, 300)}" if path else f"a file that {reader} reads"
+        raise InputError(
+            f"{where} is a pickle that wants to import {printable(f'{module}.{name}', 200)}, which is refused: a file "
+            "that holds only tensors is accepted"
+        )
+
+
+def _find_reader(frame):
+    """The module of one of the libraries on whose behalf a pickle is read, or None; and the file's path, if known."""
+    path = None
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name.partition(".")[0] in _LIBRARIES and name != __name__:
+            return name, path
+        if not _is_of(name, (*_READERS, *_HELPERS)) and name != __name__:
+            return None, None
+        given = frame.f_locals.get("path") or frame.f_locals.get("file")
+        path = given if isinstance(given, str) else path
+        frame = frame.f_back
+    return None, None
+
+
+def _is_of(name, modules):
+    return any(name == module or name.startswith(f"{module}.") for module in modules)

@@ -406,7 +406,7 @@ def no_network_may_run(monkeypatch, parts):
         ({"width": 7}, "width 7 is too small; 8 pixels"),
         ({"height": 0}, "height 0 is too small; 8 pixels"),
         ({"num_inference_steps": 0}, "num_inference_steps is 0"),
-        ({"output_type": "mp4"}, "'mp4' is not known; use pd, np, pil or latent"),
+        ({"output_type": "mp4"}, "'mp4' is not known; use one of pd, np, pil, latent"),
         ({"callback_on_step_end_tensor_inputs": ("latents", "noise")}, "callback_on_step_end_tensor_inputs"),
         ({"video_length": 0}, "0"),
         ({"video_length": -1}, "-1"),

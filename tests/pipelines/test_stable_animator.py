@@ -195,3 +195,9 @@ def test_saved_pipeline_is_the_same(pipeline, tmp_path):
     loaded = StableAnimatorPipeline.from_pretrained(str(tmp_path))
     loaded.set_progress_bar_config(disable=True)
     assert difference(call(loaded), call(pipeline)) == 0
+
+
+@pytest.mark.parametrize("name", ["owner/name", "no_such_folder", {"a": 1}])
+def test_adapters_of_ppdiffusers_are_refused(pipeline, name):
+    with pytest.raises(InputError, match="takes no adapters of ppdiffusers"):
+        pipeline.unet.load_attn_procs(name, from_hf_hub=True)

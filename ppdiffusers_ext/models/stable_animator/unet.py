@@ -11,6 +11,7 @@ from ppdiffusers.models.attention import BasicTransformerBlock, TemporalBasicTra
 from ppdiffusers.models.transformer_temporal import TransformerSpatioTemporalModel
 from ppdiffusers.models.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.depth import through_blocks
 from ppdiffusers_ext.models.layers import compute_dtype, use_groups, use_own_layers
 from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
@@ -125,6 +126,10 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
             timestep = paddle.to_tensor(timestep, dtype="float32")
         added = self.add_time_proj(added_time_ids.flatten()).reshape([batch, -1])
         return self.time_proj(timestep.reshape([-1]).expand([batch])), added
+
+    def load_attn_procs(self, *_, **__):
+        """Raises InputError: ppdiffusers would look for a name on the internet, and has no adapter for this."""
+        raise InputError("an AnimationUNet takes no adapters of ppdiffusers; from_pretrained of a folder is accepted")
 
     def enable_gradient_checkpointing(self):
         """Have training keep little for the gradient, and compute it again."""

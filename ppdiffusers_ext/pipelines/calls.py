@@ -1,0 +1,68 @@
+"""What the calls of all pipelines share: kinds of output, and callbacks."""
+
+import paddle
+
+from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
+
+OUTPUT_TYPES = ("pd", "np", "pil", "latent")
+CALLBACK_TENSORS = ("latents",)
+
+
+def check_call(output_type, callback, tensor_inputs=CALLBACK_TENSORS):
+    """Refuse, before anything is computed, an output or a callback that no pipeline has.
+
+    Args:
+        output_type: one of `OUTPUT_TYPES`.
+        callback: None, or called as `(pipeline, step, timestep, {"latents": ...})` after every step.
+        tensor_inputs: names of what the dict is to have, of `CALLBACK_TENSORS`.
+
+    Raises:
+        InputError: something else.
+    """
+    if not isinstance(output_type, str) or output_type not in OUTPUT_TYPES:
+        raise InputError(f"output_type {shown(output_type)} is not known; use one of {', '.join(OUTPUT_TYPES)}")
+    if callback is not None and not callable(callback):
+        raise InputError(
+            f"callback_on_step_end {shown(callback)} cannot be called; a function of the pipeline, the step, the "
+            "timestep and a dict is accepted"
+        )
+    names = tensor_inputs if isinstance(tensor_inputs, (list, tuple)) else [tensor_inputs]
+    if any(name not in CALLBACK_TENSORS for name in names):
+        raise InputError(
+            f"callback_on_step_end_tensor_inputs {shown(tensor_inputs)} is not known; use {list(CALLBACK_TENSORS)}"
+        )
+
+
+def after_step(pipeline, callback, tensor_inputs, step, timestep, latents):
+    """Call a callback after a step.
+
+    Args:
+        callback, tensor_inputs: as of `check_call`.
+        latents: after the step.
+
+    Returns:
+        The latents that the next step begins from: those in the dict that the callback returns, or, where it returns
+        None or a dict without them, the same.
+
+    Raises:
+        InputError: it returned something else, or latents of another shape.
+        NonFiniteError: its latents are not finite.
+    """
+    if callback is None:
+        return latents
+    returned = callback(pipeline, step, timestep, dict.fromkeys(tensor_inputs, latents))
+    if returned is None:
+        return latents
+    if not isinstance(returned, dict) or set(returned) - set(CALLBACK_TENSORS):
+        raise InputError(f"callback_on_step_end returned {shown(returned)}; None or a dict with latents is accepted")
+    replaced = returned.get("latents", latents)
+    if replaced is latents:
+        return latents
+    if not isinstance(replaced, paddle.Tensor) or list(replaced.shape) != list(latents.shape):
+        what = list(replaced.shape) if isinstance(replaced, paddle.Tensor) else type(replaced).__name__
+        raise InputError(
+            f"callback_on_step_end returned latents of {what}; a tensor of {list(latents.shape)} is needed"
+        )
+    if not bool(paddle.isfinite(replaced).all()):
+        raise NonFiniteError(f"the latents that callback_on_step_end returned after step {step + 1} are not finite")
+    return replaced.astype(latents.dtype)

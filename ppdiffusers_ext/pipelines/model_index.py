@@ -1,0 +1,193 @@
+"""The folder of a pipeline: what its model_index.json may say of each part, and the parts themselves.
+
+ppdiffusers looks up classes by the names in that file, and imports the modules that it names. Here names are compared
+with closed lists, and nothing is imported for them: each accepted class has a reader of its own.
+"""
+
+import functools
+
+from paddle import nn
+
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown
+from ppdiffusers_ext.files import read_json
+from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
+from ppdiffusers_ext.models.strict import check_class
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, describe_video_vae
+from ppdiffusers_ext.pipelines.part_conversion import describe_own
+from ppdiffusers_ext.pipelines.schedulers import load_scheduler, scheduler_names
+from ppdiffusers_ext.weights.assignment import read_config
+
+INDEX = "model_index.json"
+_ACCEPTED = "the index of a pipeline, as save_pretrained writes it, is needed"
+
+_DIFFUSERS, _OURS = ("ppdiffusers", "diffusers"), ("ppdiffusers_ext",)
+_TRANSFORMERS = ("ppdiffusers.transformers", "paddlenlp.transformers", "transformers", "ppdiffusers", "paddlenlp")
+_ORIGINAL = (
+    "easyanimate",
+    "easyanimate.models",
+    "easyanimate.models.transformer3d",
+    "easyanimate.models.autoencoder_magvit",
+)
+_ORIGINAL += ("transformer3d", "autoencoder_magvit")  # as the original's own save_pretrained writes them
+_TOKENIZERS = (
+    "BertTokenizer",
+    "BertTokenizerFast",
+    "T5Tokenizer",
+    "T5TokenizerFast",
+    "MT5Tokenizer",
+    "MT5TokenizerFast",
+)
+_T5 = ("T5EncoderModel", "MT5EncoderModel")
+_TRANSFORMER_CLASSES = ("HunyuanTransformer3DModel", "Transformer3DModel", "Transformer2DModel", "HunyuanDiT2DModel")
+
+_OWN = (DenoisingUNet3D, ReferenceUNet, PoseGuider, AnimationUNet, PoseNet, FusionFaceId)
+# Class -> what makes the `Part` of a folder and a dtype.
+_READERS = {
+    "AutoencoderKL": describe_vae,
+    "AutoencoderKLTemporalDecoder": describe_video_vae,
+    "CLIPVisionModelWithProjection": describe_image_encoder,
+    **{cls.__name__: functools.partial(describe_own, cls=cls) for cls in _OWN},
+}
+
+
+def _own(cls):
+    return {_OURS: (cls.__name__,)}
+
+
+_SCHEDULER = {(*_DIFFUSERS, *_OURS): tuple(scheduler_names())}
+_CLIP = {_TRANSFORMERS: ("CLIPVisionModelWithProjection",)}
+_CLIP_PICTURES = {_TRANSFORMERS: ("CLIPImageProcessor", "CLIPFeatureExtractor"), _OURS: ("PictureProcessor",)}
+# Pipeline -> part -> libraries -> classes. Those that a pipeline has no use for may be None.
+PARTS = {
+    "Pose2VideoPipeline": {
+        "vae": {_DIFFUSERS: ("AutoencoderKL",)},
+        "image_encoder": _CLIP,
+        "reference_unet": _own(ReferenceUNet),
+        "denoising_unet": _own(DenoisingUNet3D),
+        "pose_guider": _own(PoseGuider),
+        "scheduler": _SCHEDULER,
+    },
+    "StableAnimatorPipeline": {
+        "vae": {_DIFFUSERS: ("AutoencoderKLTemporalDecoder",)},
+        "image_encoder": _CLIP,
+        "unet": _own(AnimationUNet),
+        "pose_net": _own(PoseNet),
+        "face_encoder": _own(FusionFaceId),
+        "scheduler": _SCHEDULER,
+    },
+    # Published folders, whose parts are read by what their own configurations say (`easy_loading`).
+    "EasyAnimatePipeline": {
+        "vae": {(*_DIFFUSERS, *_OURS, *_ORIGINAL): ("AutoencoderKLMagvit", "AutoencoderKL")},
+        "text_encoder": {_TRANSFORMERS: ("BertModel", *_T5)},
+        "text_encoder_2": {_TRANSFORMERS: _T5},
+        "tokenizer": {_TRANSFORMERS: _TOKENIZERS, _OURS: ("BertTokenizer", "T5Tokenizer")},
+        "tokenizer_2": {_TRANSFORMERS: _TOKENIZERS, _OURS: ("BertTokenizer", "T5Tokenizer")},
+        "transformer": {
+            (*_DIFFUSERS, *_ORIGINAL): _TRANSFORMER_CLASSES,
+            _OURS: ("HunyuanTransformer3D", "PixArtTransformer3D"),
+        },
+        "scheduler": _SCHEDULER,
+        "image_encoder": _CLIP,
+        "clip_image_encoder": _CLIP,
+        "image_processor": _CLIP_PICTURES,
+        "clip_image_processor": _CLIP_PICTURES,
+        "feature_extractor": _CLIP_PICTURES,
+        "safety_checker": {},
+    },
+}
+PARTS["EasyAnimateInpaintPipeline"] = PARTS["EasyAnimatePipeline"]
+_FLAGS = ("requires_safety_checker", "requires_aesthetics_score", "force_zeros_for_empty_prompt")
+
+
+def read_index(folder, pipeline, is_needed=True):
+    """The class of each part that a folder's model_index.json names, all of them held against `PARTS`.
+
+    Args:
+        folder: `Path`.
+        pipeline: name of the pipeline's class, which `PARTS` has.
+        is_needed: whether the file must be there, name this class, and name all of its parts.
+
+    Returns:
+        part -> name of its class.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it is no index, or has a library or class that is not in the list.
+    """
+    path, parts, named = folder / INDEX, PARTS[pipeline], {}
+    if not is_needed and not path.exists() and not path.is_symlink():
+        return {}
+    index = read_json(path, "pipeline index", _ACCEPTED)
+    if not isinstance(index, dict):
+        raise InputError(f"pipeline index {path} holds {shown(index)}; {_ACCEPTED}")
+    name = index.get("_class_name", pipeline)
+    if not isinstance(name, str) or (is_needed and name != pipeline):
+        raise InputError(f"{path} is of a {shown(name)}; a {pipeline} is accepted")
+    for part, value in index.items():
+        if part.startswith("_") or value == [None, None] or (part in _FLAGS and isinstance(value, bool)):
+            continue
+        if part not in parts:
+            raise InputError(f"{path} has a part {shown(part)}; {', '.join(parts)} are accepted")
+        _check_pair(path, part, value, parts[part])
+        named[part] = value[1]
+    missing = [part for part in parts if part not in named]
+    if is_needed and missing:
+        raise InputError(f"{path} names no class of {', '.join(missing)}; {_ACCEPTED}")
+    return named
+
+
+def _check_pair(path, part, value, accepted):
+    is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
+    if is_pair and any(value[0] in libraries and value[1] in classes for libraries, classes in accepted.items()):
+        return
+    known = [f"{', '.join(classes)} of {' or '.join(libraries)}" for libraries, classes in accepted.items()]
+    raise InputError(f"{path} has {shown(value)} as {part}; {' or '.join(known) or 'nothing'} is accepted")
+
+
+def describe_folder(folder, pipeline, dtype, encoder_dtype, given):
+    """The parts of a pipeline's folder, of which nothing but configurations is read yet.
+
+    Args:
+        folder, pipeline: as of `read_index`.
+        dtype, encoder_dtype: of the weights; the second of the VAE and the image encoder.
+        given: names of parts that are not wanted.
+
+    Returns:
+        name -> `Part` of each network, and the scheduler (None if it is not wanted).
+
+    Raises:
+        MissingFileError, InputError: as `read_index`, or files that are missing or of another class.
+    """
+    names = {part: name for part, name in read_index(folder, pipeline).items() if part not in given}
+    for part, name in names.items():
+        if not (folder / part).is_dir():
+            raise MissingFileError(f"folder {folder / part} does not exist; {part}, a {name}, is needed there")
+        if part != "scheduler":
+            _check_class(folder / part / "config.json", name)
+    scheduler = load_scheduler(names.pop("scheduler"), folder / "scheduler") if "scheduler" in names else None
+    networks = {}
+    for part, name in names.items():
+        is_encoder = part in ("vae", "image_encoder")
+        networks[part] = _READERS[name](folder / part, dtype=encoder_dtype if is_encoder else dtype)
+    for part in networks.values():
+        part.files  # noqa: B018 (what is missing is told before anything is loaded)
+    return networks, scheduler
+
+
+def _check_class(path, name):
+    config = read_config(path)
+    check_class(config, [name], path)
+    classes = config.get("architectures") or [name]
+    accepted = (name, "CLIPModel") if name.startswith("CLIP") else (name,)
+    if not isinstance(classes, list) or any(each not in accepted for each in classes):
+        raise InputError(f"{path} is of the architectures {shown(classes)}; {' or '.join(accepted)} is accepted")
+
+
+def check_given(parts):
+    """Raises InputError for parts, given by name, that are no networks or schedulers."""
+    for name, part in parts.items():
+        fits = hasattr(part, "set_timesteps") if name == "scheduler" else isinstance(part, nn.Layer)
+        if not fits:
+            what = "a scheduler" if name == "scheduler" else "a network (nn.Layer)"
+            raise InputError(f"{name} is {shown(part)}; {what} is accepted, or nothing for that of the folder")
