@@ -1,10 +1,14 @@
 """What all commands share: how errors are told, notes are shown, and work is stopped."""
 
 import argparse
+import contextlib
 import logging
+import signal
 import sys
 import traceback
 import warnings
+
+from scripts.signals import stopped_by_signals
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -21,15 +25,17 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def run(parser, work, arguments=None):
     """Parse the arguments and call `work(options)`. Returns the exit code: 0 or what it returned, 2 for bad input,
-    130 for Ctrl-C.
+    130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        return work(options) or 0
-    except KeyboardInterrupt:
-        print("\nerror: stopped by Ctrl-C; nothing unfinished is left behind", file=sys.stderr)
-        return 130
+        with stopped_by_signals():
+            return work(options) or 0
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"\nerror: stopped by {stop or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
     except MemoryError:
         message = "out of memory; a smaller size, fewer --context-frames or --sequential-guidance need less"
         return _fail(message, options.debug)

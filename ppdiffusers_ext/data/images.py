@@ -1,5 +1,6 @@
 """Pictures: any common file to 8-bit RGB, and back."""
 
+import io
 import math
 import warnings
 from pathlib import Path
@@ -87,8 +88,27 @@ def write_image(path, image):
         raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture format; {_ACCEPTED}")
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
+    image = image if image.mode == "L" else image.convert("RGB")
+    kind = Image.registered_extensions()[path.suffix.lower()]
     with output_file(path) as temporary:
-        (image if image.mode == "L" else image.convert("RGB")).save(temporary)
+        _save(temporary, image, format=kind)
+
+
+def write_gif(path, images, duration):
+    """Write palette images as an animated GIF that repeats for ever, each shown for so many milliseconds.
+
+    Raises InputError where `path` cannot be written.
+    """
+    first, *others = images
+    with output_file(path) as temporary:
+        _save(temporary, first, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
+
+
+def _save(path, image, **options):
+    """Encode, then write: Pillow's encoders do not say what the system said when a disk is full."""
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    path.write_bytes(buffer.getbuffer())
 
 
 def contact_sheet(frames, columns, max_width=1536):

@@ -317,7 +317,9 @@ class VideoWriter:
         stream = self._container.add_stream("libx264", rate=Fraction(self.fps))
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(self.crf)}
+        # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
+        # and processors of other makes are given other code unless it is told to be the same on all.
+        stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"}
         context = stream.codec_context
         context.thread_count = 1  # x264's output depends on the number of threads
         context.color_primaries = context.color_trc = context.colorspace = _BT709

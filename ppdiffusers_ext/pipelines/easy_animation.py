@@ -16,7 +16,8 @@ from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
-from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.outputs import beside, check_outputs
+from ppdiffusers_ext.data.side_outputs import SideOutputs
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
@@ -60,9 +61,11 @@ def make(config, task, show_progress=True):
     config, parts = prepare(config, task)
     target = Path(config.output)
     start, count = parts[-1]
-    result = Result(target, target.with_name(f"{target.stem}_sheet.png"), start + count)
-    for path in (result.video, result.contact_sheet):
-        check_writable(path)
+    result = Result(target, beside(target, "sheet.png"), start + count)
+    inputs = (config.start_image, config.end_image, config.video, config.mask)
+    check_outputs((result.video, result.contact_sheet), inputs)
+    if (audio := _audio(config, task)) is not None:
+        audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, task)
     runtime = Runtime.choose(config.device, config.dtype)
     logger.info("%s", check_memory(replace(config, frames=parts[0][1]), runtime))
@@ -203,6 +206,12 @@ def _denoise(pipeline, config, texts, known, count, generator):
     ).frames
 
 
+def _audio(config, task):
+    """The `Audio` of the video that is made anew, or None."""
+    has_sound = task == "video" and config.audio and config.frames > 1 and not open_frames(config.video).names
+    return Audio(config.video) if has_sound else None
+
+
 def _write(config, frames, result, task):
     """Write frames as they come, and a contact sheet."""
     shown, sheet = shown_frames(result.num_frames), []
@@ -211,11 +220,12 @@ def _write(config, frames, result, task):
         write_image(result.video, sheet[0])
     else:
         fps = Fraction(config.fps).limit_denominator(1001)
-        has_sound = task == "video" and config.audio and not open_frames(config.video).names
-        audio = Audio(config.video) if has_sound else None
+        audio = _audio(config, task)
         with VideoWriter(result.video, fps, config.width, config.height, audio=audio) as writer:
             for i, frame in enumerate(frames):
                 writer.write(frame)
                 if i in shown:
                     sheet.append(frame)
-    write_image(result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides = SideOutputs(result.video)
+    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides.tell()
