@@ -27,7 +27,7 @@ from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
 SHEET_FRAMES = 12
 SHEET_COLUMNS = 4
@@ -60,8 +60,8 @@ class Case:
     def poses(self):
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
         if self.fps is None:
-            return iter([np.asarray(read_image(self.pose_path))])
-        return read_frames(self.pose_path, count=self.num_frames)
+            return iter([np.asarray(read_image(self.pose_path, "black"))])
+        return read_frames(self.pose_path, count=self.num_frames, background="black")
 
     @property
     def result(self):
@@ -126,7 +126,7 @@ def prepare_cases(config, now=None):
         read_image(image_path)
         fps, available = None, 1
         if Path(pose_path).suffix.lower() in PICTURE_SUFFIXES:
-            read_image(pose_path)
+            read_image(pose_path, "black")
         else:
             info = probe_video(pose_path)
             fps, available = config.fps or info.fps, info.num_frames

@@ -174,7 +174,7 @@ def animate(config, show_progress=True):
         InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
             before networks are loaded.
     """
-    picture, source = read_image(config.image), open_frames(config.poses)
+    picture, source = read_image(config.image), open_frames(config.poses, background="black")
     _check_options(config, source)
     check_files(config)
     if config.refinement is not None:
