@@ -19,6 +19,7 @@ _RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64
 _LAYOUTS = ("7.1", "5.1", "stereo", "mono")  # in one of which AAC takes what it does not take as it is
 _GAP = 0.1  # seconds without sound from which on there is silence; less is a rounding of times
 _BLOCK = 1024  # samples
+_MISSING = 0.5  # seconds of sound that may be missing unsaid
 
 
 class Audio:
@@ -35,6 +36,7 @@ class Audio:
     def __init__(self, path, start=0.0):
         self._path, self._start = path, start
         self._packets, self._next, self._plan = iter(()), None, None
+        self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
 
     def check(self, target, seconds=None):
         """Decide how the sound gets into a file, by reading it once and writing its beginning into memory.
@@ -80,7 +82,10 @@ class Audio:
             container.mux(first)
             for packet in packets:
                 if seconds is not None and packet.pts * packet.time_base > seconds:
-                    break
+                    return
+            if self._promised - self._end > _MISSING:
+                logger.warning("the sound of %s is cut off: %.2f of %.2f seconds are there; the rest is silent",
+                               self._path, self._end, self._promised)  # fmt: skip
 
     def add_to(self, container, stack):
         """Add a track to an output.
@@ -115,6 +120,7 @@ class Audio:
         """Add the track; returns the iterator over its packets."""
         source, video = stack.enter_context(open_video(self._path))
         stream = source.streams.audio[0]
+        self._promised = _promised_end(stream)
         # Tracks need not begin together: what counts is the time of the first frame.
         start = self._start + float((video.start_time or 0) * video.time_base)
         if self._plan == "copy":
@@ -127,6 +133,7 @@ class Audio:
     def _copied(self, source, stream, target, start):
         offset = None
         for packet in self._read(source.demux(stream)):
+            self._end = max(self._end, float(packet.pts * packet.time_base)) if packet.pts is not None else self._end
             # The packet before the first moment is what a decoder begins with.
             if packet.pts is None or (packet.pts + (packet.duration or 0)) * packet.time_base < start:
                 continue
@@ -144,6 +151,7 @@ class Audio:
         for frame in self._read(source.decode(stream)):
             if frame.time is None:
                 continue
+            self._end = frame.time + frame.samples / frame.sample_rate
             begins, frame.pts = round((frame.time - start) * rate), None
             parts = [part.to_ndarray().reshape(-1, channels) for part in resampler.resample(frame)]
             samples = np.concatenate([np.zeros((0, channels), np.float32), *parts])
@@ -177,3 +185,14 @@ class Audio:
             raise InputError(
                 f"the sound of {self._path} is damaged; a complete file, or --no-audio, is accepted"
             ) from error
+
+
+def _promised_end(stream):
+    """Seconds at which a stream ends by the header of its file; 0 where that does not say."""
+    if stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    hours, minutes, seconds = ([*stream.metadata.get("DURATION", "").split(":"), "", ""])[:3]  # of MKV and WebM
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0
