@@ -15,7 +15,7 @@ import sys
 import traceback
 
 from scripts import pose2vid, poses
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, describe, run
 
 
 def make_parser():
@@ -96,7 +96,7 @@ def _run_all(animator, jobs, options):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a job raises, and be it SystemExit, is its own affair
-            row.update(state="failed", error=_reason(error))
+            row.update(state="failed", error=describe(error))
             if options.debug:
                 traceback.print_exc()
             print(f"error: {printable(row['error'])}", file=sys.stderr)
@@ -106,14 +106,6 @@ def _run_all(animator, jobs, options):
     print(", ".join(f"{states.count(state)} {state}" for state in ("made", "was there", "failed")))
     _report(rows, options.report)
     return 1 if "failed" in states else 0
-
-
-def _reason(error):
-    from ppdiffusers_ext.errors import InputError
-
-    if isinstance(error, MemoryError):
-        return "out of memory; a smaller size, or fewer --context-frames, need less"
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def _report(rows, path):

@@ -36,15 +36,23 @@ def run(parser, work, arguments=None):
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"\nerror: stopped by {stop or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
-    except MemoryError:
-        message = "out of memory; a smaller size, fewer --context-frames or --sequential-guidance need less"
-        return _fail(message, options.debug)
+    except MemoryError as error:
+        return _fail(describe(error), options.debug)
     except Exception as error:
         from ppdiffusers_ext.errors import InputError
 
         if not isinstance(error, InputError):
             raise
         return _fail(str(error), options.debug)
+
+
+def describe(error):
+    """What an exception says to a user: a named error its own words, another one its kind as well."""
+    from ppdiffusers_ext.errors import InputError
+
+    if isinstance(error, MemoryError):
+        return "out of memory; a smaller size, fewer --context-frames or --sequential-guidance need less"
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def _fail(message, debug):

@@ -24,14 +24,15 @@ def work(options):
     from pathlib import Path
 
     from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range
-    from ppdiffusers_ext.data.outputs import check_writable
+    from ppdiffusers_ext.data.outputs import check_outputs, moved_by
 
     source = open_frames(options.video)
     start, end = parse_range(options.frames, source)
-    check_writable(Path(options.folder) / "frame_0.png")
-    writer = FolderWriter(options.folder)
-    frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
-    made = sum(map(writer.write, frames))
+    with moved_by("DIR"):
+        check_outputs([Path(options.folder) / "frame_0.png"], [options.video])
+        writer = FolderWriter(options.folder)
+        frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
+        made = sum(map(writer.write, frames))
     print(f"wrote {options.folder}: {made} frames made, {writer.num_frames - made} were there")
 
 

@@ -39,6 +39,7 @@ def read_image(path, background="white", whole=None):
     path = check_file(path, "picture", _ACCEPTED)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage that leaves the pixels readable
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_formats(path)) as image:
                 _check_size(path, image)

@@ -112,7 +112,7 @@ def check_outputs(paths, inputs=(), folders=()):
             or one is an input, or a picture in a folder of pictures that is one.
     """
     with contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
-        scratches = {}  # folder -> another one in it, in which names are tried
+        targets, scratches = set(), {}  # the latter: folder -> another one in it, in which names are tried
         for path, prepare in [(path, _prepare) for path in paths] + [(path, _prepare_folder) for path in folders]:
             with _failures_as_input_errors(path), _system_errors_as_input_errors(path):
                 _swept.discard(str(_real(path).parent))
@@ -124,6 +124,9 @@ def check_outputs(paths, inputs=(), folders=()):
                 if key not in scratches:
                     scratches[key] = _claim(target, _create_folder, undo, held)
                 _try_name(path, target.name, scratches[key])
+                if targets.intersection(target.parents) or any(target in other.parents for other in targets):
+                    raise _not_writable(path, "another output of the same job is a file, or a folder, of this name")
+                targets.add(target)
 
 
 def _try_name(path, name, folder):
@@ -150,7 +153,9 @@ def _check_apart(path, target, source):
 
 def beside(target, ending):
     """The path of a file beside another one: NAME_ENDING; a name that would be too long is cut, and a digest added."""
-    target = Path(target)
+    target = check_name(target, "output", _ACCEPTED)
+    if not target.name:
+        raise _not_writable(target, "it is a folder")
     return target.with_name(fitting_name(target.parent, target.stem, f"_{ending}"))
 
 

@@ -312,6 +312,13 @@ def test_output_that_is_an_input_is_refused(tmp_path, how):
     assert output.read_bytes() == b"earlier"
 
 
+def test_output_in_a_folder_that_another_output_is_is_refused(tmp_path):
+    for names in (["a.mp4", "a.mp4/b.png"], ["a.mp4/b.png", "a.mp4"], ["a.mp4/x/../y/b.png", "a.mp4"]):
+        with pytest.raises(InputError, match="cannot write .*(a folder|of this name); "):
+            check_outputs([tmp_path / name for name in names])
+        assert everything_in(tmp_path) == []
+
+
 def test_picture_among_those_that_are_read_is_refused(tmp_path):
     (tmp_path / "poses").mkdir()
     with pytest.raises(InputError, match="it would be one of the pictures in .*poses, which is an input"):
