@@ -13,6 +13,8 @@ EXTRAS = {
     # Engines (--engine openvino and --engine onnx).
     "cpu": ["onnx", "openvino"],
     "onnx": ["onnx", "onnxruntime"],
+    # Pictures of telephones.
+    "heic": ["pillow-heif"],
     "test": [
         "pytest",
         "pytest-xdist",
@@ -23,6 +25,7 @@ EXTRAS = {
         "onnx",
         "onnxruntime",
         "openvino",
+        "pillow-heif",
     ],
 }
 

@@ -175,7 +175,8 @@ def modules_of(name):
 def test_imports_are_required(folder):
     required = names(read_requirements("requirements.txt")) | set(GPU_SUBSTITUTE.values())
     engines = read_extras()
-    required |= names(engines["cpu"]) | names(engines["onnx"])  # imported by the engine that needs them, which checks
+    # These are imported by the engine, or the reader of pictures, that needs them, which checks.
+    required |= names(engines["cpu"]) | names(engines["onnx"]) | names(engines["heic"])
     provided = set().union(*(modules_of(name) for name in required if installed_version(name)))
     missing = {module: path for module, path in imported_modules(folder).items() if module not in provided}
     assert not missing, f"requirements.txt lacks what these modules belong to: {missing}"

@@ -82,12 +82,21 @@ def animate(config, show_progress=True):
 
     Raises:
         InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
-            checked before the model is loaded.
+            checked before the model is loaded. A case that fails then does not stop the others; its error comes last.
     """
     check_engine(config.engine)
     cases = prepare_cases(config)
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
-    return [animate_case(pipeline, config, case) for case in cases]
+    results, errors = [], []
+    for case in cases:
+        try:
+            results.append(animate_case(pipeline, config, case))
+        except Exception as error:  # whatever is wrong with one is no matter of the others
+            errors.append(error)
+            logger.warning("%s failed: %s", case.target, error)
+    if errors:
+        raise errors[0]
+    return results
 
 
 def open_pipeline(config, longest, show_progress=True):
