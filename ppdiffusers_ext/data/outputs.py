@@ -39,6 +39,10 @@ _option = contextvars.ContextVar("option", default="--output")
 _swept = set()  # folders in which this process has looked for leftovers
 
 
+class OutputError(InputError):
+    """A file or folder cannot be written."""
+
+
 @contextlib.contextmanager
 def moved_by(option):
     """Within it, messages about outputs that cannot be written name this option as the one that moves them."""
@@ -312,7 +316,7 @@ def _enter(path, temporary, target):
 
 
 def _not_writable(path, reason, accepted=_ACCEPTED):
-    return InputError(f"cannot write {printable(path)}: {reason}; {accepted}")
+    return OutputError(f"cannot write {printable(path)}: {reason}; {accepted}")
 
 
 @contextlib.contextmanager
@@ -334,4 +338,4 @@ def _failures_as_input_errors(path):
         what, helps = _FAILURES.get(getattr(error, "errno", None), (None, None))
         if what is None:
             raise
-        raise InputError(f"{what} while writing {printable(path)}; {helps} {_option.get()}") from error
+        raise OutputError(f"{what} while writing {printable(path)}; {helps} {_option.get()}") from error

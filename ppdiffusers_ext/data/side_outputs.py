@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ppdiffusers_ext.data.outputs import OutputError
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
@@ -24,20 +25,19 @@ def keep(write, target):
         What `write` returns.
 
     Raises:
-        InputError: it could not be written to its place; says where it was kept, if it was.
+        OutputError: it could not be written to its place; says where it was kept, if it was.
+        SideOutputError: what `write` raises, which is no reason to write again; as anything else.
     """
     try:
         return write(target)
-    except SideOutputError:
-        raise
-    except InputError as error:
+    except OutputError as error:
         rescued = Path(tempfile.mkdtemp(prefix="ppdiffusers_ext-")) / Path(target).name
         with contextlib.suppress(Exception):
             write(rescued)
         if not rescued.exists():
             shutil.rmtree(rescued.parent, ignore_errors=True)
             raise
-        raise InputError(f"{error} (the result was kept as {rescued})") from error
+        raise OutputError(f"{error} (the result was kept as {rescued})") from error
 
 
 class SideOutputs:

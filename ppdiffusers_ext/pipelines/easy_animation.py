@@ -17,7 +17,7 @@ from ppdiffusers_ext.data.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs
-from ppdiffusers_ext.data.side_outputs import SideOutputs
+from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
@@ -72,8 +72,15 @@ def make(config, task, show_progress=True):
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    _write(config, _frames(pipeline, config, knowledge, parts), result, task)
-    return result
+    generator, denoised = paddle.Generator().manual_seed(config.seed), []
+    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
+
+    def write(target):
+        made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
+        _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, task)
+        return made
+
+    return keep(write, target)
 
 
 def prepare(config, task):
@@ -152,15 +159,20 @@ class _Knowledge:
         return know_pictures(count, start, end) if start else None
 
 
-def _frames(pipeline, config, knowledge, parts):
-    """The frames of the video one by one, (height, width, 3) uint8."""
-    generator = paddle.Generator().manual_seed(config.seed)
-    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
+def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
+    """The frames of the video one by one, (height, width, 3) uint8.
+
+    Args:
+        texts: embedded.
+        denoised: list of the latents of the parts that were denoised before, which gets those of the others.
+    """
     before = []  # the frames that the part to come begins with
     for number, (_, count) in enumerate(parts):
         is_last = number == len(parts) - 1
         known = knowledge.of_part(count, before, is_last)
-        latents = _denoise(pipeline, config, texts, known, count, generator)
+        if number == len(denoised):
+            denoised.append(_denoise(pipeline, config, texts, known, count, generator))
+        latents = denoised[number]
         shared, faded = len(before), []
         for i, frame in enumerate(pixels_of(_chunks(pipeline.decode(latents)))):
             frame = fade(before[i], frame, i / shared) if i < shared else frame
