@@ -81,8 +81,7 @@ def _run_all(animator, jobs, options):
     animator.check_apart(jobs, options.report)
     if options.report:
         inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
-        with moved_by("--report"):
-            check_outputs([options.report], [options.batch, *inputs])
+        check_outputs([options.report], [options.batch, *inputs])
     rows = [{"output": job.output, "state": "not begun"} for job in jobs]
     for number, (job, row) in enumerate(zip(jobs, rows)):
         print(f"job {number + 1} of {len(jobs)}: {job.output}")
@@ -91,7 +90,8 @@ def _run_all(animator, jobs, options):
             continue
         row["state"] = "stopped"
         try:
-            _tell(animator.run(job))
+            with moved_by(f"output of job {number}"):
+                _tell(animator.run(job))
             row["state"] = "made"
         except KeyboardInterrupt:
             raise
@@ -113,10 +113,10 @@ def _report(rows, path):
     import json
     from pathlib import Path
 
-    from ppdiffusers_ext.data.outputs import moved_by, output_file
+    from ppdiffusers_ext.data.outputs import output_file
 
     if path:
-        with moved_by("--report"), output_file(path) as temporary:
+        with output_file(path) as temporary:
             text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
             Path(temporary).write_text(text, encoding="utf-8", errors="backslashreplace")
 

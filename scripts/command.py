@@ -7,7 +7,9 @@ import signal
 import sys
 import traceback
 import warnings
+from pathlib import Path
 
+from ppdiffusers_ext.data.outputs import moved_by
 from scripts.signals import stopped_by_signals
 
 
@@ -30,11 +32,11 @@ def run(parser, work, arguments=None):
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        with stopped_by_signals():
+        with stopped_by_signals(), moved_by(given=_given(parser, options)):
             return work(options) or 0
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"\nerror: stopped by {stop or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
+            print(f"\nerror: stopped by {str(stop) or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
     except MemoryError as error:
         return _fail(describe(error), options.debug)
@@ -44,6 +46,16 @@ def run(parser, work, arguments=None):
         if not isinstance(error, InputError):
             raise
         return _fail(str(error), options.debug)
+
+
+def _given(parser, options):
+    """Names of options, as a user writes them, and the texts that were given for them."""
+    actions = [(action, getattr(options, action.dest, None)) for action in parser._actions]
+    return [
+        (action.option_strings[-1] if action.option_strings else action.metavar, str(value))
+        for action, value in actions
+        if isinstance(value, (str, Path))
+    ]
 
 
 def describe(error):

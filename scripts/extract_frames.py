@@ -24,15 +24,14 @@ def work(options):
     from pathlib import Path
 
     from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range
-    from ppdiffusers_ext.data.outputs import check_outputs, moved_by
+    from ppdiffusers_ext.data.outputs import check_outputs
 
     source = open_frames(options.video)
     start, end = parse_range(options.frames, source)
-    with moved_by("DIR"):
-        check_outputs([Path(options.folder) / "frame_0.png"], [options.video])
-        writer = FolderWriter(options.folder)
-        frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
-        made = sum(map(writer.write, frames))
+    check_outputs([Path(options.folder) / "frame_0.png"], [options.video])
+    writer = FolderWriter(options.folder)
+    frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
+    made = sum(map(writer.write, frames))
     print(f"wrote {options.folder}: {made} frames made, {writer.num_frames - made} were there")
 
 

@@ -24,21 +24,19 @@ def make_parser():
 
 def work(options):
     """Estimate, align, draw; name the joints that the picture does not show."""
-    from ppdiffusers_ext.data.outputs import moved_by
     from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 
     options.compatible |= options.original
-    with moved_by("--poses_folder_path"):
-        alignment, _ = write_aligned_skeletons(
-            options.target_image_folder_path,
-            options.ref_image_path,
-            options.poses_folder_path,
-            poses.make_estimator(options, "rgb"),
-            poses.style_of(options, "stable_animator"),
-            "original" if options.original else "shape",
-            None if options.original else poses.track_options(options),
-            poses.progress("skeletons"),
-        )
+    alignment, _ = write_aligned_skeletons(
+        options.target_image_folder_path,
+        options.ref_image_path,
+        options.poses_folder_path,
+        poses.make_estimator(options, "rgb"),
+        poses.style_of(options, "stable_animator"),
+        "original" if options.original else "shape",
+        None if options.original else poses.track_options(options),
+        poses.progress("skeletons"),
+    )
     if alignment.missing:
         print(
             f"note: the picture does not show {', '.join(alignment.missing)}; aligned by the others", file=sys.stderr

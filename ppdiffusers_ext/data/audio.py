@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import logging
 from fractions import Fraction
 from pathlib import Path
@@ -35,7 +36,8 @@ class Audio:
 
     def __init__(self, path, start=0.0):
         self._path, self._start = path, start
-        self._packets, self._next, self._plan = iter(()), None, None
+        self._packets, self._next = iter(()), None
+        self._plan, self._is_checked = None, False
         self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
 
     def check(self, target, seconds=None):
@@ -49,10 +51,13 @@ class Audio:
             InputError, MissingFileError: the sound is damaged, or cannot be written.
         """
         for plan in self._plans():
-            self._plan = plan
-            with contextlib.suppress(av.error.FFmpegError, ValueError, NotImplementedError):
-                self._rehearse(Path(target).suffix[1:].lower(), seconds)
-                return
+            self._plan, self._is_checked = plan, True
+            try:
+                return self._rehearse(Path(target).suffix[1:].lower(), seconds)
+            except InputError:
+                raise
+            except (av.error.FFmpegError, ValueError, NotImplementedError):
+                continue
         raise InputError(
             f"the sound of {self._path} cannot be put into {target}; sound in AAC, or --no-audio, is accepted"
         )
@@ -69,20 +74,20 @@ class Audio:
             return copied + [(rate, layout) for layout in layouts]
 
     def _rehearse(self, suffix, seconds):
-        """Try the plan: write the beginning, and read the rest."""
+        """Try the plan: write the sound to nowhere."""
         if self._plan is None:
             return
         with contextlib.ExitStack() as stack:
-            container = stack.enter_context(av.open(io.BytesIO(), "w", format=suffix))
+            container = stack.enter_context(av.open(_Nowhere(), "w", format=suffix))
             packets = self._open(container, stack)
             first = next(packets, None)
             if first is None:
                 self._plan = None  # it is empty, or ends before the frames begin
                 return
-            container.mux(first)
-            for packet in packets:
+            for packet in itertools.chain([first], packets):
                 if seconds is not None and packet.pts * packet.time_base > seconds:
                     return
+                container.mux(packet)
             if self._promised - self._end > _MISSING:
                 logger.warning("the sound of %s is cut off: %.2f of %.2f seconds are there; the rest is silent",
                                self._path, self._end, self._promised)  # fmt: skip
@@ -97,7 +102,7 @@ class Audio:
         Raises:
             InputError, MissingFileError: as of `check`.
         """
-        if self._plan is None:
+        if not self._is_checked:
             self.check(container.name)
         if self._plan is not None:
             self._packets = self._open(container, stack)
@@ -185,6 +190,30 @@ class Audio:
             raise InputError(
                 f"the sound of {self._path} is damaged; a complete file, or --no-audio, is accepted"
             ) from error
+
+
+class _Nowhere(io.RawIOBase):
+    """A file of which only the position is kept."""
+
+    def __init__(self):
+        self._position = self._end = 0
+
+    def write(self, data):
+        self._position += len(data)
+        self._end = max(self._end, self._position)
+        return len(data)
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        self._position = offset + (0, self._position, self._end)[whence]
+        return self._position
+
+    def tell(self):
+        return self._position
+
+    def writable(self):
+        return True
+
+    seekable = writable
 
 
 def _promised_end(stream):

@@ -35,7 +35,9 @@ _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes fro
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # locks of other machines may not be seen
 _LEFTOVER = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{8}}\.part(?:\..*)?", re.DOTALL)
 
-_option = contextvars.ContextVar("option", default="--output")
+_option = contextvars.ContextVar("option", default=None)
+_given = contextvars.ContextVar("given", default=())
+_made = set()  # folders that this process made, each of which goes if nothing gets into it
 _swept = set()  # folders in which this process has looked for leftovers
 
 
@@ -44,13 +46,30 @@ class OutputError(InputError):
 
 
 @contextlib.contextmanager
-def moved_by(option):
-    """Within it, messages about outputs that cannot be written name this option as the one that moves them."""
-    token = _option.set(option)
+def moved_by(option=None, given=()):
+    """Within it, messages about outputs that cannot be written name the option that moves them.
+
+    Args:
+        option: its name. If left out it is found by the path, and is --output where no option has that.
+        given: pairs of a name of an option and the text that a user gave for it.
+    """
+    tokens = [(variable, variable.set(value)) for variable, value in ((_option, option), (_given, given)) if value]
     try:
         yield
     finally:
-        _option.reset(token)
+        for variable, token in tokens:
+            variable.reset(token)
+
+
+def _option_of(path):
+    """The option by which a path is moved: the one whose value is the path, or the nearest folder that it is in."""
+    if (option := _option.get()) is not None:
+        return option
+    places, best = [path, *Path(path).parents], (len(Path(path).parents) + 1, "--output")
+    for option, value in _given.get():
+        with contextlib.suppress(ValueError):  # no name of a file, or another one
+            best = min(best, (places.index(Path(value)), option))
+    return best[1]
 
 
 @contextlib.contextmanager
@@ -284,21 +303,27 @@ def _remove(path):
 
 
 def _make_folders(path, folder, undo):
-    """Create `folder` with its parents, and have `undo` remove those that were missing."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    if not folder.is_dir():
-        raise _not_writable(path, f"{folder} is a file, not a folder")
-    for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
-        undo.callback(_remove_if_empty, folder)
+    """Create `folder` with its parents, and have `undo` remove those that are missing, or that this process made.
+
+    Of several outputs in a new folder, the one that is undone last removes it.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise _not_writable(path, f"{existing} is a file, not a folder")
+    for each in (*reversed(folder.parents), folder):
+        if not each.exists():
+            each.mkdir(exist_ok=True)
+            _made.add(each)
+        if each in _made:
+            undo.callback(_remove_if_empty, each)
 
 
 def _remove_if_empty(folder):
     with contextlib.suppress(OSError):
         folder.rmdir()
+        _made.discard(folder)
 
 
 def _flush(path):
@@ -338,4 +363,4 @@ def _failures_as_input_errors(path):
         what, helps = _FAILURES.get(getattr(error, "errno", None), (None, None))
         if what is None:
             raise
-        raise OutputError(f"{what} while writing {printable(path)}; {helps} {_option.get()}") from error
+        raise OutputError(f"{what} while writing {printable(path)}; {helps} {_option_of(Path(path))}") from error

@@ -129,8 +129,7 @@ class Animator:
         check_outputs(self.outputs(job), (job.reference_image, job.driving_video))
         fps = job.fps or source.fps
         count = source.resampled_count(fps, start, end)
-        if (audio := self._audio(job, source, start)) is not None:
-            audio.check(job.output, count / fps)
+        self._audio(job, source, start, count / fps)
         return count
 
     def outputs(self, job):
@@ -154,8 +153,13 @@ class Animator:
                         f"{writer} would replace {path}, which job {number} reads; other names are accepted"
                     )
 
-    def _audio(self, job, source, start):
-        return Audio(job.driving_video, start / float(source.fps)) if job.audio and not source.names else None
+    def _audio(self, job, source, start, seconds):
+        """The `Audio` of a job, checked, or None."""
+        if not job.audio or source.names:
+            return None
+        audio = Audio(job.driving_video, start / float(source.fps))
+        audio.check(job.output, seconds)
+        return audio
 
     def run(self, job):
         """Animate: the `Result` of `pose2vid`.
@@ -163,9 +167,10 @@ class Animator:
         Raises:
             InputError, MissingFileError: what the user gave and cannot be used.
         """
-        self.check(job)
+        count = self.check(job)
         source, target = open_frames(job.driving_video), Path(job.output)
         bounds = self._bounds(job, source)
+        audio = self._audio(job, source, bounds[0], count / (job.fps or source.fps))
         with scratch_folder(target) as folder:
             picture, skeletons = folder / "reference.png", folder / "skeletons.mp4"
             image = np.asarray(read_image(job.reference_image))
@@ -185,7 +190,6 @@ class Animator:
             if alignment is not None and alignment.missing:
                 logger.warning("%s does not show %s: aligned by the other joints",
                                job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            audio = self._audio(job, source, bounds[0])
             result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, audio)
             if self._keep:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)

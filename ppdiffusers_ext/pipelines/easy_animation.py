@@ -64,7 +64,8 @@ def make(config, task, show_progress=True):
     result = Result(target, beside(target, "sheet.png"), start + count)
     inputs = (config.start_image, config.end_image, config.video, config.mask)
     check_outputs((result.video, result.contact_sheet), inputs)
-    if (audio := _audio(config, task)) is not None:
+    audio = _audio(config, task)
+    if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, task)
     runtime = Runtime.choose(config.device, config.dtype)
@@ -77,7 +78,7 @@ def make(config, task, show_progress=True):
 
     def write(target):
         made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
-        _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, task)
+        _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
         return made
 
     return keep(write, target)
@@ -224,7 +225,7 @@ def _audio(config, task):
     return Audio(config.video) if has_sound else None
 
 
-def _write(config, frames, result, task):
+def _write(config, frames, result, audio):
     """Write frames as they come, and a contact sheet."""
     shown, sheet = shown_frames(result.num_frames), []
     if result.num_frames == 1:
@@ -232,7 +233,6 @@ def _write(config, frames, result, task):
         write_image(result.video, sheet[0])
     else:
         fps = Fraction(config.fps).limit_denominator(1001)
-        audio = _audio(config, task)
         with VideoWriter(result.video, fps, config.width, config.height, audio=audio) as writer:
             for i, frame in enumerate(frames):
                 writer.write(frame)

@@ -13,7 +13,7 @@ import PIL.Image
 from ppdiffusers_ext.data.animation_clips import read_embedding
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, check_way, open_frames, resize
 from ppdiffusers_ext.data.images import read_image, write_gif
-from ppdiffusers_ext.data.outputs import check_outputs, moved_by, output_file, output_folder
+from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
@@ -191,8 +191,7 @@ def animate(config, show_progress=True):
     refinement = config.refinement
     masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
     written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
-    with moved_by("--output_dir"):
-        check_outputs(written, (config.image, config.poses, config.embedding, *masks), [pictures])
+    check_outputs(written, (config.image, config.poses, config.embedding, *masks), [pictures])
     return _animate(config, picture, source, results, show_progress)
 
 
@@ -245,8 +244,7 @@ def _animate(config, picture, source, results, show_progress):
         sides.tell()
         return replace(where, identity=identity)
 
-    with moved_by("--output_dir"):
-        return keep(write, results.pictures)
+    return keep(write, results.pictures)
 
 
 def check_memory(config, num_frames, runtime):

@@ -53,6 +53,17 @@ def test_interrupted_writing_leaves_no_file_and_no_folder(tmp_path, interruption
     assert everything_in(tmp_path) == []
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_new_folder_that_several_outputs_share_goes_with_the_last(tmp_path, order):
+    outputs = [output_file(tmp_path / "new" / "deep" / f"{i}.txt") for i in range(3)]
+    for each in outputs:
+        each.__enter__()
+    for i in order:
+        error = RuntimeError()
+        assert not outputs[i].__exit__(RuntimeError, error, error.__traceback__)
+    assert everything_in(tmp_path) == []
+
+
 def test_interrupted_writing_keeps_the_earlier_file(tmp_path):
     target = tmp_path / "out.txt"
     target.write_text("earlier")
@@ -173,6 +184,23 @@ def test_failures_of_a_disk_name_the_file_and_the_option_that_moves_it(tmp_path,
             with moved_by(option):
                 write()
     assert everything_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "given, option",
+    [
+        ([("--json", "new/a.mp4"), ("--sheet", "b.png")], "--json"),
+        ([("--output_dir", "new"), ("--picture", "a.png")], "--output_dir"),
+        ([("--root", "."), ("--output_dir", "new")], "--output_dir"),
+        ([("--root", "../x"), ("--name", "a"), ("--nul", "\0")], "--output"),
+        ([], "--output"),
+    ],
+)
+def test_option_is_found_by_the_path(tmp_path, monkeypatch, given, option):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"while writing new/a.mp4; .* choose another {option}$"):
+        with moved_by(given=given), output_file("new/a.mp4"):
+            raise_disk_full()
 
 
 def noise(count, side=48):
