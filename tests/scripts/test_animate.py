@@ -189,7 +189,7 @@ def test_report_that_would_replace_an_input_is_refused(folder, tmp_path, capsys)
     for report in (tmp_path / "jobs.yaml", folder / "me.png"):
         before = report.read_bytes()
         assert start(folder, *batch[:3], report) == 2
-        assert_told(capsys, "it is the input")
+        assert_told(capsys, "it is the input|the report would replace")
         assert report.read_bytes() == before
 
 
