@@ -15,6 +15,8 @@ EXTRAS = {
     "onnx": ["onnx", "onnxruntime"],
     # Downloads through a SOCKS proxy.
     "socks": ["pysocks"],
+    # Pictures of telephones.
+    "heic": ["pillow-heif"],
     "test": [
         "pytest",
         "pytest-xdist",
@@ -26,6 +28,7 @@ EXTRAS = {
         "onnx",
         "onnxruntime",
         "openvino",
+        "pillow-heif",
     ],
 }
 

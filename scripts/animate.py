@@ -7,13 +7,15 @@ Poses of both are estimated, the video's are moved to where the picture's body i
 animated, and the video's sound is copied. Beside the result come the same beside picture and skeletons, and a contact
 sheet; with --debug also an overlay of the driving video. A batch file has `jobs:`, a list of mappings with the keys
 reference_image, driving_video and output, and frames, fps, resize, person, align, gap, smoothing, audio, seed; jobs
-whose output is there are passed over, and one that fails does not stop the others (exit code 1 then).
+whose output is there are passed over, and one that fails, for whatever reason, does not stop the others (exit code 1
+then). The report has a row for each job, and is there after Ctrl-C too.
 """
 
 import sys
+import traceback
 
 from scripts import pose2vid, poses
-from scripts.command import ArgumentParser, real, run, whole
+from scripts.command import ArgumentParser, describe, real, run, whole
 
 
 def make_parser():
@@ -73,32 +75,52 @@ def work(options):
 
 
 def _run_all(animator, jobs, options):
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.outputs import check_outputs, moved_by
+    from ppdiffusers_ext.errors import printable
+
+    animator.check_apart(jobs, options.report)
+    if options.report:
+        inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
+        check_outputs([options.report], [options.batch, *inputs])
+    rows = [{"output": job.output, "state": "not begun"} for job in jobs]
+    for number, (job, row) in enumerate(zip(jobs, rows)):
+        print(f"job {number + 1} of {len(jobs)}: {job.output}")
+        if Path(job.output).exists():
+            row["state"] = "was there"
+            continue
+        row["state"] = "stopped"
+        try:
+            with moved_by(f"output of job {number}"):
+                _tell(animator.run(job))
+            row["state"] = "made"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a job raises, and be it SystemExit, is its own affair
+            row.update(state="failed", error=describe(error))
+            if options.debug:
+                traceback.print_exc()
+            print(f"error: {printable(row['error'])}", file=sys.stderr)
+        finally:
+            _report(rows, options.report)
+    states = [row["state"] for row in rows]
+    print(", ".join(f"{states.count(state)} {state}" for state in ("made", "was there", "failed")))
+    _report(rows, options.report)
+    return 1 if "failed" in states else 0
+
+
+def _report(rows, path):
+    """Write what has become of the jobs so far, if that is asked for."""
     import json
     from pathlib import Path
 
-    from ppdiffusers_ext.data.outputs import check_writable, output_file
-    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.data.outputs import output_file
 
-    if options.report:
-        check_writable(options.report)
-    outcomes = []
-    for number, job in enumerate(jobs):
-        print(f"job {number + 1} of {len(jobs)}: {job.output}")
-        outcome = {"output": job.output, "state": "was there"}
-        if not Path(job.output).exists():
-            try:
-                _tell(animator.run(job))
-                outcome["state"] = "made"
-            except InputError as error:
-                outcome.update(state="failed", error=str(error))
-                print(f"error: {error}", file=sys.stderr)
-        outcomes.append(outcome)
-    states = [outcome["state"] for outcome in outcomes]
-    print(", ".join(f"{states.count(state)} {state}" for state in ("made", "was there", "failed")))
-    if options.report:
-        with output_file(options.report) as path:
-            Path(path).write_text(json.dumps(outcomes, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 1 if "failed" in states else 0
+    if path:
+        with output_file(path) as temporary:
+            text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+            Path(temporary).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _tell(result):

@@ -5,10 +5,14 @@ import contextlib
 import logging
 import os
 import select
+import signal
 import sys
 import traceback
 import warnings
 from pathlib import Path
+
+from ppdiffusers_ext.data.outputs import moved_by
+from scripts.signals import stopped_by_signals
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _MOST_OF_VALUE = 400
@@ -98,7 +102,8 @@ def run(parser, work, arguments=None):
     """Parse the arguments and call `work(options)`.
 
     Returns:
-        the exit code: 0 or what `work` returned, 2 for bad input, 130 for Ctrl-C, 141 if nobody reads what is printed.
+        the exit code: 0 or what `work` returned, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP,
+        141 if nobody reads what is printed.
     """
     return guarded(lambda: _run(parser, work, arguments))
 
@@ -122,10 +127,12 @@ def _run(parser, work, arguments):
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        return work(options)
-    except KeyboardInterrupt:
-        print("\nerror: stopped by Ctrl-C; nothing unfinished is left behind", file=sys.stderr)
-        return 130
+        with stopped_by_signals(), moved_by(given=_given(parser, options)):
+            return work(options)
+    except KeyboardInterrupt as stop:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"\nerror: stopped by {str(stop) or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
     except MemoryError:
         return fail(f"out of memory; {_less_memory(parser)} may do with less", options.debug)
     except Exception as error:
@@ -133,6 +140,16 @@ def _run(parser, work, arguments):
         if message is None:
             raise
         return fail(message, options.debug)
+
+
+def _given(parser, options):
+    """Names of options, as a user writes them, and the texts that were given for them."""
+    actions = [(action, getattr(options, action.dest, None)) for action in parser._actions]
+    return [
+        (action.option_strings[-1] if action.option_strings else action.metavar, str(value))
+        for action, value in actions
+        if isinstance(value, (str, Path))
+    ]
 
 
 def words_of(error):
@@ -147,6 +164,13 @@ def words_of(error):
     what = " -> ".join(names) if names else "a file or a connection"
     reason = error.strerror or str(error) or type(error).__name__
     return f"{what} cannot be used: {reason}; files and folders that can be read, or written, are accepted"
+
+
+def describe(error):
+    """What any exception says of one of many jobs: the words of a named error, the kind of another one."""
+    if isinstance(error, MemoryError):
+        return "out of memory; a smaller size or fewer frames may do with less"
+    return words_of(error) or f"{type(error).__name__}: {error}"
 
 
 def fail(message, debug=False):

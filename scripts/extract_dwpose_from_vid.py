@@ -6,10 +6,12 @@ Writes FOLDER_dwpose with files of the same names. Those that are there already 
 command goes on where it was stopped; a video that cannot be read does not stop the others (exit code 1 then).
 """
 
+import multiprocessing
 import sys
 
 from scripts import poses
-from scripts.command import run, whole
+from scripts.command import describe, run, whole
+from scripts.signals import stopped_by_signals
 
 
 def make_parser():
@@ -40,12 +42,24 @@ def work(options):
     failed = 0
     with ProcessPoolExecutor(options.j, get_context("spawn"), _start, (options,)) as pool:
         waiting = {pool.submit(_make, str(video), str(target)): video for video, target in missing.items()}
-        for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", disable=None):
-            if error := future.result():
-                failed += 1
-                print(f"error: {error}", file=sys.stderr)
+        try:
+            for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", disable=None):
+                error = f"{waiting[future]}: {lost}" if (lost := future.exception()) else future.result()
+                if error:
+                    failed += 1
+                    print(f"error: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            _stop(pool)
+            raise
     print(f"{len(missing) - failed} videos made, {len(jobs) - len(missing)} were there, {failed} failed: {save}")
     return 1 if failed else 0
+
+
+def _stop(pool):
+    """End what is waiting and what is running; a worker removes what it has not finished."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in multiprocessing.active_children():
+        process.terminate()
 
 
 def _start(options):
@@ -61,15 +75,17 @@ _worker = {}
 
 def _make(video, target):
     """In a worker: one video. Returns what was wrong, or None."""
+    from ppdiffusers_ext.data.outputs import moved_by
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.preprocess.videos import write_skeleton_video
 
     options = _worker["options"]
     style, track = poses.style_of(options, "animate_anyone"), poses.track_options(options)
     try:
-        write_skeleton_video(video, target, _worker["estimator"], style, track)
-    except InputError as error:
-        return str(error)
+        with stopped_by_signals(), moved_by("--save_dir"):
+            write_skeleton_video(video, target, _worker["estimator"], style, track)
+    except Exception as error:  # whatever is wrong with one video is no matter of the others
+        return str(error) if isinstance(error, InputError) else f"{video}: {describe(error)}"
     return None
 
 

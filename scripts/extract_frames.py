@@ -26,11 +26,11 @@ def work(options):
     from pathlib import Path
 
     from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range
-    from ppdiffusers_ext.data.outputs import check_writable
+    from ppdiffusers_ext.data.outputs import check_outputs
 
     source = open_frames(options.video)
     start, end = parse_range(options.frames, source)
-    check_writable(Path(options.folder) / "frame_0.png")
+    check_outputs([Path(options.folder) / "frame_0.png"], [options.video])
     writer = FolderWriter(options.folder)
     frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
     made = sum(map(writer.write, frames))

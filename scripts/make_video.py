@@ -26,11 +26,16 @@ def work(options):
 
     from ppdiffusers_ext.data.audio import Audio
     from ppdiffusers_ext.data.frames import open_frames
+    from ppdiffusers_ext.data.outputs import check_outputs
     from ppdiffusers_ext.data.video import VideoWriter
 
     source = open_frames(options.folder)
     audio = Audio(options.audio) if options.audio else None
-    with VideoWriter(options.video, options.fps, source.width, source.height, options.crf, audio) as writer:
+    writer = VideoWriter(options.video, options.fps, source.width, source.height, options.crf, audio)
+    check_outputs([options.video], [options.folder, options.audio])
+    if audio is not None:
+        audio.check(options.video, source.num_frames / writer.fps)
+    with writer:
         for frame in tqdm(source, total=source.num_frames, unit="frame", disable=None):
             writer.write(frame)
     print(f"wrote {options.video}: {source.num_frames} frames")

@@ -9,7 +9,7 @@ is there already is passed over, and so is a folder that is missing, with a note
 import sys
 
 from scripts import poses
-from scripts.command import run, whole
+from scripts.command import describe, run, whole
 
 
 def make_parser():
@@ -44,9 +44,10 @@ def work(options):
             images, target = folder / "images", folder / "poses"
             made = write_training_skeletons(images, target, estimator, style, poses.progress(folder.name))
             print(f"{target}: {made} made")
-        except InputError as error:
+        except Exception as error:  # whatever is wrong with one folder is no matter of the others
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            where = "" if isinstance(error, InputError) else f"{folder}: "
+            print(f"error: {where}{describe(error)}", file=sys.stderr)
     if missing := len(folders) - len(there):
         print(f"note: {missing} of {len(folders)} folders have no images/", file=sys.stderr)
     return 1 if failed else 0

@@ -25,10 +25,11 @@ def work(options):
     """Estimate, draw, and print the file."""
     from pathlib import Path
 
+    from ppdiffusers_ext.data.outputs import beside
     from ppdiffusers_ext.preprocess.videos import write_skeleton_video
 
     video = Path(options.video_path)
-    target = Path(options.output or video.with_name(f"{video.stem}_kps.mp4"))
+    target = Path(options.output or beside(video, "kps.mp4"))
     if target.exists() and not options.overwrite:
         print(f"{target} is there already; --overwrite makes it again")
         return

@@ -176,7 +176,7 @@ def test_imports_are_required(folder):
     required = names(read_requirements("requirements.txt")) | set(GPU_SUBSTITUTE.values())
     engines = read_extras()
     # Imported by what needs them, which checks.
-    required |= names(engines["cpu"]) | names(engines["onnx"]) | names(engines["socks"])
+    required |= names(engines["cpu"]) | names(engines["onnx"]) | names(engines["socks"]) | names(engines["heic"])
     provided = set().union(*(modules_of(name) for name in required if installed_version(name)))
     missing = {module: path for module, path in imported_modules(folder).items() if module not in provided}
     assert not missing, f"requirements.txt lacks what these modules belong to: {missing}"

@@ -71,7 +71,7 @@ def check_animation_clip(folder, min_frames=17):
 
 
 def _check(folder, clip, min_frames):
-    images, poses, problems = Frames(clip.images), Frames(clip.poses), []
+    images, poses, problems = Frames(clip.images), Frames(clip.poses, "black"), []
     if len(images) < min_frames:
         problems.append(f"it has {len(images)} frames, a sample needs {min_frames}")
     if images.names is not None and poses.names is not None:
@@ -97,7 +97,7 @@ def _check(folder, clip, min_frames):
 def _count_masks(clip, images):
     if clip.faces is None:
         return 0
-    masks = Frames(clip.faces)
+    masks = Frames(clip.faces, "black")
     if images.names is None or masks.names is None:
         return min(len(masks), len(images))
     return len(set(masks.names) & set(images.names))
@@ -107,8 +107,8 @@ def _middle(clip):
     """The picture in the middle of a clip, its skeleton and its mask: PIL pictures, None for what is missing."""
     images, found = Frames(clip.images), []
     middle = len(images) // 2
-    for path in (clip.images, clip.poses, clip.faces):
-        found += Frames(path).read([middle], images.names) if path is not None else [None]
+    for path, background in ((clip.images, "white"), (clip.poses, "black"), (clip.faces, "black")):
+        found += Frames(path, background).read([middle], images.names) if path is not None else [None]
     return found
 
 

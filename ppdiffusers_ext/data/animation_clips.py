@@ -121,13 +121,17 @@ def read_embedding(path):
 class Frames:
     """Frames of a folder or of a video, in any order.
 
+    Args:
+        path: of either.
+        background: "white" or "black", over which transparent pixels are laid.
+
     Attributes:
         names: of each frame, by which those of another folder are found; None for a video, whose frames have numbers.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
-        self._reader = None if self.path.is_dir() else FrameReader(self.path)
+    def __init__(self, path, background="white"):
+        self.path, self._background = Path(path), background
+        self._reader = None if self.path.is_dir() else FrameReader(self.path, background)
         self._files = {Path(name).stem: name for name in picture_names(self.path)} if self._reader is None else {}
         self.names = list(self._files) if self._reader is None else None
 
@@ -146,7 +150,8 @@ class Frames:
         if self._reader is not None:
             return [Image.fromarray(frame) for frame in self._reader.read(list(indices))]
         wanted = [self.names[index] for index in indices] if names is None else [names[index] for index in indices]
-        return [read_image(self.path / self._files[name]) if name in self._files else None for name in wanted]
+        paths = [self.path / self._files[name] if name in self._files else None for name in wanted]
+        return [path and read_image(path, self._background, self.path) for path in paths]
 
 
 @dataclass(frozen=True)
@@ -197,14 +202,14 @@ def read_sample(clip, rng, width, height, count, stride=4):
     Raises:
         InputError: frames or skeletons that are missing or cannot be read. A mask that is missing is all ones.
     """
-    images, poses = Frames(clip.images), Frames(clip.poses)
+    images, poses = Frames(clip.images), Frames(clip.poses, "black")
     targets, reference = choose_frames(rng, len(images), count, stride)
     if images.names is None and poses.names is None and len(images) != len(poses):
         raise InputError(f"{clip.poses} has {len(poses)} frames, {clip.images} {len(images)}")
     drawn = poses.read(targets, images.names)
     if None in drawn:
         raise InputError(f"{clip.poses} lacks the skeleton of {images.names[targets[drawn.index(None)]]}")
-    masks = Frames(clip.faces).read(targets, images.names) if clip.faces is not None else [None] * count
+    masks = Frames(clip.faces, "black").read(targets, images.names) if clip.faces is not None else [None] * count
     of_size = [picture.resize((width, height)) for picture in images.read([reference, *targets])]
     pixels = _to_pixels(of_size)
     return Sample(

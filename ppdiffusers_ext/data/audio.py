@@ -1,19 +1,33 @@
 """The sound of one video beside the frames of another."""
 
+import contextlib
+import io
+import itertools
+import logging
 from fractions import Fraction
+from pathlib import Path
 
 import av
+import numpy as np
 
 from ppdiffusers_ext.data.video import open_video
 from ppdiffusers_ext.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 _COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus")  # codecs that an MP4 file may hold
+_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # of AAC, in Hz
+_LAYOUTS = ("7.1", "5.1", "stereo", "mono")  # in one of which AAC takes what it does not take as it is
+_GAP = 0.1  # seconds without sound from which on there is silence; less is a rounding of times
+_BLOCK = 1024  # samples
+_MISSING = 0.5  # seconds of sound that may be missing unsaid
 
 
 class Audio:
     """The sound of a video file between two moments, which `VideoWriter` puts beside its frames.
 
-    What an MP4 file may hold is copied as it is, in whole packets of about 20 ms; the rest becomes AAC.
+    What the file to be written may hold is copied as it is, in whole packets of about 20 ms; the rest becomes AAC, at
+    its own rate and in its own channels, or in the nearest ones that AAC has.
 
     Args:
         path: the video file; if it has no sound, nothing is added.
@@ -23,6 +37,60 @@ class Audio:
     def __init__(self, path, start=0.0):
         self._path, self._start = path, start
         self._packets, self._next = iter(()), None
+        self._plan, self._is_checked = None, False
+        self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
+
+    def check(self, target, seconds=None):
+        """Decide how the sound gets into a file, by reading it once and writing its beginning into memory.
+
+        Args:
+            target: path, whose suffix says what may be in it.
+            seconds: of the sound that are wanted; all if left out.
+
+        Raises:
+            InputError, MissingFileError: the sound is damaged, or cannot be written.
+        """
+        for plan in self._plans():
+            self._plan, self._is_checked = plan, True
+            try:
+                return self._rehearse(Path(target).suffix[1:].lower(), seconds)
+            except InputError:
+                raise
+            except (av.error.FFmpegError, ValueError, NotImplementedError):
+                continue
+        raise InputError(
+            f"the sound of {self._path} cannot be put into {target}; sound in AAC, or --no-audio, is accepted"
+        )
+
+    def _plans(self):
+        """What could be done, the best first: None (no sound), "copy", or rate and layout of AAC."""
+        with open_video(self._path) as (source, _):
+            if not source.streams.audio or source.streams.audio[0].codec_context is None:
+                return [None]
+            context = source.streams.audio[0].codec_context
+            copied = ["copy"] if context.name in _COPIED else []
+            rate = next((each for each in _RATES if each >= context.sample_rate), _RATES[-1])
+            layouts = [context.layout.name, *(each for each in _LAYOUTS if each != context.layout.name)]
+            return copied + [(rate, layout) for layout in layouts]
+
+    def _rehearse(self, suffix, seconds):
+        """Try the plan: write the sound to nowhere."""
+        if self._plan is None:
+            return
+        with contextlib.ExitStack() as stack:
+            container = stack.enter_context(av.open(_Nowhere(), "w", format=suffix))
+            packets = self._open(container, stack)
+            first = next(packets, None)
+            if first is None:
+                self._plan = None  # it is empty, or ends before the frames begin
+                return
+            for packet in itertools.chain([first], packets):
+                if seconds is not None and packet.pts * packet.time_base > seconds:
+                    return
+                container.mux(packet)
+            if self._promised - self._end > _MISSING:
+                logger.warning("the sound of %s is cut off: %.2f of %.2f seconds are there; the rest is silent",
+                               self._path, self._end, self._promised)  # fmt: skip
 
     def add_to(self, container, stack):
         """Add a track to an output.
@@ -30,28 +98,47 @@ class Audio:
         Args:
             container: PyAV's, before anything is written to it.
             stack: an `ExitStack` that closes the file of the sound.
+
+        Raises:
+            InputError, MissingFileError: as of `check`.
         """
-        source, video = stack.enter_context(open_video(self._path))
-        if not source.streams.audio or source.streams.audio[0].codec_context is None:
-            return
-        stream = source.streams.audio[0]
-        # Tracks need not begin together: what counts is the time of the first frame.
-        start = self._start + float((video.start_time or 0) * video.time_base)
-        if stream.codec_context.name in _COPIED:
-            self._packets = self._copied(source, stream, container.add_stream(template=stream), start)
-        else:
-            self._packets = self._encoded(source, stream, container.add_stream("aac", rate=stream.rate), start)
-        self._next = next(self._packets, None)
+        if not self._is_checked:
+            self.check(container.name)
+        if self._plan is not None:
+            self._packets = self._open(container, stack)
+            self._next = next(self._packets, None)
 
     def packets(self, end):
-        """The packets that begin before `end` seconds of the output and have not been given yet."""
+        """The packets that begin before `end` seconds of the output and have not been given yet.
+
+        Sound that cannot be read any more ends there, and the log says so: frames are not lost for it.
+        """
         while self._next is not None and self._next.pts * self._next.time_base < end:
             yield self._next
-            self._next = next(self._packets, None)
+            try:
+                self._next = next(self._packets, None)
+            except InputError as error:
+                logger.warning("the sound ends after %.2f seconds: %s", self._next.pts * self._next.time_base, error)
+                self._next = None
+
+    def _open(self, container, stack):
+        """Add the track; returns the iterator over its packets."""
+        source, video = stack.enter_context(open_video(self._path))
+        stream = source.streams.audio[0]
+        self._promised = _promised_end(stream)
+        # Tracks need not begin together: what counts is the time of the first frame.
+        start = self._start + float((video.start_time or 0) * video.time_base)
+        if self._plan == "copy":
+            return self._copied(source, stream, container.add_stream(template=stream), start)
+        rate, layout = self._plan
+        target = container.add_stream("aac", rate=rate)
+        target.codec_context.layout = layout
+        return self._encoded(source, stream, target, start)
 
     def _copied(self, source, stream, target, start):
         offset = None
         for packet in self._read(source.demux(stream)):
+            self._end = max(self._end, float(packet.pts * packet.time_base)) if packet.pts is not None else self._end
             # The packet before the first moment is what a decoder begins with.
             if packet.pts is None or (packet.pts + (packet.duration or 0)) * packet.time_base < start:
                 continue
@@ -62,18 +149,39 @@ class Audio:
             yield packet
 
     def _encoded(self, source, stream, target, start):
-        resampler = av.AudioResampler(format="fltp", layout=stream.layout.name, rate=stream.rate)
-        count = None
+        rate, layout = self._plan
+        # Packed, as PyAV 12 makes no arrays of eight planes.
+        resampler = av.AudioResampler(format="flt", layout=layout, rate=rate)
+        channels, count = len(av.AudioLayout(layout).channels), 0  # samples of each channel that have been given
         for frame in self._read(source.decode(stream)):
-            if frame.time is None or frame.time + frame.samples / frame.sample_rate <= start:
+            if frame.time is None:
                 continue
-            for part in resampler.resample(frame):
-                if count is None:
-                    count = max(0, round((frame.time - start) * stream.rate))
-                part.pts, part.time_base = count, Fraction(1, stream.rate)
-                count += part.samples
-                yield from target.encode(part)
-        yield from target.encode()
+            self._end = frame.time + frame.samples / frame.sample_rate
+            begins, frame.pts = round((frame.time - start) * rate), None
+            parts = [part.to_ndarray().reshape(-1, channels) for part in resampler.resample(frame)]
+            samples = np.concatenate([np.zeros((0, channels), np.float32), *parts])
+            if begins + len(samples) <= 0:
+                continue
+            if begins < 0 and not count:
+                samples, begins = samples[-begins:], 0  # without what is heard before the first frame
+            for _ in range((begins - count) // _BLOCK if begins - count > _GAP * rate else 0):
+                yield from self._encode(target, np.zeros((_BLOCK, channels), np.float32), count)
+                count += _BLOCK
+            yield from self._encode(target, samples, count)
+            count += len(samples)
+        for part in resampler.resample(None) if count else ():
+            yield from self._encode(target, part.to_ndarray().reshape(-1, channels), count)
+            count += part.samples
+        yield from target.encode() if count else ()
+
+    def _encode(self, target, samples, count):
+        """Packets of (n, channels) fp32 samples, of which the first is the `count`-th of all."""
+        rate, layout = self._plan
+        if not len(samples):
+            return
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples).reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, count, Fraction(1, rate)
+        yield from target.encode(frame)
 
     def _read(self, iterator):
         try:
@@ -82,3 +190,38 @@ class Audio:
             raise InputError(
                 f"the sound of {self._path} is damaged; a complete file, or --no-audio, is accepted"
             ) from error
+
+
+class _Nowhere(io.RawIOBase):
+    """A file of which only the position is kept."""
+
+    def __init__(self):
+        self._position = self._end = 0
+
+    def write(self, data):
+        self._position += len(data)
+        self._end = max(self._end, self._position)
+        return len(data)
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        self._position = offset + (0, self._position, self._end)[whence]
+        return self._position
+
+    def tell(self):
+        return self._position
+
+    def writable(self):
+        return True
+
+    seekable = writable
+
+
+def _promised_end(stream):
+    """Seconds at which a stream ends by the header of its file; 0 where that does not say."""
+    if stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+    hours, minutes, seconds = ([*stream.metadata.get("DURATION", "").split(":"), "", ""])[:3]  # of MKV and WebM
+    try:
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return 0.0

@@ -98,7 +98,8 @@ def _check(files, min_frames):
 
 def _middle(report, path):
     """The frame in the middle of a video, `_CELL` pixels high."""
-    (frame,) = read_frames(path, start=report.num_frames // 2, count=1)
+    background = "black" if path == report.files.pose else "white"
+    (frame,) = read_frames(path, start=report.num_frames // 2, count=1, background=background)
     return to_cell(frame)
 
 

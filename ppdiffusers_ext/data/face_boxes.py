@@ -31,7 +31,7 @@ def read_mask(path, size):
     Raises:
         InputError, MissingFileError: no such mask, another size, or greys without any white.
     """
-    return _check(np.asarray(read_image(path)).min(axis=2), size, path)
+    return _check(np.asarray(read_image(path, "black")).min(axis=2), size, path)
 
 
 def read_boxes(folder, num_frames, size):
@@ -40,7 +40,7 @@ def read_boxes(folder, num_frames, size):
     Raises:
         InputError, MissingFileError: as `read_mask`; another number of masks than of frames; or no face in any.
     """
-    source = open_frames(folder)
+    source = open_frames(folder, background="black")
     if source.num_frames != num_frames:
         raise InputError(f"{folder} has {source.num_frames} masks for {num_frames} skeletons; one each is needed")
     names = source.names or range(num_frames)

@@ -21,7 +21,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 logger = logging.getLogger(__name__)
 
 FOLDER_FPS = 25  # of a folder, which has no rate of its own; as FFmpeg assumes
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
 
 
@@ -33,6 +33,7 @@ class FrameSource:
         path: the video file or the folder.
         width, height, num_frames, fps: of its frames.
         names: of the pictures, in order; empty for a video.
+        background: over which transparent pixels are laid, "white" or "black".
     """
 
     path: Path
@@ -41,6 +42,7 @@ class FrameSource:
     num_frames: int
     fps: Fraction
     names: tuple = ()
+    background: str = "white"
 
     def __iter__(self):
         return self.read()
@@ -57,7 +59,7 @@ class FrameSource:
                 f"{self.path} has no frames {start}:{end}; A:B with 0 <= A < B <= {self.num_frames} is accepted"
             )
         if not self.names:
-            return read_frames(self.path, start, end - start)
+            return read_frames(self.path, start, end - start, background=self.background)
         return map(self._read_picture, self.names[start:end])
 
     def resampled(self, fps, start=0, end=None):
@@ -88,18 +90,19 @@ class FrameSource:
         return [after - before for before, after in zip(ends, ends[1:])]
 
     def _read_picture(self, name):
-        frame = np.asarray(read_image(self.path / name))
+        frame = np.asarray(read_image(self.path / name, self.background, self.path))
         if frame.shape != (self.height, self.width, 3):
             size = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first picture {self.width}x{self.height}"
             raise InputError(f"{self.path / name} has {size}; pictures of one size are accepted")
         return frame
 
 
-def open_frames(path, fps=None):
+def open_frames(path, fps=None, background="white"):
     """A `FrameSource` of a video file, a folder of pictures, or one picture.
 
     Args:
         fps: of a folder (default `FOLDER_FPS`); a video has its own.
+        background: "white" or "black", over which transparent pixels are laid: people stand on white, poses on black.
 
     Raises:
         MissingFileError, InputError: there is nothing there, or what cannot be read.
@@ -110,11 +113,11 @@ def open_frames(path, fps=None):
         if not names:
             raise InputError(f"{path} has no pictures; a folder of {', '.join(PICTURES)} files is accepted")
         _tell_gaps(path, names)
-        first = read_image(path / names[0])
-        return FrameSource(path, *first.size, len(names), Fraction(fps or FOLDER_FPS), names)
+        first = read_image(path / names[0], background, path)
+        return FrameSource(path, *first.size, len(names), Fraction(fps or FOLDER_FPS), names, background)
     if path.suffix.lower() in PICTURES:
-        picture = read_image(path)
-        return FrameSource(path.parent, *picture.size, 1, Fraction(fps or FOLDER_FPS), (path.name,))
+        picture = read_image(path, background, path.parent)
+        return FrameSource(path.parent, *picture.size, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; a video file or a folder of pictures is accepted")
     info = probe_video(path)
@@ -124,7 +127,7 @@ def open_frames(path, fps=None):
             "looks better",
             path,
         )
-    return FrameSource(path, info.width, info.height, info.num_frames, info.fps)
+    return FrameSource(path, info.width, info.height, info.num_frames, info.fps, background=background)
 
 
 def picture_names(folder):

@@ -1,40 +1,51 @@
-"""Pictures: any common file to 8-bit RGB, and back."""
+"""Pictures: any common file to 8-bit RGB in sRGB, and back."""
 
+import io
 import math
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
+from ppdiffusers_ext.data.colours import ColourError, is_adobe_rgb, plain_rgb, to_srgb
 from ppdiffusers_ext.data.outputs import output_file
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.data.transparency import tell_background, tell_once
+from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.files import check_file
 
 MIN_IMAGE_SIDE = 16  # pixels; below two latent pixels a side there is nothing to animate
 
 # A closed list: some of Pillow's other formats start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-_ACCEPTED = "PNG, JPEG, WebP, BMP or TIFF are accepted"
+_WRITTEN = "PNG, JPEG, WebP, BMP or TIFF are accepted"
+_ACCEPTED = "PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC are accepted"
+_AVIF, _HEIC = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-def read_image(path):
-    """The picture at `path` as an RGB `PIL.Image`, upright (EXIF orientation applied), transparency over white.
+def read_image(path, background="white", whole=None):
+    """The picture at `path` as an RGB `PIL.Image` in sRGB, upright (EXIF orientation applied).
+
+    Args:
+        path: of the file, whose content says what it is; see `colours` for what becomes of its colours.
+        background: "white" or "black", over which what is transparent is laid: people stand on white, poses on black.
+        whole: the folder that the picture is a part of, for which notes are written once.
 
     Raises MissingFileError where there is no file, and InputError for a folder, for what is not a picture or is cut
-    off, for a picture of too many pixels (Pillow's limit) and for one with a side below MIN_IMAGE_SIDE pixels.
+    off, for a picture of too many pixels (Pillow's limit), for one with a side below MIN_IMAGE_SIDE pixels, and for
+    HEIC where pillow-heif is not installed.
     """
-    path = Path(path)
-    if not path.exists():
-        raise MissingFileError(f"{path} does not exist; a picture is expected there: {_ACCEPTED}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a picture; {_ACCEPTED}")
+    path = check_file(path, "picture", _ACCEPTED)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about damage that leaves the pixels readable
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=_formats(path)) as image:
                 _check_size(path, image)
+                is_adobe = is_adobe_rgb(image)
                 upright = ImageOps.exif_transpose(image)  # a decoded copy, so that damage shows here
+        return _to_rgb(path, upright, is_adobe, background, whole or path)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels are accepted"
         raise InputError(f"{path} has too many pixels to be read safely; {limit}") from error
@@ -44,7 +55,28 @@ def read_image(path):
         raise InputError(f"{path} may not be read by this user; a file that can be read is accepted") from error
     except Exception as error:  # Pillow's readers raise anything from struct.error to SyntaxError on damaged files
         raise InputError(f"{path} is not a picture that can be read; {_ACCEPTED}") from error
-    return _to_rgb(path, upright)
+
+
+def _formats(path):
+    """The formats of Pillow that a file may be of: HEIC and AVIF are told by the brands that they begin with."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    brands = {head[i : i + 4] for i in range(8, min(int.from_bytes(head[:4], "big"), 64), 4)}
+    if head[4:8] != b"ftyp":
+        return _FORMATS
+    if brands.intersection(_AVIF) and features.check("avif"):
+        return ("AVIF",)
+    if brands.intersection(_HEIC):
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise InputError(
+                f"{path} is a picture in HEIC, for which the package pillow-heif is needed "
+                f"(pip install pillow-heif); {_WRITTEN} without it"
+            ) from error
+        pillow_heif.register_heif_opener()
+        return ("HEIF",)
+    return _FORMATS
 
 
 def _check_size(path, image):
@@ -54,15 +86,32 @@ def _check_size(path, image):
         raise InputError(f"{path} is {width}x{height} pixels, too small for a reference picture; {least}")
 
 
-def _to_rgb(path, image):
+def _to_rgb(path, image, is_adobe, background, whole):
     """8-bit RGB from any mode that Pillow reads."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _from_deep_grey(path, image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layers = image.convert("RGBA")
-    white = Image.new("RGBA", layers.size, "white")
-    return Image.alpha_composite(white, layers).convert("RGB")
+        image = _from_deep_grey(path, image)
+    alpha = None
+    if image.has_transparency_data:
+        is_grey, info, image = image.mode in ("L", "LA", "La", "1"), image.info, image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.getchannel("R") if is_grey else image.convert("RGB")
+        image.info = {name: value for name, value in info.items() if name != "transparency"}
+    try:
+        rgb = to_srgb(image, is_adobe)
+    except ColourError as error:
+        tell_once("%s: %s, so that its colours are taken as sRGB", printable(whole), str(error))
+        rgb = plain_rgb(image)
+    if alpha is None or alpha.getextrema()[0] == 255:
+        return _without_info(rgb)
+    tell_background(whole, background)
+    rgb.putalpha(alpha)
+    return _without_info(Image.alpha_composite(Image.new("RGBA", rgb.size, background), rgb).convert("RGB"))
+
+
+def _without_info(image):
+    """Without what belongs to the file: a profile would be written into the next one."""
+    image.info = {}
+    return image
 
 
 def _from_deep_grey(path, image):
@@ -72,7 +121,9 @@ def _from_deep_grey(path, image):
         raise InputError(
             f"{path} has floating-point or 32-bit pixels; pictures of 8 or 16 bits a channel are accepted"
         )
-    return Image.fromarray(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+    levels = Image.fromarray(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    levels.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return levels
 
 
 def write_image(path, image):
@@ -84,11 +135,30 @@ def write_image(path, image):
     """
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture format; {_ACCEPTED}")
+        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture format; {_WRITTEN}")
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
+    image = image if image.mode == "L" else image.convert("RGB")
+    kind = Image.registered_extensions()[path.suffix.lower()]
     with output_file(path) as temporary:
-        (image if image.mode == "L" else image.convert("RGB")).save(temporary)
+        _save(temporary, image, format=kind)
+
+
+def write_gif(path, images, duration):
+    """Write palette images as an animated GIF that repeats for ever, each shown for so many milliseconds.
+
+    Raises InputError where `path` cannot be written.
+    """
+    first, *others = images
+    with output_file(path) as temporary:
+        _save(temporary, first, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
+
+
+def _save(path, image, **options):
+    """Encode, then write: Pillow's encoders do not say what the system said when a disk is full."""
+    buffer = io.BytesIO()
+    image.save(buffer, **options)
+    path.write_bytes(buffer.getbuffer())
 
 
 def contact_sheet(frames, columns, max_width=1536):

@@ -1,15 +1,75 @@
-"""Files that never half-exist: written beside their target under a hidden name, renamed when complete."""
+"""Files that never half-exist: written beside their target under a hidden name, renamed when complete.
+
+A process holds a lock on what it writes. So what a process that was killed (SIGKILL, a power cut) has left can be told
+from what another one is writing, and is removed when the next one begins to write into the same folder.
+"""
 
 import contextlib
+import contextvars
 import errno
+import fcntl
+import hashlib
+import logging
 import os
+import platform
+import re
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.files import check_name
 
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+logger = logging.getLogger(__name__)
+
+_ACCEPTED = "a file name in a folder that can be written is accepted"
+_FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, and what helps
+    errno.ENOSPC: ("no space left on the disk", "free some space or choose another"),
+    errno.EDQUOT: ("no space left in this user's quota", "free some space or choose another"),
+    errno.EFBIG: ("more than the file system or `ulimit -f` allows for a file", "choose another"),
+    errno.EROFS: ("a file system that is read-only", "choose another"),
+}
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+_MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes from its target's
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # locks of other machines may not be seen
+_LEFTOVER = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{8}}\.part(?:\..*)?", re.DOTALL)
+
+_option = contextvars.ContextVar("option", default=None)
+_given = contextvars.ContextVar("given", default=())
+_made = set()  # folders that this process made, each of which goes if nothing gets into it
+_swept = set()  # folders in which this process has looked for leftovers
+
+
+class OutputError(InputError):
+    """A file or folder cannot be written."""
+
+
+@contextlib.contextmanager
+def moved_by(option=None, given=()):
+    """Within it, messages about outputs that cannot be written name the option that moves them.
+
+    Args:
+        option: its name. If left out it is found by the path, and is --output where no option has that.
+        given: pairs of a name of an option and the text that a user gave for it.
+    """
+    tokens = [(variable, variable.set(value)) for variable, value in ((_option, option), (_given, given)) if value]
+    try:
+        yield
+    finally:
+        for variable, token in tokens:
+            variable.reset(token)
+
+
+def _option_of(path):
+    """The option by which a path is moved: the one whose value is the path, or the nearest folder that it is in."""
+    if (option := _option.get()) is not None:
+        return option
+    places, best = [path, *Path(path).parents], (len(Path(path).parents) + 1, "--output")
+    for option, value in _given.get():
+        with contextlib.suppress(ValueError):  # no name of a file, or another one
+            best = min(best, (places.index(Path(value)), option))
+    return best[1]
 
 
 @contextlib.contextmanager
@@ -22,82 +82,248 @@ def output_file(path):
 
     Raises InputError where `path` cannot be written, or when the disk is full (whoever reports that, PyAV included).
     """
-    with contextlib.ExitStack() as undo, _disk_full_as_input_error(path):
-        target, temporary = _prepare(path, undo)
+    with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
+        target, temporary = _prepare(path, undo, held)
         yield temporary
         _flush(temporary)
-        os.replace(temporary, target)
+        _enter(path, temporary, target)
         undo.pop_all()
 
 
 @contextlib.contextmanager
 def output_folder(path):
     """As `output_file` for a folder, which must be new or empty: yields the `Path` of a temporary one beside it."""
-    target = Path(os.path.realpath(path))
-    with contextlib.ExitStack() as undo, _disk_full_as_input_error(path):
-        try:
-            if target.exists() and (not target.is_dir() or any(target.iterdir())):
-                raise _not_writable(path, "it is there already; a new or an empty folder is accepted")
-            _make_folders(path, target.parent, undo)
-            temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.part")
-            temporary.mkdir()
-        except OSError as error:
-            if error.errno in _DISK_FULL:
-                raise
-            raise _not_writable(path, error.strerror or str(error)) from error
-        undo.callback(shutil.rmtree, temporary, ignore_errors=True)
+    with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
+        target, temporary = _prepare_folder(path, undo, held)
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
                 _flush(file)
-        os.replace(temporary, target)
+        _enter(path, temporary, target)
         undo.pop_all()
+
+
+@contextlib.contextmanager
+def scratch_folder(target):
+    """Yield the `Path` of a new folder beside `target`, for files that are needed while it is made; then remove it.
+
+    Raises InputError where there cannot be one.
+    """
+    with _failures_as_input_errors(target), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
+        with _system_errors_as_input_errors(target):
+            real = _real(target)
+            _make_folders(target, real.parent, undo)
+            folder = _claim(real, _create_folder, undo, held)
+        yield folder
 
 
 def check_writable(path):
     """Raise the InputError that `output_file(path)` would, before minutes of computing. Leaves nothing behind."""
-    with contextlib.ExitStack() as undo, _disk_full_as_input_error(path):
-        _prepare(path, undo)
+    check_outputs([path])
 
 
-def _prepare(path, undo):
-    """The real target and an empty temporary file beside it; `undo` receives what removes the traces of both."""
+def check_outputs(paths, inputs=(), folders=()):
+    """Hold all files that a job will write against what can be written, before it begins. Leaves nothing behind.
+
+    Args:
+        paths: of the files.
+        inputs: paths of the files and folders that the job reads; None stands for one that was not given.
+        folders: paths of folders that it makes by `output_folder`.
+
+    Raises:
+        InputError: a place cannot be written, a name does not fit the file system, two of the files are the same one,
+            or one is an input, or a picture in a folder of pictures that is one.
+    """
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
+        targets, scratches = set(), {}  # the latter: folder -> another one in it, in which names are tried
+        for path, prepare in [(path, _prepare) for path in paths] + [(path, _prepare_folder) for path in folders]:
+            with _failures_as_input_errors(path), _system_errors_as_input_errors(path):
+                _swept.discard(str(_real(path).parent))
+                target, _ = prepare(path, undo, held)
+                for source in inputs:
+                    _check_apart(path, target, source)
+                where = target.parent.stat()
+                key = where.st_dev, where.st_ino
+                if key not in scratches:
+                    scratches[key] = _claim(target, _create_folder, undo, held)
+                _try_name(path, target.name, scratches[key])
+                if targets.intersection(target.parents) or any(target in other.parents for other in targets):
+                    raise _not_writable(path, "another output of the same job is a file, or a folder, of this name")
+                targets.add(target)
+
+
+def _try_name(path, name, folder):
+    """Let the file system say whether it has such names, and whether it takes two of them for one."""
     try:
-        target = Path(os.path.realpath(path))
+        os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError as error:
+        reason = "another output of the same job has this name"
+        raise _not_writable(path, reason, "outputs of different names are accepted") from error
+
+
+def _check_apart(path, target, source):
+    if source is None or not os.path.exists(source):
+        return
+    if os.path.isdir(source):
+        is_among = os.path.samefile(source, target.parent) and target.suffix.lower() in _PICTURES
+        reason = f"it would be one of the pictures in {source}, which is an input"
+    else:
+        is_among = target.exists() and os.path.samefile(source, target)
+        reason = f"it is the input {source}"
+    if is_among:
+        raise _not_writable(path, reason, "an output that is no input is accepted")
+
+
+def beside(target, ending):
+    """The path of a file beside another one: NAME_ENDING; a name that would be too long is cut, and a digest added."""
+    target = check_name(target, "output", _ACCEPTED)
+    if not target.name:
+        raise _not_writable(target, "it is a folder")
+    return target.with_name(fitting_name(target.parent, target.stem, f"_{ending}"))
+
+
+def fitting_name(folder, name, ending):
+    """A name with an ending that a folder's file system bears: cut if need be, with a digest of the whole."""
+    most = _longest_name(folder) - len(os.fsencode(ending))
+    if len(os.fsencode(name)) <= most:
+        return f"{name}{ending}"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    return f"{_cut(name, most - len(digest) - 1)}-{digest}{ending}"
+
+
+def _longest_name(folder):
+    """Bytes of the longest name in a folder, or in the one in which it will be."""
+    folder = Path(folder).absolute()
+    while folder != folder.parent and not os.path.exists(folder):
+        folder = folder.parent
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return 255
+
+
+def _cut(text, most):
+    """The beginning of a name, in at most so many bytes and of whole characters."""
+    return os.fsencode(text)[: max(0, most)].decode("utf-8", "ignore")
+
+
+def _real(path):
+    return Path(os.path.realpath(check_name(path, "output", _ACCEPTED)))
+
+
+def _prepare(path, undo, held):
+    """The real target and an empty temporary file beside it; `undo` receives what removes the traces of both."""
+    with _system_errors_as_input_errors(path):
+        target = _real(path)
         if target.is_dir():
             raise _not_writable(path, "it is a folder")
         if target.exists() and not target.is_file():
             # Renaming onto /dev/null or a pipe would replace it.
             raise _not_writable(path, "it is not a regular file")
         _make_folders(path, target.parent, undo)
+        return target, _claim(target, _create_file, undo, held)
+
+
+def _prepare_folder(path, undo, held):
+    """As `_prepare`, of a folder that is new or empty."""
+    with _system_errors_as_input_errors(path):
+        target = _real(path)
+        if target.is_dir():
+            _remove_leftovers(target)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise _not_writable(path, "it is there already", "a new or an empty folder is accepted")
+        _make_folders(path, target.parent, undo)
+        return target, _claim(target, _create_folder, undo, held)
+
+
+def _create_file(path):
+    # The mode is left to the umask, as for any other file; tempfile would make it private to the user.
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+def _create_folder(path):
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def _claim(target, create, undo, held):
+    """A new temporary file or folder beside a target, locked until `held` is closed."""
+    _remove_leftovers(target.parent)
+    suffix = target.suffix if len(os.fsencode(target.suffix)) <= _MOST_OF_SUFFIX else ""
+    while True:
         # The name stays short enough for the file system, however long the target's is.
-        temporary = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}.part{target.suffix}")
-        undo.callback(temporary.unlink, missing_ok=True)
-        # The mode is left to the umask, as for any other file; tempfile would make it private to the user.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise
-        raise _not_writable(path, error.strerror or str(error)) from error
-    return target, temporary
+        name = f".{_cut(target.stem, _MOST_OF_NAME)}.{_HOST}-{secrets.token_hex(4)}.part{suffix}"
+        temporary = target.with_name(name)
+        undo.callback(_remove, temporary)
+        descriptor = create(temporary)
+        held.callback(os.close, descriptor)
+        with contextlib.suppress(OSError):  # a file system without locks: then nobody takes it for a leftover
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.lexists(temporary):  # else another process took it for a leftover before it was locked
+            return temporary
+
+
+def _remove_leftovers(folder):
+    """Remove what processes of this machine that were killed have left in a folder; looks once in each."""
+    if str(folder) in _swept:
+        return
+    _swept.add(str(folder))
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if _LEFTOVER.fullmatch(name) and _remove_unlocked(Path(folder) / name):
+                logger.warning("removed %s, left by a run that was killed", printable(Path(folder) / name))
+
+
+def _remove_unlocked(path):
+    """Remove a file or a folder that no process holds. Returns whether it was."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove(path)
+        return not os.path.lexists(path)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path):
+    """Remove a temporary file or folder, if it is there."""
+    try:
+        kind = stat.S_IFMT(os.lstat(path).st_mode)
+    except OSError:
+        return
+    if kind == stat.S_IFDIR:
+        shutil.rmtree(path, ignore_errors=True)
+    elif kind == stat.S_IFREG:
+        os.unlink(path)
 
 
 def _make_folders(path, folder, undo):
-    """Create `folder` with its parents, and have `undo` remove those that were missing."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    if not folder.is_dir():
-        raise _not_writable(path, f"{folder} is a file, not a folder")
-    for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
-        undo.callback(_remove_if_empty, folder)
+    """Create `folder` with its parents, and have `undo` remove those that are missing, or that this process made.
+
+    Of several outputs in a new folder, the one that is undone last removes it.
+    """
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise _not_writable(path, f"{existing} is a file, not a folder")
+    for each in (*reversed(folder.parents), folder):
+        if not each.exists():
+            each.mkdir(exist_ok=True)
+            _made.add(each)
+        if each in _made:
+            undo.callback(_remove_if_empty, each)
 
 
 def _remove_if_empty(folder):
     with contextlib.suppress(OSError):
         folder.rmdir()
+        _made.discard(folder)
 
 
 def _flush(path):
@@ -109,17 +335,32 @@ def _flush(path):
         os.close(descriptor)
 
 
-def _not_writable(path, reason):
-    return InputError(f"cannot write {path}: {reason}; a file name in a folder that can be written is accepted")
+def _enter(path, temporary, target):
+    with _system_errors_as_input_errors(path):
+        os.replace(temporary, target)
+
+
+def _not_writable(path, reason, accepted=_ACCEPTED):
+    return OutputError(f"cannot write {printable(path)}: {reason}; {accepted}")
 
 
 @contextlib.contextmanager
-def _disk_full_as_input_error(path):
+def _system_errors_as_input_errors(path):
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FAILURES or isinstance(error, InputError):
+            raise
+        raise _not_writable(path, error.strerror or str(error)) from error
+
+
+@contextlib.contextmanager
+def _failures_as_input_errors(path):
+    """Whatever a writer raises when the disk does not take more becomes an InputError; what else it raises stays."""
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) in _DISK_FULL:
-            raise InputError(
-                f"no space left on the disk while writing {path}; free some space or choose another --output"
-            ) from error
-        raise
+        what, helps = _FAILURES.get(getattr(error, "errno", None), (None, None))
+        if what is None:
+            raise
+        raise OutputError(f"{what} while writing {printable(path)}; {helps} {_option_of(Path(path))}") from error

@@ -122,7 +122,7 @@ class TrainingClips:
         return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._clips))[position])
 
     def _read(self, files, rng):
-        video, poses = FrameReader(files.video), FrameReader(files.pose)
+        video, poses = FrameReader(files.video), FrameReader(files.pose, "black")
         if len(video) != len(poses):
             raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
         if len(video) < 2:

@@ -5,6 +5,7 @@ applied. Both ways are streams: memory does not grow with the number of frames.
 """
 
 import contextlib
+import itertools
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image
 
 from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.data.transparency import lay_over, transparent_decoder
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 # A closed list: FFmpeg also reads playlists, which open other files and addresses.
@@ -75,12 +77,13 @@ def probe_packets(path):
     return VideoInfo(width, height, packets.shown, Fraction(fps), duration, rotation, is_hdr), packets
 
 
-def read_frames(path, start=0, count=None, stride=1, info=None):
+def read_frames(path, start=0, count=None, stride=1, info=None, background="white"):
     """Iterate over the frames start, start + stride, ... of the video: `count` of them, or all up to its end.
 
     Yields (height, width, 3) uint8 RGB arrays. Decodes as it goes, on one thread, and closes the file when the
-    iteration ends or is given up. Transparent pixels (GIF) are laid over white; pixels are taken as square.
+    iteration ends or is given up. Pixels are taken as square.
     info: what `probe_video(path)` said, if the caller has it; probed here otherwise.
+    background: "white" or "black", over which transparent pixels are laid.
 
     Raises, at the call, what `probe_video` raises and InputError for frames that the video does not have; while
     iterating, InputError with the index of a frame that cannot be decoded.
@@ -97,7 +100,7 @@ def read_frames(path, start=0, count=None, stride=1, info=None):
             f"{path} has {info.num_frames} frames, too few for start {start}, count {count}, stride {stride}; "
             f"frames 0 to {info.num_frames - 1} are accepted"
         )
-    return _decode(path, info, range(start, end, stride))
+    return _decode(path, info, range(start, end, stride), background)
 
 
 def frame_times(path):
@@ -216,7 +219,7 @@ def _ends_like_gif(path):
         return file.read().rstrip(b"\0").endswith(b";")
 
 
-def _decode(path, info, indices):
+def _decode(path, info, indices, background):
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
     with open_video(path) as (container, stream):
@@ -231,7 +234,7 @@ def _decode(path, info, indices):
             if frame.is_corrupt:
                 raise _damaged_frame(path, index)
             if index in indices:
-                yield to_upright(frame, convert, path, index, info)
+                yield to_upright(frame, convert, path, index, info, background)
 
 
 def decode_strictly(container, stream):
@@ -240,12 +243,17 @@ def decode_strictly(container, stream):
         stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
         # Without this a damaged picture is patched up with parts of others, in silence.
         stream.codec_context.options = {"err_detect": "explode"}
-    return container.decode(stream)
+    decoder = transparent_decoder(stream)
+    if decoder is None:
+        return container.decode(stream)
+    packets = itertools.chain((packet for packet in container.demux(stream) if packet.size), [None])
+    return itertools.chain.from_iterable(map(decoder.decode, packets))
 
 
-def to_upright(frame, convert, path, index, info):
+def to_upright(frame, convert, path, index, info, background="white"):
     """The (height, width, 3) uint8 RGB array of a decoded frame. Raises InputError if it is of another size."""
-    rgb = np.rot90(_to_rgb(frame, convert), -info.rotation // 90)
+    pixels = _to_pixels(frame, convert)
+    rgb = np.rot90(pixels if pixels.shape[2] == 3 else lay_over(pixels, background, path), -info.rotation // 90)
     if rgb.shape != (info.height, info.width, 3):
         size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels, the video {info.width}x{info.height}"
         raise InputError(f"frame {index} of {path} has {size}; a video of one size is accepted")
@@ -256,20 +264,16 @@ def _damaged_frame(path, index):
     return InputError(f"frame {index} of {path} cannot be decoded; {_ACCEPTED}")
 
 
-def _to_rgb(frame, convert):
-    """The (H, W, 3) uint8 array of a decoded frame."""
+def _to_pixels(frame, convert):
+    """The uint8 array of a decoded frame: (H, W, 3), or (H, W, 4) of one with transparency."""
     has_alpha = any(component.is_alpha for component in frame.format.components)
-    image = convert.reformat(
+    return convert.reformat(
         frame,
         format="rgba" if has_alpha else "rgb24",
         src_colorspace=None if frame.colorspace in _BT2020 else _MATRICES.get(frame.colorspace, "DEFAULT"),
         dst_colorspace="DEFAULT",
         src_color_range="JPEG" if frame.color_range == _FULL_RANGE else None,
     ).to_ndarray()
-    if not has_alpha:
-        return image
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 class VideoWriter:
@@ -317,7 +321,9 @@ class VideoWriter:
         stream = self._container.add_stream("libx264", rate=Fraction(self.fps))
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(self.crf)}
+        # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
+        # and processors of other makes are given other code unless it is told to be the same on all.
+        stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"}
         context = stream.codec_context
         context.thread_count = 1  # x264's output depends on the number of threads
         context.color_primaries = context.color_trc = context.colorspace = _BT709

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ppdiffusers_ext.data.outputs import output_file, output_folder
+from ppdiffusers_ext.data.outputs import moved_by, output_file, output_folder
 from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
 
 logger = logging.getLogger(__name__)
@@ -107,7 +107,8 @@ class ExportCache:
                 except _DAMAGE as error:
                     logger.warning("the weights in %s are damaged (%s) and are written again", folder, error)
                     shutil.rmtree(folder, ignore_errors=True)
-            write_weights(layer, folder, transpose)
+            with moved_by("--engine-cache"):
+                write_weights(layer, folder, transpose)
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path):
@@ -123,7 +124,7 @@ class ExportCache:
         except _DAMAGE:
             pass
         digest = digest_of_file(path)
-        with output_file(note) as temporary:
+        with moved_by("--engine-cache"), output_file(note) as temporary:
             Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
         return digest
 
@@ -144,7 +145,7 @@ class ExportCache:
     def write(self, key, weights=None):
         """Yield a folder to write an export into, with a link to the file of weights; it is entered when complete."""
         folder = self.folder_of(key)
-        with output_folder(folder) as temporary:
+        with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:
                 _link(weights / WEIGHTS, temporary / WEIGHTS)
             yield temporary

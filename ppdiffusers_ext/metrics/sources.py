@@ -10,7 +10,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
 _ACCEPTED = (
     "a video, a folder of frames (PNG, JPEG, WebP, BMP, TIFF) or a folder of videos (MP4, MOV, MKV, WebM, GIF) "

@@ -6,7 +6,7 @@ video, which is what the systems were made for.
 
 import contextlib
 import logging
-import tempfile
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import PIL.Image
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import read_image, write_image
-from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.video import VideoWriter, side_by_side
 from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.files import read_yaml
@@ -129,8 +129,40 @@ class Animator:
         read_image(job.reference_image)
         source = open_frames(job.driving_video)
         start, end = self._bounds(job, source)
-        check_writable(job.output)
-        return source.resampled_count(job.fps or source.fps, start, end)
+        check_outputs(self.outputs(job), (job.reference_image, job.driving_video))
+        fps = job.fps or source.fps
+        count = source.resampled_count(fps, start, end)
+        self._audio(job, source, start, count / fps)
+        return count
+
+    def outputs(self, job):
+        """Paths of all files that a job writes."""
+        return [*self._system.outputs(job.output), *([_overlay(job.output)] if self._keep else [])]
+
+    def check_apart(self, jobs, report=None):
+        """Raises InputError if two jobs would write one file, or one writes what another reads, or the report."""
+        taken = {} if report is None else {_identity(report): "the report"}
+        for number, job in enumerate(jobs):
+            for path in self.outputs(job):
+                if (other := taken.setdefault(_identity(path), f"job {number}")) != f"job {number}":
+                    raise InputError(f"job {number} and {other} would both write {path}; other names are accepted")
+        for number, job in enumerate(jobs):
+            for path in (job.reference_image, job.driving_video):
+                writer = taken.get(_identity(path))
+                if writer not in (None, f"job {number}") and _identity(path) not in {
+                    _identity(job.output) for job in jobs
+                }:
+                    raise InputError(
+                        f"{writer} would replace {path}, which job {number} reads; other names are accepted"
+                    )
+
+    def _audio(self, job, source, start, seconds):
+        """The `Audio` of a job, checked, or None."""
+        if not job.audio or source.names:
+            return None
+        audio = Audio(job.driving_video, start / float(source.fps))
+        audio.check(job.output, seconds)
+        return audio
 
     def run(self, job):
         """Animate: the `Result` of `pose2vid`.
@@ -138,12 +170,12 @@ class Animator:
         Raises:
             InputError, MissingFileError: what the user gave and cannot be used.
         """
-        self.check(job)
+        count = self.check(job)
         source, target = open_frames(job.driving_video), Path(job.output)
         bounds = self._bounds(job, source)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem[:40]}.") as folder:
-            picture, skeletons = Path(folder) / "reference.png", Path(folder) / "skeletons.mp4"
+        audio = self._audio(job, source, bounds[0], count / (job.fps or source.fps))
+        with scratch_folder(target) as folder:
+            picture, skeletons = folder / "reference.png", folder / "skeletons.mp4"
             image = np.asarray(read_image(job.reference_image))
             write_image(picture, resize(image, self._system.width, self._system.height, job.resize))
             alignment, poses = write_aligned_skeletons(
@@ -161,7 +193,6 @@ class Animator:
             if alignment is not None and alignment.missing:
                 logger.warning("%s does not show %s: aligned by the other joints",
                                job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            audio = Audio(job.driving_video, bounds[0] / float(source.fps)) if job.audio and not source.names else None
             result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, audio)
             if self._keep:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)
@@ -173,7 +204,7 @@ class Animator:
 
     def _write_overlay(self, job, source, bounds, picture, skeletons, poses, result):
         """NAME_overlay.mp4: the picture, the driving video with its skeleton, the aligned skeleton, the result."""
-        target, fps = result.video.with_name(f"{result.video.stem}_overlay.mp4"), job.fps or source.fps
+        target, fps = _overlay(result.video), job.fps or source.fps
         reference = np.asarray(PIL.Image.open(picture))
         drawn = draw(poses, source.width, source.height, self._style)
         rows = zip(source.resampled(fps, *bounds), drawn, open_frames(skeletons), open_frames(result.video))
@@ -183,3 +214,12 @@ class Animator:
                 row = side_by_side([reference, np.maximum(driving // 2, skeleton), aligned, frame])
                 writer = writer or stack.enter_context(VideoWriter(target, fps, row.shape[1], row.shape[0]))
                 writer.write(row)
+
+
+def _identity(path):
+    """What is the same of two names for one file; names that differ by case alone are taken for one."""
+    return os.path.realpath(path).casefold()
+
+
+def _overlay(target):
+    return beside(target, "overlay.mp4")

@@ -16,7 +16,8 @@ from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
-from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.outputs import beside, check_outputs
+from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
@@ -63,9 +64,12 @@ def make(config, task, show_progress=True):
     config = replace(config, seed=choose_seed(config.seed))
     target = Path(config.output)
     start, count = parts[-1]
-    result = Result(target, target.with_name(f"{target.stem}_sheet.png"), start + count)
-    for path in (result.video, result.contact_sheet):
-        check_writable(path)
+    result = Result(target, beside(target, "sheet.png"), start + count)
+    inputs = (config.start_image, config.end_image, config.video, config.mask)
+    check_outputs((result.video, result.contact_sheet), inputs)
+    audio = _audio(config, task)
+    if audio is not None:
+        audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, task)
     check_scheduler(make_configured_scheduler(config), config.steps)
     runtime = Runtime.choose(config.device, config.dtype)
@@ -73,8 +77,15 @@ def make(config, task, show_progress=True):
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    _write(config, _frames(pipeline, config, knowledge, parts), result, task)
-    return result
+    generator, denoised = paddle.Generator().manual_seed(config.seed), []
+    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
+
+    def write(target):
+        made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
+        _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
+        return made
+
+    return keep(write, target)
 
 
 def prepare(config, task):
@@ -177,15 +188,20 @@ class _Knowledge:
         return know_pictures(count, start, end) if start else None
 
 
-def _frames(pipeline, config, knowledge, parts):
-    """The frames of the video one by one, (height, width, 3) uint8."""
-    generator = paddle.Generator().manual_seed(config.seed)
-    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
+def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
+    """The frames of the video one by one, (height, width, 3) uint8.
+
+    Args:
+        texts: embedded.
+        denoised: list of the latents of the parts that were denoised before, which gets those of the others.
+    """
     before = []  # the frames that the part to come begins with
     for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
         known = knowledge.of_part(count, before, is_last)
-        latents = _denoise(pipeline, config, texts, known, count, generator)
+        if number == len(denoised):
+            denoised.append(_denoise(pipeline, config, texts, known, count, generator))
+        latents = denoised[number]
         shared, faded = len(before), []
         kept = count if is_last else parts[number + 1][0] - start  # frames that the next part does not begin with
         for i, frame in enumerate(pixels_of(_chunks(pipeline.decode(latents)))):
@@ -232,7 +248,13 @@ def _denoise(pipeline, config, texts, known, count, generator):
     ).frames
 
 
-def _write(config, frames, result, task):
+def _audio(config, task):
+    """The `Audio` of the video that is made anew, or None."""
+    has_sound = task == "video" and config.audio and config.frames > 1 and not open_frames(config.video).names
+    return Audio(config.video) if has_sound else None
+
+
+def _write(config, frames, result, audio):
     """Write frames as they come, and a contact sheet."""
     shown, sheet = shown_frames(result.num_frames), []
     if result.num_frames == 1:
@@ -240,11 +262,11 @@ def _write(config, frames, result, task):
         write_image(result.video, sheet[0])
     else:
         fps = Fraction(config.fps).limit_denominator(1001)
-        has_sound = task == "video" and config.audio and not open_frames(config.video).names
-        audio = Audio(config.video) if has_sound else None
         with VideoWriter(result.video, fps, config.width, config.height, audio=audio) as writer:
             for i, frame in enumerate(frames):
                 writer.write(frame)
                 if i in shown:
                     sheet.append(frame)
-    write_image(result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides = SideOutputs(result.video)
+    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides.tell()

@@ -132,7 +132,7 @@ def know_video(config):
 def _mask(config, shape):
     if config.mask is None:
         return np.ones(shape, bool)
-    source = open_frames(config.mask)
+    source = open_frames(config.mask, background="black")
     frames = itertools.islice(source.resampled(config.fps), shape[0]) if source.num_frames > 1 else source
     masks = [fit(frame, config).mean(axis=2) >= _WHITE for frame in frames]
     if len(masks) not in (1, shape[0]):

@@ -5,6 +5,7 @@ a contact sheet. Memory holds the clip's latents and a few frames; pose frames a
 """
 
 import contextlib
+import itertools
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +17,8 @@ import PIL.Image
 
 from ppdiffusers_ext.data.frames import resize
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
-from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.outputs import beside, check_outputs, fitting_name
+from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
@@ -28,7 +30,7 @@ from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
 SHEET_FRAMES = 12
 _STRETCH = 0.02  # by which shapes may differ unseen
@@ -45,6 +47,10 @@ class Result:
     contact_sheet: Path
     num_frames: int
 
+    @property
+    def paths(self):
+        return self.video, self.side_by_side, self.contact_sheet
+
 
 @dataclass(frozen=True)
 class Case:
@@ -59,11 +65,14 @@ class Case:
     def poses(self):
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
         if self.fps is None:
-            return iter([np.asarray(read_image(self.pose_path))])
-        return read_frames(self.pose_path, count=self.num_frames)
+            return iter([np.asarray(read_image(self.pose_path, "black"))])
+        return read_frames(self.pose_path, count=self.num_frames, background="black")
 
-    def beside(self, ending):
-        return self.target.with_name(f"{self.target.stem}_{ending}")
+    @property
+    def result(self):
+        """The `Result` that there will be."""
+        row = "side_by_side.png" if self.fps is None else "side_by_side.mp4"
+        return Result(self.target, beside(self.target, row), beside(self.target, "sheet.png"), self.num_frames)
 
 
 def animate(config, show_progress=True):
@@ -78,13 +87,22 @@ def animate(config, show_progress=True):
 
     Raises:
         InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
-            checked before the model is loaded.
+            checked before the model is loaded. A case that fails then does not stop the others; its error comes last.
     """
     check_engine(config.engine)
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
-    return [animate_case(pipeline, config, case) for case in cases]
+    results, errors = [], []
+    for case in cases:
+        try:
+            results.append(animate_case(pipeline, config, case))
+        except Exception as error:  # whatever is wrong with one is no matter of the others
+            errors.append(error)
+            logger.warning("%s failed: %s", case.target, error)
+    if errors:
+        raise errors[0]
+    return results
 
 
 def open_pipeline(config, longest, show_progress=True):
@@ -127,15 +145,15 @@ def prepare_cases(config, now=None):
         case = Case(Path(image_path), Path(pose_path), count, fps, target)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
-        check_writable(target)
         cases.append(case)
+    check_outputs([path for case in cases for path in case.result.paths], itertools.chain(*pairs))
     return cases
 
 
 def _read_poses(config, path):
     """Frames per second of the result, None for a pose picture, and how many frames of the poses are animated."""
     if Path(path).suffix.lower() in PICTURE_SUFFIXES:
-        _tell_shape(config, path, *read_image(path).size)
+        _tell_shape(config, path, *read_image(path, "black").size)
         return None, 1
     info = probe_video(path)
     _tell_shape(config, path, info.width, info.height)
@@ -175,7 +193,8 @@ def _target(config, image_path, pose_path, is_picture, now):
     folder = Path(f"output/{now:%Y%m%d}/{now:%H%M%S}--seed_{config.seed}-{size}")
     folder = folder if config.output is None else Path(config.output)
     pose = pose_path.stem.replace("_kps", "")
-    return folder / f"{image_path.stem}_{pose}_{config.height}x{config.width}_{config.cfg:g}{suffix}"
+    ending = f"_{config.height}x{config.width}_{config.cfg:g}{suffix}"
+    return folder / fitting_name(folder, f"{image_path.stem}_{pose}", ending)
 
 
 def animate_case(pipeline, config, case, audio=None):
@@ -212,26 +231,38 @@ def animate_case(pipeline, config, case, audio=None):
         fp16_reference_features=config.fp16_reference_features,
         vae_tile_size=config.vae_tile_size,
     ).videos
-    chunks = pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
-    return write_case(case, chunks, config.width, config.height, audio, config.resize)
+
+    def decode():
+        return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
+
+    return write_case(case, decode, config.width, config.height, audio, config.resize)
 
 
-def write_case(case, chunks, width, height, audio=None, way="fit"):
+def write_case(case, decode, width, height, audio=None, way="fit"):
     """Write what a case has become: a `Result`.
 
     Args:
         case: a `Case`.
-        chunks: (n, 3, height, width) tensors in [0, 1], of which memory holds one at a time.
+        decode: called for (n, 3, height, width) tensors in [0, 1], of which memory holds one at a time.
         width, height: pixels.
         audio: an `Audio` to put beside the frames.
         way: how picture and poses get the result's size; see `data.frames.resize`.
+
+    Raises:
+        InputError: something cannot be written; what can is kept, and said.
     """
-    frames = pixels_of(chunks)
     reference = resize(np.asarray(read_image(case.image_path)), width, height, way)
-    poses = (resize(pose, width, height, way) for pose in case.poses())
-    if case.fps is None:
-        return _write_picture(case, next(frames), next(poses), reference)
-    return _write_video(case, frames, poses, reference, audio)
+
+    def write(target):
+        frames, poses = pixels_of(decode()), (resize(pose, width, height, way) for pose in case.poses())
+        result = replace(case, target=target).result
+        if case.fps is None:
+            _write_picture(result, next(frames), next(poses), reference)
+        else:
+            _write_video(result, case.fps, frames, poses, reference, audio)
+        return result
+
+    return keep(write, case.target)
 
 
 def pixels_of(chunks):
@@ -240,13 +271,12 @@ def pixels_of(chunks):
         yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
 
 
-def _write_picture(case, frame, pose, reference):
-    row = side_by_side([reference, pose, frame])
-    result = Result(case.target, case.beside("side_by_side.png"), case.beside("sheet.png"), 1)
+def _write_picture(result, frame, pose, reference):
+    sides = SideOutputs(result.video)
     write_image(result.video, frame)
-    write_image(result.side_by_side, row)
-    write_image(result.contact_sheet, contact_sheet([frame], 1))
-    return result
+    sides.attempt(write_image, result.side_by_side, side_by_side([reference, pose, frame]))
+    sides.attempt(write_image, result.contact_sheet, contact_sheet([frame], 1))
+    sides.tell()
 
 
 def shown_frames(num_frames):
@@ -254,22 +284,19 @@ def shown_frames(num_frames):
     return {round(i) for i in np.linspace(0, num_frames - 1, min(SHEET_FRAMES, num_frames))}
 
 
-def _write_video(case, frames, poses, reference, audio):
-    result = Result(case.target, case.beside("side_by_side.mp4"), case.beside("sheet.png"), case.num_frames)
-    shown = shown_frames(case.num_frames)
-    sheet = []
+def _write_video(result, fps, frames, poses, reference, audio):
+    sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
     with contextlib.ExitStack() as stack:
         writers = None
         for i, (frame, pose) in enumerate(zip(frames, poses)):
             row = side_by_side([reference, pose, frame])
             if writers is None:
-                writers = [
-                    stack.enter_context(VideoWriter(path, case.fps, picture.shape[1], picture.shape[0], audio=sound))
-                    for path, picture, sound in ((result.video, frame, audio), (result.side_by_side, row, None))
-                ]
-            for writer, picture in zip(writers, (frame, row)):
-                writer.write(picture)
+                beside_it = SideVideo(sides, result.side_by_side, fps, row.shape[1], row.shape[0])
+                writer = VideoWriter(result.video, fps, frame.shape[1], frame.shape[0], audio=audio)
+                writers = [stack.enter_context(each) for each in (beside_it, writer)]  # the result is the first to end
+            for each, picture in zip(writers, (row, frame)):
+                each.write(picture)
             if i in shown:
                 sheet.append(frame)
-        write_image(result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
-    return result
+    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides.tell()

@@ -12,9 +12,9 @@ import PIL.Image
 
 from ppdiffusers_ext.data.animation_clips import read_embedding
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
-from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.images import read_image, write_gif
+from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
+from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.errors import InputError, check_keys, shown_path
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.options import (
@@ -170,6 +170,11 @@ class Results:
     report: Path | None = None
     identity: IdentityReport | None = None
 
+    @property
+    def files(self):
+        """Names of the paths that there are -> the paths."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
+
 
 def animate(config, show_progress=True):
     """Animate, and write the frames as pictures, as GIF and as MP4.
@@ -183,7 +188,7 @@ def animate(config, show_progress=True):
     """
     check_options(config)
     config = replace(config, seed=choose_seed(config.seed))
-    picture, source = read_image(config.image), open_frames(config.poses)
+    picture, source = read_image(config.image), open_frames(config.poses, background="black")
     _check_options(config, source)
     check_files(config)
     check_scheduler(make_configured_scheduler(config), config.steps)
@@ -198,11 +203,11 @@ def animate(config, show_progress=True):
         folder / "face_optimization.json" if config.refinement is not None else None,
         folder / "identity.json" if config.reports else None,
     )
-    for path in (gif, video, results.optimization, results.report):
-        if path is not None:
-            check_writable(path)
-    with output_folder(pictures) as temporary:  # refuses pictures of an earlier run before any work
-        return _animate(config, picture, source, results, temporary, show_progress)
+    refinement = config.refinement
+    masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
+    written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
+    check_outputs(written, (config.image, config.poses, config.embedding, *masks), [pictures])
+    return _animate(config, picture, source, results, show_progress)
 
 
 def _check_options(config, source):
@@ -227,19 +232,28 @@ def check(config, num_frames):
     StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
 
 
-def _animate(config, picture, source, results, folder, show_progress):
+def _animate(config, picture, source, results, show_progress):
     runtime = Runtime.choose(config.device, config.dtype)
     check_memory(config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
     pipeline = open_pipeline(config, runtime, show_progress)
     latents = denoise(pipeline, config, clip)
-    _write(pipeline, latents, config, folder, results.gif, results.video, identity)
-    if clip.refinement is not None:
-        write_history(results.optimization, clip.refinement)
-    if identity is not None:
-        identity.write(results.report)
-    return replace(results, identity=identity)
+
+    def write(pictures):
+        where = replace(results, **{name: pictures.parent / path.name for name, path in results.files.items()})
+        if identity is not None:
+            identity.values.clear()
+        sides = SideOutputs(pictures)
+        _write(pipeline.decode(latents, config.chunk_size, config.vae_device), config, where, identity, sides)
+        if clip.refinement is not None:
+            sides.attempt(write_history, where.optimization, clip.refinement)
+        if identity is not None:
+            sides.attempt(identity.write, where.report)
+        sides.tell()
+        return replace(where, identity=identity)
+
+    return keep(write, results.pictures)
 
 
 def check_memory(config, num_frames, runtime):
@@ -324,12 +338,13 @@ def _fit(picture, config):
     return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
 
 
-def _write(pipeline, latents, config, pictures, gif, video, identity):
+def _write(chunks, config, results, identity, sides):
     """Write frames as they are decoded; for the GIF they are collected, a byte for each pixel."""
-    writer, collected = FolderWriter(pictures), []
-    fps = Fraction(config.fps).limit_denominator(1001)
-    with VideoWriter(video, fps, config.width, config.height) as movie:
-        for chunk in pipeline.decode(latents, config.chunk_size, config.vae_device):
+    collected, fps = [], Fraction(config.fps).limit_denominator(1001)
+    movie = SideVideo(sides, results.video, fps, config.width, config.height)
+    with movie, output_folder(results.pictures) as folder:
+        writer = FolderWriter(folder)
+        for chunk in chunks:
             frames = (chunk.transpose([0, 2, 3, 1]) * 255).round().numpy().astype(np.uint8)
             movie.write(frames)
             for frame in frames:
@@ -337,7 +352,4 @@ def _write(pipeline, latents, config, pictures, gif, video, identity):
                 if identity is not None:
                     identity.add(frame)
                 collected.append(PIL.Image.fromarray(frame).quantize())
-    with output_file(gif) as temporary:
-        duration = round(1000 / config.fps)  # milliseconds
-        first, *rest = collected
-        first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=duration, loop=0)
+    sides.attempt(write_gif, results.gif, collected, round(1000 / config.fps))

@@ -1,11 +1,13 @@
 """The systems that can animate a picture by a video of skeletons, each behind the same few calls."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import check_values, choose_seed
 from ppdiffusers_ext.pipelines import pose2vid, stable_animation
@@ -66,6 +68,14 @@ class AnimateAnyone:
         if self._pipeline is None:
             self._pipeline = pose2vid.open_pipeline(config, case.num_frames, self._show_progress)
         return pose2vid.animate_case(self._pipeline, config, case, audio)
+
+    def outputs(self, target):
+        """Paths of all that `run` writes for a job whose output is `target`."""
+        return list(_outputs(target))
+
+
+def _outputs(target):
+    return pose2vid.Case(None, None, 0, 1, Path(target)).result.paths
 
 
 # What the same thing is called in a `StableAnimationConfig`.
@@ -129,11 +139,18 @@ class StableAnimator:
             self._pipeline = stable_animation.open_pipeline(config, runtime, self._show_progress)
         latents = stable_animation.denoise(self._pipeline, config, clip)
         case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
-        chunks = self._pipeline.decode(latents, config.chunk_size, config.vae_device)
-        result = pose2vid.write_case(case, chunks, config.width, config.height, audio)
+
+        def decode():
+            return self._pipeline.decode(latents, config.chunk_size, config.vae_device)
+
+        result = pose2vid.write_case(case, decode, config.width, config.height, audio)
         if clip.refinement is not None:
-            stable_animation.write_history(case.beside("faces.json"), clip.refinement)
+            stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result
+
+    def outputs(self, target):
+        """As `AnimateAnyone.outputs`."""
+        return [*_outputs(target), *([beside(target, "faces.json")] if self._config.refinement is not None else [])]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.outputs import check_outputs
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.networks import session_settings
@@ -146,7 +146,7 @@ def write_face_masks(pictures, target, find, progress=None):
     missing = [i for i, name in enumerate(names) if not (target / name).exists()]
     if not missing:
         return 0, 0
-    check_writable(target / names[missing[0]])
+    check_outputs([target / names[missing[0]]], [pictures])
     without = 0
     frames = source.read(missing[0], missing[-1] + 1)
     wanted, indices = set(missing), range(missing[0], missing[-1] + 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ppdiffusers_ext.data.frames import VIDEOS, open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.outputs import check_writable
+from ppdiffusers_ext.data.outputs import check_outputs
 from ppdiffusers_ext.data.video import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
@@ -39,7 +39,7 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
         InputError, MissingFileError: what cannot be read or written.
     """
     source = open_frames(video)
-    check_writable(target)
+    check_outputs([target], [video])
     width, height = small_size(source.width, source.height)
     poses = track(estimator(shrink(progress(source, source.num_frames))), source.fps, options)
     with VideoWriter(target, source.fps, width, height, crf=_CRF) as writer:
@@ -70,7 +70,7 @@ def write_aligned_skeletons(
         InputError, MissingFileError: what cannot be read or written, or aligned.
     """
     picture, source = open_frames(reference), open_frames(frames)
-    check_writable(target if _is_video(target) else Path(target) / "frame_0.png")
+    check_outputs([target if _is_video(target) else Path(target) / "frame_0.png"], [frames, reference])
     (of_picture,) = estimator(picture.read(0, 1))
     fps = fps or source.fps
     poses = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))

@@ -1,11 +1,12 @@
 """Embeddings of faces in training pictures, made once and kept on the disk."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 
-from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.data.outputs import moved_by, output_file
 from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER, FaceAnalyzer
 
@@ -38,8 +39,10 @@ class FaceEmbeddings:
         if kept is not None and kept.shape == (EMBEDDING,) and kept.dtype == np.float32:
             return kept
         embedding = self._embed(picture)
-        with output_file(path) as temporary:
-            np.save(temporary, embedding)
+        buffer = io.BytesIO()
+        np.save(buffer, embedding)  # which does not say what the system said when a disk is full
+        with moved_by("--face_cache"), output_file(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
         return embedding
 
     def _key(self, picture):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paddle import nn
 
-from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.data.outputs import moved_by, output_file
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.conversion import transpose, transposed_names
@@ -36,7 +36,7 @@ class TrainedPart:
         if self.suffix == ".pth":
             tensors = transpose(tensors, transposed_names(self.network))
         arrays = {name: to_array(tensor) for name, tensor in tensors.items()}
-        with output_file(path) as temporary:
+        with moved_by("--output_dir"), output_file(path) as temporary:
             if self.suffix == ".pth":
                 write_torch(temporary, arrays)
             else:

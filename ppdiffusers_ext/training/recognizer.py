@@ -61,7 +61,7 @@ def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: n
 
 def read_heads(clip, rng):
     """Heads of some frames of a clip: (frames, 3, 112, 112) uint8."""
-    images, masks = Frames(clip.images), Frames(clip.faces)
+    images, masks = Frames(clip.images), Frames(clip.faces, "black")
     chosen = rng.choice(len(images), _FRAMES, replace=False)
     heads = []
     for picture, mask in zip(images.read(chosen), masks.read(chosen, images.names)):

@@ -74,7 +74,8 @@ def _given_case(data):
         return []
     _, width, height, _ = data.named_sets()[0]
     reference = resize(np.asarray(read_image(data.validation_image)), width, height)
-    sources = [open_frames(path) for path in (data.validation_control_folder, data.validation_image_folder) if path]
+    given = ((data.validation_control_folder, "black"), (data.validation_image_folder, "white"))
+    sources = [open_frames(path, background=background) for path, background in given if path]
     if len({source.num_frames for source in sources}) > 1:
         raise InputError(
             f"{data.validation_image_folder} has {sources[1].num_frames} frames, {data.validation_control_folder} "

@@ -1,14 +1,16 @@
 import errno
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, write_image
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from tests.data import profiles
 
 
 def gradient(width=40, height=24):
@@ -122,13 +124,15 @@ def test_missing_file_says_so(tmp_path):
 
 
 def test_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder, not a picture; PNG"):
+    with pytest.raises(InputError, match="is a folder; PNG"):
         read_image(tmp_path)
 
 
 def test_text_is_not_a_picture(tmp_path):
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(InputError, match="a.png is not a picture that can be read; PNG, JPEG, WebP, BMP or TIFF"):
+    with pytest.raises(
+        InputError, match="a.png is not a picture that can be read; PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC"
+    ):
         read_image(tmp_path / "a.png")
 
 
@@ -224,3 +228,66 @@ def test_contact_sheet_refuses_no_frames_and_mixed_sizes():
         contact_sheet([], columns=2)
     with pytest.raises(ValueError, match=r"frame 1 has shape \(24, 41, 3\), the first one \(24, 40, 3\)"):
         contact_sheet([gradient(), gradient(41)], columns=2)
+
+
+def write_heic(path, brand="heic"):
+    """A smooth picture as telephones write them, which is not square, so that its orientation shows."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    Image.fromarray(smooth()).save(path, format="HEIF", quality=98)
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + brand.encode() + content[12:])
+
+
+def smooth():
+    y, x = np.mgrid[0:96, 0:128]
+    return np.stack([x * 2, y * 2, 255 - x], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "a.heif", "a.jpg", "a"])
+@pytest.mark.parametrize("brand", ["heic", "heix", "mif1"])
+def test_heic_is_read_by_its_content(tmp_path, name, brand):
+    write_heic(tmp_path / name, brand)
+    difference = np.asarray(read_image(tmp_path / name)).astype(int) - smooth()
+    assert np.abs(difference).mean() < 3
+
+
+def test_heic_without_pillow_heif_names_it(tmp_path, monkeypatch):
+    write_heic(tmp_path / "a.jpg")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"a.jpg is a picture in HEIC, .*pip install pillow-heif.*PNG, JPEG, WebP"):
+        read_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_heic_that_is_cut_off_is_refused(tmp_path, share):
+    write_heic(tmp_path / "a.heic")
+    content = (tmp_path / "a.heic").read_bytes()
+    (tmp_path / "a.heic").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match="not a picture that can be read"):
+        read_image(tmp_path / "a.heic")
+
+
+def test_profile_and_primaries_of_a_heic_are_applied(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    profile = profiles.rgb_profile("Display P3")
+    Image.fromarray(smooth()).save(tmp_path / "a.heic", format="HEIF", quality=98, icc_profile=profile)
+    write_heic(tmp_path / "plain.heic")
+    stored = np.asarray(read_image(tmp_path / "plain.heic"))
+    difference = np.asarray(read_image(tmp_path / "a.heic")) - profiles.expected("Display P3", stored)
+    assert np.abs(difference).mean() < 2 and np.abs(difference).max() < 12
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("name", ["a.avif", "a.png"])
+def test_avif_is_read_by_its_content(tmp_path, name):
+    Image.fromarray(smooth()).save(tmp_path / name, format="AVIF", quality=95)
+    assert np.abs(np.asarray(read_image(tmp_path / name)).astype(int) - smooth()).mean() < 3
+
+
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero")])
+def test_pipe_and_device_are_refused_not_read(tmp_path, make):
+    make(tmp_path / "a.png")
+    with pytest.raises(InputError, match="a pipe, a device or another special file; PNG"):
+        read_image(tmp_path / "a.png")

@@ -475,7 +475,8 @@ def test_frame_that_the_decoder_patched_up_is_refused(tmp_path, monkeypatch):
         is_corrupt = True
 
     class Container:
-        streams = SimpleNamespace(video=[SimpleNamespace(codec_context=SimpleNamespace(is_open=False))])
+        stream = SimpleNamespace(codec_context=SimpleNamespace(is_open=False), metadata={})
+        streams = SimpleNamespace(video=[stream])
 
         def decode(self, stream):
             return iter([PatchedUp()])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ppdiffusers_ext.data.video import VideoWriter, probe_video
 from ppdiffusers_ext.pipelines import pose2vid
 from scripts import animate
 from scripts.command import run
+from scripts.signals import Stopped
 from tests.data.test_frames import sound_of, with_sound
 from tests.preprocess.people import DIM_PAINT, painted, write_networks
 
@@ -95,6 +97,156 @@ def test_batch_loads_once_goes_on_and_reports(folder, tmp_path, capsys, monkeypa
     assert loaded == [1] and (tmp_path / "there.mp4").read_bytes() == b"made earlier"
     frames = [next(iter(open_frames(tmp_path / name))).astype(int) for name in ("a.mp4", "c.mp4")]
     assert (frames[0] != frames[1]).any()
+
+
+class Strange(BaseException):
+    """What no `except Exception` catches."""
+
+
+def write_batch(folder, tmp_path, *outputs):
+    shared = {"reference_image": str(folder / "me.png"), "driving_video": str(folder / "dance.mp4"), "frames": "0:2"}
+    jobs = [{**shared, "output": str(output)} for output in outputs]
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": jobs}, allow_unicode=True))
+    return "--batch", tmp_path / "jobs.yaml", "--report", tmp_path / "report.json", "--no-audio"
+
+
+RAISED = [
+    RuntimeError("(External) CUDA error 719"),
+    MemoryError(),
+    OSError(errno.EIO, "Input/output error"),
+    KeyError("x"),
+    AssertionError(),
+    RecursionError("too deep"),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    StopIteration(),
+    SystemExit(3),
+    GeneratorExit(),
+    Strange("\ud800 \x1b[31m"),
+]
+
+
+def test_batch_goes_on_whatever_a_job_raises(folder, tmp_path, capsys, monkeypatch):
+    raised, write_case = iter([*RAISED, None]), pose2vid.write_case
+
+    def fail(*arguments):
+        if (error := next(raised)) is not None:
+            raise error
+        return write_case(*arguments)
+
+    monkeypatch.setattr(pose2vid, "write_case", fail)
+    outputs = [tmp_path / f"{i}.mp4" for i in range(len(RAISED) + 1)]
+    assert start(folder, *write_batch(folder, tmp_path, *outputs)) == 1
+    *failed, made = json.loads((tmp_path / "report.json").read_text())
+    assert made["state"] == "made" and {row["state"] for row in failed} == {"failed"}
+    for error, row in zip(RAISED, failed):
+        assert row["error"].startswith(type(error).__name__) or "out of memory" in row["error"]
+    output = capsys.readouterr()
+    assert "1 made, 0 was there, 11 failed" in output.out and output.err.count("error: ") == len(RAISED)
+    assert "Traceback" not in output.err and "\x1b" not in output.err
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"jobs.yaml", "report.json", "11.mp4", "11_side_by_side.mp4", "11_sheet.png"}
+
+
+@pytest.mark.parametrize("stop, code", [(KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143)])
+def test_batch_that_is_stopped_reports_what_was_done(folder, tmp_path, capsys, monkeypatch, stop, code):
+    write_case, done = pose2vid.write_case, []
+
+    def fail(*arguments):
+        if done:
+            raise stop
+        done.append(1)
+        return write_case(*arguments)
+
+    monkeypatch.setattr(pose2vid, "write_case", fail)
+    assert start(folder, *write_batch(folder, tmp_path, *[tmp_path / f"{i}.mp4" for i in range(3)])) == code
+    assert [row["state"] for row in json.loads((tmp_path / "report.json").read_text())] == [
+        "made", "stopped", "not begun",
+    ]  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir() if path.name[0] in ".12"} == set()
+
+
+@pytest.mark.parametrize(
+    "outputs, message",
+    [
+        (["a.mp4", "a.mp4"], "two jobs of .* have the same output"),
+        (["a.mp4", "a_side_by_side.mp4"], "job 1 and job 0 would both write .*a_side_by_side.mp4"),
+        (["a.mp4", "x/../A.mp4"], "job 1 and job 0 would both write"),
+        (["report.json.mp4", "b.mp4"], None),
+    ],
+)
+def test_jobs_that_would_write_one_file_are_refused_before_any_work(folder, tmp_path, capsys, outputs, message):
+    arguments = write_batch(folder, tmp_path, *[tmp_path / name for name in outputs])
+    if message is None:
+        arguments = (*arguments[:3], tmp_path / "b_sheet.png", "--no-audio")
+        message = "job 1 and the report would both write .*b_sheet.png"
+    assert start(folder, *arguments) == 2
+    assert_told(capsys, message)
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.yaml"]
+
+
+def test_report_that_would_replace_an_input_is_refused(folder, tmp_path, capsys):
+    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4")
+    for report in (tmp_path / "jobs.yaml", folder / "me.png"):
+        before = report.read_bytes()
+        assert start(folder, *batch[:3], report) == 2
+        assert_told(capsys, "it is the input|the report would replace")
+        assert report.read_bytes() == before
+
+
+@pytest.mark.parametrize("key, value", [("fps", "fast"), ("gap", 1.5), ("audio", "yes"), ("output", 3), ("seed", [1])])
+def test_value_of_another_kind_in_a_batch_is_refused(folder, tmp_path, capsys, key, value):
+    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4")
+    jobs = yaml.safe_load((tmp_path / "jobs.yaml").read_text())
+    jobs["jobs"][0][key] = value
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump(jobs))
+    assert start(folder, *batch) == 2
+    assert_told(capsys, f"{key} in .*jobs.yaml is .* is accepted")
+
+
+@pytest.mark.parametrize("name", ["长" * 83, "a" * 251, "é" * 120 + "x", "💃" * 60])
+def test_long_and_chinese_names_of_outputs_and_all_that_lies_beside_them(folder, tmp_path, name):
+    target = tmp_path / f"{name}.mp4"
+    assert call(folder, "--frames", "0:2", "--no-audio", "--debug", output=target) == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert len(names) == 4 and f"{name}.mp4" in names
+    for ending in ("_side_by_side.mp4", "_sheet.png", "_overlay.mp4"):
+        assert sum(each.endswith(ending) for each in names) == 1
+
+
+def test_name_that_does_not_fit_is_refused_before_any_work(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pose2vid, "load_pipeline", lambda *arguments: pytest.fail("something was loaded"))
+    for name in ("长" * 84, "a" * 252, "💃" * 63):
+        assert call(folder, "--frames", "0:2", output=tmp_path / f"{name}.mp4") == 2
+        assert_told(capsys, "File name too long")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["me.png", "dance.mp4"])
+def test_output_that_is_an_input_is_refused_before_any_work(folder, tmp_path, capsys, option):
+    (tmp_path / "out.mp4").symlink_to(folder / option)
+    before = (folder / option).read_bytes()
+    assert call(folder, output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, f"it is the input .*{option}; an output that is no input is accepted")
+    assert (folder / option).read_bytes() == before
+
+
+def test_folder_that_is_lost_while_frames_are_made_costs_no_result(folder, tmp_path, capsys, monkeypatch):
+    target = tmp_path / "new" / "out.mp4"
+    write_case = pose2vid.write_case
+
+    def lose(case, *arguments):
+        (case.target.parent / "out.mp4").mkdir()
+        (case.target.parent / "out.mp4" / "x").touch()
+        return write_case(case, *arguments)
+
+    monkeypatch.setattr(pose2vid, "write_case", lose)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert call(folder, "--frames", "0:2", "--no-audio", output=target) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    (kept,) = (tmp_path / "temporary").glob("*/out.mp4")
+    assert "it is a folder" in error and f"(the result was kept as {kept})" in error
+    assert probe_video(kept).num_frames == 2
 
 
 @pytest.mark.parametrize(
@@ -208,6 +360,23 @@ def test_picture_and_video_of_opposite_shapes(folder, tmp_path, picture, video, 
     # The figure of the video, 48 wide and 64 high, keeps its shape wherever it goes. Joints are dots of radius 4.
     body_height, body_width = (np.ptp(rows) - 8) / 0.9, (np.ptp(columns) - 8) / 0.52
     assert body_height / body_width == pytest.approx(64 / 48, rel=0.15)
+
+
+def test_failure_beside_the_result_keeps_the_result(folder, tmp_path, capsys, monkeypatch):
+    write = VideoWriter.write
+
+    def fail(self, frames):
+        if "side_by_side" in self.path.name and self.num_frames == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, frames)
+
+    monkeypatch.setattr(VideoWriter, "write", fail)
+    assert call(folder, "--frames", "0:4", "--no-audio", output=tmp_path / "out.mp4") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "no space left on the disk while writing" in error and "out_side_by_side.mp4" in error
+    assert error.endswith(f"({tmp_path / 'out.mp4'} is complete)")
+    assert probe_video(tmp_path / "out.mp4").num_frames == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out_sheet.png"]
 
 
 def test_full_disk_is_told_and_leaves_no_file(folder, tmp_path, capsys, monkeypatch):
