@@ -168,9 +168,11 @@ def words_of(error):
 
 def describe(error):
     """What any exception says of one of many jobs: the words of a named error, the kind of another one."""
+    from ppdiffusers_ext.errors import InputError
+
     if isinstance(error, MemoryError):
         return "out of memory; a smaller size or fewer frames may do with less"
-    return words_of(error) or f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def fail(message, debug=False):
