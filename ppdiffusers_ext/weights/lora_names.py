@@ -30,7 +30,7 @@ DOTTED = {
     "text_encoder.": TEXT_ENCODER,
     "text_encoder_2.": TEXT_ENCODER_2,
 }
-PEFT = "base_model.model."  # what PEFT wraps a network in, before all of the above or before the layer
+PEFT = "base_model.model."  # what PEFT wraps a network in, before or behind all of the above
 # Of names with dots, what other wrappers of PyTorch leave in them.
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.")
 
@@ -103,7 +103,7 @@ def parse_keys(path, keys):
             unknown.append(key)
             continue
         adapter = next((found[name] for name in ("adapter1", "adapter2", "adapter3") if found[name]), "")
-        parsed.append(Key(key, found["layer"], *_layer(found), element, adapter))
+        parsed.append(Key(key, _stem(found), *_layer(found), element, adapter))
     if not unknown:
         return parsed
     for method, pattern in _OTHERS:
@@ -127,6 +127,10 @@ def _element(found):
     return found["named"] or found["plain"]
 
 
+def _stem(found):
+    return found["layer"] + (f".processor.{found['projection']}_lora" if found["projection"] else "")
+
+
 def _layer(found):
     """(network, layer, is_flat, has_prefix, is_peft)"""
     text = found["layer"]
@@ -137,7 +141,9 @@ def _layer(found):
     for prefixes, is_flat in ((_FLAT, True), (DOTTED, False)):
         for prefix, network in prefixes.items():
             if layer.startswith(prefix):
-                return network, _unwrapped(layer[len(prefix) :], is_flat), is_flat, True, is_peft
+                own = layer[len(prefix) :]
+                is_peft |= own.startswith(PEFT)
+                return network, _unwrapped(own.removeprefix(PEFT), is_flat), is_flat, True, is_peft
     return TRANSFORMER, _unwrapped(layer, False), False, False, is_peft
 
 
