@@ -119,7 +119,10 @@ ANY_KEYS = st.dictionaries(
 
 
 def numbers(shape, kind, seed):
-    return (np.random.default_rng(seed).standard_normal(shape) * 4).astype(kind)
+    values = np.asarray(np.random.default_rng(seed).standard_normal(shape) * 4)
+    if kind is np.uint16:  # the bits of bf16
+        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(kind)
 
 
 def merged(path):
