@@ -5,9 +5,10 @@ V4: `transformer`, `vae`, `text_encoder` (BERT), `text_encoder_2` (mT5), `tokeni
 which a file adds motion modules, and a VAE of pictures.
 """
 
+import math
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
 from ppdiffusers_ext.pipelines.engines import weights_dtype
@@ -260,8 +261,19 @@ def _loras_of_parts(config, names):
                     f"{path} has layers of the {network}, which {config.model} has not; known prefixes are "
                     f"{known_prefixes()}"
                 )
-            loras[network].append((path, float(weight)))
+            loras[network].append((path, _strength_of(path, weight)))
     return loras
+
+
+def _strength_of(path, weight):
+    """The weight of a LoRA file as a number. Raises InputError for any other value, and for what is not finite."""
+    try:
+        strength = float(weight)
+    except (TypeError, ValueError, OverflowError):
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise InputError(f"the LoRA {path} has the weight {shown(weight)}; a finite number, such as 0.6, is accepted")
+    return strength
 
 
 def _describe_text_encoder(config, name, dtype, loras):

@@ -163,7 +163,7 @@ def check(folder, keys, metadata):
     except UnicodeEncodeError:
         return
     result = merged(path)  # or refused
-    is_whole_lokr = any("lokr" in key for key in keys) and not any("_b" in key for key in keys)
+    is_whole_lokr = any("lokr" in key for key in keys) and not any(key.endswith(("w1_b", "w2_b")) for key in keys)
     for key, seed in zip(keys, itertools.count(1000)):
         if key.endswith(".alpha") and is_whole_lokr:
             continue  # LyCORIS's scale is 1 there

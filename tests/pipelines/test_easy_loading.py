@@ -185,6 +185,14 @@ def test_loras_are_of_the_transformer_and_of_the_first_text_encoder(tmp_path):
     np.testing.assert_allclose(merged, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 10**400, None, [1.0], {}, "much"])
+def test_weights_of_loras_that_are_no_numbers_are_refused(tmp_path, weight):
+    write_easy(tmp_path, "v3")
+    write_lora(tmp_path / "a.safetensors", {"proj_out": (24, 32)})
+    with pytest.raises(InputError, match="a.safetensors has the weight .*; a finite number, such as 0.6, is accepted"):
+        describe_parts(config_for(tmp_path, "v3", loras=[(str(tmp_path / "a.safetensors"), weight)]))
+
+
 def changed_parts(folder, version, path):
     """name of a part -> its weights that a LoRA file changes."""
     parts = [describe_parts(config_for(folder, version, loras=loras)) for loras in ([], [(str(path), 1.0)])]
