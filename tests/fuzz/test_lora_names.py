@@ -163,8 +163,11 @@ def check(folder, keys, metadata):
     except UnicodeEncodeError:
         return
     result = merged(path)  # or refused
-    is_whole_lokr = any("lokr" in key for key in keys) and not any(key.endswith(("w1_b", "w2_b")) for key in keys)
     for key, seed in zip(keys, itertools.count(1000)):
+        own = [other for other in keys if other.rpartition(".")[0] == key.rpartition(".")[0]]
+        is_whole_lokr = any("lokr" in each for each in own) and not any(
+            each.endswith(("w1_b", "w2_b")) for each in own
+        )
         if key.endswith(".alpha") and is_whole_lokr:
             continue  # LyCORIS's scale is 1 there
         changed = numbers(*keys[key], seed)
