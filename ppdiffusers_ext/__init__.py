@@ -22,7 +22,7 @@ _MODULES = {
     "ppdiffusers_ext.pipelines.animate_anyone": ("Pose2VideoPipeline",),
     "ppdiffusers_ext.pipelines.easy_animate": ("EasyAnimatePipeline",),
     "ppdiffusers_ext.pipelines.easy_animate_inpaint": ("EasyAnimateInpaintPipeline",),
-    "ppdiffusers_ext.pipelines.schedulers": ("UniPCMultistepScheduler",),
+    "ppdiffusers_ext.pipelines.schedulers": ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler"),
     "ppdiffusers_ext.pipelines.stable_animator": ("StableAnimatorPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

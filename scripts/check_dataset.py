@@ -3,11 +3,12 @@
     python -m scripts.check_dataset ubcNbili_data --meta cleaned_meta.json --sheet clips.png
     python -m scripts.check_dataset --system stable_animator video_path.txt --list cleaned.txt --sheet clips.png
 
-DIR is a folder with meta_data/*.json, or with video/ and video_dwpose/; or a meta file. A line is printed for each.
+DIR is a folder with meta_data/*.json, or with video/ and video_dwpose/; or a meta file (JSON, JSON lines or CSV of
+video_path and kps_path). A line is printed for each.
 The cleaned meta file names those without problems, and can be given to training. Exit code 1 if none is left.
 
-With --system stable_animator, DIR is a path list (a clip's folder in each line) or a folder of clips, each of which
-has images, poses and, if there are any, faces; --list writes a path list of those without problems.
+With --system stable_animator, DIR is a path list (a clip's folder in each line, or JSON or CSV) or a folder of clips,
+each of which has images, poses and, if there are any, faces; --list writes a path list of those without problems.
 """
 
 import sys
@@ -87,19 +88,25 @@ def _check_animation_clips(options):
 
 
 def _print_animation(report):
+    from ppdiffusers_ext.errors import printable
+
+    folder = printable(report.folder)
     if report.problems:
-        print(f"problem  {report.folder}: {'; '.join(report.problems)}")
+        print(f"problem  {folder}: {printable('; '.join(report.problems))}")
     else:
         masks = f"{report.num_masks} masks" if report.num_masks else "no masks"
-        print(f"ok       {report.folder}: {report.width}x{report.height}, {report.num_frames} frames, {masks}")
+        print(f"ok       {folder}: {report.width}x{report.height}, {report.num_frames} frames, {masks}")
 
 
 def _print(report):
+    from ppdiffusers_ext.errors import printable
+
+    video = printable(report.files.video)
     if report.problems:
-        print(f"problem  {report.files.video}: {'; '.join(report.problems)}")
+        print(f"problem  {video}: {printable('; '.join(report.problems))}")
     else:
         size = f"{report.width}x{report.height}"
-        print(f"ok       {report.files.video}: {size}, {report.num_frames} frames, {report.fps:.2f} a second")
+        print(f"ok       {video}: {size}, {report.num_frames} frames, {report.fps:.2f} a second")
 
 
 if __name__ == "__main__":

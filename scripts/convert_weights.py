@@ -40,8 +40,9 @@ def make_parser():
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="with --to paddle: of animate_anyone, YAML of networks and schedule (the released models'); of "
-        "easy_animate, YAML whose key transformer has options that go over those of the transformer's config.json",
+        help="with --to paddle: of animate_anyone, YAML of networks and schedule (default: IN/inference.yaml, which "
+        "--to torch writes, else the released models'); of easy_animate, YAML whose key transformer has options that "
+        "go over those of the transformer's config.json (default: IN/inference.yaml, if it is there)",
     )
     parser.add_argument(
         "--motion-module",
@@ -66,9 +67,11 @@ def work(options):
         if name in OPTIONS[options.system]:
             extra[name] = value
     if options.system == "animate_anyone":
-        extra["inference_config"] = extra.pop("config") or CONFIG
+        written = Path(options.source) / conversion.INFERENCE_CONFIG
+        extra["inference_config"] = extra.pop("config") or (None if written.exists() else CONFIG)
     elif options.system == "easy_animate":
-        extra["transformer"] = read_transformer_options(extra.pop("config"))
+        config = extra.pop("config")
+        extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None
     if options.to == "torch":
         reports = system.to_torch(options.source, options.target, dtype=options.dtype)
     else:
@@ -79,17 +82,6 @@ def work(options):
         if report.left_out:
             print(f"{'':16} left out, for the network has no use for them: {', '.join(report.left_out)}")
     print(f"wrote {options.target}")
-
-
-def read_transformer_options(path):
-    """What a YAML file says under `transformer`, a dict; an empty one without a file."""
-    from ppdiffusers_ext.errors import InputError, shown
-    from ppdiffusers_ext.files import read_yaml
-
-    options = (read_yaml(path).get("transformer") if path else None) or {}
-    if not isinstance(options, dict):
-        raise InputError(f"{path}: transformer is {shown(options)}; options by name are accepted")
-    return options
 
 
 if __name__ == "__main__":

@@ -22,32 +22,41 @@ def make_parser():
 
 def work(options):
     """Find the pairs and write them."""
-    import json
     from pathlib import Path
 
-    from ppdiffusers_ext.data.outputs import output_file
+    from ppdiffusers_ext.data.meta_files import can_be_listed, write_rows
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.preprocess.videos import find_videos
 
     root = Path(options.root_path)
-    poses = Path(f"{str(root).rstrip('/')}_dwpose")
+    poses = Path(f"{root}_dwpose")
     target = Path(options.output or f"data/{options.meta_info_name or options.dataset_name}_meta.json")
-    entries, without = [], 0
+    entries, without, unfit = [], 0, 0
     for video in find_videos(root):
         pose = poses / video.relative_to(root).with_suffix(".mp4")
-        without += not pose.exists()
-        if pose.exists():
-            entries.append({"video_path": str(video), "kps_path": str(pose)})
+        if not pose.exists():
+            without += 1
+        elif not can_be_listed(pose):
+            unfit += 1
+        else:
+            entries.append({"video_path": _found_from(video, target), "kps_path": _found_from(pose, target)})
     if not entries:
         raise InputError(
             f"{poses} has no skeleton video of a video in {root}; "
             "`python -m scripts.extract_dwpose_from_vid --video_root` makes them"
         )
-    with output_file(target) as temporary:
-        Path(temporary).write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_rows(target, entries)
     if without:
         print(f"note: {without} videos have no skeleton video in {poses} and are left out", file=sys.stderr)
+    if unfit:
+        print(f"note: {unfit} videos have names that are not text in UTF-8 and are left out", file=sys.stderr)
     print(f"wrote {target}: {len(entries)} clips")
+
+
+def _found_from(path, meta):
+    """A path as it was given where it is found from the meta file's place, else the absolute one."""
+    folders = list(meta.resolve().parents)[:3]
+    return str(path) if any((folder / path).exists() for folder in folders) else str(path.resolve())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.animation_clips import AnimationClip, Frames, clip_folders, find_clip, read_embedding
 from ppdiffusers_ext.data.dataset_check import to_cell, write_rows
+from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError
 
@@ -61,6 +62,8 @@ def check_animation_clips(path_lists, root=None, min_frames=17, on_report=None):
 
 def check_animation_clip(folder, min_frames=17):
     """The `AnimationReport` of a folder."""
+    if not can_be_listed(folder.resolve()):
+        return AnimationReport(folder, problems=(NOT_LISTED,))
     clip = find_clip(folder)
     if clip is None:
         return AnimationReport(folder, problems=("it has no images or no poses (folders of pictures, or videos)",))

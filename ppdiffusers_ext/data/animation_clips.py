@@ -7,6 +7,7 @@ beside them, which the original does not know, is the embedding of the clip's fa
 """
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +16,17 @@ from PIL import Image
 
 from ppdiffusers_ext.data.frames import VIDEOS, picture_names
 from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.meta_files import find_path, read_rows
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.files import check_folder, check_name
 
 logger = logging.getLogger(__name__)
 
 _IMAGES, _POSES, _FACES, _EMBEDDING = "images", "poses", "faces", "face.npy"
 EMBEDDING_SIZE = 512
+_LISTS = "a text file of paths, or a folder, or JSON or CSV with a path in each entry is accepted"
+_FIELDS = {"folder": ("folder", "path", "clip", "clip_path", "video_path", "video", "dir")}
 _LAYOUT = "a folder with images, poses and, if there are any, faces (folders of pictures, or videos) is accepted"
 
 
@@ -42,8 +47,8 @@ def find_animation_clips(path_list, root=None):
     """The clips of a path list.
 
     Args:
-        path_list: text file with the folder of a clip in each line, absolute or relative to `root`; or a folder of
-            clips.
+        path_list: text file with the folder of a clip in each line, absolute or relative to `root`; or the same as
+            JSON, JSON lines or CSV; or a folder of clips.
         root: folder; the path list's own if left out.
 
     Returns:
@@ -67,19 +72,15 @@ def find_animation_clips(path_list, root=None):
 
 def clip_folders(path_list, root=None):
     """The folders that a path list names, as of `find_animation_clips`, whatever is in them."""
-    path_list = Path(path_list)
-    if not path_list.exists():
-        raise MissingFileError(
-            f"training data {path_list} do not exist; a text file of paths, or a folder, is accepted"
-        )
+    path_list = check_name(path_list, "training data", _LISTS)
+    if not os.path.exists(path_list):
+        raise MissingFileError(f"training data {path_list} do not exist; {_LISTS}")
     if path_list.is_dir():
+        check_folder(path_list, "training data", _LISTS)
         return sorted(path for path in path_list.iterdir() if path.is_dir())
     base = Path(root) if root else path_list.parent
-    try:
-        lines = path_list.read_text(encoding="utf-8").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise InputError(f"path list {path_list} cannot be read ({error}); a text file is accepted") from error
-    return [base / line.strip() for line in lines if line.strip()]
+    rows = read_rows(path_list, _FIELDS, "path list", _LISTS, of_lines=True)
+    return [find_path(row["folder"], [base]) for row in rows]
 
 
 def find_clip(folder):

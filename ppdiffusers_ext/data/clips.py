@@ -1,22 +1,30 @@
 """Training clips: videos of people, each with the video of its poses, found in folders and meta files and checked.
 
-A meta file is the original's: a JSON list of {"video_path": ..., "kps_path": ...}. A folder either has
-`meta_data/*.json` (the `ubcNbili_data` layout), or folders `video/` and `video_dwpose/` with files of the same names.
+A meta file is the original's, a JSON list of {"video_path": ..., "kps_path": ...}, or has the same as JSON lines or
+CSV. A folder either has such files in `meta_data` (the `ubcNbili_data` layout), or folders `video/` and
+`video_dwpose/` with files of the same names.
 """
 
-import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ppdiffusers_ext.data.meta_files import ENDINGS, find_path, read_rows
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.files import check_name
 
 VIDEO_FOLDER, POSE_FOLDER, META_FOLDER = "video", "video_dwpose", "meta_data"
 _ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
 _ACCEPTED = (
-    f"a meta file (a JSON list of video_path and kps_path), or a folder with {META_FOLDER}/*.json or with "
-    f"{VIDEO_FOLDER}/ and {POSE_FOLDER}/ is accepted"
+    f"a meta file (a JSON list of video_path and kps_path, or these as JSON lines or CSV), or a folder with "
+    f"{META_FOLDER}/*.json or with {VIDEO_FOLDER}/ and {POSE_FOLDER}/ is accepted"
 )
+# What meta files of other projects call the two.
+_FIELDS = {
+    "video": ("video_path", "video", "file_path", "video_file", "path", "file"),
+    "pose": ("kps_path", "pose_path", "dwpose_path", "kps", "pose", "dwpose", "pose_video", "kps_video"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,13 +60,16 @@ def find_clips(sources):
     Raises:
         MissingFileError, InputError: a source does not exist, is neither, or holds no clips.
     """
-    if isinstance(sources, (str, Path)):
+    if isinstance(sources, (str, Path)) and not os.path.exists(sources):
         sources = [source.strip() for source in str(sources).split(",") if source.strip()]
+    elif isinstance(sources, (str, Path)):
+        sources = [sources]
     if not sources:
         raise InputError(f"no training data are named; {_ACCEPTED}")
     clips = {}
-    for source in map(Path, sources):
-        if not source.exists():
+    for source in sources:
+        source = check_name(source, "training data", _ACCEPTED)
+        if not os.path.exists(source):
             raise MissingFileError(f"training data {source} do not exist; {_ACCEPTED}")
         found = _in_folder(source) if source.is_dir() else _in_meta_file(source)
         if not found:
@@ -103,7 +114,7 @@ def check_clip(files, min_frames=2):
 
 
 def _in_folder(folder):
-    metas = sorted((folder / META_FOLDER).glob("*.json"))
+    metas = sorted(path for path in (folder / META_FOLDER).glob("*") if path.suffix.lower() in ENDINGS)
     if metas:
         return [clip for meta in metas for clip in _in_meta_file(meta)]
     videos = folder / VIDEO_FOLDER
@@ -112,22 +123,7 @@ def _in_folder(folder):
 
 
 def _in_meta_file(path):
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"meta file {path} is not JSON ({error}); {_ACCEPTED}") from error
-    if not isinstance(entries, list):
-        raise InputError(f"meta file {path} holds a {type(entries).__name__}; {_ACCEPTED}")
-    clips = []
-    for index, entry in enumerate(entries):
-        names = [entry.get(key) for key in ("video_path", "kps_path")] if isinstance(entry, dict) else [None]
-        if not all(isinstance(name, str) and name for name in names):
-            raise InputError(f"entry {index} of meta file {path} has no video_path and kps_path; {_ACCEPTED}")
-        clips.append(ClipFiles(*(_resolved(name, path) for name in names)))
-    return clips
-
-
-def _resolved(name, meta):
-    """A path of a meta file: as it is, or relative to the file's folder or one of the two above it."""
-    candidates = [Path(name), *(parent / name for parent in list(meta.resolve().parents)[:3])]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    # A name is relative to the working folder, or to the file's folder or one of the two above it.
+    folders = [Path(), *list(path.resolve().parents)[:3]]
+    rows = read_rows(path, _FIELDS, "meta file", _ACCEPTED)
+    return [ClipFiles(*(find_path(row[field], folders) for field in _FIELDS)) for row in rows]

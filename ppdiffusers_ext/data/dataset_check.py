@@ -1,16 +1,14 @@
 """Looks through training data before hours are spent on them: a report, a cleaned meta file and a contact sheet."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ppdiffusers_ext.data import meta_files
 from ppdiffusers_ext.data.clips import check_clip, find_clips
 from ppdiffusers_ext.data.images import contact_sheet, write_image
-from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.video import read_frames, side_by_side
 from ppdiffusers_ext.errors import InputError
 
@@ -48,9 +46,8 @@ def write_meta(path, reports):
     good = [report.files for report in reports if not report.problems]
     if not good:
         raise InputError(f"none of {len(reports)} clips can be trained on; {path} is not written")
-    entries = [{"video_path": str(files.video.resolve()), "kps_path": str(files.pose.resolve())} for files in good]
-    with output_file(path) as temporary:
-        Path(temporary).write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    rows = [{"video_path": str(files.video.resolve()), "kps_path": str(files.pose.resolve())} for files in good]
+    meta_files.write_rows(path, rows)
     return len(good)
 
 
@@ -86,6 +83,8 @@ def _paths(report):
 
 def _check(files, min_frames):
     report = check_clip(files, min_frames)
+    if not all(meta_files.can_be_listed(path.resolve()) for path in (files.video, files.pose)):
+        return type(report)(files, problems=(meta_files.NOT_LISTED,))
     if report.problems:
         return report
     try:

@@ -6,6 +6,7 @@ which `unet/config.json` is read. Tensors keep their bits unless another dtype i
 time.
 """
 
+import inspect
 import json
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from ppdiffusers_ext.pipelines.loading import (
     describe_image_encoder,
     describe_parts,
     describe_vae,
+    known_options,
     make_configured_scheduler,
-    option_names,
 )
 from ppdiffusers_ext.pipelines.part_conversion import (
     describe_own,
@@ -30,6 +31,7 @@ from ppdiffusers_ext.pipelines.part_conversion import (
     part_to_torch,
     plain,
 )
+from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.assignment import read_config
 
 # part -> its files in the original's folder, each with what is in the names of its tensors; the first that fits.
@@ -41,14 +43,16 @@ _ORIGINAL_FILES = {
     "image_encoder": (("image_encoder/pytorch_model.bin", ""),),
 }
 _BASE_MODEL = "stable-diffusion-v1-5"
+INFERENCE_CONFIG = "inference.yaml"  # what the original's files have no place for
 
 
-def to_paddle(source, target, inference_config, vae=None, image_encoder=None, base_model=None, dtype=None):
+def to_paddle(source, target, inference_config=None, vae=None, image_encoder=None, base_model=None, dtype=None):
     """Convert the original's folder to one for `Pose2VideoPipeline.from_pretrained`.
 
     Args:
         source, target: folders; the second must be new or empty, and appears when it is complete.
-        inference_config: YAML file with `unet_additional_kwargs` and `noise_scheduler_kwargs`.
+        inference_config: YAML file with `unet_additional_kwargs` and `noise_scheduler_kwargs`; that which `to_torch`
+            wrote into `source` if left out.
         vae, image_encoder, base_model: folders, where they are not in `source` under the original's names.
         dtype: "fp32", "fp16" or "bf16" for all numbers with a fraction; as they are if left out.
 
@@ -112,7 +116,7 @@ def _find_originals(source, inference_config, vae, image_encoder, base_model):
         motion_module_path=find_file(source, "motion_module", "motion_module_stage2", optional=True),
         reference_unet_path=find_file(source, "reference_unet"),
         pose_guider_path=find_file(source, "pose_guider"),
-        inference_config=str(inference_config),
+        inference_config=str(inference_config or source / INFERENCE_CONFIG),
     )
 
 
@@ -120,17 +124,51 @@ def _write_configurations(source, parts, folder):
     for name in ("vae", "image_encoder"):
         target = folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json"
         target.write_bytes((source / name / "config.json").read_bytes())
-    base, denoising = (plain(parts[name].model.config) for name in ("reference_unet", "denoising_unet"))
+    base = plain(parts["reference_unet"].model.config)
     target = folder / _BASE_MODEL / "unet" / "config.json"
     target.parent.mkdir(parents=True)
     target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
-    additional = set(option_names(DenoisingUNet3D)) - set(option_names(ReferenceUNet))
-    scheduler = read_config(source / "scheduler" / "scheduler_config.json")
-    inference = {
-        "unet_additional_kwargs": {
-            key: denoising[key] for key in sorted(additional) if denoising.get(key) is not None
-        },
-        "noise_scheduler_kwargs": plain(scheduler),
-        "sampler": scheduler.get("_class_name", "DDIM"),
+    models = {name: part.model for name, part in parts.items()}
+    inference = describe_inference(models, read_config(source / "scheduler" / "scheduler_config.json"))
+    (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
+
+
+def describe_inference(models, scheduler):
+    """What an inference configuration has to say for the same networks and the same sampler to come back.
+
+    Args:
+        models: name -> network.
+        scheduler: dict of a `scheduler_config.json`.
+
+    Returns:
+        A dict for YAML, which `read_inference_config` accepts: of the sampler, what it knows and is not its default.
+    """
+    base, denoising, guider = (
+        plain(models[name].config) for name in ("reference_unet", "denoising_unet", "pose_guider")
+    )
+    of_both = known_options(DenoisingUNet3D, base)
+    without = {**_defaults(DenoisingUNet3D), **of_both}  # what the options would be
+    additional = {
+        name: denoising[name]
+        for name in sorted(without)
+        if name in denoising
+        and (denoising[name] != without[name] or (name not in of_both and denoising[name] is not None))
     }
-    (folder / "inference.yaml").write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
+    without = {**_defaults(PoseGuider), "conditioning_embedding_channels": denoising["block_out_channels"][0]}
+    guider = {name: value for name, value in guider.items() if name in without and value != without[name]}
+    name = scheduler.get("_class_name", "DDIM")
+    defaults = _defaults(scheduler_class(name))
+    return {
+        "unet_additional_kwargs": additional,
+        **({"pose_guider_kwargs": guider} if guider else {}),
+        "noise_scheduler_kwargs": {
+            key: value for key, value in plain(scheduler).items() if key in defaults and value != defaults[key]
+        },
+        "sampler": name,
+    }
+
+
+def _defaults(cls):
+    """option -> its default, as JSON holds it."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return plain({each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty})

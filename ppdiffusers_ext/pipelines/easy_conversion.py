@@ -9,10 +9,12 @@ import json
 import shutil
 from pathlib import Path
 
+import yaml
 from paddlenlp.transformers import PretrainedModel
 
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_loading import (
@@ -21,7 +23,7 @@ from ppdiffusers_ext.pipelines.easy_loading import (
     describe_parts,
     read_transformer,
 )
-from ppdiffusers_ext.pipelines.easy_options import original_config
+from ppdiffusers_ext.pipelines.easy_options import options_of_motion, original_config
 from ppdiffusers_ext.pipelines.part_conversion import (
     keep_unused,
     part_to_paddle,
@@ -36,6 +38,7 @@ _COPIED = ("model_index.json", "tokenizer", "tokenizer_2", "scheduler", "image_e
 # weights, that the original comes back whole.
 _KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\.|^loss\."
 _OF_MOTION = "attn_temporal."
+INFERENCE_CONFIG = "inference.yaml"  # V1's options of motion modules, for which the original's files have no place
 
 
 def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
@@ -44,7 +47,8 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
     Args:
         source, target: folders; the second must be new or empty, and appears when it is complete.
         dtype: "fp32", "fp16" or "bf16" for all numbers with a fraction; as they are if left out.
-        transformer: options that go over those of the transformer's `config.json`: V1's of its motion modules.
+        transformer: options that go over those of the transformer's `config.json`: V1's of its motion modules; those
+            that `to_torch` wrote into `source` if left out.
         motion_module: file of V1's motion modules, if not in `source` under its published name.
 
     Returns:
@@ -56,6 +60,8 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
     source = Path(source)
     if not motion_module and (source / MOTION_MODULE).is_file():
         motion_module = source / MOTION_MODULE
+    if not transformer and (source / INFERENCE_CONFIG).is_file():
+        transformer = read_transformer_options(source / INFERENCE_CONFIG)
     config = EasyAnimateConfig(
         str(source), transformer or {}, motion_module_path=str(motion_module) if motion_module else None
     )
@@ -74,6 +80,8 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
 
 def to_torch(source, target, dtype=None):
     """Convert a folder of ours to the original's files in torch's layout; V1's are PixArt's and a motion module.
+
+    Beside V1's, `inference.yaml` takes the options of its motion modules, which the original has in its own YAML.
 
     Arguments, results and errors are those of `to_paddle`.
     """
@@ -100,9 +108,20 @@ def to_torch(source, target, dtype=None):
                 _copy(source, folder, f"{name}/config.json")
             else:
                 _write_config(folder / name, _config_of(name, part.model, is_first))
+        if is_first:
+            options = {"transformer": plain(options_of_motion(parts["transformer"].model))}
+            (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
         for name in _COPIED:
             _copy(source, folder, name)
     return reports
+
+
+def read_transformer_options(path):
+    """What a YAML file says under `transformer`: a dict. Raises InputError, MissingFileError where it is none."""
+    options = read_yaml(path).get("transformer") or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: transformer is {shown(options)}; options by name are accepted")
+    return options
 
 
 def _config_of(name, model, is_first):

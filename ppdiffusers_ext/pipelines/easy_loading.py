@@ -5,9 +5,10 @@ V4: `transformer`, `vae`, `text_encoder` (BERT), `text_encoder_2` (mT5), `tokeni
 which a file adds motion modules, and a VAE of pictures.
 """
 
+import math
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
@@ -20,7 +21,8 @@ from ppdiffusers_ext.pipelines.prompts import read_tokenizer
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.weights.assignment import create, find_weights, read_config
-from ppdiffusers_ext.weights.lora import TEXT_ENCODER, TRANSFORMER, Lora
+from ppdiffusers_ext.weights.lora import Lora
+from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes
 from ppdiffusers_ext.weights.shards import files_of
 
 _TRANSFORMERS = {
@@ -165,14 +167,15 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=Fal
             are not known or not computed; a LoRA of another model.
     """
     folder = Path(config.model)
+    names = part_names(folder)
+    loras = _loras_of_parts(config, names)
     parts = {
         "vae": describe_video_vae(folder / "vae", config.vae_path, encoder_dtype),
-        "transformer": _describe_transformer(config, dtype, streams),
-        "text_encoder": _describe_text_encoder(config, "text_encoder", encoder_dtype),
+        "transformer": _describe_transformer(config, dtype, streams, loras["transformer"]),
     }
-    names = part_names(folder)
-    if "text_encoder_2" in names:
-        parts["text_encoder_2"] = _describe_text_encoder(config, "text_encoder_2", encoder_dtype)
+    for name in _TOKENIZERS:
+        if name in names:
+            parts[name] = _describe_text_encoder(config, name, encoder_dtype, loras[name])
     if "image_encoder" in names:
         parts["image_encoder"] = describe_image_encoder(folder / "image_encoder", encoder_dtype)
     return parts
@@ -221,7 +224,7 @@ def make_transformer(folder, more=None, dtype="float32"):
         raise InputError(f"the options of {source} do not fit: {error}") from error
 
 
-def _describe_transformer(config, dtype, streams):
+def _describe_transformer(config, dtype, streams, loras):
     folder = Path(config.model)
     cls, options = read_transformer(folder)
     if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
@@ -231,7 +234,7 @@ def _describe_transformer(config, dtype, streams):
         )
     model = make_transformer(folder, config.transformer, dtype)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
-    paths, loras = [folder / "transformer", *more], _loras_of(config, TRANSFORMER)
+    paths = [folder / "transformer", *more]
     if (config.weights or streams) and config.engine != "eager":
         raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
     if config.weights and streams:
@@ -245,17 +248,38 @@ def _what(config):
     return f"weights in {config.weights}" if config.weights else "blocks that are read one by one"
 
 
-def _loras_of(config, prefix):
-    """The LoRA files with layers of a prefix. One with none of either is the transformer's, which then says so."""
-    loras = [(path, float(weight), Lora(path)) for path, weight in config.loras or ()]
-    is_first = prefix == TRANSFORMER
-    return [
-        (path, weight) for path, weight, lora in loras if lora.has(prefix) or (is_first and not lora.has(TEXT_ENCODER))
-    ]
+def _loras_of_parts(config, names):
+    """name of a network -> (path, weight) of the LoRA files with layers of it.
+
+    Raises:
+        InputError: a file has layers of a network that is none of the `names` of parts.
+    """
+    loras = {name: [] for name in (TRANSFORMER, *_TOKENIZERS)}
+    for path, weight in config.loras or ():
+        lora = Lora(path)
+        lora.note()
+        for network in sorted(lora.networks):
+            if network not in names:
+                raise InputError(
+                    f"{path} has layers of the {network}, which {config.model} has not; known prefixes are "
+                    f"{known_prefixes()}"
+                )
+            loras[network].append((path, _strength_of(path, weight)))
+    return loras
 
 
-def _describe_text_encoder(config, name, dtype):
-    """LoRA files are merged into the first text encoder alone, as in the original."""
+def _strength_of(path, weight):
+    """The weight of a LoRA file as a number. Raises InputError for any other value, and for what is not finite."""
+    try:
+        strength = float(weight)
+    except (TypeError, ValueError, OverflowError):
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise InputError(f"the LoRA {path} has the weight {shown(weight)}; a finite number, such as 0.6, is accepted")
+    return strength
+
+
+def _describe_text_encoder(config, name, dtype, loras):
     folder = Path(config.model) / name
     options = read_config(folder)
     kind, accepted = options.get("model_type"), _SHOWN["text_encoder_2"]
@@ -263,9 +287,8 @@ def _describe_text_encoder(config, name, dtype):
         accepted = _SHOWN[name]
     if kind not in accepted:
         raise InputError(f"{folder / 'config.json'} is of the kind {kind}; {' or '.join(accepted)} is accepted")
-    loras = _loras_of(config, TEXT_ENCODER) if name == "text_encoder" else ()
     model = create(lambda: _TEXT_ENCODERS[kind](options), dtype)
-    return MergedPart(model, [folder], loras, TEXT_ENCODER)
+    return MergedPart(model, [folder], loras, name)
 
 
 def make_configured_scheduler(config):

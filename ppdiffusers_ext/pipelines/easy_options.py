@@ -240,12 +240,19 @@ def original_config(model, of_pictures=False):
     """
     rules = _RULES[type(model)]
     own = {name: value for name, value in model.config.items() if not name.startswith("_")}
-    own.pop("rotates_first_block", None)  # the original has no such option
+    if own.get("rotates_first_block"):  # as the original does, which has no such option
+        del own["rotates_first_block"]
     config = {"_class_name": rules.original, **{name: values[-1] for name, values in rules.fixed.items()}, **own}
     if of_pictures:
         config = {name: value for name, value in config.items() if name not in _ONLY_3D}
         config["_class_name"] = OF_PICTURES
     return config
+
+
+def options_of_motion(model):
+    """Those of V1's transformer that PixArt's own class, and so its `config.json`, has no place for."""
+    names = set(option_names(type(model))) & set(_ONLY_3D)
+    return {name: value for name, value in model.config.items() if name in names}
 
 
 def _check_hunyuan(options, given, source):

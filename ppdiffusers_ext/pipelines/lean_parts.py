@@ -11,7 +11,8 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.quantised import FORMATS, quantise, use_quantised
 from ppdiffusers_ext.pipelines.loading import Part
 from ppdiffusers_ext.weights.assignment import load_weights
-from ppdiffusers_ext.weights.lora import TRANSFORMER, Additions, Lora
+from ppdiffusers_ext.weights.lora import Additions, Lora
+from ppdiffusers_ext.weights.lora_names import TRANSFORMER
 from ppdiffusers_ext.weights.streaming import WeightStream
 
 
@@ -21,15 +22,15 @@ class MergedPart(Part):
     Args:
         model, paths: as of `Part`.
         loras: (path, weight) of each file, in any order.
-        prefix: of the names in them that are of this model.
+        network: which of their layers are of this model, see `Lora.of`.
 
     Raises:
         InputError, MissingFileError: a file is not there, is no LoRA or one of another model, whose keys are named.
     """
 
-    def __init__(self, model, paths, loras=(), prefix=TRANSFORMER):
+    def __init__(self, model, paths, loras=(), network=TRANSFORMER):
         super().__init__(model, paths)
-        self._loras, self._prefix = list(loras), prefix
+        self._loras, self._network = list(loras), network
         self._read_additions()  # what does not fit is told before anything is loaded
 
     def fill(self):
@@ -40,11 +41,11 @@ class MergedPart(Part):
         load_weights(self.model, *self.files, change=change)
 
     def _read_additions(self):
-        return Additions(self.model, [(Lora(path), weight) for path, weight in self._loras], self._prefix)
+        return Additions(self.model, [(Lora(path), weight) for path, weight in self._loras], self._network)
 
     def _merge(self, additions):
-        layers = {f"{layer}.weight": layer for layer in additions.layers}
-        return lambda name, weight: additions.merged(layers[name], weight) if name in layers else weight
+        changed = set(additions.names)
+        return lambda name, value: additions.merged(name, value) if name in changed else value
 
     def _compute_digest(self, cache):
         merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self._loras]
@@ -63,10 +64,10 @@ class QuantisedPart(MergedPart):
         InputError: another form, or as `MergedPart`.
     """
 
-    def __init__(self, model, paths, form, blocks, loras=(), prefix=TRANSFORMER):
+    def __init__(self, model, paths, form, blocks, loras=(), network=TRANSFORMER):
         if form not in FORMATS:
             raise InputError(f"weights {form!r} are not known; use one of {', '.join(FORMATS)}, or leave it out")
-        super().__init__(model, paths, loras, prefix)
+        super().__init__(model, paths, loras, network)
         self._form, self._layers = form, use_quantised(model, [blocks])
 
     def read(self, change):
@@ -104,8 +105,8 @@ class StreamedPart(MergedPart):
         others: as of `MergedPart`; the model is uninitialised.
     """
 
-    def __init__(self, model, paths, blocks, loras=(), prefix=TRANSFORMER):
-        super().__init__(model, paths, loras, prefix)
+    def __init__(self, model, paths, blocks, loras=(), network=TRANSFORMER):
+        super().__init__(model, paths, loras, network)
         self._stream, self._names = None, {}
         for name, block in getattr(model, blocks).named_children():
             self._names[name] = [f"{blocks}.{name}.{weight}" for weight in block.state_dict()]

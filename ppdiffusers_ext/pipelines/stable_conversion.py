@@ -13,7 +13,7 @@ from ppdiffusers import AutoencoderKLTemporalDecoder
 from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
 from ppdiffusers_ext.pipelines.part_conversion import (
     describe_own,
     find_file,
@@ -21,7 +21,7 @@ from ppdiffusers_ext.pipelines.part_conversion import (
     part_to_torch,
     plain,
 )
-from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_faces import describe_recognizer
@@ -30,6 +30,11 @@ from ppdiffusers_ext.weights.assignment import read_config
 
 _OWN, _SVD = "Animation", "stable-video-diffusion-img2vid-xt"
 _RECOGNIZER = "glintr100_torch"
+_EULER = "EulerDiscreteScheduler"
+_OURS = {
+    "num_face_tokens": 4,
+    "norm_num_groups": 32,
+}  # options of the UNet that the original does not know, and has so
 _CLASSES = {
     "vae": AutoencoderKLTemporalDecoder,
     "unet": AnimationUNet,
@@ -89,19 +94,47 @@ def to_torch(source, target, dtype=None):
     for name, cls in _CLASSES.items():
         if name != "recognizer" or (source / name).is_dir():
             parts[name] = describe_own(source / name, cls)
+    scheduler = _read_euler(source / "scheduler")
+    _check_comes_back(source, parts)
     with output_folder(target) as folder:
         reports = [part_to_torch(name, part, folder, dtype, ((_FILES[name], ""),)) for name, part in parts.items()]
         for name in ("vae", "image_encoder"):
             (folder / _SVD / name / "config.json").write_bytes((source / name / "config.json").read_bytes())
         unet = plain(parts["unet"].model.config)
-        for name in ("num_face_tokens", "norm_num_groups"):  # which the original does not know
-            del unet[name]
-        scheduler = plain(read_config(source / "scheduler" / "scheduler_config.json"))
+        del unet["num_face_tokens"]
+        if unet["norm_num_groups"] == 32:  # which the original has without saying so
+            del unet["norm_num_groups"]
         _write(folder / _SVD / "unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel", **unet})
-        _write(
-            folder / _SVD / "scheduler/scheduler_config.json", {"_class_name": "EulerDiscreteScheduler", **scheduler}
-        )
+        _write(folder / _SVD / "scheduler/scheduler_config.json", {"_class_name": _EULER, **scheduler})
     return reports
+
+
+def _read_euler(folder):
+    """What a folder says of the sampler, of which the original knows one alone."""
+    options = read_config(folder / "scheduler_config.json")
+    name = options.get("_class_name", _EULER)
+    if name != _EULER:
+        raise InputError(f"{folder} holds a {name}; the {_EULER} of the original is accepted")
+    return known_options(scheduler_class("Euler"), options)
+
+
+def _check_comes_back(source, parts):
+    """Refuse options of networks that the original's files have no place for."""
+    unet, encoder = parts["unet"].model.config, parts["image_encoder"].model.config
+    sizes = {"cross_attention_dim": unet.cross_attention_dim, "clip_embeddings_dim": encoder.projection_dim}
+    expected = {
+        "unet": {"num_face_tokens": 4},
+        "face_encoder": {"id_embeddings_dim": 512, "num_tokens": 4, **sizes},
+        "pose_net": {"noise_latent_channels": unet.block_out_channels[0]},
+    }
+    for part, options in expected.items():
+        own = parts[part].model.config
+        for name, value in options.items():
+            if own[name] != value:
+                raise InputError(
+                    f"{source / part} has {name} {own[name]!r}, for which the original's files have no place; "
+                    f"{value!r} is accepted"
+                )
 
 
 def _write(path, values):

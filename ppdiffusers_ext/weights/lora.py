@@ -1,37 +1,29 @@
-"""Low-rank additions to a network's weights (LoRA), from files with the names that kohya's scripts gave them.
+"""LoRA files, and what several of them together make of a network's weights.
 
-From Hu et al. 2021, arXiv:2106.09685; kohya-ss/sd-scripts. A file has, for each layer, NAME.lora_down.weight
-(rank, inputs), NAME.lora_up.weight (outputs, rank) and NAME.alpha, where NAME is a prefix and the layer's path with
-underscores in the place of dots. The layer's weight becomes W + weight * alpha / rank * up @ down.
+`lora_names` knows what keys say, `lora_formulas` what is added to a layer, `lora_strengths` how much of it. Every key
+of a file is used, or the file is refused by the keys that are not.
 """
 
 import difflib
-from dataclasses import dataclass
+import logging
+import math
+from dataclasses import replace
 
 import numpy as np
 from paddle import nn
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
+from ppdiffusers_ext.weights.assignment import is_finite
 from ppdiffusers_ext.weights.conversion import original_layer_name
 from ppdiffusers_ext.weights.loading import read_checkpoint
+from ppdiffusers_ext.weights.lora_formulas import Whole, make_addition
+from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes, parse_keys, shorten
+from ppdiffusers_ext.weights.lora_strengths import PEFT_CONFIG, Strengths
 
-TRANSFORMER, TEXT_ENCODER = "lora_unet", "lora_te"
-_DOWN, _UP, _ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
-_NAMED = 3  # keys of a message
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class LowRank:
-    """What is added to one layer: up (outputs, rank), down (rank, inputs), and the scale alpha / rank, fp32."""
-
-    up: np.ndarray
-    down: np.ndarray
-    scale: float
-
-    def product(self, weight):
-        """(outputs, inputs) fp32, `weight` times as strong."""
-        return np.float32(weight * self.scale) * (self.up @ self.down)
+_PRODUCTS_FOR = (nn.Linear, nn.Conv1D, nn.Conv2D, nn.Conv3D)  # other layers take whole differences alone
 
 
 class Lora:
@@ -40,94 +32,184 @@ class Lora:
     Args:
         path: of a .safetensors or any other checkpoint.
 
+    Attributes:
+        networks: those that it has layers of: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 of `lora_names`.
+
     Raises:
-        InputError, MissingFileError: no such file, or one without complete layers.
+        InputError, MissingFileError: no such file, or one that has anything else than a LoRA's layers.
     """
 
     def __init__(self, path):
-        self.path, parts = path, {}
-        for name, tensor in read_checkpoint(path).tensors.items():
-            layer, _, element = name.partition(".")
-            parts.setdefault(layer, {})[element] = tensor
-        broken = [layer for layer, elements in parts.items() if not {_DOWN, _UP} <= elements.keys()]
-        if broken or not parts:
-            raise InputError(
-                f"{path} is no LoRA: {broken[0] if broken else 'it'} lacks {_DOWN} and {_UP}; a file with both for "
-                "each layer is accepted"
+        self.path = path
+        checkpoint = read_checkpoint(path)
+        self._layers = {}  # (network, layer, is_flat) -> element -> (key, tensor)
+        self._stems, self._bare, adapters, self._is_peft = {}, set(), {}, False
+        for key in parse_keys(path, list(checkpoint.tensors)):
+            layer = (key.network, key.layer, key.is_flat)
+            elements = self._layers.setdefault(layer, {})
+            self._stems.setdefault(layer, key.stem)
+            if key.element in elements:
+                raise InputError(
+                    f"{path} has a layer twice: {shorten([elements[key.element][0], key.text])}; one is accepted"
+                )
+            elements[key.element] = key.text, checkpoint.tensors[key.text]
+            self._is_peft |= key.is_peft
+            if key.adapter:
+                adapters.setdefault(key.adapter, key.text)
+            if not key.has_prefix and not key.is_peft:
+                self._bare.add(layer)
+        if len(adapters) > 1:
+            raise InputError(f"{path} has several adapters, {shorten(list(adapters.values()))}; one is accepted")
+        self.networks = {network for network, _, _ in self._layers}
+        self._strengths = Strengths(path, checkpoint.metadata, self._is_peft)
+
+    def note(self):
+        """Log what is taken for granted: PEFT's scale is in a file of its own, which may be missing."""
+        has_alpha = any("alpha" in elements for elements in self._layers.values())
+        if self._is_peft and not has_alpha and not self._strengths.are_known:
+            logger.warning(
+                "%s has PEFT's names and no %s beside it, which says lora_alpha: its layers are scaled by 1",
+                self.path,
+                PEFT_CONFIG,
             )
-        self._layers = {layer: _read(elements) for layer, elements in parts.items()}
 
-    def has(self, prefix):
-        """Whether there is a layer whose name begins with a prefix."""
-        return any(layer.startswith(f"{prefix}_") for layer in self._layers)
-
-    def of(self, model, prefix=TRANSFORMER):
-        """Name of a model's layer -> `LowRank`.
+    def of(self, model, network=TRANSFORMER):
+        """Name of a model's layer -> `Addition`.
 
         Args:
             model: `nn.Layer`.
-            prefix: of the names that are of this model; others are left alone.
+            network: which of the file's layers are of this model; others are left alone.
 
         Raises:
-            InputError: layers that the model has not, or that do not fit; names some of them.
+            InputError: layers that the model has not, or that do not fit, or that are incomplete; names some of them.
         """
-        known = {
-            f"{prefix}_{_underscored(original_layer_name(model, name))}": name
-            for name, layer in model.named_sublayers()
-            if isinstance(layer, nn.Linear)
-        }
-        own = {key: low_rank for key, low_rank in self._layers.items() if key.startswith(f"{prefix}_")}
-        keys = {key: key if key in known else key.replace("__", "_", 1) for key in own}
-        unknown = [key for key in own if keys[key] not in known]
+        known = _Names(model)
+        own = {layer: elements for layer, elements in self._layers.items() if layer[0] == network}
+        names = {layer: known.find(*layer[1:]) for layer in own}
+        unknown = [layer for layer in own if names[layer] is None]
         if unknown or not own:
-            self._refuse(unknown, own, known, prefix)
-        found = {known[keys[key]]: low_rank for key, low_rank in own.items()}
-        layers = dict(model.named_sublayers())
-        for name, low_rank in found.items():
-            inputs, outputs = layers[name].weight.shape
-            if (low_rank.up.shape[0], low_rank.down.shape[1]) != (outputs, inputs):
-                raise InputError(
-                    f"{self.path} is of another model: {name} takes {low_rank.down.shape[1]} numbers and gives "
-                    f"{low_rank.up.shape[0]} there; {inputs} and {outputs} are needed"
-                )
+            self._refuse(unknown, known, network)
+        found = {}
+        for layer, elements in own.items():
+            name = names[layer]
+            if name in found:
+                stems = shorten([found[name].stem, self._stems[layer]])
+                raise InputError(f"{self.path} has the layer {name} twice: {stems}; one is accepted")
+            found[name] = self._read(name, known.layers[name], layer, elements)
         return found
 
-    def _refuse(self, unknown, own, known, prefix):
-        if not own:
+    def _read(self, name, model_layer, layer, elements):
+        addition = make_addition(self.path, self._stems[layer], elements)
+        if addition.product is not None and not isinstance(addition.product, Whole):
+            if not isinstance(model_layer, _PRODUCTS_FOR):
+                kind = type(model_layer).__name__
+                raise InputError(f"{addition.where} is of a {kind}; linear layers and convolutions are accepted")
+            addition = replace(addition, scale=self._strengths.scale(*layer[:2], addition))
+        weight, bias = model_layer.weight.shape, getattr(model_layer, "bias", None)
+        shape = weight[::-1] if isinstance(model_layer, nn.Linear) else weight
+        addition.check(name, tuple(shape), None if bias is None else tuple(bias.shape))
+        return addition
+
+    def _refuse(self, unknown, known, network):
+        if not unknown:
+            raise InputError(f"{self.path} has no layer of the {network}; known prefixes are {known_prefixes()}")
+        bare = [self._stems[layer] for layer in unknown if layer in self._bare]
+        if bare:
             raise InputError(
-                f"{self.path} has no layer that begins with {prefix}_; a LoRA of this network is accepted"
+                f"{self.path} has no layer that begins with lora_unet_, or with another known prefix, but "
+                f"{shorten(bare)}; known prefixes are {known_prefixes()}"
+                if len(bare) == len(self._layers)
+                else f"{self.path} has {shorten(bare)} without a known prefix; these are {known_prefixes()}"
             )
-        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)
-        shown = ", ".join(unknown[:_NAMED]) + (f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else "")
+        near = difflib.get_close_matches(printable(unknown[0][1], 200), known.of_kind(unknown[0][2]), n=1, cutoff=0.0)
         raise InputError(
-            f"{self.path} is of another model, which has {shown}; the nearest here is {near[0] if near else 'none'}"
+            f"{self.path} is of another model, which has {shorten([self._stems[layer] for layer in unknown])}; the "
+            f"nearest here is {near[0] if near else 'none'}"
         )
 
 
+class _Names:
+    """What the layers of a model with a weight are called in the original.
+
+    Attributes:
+        layers: own name -> layer.
+    """
+
+    def __init__(self, model):
+        self.layers = {name: x for name, x in model.named_sublayers() if getattr(x, "weight", None) is not None}
+        self._dotted = {original_layer_name(model, name): name for name in self.layers}
+        self._flat = {}
+        for original, name in self._dotted.items():
+            self._flat.setdefault(original.replace(".", "_"), []).append(name)
+
+    def of_kind(self, is_flat):
+        return list(self._flat if is_flat else self._dotted)
+
+    def find(self, layer, is_flat):
+        """Our name of a layer in a file, or None where there is none, or where the name fits two."""
+        if not is_flat:
+            return self._dotted.get(layer)
+        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or ()  # EasyAnimate's have two
+        return found[0] if len(found) == 1 else None
+
+
 class Additions:
-    """What LoRA files together add to a model's layers.
+    """What LoRA files together add to a model's weights and biases. Each is added to the weight as it was.
 
     Args:
         model: `nn.Layer`, whose weights need not be in memory.
         loras: list of (`Lora`, weight).
-        prefix: as of `Lora.of`, which says what is refused.
+        network: see `Lora.of`, which says what is refused.
 
     Attributes:
-        layers: names of the layers.
+        names: of the parameters that change.
+
+    Raises:
+        InputError: a weight that is no finite number, or as `Lora.of`.
     """
 
-    def __init__(self, model, loras, prefix=TRANSFORMER):
-        self._added = {}
-        for lora, weight in loras:
-            for name, low_rank in lora.of(model, prefix).items():
-                self._added.setdefault(name, []).append((low_rank, weight))
-        self.layers = list(self._added)
+    def __init__(self, model, loras, network=TRANSFORMER):
+        self._added, self._is_linear = {}, set()
+        layers = dict(model.named_sublayers())
+        for lora, strength in loras:
+            if not math.isfinite(strength):
+                raise InputError(f"{lora.path} has the weight {strength}; a finite number is accepted")
+            for name, addition in lora.of(model, network).items():
+                if addition.product is not None:
+                    self._added.setdefault(f"{name}.weight", []).append((addition, strength))
+                if addition.bias is not None:
+                    self._added.setdefault(f"{name}.bias", []).append((addition, strength))
+                if isinstance(layers[name], nn.Linear):
+                    self._is_linear.add(f"{name}.weight")
+        self.names = list(self._added)
 
-    def merged(self, layer, weight):
-        """A layer's weight, (inputs, outputs), with what is added to it, in the weight's dtype."""
-        total = sum(low_rank.product(strength) for low_rank, strength in self._added[layer])  # (outputs, inputs)
-        addition = to_tensor(np.ascontiguousarray(total.T)).to(weight.place)
-        return (weight.astype("float32") + addition).astype(weight.dtype)
+    def merged(self, name, value):
+        """A parameter with what is added to it, in its dtype and in Paddle's layout.
+
+        Raises:
+            InputError: the sum is too large for the dtype.
+        """
+        with np.errstate(all="ignore"):  # the result is looked at
+            total = self._total(name, value)
+            addition = to_tensor(np.ascontiguousarray(total.T if name in self._is_linear else total)).to(value.place)
+            merged = (value.astype("float32") + addition).astype(value.dtype)
+        if not is_finite(to_array(merged)):
+            files = ", ".join(dict.fromkeys(addition.where for addition, _ in self._added[name]))
+            kind = str(value.dtype).removeprefix("paddle.")
+            raise InputError(f"{name} is too large for {kind} with {files}; a smaller weight is accepted")
+        return merged
+
+    def _total(self, name, value):
+        """What is added to a parameter, in torch's layout."""
+        added = self._added[name]
+        if name.endswith(".bias"):
+            return sum(addition.of_bias(strength) for addition, strength in added)
+        weight = None
+        if any(addition.magnitude is not None for addition, _ in added):
+            weight = to_array(value.astype("float32"))
+            weight = weight.T if name in self._is_linear else weight
+        shape = value.shape[::-1] if name in self._is_linear else value.shape
+        return sum(addition.of_weight(shape, strength, weight) for addition, strength in added)
 
 
 class MergedLoras:
@@ -136,31 +218,24 @@ class MergedLoras:
     Args:
         model: `nn.Layer`, which is changed.
         loras: list of (`Lora`, weight).
-        prefix: as of `Lora.of`.
+        network: see `Lora.of`.
     """
 
-    def __init__(self, model, loras, prefix=TRANSFORMER):
-        additions = Additions(model, loras, prefix)
-        self._layers, self._before = dict(model.named_sublayers()), {}
-        for name in additions.layers:
-            parameter = self._layers[name].weight
-            self._before[name] = to_array(parameter).copy()
-            parameter.set_value(additions.merged(name, parameter))
+    def __init__(self, model, loras, network=TRANSFORMER):
+        additions = Additions(model, loras, network)
+        self._parameters, self._before = model.state_dict(), {}
+        try:
+            for name in additions.names:
+                parameter = self._parameters[name]
+                merged = additions.merged(name, parameter)
+                self._before[name] = to_array(parameter).copy()
+                parameter.set_value(merged)
+        except InputError:
+            self.undo()
+            raise
 
     def undo(self):
         """Give the model the bits that it had."""
         for name, array in self._before.items():
-            self._layers[name].weight.set_value(array)
+            self._parameters[name].set_value(array)
         self._before = {}
-
-
-def _read(elements):
-    down, up = (np.asarray(elements[name].astype("float32").numpy()) for name in (_DOWN, _UP))
-    down, up = down.reshape(down.shape[0], -1), up.reshape(up.shape[0], -1)  # of 1x1 convolutions
-    rank = down.shape[0]
-    alpha = float(elements[_ALPHA]) if _ALPHA in elements else rank
-    return LowRank(up, down, alpha / rank)
-
-
-def _underscored(name):
-    return name.replace(".", "_")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -14,12 +15,17 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
-from ppdiffusers_ext.pipelines.conversion import to_paddle, to_torch
-from ppdiffusers_ext.pipelines.loading import load_pipeline
+from ppdiffusers_ext.pipelines.conversion import _defaults, describe_inference, to_paddle, to_torch
+from ppdiffusers_ext.pipelines.loading import known_options, load_pipeline, read_inference_config
+from ppdiffusers_ext.pipelines.part_conversion import describe_own, plain
+from ppdiffusers_ext.pipelines.schedulers import _classes, make_scheduler
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.arrays import to_array
+from ppdiffusers_ext.weights.assignment import read_config
 from ppdiffusers_ext.weights.loading import load_tensors, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
+from scripts import convert_weights
+from scripts.command import run
 from tests.conftest import RELEASED_SCHEDULE
 from tests.golden import read_manifest
 
@@ -98,6 +104,18 @@ def converted(tmp_path_factory, original):
     """(folder for from_pretrained, reports)"""
     folder = tmp_path_factory.mktemp("converted") / "new" / "folder"
     return folder, to_paddle(original, folder, original / "config.yaml")
+
+
+def contents(folder):
+    """path -> bytes of every file below a folder; of weights their tensors' names, kinds and bytes, in any order."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".safetensors", ".pth", ".bin"):
+            arrays = {name: to_array(x) for name, x in load_tensors(path).items()}
+            found[str(path.relative_to(folder))] = {n: (str(x.dtype), x.shape, x.tobytes()) for n, x in arrays.items()}
+        elif path.is_file():
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -362,8 +380,9 @@ def test_notes_that_cannot_be_read_are_refused(tmp_path, converted, notes):
 
 
 def test_folder_that_a_pipeline_saved_converts_without_notes(tmp_path, make_pipeline):
-    # The original has one shape of pose guider, and so no place for its options.
-    pipeline = make_pipeline(pose_guider=PoseGuider(conditioning_embedding_channels=32))
+    # The original has one shape of pose guider: ours is told in the YAML file, as a sampler of another kind is.
+    guider = PoseGuider(conditioning_embedding_channels=32, block_out_channels=(16, 32))
+    pipeline = make_pipeline("DPM-Solver++", pose_guider=guider)
     pipeline.save_pretrained(str(tmp_path / "saved"))
     to_torch(tmp_path / "saved", tmp_path / "original")
     names = set()
@@ -371,9 +390,81 @@ def test_folder_that_a_pipeline_saved_converts_without_notes(tmp_path, make_pipe
         names |= set(load_tensors(tmp_path / "original" / file))
     assert names == set(pipeline.denoising_unet.state_dict())
     assert read_checkpoint(tmp_path / "original" / "denoising_unet.pth").layout == "torch"
-    to_paddle(tmp_path / "original", tmp_path / "again", tmp_path / "original" / "inference.yaml")
+    to_paddle(tmp_path / "original", tmp_path / "again")
     loaded = Pose2VideoPipeline.from_pretrained(str(tmp_path / "again"))
-    for name, cls in (("denoising_unet", DenoisingUNet3D), ("reference_unet", ReferenceUNet)):
-        assert type(getattr(loaded, name)) is cls
-        state, expected = getattr(loaded, name).state_dict(), getattr(pipeline, name).state_dict()
+    for name in ("denoising_unet", "reference_unet", "pose_guider", "vae", "image_encoder"):
+        part, own = getattr(loaded, name), getattr(pipeline, name)
+        assert type(part) is type(own)
+        state, expected = part.state_dict(), own.state_dict()
         assert [key for key in expected if not bool((state[key] == expected[key]).all())] == []
+    assert type(loaded.scheduler) is type(pipeline.scheduler)
+    assert plain(loaded.scheduler.config) == plain(pipeline.scheduler.config)
+    to_torch(tmp_path / "again", tmp_path / "original again")
+    folders = [contents(tmp_path / name) for name in ("original", "original again")]
+    for files in folders:
+        del files["image_encoder/config.json"]  # which paddlenlp writes without what is its default
+    assert folders[0] == folders[1]
+
+
+# The YAML file that goes with the original's files
+
+
+def inference_of(tmp_path, models, scheduler):
+    """What the way back reads of networks and sampler: (sampler, options of the UNet, of the guider)."""
+    scheduler.save_pretrained(str(tmp_path / "scheduler"))
+    options = read_config(tmp_path / "scheduler" / "scheduler_config.json")
+    (tmp_path / "inference.yaml").write_text(yaml.safe_dump(describe_inference(models, options)))
+    inference = read_inference_config(tmp_path / "inference.yaml")
+    again = make_scheduler(inference["sampler"], inference["noise_scheduler_kwargs"])
+    return again, inference["unet_additional_kwargs"], inference["pose_guider_kwargs"]
+
+
+@pytest.fixture(scope="module")
+def models(converted):
+    parts = {"reference_unet": ReferenceUNet, "denoising_unet": DenoisingUNet3D, "pose_guider": PoseGuider}
+    return {name: describe_own(converted[0] / name, cls).model for name, cls in parts.items()}
+
+
+@pytest.mark.parametrize("name", sorted(set(_classes())))
+@pytest.mark.parametrize("options", [RELEASED_SCHEDULE, {}, {"beta_schedule": "scaled_linear", "beta_end": 0.02}])
+def test_every_sampler_comes_back(tmp_path, models, name, options):
+    try:
+        scheduler = make_scheduler(name, options)
+    except InputError:
+        pytest.skip("a sampler that this schedule cannot be made for")
+    again, _, _ = inference_of(tmp_path, models, scheduler)
+    assert type(again) is type(scheduler)
+    assert plain(again.config) == plain(scheduler.config)
+
+
+def test_options_of_the_sampler_that_no_class_knows_are_left_out(tmp_path, models):
+    make_scheduler("DDIM", RELEASED_SCHEDULE).save_pretrained(str(tmp_path / "scheduler"))
+    options = {**read_config(tmp_path / "scheduler" / "scheduler_config.json"), "skip_prk_steps": True, "new": [1]}
+    assert not {"skip_prk_steps", "new"} & describe_inference(models, options)["noise_scheduler_kwargs"].keys()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"norm_eps": 1e-6},
+        {"act_fn": "gelu", "norm_num_groups": 16},
+        {"use_motion_module": False, "motion_module_kwargs": None, "motion_module_type": None},
+        {"motion_module_resolutions": (1, 2)},
+        {"attention_head_dim": 4, "center_input_sample": True},
+    ],
+)
+def test_options_of_the_denoising_unet_come_back_whatever_the_reference_unet_has(tmp_path, models, changed):
+    known = known_options(DenoisingUNet3D, {**models["denoising_unet"].config})
+    changed = {name: value for name, value in changed.items() if name in known}
+    expected = {**known, **changed}
+    stub = SimpleNamespace(config=expected)
+    _, additional, _ = inference_of(tmp_path, {**models, "denoising_unet": stub}, make_scheduler("DDIM"))
+    base = known_options(DenoisingUNet3D, plain(models["reference_unet"].config))
+    assert plain({**_defaults(DenoisingUNet3D), **base, **additional}) == plain(expected)
+
+
+def test_command_takes_the_yaml_file_that_it_wrote(tmp_path, converted, back):
+    arguments = [str(back[0]), str(tmp_path / "again"), "--system", "animate_anyone", "--to", "paddle"]
+    assert run(convert_weights.make_parser(), convert_weights.work, arguments) == 0
+    assert contents(tmp_path / "again") == contents(converted[0])

@@ -206,6 +206,58 @@ def test_loras_are_of_the_transformer_and_of_the_first_text_encoder(tmp_path):
     np.testing.assert_allclose(merged, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), 10**400, None, [1.0], {}, "much"])
+def test_weights_of_loras_that_are_no_numbers_are_refused(tmp_path, weight):
+    write_easy(tmp_path, "v3")
+    write_lora(tmp_path / "a.safetensors", {"proj_out": (24, 32)})
+    with pytest.raises(InputError, match="a.safetensors has the weight .*; a finite number, such as 0.6, is accepted"):
+        describe_parts(config_for(tmp_path, "v3", loras=[(str(tmp_path / "a.safetensors"), weight)]))
+
+
+def changed_parts(folder, version, path):
+    """name of a part -> its weights that a LoRA file changes."""
+    parts = [describe_parts(config_for(folder, version, loras=loras)) for loras in ([], [(str(path), 1.0)])]
+    changed = {}
+    for name in parts[0]:
+        before, after = (part[name].load().state_dict() for part in parts)
+        names = [key for key in before if not np.array_equal(before[key].numpy(), after[key].numpy())]
+        changed |= {name: names} if names else {}
+    return changed
+
+
+BERT_LAYER = "encoder.layer.0.attention.self.query", (24, 24), "encoder.layers.0.self_attn.q_proj.weight"
+T5_LAYER = "encoder.block.1.layer.0.SelfAttention.q", (32, 32), "encoder.block.1.layer.0.SelfAttention.q.weight"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "layer", "part"),
+    [
+        ("lora_te_", BERT_LAYER, "text_encoder"),
+        ("lora_te1_", BERT_LAYER, "text_encoder"),
+        ("text_encoder.", BERT_LAYER, "text_encoder"),
+        ("lora_te2_", T5_LAYER, "text_encoder_2"),
+        ("text_encoder_2.", T5_LAYER, "text_encoder_2"),
+    ],
+)
+def test_text_encoders_are_numbered_from_one(tmp_path, prefix, layer, part):
+    write_easy(tmp_path, "v4")
+    name, sizes, own = layer
+    name = name if prefix.endswith(".") else name.replace(".", "_")
+    write_lora(tmp_path / "a.safetensors", {name: sizes}, prefix=prefix)
+    assert changed_parts(tmp_path, "v4", tmp_path / "a.safetensors") == {part: [own]}
+
+
+def test_layers_of_a_text_encoder_that_is_not_there_are_refused(tmp_path):
+    write_easy(tmp_path, "v3")
+    sizes = {"encoder_block_1_layer_0_SelfAttention_q": (24, 24)}
+    for prefix in ("lora_te_", "lora_te1_"):
+        write_lora(tmp_path / "a.safetensors", sizes, prefix=prefix)
+        assert list(changed_parts(tmp_path, "v3", tmp_path / "a.safetensors")) == ["text_encoder"]
+    write_lora(tmp_path / "a.safetensors", sizes, prefix="lora_te2_")
+    with pytest.raises(InputError, match="a.safetensors has layers of the text_encoder_2, which .* has not; known"):
+        describe_parts(config_for(tmp_path, "v3", loras=[(tmp_path / "a.safetensors", 1.0)]))
+
+
 def test_lora_of_another_model_is_told(tmp_path):
     write_easy(tmp_path, "v4")
     write_lora(tmp_path / "a.safetensors", {"transformer_blocks_0_attn1_to_q": (32, 32)})

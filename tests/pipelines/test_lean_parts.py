@@ -17,6 +17,7 @@ from ppdiffusers_ext.weights.writing import write_safetensors
 from tests.models.easy_animate.test_easy_animate import inputs_of_hunyuan, inputs_of_pixart
 from tests.pipelines.easy_folders import shard
 from tests.pipelines.test_easy_animate import NETWORK
+from tests.weights.lora_files import drawing, loha, low_rank
 from tests.weights.test_lora import write as write_lora
 
 MOTION = {"num_attention_heads": 4, "num_transformer_block": 1, "temporal_position_encoding": True}
@@ -100,6 +101,45 @@ def test_digest_tells_what_is_merged(tmp_path, loras):
     merged = [[], loras[:1], loras, [(loras[0][0], 0.75)]]
     digests = {MergedPart(create(hunyuan), [tmp_path], each).digest(cache)["weights"] for each in merged}
     assert len(digests) == 4
+
+
+@pytest.fixture
+def many_methods(tmp_path):
+    """A DoRA, a LoHa, and differences of weights and biases."""
+    write_checkpoint(tmp_path, hunyuan)
+    draw, arrays = drawing(), {}
+    for layer, elements in {
+        "blocks_0_attn1_to_q": {**low_rank(draw, (16, 16))[0], "dora_scale": np.abs(draw(16, 1)) + 1},
+        "blocks_1_attn1_to_k": {**low_rank(draw, (16, 16))[0], "dora_scale": np.abs(draw(1, 16)) + 1},
+        "blocks_3_skip_linear": {**loha(draw, (16, 32))[0], "alpha": np.array(1.0), "diff_b": draw(16)},
+        "proj_out": {"diff": draw(32, 16), "diff_b": draw(32)},
+    }.items():
+        arrays |= {f"lora_unet_{layer}.{name}": x.astype(np.float32) for name, x in elements.items()}
+    write_safetensors(tmp_path / "many.lora.safetensors", arrays, {"format": "pt"})
+    return [(tmp_path / "many.lora.safetensors", 0.7)]
+
+
+def test_every_method_is_the_same_in_every_kind_of_part(tmp_path, many_methods):
+    plain = Part(create(hunyuan), [tmp_path]).load()
+    MergedLoras(plain, [(Lora(path), weight) for path, weight in many_methods])
+    merged = MergedPart(create(hunyuan), [tmp_path], many_methods).load()
+    for name, x in merged.state_dict().items():
+        np.testing.assert_array_equal(x.numpy(), plain.state_dict()[name].numpy())
+    expected = run(merged, inputs_of_hunyuan)
+    streamed = StreamedPart(create(hunyuan), [tmp_path], "blocks", many_methods)
+    for _ in range(2):
+        np.testing.assert_array_equal(run(streamed.load(), inputs_of_hunyuan), expected)
+        streamed.release()
+    for form in FORMATS:
+        model = QuantisedPart(create(hunyuan), [tmp_path], form, "blocks", many_methods).load()
+        for layer, own in ((model.blocks[i].attn1, merged.blocks[i].attn1) for i in range(2)):
+            for name in ("to_q", "to_k"):
+                stored = quantise(getattr(own, name).weight, form).matrix("float32").numpy()
+                np.testing.assert_array_equal(getattr(layer, name).stored.matrix("float32").numpy(), stored)
+        np.testing.assert_array_equal(
+            model.blocks[3].skip_linear.bias.numpy(), merged.blocks[3].skip_linear.bias.numpy()
+        )
+        np.testing.assert_array_equal(model.proj_out.weight.numpy(), merged.proj_out.weight.numpy())
 
 
 # In 8 bits

@@ -1,6 +1,7 @@
 """StableAnimator's folders from the original's form to ours and back: nothing lost, changed or guessed."""
 
 import json
+import shutil
 
 import numpy as np
 import paddle
@@ -9,6 +10,7 @@ from safetensors.numpy import load_file
 
 from ppdiffusers_ext import IResNet, StableAnimatorPipeline
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.models.stable_animator import FusionFaceId
 from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_conversion import to_paddle, to_torch
 from ppdiffusers_ext.pipelines.stable_faces import load_recognizer
@@ -19,7 +21,7 @@ from ppdiffusers_ext.weights.loading import load_tensors
 from scripts import convert_weights
 from scripts.command import run
 from tests.golden import read_manifest
-from tests.pipelines.test_conversion import assert_same, write
+from tests.pipelines.test_conversion import assert_same, contents, write
 from tests.pipelines.test_stable_animator import CONFIG, call
 from tests.test_parity import GOLDENS
 
@@ -78,8 +80,9 @@ def test_original_comes_back_bit_by_bit(tmp_path, converted, files):
     recognizer = files["Animation/glintr100_torch.pth"]
     assert reports["recognizer"].files == {"Animation/glintr100_torch.pth": len(recognizer)}
     to_paddle(tmp_path / "back", tmp_path / "again")
-    for path in converted.rglob("*.safetensors"):
-        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(converted)).read_bytes()
+    assert contents(tmp_path / "again") == contents(converted)
+    to_torch(tmp_path / "again", tmp_path / "back again")
+    assert contents(tmp_path / "back again") == contents(tmp_path / "back")
 
 
 def test_converted_folder_is_what_the_original_folder_loads_as(converted, original):
@@ -118,9 +121,54 @@ def test_recognizer_may_be_missing_and_halves_stay(tmp_path, files):
         assert np.array_equal(to_array(tensor), expected[name].astype(np.float16))
 
 
-def test_wrong_and_missing_files_are_named(tmp_path, original, files):
-    import shutil
+def change_json(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
+
+@pytest.mark.parametrize(
+    "options",
+    [{"norm_num_groups": 16}, {"num_face_tokens": 3}, {"norm_num_groups": 8, "num_face_tokens": 2}, {"num_frames": 5}],
+)
+def test_options_of_the_unet_come_back(tmp_path, converted, options):
+    shutil.copytree(converted, tmp_path / "ours")
+    change_json(tmp_path / "ours" / "unet" / "config.json", **options)
+    if "num_face_tokens" in options:  # of which the face encoder's weights know; the original has a single number
+        with pytest.raises(InputError, match="unet has num_face_tokens [23], for which the original's files have no"):
+            to_torch(tmp_path / "ours", tmp_path / "back")
+        return
+    to_torch(tmp_path / "ours", tmp_path / "back")
+    to_paddle(tmp_path / "back", tmp_path / "again")
+    config = json.loads((tmp_path / "again" / "unet" / "config.json").read_text())
+    assert {name: config[name] for name in options} == options
+
+
+def test_options_of_the_sampler_that_it_has_not_are_left_out(tmp_path, converted):
+    shutil.copytree(converted, tmp_path / "ours")
+    path = tmp_path / "ours" / "scheduler" / "scheduler_config.json"
+    change_json(path, use_exponential_sigmas=False, final_sigmas_type="zero")
+    to_torch(tmp_path / "ours", tmp_path / "back")
+    to_paddle(tmp_path / "back", tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(converted)
+
+
+def test_what_the_original_has_no_place_for_is_refused(tmp_path, converted):
+    shutil.copytree(converted, tmp_path / "ours")
+    change_json(tmp_path / "ours" / "scheduler" / "scheduler_config.json", _class_name="DDIMScheduler")
+    with pytest.raises(
+        InputError, match="scheduler holds a DDIMScheduler; the EulerDiscreteScheduler of the original"
+    ):
+        to_torch(tmp_path / "ours", tmp_path / "back")
+    change_json(tmp_path / "ours" / "scheduler" / "scheduler_config.json", _class_name="EulerDiscreteScheduler")
+    encoder = FusionFaceId(64, clip_embeddings_dim=64, num_tokens=3)
+    encoder.save_pretrained(str(tmp_path / "ours" / "face_encoder"))
+    with pytest.raises(
+        InputError, match="face_encoder has num_tokens 3, for which the original's files have no place"
+    ):
+        to_torch(tmp_path / "ours", tmp_path / "back")
+    assert not (tmp_path / "back").exists()
+
+
+def test_wrong_and_missing_files_are_named(tmp_path, original, files):
     source = tmp_path / "source"
     shutil.copytree(original, source)
     write(source / "Animation" / "pose_net.pth", files["Animation/face_encoder.pth"])

@@ -1,6 +1,7 @@
 """The command that checks training data: what it prints and writes, and what it answers to bad input."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -89,6 +90,20 @@ def test_too_few_frames_are_refused(capsys, folder):
     assert "--min-frames: the value is 1; a whole number from 2" in capsys.readouterr().err
 
 
+def test_names_that_lists_cannot_have_are_problems(tmp_path, capsys):
+    data = tmp_path / "data"
+    for kind in ("video", "video_dwpose"):
+        (data / kind).mkdir(parents=True)
+        for name in (b"\xff.mp4", b"two\nlines.mp4", b"\x1b[31m.mp4"):
+            with open(os.path.join(os.fsencode(data / kind), name), "wb"):
+                pass
+    assert check(data, "--meta", tmp_path / "meta.json") == 1
+    text = capsys.readouterr().out
+    assert text.count("its path is not text in UTF-8 on one line, and lists cannot have it") == 2
+    assert "\x1b" not in text and "0 of 3 clips can be trained on" in text
+    assert not (tmp_path / "meta.json").exists()
+
+
 # StableAnimator's clips
 
 
@@ -151,3 +166,11 @@ def test_options_of_the_other_system_are_refused(animation_data, tmp_path, capsy
     monkeypatch.chdir(tmp_path)
     assert check(*arguments, *([] if "nowhere.txt" in arguments else [animation_data])) == 2
     assert message in capsys.readouterr().err
+
+
+def test_folders_whose_names_lists_cannot_have_are_problems(animation_data, tmp_path, capsys):
+    os.rename(animation_data / "00000", os.path.join(os.fsencode(animation_data), b"\xff"))
+    shutil.copytree(animation_data / "00001", animation_data / "two\nlines")
+    assert check_animation(animation_data, "--list", tmp_path / "list.txt") == 1
+    assert capsys.readouterr().out.count("its path is not text in UTF-8 on one line") == 2
+    assert not (tmp_path / "list.txt").exists()

@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from ppdiffusers_ext.data.clips import find_clips
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import VideoWriter, probe_video
@@ -130,6 +131,28 @@ def test_meta_file_has_the_pairs(tmp_path, capsys, monkeypatch):
     (tmp_path / "fashion_dwpose/a.mp4").unlink()
     assert call(extract_meta_info, "--root_path", "fashion", "--dataset_name", "fashion") == 2
     assert "extract_dwpose_from_vid --video_root` makes them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("root", ["fashion", "fashion/", "./fashion", "ABSOLUTE"])
+@pytest.mark.parametrize("output", ["data/meta.json", "meta.json", "ELSEWHERE/meta.json"])
+def test_meta_file_is_read_from_any_folder(tmp_path, capsys, monkeypatch, root, output):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for name in ("fashion/a, b.mp4", "fashion/动作.mp4", "fashion/\\.mp4", "fashion/\udcff.mp4"):
+        for folder in ("fashion", "fashion_dwpose"):
+            (tmp_path / "work" / folder).mkdir(exist_ok=True)
+            (tmp_path / "work" / name.replace("fashion", folder, 1)).write_bytes(b"a video")
+    root = root.replace("ABSOLUTE", str(tmp_path / "work" / "fashion"))
+    output = output.replace("ELSEWHERE", str(tmp_path / "a" / "b" / "c" / "d"))
+    assert call(extract_meta_info, "--root_path", root, "--dataset_name", "x", "--output", output) == 0
+    captured = capsys.readouterr()
+    assert "3 clips" in captured.out and "1 videos have names that are not text in UTF-8" in captured.err
+    meta = (tmp_path / "work" / output).resolve()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    clips = find_clips([meta])
+    assert sorted(clip.video.name for clip in clips) == ["\\.mp4", "a, b.mp4", "动作.mp4"]
+    assert all(clip.video.exists() and clip.pose.exists() for clip in clips)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.weights.lora import TEXT_ENCODER, Lora, MergedLoras
+from ppdiffusers_ext.weights.lora import Lora, MergedLoras
+from ppdiffusers_ext.weights.lora_names import TEXT_ENCODER
 from ppdiffusers_ext.weights.writing import write_safetensors
 
 
@@ -81,7 +82,7 @@ def test_weights_in_halves_keep_their_dtype(network, tmp_path):
     [
         ({"to_k": (6, 4), "to_q": (6, 4)}, "lora_unet__", "of another model, which has lora_unet__to_k; the nearest"),
         ({"to_q": (6, 9)}, "lora_unet__", "to_q takes 6 numbers and gives 9 there; 6 and 4 are needed"),
-        ({"to_q": (6, 4)}, "lora_te_", "has no layer that begins with lora_unet_; a LoRA of this network is accepted"),
+        ({"to_q": (6, 4)}, "lora_te_", "has no layer of the transformer; known prefixes are lora_unet_"),
     ],
 )
 def test_files_of_another_model_are_told(network, tmp_path, layers, prefix, message):
@@ -94,7 +95,7 @@ def test_files_of_another_model_are_told(network, tmp_path, layers, prefix, mess
 
 def test_files_that_are_none_are_told(tmp_path):
     write_safetensors(tmp_path / "a.safetensors", {"to_q.weight": np.zeros((2, 2), np.float32)}, {"format": "pt"})
-    with pytest.raises(InputError, match="is no LoRA: to_q lacks lora_down.weight and lora_up.weight"):
+    with pytest.raises(InputError, match="is no LoRA: to_q.weight is nothing of one; LoRA, LoCon, DoRA"):
         Lora(tmp_path / "a.safetensors")
     with pytest.raises(MissingFileError, match="nowhere.safetensors"):
         Lora(tmp_path / "nowhere.safetensors")

@@ -1,0 +1,170 @@
+"""What the keys of LoRA files say: which network, which layer of it, and what of the layer.
+
+A key is a prefix, the path of a layer, and an element. Prefix and path are those of kohya's scripts and LyCORIS, with
+underscores in the place of dots (`lora_unet_blocks_0_attn1_to_q`), or those of diffusers, PEFT and ComfyUI with dots
+(`transformer.blocks.0.attn1.to_q`). The elements have a name or two in each of these.
+"""
+
+import re
+from dataclasses import dataclass
+
+from ppdiffusers_ext.errors import InputError, printable
+
+TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 = "transformer", "text_encoder", "text_encoder_2"
+
+# Before layers with underscores; the text encoders are numbered from 1, one alone has no number.
+_FLAT = {
+    "lora_unet_": TRANSFORMER,
+    "lora_transformer_": TRANSFORMER,
+    "lycoris_": TRANSFORMER,
+    "lora_te_": TEXT_ENCODER,
+    "lora_te1_": TEXT_ENCODER,
+    "lora_te2_": TEXT_ENCODER_2,
+}
+# Before layers with dots.
+DOTTED = {
+    "transformer.": TRANSFORMER,
+    "unet.": TRANSFORMER,
+    "diffusion_model.": TRANSFORMER,
+    "model.diffusion_model.": TRANSFORMER,
+    "text_encoder.": TEXT_ENCODER,
+    "text_encoder_2.": TEXT_ENCODER_2,
+}
+PEFT = "base_model.model."  # what PEFT wraps a network in, before or behind all of the above
+# Of names with dots, what other wrappers of PyTorch leave in them.
+_WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.")
+
+_ADAPTER = r"(?:\.(?!weight$|bias$)(?P<adapter{0}>[\w-]+))?"  # PEFT's name for one of several
+_ELEMENT = re.compile(
+    r"(?P<layer>.+?)\.(?:"
+    rf"lora_(?P<end>up|down|mid|A|B){_ADAPTER.format(1)}(?:\.(?P<kind>weight|bias))?"
+    r"|lora(?:_linear_layer)?\.(?P<old_end>up|down)\.weight"
+    r"|processor\.(?P<projection>to_q|to_k|to_v|to_out)_lora\.(?P<oldest_end>up|down)\.weight"
+    rf"|lora_magnitude_vector{_ADAPTER.format(2)}(?P<magnitude>(?:\.weight)?)"
+    rf"|(?P<named>(?:hada_(?:w[12]_[ab]|t[12])|lokr_(?:w[12](?:_[ab])?|t2))){_ADAPTER.format(3)}"
+    r"|(?P<plain>alpha|dora_scale|diff|diff_b)"
+    r")"
+)
+_ENDS = {"A": "down", "B": "up"}
+# What else such files are known to hold, none of which is computed.
+_OTHERS = (
+    ("BOFT", r"(^|\.)boft_"),
+    ("OFT", r"(^|\.)oft_"),
+    ("IA3", r"\.on_input$|(^|\.)ia3_l"),
+    ("GLoRA", r"\.[ab][12]\.weight$"),
+    ("VeRA", r"(^|\.)vera_"),
+    ("norms", r"\.[wb]_norm$"),
+    ("weights that are replaced", r"\.(reshape_weight|set_weight)$|(^|\.)modules_to_save\."),
+    ("LoRA of embeddings", r"\.lora_embedding_[AB]"),
+    ("scales", r"\.(scale_weight|scale_input|weight_scale|scaled_fp8|scale)$"),
+)
+METHODS = "LoRA, LoCon, DoRA, LoHa, LoKr and differences (diff, diff_b) are accepted"
+_NAMED = 3  # keys of a message
+_LONGEST = 120  # characters of a key in it
+
+
+@dataclass(frozen=True)
+class Key:
+    """
+    Attributes:
+        text: the whole key.
+        stem: the key without the element.
+        network: TRANSFORMER, TEXT_ENCODER or TEXT_ENCODER_2.
+        layer: its path, in the original's names.
+        is_flat: whether the path has underscores for dots.
+        has_prefix: whether the key names the network; that of one that does not is the transformer's.
+        is_peft: whether it begins as PEFT's do.
+        element: "up", "down", "mid", "up_bias", "alpha", "dora_scale", "magnitude", "diff", "diff_b", "hada_w1_a", ...
+        adapter: PEFT's name of the adapter, "" in most files.
+    """
+
+    text: str
+    stem: str
+    network: str
+    layer: str
+    is_flat: bool
+    has_prefix: bool
+    is_peft: bool
+    element: str
+    adapter: str
+
+
+def parse_keys(path, keys):
+    """The `Key` of each key of a file.
+
+    Raises:
+        InputError: one has an element that is not known or not computed, whose method is named where it is known.
+    """
+    parsed, unknown = [], []
+    for key in keys:
+        found = _ELEMENT.fullmatch(key)
+        element = found and _element(found)
+        if not element:
+            unknown.append(key)
+            continue
+        adapter = next((found[name] for name in ("adapter1", "adapter2", "adapter3") if found[name]), "")
+        parsed.append(Key(key, _stem(found), *_layer(found), element, adapter))
+    if not unknown:
+        return parsed
+    for method, pattern in _OTHERS:
+        own = [key for key in unknown if re.search(pattern, key)]
+        if own:
+            raise InputError(f"{path} has {method} ({shorten(own)}), which is not computed; {METHODS}")
+    if not parsed:
+        raise InputError(f"{path} is no LoRA: {shorten(unknown)} is nothing of one; {METHODS}")
+    raise InputError(f"{path} has {shorten(unknown)}, which is not known of a LoRA; {METHODS}")
+
+
+def _element(found):
+    end = found["end"] or found["old_end"] or found["oldest_end"]
+    if end:
+        end = _ENDS.get(end, end)
+        if found["kind"] != "bias":
+            return end
+        return "up_bias" if end == "up" else None
+    if found["magnitude"] is not None:
+        return "magnitude"
+    return found["named"] or found["plain"]
+
+
+def _stem(found):
+    return found["layer"] + (f".processor.{found['projection']}_lora" if found["projection"] else "")
+
+
+def _layer(found):
+    """(network, layer, is_flat, has_prefix, is_peft)"""
+    text = found["layer"]
+    is_peft = text.startswith(PEFT)
+    layer = text.removeprefix(PEFT)
+    if found["projection"]:  # to_out is a list of a linear layer and a dropout
+        layer += f".{found['projection']}" + (".0" if found["projection"] == "to_out" else "")
+    for prefixes, is_flat in ((_FLAT, True), (DOTTED, False)):
+        for prefix, network in prefixes.items():
+            if layer.startswith(prefix):
+                own = layer[len(prefix) :]
+                is_peft |= own.startswith(PEFT)
+                return network, _unwrapped(own.removeprefix(PEFT), is_flat), is_flat, True, is_peft
+    return TRANSFORMER, _unwrapped(layer, False), False, False, is_peft
+
+
+def _unwrapped(layer, is_flat):
+    if is_flat:
+        return layer.replace(".", "_")
+    for wrapper in _WRAPPERS:
+        layer = layer.replace(wrapper, "")
+    return layer
+
+
+def shorten(keys):
+    """The first few of many keys, for a message."""
+    shown = ", ".join(printable(key, _LONGEST).replace("\n", " ") for key in keys[:_NAMED])
+    return shown + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+
+
+def known_prefixes():
+    """The prefixes of each network, for a message."""
+    names = {TRANSFORMER: "the transformer", TEXT_ENCODER: "the text encoder", TEXT_ENCODER_2: "the second one"}
+    return "; ".join(
+        f"{', '.join(prefix for known in (_FLAT, DOTTED) for prefix, n in known.items() if n == network)} of {name}"
+        for network, name in names.items()
+    )
