@@ -1,7 +1,7 @@
-"""Videos: probing, streaming decoding and H.264 writing, by PyAV (FFmpeg).
+"""Videos: probing and streaming decoding, by PyAV (FFmpeg).
 
 Frames are (height, width, 3) uint8 RGB arrays, upright: the rotation that telephones write beside the picture is
-applied. Both ways are streams: memory does not grow with the number of frames.
+applied. Reading is a stream: memory does not grow with the number of frames.
 """
 
 import contextlib
@@ -12,17 +12,14 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image
 
-from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 # A closed list: FFmpeg also reads playlists, which open other files and addresses.
 _FORMATS = "mov,matroska,webm,gif"
 _ACCEPTED = "a complete video file (MP4, MOV, WebM, MKV, GIF) is accepted"
-_SUFFIXES = (".mp4", ".mov")
-_BT709 = 1  # the code of BT.709 in H.264 and FFmpeg for primaries, transfer curve and matrix alike
-_TV_RANGE, _FULL_RANGE = 1, 2
+_BT709 = 1  # FFmpeg's code of the matrix
+_FULL_RANGE = 2
 # PyAV converts by the BT.601 matrix and from the narrow range unless it is told what the file names.
 _MATRICES = {_BT709: "ITU709", 4: "FCC", 7: "SMPTE240M"}
 _BT2020 = (9, 10)  # for which PyAV has no name, but which it takes from the frame
@@ -270,118 +267,3 @@ def _to_rgb(frame, convert):
         return image
     alpha = image[..., 3:].astype(np.uint16)
     return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
-class VideoWriter:
-    """Write RGB frames to an H.264 file (yuv420p, BT.709, index at the front). Use it in a `with` block.
-
-    path: ends in .mp4 or .mov. fps: Fraction (kept exactly, as 30000/1001), int or float. width, height: of the frames
-    given; odd ones are made even by repeating the last column or row, which H.264 with yuv420p needs. crf: 0 (best)
-    to 51. audio: an `Audio` to put beside the frames, as long as they last.
-
-    The file appears at `path` when the block ends, complete, or not at all; until then an earlier one stays. Raises
-    InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
-    """
-
-    def __init__(self, path, fps, width, height, crf=18, audio=None):
-        self.path = Path(path)
-        if self.path.suffix.lower() not in _SUFFIXES:
-            raise InputError(f"cannot write a video to {path}; a name that ends in .mp4 or .mov is accepted")
-        if not 0 < fps < float("inf") or width < 1 or height < 1 or not 0 <= crf <= 51:
-            raise InputError(
-                f"cannot write {path} with {fps} fps, {width}x{height} pixels, crf {crf}; "
-                "positive numbers and a crf from 0 to 51 are accepted"
-            )
-        self.fps = fps if isinstance(fps, (int, Fraction)) else Fraction(fps).limit_denominator(1001)
-        self.width, self.height, self.crf, self._audio = width, height, crf, audio
-        self.num_frames = 0
-
-    def __enter__(self):
-        if "libx264" not in av.codecs_available:
-            raise InputError(
-                f"cannot write {self.path}: this PyAV has no encoder libx264; the wheels of av on PyPI have it"
-            )
-        with contextlib.ExitStack() as stack:
-            temporary = stack.enter_context(output_file(self.path))
-            options = {"movflags": "+faststart"}
-            self._container = av.open(f"file:{temporary}", "w", options=options)
-            stack.push(self._finish)
-            self._stream = self._add_stream()
-            if self._audio is not None:
-                self._audio.add_to(self._container, stack)
-            self._convert = VideoReformatter()
-            self._stack = stack.pop_all()
-        return self
-
-    def _add_stream(self):
-        stream = self._container.add_stream("libx264", rate=Fraction(self.fps))
-        stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(self.crf)}
-        context = stream.codec_context
-        context.thread_count = 1  # x264's output depends on the number of threads
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
-        context.color_range = _TV_RANGE
-        return stream
-
-    def write(self, frames):
-        """Append frames: (N, H, W, 3) or (H, W, 3) uint8 RGB. Raises ValueError for another shape or type."""
-        frames = np.asarray(frames)
-        expected = (self.height, self.width, 3)
-        if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-3:] != expected:
-            raise ValueError(
-                f"frames have shape {frames.shape} and type {frames.dtype}, not (N, *{expected}) and uint8"
-            )
-        for image in frames.reshape(-1, *expected):
-            image = np.pad(image, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame = self._convert.reformat(frame, format="yuv420p", src_colorspace="DEFAULT", dst_colorspace="ITU709")
-            frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
-            self._container.mux(self._stream.encode(frame))
-            self.num_frames += 1
-        self._mux_audio()
-
-    def _mux_audio(self):
-        if self._audio is not None:
-            for packet in self._audio.packets(self.num_frames / self.fps):
-                self._container.mux(packet)
-
-    def __exit__(self, *exception):
-        return self._stack.__exit__(*exception)
-
-    def _finish(self, kind, error, traceback):
-        """Close the file before `output_file` renames or removes it."""
-        complete = kind is None and self.num_frames > 0
-        try:
-            if complete:
-                self._container.mux(self._stream.encode())
-                self._container.close()
-        finally:
-            # A file that is thrown away may fail to close for the reason that its writing did.
-            with contextlib.suppress(av.error.FFmpegError):
-                self._container.close()
-        if kind is None and not complete:
-            raise InputError(f"no frames were given to write to {self.path}; at least one frame is accepted")
-
-
-def side_by_side(images):
-    """Pictures next to each other: sequence of (H, W, 3) uint8 arrays -> one (max H, sum of W, 3), both sides even.
-
-    Lower pictures are enlarged to the height of the highest, in proportion. Odd sides repeat their last row or column.
-    Raises ValueError for an empty sequence or another shape or type.
-    """
-    if len(images) == 0:
-        raise ValueError("side_by_side needs at least one picture, got none")
-    for image in images:
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"a picture has shape {image.shape} and type {image.dtype}, not (H, W, 3) and uint8")
-    height = max(image.shape[0] for image in images)
-    row = np.concatenate([_to_height(image, height) for image in images], axis=1)
-    return np.pad(row, ((0, height % 2), (0, row.shape[1] % 2), (0, 0)), mode="edge")
-
-
-def _to_height(image, height):
-    if image.shape[0] == height:
-        return image
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))

@@ -15,9 +15,9 @@ import PIL.Image
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
-from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.data.video import VideoWriter, side_by_side
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.pipelines.systems import SkeletonJob

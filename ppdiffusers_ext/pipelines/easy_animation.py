@@ -17,7 +17,7 @@ from ppdiffusers_ext.data.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_conditions import count_frames, know_pictures, know_video, read_picture

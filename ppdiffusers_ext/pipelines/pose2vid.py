@@ -14,9 +14,10 @@ import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
+from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
+from ppdiffusers_ext.data.video import probe_video, read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.loading import check_paths, load_pipeline

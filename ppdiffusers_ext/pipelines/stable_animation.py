@@ -14,7 +14,7 @@ from ppdiffusers_ext.data.animation_clips import read_embedding
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, check_way, open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_writable, output_file, output_folder
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.pipelines.caching import StepCaching

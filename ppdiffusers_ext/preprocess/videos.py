@@ -11,7 +11,7 @@ from pathlib import Path
 from ppdiffusers_ext.data.frames import VIDEOS, open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track

@@ -9,7 +9,8 @@ import pytest
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter, frame_times, probe_video
+from ppdiffusers_ext.data.video import frame_times, probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from tests.data.test_video import encode_ten_bits
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, write_image
+from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from tests.data.test_video import clip
 
 
 def gradient(width=40, height=24):
@@ -224,3 +225,27 @@ def test_contact_sheet_refuses_no_frames_and_mixed_sizes():
         contact_sheet([], columns=2)
     with pytest.raises(ValueError, match=r"frame 1 has shape \(24, 41, 3\), the first one \(24, 40, 3\)"):
         contact_sheet([gradient(), gradient(41)], columns=2)
+
+
+def test_pictures_of_one_height_are_joined_unchanged():
+    first, second = clip(1, 20, 16)[0], clip(1, 30, 16)[0]
+    joined = side_by_side([first, second])
+    assert joined.shape == (16, 50, 3)
+    np.testing.assert_array_equal(joined, np.concatenate([first, second], axis=1))
+
+
+def test_lower_pictures_grow_in_proportion():
+    assert side_by_side([clip(1, 20, 16)[0], clip(1, 20, 32)[0]]).shape == (32, 60, 3)
+
+
+def test_joined_sides_are_even():
+    joined = side_by_side([clip(1, 21, 15)[0], clip(1, 10, 15)[0]])
+    assert joined.shape == (16, 32, 3)
+    np.testing.assert_array_equal(joined[:, -1], joined[:, -2])
+    np.testing.assert_array_equal(joined[-1], joined[-2])
+
+
+@pytest.mark.parametrize("images", [[], [np.zeros((4, 4, 3))], [np.zeros((4, 4), np.uint8)]])
+def test_what_is_not_a_picture_is_not_joined(images):
+    with pytest.raises(ValueError, match="got none|has shape"):
+        side_by_side(images)
