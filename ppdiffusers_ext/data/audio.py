@@ -4,7 +4,8 @@ from fractions import Fraction
 
 import av
 
-from ppdiffusers_ext.data.video import open_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError
 
 _COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus")  # codecs that an MP4 file may hold
@@ -31,12 +32,15 @@ class Audio:
             container: PyAV's, before anything is written to it.
             stack: an `ExitStack` that closes the file of the sound.
         """
-        source, video = stack.enter_context(open_video(self._path))
+        info = probe_video(self._path)
+        if info.animation is not None:
+            return
+        source, _ = stack.enter_context(open_video(self._path))
         if not source.streams.audio or source.streams.audio[0].codec_context is None:
             return
         stream = source.streams.audio[0]
         # Tracks need not begin together: what counts is the time of the first frame.
-        start = self._start + float((video.start_time or 0) * video.time_base)
+        start = self._start + info.start
         if stream.codec_context.name in _COPIED:
             self._packets = self._copied(source, stream, container.add_stream(template=stream), start)
         else:

@@ -1,28 +1,25 @@
-"""Videos: probing and streaming decoding, by PyAV (FFmpeg).
+"""Videos: probing and streaming decoding, by PyAV (FFmpeg); animated pictures by imageio (see `animated`).
 
-Frames are (height, width, 3) uint8 RGB arrays, upright: the rotation that telephones write beside the picture is
-applied. Reading is a stream: memory does not grow with the number of frames.
+Frames are (height, width, 3) uint8 RGB arrays as they are meant to be seen: upright, for cameras write a matrix beside
+the picture that turns or mirrors it, and of square pixels, for a file may say that its own are not. Reading is a
+stream: memory does not grow with the number of frames.
 """
 
-import contextlib
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 import av
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.data import animated
+from ppdiffusers_ext.data.completeness import check_complete
+from ppdiffusers_ext.data.orientation import Orientation, aspect_of, of_matrix, shown_width
+from ppdiffusers_ext.data.packets import damaged_frame, leave_out_leading, scan_packets
+from ppdiffusers_ext.data.pixels import has_alpha, to_upright
+from ppdiffusers_ext.data.timing import measure
+from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, open_video
+from ppdiffusers_ext.errors import InputError
 
-# A closed list: FFmpeg also reads playlists, which open other files and addresses.
-_FORMATS = "mov,matroska,webm,gif"
-_ACCEPTED = "a complete video file (MP4, MOV, WebM, MKV, GIF) is accepted"
-_BT709 = 1  # FFmpeg's code of the matrix
-_FULL_RANGE = 2
-# PyAV converts by the BT.601 matrix and from the narrow range unless it is told what the file names.
-_MATRICES = {_BT709: "ITU709", 4: "FCC", 7: "SMPTE240M"}
-_BT2020 = (9, 10)  # for which PyAV has no name, but which it takes from the frame
 _HDR = (16, 18)  # transfer curves PQ and HLG
 
 
@@ -30,9 +27,23 @@ _HDR = (16, 18)  # transfer curves PQ and HLG
 class VideoInfo:
     """What `probe_video` found.
 
-    width, height: pixels of the upright frames. num_frames: frames that are really there. fps: exact. duration:
-    seconds, num_frames / fps. rotation: degrees clockwise (0, 90, 180, 270) that reading applies. is_hdr: whether the
-    file says that its brightness is coded for displays of high dynamic range; frames are given as they are stored.
+    Attributes:
+        width, height: pixels of the frames that are given: upright, of square pixels.
+        num_frames: frames that are really there.
+        fps: frames a second; exact, or of uneven times that of most frames. See `Timing`.
+        duration: seconds from the first frame to the end of the last.
+        rotation: degrees clockwise (0, 90, 180, 270) that reading applies.
+        is_hdr: whether the file says that its brightness is coded for displays of high dynamic range; frames are given
+            as they are stored.
+        is_mirrored: whether reading mirrors the stored picture, left to right, before it is turned.
+        aspect: width to height of a stored pixel.
+        has_alpha: whether frames have transparent pixels, which are laid over white.
+        is_even: whether frames are shown at a constant rate.
+        start: seconds, on the file's own clock, at which the first frame begins: that of its sound.
+        times: seconds at which each frame begins, from the first one on.
+        coded_size: (width, height) of stored frames.
+        skipped: see `Packets`.
+        animation: the `Animation` of an animated picture.
     """
 
     width: int
@@ -42,41 +53,90 @@ class VideoInfo:
     duration: float
     rotation: int
     is_hdr: bool = False
+    is_mirrored: bool = False
+    aspect: Fraction = Fraction(1)
+    has_alpha: bool = False
+    is_even: bool = True
+    start: float = field(default=0.0, compare=False)
+    times: tuple = field(default=(), compare=False, repr=False)
+    coded_size: tuple = field(default=(), compare=False)
+    skipped: frozenset = field(default=frozenset(), compare=False, repr=False)
+    animation: animated.Animation | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def orientation(self):
+        return Orientation(self.rotation, self.is_mirrored)
 
 
 def probe_video(path):
-    """The `VideoInfo` of the first video track. Walks over the packets without decoding them, so it is cheap.
+    """The `VideoInfo` of the first video track. Decodes only the first frame and walks over the packets: it is cheap.
 
     Raises MissingFileError where there is no file, and InputError for what is not a video, has no video track, no
-    frames or no frame rate, or is cut off (fewer frames than the header promises).
+    frames or no times, is cut off (fewer frames than the file promises), or says of its picture what is not possible.
     """
     return probe_packets(path)[0]
 
 
 def probe_packets(path):
-    """What `probe_video` gives, and the `Packets` that it was found from."""
+    """What `probe_video` gives, and the `Packets` that it was found from; None instead for an animated picture."""
+    animation = animated.find_animation(path)
+    if animation is not None:
+        return _info_of_animation(animation), None
     with open_video(path) as (container, stream):
-        fps = stream.average_rate or stream.guessed_rate
         packets = scan_packets(container, stream)
         if packets.shown == 0:
-            raise InputError(f"{path} is a video without frames; {_ACCEPTED}")
-        if not fps or fps <= 0:
-            raise InputError(f"{path} does not say its frame rate; {_ACCEPTED}")
-        _check_complete(path, container, stream, fps, packets)
-        rotation = round(-stream.side_data.get("DISPLAYMATRIX", 0.0)) % 360
-        if rotation % 90:
-            raise InputError(f"{path} is rotated by {rotation} degrees; multiples of 90 are accepted")
-        size, is_hdr = (stream.width, stream.height), stream.codec_context.color_trc in _HDR
-    width, height = reversed(size) if rotation in (90, 270) else size
-    duration = float(packets.shown / fps)
-    return VideoInfo(width, height, packets.shown, Fraction(fps), duration, rotation, is_hdr), packets
+            raise InputError(f"{path} is a video without frames; {ACCEPTED}")
+        check_complete(path, container, stream, packets)
+        leave_out_leading(path, packets)
+        timing, start = _timing(path, stream, packets)
+        aspect, is_hdr = aspect_of(stream.sample_aspect_ratio), stream.codec_context.color_trc in _HDR
+    first = packets.first
+    orientation = of_matrix(_matrix(first), path)
+    coded = first.width, first.height
+    width, height = orientation.size(shown_width(*coded, aspect, path), first.height)
+    info = VideoInfo(
+        width, height, packets.shown, timing.fps, timing.duration, orientation.rotation, is_hdr,
+        orientation.is_mirrored, aspect, has_alpha(first), timing.is_even, start, timing.times, coded,
+        packets.skipped,
+    )  # fmt: skip
+    return info, packets
+
+
+def _timing(path, stream, packets):
+    """The `Timing`, and the seconds on the file's clock at which the first frame begins."""
+    claimed = stream.average_rate, stream.guessed_rate
+    if len(packets.times) == packets.shown:
+        timing = measure(packets.times, stream.time_base, packets.last, claimed, path)
+        return timing, float(packets.times[0] * stream.time_base)
+    rate = next((Fraction(rate) for rate in claimed if rate), None)
+    if rate is None:
+        raise InputError(f"{path} does not say its frame rate; {ACCEPTED}")
+    return measure(range(packets.shown), 1 / rate, 1, [rate], path), 0.0
+
+
+def _matrix(frame):
+    """The nine numbers of a frame's display matrix."""
+    for part in frame.side_data:
+        if part.type.name == "DISPLAYMATRIX":
+            return memoryview(bytes(part)).cast("i").tolist()
+    return [1, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def _info_of_animation(animation):
+    timing = measure(animation.starts, animation.unit, animation.last, (), animation.path)
+    width, height = animation.orientation.size(animation.width, animation.height)
+    return VideoInfo(
+        width, height, len(animation.starts), timing.fps, timing.duration, animation.orientation.rotation,
+        is_mirrored=animation.orientation.is_mirrored, has_alpha=animation.has_alpha, is_even=timing.is_even,
+        times=timing.times, coded_size=(animation.width, animation.height), animation=animation,
+    )  # fmt: skip
 
 
 def read_frames(path, start=0, count=None, stride=1, info=None):
     """Iterate over the frames start, start + stride, ... of the video: `count` of them, or all up to its end.
 
     Yields (height, width, 3) uint8 RGB arrays. Decodes as it goes, on one thread, and closes the file when the
-    iteration ends or is given up. Transparent pixels (GIF) are laid over white; pixels are taken as square.
+    iteration ends or is given up. Transparent pixels are laid over white.
     info: what `probe_video(path)` said, if the caller has it; probed here otherwise.
 
     Raises, at the call, what `probe_video` raises and InputError for frames that the video does not have; while
@@ -94,176 +154,25 @@ def read_frames(path, start=0, count=None, stride=1, info=None):
             f"{path} has {info.num_frames} frames, too few for start {start}, count {count}, stride {stride}; "
             f"frames 0 to {info.num_frames - 1} are accepted"
         )
-    return _decode(path, info, range(start, end, stride))
-
-
-def frame_times(path):
-    """Seconds at which the frames of a video begin to be shown, from the first one on, without decoding them.
-
-    Raises what `probe_video` raises where there is no such file.
-    """
-    with open_video(path) as (container, stream):
-        packets, unit = scan_packets(container, stream), stream.time_base
-    times = sorted(packets.times)
-    return [float((time - times[0]) * unit) for time in times]
-
-
-@contextlib.contextmanager
-def open_video(path, **options):
-    """Open the file and yield (container, first video stream)."""
-    path = Path(path)
-    if not path.exists():
-        raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, not a video; {_ACCEPTED}")
-    options["format_whitelist"] = _FORMATS
-    try:
-        # "file:" keeps FFmpeg from taking a colon in the name for a protocol; tags need not be valid text.
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except av.error.PermissionError as error:
-        raise InputError(f"{path} may not be read by this user; a file that can be read is accepted") from error
-    except av.error.FFmpegError as error:
-        raise InputError(f"{path} is not a video that can be read, or it is cut off; {_ACCEPTED}") from error
-    with container:
-        if not container.streams.video:
-            raise InputError(f"{path} has no video track; {_ACCEPTED}")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise InputError(f"{path} is coded in a way that FFmpeg cannot decode; {_ACCEPTED}")
-        yield container, stream
-
-
-@dataclass
-class Packets:
-    """What `scan_packets` found.
-
-    total: coded pictures that are there in full. shown: of these, the ones that become frames. end: seconds at which
-    the last one ends. damaged: whether the file is. times: when the shown ones begin, as stored, in units of the
-    stream. keys: those of them at which decoding can begin.
-    """
-
-    total: int = 0
-    shown: int = 0
-    end: float = 0.0
-    damaged: bool = False
-    times: list = field(default_factory=list)
-    keys: list = field(default_factory=list)
-
-
-def scan_packets(container, stream):
-    """The `Packets` of a stream, from where it is to its end, without decoding them."""
-    packets, fps = Packets(), stream.average_rate or stream.guessed_rate
-    try:
-        for packet in container.demux(stream):
-            if packet.size == 0:
-                continue  # the empty packet that ends the stream
-            if packet.is_corrupt:
-                packets.damaged = True
-                continue
-            packets.total += 1
-            is_shown = not (packet.is_discard or _is_hidden(packet, stream))
-            packets.shown += is_shown
-            if packet.pts is not None:
-                packets.times += [packet.pts] * is_shown
-                packets.keys += [packet.pts] * (is_shown and packet.is_keyframe)
-                length = packet.duration * packet.time_base if packet.duration else 1 / fps if fps else 0
-                packets.end = max(packets.end, float(packet.pts * packet.time_base + length))
-    except av.error.FFmpegError:
-        packets.damaged = True
-    return packets
-
-
-def _is_hidden(packet, stream):
-    """VP8 has pictures that only serve to predict others; a bit of their first byte tells."""
-    return stream.codec_context.name in ("vp8", "libvpx") and not bytes(packet)[0] & 0x10
-
-
-def _check_complete(path, container, stream, fps, packets):
-    """Raise InputError when the file holds less than its header promises."""
-    present, promised = packets.total, stream.frames
-    if promised > present and not packets.damaged:
-        # An edit list may leave coded pictures out, which is no damage: ask for all that are stored.
-        with open_video(path, ignore_editlist="1") as (whole, whole_stream):
-            everything = scan_packets(whole, whole_stream)
-        present, packets.damaged = everything.total, everything.damaged
-    if not promised and "matroska" in container.format.name:
-        promised_end = _matroska_end(container, stream)
-        # A whole frame is missing, not a rounding of the milliseconds in which these files count.
-        if promised_end - packets.end > 0.75 / fps:
-            promised = round(promised_end * fps)
-    if promised > present:
-        raise InputError(f"{path} is cut off: {present} of {promised} frames are there; {_ACCEPTED}")
-    if packets.damaged or (container.format.name == "gif" and not _ends_like_gif(path)):
-        raise InputError(f"{path} is damaged or cut off after {present} frames; {_ACCEPTED}")
-
-
-def _matroska_end(container, stream):
-    """Seconds at which the video track ends by the header of an MKV or WebM file, 0 where it does not say."""
-    tag = stream.metadata.get("DURATION", "").split(":")  # 00:00:01.960000000
-    if len(tag) == 3:
-        with contextlib.suppress(ValueError):
-            return int(tag[0]) * 3600 + int(tag[1]) * 60 + float(tag[2])
-    alone = len(container.streams) == 1  # the duration of the file is that of its longest track
-    return container.duration / av.time_base if alone and container.duration else 0.0
-
-
-def _ends_like_gif(path):
-    with open(path, "rb") as file:
-        file.seek(-min(64, Path(path).stat().st_size), 2)
-        return file.read().rstrip(b"\0").endswith(b";")
+    indices = range(start, end, stride)
+    if info.animation is not None:
+        return animated.decode_animation(info.animation, indices)
+    return _decode(path, info, indices)
 
 
 def _decode(path, info, indices):
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
     with open_video(path) as (container, stream):
-        frames = decode_strictly(container, stream)
+        frames = decode_strictly(container, stream, info.skipped)
         for index in range(indices.stop):
             try:
                 frame = next(frames, None)
             except av.error.FFmpegError as error:
-                raise _damaged_frame(path, index) from error
+                raise damaged_frame(path, index) from error
             if frame is None:
-                raise InputError(f"{path} has {info.num_frames} frames, but only {index} can be decoded; {_ACCEPTED}")
+                raise InputError(f"{path} has {info.num_frames} frames, but only {index} can be decoded; {ACCEPTED}")
             if frame.is_corrupt:
-                raise _damaged_frame(path, index)
+                raise damaged_frame(path, index)
             if index in indices:
                 yield to_upright(frame, convert, path, index, info)
-
-
-def decode_strictly(container, stream):
-    """Decoded frames, in the order in which they are shown; damage raises `av.error.FFmpegError`."""
-    if not stream.codec_context.is_open:
-        stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
-        # Without this a damaged picture is patched up with parts of others, in silence.
-        stream.codec_context.options = {"err_detect": "explode"}
-    return container.decode(stream)
-
-
-def to_upright(frame, convert, path, index, info):
-    """The (height, width, 3) uint8 RGB array of a decoded frame. Raises InputError if it is of another size."""
-    rgb = np.rot90(_to_rgb(frame, convert), -info.rotation // 90)
-    if rgb.shape != (info.height, info.width, 3):
-        size = f"{rgb.shape[1]}x{rgb.shape[0]} pixels, the video {info.width}x{info.height}"
-        raise InputError(f"frame {index} of {path} has {size}; a video of one size is accepted")
-    return np.ascontiguousarray(rgb)
-
-
-def _damaged_frame(path, index):
-    return InputError(f"frame {index} of {path} cannot be decoded; {_ACCEPTED}")
-
-
-def _to_rgb(frame, convert):
-    """The (H, W, 3) uint8 array of a decoded frame."""
-    has_alpha = any(component.is_alpha for component in frame.format.components)
-    image = convert.reformat(
-        frame,
-        format="rgba" if has_alpha else "rgb24",
-        src_colorspace=None if frame.colorspace in _BT2020 else _MATRICES.get(frame.colorspace, "DEFAULT"),
-        dst_colorspace="DEFAULT",
-        src_color_range="JPEG" if frame.color_range == _FULL_RANGE else None,
-    ).to_ndarray()
-    if not has_alpha:
-        return image
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -157,7 +157,7 @@ class Animator:
             if alignment is not None and alignment.missing:
                 logger.warning("%s does not show %s: aligned by the other joints",
                                job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            audio = Audio(job.driving_video, bounds[0] / float(source.fps)) if job.audio and not source.names else None
+            audio = Audio(job.driving_video, source.start_of(bounds[0])) if job.audio and not source.names else None
             result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, audio)
             if self._keep:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)

@@ -5,6 +5,7 @@ a contact sheet. Memory holds the clip's latents and a few frames; pose frames a
 """
 
 import contextlib
+import itertools
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,9 +15,10 @@ import numpy as np
 import paddle
 import PIL.Image
 
+from ppdiffusers_ext.data.animated import is_animated
+from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import check_writable
-from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import check_engine
@@ -56,7 +58,8 @@ class Case:
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
         if self.fps is None:
             return iter([np.asarray(read_image(self.pose_path))])
-        return read_frames(self.pose_path, count=self.num_frames)
+        source = open_frames(self.pose_path)
+        return itertools.islice(source.resampled(source.fps), self.num_frames)
 
     def beside(self, ending):
         return self.target.with_name(f"{self.target.stem}_{ending}")
@@ -117,11 +120,11 @@ def prepare_cases(config, now=None):
     for image_path, pose_path in pairs:
         read_image(image_path)
         fps, available = None, 1
-        if Path(pose_path).suffix.lower() in PICTURE_SUFFIXES:
+        if Path(pose_path).suffix.lower() in PICTURE_SUFFIXES and not is_animated(pose_path):
             read_image(pose_path)
         else:
-            info = probe_video(pose_path)
-            fps, available = config.fps or info.fps, info.num_frames
+            source = open_frames(pose_path)
+            fps, available = config.fps or source.fps, source.resampled_count(source.fps)
             if config.length > available:
                 logger.warning("%s has %d frames, less than the %d asked for: all of them are used",
                                pose_path, available, config.length)  # fmt: skip

@@ -41,7 +41,8 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
     source = open_frames(video)
     check_writable(target)
     width, height = small_size(source.width, source.height)
-    poses = track(estimator(shrink(progress(source, source.num_frames))), source.fps, options)
+    frames = progress(source.resampled(source.fps), source.resampled_count(source.fps))
+    poses = track(estimator(shrink(frames)), source.fps, options)
     with VideoWriter(target, source.fps, width, height, crf=_CRF) as writer:
         for frame in draw(poses, width, height, style):
             writer.write(frame)
