@@ -10,7 +10,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.animated_files import WALKS, NotWholeError, Promise, format_of
 from ppdiffusers_ext.data.orientation import Orientation
-from ppdiffusers_ext.data.pixels import over_white
+from ppdiffusers_ext.data.transparency import lay_over
 from ppdiffusers_ext.data.video_file import ACCEPTED
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_file, read_bytes
@@ -32,7 +32,6 @@ class Animation:
         unit: seconds, a Fraction.
         last: units that the last frame lasts.
         orientation: by which frames are shown.
-        has_alpha: whether pixels may be transparent.
         is_led: whether the first stored picture is no frame.
         is_deep_grey: whether pixels are 16-bit grey values.
     """
@@ -44,7 +43,6 @@ class Animation:
     unit: Fraction
     last: int
     orientation: Orientation
-    has_alpha: bool
     is_led: bool
     is_deep_grey: bool
 
@@ -85,8 +83,8 @@ def find_animation(path):
         )
     starts, unit, last = _starts(promise)
     return Animation(
-        path, promise.width, promise.height, starts, unit, last, promise.orientation, promise.has_alpha,
-        promise.is_led, promise.is_deep_grey,
+        path, promise.width, promise.height, starts, unit, last, promise.orientation, promise.is_led,
+        promise.is_deep_grey,
     )  # fmt: skip
 
 
@@ -106,8 +104,8 @@ def _starts(promise):
     return tuple(starts), unit, round(delays[-1] / unit)
 
 
-def decode_animation(animation, indices):
-    """Iterate over the frames of these numbers, a range: (height, width, 3) uint8 RGB, upright, over white.
+def decode_animation(animation, indices, background="white"):
+    """Iterate over the frames of these numbers, a range: (height, width, 3) uint8 RGB, upright, over a ground.
 
     Raises:
         InputError: a frame cannot be decoded, or imageio is missing.
@@ -124,7 +122,7 @@ def decode_animation(animation, indices):
                 f"{animation.width}x{animation.height}; one of one size is accepted"
             )
         if index in indices:
-            yield np.ascontiguousarray(animation.orientation.apply(over_white(frame)))
+            yield np.ascontiguousarray(animation.orientation.apply(lay_over(frame, background, animation.path)))
 
 
 def _stored(animation):

@@ -30,7 +30,6 @@ class Promise:
         width, height: pixels of the stored pictures.
         delays: seconds that each frame is shown, a Fraction.
         unit: seconds in which the format counts; 0 if it has none.
-        has_alpha: whether pixels may be transparent.
         orientation: by which it is shown.
         is_led: whether the first picture stands for the others where they are not shown, and is none of them.
         is_deep_grey: whether pixels are 16-bit grey values.
@@ -40,7 +39,6 @@ class Promise:
     height: int = 0
     delays: list = field(default_factory=list)
     unit: Fraction = Fraction(0)
-    has_alpha: bool = False
     orientation: Orientation = EXIF[0]
     is_led: bool = False
     is_deep_grey: bool = False
@@ -88,7 +86,7 @@ def walk_gif(content, promise):
     _take_colors(data, flags)
     while (kind := data.take(1)) != b";":
         if kind == b"!":
-            delay = _take_extension(data, promise, delay)
+            delay = _take_extension(data, delay)
         elif kind == b",":
             left, top, width, height, flags = data.unpack("<HHHHB")
             _check_rectangle(promise, left, top, width, height)
@@ -107,14 +105,13 @@ def _take_colors(data, flags):
         data.take(3 << ((flags & 7) + 1))
 
 
-def _take_extension(data, promise, delay):
+def _take_extension(data, delay):
     """Pass over an extension. Returns hundredths of a second that the next frame is shown."""
     (label,) = data.take(1)
     if label == 0xF9:
-        size, flags, delay, _, end = data.unpack("<BBHBB")
+        size, _, delay, _, end = data.unpack("<BBHBB")
         if size != 4 or end:
             raise NotWholeError("it has a damaged graphic control")
-        promise.has_alpha |= bool(flags & 1)
     elif label in (0xFE, 0xFF, 0x01):  # a comment, an application's, a text
         _take_blocks(data)
     else:
@@ -186,9 +183,7 @@ def _read_chunk(kind, chunk, promise, animation, seen):
         raise NotWholeError(f"its part {kind.decode('latin-1')!r} is too short")
     if kind == b"IHDR":
         promise.width, promise.height, depth, color = struct.unpack(">IIBB", chunk[:10])
-        promise.has_alpha, promise.is_deep_grey = color in (4, 6), depth == 16 and color == 0
-    elif kind == b"tRNS":
-        promise.has_alpha = True
+        promise.is_deep_grey = depth == 16 and color == 0
     elif kind == b"eXIf":
         promise.orientation = _orientation(b"Exif\0\0" + chunk)
     elif kind == b"acTL":
@@ -230,7 +225,7 @@ def walk_webp(content, promise):
         return
     if len(head) < 10:
         raise NotWholeError("its head is too short")
-    is_animated, promise.has_alpha = head[0] & 2, bool(head[0] & 0x10)
+    is_animated = head[0] & 2
     promise.width, promise.height = _three_bytes(head, 4) + 1, _three_bytes(head, 7) + 1
     while not data.is_over():
         kind, chunk = _take_chunk(data)

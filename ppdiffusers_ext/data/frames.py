@@ -35,6 +35,7 @@ class FrameSource:
         path: the video file or the folder.
         width, height, num_frames, fps: of its frames.
         names: of the pictures, in order; empty for a video.
+        background: over which transparent pixels of a video are laid, "white" or "black".
         info: `VideoInfo` of a video.
     """
 
@@ -44,6 +45,7 @@ class FrameSource:
     num_frames: int
     fps: Fraction
     names: tuple = ()
+    background: str = "white"
     info: VideoInfo | None = None
 
     def __iter__(self):
@@ -61,7 +63,7 @@ class FrameSource:
                 f"{self.path} has no frames {start}:{end}; A:B with 0 <= A < B <= {self.num_frames} is accepted"
             )
         if not self.names:
-            return read_frames(self.path, start, end - start, info=self.info)
+            return read_frames(self.path, start, end - start, info=self.info, background=self.background)
         return map(self._read_picture, self.names[start:end])
 
     def start_of(self, index):
@@ -105,11 +107,12 @@ class FrameSource:
         return frame
 
 
-def open_frames(path, fps=None):
+def open_frames(path, fps=None, background="white"):
     """A `FrameSource` of a video file, an animated picture, a folder of pictures, or one picture.
 
     Args:
         fps: of a folder (default `FOLDER_FPS`); a video has its own.
+        background: "white" or "black", over which transparent pixels are laid: people stand on white, poses on black.
 
     Raises:
         MissingFileError, InputError: there is nothing there, or what cannot be read.
@@ -134,7 +137,7 @@ def open_frames(path, fps=None):
             "looks better",
             path,
         )
-    return FrameSource(path, info.width, info.height, info.num_frames, info.fps, info=info)
+    return FrameSource(path, info.width, info.height, info.num_frames, info.fps, background=background, info=info)
 
 
 def picture_names(folder):

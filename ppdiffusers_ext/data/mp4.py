@@ -6,6 +6,9 @@ import struct
 import numpy as np
 
 _MOST_TABLE = 1 << 28  # bytes
+_ANYWHERE = {b"free", b"skip", b"uuid", b"udta", b"meta"}
+_OF_FRAGMENT = {b"mfhd", b"traf", b"pssh"} | _ANYWHERE
+_OF_TRACK = {b"tfhd", b"tfdt", b"trun", b"sdtp", b"sbgp", b"sgpd", b"subs", b"saiz", b"saio", b"senc"} | _ANYWHERE
 
 
 def count_samples(file, track):
@@ -18,21 +21,49 @@ def count_samples(file, track):
     Raises:
         ValueError: boxes do not fit into each other, or tables contradict each other.
     """
-    everything, count, is_found = (0, os.fstat(file.fileno()).st_size), 0, False
+    everything, count, tracks = (0, os.fstat(file.fileno()).st_size), 0, set()
     for box in _find(file, everything, b"moov", b"trak"):
+        tracks.add(_number(file, box))
         if _number(file, box) == track:
-            is_found = True
             for table in _find(file, box, b"mdia", b"minf", b"stbl"):
                 count += _samples(file, table)
+    _check_fragments(file, everything, count)
     for box in _find(file, everything, b"moof", b"traf"):
-        for head in _find(file, box, b"tfhd"):
-            if _unpack(file, head, 4, ">I") == (track,):
-                count += sum(_unpack(file, run, 4, ">I")[0] for run in _find(file, box, b"trun"))
-    return count if is_found else None
+        numbers = [_unpack(file, head, 4, ">I")[0] for head in _find(file, box, b"tfhd")]
+        if len(numbers) != 1 or numbers[0] not in tracks:
+            raise ValueError("it has a fragment of a track that there is not")
+        if numbers == [track]:
+            count += sum(_unpack(file, run, 4, ">I")[0] for run in _find(file, box, b"trun"))
+    return count if track in tracks else None
+
+
+def _check_fragments(file, everything, count):
+    """Raises ValueError if a fragment is damaged beyond recognition: FFmpeg passes over it.
+
+    Fragments are numbered, and each one's data follow its head.
+    """
+    for known, *where in ((_OF_FRAGMENT, b"moof"), (_OF_TRACK, b"moof", b"traf")):
+        for box in _find(file, everything, *where):
+            for kind, begin, _ in _boxes(file, box):
+                if kind not in known:
+                    raise ValueError(f"byte {begin - 4} begins no part of a fragment")
+    numbers = [_unpack(file, box, 4, ">I")[0] for box in _find(file, everything, b"moof", b"mfhd")]
+    steps = {after - before for before, after in zip(numbers, numbers[1:])}
+    kinds = [kind for kind, _, _ in _boxes(file, everything) if kind in (b"moof", b"mdat")]
+    headless = sum(kind == b"mdat" and before != b"moof" for before, kind in zip([None, *kinds], kinds))
+    if numbers and ((1 in steps and max(steps) > 1) or headless > bool(count)):
+        raise ValueError("one of its fragments is missing")
 
 
 def _find(file, within, *kinds):
     """(begin, end) of the contents of all boxes of a kind within others, as `_find(file, box, b"moov", b"trak")`."""
+    for kind, *inner in _boxes(file, within):
+        if kind == kinds[0]:
+            yield from _find(file, inner, *kinds[1:]) if len(kinds) > 1 else (inner,)
+
+
+def _boxes(file, within):
+    """(kind, begin, end) of the contents of the boxes in another."""
     begin, end = within
     while end - begin >= 8:
         size, kind = _unpack(file, (begin, end), 0, ">I4s")
@@ -42,9 +73,7 @@ def _find(file, within, *kinds):
         stop = end if size == 0 else begin + size
         if stop < begin + head or stop > end:
             raise ValueError(f"the part at byte {begin} is cut off")
-        if kind == kinds[0]:
-            inner = begin + head, stop
-            yield from _find(file, inner, *kinds[1:]) if len(kinds) > 1 else (inner,)
+        yield kind, begin + head, stop
         begin = stop
 
 

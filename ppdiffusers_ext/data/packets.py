@@ -1,16 +1,12 @@
 """What a video holds, from its packets: which of them become frames, and when these are shown."""
 
-import logging
 from dataclasses import dataclass, field
 
 import av
 
-from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, open_video, prepare_decoder
-from ppdiffusers_ext.errors import InputError
-
-logger = logging.getLogger(__name__)
-
-_told = set()
+from ppdiffusers_ext.data.transparency import tell_once
+from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, make_decoder, open_video, packets_of
+from ppdiffusers_ext.errors import InputError, printable
 
 
 @dataclass
@@ -107,15 +103,19 @@ def leave_out_leading(path, packets):
     good, failed = _decode_beginning(path, packets, start, before)
     shown = [frame for frame in good if frame.pts in position]
     first = next((frame for frame in shown if frame.pts >= packets.order[start][0]), None)
-    # Pictures shown before the one at which decoding begins may be missing; that one, or a later one, may not.
-    if first is None or any(time >= packets.order[start][0] for time in failed):
+    begin = packets.order[start][0]
+    # Pictures shown before the one at which decoding begins may be missing; that one, or a later one, may not. With
+    # gradual refresh it is not shown either, nor are those up to the first that is whole, which is no entry itself.
+    is_damaged = first is None or any(time >= begin for time in failed)
+    if is_damaged or (first.pts > begin and packets.order[position[first.pts]][1]):
         raise damaged_frame(path, 0)
     decoded = {frame.pts for frame in shown}
     hidden = {time for time in packets.times if time < first.pts and time not in decoded}
     packets.first = shown[0]
     packets.skipped = before | frozenset(failed) | _leading(packets, start) & hidden
     if hidden:
-        _tell(path, len(hidden))
+        note = "%s begins with %d pictures that need others, which were cut off: they are left out"
+        tell_once(note, printable(path), len(hidden))
         packets.shown -= len(hidden)
         _sort(packets, hidden)
 
@@ -149,12 +149,12 @@ def _decode_beginning(path, packets, start, before):
     """Frames from a packet on, up to the first that is shown at its time or later; and times of what fails."""
     begin, good, failed = packets.order[start][0], [], []
     with open_video(path) as (container, stream):
-        prepare_decoder(stream)
-        for packet in container.demux(stream):
-            if packet.pts in before or (packet.size == 0 and packet.dts is not None):
+        decode = make_decoder(stream)
+        for packet in packets_of(container, stream):
+            if packet.pts in before:
                 continue
             try:
-                frames = packet.decode()
+                frames = decode(packet)
             except av.error.FFmpegError:
                 failed.append(begin if packet.pts is None else packet.pts)
                 frames = []
@@ -177,11 +177,3 @@ def _first(path, frames):
 def damaged_frame(path, index):
     """The InputError of a frame that cannot be decoded."""
     return InputError(f"frame {index} of {path} cannot be decoded; {ACCEPTED}")
-
-
-def _tell(path, count):
-    if str(path) not in _told:
-        _told.add(str(path))
-        logger.warning(
-            "%s begins with %d pictures that need others which were cut off: they are left out", path, count
-        )

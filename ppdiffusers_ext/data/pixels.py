@@ -3,6 +3,7 @@
 import numpy as np
 
 from ppdiffusers_ext.data.orientation import stretch
+from ppdiffusers_ext.data.transparency import lay_over
 from ppdiffusers_ext.errors import InputError
 
 _BT709 = 1  # FFmpeg's code of the matrix
@@ -12,7 +13,7 @@ _MATRICES = {_BT709: "ITU709", 4: "FCC", 7: "SMPTE240M"}
 _BT2020 = (9, 10)  # for which PyAV has no name, but which it takes from the frame
 
 
-def to_upright(frame, convert, path, index, info):
+def to_upright(frame, convert, path, index, info, background="white"):
     """The (height, width, 3) uint8 RGB array of a decoded frame.
 
     Args:
@@ -20,6 +21,7 @@ def to_upright(frame, convert, path, index, info):
         convert: a `VideoReformatter`, the same for all frames of a video.
         path, index: of the frame, for messages.
         info: `VideoInfo` of the video.
+        background: "white" or "black", over which transparent pixels are laid.
 
     Raises:
         InputError: the frame is of another size than the video.
@@ -28,29 +30,18 @@ def to_upright(frame, convert, path, index, info):
     if (frame.width, frame.height) != info.coded_size:
         size = f"{frame.width}x{frame.height} pixels, the first one {info.coded_size[0]}x{info.coded_size[1]}"
         raise InputError(f"frame {index} of {path} has {size}; a video of one size is accepted")
-    stored = stretch(_to_rgb(frame, convert), width)
+    pixels = _to_pixels(frame, convert)
+    stored = stretch(pixels if pixels.shape[2] == 3 else lay_over(pixels, background, path), width)
     return np.ascontiguousarray(info.orientation.apply(stored))
 
 
-def has_alpha(frame):
-    """Whether a decoded frame has transparent pixels."""
-    return any(component.is_alpha for component in frame.format.components)
-
-
-def _to_rgb(frame, convert):
-    """The (H, W, 3) uint8 array of a decoded frame."""
-    is_transparent = has_alpha(frame)
-    image = convert.reformat(
+def _to_pixels(frame, convert):
+    """The uint8 array of a decoded frame: (H, W, 3), or (H, W, 4) of one with transparency."""
+    has_alpha = any(component.is_alpha for component in frame.format.components)
+    return convert.reformat(
         frame,
-        format="rgba" if is_transparent else "rgb24",
+        format="rgba" if has_alpha else "rgb24",
         src_colorspace=None if frame.colorspace in _BT2020 else _MATRICES.get(frame.colorspace, "DEFAULT"),
         dst_colorspace="DEFAULT",
         src_color_range="JPEG" if frame.color_range == _FULL_RANGE else None,
     ).to_ndarray()
-    return over_white(image) if is_transparent else image
-
-
-def over_white(image):
-    """(H, W, 4) uint8 RGBA -> (H, W, 3) RGB on a white ground."""
-    alpha = image[..., 3:].astype(np.uint16)
-    return ((image[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -21,6 +21,7 @@ class FrameReader:
 
     Args:
         path: of the file.
+        background: as of `read_frames`.
 
     Attributes:
         info: its `VideoInfo`.
@@ -29,9 +30,9 @@ class FrameReader:
         MissingFileError, InputError: as `probe_video`.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, background="white"):
         self.info, packets = probe_packets(path)
-        self._path = path
+        self._path, self._background = path, background
         self._times, self._keys = (packets.times, packets.keys) if packets else ([], [])
 
     def __len__(self):
@@ -69,7 +70,8 @@ class FrameReader:
                 if frame is None:
                     decoded, frames[index] = None, self._read_all([index])[index]
                 else:
-                    frames[index], last = to_upright(frame, convert, self._path, index, self.info), time
+                    rgb = to_upright(frame, convert, self._path, index, self.info, self._background)
+                    frames[index], last = rgb, time
         return frames
 
     def _from_key(self, container, stream, key):
@@ -83,7 +85,8 @@ class FrameReader:
             yield frame
 
     def _read_all(self, wanted):
-        frames, wanted = read_frames(self._path, count=wanted[-1] + 1, info=self.info), set(wanted)
+        frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info, background=self._background)
+        wanted = set(wanted)
         return {index: frame for index, frame in enumerate(frames) if index in wanted}
 
 

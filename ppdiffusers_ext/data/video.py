@@ -15,7 +15,7 @@ from ppdiffusers_ext.data import animated
 from ppdiffusers_ext.data.completeness import check_complete
 from ppdiffusers_ext.data.orientation import Orientation, aspect_of, of_matrix, shown_width
 from ppdiffusers_ext.data.packets import damaged_frame, leave_out_leading, scan_packets
-from ppdiffusers_ext.data.pixels import has_alpha, to_upright
+from ppdiffusers_ext.data.pixels import to_upright
 from ppdiffusers_ext.data.timing import measure
 from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, open_video
 from ppdiffusers_ext.errors import InputError
@@ -37,7 +37,6 @@ class VideoInfo:
             as they are stored.
         is_mirrored: whether reading mirrors the stored picture, left to right, before it is turned.
         aspect: width to height of a stored pixel.
-        has_alpha: whether frames have transparent pixels, which are laid over white.
         is_even: whether frames are shown at a constant rate.
         start: seconds, on the file's own clock, at which the first frame begins: that of its sound.
         times: seconds at which each frame begins, from the first one on.
@@ -55,7 +54,6 @@ class VideoInfo:
     is_hdr: bool = False
     is_mirrored: bool = False
     aspect: Fraction = Fraction(1)
-    has_alpha: bool = False
     is_even: bool = True
     start: float = field(default=0.0, compare=False)
     times: tuple = field(default=(), compare=False, repr=False)
@@ -96,7 +94,7 @@ def probe_packets(path):
     width, height = orientation.size(shown_width(*coded, aspect, path), first.height)
     info = VideoInfo(
         width, height, packets.shown, timing.fps, timing.duration, orientation.rotation, is_hdr,
-        orientation.is_mirrored, aspect, has_alpha(first), timing.is_even, start, timing.times, coded,
+        orientation.is_mirrored, aspect, timing.is_even, start, timing.times, coded,
         packets.skipped,
     )  # fmt: skip
     return info, packets
@@ -127,17 +125,18 @@ def _info_of_animation(animation):
     width, height = animation.orientation.size(animation.width, animation.height)
     return VideoInfo(
         width, height, len(animation.starts), timing.fps, timing.duration, animation.orientation.rotation,
-        is_mirrored=animation.orientation.is_mirrored, has_alpha=animation.has_alpha, is_even=timing.is_even,
+        is_mirrored=animation.orientation.is_mirrored, is_even=timing.is_even,
         times=timing.times, coded_size=(animation.width, animation.height), animation=animation,
     )  # fmt: skip
 
 
-def read_frames(path, start=0, count=None, stride=1, info=None):
+def read_frames(path, start=0, count=None, stride=1, info=None, background="white"):
     """Iterate over the frames start, start + stride, ... of the video: `count` of them, or all up to its end.
 
     Yields (height, width, 3) uint8 RGB arrays. Decodes as it goes, on one thread, and closes the file when the
-    iteration ends or is given up. Transparent pixels are laid over white.
+    iteration ends or is given up.
     info: what `probe_video(path)` said, if the caller has it; probed here otherwise.
+    background: "white" or "black", over which transparent pixels are laid.
 
     Raises, at the call, what `probe_video` raises and InputError for frames that the video does not have; while
     iterating, InputError with the index of a frame that cannot be decoded.
@@ -156,11 +155,11 @@ def read_frames(path, start=0, count=None, stride=1, info=None):
         )
     indices = range(start, end, stride)
     if info.animation is not None:
-        return animated.decode_animation(info.animation, indices)
-    return _decode(path, info, indices)
+        return animated.decode_animation(info.animation, indices, background)
+    return _decode(path, info, indices, background)
 
 
-def _decode(path, info, indices):
+def _decode(path, info, indices, background):
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
     with open_video(path) as (container, stream):
@@ -175,4 +174,4 @@ def _decode(path, info, indices):
             if frame.is_corrupt:
                 raise damaged_frame(path, index)
             if index in indices:
-                yield to_upright(frame, convert, path, index, info)
+                yield to_upright(frame, convert, path, index, info, background)

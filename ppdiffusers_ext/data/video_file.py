@@ -4,6 +4,7 @@ import contextlib
 
 import av
 
+from ppdiffusers_ext.data.transparency import transparent_decoder
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_file
 
@@ -63,18 +64,22 @@ def decode_strictly(container, stream, skipped=frozenset()):
     Args:
         skipped: times of packets, in units of the stream, that the decoder is not given.
     """
-    prepare_decoder(stream)
+    decode = make_decoder(stream)
     for packet in packets_of(container, stream):
         if packet.pts is None or packet.pts not in skipped:
-            yield from packet.decode()
+            yield from decode(packet)
 
 
-def prepare_decoder(stream):
-    """Settings of a stream's decoder, before its first packet."""
+def make_decoder(stream):
+    """What makes frames of the packets of `packets_of`, one by one, and raises `av.error.FFmpegError` on damage."""
+    decoder = transparent_decoder(stream)
+    if decoder is not None:
+        return lambda packet: decoder.decode(packet if packet.size else None)
     if not stream.codec_context.is_open:
         stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
         # Without err_detect a damaged picture is patched up with parts of others, in silence.
         stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
+    return lambda packet: packet.decode()
 
 
 def packets_of(container, stream):

@@ -58,7 +58,7 @@ class Case:
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
         if self.fps is None:
             return iter([np.asarray(read_image(self.pose_path))])
-        source = open_frames(self.pose_path)
+        source = open_frames(self.pose_path, background="black")
         return itertools.islice(source.resampled(source.fps), self.num_frames)
 
     def beside(self, ending):
