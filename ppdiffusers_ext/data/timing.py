@@ -20,6 +20,7 @@ _COMMON = tuple(
     for rate in (30, 25, 24, Fraction(30000, 1001), Fraction(24000, 1001), 60, 50, Fraction(60000, 1001), 15, 20, 10)
     + (12, 48, 120, 90, 100, 240, 8, 16, 5)
 )
+_ROUNDING = 1 + 1e-6  # ticks between the errors of two times that were rounded
 _SNAP = 0.02  # by which the rate of uneven times may differ from a common one
 
 
@@ -89,16 +90,44 @@ def _rate_of_one(last, unit, claimed):
 
 def _even_rate(ticks, steps, unit, claimed):
     """The constant rate whose times, rounded to ticks, these are; None if there is none."""
-    span, count = ticks[-1] - ticks[0], len(steps)
+    offsets, numbers = np.concatenate([[0.0], np.cumsum(steps)]), np.arange(len(steps) + 1)
+
+    def spread(step):
+        """By how many ticks the times differ from even ones, at most, between one frame and another."""
+        errors = offsets - numbers * step
+        return errors.max() - errors.min()
+
     exact = [1 / (Fraction(int(steps[0])) * unit)] if steps.min() == steps.max() else []
-    simple = [_simplest(count / ((span + 1) * unit), count / ((span - 1) * unit))] if span > 1 else []
-    average = [count / (span * unit)]
-    offsets = np.concatenate([[0.0], np.cumsum(steps)])
-    for rate in [*claimed, *exact, *_COMMON, *simple, *average]:
-        error = offsets - np.arange(count + 1) * float(1 / (rate * unit))
-        if error.max() - error.min() <= 1 + 1e-6:
+    for rate in [*claimed, *exact, *_COMMON]:
+        if spread(float(1 / (rate * unit))) <= _ROUNDING:
             return rate
-    return None
+    # The spread is a convex function of the step, so that the steps that fit lie around the one that fits best.
+    mean = offsets[-1] / len(steps)
+    low, high = max(mean / 2, mean - 2 / len(steps)), mean + 2 / len(steps)
+    best = _lowest(spread, low, high)
+    if spread(best) > _ROUNDING:
+        return None
+    shortest, longest = (_edge(lambda step: spread(step) <= _ROUNDING, best, end) for end in (low, high))
+    return _simplest(1 / (Fraction(longest) * unit), 1 / (Fraction(shortest) * unit))
+
+
+def _lowest(function, low, high):
+    """Where a convex function has its lowest value."""
+    for _ in range(60):
+        third = (high - low) / 3
+        if function(low + third) < function(high - third):
+            high -= third
+        else:
+            low += third
+    return (low + high) / 2
+
+
+def _edge(holds, inside, outside):
+    """The last point, from one where a condition holds towards another, where it does."""
+    for _ in range(40):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside
 
 
 def _simplest(low, high):
