@@ -62,7 +62,6 @@ class FrameReader:
                 # The pictures that follow one that stands on its own may need the group before, in open groups.
                 for start in [*([None] if goes_on else []), number, max(number - 1, 0)]:
                     if start is not None:
-                        container.seek(self._keys[start], stream=stream)
                         decoded = self._from_key(container, stream, self._keys[start])
                     frame = _find(decoded, time)
                     if frame is not None:
@@ -77,6 +76,10 @@ class FrameReader:
     def _from_key(self, container, stream, key):
         """Decoded frames from a picture on that stands on its own, none where it turns out not to."""
         is_entered = False
+        try:
+            container.seek(key, stream=stream)
+        except av.error.FFmpegError:  # the file's own index does not know it
+            return
         for frame in decode_strictly(container, stream, self.info.skipped):
             # With gradual refresh, no picture stands on its own: frames come out that are only nearly right.
             is_entered |= frame.pts == key and frame.key_frame

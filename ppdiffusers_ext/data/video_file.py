@@ -1,5 +1,6 @@
 """Video files as FFmpeg opens them: which files, which of their streams, and how strictly they are decoded."""
 
+import collections
 import contextlib
 
 import av
@@ -12,6 +13,7 @@ ACCEPTED = "a complete video file (MP4, MOV, WebM, MKV, GIF, WebP, APNG) is acce
 # A closed list: FFmpeg also reads playlists, which open other files and addresses.
 _FORMATS = "mov,matroska,webm"
 _MOST_PIXELS = 1 << 26  # of a coded picture: 8192x8192
+_OPTIONS = {"format_whitelist": _FORMATS, "max_pixels": str(_MOST_PIXELS)}
 _PICTURE_CODECS = ("mjpeg", "png", "bmp", "gif", "tiff", "webp")
 
 
@@ -26,7 +28,7 @@ def open_video(path, **options):
         MissingFileError, InputError: there is no such file, or it is no video.
     """
     path = check_file(path, "video", ACCEPTED)
-    options |= {"format_whitelist": _FORMATS, "max_pixels": str(_MOST_PIXELS)}
+    options |= _OPTIONS
     try:
         # "file:" keeps FFmpeg from taking a colon in the name for a protocol; tags need not be valid text.
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
@@ -35,7 +37,7 @@ def open_video(path, **options):
     except av.error.FFmpegError as error:
         raise InputError(f"{path} is not a video that can be read, or it is cut off; {ACCEPTED}") from error
     with container:
-        streams = [stream for stream in container.streams.video if not _is_attached(container, stream)]
+        streams = [stream for stream in container.streams.video if not _is_attached(path, container, stream)]
         if not streams:
             only = " but a cover picture" if container.streams.video else ""
             raise InputError(f"{path} has no video track{only}; {ACCEPTED}")
@@ -44,7 +46,7 @@ def open_video(path, **options):
         yield container, streams[0]
 
 
-def _is_attached(container, stream):
+def _is_attached(path, container, stream):
     """Whether a stream is a cover picture and no track. PyAV does not show FFmpeg's own flag for that.
 
     In MP4 a cover belongs to the tags and has no number of a track (they begin with 1); in Matroska it is an
@@ -54,8 +56,21 @@ def _is_attached(container, stream):
         return False
     if "mimetype" in {key.lower() for key in stream.metadata} or ("mov" in container.format.name and stream.id == 0):
         return True
-    others = [other for other in container.streams.video if other.index != stream.index]
-    return stream.frames == 1 and any(other.frames > 1 for other in others)
+    if len(container.streams.video) == 1:
+        return False
+    counts = _count_packets(path, len(container.streams.video))
+    return counts[stream.index] == 1 and max(counts.values()) > 1
+
+
+def _count_packets(path, enough):
+    """How many packets each video stream has, counted until so many streams have several, or to the end."""
+    counts = collections.Counter()
+    with contextlib.suppress(av.error.FFmpegError), av.open(f"file:{path}", options=_OPTIONS) as container:
+        for packet in container.demux(video=tuple(range(len(container.streams.video)))):
+            counts[packet.stream_index] += packet.size > 0
+            if sum(count > 1 for count in counts.values()) == enough:
+                break
+    return counts
 
 
 def decode_strictly(container, stream, skipped=frozenset()):

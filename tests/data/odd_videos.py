@@ -163,3 +163,19 @@ def animation(path, frames, durations, **options):
     options = {"lossless": True} | options if kind == "WEBP" else options
     pictures[0].save(path, kind, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
     return path
+
+
+def two_tracks(path, codec, first, second):
+    """A file of two video tracks: pictures in `codec`, and H.264."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for name, frames in ((codec, first), ("libx264", second)):
+            stream = container.add_stream(name, rate=30)
+            stream.width, stream.height = frames.shape[2], frames.shape[1]
+            stream.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(name, "yuv420p")
+            streams.append(stream)
+        for stream, frames in zip(streams, (first, second)):
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    return path
