@@ -81,6 +81,7 @@ def find_animation(path):
         raise InputError(
             f"{path} has {promise.width}x{promise.height} pixels; up to {_MOST_PIXELS} pixels are accepted"
         )
+    _find_imageio(path)
     starts, unit, last = _starts(promise)
     return Animation(
         path, promise.width, promise.height, starts, unit, last, promise.orientation, promise.is_led,
@@ -127,17 +128,22 @@ def decode_animation(animation, indices, background="white"):
 
 def _stored(animation):
     """The stored frames: (H, W, 4) uint8 RGBA."""
-    try:
-        from imageio.v3 import imopen
-    except ImportError as error:
-        raise InputError(
-            f"{animation.path} is an animated picture, for which the package imageio is needed: pip install imageio"
-        ) from error
-    with imopen(animation.path, "r", plugin="pillow") as file:
+    with _find_imageio(animation.path)(animation.path, "r", plugin="pillow") as file:
         frames = file.iter(mode=None if animation.is_deep_grey else "RGBA")
         if animation.is_led:
             next(frames)
         yield from map(_of_deep_grey, frames) if animation.is_deep_grey else frames
+
+
+def _find_imageio(path):
+    """imageio's `imopen`. It needs a moment to be imported, so that only whoever has such a picture waits for it."""
+    try:
+        from imageio.v3 import imopen
+    except ImportError as error:
+        raise InputError(
+            f"{path} is an animated picture, for which the package imageio is needed: pip install imageio"
+        ) from error
+    return imopen
 
 
 def _of_deep_grey(frame):

@@ -13,9 +13,11 @@ from fractions import Fraction
 
 from PIL import Image
 
+from ppdiffusers_ext.data.lzw import measure_pixels
 from ppdiffusers_ext.data.orientation import EXIF, Orientation
 
 _ORIENTATION_TAG = 0x0112
+_MOST_PADDING = 4  # bytes behind the pixels of a GIF's frame
 
 
 class NotWholeError(Exception):
@@ -90,9 +92,10 @@ def walk_gif(content, promise):
         elif kind == b",":
             left, top, width, height, flags = data.unpack("<HHHHB")
             _check_rectangle(promise, left, top, width, height)
+            if flags & 0x18:
+                raise NotWholeError("it has a frame of a kind that there is not")
             _take_colors(data, flags)
-            if not 1 <= data.take(1)[0] <= 8 or not _take_blocks(data):
-                raise NotWholeError("it has a frame without pixels")
+            _take_pixels(data, width * height)
             promise.delays.append(Fraction(delay or 0, 100))
             delay = None
         else:
@@ -112,20 +115,44 @@ def _take_extension(data, delay):
         size, _, delay, _, end = data.unpack("<BBHBB")
         if size != 4 or end:
             raise NotWholeError("it has a damaged graphic control")
-    elif label in (0xFE, 0xFF, 0x01):  # a comment, an application's, a text
+    elif label == 0xFF:
+        _take_application(data)
+    elif label in (0xFE, 0x01):  # a comment, a text
         _take_blocks(data)
     else:
         raise NotWholeError(f"it has an extension {label:#x}, which no GIF has")
     return delay
 
 
+def _take_application(data):
+    """Pass over what an application has added; how often it repeats has blocks of known lengths."""
+    size, name = data.unpack("<B11s")
+    if size != 11:
+        raise NotWholeError("it has a damaged extension")
+    start = data.position
+    content = _take_blocks(data)
+    if name in (b"NETSCAPE2.0", b"ANIMEXTS1.0") and (len(content) > 8 or data.content[start] not in (3, 5)):
+        raise NotWholeError("it has a damaged extension")
+
+
+def _take_pixels(data, count):
+    code_size, content = data.take(1)[0], _take_blocks(data)
+    if not 1 <= code_size <= 8 or not content:
+        raise NotWholeError("it has a frame without pixels")
+    try:
+        pixels, behind = measure_pixels(content, code_size)
+    except ValueError as error:
+        raise NotWholeError(str(error)) from error
+    if pixels != count or behind > _MOST_PADDING:
+        raise NotWholeError(f"it has a frame of {count} pixels, and {pixels} of them, with {behind} bytes behind them")
+
+
 def _take_blocks(data):
-    """Pass over data in blocks. Returns how many bytes they hold."""
-    total = 0
+    """The bytes of data in blocks."""
+    blocks = []
     while size := data.take(1)[0]:
-        data.take(size)
-        total += size
-    return total
+        blocks.append(data.take(size))
+    return b"".join(blocks)
 
 
 # ---------------------------------------------------------------- PNG
