@@ -13,6 +13,8 @@ EXTRAS = {
     # Engines (--engine openvino and --engine onnx).
     "cpu": ["onnx", "openvino"],
     "onnx": ["onnx", "onnxruntime"],
+    # Another reader of videos, beside which training_clips measures this project's own.
+    "bench": ["decord"],
     "test": [
         "pytest",
         "pytest-xdist",
@@ -23,6 +25,7 @@ EXTRAS = {
         "onnx",
         "onnxruntime",
         "openvino",
+        "decord",
     ],
 }
 

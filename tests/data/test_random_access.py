@@ -105,3 +105,12 @@ def test_damage_names_the_frame_and_spares_those_before_it(tmp_path):
     assert reader.read([19, 21]).shape == (2, 64, 64, 3)
     with pytest.raises(InputError, match="frame 20 of .*a.mov cannot be decoded"):
         reader.read([18, 20])
+
+
+# Not of open groups, of which decord gives other pixels than reading from the beginning does.
+@pytest.mark.parametrize("kind", ["few keys", "many keys", "matroska", "vp8", "vp9", "ours"])
+def test_frames_are_those_of_another_reader(tmp_path, kind):
+    decord = pytest.importorskip("decord")
+    path, indices = KINDS[kind](tmp_path), [17, 3, 38, 16, 0]
+    theirs = decord.VideoReader(str(path), num_threads=1).get_batch(indices).asnumpy()
+    assert np.array_equal(FrameReader(path).read(indices), theirs)
