@@ -7,9 +7,10 @@ _SIMPLE_BLOCK, _GROUP, _BLOCK, _VOID, _CRC = 0xA3, 0xA0, 0xA1, 0xEC, 0xBF
 _NUMBER = 0xD7
 # Head, information, tracks, clusters, cues, attachments, chapters, tags.
 _OF_SEGMENT = {0x114D9B74, 0x1549A966, _TRACKS, _CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
-_OF_CLUSTER = {0xE7, _SIMPLE_BLOCK, _GROUP, 0xA7, 0xAB, 0x5854, 0xAF}
-_OF_GROUP = {_BLOCK, 0x9B, 0xFB, 0x75A1, 0x75A2, 0xA4, 0xFA, 0x8E, 0xA2, 0xFD, 0xC8, 0xAF}
+_OF_CLUSTER = {0xE7, _SIMPLE_BLOCK, _GROUP, 0xA7, 0xAB, 0x5854}
+_OF_GROUP = {_BLOCK, 0x9B, 0xFB, 0x75A1, 0x75A2, 0xA4, 0xFA, 0x8E, 0xA2, 0xFD, 0xC8}
 _ANYWHERE = {_VOID, _CRC}
+_NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}  # of clusters and groups: of up to eight bytes
 
 
 def count_blocks(file, stream_index):
@@ -65,6 +66,8 @@ class _Walk:
         return position
 
     def _element(self, name, begin, end, known):
+        if end - begin > (4 if name == _CRC else 8) and name in (_CRC, *_NUMBERS):
+            raise ValueError("a part of it is longer than such ones are")
         if name == _CLUSTER:
             if self._children(begin, end, _OF_CLUSTER) != end:
                 raise ValueError("a part of it does not end where it says")
