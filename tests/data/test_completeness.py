@@ -68,6 +68,18 @@ def test_frame_of_a_track_that_there_is_not_is_refused(tmp_path):
         probe_video(path)
 
 
+@pytest.mark.parametrize("lacing", [0x02, 0x04, 0x06])
+@pytest.mark.parametrize("which", [1, 7, 11])
+def test_block_that_is_said_to_hold_several_frames_is_refused(tmp_path, lacing, which):
+    coded = packets_of(encode(tmp_path / "b.webm", ramp(FRAMES), "libvpx", g=4))
+    path = matroska(tmp_path / "a.webm", b"V_VP8", (48, 32), coded)
+    content = bytearray(path.read_bytes())
+    content[content.index(coded[which][0]) - 1] |= lacing
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="a.webm"):
+        probe_video(path)
+
+
 @pytest.mark.parametrize("is_live", [True, False])
 def test_empty_space_and_unknown_sizes_are_no_damage(tmp_path, is_live):
     coded = packets_of(encode(tmp_path / "b.webm", ramp(FRAMES), "libvpx"))

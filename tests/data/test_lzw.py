@@ -43,3 +43,24 @@ def test_pixels_that_are_cut_off_are_fewer(levels):
 def test_codes_that_stand_for_nothing_are_refused():
     with pytest.raises(ValueError, match="stands for nothing"):
         measure_pixels(bytes([0, 255, 255, 255]), 8)
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 4000, 5000, 20_000])
+@pytest.mark.parametrize("code_size", [2, 4, 8])
+def test_table_that_is_full_and_not_cleared_stays(count, code_size):
+    clear = 1 << code_size
+    bits, filled = [(clear, code_size + 1)], clear + 2
+    for index in range(count):  # of one pixel each
+        bits.append((index % clear, min(12, max(code_size + 1, filled.bit_length()))))
+        filled = clear + 2 + index
+    bits.append((clear + 1, min(12, max(code_size + 1, filled.bit_length()))))
+    value = place = 0
+    parts = []
+    for code, width in bits:
+        value |= code << place
+        place += width
+        while place >= 8:
+            parts.append(value & 255)
+            value, place = value >> 8, place - 8
+    content = bytes([*parts, value] if place else parts)
+    assert measure_pixels(content + b"more", code_size) == (count, 4)

@@ -17,7 +17,7 @@ from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
 from tests.data.odd_videos import cut, encode, matroska, packets_of, ramp
 
-FRAMES = 48
+FRAMES = 60
 # Codec, ending, options, and how many pictures cannot be decoded after a cut at the second keyframe.
 KINDS = {
     "x264, open groups": ("libx264", ".mp4", {"x264-params": "keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"}),
@@ -121,7 +121,7 @@ def test_open_groups_lose_their_leading_pictures_and_others_lose_none(tmp_path, 
 def test_random_frames_of_whole_clips_are_those_of_reading_in_order(whole, kind):
     path, frames = whole(kind)
     reader = FrameReader(path)
-    for index in (13, 11, 12, 25, 24, 23, 47, 0):
+    for index in range(FRAMES - 1, 0, -1) if "refresh" in kind else (13, 11, 12, 25, 24, 23, 47, 0):
         assert np.array_equal(reader.read([index])[0], frames[index])
 
 
