@@ -1,7 +1,7 @@
-"""Whether a video file holds all frames that it promises: its own tables are held against what FFmpeg finds.
+"""What a video file says of itself and FFmpeg does not: how many frames there are, and what of them is to be shown.
 
 FFmpeg passes over what it cannot read and goes on at the next thing that it can, so that a damaged file looks like a
-shorter one.
+shorter one. So the file's own tables are held against what FFmpeg finds.
 """
 
 import contextlib
@@ -9,19 +9,20 @@ import contextlib
 import av
 
 from ppdiffusers_ext.data import matroska, mp4
+from ppdiffusers_ext.data.orientation import crop_of_aperture, crop_of_sides
 from ppdiffusers_ext.data.packets import scan_packets
 from ppdiffusers_ext.data.video_file import ACCEPTED, open_video
 from ppdiffusers_ext.errors import InputError
 
 
 def check_complete(path, container, stream, packets):
-    """Raise InputError when a file holds less than it promises.
+    """Raise InputError when a file holds less than it promises. Returns its `Crop`.
 
     Args:
         container, stream: PyAV's, read to their ends.
         packets: the `Packets` of the stream.
     """
-    present, promised = packets.total, stream.frames
+    present, promised, size = packets.total, stream.frames, (stream.width, stream.height)
     if promised > present and not packets.is_damaged:
         # An edit list may leave coded pictures out, which is no damage: ask for all that are stored.
         with open_video(path, ignore_editlist="1") as (whole, whole_stream):
@@ -37,13 +38,17 @@ def check_complete(path, container, stream, packets):
     try:
         with open(path, "rb") as file:
             if is_matroska:
-                count = matroska.count_blocks(file, stream.index)
+                videos = [video.index for video in container.streams.video]
+                count, sides = matroska.read_track(file, videos.index(stream.index))
+                crop = crop_of_sides(*sides, size)
             else:
-                count = mp4.count_samples(file, stream.id)
+                count, aperture = mp4.read_track(file, stream.id)
+                crop = crop_of_aperture(aperture, size)
     except ValueError as error:
         raise InputError(f"{path} is damaged or cut off: {error}; {ACCEPTED}") from error
     if count is not None and count != present:
         raise InputError(f"{path} is damaged: {present} of {count} frames can be found; {ACCEPTED}")
+    return crop
 
 
 def _by_duration(container, stream, packets):

@@ -1,10 +1,11 @@
-"""The elements of Matroska and WebM files, as far as they say how many frames there are (RFC 8794, RFC 9559)."""
+"""The elements of Matroska and WebM files: how many frames there are, what of them is shown (RFC 8794, RFC 9559)."""
 
 import os
 
 _EBML, _SEGMENT, _CLUSTER, _TRACKS, _TRACK = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE
 _SIMPLE_BLOCK, _GROUP, _BLOCK, _VOID, _CRC = 0xA3, 0xA0, 0xA1, 0xEC, 0xBF
-_NUMBER = 0xD7
+_NUMBER, _TYPE, _IS_VIDEO, _CODEC, _VIDEO = 0xD7, 0x83, 1, 0x86, 0xE0
+_CROPS = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 # Head, information, tracks, clusters, cues, attachments, chapters, tags.
 _OF_SEGMENT = {0x114D9B74, 0x1549A966, _TRACKS, _CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
 _OF_CLUSTER = {0xE7, _SIMPLE_BLOCK, _GROUP, 0xA7, 0xAB, 0x5854}
@@ -13,33 +14,41 @@ _ANYWHERE = {_VOID, _CRC}
 _NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}  # of clusters and groups: of up to eight bytes
 
 
-def count_blocks(file, stream_index):
-    """How many frames the blocks of a track hold; None where the tracks cannot be told.
+def read_track(file, video_index):
+    """What a file says of a track: how many frames its blocks hold, and by how many pixels its picture is cropped.
 
     Args:
         file: opened, in bytes.
-        stream_index: which of the tracks, from 0.
+        video_index: which of the tracks of video, from 0.
+
+    Returns:
+        A number and (left, top, right, bottom); None for the number where there is no such track.
 
     Raises:
         ValueError: elements do not fit into each other, or are none that there are.
     """
     walk = _Walk(file)
     walk.segment()
-    track = walk.tracks[stream_index] if stream_index < len(walk.tracks) else None
     strange = set(walk.counts) - set(walk.tracks)
     if strange:
         raise ValueError(f"it has frames of a track {min(strange)}, which there is not")
-    return None if track is None else walk.counts.get(track, 0)
+    if video_index >= len(walk.videos):
+        return None, (0, 0, 0, 0)
+    number, crop = walk.videos[video_index]
+    return walk.counts.get(number, 0), crop
 
 
 class _Walk:
     def __init__(self, file):
         self._file, self._size = file, os.fstat(file.fileno()).st_size
-        self.tracks, self.counts = [], {}
+        self.tracks, self.videos, self.counts = [], [], {}
 
     def segment(self):
         position = 0
         while position < self._size:
+            if not self._read(position, min(4096, self._size - position)).strip(b"\0"):
+                position += 4096  # nothing is behind the end but nothing is wrong
+                continue
             name, start, end = self._header(position, self._size)
             if name == _SEGMENT:
                 self._children(start, self._size if end is None else end, _OF_SEGMENT)
@@ -92,13 +101,17 @@ class _Walk:
 
     def _tracks(self, begin, end):
         for name, start, stop in self._plain(begin, end):
-            if name == _TRACK:
-                numbers = [
-                    int.from_bytes(self._read(inner, min(last - inner, 8)), "big")
-                    for inside, inner, last in self._plain(start, stop)
-                    if inside == _NUMBER
-                ]
-                self.tracks += numbers[:1]
+            if name != _TRACK:
+                continue
+            parts = {inside: (inner, last) for inside, inner, last in self._plain(start, stop)}
+            self.tracks.append(self._whole(parts, _NUMBER))
+            if self._whole(parts, _TYPE) == _IS_VIDEO and _CODEC in parts:
+                picture = {inside: where for inside, *where in self._plain(*parts.get(_VIDEO, (0, 0)))}
+                self.videos.append((self.tracks[-1], tuple(self._whole(picture, side) for side in _CROPS)))
+
+    def _whole(self, parts, name):
+        begin, end = parts.get(name, (0, 0))
+        return int.from_bytes(self._read(begin, min(end - begin, 8)), "big")
 
     def _plain(self, begin, end):
         """(name, start, end) of elements of known sizes, whatever they are."""

@@ -1,32 +1,40 @@
-"""The boxes of MP4 and MOV files, as far as they say how many frames there are (ISO/IEC 14496-12)."""
+"""The boxes of MP4 and MOV files: how many frames there are, and what of them is shown (ISO/IEC 14496-12)."""
 
 import os
 import struct
+from fractions import Fraction
 
 import numpy as np
 
 _MOST_TABLE = 1 << 28  # bytes
+_PICTURE_HEAD = 78  # bytes before the boxes in the description of a picture
 _ANYWHERE = {b"free", b"skip", b"uuid", b"udta", b"meta"}
 _OF_FRAGMENT = {b"mfhd", b"traf", b"pssh"} | _ANYWHERE
 _OF_TRACK = {b"tfhd", b"tfdt", b"trun", b"sdtp", b"sbgp", b"sgpd", b"subs", b"saiz", b"saio", b"senc"} | _ANYWHERE
 
 
-def count_samples(file, track):
-    """How many frames the tables of a track promise, those of fragments included; None where there is no such track.
+def read_track(file, track):
+    """What a file says of a track: how many frames its tables promise, those of fragments included, and its clean
+    aperture.
 
     Args:
         file: opened, in bytes.
         track: its number.
 
+    Returns:
+        A number, None where there is no such track; and (width, height, from the middle to the right, downwards) in
+        pixels, fractions, or None.
+
     Raises:
         ValueError: boxes do not fit into each other, or tables contradict each other.
     """
-    everything, count, tracks = (0, os.fstat(file.fileno()).st_size), 0, set()
+    everything, count, tracks, aperture = (0, os.fstat(file.fileno()).st_size), 0, set(), None
     for box in _find(file, everything, b"moov", b"trak"):
         tracks.add(_number(file, box))
         if _number(file, box) == track:
             for table in _find(file, box, b"mdia", b"minf", b"stbl"):
                 count += _samples(file, table)
+                aperture = _aperture(file, table)
     _check_fragments(file, everything, count)
     for box in _find(file, everything, b"moof", b"traf"):
         numbers = [_unpack(file, head, 4, ">I")[0] for head in _find(file, box, b"tfhd")]
@@ -34,7 +42,7 @@ def count_samples(file, track):
             raise ValueError("it has a fragment of a track that there is not")
         if numbers == [track]:
             count += sum(_unpack(file, run, 4, ">I")[0] for run in _find(file, box, b"trun"))
-    return count if track in tracks else None
+    return (count if track in tracks else None), aperture
 
 
 def _check_fragments(file, everything, count):
@@ -111,6 +119,19 @@ def _samples(file, table):
     if of_chunks != count:
         raise ValueError(f"it has {count} frames and places of {of_chunks}")
     return count
+
+
+def _aperture(file, table):
+    """The clean aperture of the first description of a track."""
+    for begin, end in _find(file, table, b"stsd"):
+        for _, start, stop in _boxes(file, (begin + 8, end)):
+            for box in _find(file, (start + _PICTURE_HEAD, stop), b"clap"):
+                values = _unpack(file, box, 0, ">IIIIiIiI")
+                if not all(values[1::2]):
+                    raise ValueError("it has an aperture that is none")
+                return tuple(Fraction(*pair) for pair in zip(values[::2], values[1::2]))
+            return None
+    return None
 
 
 def _rows(file, table, kind, columns):

@@ -76,6 +76,58 @@ def of_matrix(values, path):
     return Orientation((quarter + 180 * is_mirrored) % 360, is_mirrored)
 
 
+@dataclass(frozen=True)
+class Crop:
+    """The part of a stored picture that is to be shown, from `left` up to `right`, from `top` up to `bottom`."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self):
+        return self.right - self.left, self.bottom - self.top
+
+    def apply(self, frame):
+        """That part of a frame, (H, W, channels)."""
+        return frame[self.top : self.bottom, self.left : self.right]
+
+
+def crop_of_sides(left, top, right, bottom, size):
+    """The `Crop` of a picture of a size, (width, height), that loses so many pixels at its sides.
+
+    Raises:
+        ValueError: nothing would be left.
+    """
+    return _checked(Crop(left, top, size[0] - right, size[1] - bottom), size)
+
+
+def crop_of_aperture(aperture, size):
+    """The `Crop` of a picture of a size, (width, height), with a clean aperture.
+
+    Args:
+        aperture: (width, height, from the middle to the right, downwards) in pixels, or None: all of it.
+
+    Raises:
+        ValueError: it is not in the picture.
+    """
+    if aperture is None:
+        return Crop(0, 0, *size)
+    edges = []
+    for whole, part, shift in zip(size, aperture[:2], aperture[2:]):
+        first = (whole - part) / 2 + shift
+        edges.append((round(first), round(first) + round(part)))
+    (left, right), (top, bottom) = edges
+    return _checked(Crop(left, top, right, bottom), size)
+
+
+def _checked(crop, size):
+    if not (0 <= crop.left < crop.right <= size[0] and 0 <= crop.top < crop.bottom <= size[1]):
+        raise ValueError(f"it shows a part of its picture, of {size[0]}x{size[1]} pixels, that is not in it")
+    return crop
+
+
 def shown_width(width, height, aspect, path):
     """Width of square pixels of a stored picture whose pixels have the shape `aspect`, width to height.
 

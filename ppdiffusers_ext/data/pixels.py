@@ -30,7 +30,7 @@ def to_upright(frame, convert, path, index, info, background="white"):
     if (frame.width, frame.height) != info.coded_size:
         size = f"{frame.width}x{frame.height} pixels, the first one {info.coded_size[0]}x{info.coded_size[1]}"
         raise InputError(f"frame {index} of {path} has {size}; a video of one size is accepted")
-    pixels = _to_pixels(frame, convert)
+    pixels = info.crop.apply(_to_pixels(frame, convert))
     stored = stretch(pixels if pixels.shape[2] == 3 else lay_over(pixels, background, path), width)
     return np.ascontiguousarray(info.orientation.apply(stored))
 

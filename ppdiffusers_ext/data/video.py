@@ -13,12 +13,13 @@ from av.video.reformatter import VideoReformatter
 
 from ppdiffusers_ext.data import animated
 from ppdiffusers_ext.data.completeness import check_complete
-from ppdiffusers_ext.data.orientation import Orientation, aspect_of, of_matrix, shown_width
+from ppdiffusers_ext.data.orientation import Crop, Orientation, aspect_of, of_matrix, shown_width
 from ppdiffusers_ext.data.packets import damaged_frame, leave_out_leading, scan_packets
 from ppdiffusers_ext.data.pixels import to_upright
 from ppdiffusers_ext.data.timing import measure
+from ppdiffusers_ext.data.transparency import tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, open_video
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable
 
 _HDR = (16, 18)  # transfer curves PQ and HLG
 
@@ -41,6 +42,7 @@ class VideoInfo:
         start: seconds, on the file's own clock, at which the first frame begins: that of its sound.
         times: seconds at which each frame begins, from the first one on.
         coded_size: (width, height) of stored frames.
+        crop: the part of stored frames that is shown; None for an animated picture.
         skipped: see `Packets`.
         animation: the `Animation` of an animated picture.
     """
@@ -58,6 +60,7 @@ class VideoInfo:
     start: float = field(default=0.0, compare=False)
     times: tuple = field(default=(), compare=False, repr=False)
     coded_size: tuple = field(default=(), compare=False)
+    crop: Crop | None = field(default=None, compare=False)
     skipped: frozenset = field(default=frozenset(), compare=False, repr=False)
     animation: animated.Animation | None = field(default=None, compare=False, repr=False)
 
@@ -84,18 +87,28 @@ def probe_packets(path):
         packets = scan_packets(container, stream)
         if packets.shown == 0:
             raise InputError(f"{path} is a video without frames; {ACCEPTED}")
-        check_complete(path, container, stream, packets)
+        crop = check_complete(path, container, stream, packets)
         leave_out_leading(path, packets)
         timing, start = _timing(path, stream, packets)
         aspect, is_hdr = aspect_of(stream.sample_aspect_ratio), stream.codec_context.color_trc in _HDR
+        named, is_matroska = (stream.width, stream.height), "matroska" in container.format.name
     first = packets.first
     orientation = of_matrix(_matrix(first), path)
     coded = first.width, first.height
-    width, height = orientation.size(shown_width(*coded, aspect, path), first.height)
+    if crop.size == named:
+        crop = Crop(0, 0, *coded)
+    elif coded != named:
+        raise InputError(f"{path} has frames of {coded} pixels and says that they have {named}; {ACCEPTED}")
+    if crop.size != coded and aspect != 1:  # the size of the display, from which FFmpeg has it, is that of the part
+        aspect *= Fraction(coded[0] * crop.size[1], coded[1] * crop.size[0]) if is_matroska else 1
+    width = shown_width(*crop.size, aspect, path)
+    if width != crop.size[0]:
+        note = "%s has pixels of the shape %d:%d: its frames of %dx%d pixels are read as %dx%d"
+        tell_once(note, printable(path), *aspect.as_integer_ratio(), *crop.size, width, crop.size[1])
+    width, height = orientation.size(width, crop.size[1])
     info = VideoInfo(
         width, height, packets.shown, timing.fps, timing.duration, orientation.rotation, is_hdr,
-        orientation.is_mirrored, aspect, timing.is_even, start, timing.times, coded,
-        packets.skipped,
+        orientation.is_mirrored, aspect, timing.is_even, start, timing.times, coded, crop, packets.skipped,
     )  # fmt: skip
     return info, packets
 

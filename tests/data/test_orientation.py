@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.orientation import EXIF, of_matrix
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import animation, element, encode, matroska, number, packets_of, ramp, set_matrix
+from tests.data.odd_videos import animation, box, element, encode, matroska, number, packets_of, ramp, set_matrix
 
 # The eight matrices, and the filters that FFmpeg puts before its output for each (`-autorotate`).
 MATRICES = {
@@ -183,3 +183,77 @@ def test_almost_square_pixels_are_left_alone(tmp_path):
     path = with_aspect(tmp_path / "a.mp4", ramp(2), Fraction(400, 399))
     square = with_aspect(tmp_path / "b.mp4", ramp(2), Fraction(1))
     assert np.array_equal(list(read_frames(path)), list(read_frames(square)))
+
+
+# ---------------------------------------------------------------- parts of pictures
+
+
+def with_aperture(path, frames, values):
+    """An MP4 file, its index at its end, with a clean aperture: eight numbers."""
+    content = encode(path, frames, "mpeg4").read_bytes()
+    clap = box(b"clap", struct.pack(">IIIIiIiI", *values))
+    place = content.index(b"esds") - 4  # a box of the description of the picture
+    content = content[:place] + clap + content[place:]
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"mp4v"):
+        at = content.index(kind) - 4
+        content = (
+            content[:at] + struct.pack(">I", struct.unpack(">I", content[at : at + 4])[0] + 40) + content[at + 4 :]
+        )
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("values, part", [
+    ((48, 1, 32, 1, 0, 1, 0, 1), (0, 0, 48, 32)), ((40, 1, 24, 1, 0, 1, 0, 1), (4, 4, 44, 28)),
+    ((40, 1, 24, 1, 4, 1, -4, 1), (8, 0, 48, 24)), ((81, 2, 24, 1, 7, 2, 2, 2), (7, 5, 47, 29))])  # fmt: skip
+def test_clean_aperture_of_mp4_is_what_is_shown(tmp_path, values, part):
+    left, top, right, bottom = part
+    path = with_aperture(tmp_path / "a.mp4", ramp(3), values)
+    whole = next(read_frames(encode(tmp_path / "b.mp4", ramp(3), "mpeg4")))
+    info, frames = probe_video(path), list(read_frames(path))
+    assert np.array_equal(frames[0], whole[top:bottom, left:right])
+    assert (info.width, info.height) == (right - left, bottom - top)
+    assert np.array_equal(FrameReader(path).read([2])[0], frames[2])
+    set_matrix(path, 0, 1, -1, 0)
+    assert np.array_equal(next(read_frames(path)), filtered(whole[top:bottom, left:right], ["transpose=clock"]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (50, 1, 32, 1, 0, 1, 0, 1),
+        (0, 1, 32, 1, 0, 1, 0, 1),
+        (40, 1, 24, 1, 9, 1, 0, 1),
+        (40, 0, 24, 1, 0, 1, 0, 1),
+    ],
+)
+def test_apertures_outside_of_the_picture_are_refused(tmp_path, values):
+    with pytest.raises(InputError, match="a.mp4 .*(not in it|aperture that is none)"):
+        probe_video(with_aperture(tmp_path / "a.mp4", ramp(2), values))
+
+
+@pytest.mark.parametrize("display, width", [((), 30), ((30, 26), 30), ((60, 26), 60)])
+def test_cropping_of_matroska_is_applied(tmp_path, display, width):
+    coded = encode(tmp_path / "b.webm", ramp(3), "libvpx")
+    sides = {0x54CC: 8, 0x54BB: 4, 0x54DD: 10, 0x54AA: 2}
+    video = [element(name, number(value)) for name, value in sides.items()]
+    video += [element(name, number(value)) for name, value in zip((0x54B0, 0x54BA), display)]
+    path = matroska(tmp_path / "a.webm", b"V_VP8", (48, 32), packets_of(coded), video=video)
+    frame, part = next(read_frames(path)), next(read_frames(coded))[4:30, 8:38]
+    assert frame.shape == (26, width, 3) == (probe_video(path).height, probe_video(path).width, 3)
+    assert width != 30 or np.array_equal(frame, part)
+
+
+def test_cropping_that_leaves_nothing_is_refused(tmp_path):
+    packets = packets_of(encode(tmp_path / "b.webm", ramp(3), "libvpx"))
+    video = [element(0x54CC, number(24)), element(0x54DD, number(24))]
+    with pytest.raises(InputError, match="not in it"):
+        probe_video(matroska(tmp_path / "a.webm", b"V_VP8", (48, 32), packets, video=video))
+
+
+def test_pixels_that_are_not_square_are_told_of_once(tmp_path, caplog):
+    path = with_aspect(tmp_path / "a.mp4", ramp(2), Fraction(2))
+    probe_video(path), list(read_frames(path)), FrameReader(path)
+    assert [note for note in caplog.messages if "pixels of the shape 2:1" in note] == [
+        f"{path} has pixels of the shape 2:1: its frames of 48x32 pixels are read as 96x32"
+    ]
