@@ -17,6 +17,8 @@ EXTRAS = {
     "socks": ["pysocks"],
     # Pictures of telephones.
     "heic": ["pillow-heif"],
+    # Another reader of videos, beside which training_clips measures this project's own.
+    "bench": ["decord"],
     "test": [
         "pytest",
         "pytest-xdist",
@@ -29,6 +31,7 @@ EXTRAS = {
         "onnxruntime",
         "openvino",
         "pillow-heif",
+        "decord",
     ],
 }
 

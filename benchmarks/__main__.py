@@ -22,6 +22,7 @@ from benchmarks import (
     startup,
     svd_step,
     train_step,
+    training_clips,
     training_memory,
 )
 from scripts.command import ArgumentParser, run
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "startup": startup,
     "svd_step": svd_step,
     "train_step": train_step,
+    "training_clips": training_clips,
     "training_memory": training_memory,
 }
 

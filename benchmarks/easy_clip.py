@@ -46,7 +46,7 @@ def animate(settings, folder, width, height, length):
     """The plan, and the seconds of a video of random embedded texts, in one step."""
     import paddle
 
-    from ppdiffusers_ext.data.video import VideoWriter
+    from ppdiffusers_ext.data.video_writer import VideoWriter
     from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
     from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
     from ppdiffusers_ext.pipelines.easy_loading import streams_blocks, uses_tiles

@@ -65,7 +65,7 @@ def animate(settings):
     import numpy as np
     import PIL.Image
 
-    from ppdiffusers_ext.data.video import VideoWriter
+    from ppdiffusers_ext.data.video_writer import VideoWriter
 
     width, height, length = map(int, settings["case"].split("x"))
     with tempfile.TemporaryDirectory(dir=settings["folder"]) as folder:

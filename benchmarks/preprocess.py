@@ -110,7 +110,7 @@ def write(settings):
     import numpy as np
     import PIL.Image
 
-    from ppdiffusers_ext.data.video import VideoWriter
+    from ppdiffusers_ext.data.video_writer import VideoWriter
 
     random, size = np.random.default_rng(0), (settings["width"], settings["height"])
     noise = random.integers(0, 12, (size[1], size[0], 3), dtype=np.uint8)
@@ -136,7 +136,8 @@ def _estimate(clock, frame, scores):
 def ours(settings):
     import hashlib
 
-    from ppdiffusers_ext.data.video import VideoWriter, read_frames
+    from ppdiffusers_ext.data.video import read_frames
+    from ppdiffusers_ext.data.video_writer import VideoWriter
     from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
 
     clock, digest = _Clock(), hashlib.sha256()
@@ -157,7 +158,8 @@ def originals(settings):
 
     import cv2
 
-    from ppdiffusers_ext.data.video import VideoWriter, read_frames
+    from ppdiffusers_ext.data.video import read_frames
+    from ppdiffusers_ext.data.video_writer import VideoWriter
 
     clock, digest, folder = _Clock(), hashlib.sha256(), Path(settings["folder"])
     size = settings["width"], settings["height"]

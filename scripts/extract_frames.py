@@ -12,7 +12,7 @@ from scripts.command import ArgumentParser, real, run
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.extract_frames", description=__doc__)
-    parser.add_argument("video", metavar="VIDEO", help="video file")
+    parser.add_argument("video", metavar="VIDEO", help="video file or animated picture (GIF, WebP, PNG)")
     parser.add_argument("folder", metavar="DIR", help="to write")
     parser.add_argument("--frames", metavar="A:B", help="from frame A up to frame B, left out itself (default: all)")
     parser.add_argument(

@@ -22,7 +22,7 @@ def make_parser():
 def work(options):
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.data.synthetic import synthetic_clip
-    from ppdiffusers_ext.data.video import VideoWriter
+    from ppdiffusers_ext.data.video_writer import VideoWriter
     from ppdiffusers_ext.options import choose_seed
 
     clip = synthetic_clip(choose_seed(options.seed), NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind

@@ -27,7 +27,7 @@ def work(options):
     from ppdiffusers_ext.data.audio import Audio
     from ppdiffusers_ext.data.frames import open_frames
     from ppdiffusers_ext.data.outputs import check_outputs
-    from ppdiffusers_ext.data.video import VideoWriter
+    from ppdiffusers_ext.data.video_writer import VideoWriter
 
     source = open_frames(options.folder)
     audio = Audio(options.audio) if options.audio else None

@@ -10,7 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ppdiffusers_ext.data.video import open_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class Audio:
 
     def _plans(self):
         """What could be done, the best first: None (no sound), "copy", or rate and layout of AAC."""
+        if probe_video(self._path).animation is not None:
+            return [None]
         with open_video(self._path) as (source, _):
             if not source.streams.audio or source.streams.audio[0].codec_context is None:
                 return [None]
@@ -123,11 +126,11 @@ class Audio:
 
     def _open(self, container, stack):
         """Add the track; returns the iterator over its packets."""
-        source, video = stack.enter_context(open_video(self._path))
+        source, _ = stack.enter_context(open_video(self._path))
         stream = source.streams.audio[0]
         self._promised = _promised_end(stream)
         # Tracks need not begin together: what counts is the time of the first frame.
-        start = self._start + float((video.start_time or 0) * video.time_base)
+        start = self._start + probe_video(self._path).start
         if self._plan == "copy":
             return self._copied(source, stream, container.add_stream(template=stream), start)
         rate, layout = self._plan

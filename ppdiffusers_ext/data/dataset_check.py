@@ -8,8 +8,8 @@ from PIL import Image
 
 from ppdiffusers_ext.data import meta_files
 from ppdiffusers_ext.data.clips import check_clip, find_clips
-from ppdiffusers_ext.data.images import contact_sheet, write_image
-from ppdiffusers_ext.data.video import read_frames, side_by_side
+from ppdiffusers_ext.data.images import contact_sheet, side_by_side, write_image
+from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
 
 _CELL = 192  # pixels of the height of a picture on the sheet

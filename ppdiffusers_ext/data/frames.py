@@ -1,6 +1,7 @@
 """Frames from a video file or from a folder of pictures, and into either: the same to whoever works on them.
 
-A folder holds pictures of one size, ordered by the last number in their names: frame_2.png comes before frame_10.png.
+An animated picture (GIF, WebP, PNG) is a video. A folder holds pictures of one size, ordered by the last number in
+their names: frame_2.png comes before frame_10.png.
 """
 
 import itertools
@@ -14,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.images import read_image, write_image
-from ppdiffusers_ext.data.video import frame_times, probe_video, read_frames
+from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 
 logger = logging.getLogger(__name__)
 
 FOLDER_FPS = 25  # of a folder, which has no rate of its own; as FFmpeg assumes
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
-VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif", ".apng")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class FrameSource:
         width, height, num_frames, fps: of its frames.
         names: of the pictures, in order; empty for a video.
         background: over which transparent pixels are laid, "white" or "black".
+        info: `VideoInfo` of a video.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class FrameSource:
     fps: Fraction
     names: tuple = ()
     background: str = "white"
+    info: VideoInfo | None = None
 
     def __iter__(self):
         return self.read()
@@ -59,11 +63,20 @@ class FrameSource:
                 f"{self.path} has no frames {start}:{end}; A:B with 0 <= A < B <= {self.num_frames} is accepted"
             )
         if not self.names:
-            return read_frames(self.path, start, end - start, background=self.background)
+            return read_frames(self.path, start, end - start, info=self.info, background=self.background)
         return map(self._read_picture, self.names[start:end])
+
+    def start_of(self, index):
+        """Seconds from the first frame's begin to that of another; of frame `num_frames`, to the end of the last."""
+        if self.info is None:
+            return float(index / self.fps)
+        return self.info.times[index] if index < self.num_frames else self.info.duration
 
     def resampled(self, fps, start=0, end=None):
         """Iterator over frames at an even rate: for each moment of it the frame that the source shows then.
+
+        A video whose frames are shown for uneven times has to pass here, at its own `fps` if need be, before it is
+        written at a constant rate; to others, that changes nothing.
 
         Args:
             fps: frames per second.
@@ -79,12 +92,9 @@ class FrameSource:
     def _repeats(self, fps, start, end):
         """How often each frame is shown at an even rate: at the middles of its frames."""
         end = self.num_frames if end is None else end
-        times = [] if self.names else frame_times(self.path)
-        if len(times) != self.num_frames:  # a folder, or a file that does not say
-            times = [i / float(self.fps) for i in range(self.num_frames)]
-        times = [*times, times[-1] + 1 / float(self.fps)]
+        begin = self.start_of(start)
         # Times in files are rounded: a thousandth of a frame early is not too early.
-        ends = [math.ceil((time - times[start]) * float(fps) - 0.501) for time in times[start : end + 1]]
+        ends = [math.ceil((self.start_of(i) - begin) * float(fps) - 0.501) for i in range(start, end + 1)]
         if ends[-1] == 0:  # all of it is shorter than half a frame
             ends[1:] = [1] * (end - start)
         return [after - before for before, after in zip(ends, ends[1:])]
@@ -98,7 +108,7 @@ class FrameSource:
 
 
 def open_frames(path, fps=None, background="white"):
-    """A `FrameSource` of a video file, a folder of pictures, or one picture.
+    """A `FrameSource` of a video file, an animated picture, a folder of pictures, or one picture.
 
     Args:
         fps: of a folder (default `FOLDER_FPS`); a video has its own.
@@ -115,7 +125,7 @@ def open_frames(path, fps=None, background="white"):
         _tell_gaps(path, names)
         first = read_image(path / names[0], background, path)
         return FrameSource(path, *first.size, len(names), Fraction(fps or FOLDER_FPS), names, background)
-    if path.suffix.lower() in PICTURES:
+    if path.suffix.lower() in PICTURES and not is_animated(path):
         picture = read_image(path, background, path.parent)
         return FrameSource(path.parent, *picture.size, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
     if not path.exists():
@@ -127,7 +137,7 @@ def open_frames(path, fps=None, background="white"):
             "looks better",
             path,
         )
-    return FrameSource(path, info.width, info.height, info.num_frames, info.fps, background=background)
+    return FrameSource(path, info.width, info.height, info.num_frames, info.fps, background=background, info=info)
 
 
 def picture_names(folder):

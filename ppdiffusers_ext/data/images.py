@@ -161,6 +161,29 @@ def _save(path, image, **options):
     path.write_bytes(buffer.getbuffer())
 
 
+def side_by_side(images):
+    """Pictures next to each other: sequence of (H, W, 3) uint8 arrays -> one (max H, sum of W, 3), both sides even.
+
+    Lower pictures are enlarged to the height of the highest, in proportion. Odd sides repeat their last row or column.
+    Raises ValueError for an empty sequence or another shape or type.
+    """
+    if len(images) == 0:
+        raise ValueError("side_by_side needs at least one picture, got none")
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"a picture has shape {image.shape} and type {image.dtype}, not (H, W, 3) and uint8")
+    height = max(image.shape[0] for image in images)
+    row = np.concatenate([_to_height(image, height) for image in images], axis=1)
+    return np.pad(row, ((0, height % 2), (0, row.shape[1] % 2), (0, 0)), mode="edge")
+
+
+def _to_height(image, height):
+    if image.shape[0] == height:
+        return image
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
 def contact_sheet(frames, columns, max_width=1536):
     """A grid of frames, row by row, as a `PIL.Image`; shrunk (never enlarged) to at most `max_width` pixels.
 

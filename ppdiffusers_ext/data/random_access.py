@@ -10,13 +10,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ppdiffusers_ext.data.video import (
-    decode_strictly,
-    open_video,
-    probe_packets,
-    read_frames,
-    to_upright,
-)
+from ppdiffusers_ext.data.pixels import to_upright
+from ppdiffusers_ext.data.video import probe_packets, read_frames
+from ppdiffusers_ext.data.video_file import decode_strictly, open_video
 from ppdiffusers_ext.errors import InputError
 
 
@@ -37,7 +33,7 @@ class FrameReader:
     def __init__(self, path, background="white"):
         self.info, packets = probe_packets(path)
         self._path, self._background = path, background
-        self._times, self._keys = sorted(packets.times), sorted(packets.keys)
+        self._times, self._keys = (packets.times, packets.keys) if packets else ([], [])
 
     def __len__(self):
         return self.info.num_frames
@@ -51,7 +47,7 @@ class FrameReader:
         wanted = sorted(set(indices))
         if not wanted or not 0 <= wanted[0] <= wanted[-1] < len(self):
             raise InputError(f"{self._path} has no frames {list(indices)}; 0 to {len(self) - 1} are accepted")
-        # A file whose times do not tell its frames apart is read from its beginning.
+        # A file whose times do not tell its frames apart is read from its beginning, and an animated picture is.
         is_timed = len(set(self._times)) == len(self) and self._keys[:1] == self._times[:1]
         frames = self._seek(wanted) if is_timed else self._read_all(wanted)
         return np.stack([frames[index] for index in indices])
@@ -66,8 +62,7 @@ class FrameReader:
                 # The pictures that follow one that stands on its own may need the group before, in open groups.
                 for start in [*([None] if goes_on else []), number, max(number - 1, 0)]:
                     if start is not None:
-                        container.seek(self._keys[start], stream=stream)
-                        decoded = decode_strictly(container, stream)
+                        decoded = self._from_key(container, stream, self._keys[start])
                     frame = _find(decoded, time)
                     if frame is not None:
                         break
@@ -77,6 +72,20 @@ class FrameReader:
                     rgb = to_upright(frame, convert, self._path, index, self.info, self._background)
                     frames[index], last = rgb, time
         return frames
+
+    def _from_key(self, container, stream, key):
+        """Decoded frames from a picture on that stands on its own, none where it turns out not to."""
+        is_entered = False
+        try:
+            container.seek(key, stream=stream)
+        except av.error.FFmpegError:  # the file's own index does not know it
+            return
+        for frame in decode_strictly(container, stream, self.info.skipped):
+            # With gradual refresh, no picture stands on its own: frames come out that are only nearly right.
+            is_entered |= frame.pts == key and frame.key_frame
+            if not is_entered and frame.pts is not None and frame.pts >= key:
+                return
+            yield frame
 
     def _read_all(self, wanted):
         frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info, background=self._background)

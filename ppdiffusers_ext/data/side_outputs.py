@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from ppdiffusers_ext.data.outputs import OutputError
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
 

@@ -19,7 +19,7 @@ from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shad
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 
 FPS = Fraction(15)
 IDENTITY = 512  # numbers that tell people apart, as many as ArcFace's

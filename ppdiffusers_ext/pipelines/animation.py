@@ -15,9 +15,9 @@ import PIL.Image
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
-from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
-from ppdiffusers_ext.data.video import VideoWriter, side_by_side
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.options import (
@@ -160,7 +160,7 @@ class Animator:
         """The `Audio` of a job, checked, or None."""
         if not job.audio or source.names:
             return None
-        audio = Audio(job.driving_video, start / float(source.fps))
+        audio = Audio(job.driving_video, source.start_of(start))
         audio.check(job.output, seconds)
         return audio
 

@@ -18,7 +18,7 @@ from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs
 from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline

@@ -15,11 +15,12 @@ import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers_ext.data.frames import resize
-from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
+from ppdiffusers_ext.data.animated import is_animated
+from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, fitting_name
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
-from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames, side_by_side
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
@@ -66,7 +67,8 @@ class Case:
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
         if self.fps is None:
             return iter([np.asarray(read_image(self.pose_path, "black"))])
-        return read_frames(self.pose_path, count=self.num_frames, background="black")
+        source = open_frames(self.pose_path, background="black")
+        return itertools.islice(source.resampled(source.fps), self.num_frames)
 
     @property
     def result(self):
@@ -152,19 +154,18 @@ def prepare_cases(config, now=None):
 
 def _read_poses(config, path):
     """Frames per second of the result, None for a pose picture, and how many frames of the poses are animated."""
-    if Path(path).suffix.lower() in PICTURE_SUFFIXES:
+    if Path(path).suffix.lower() in PICTURE_SUFFIXES and not is_animated(path):
         _tell_shape(config, path, *read_image(path, "black").size)
         return None, 1
-    info = probe_video(path)
-    _tell_shape(config, path, info.width, info.height)
-    wanted = info.num_frames if config.length is None else config.length
-    if wanted > info.num_frames:
-        logger.warning(
-            "%s has %d frames, less than the %d asked for: all of them are used", path, info.num_frames, wanted
-        )
-    elif wanted < info.num_frames:
-        logger.warning("%d of the %d frames of %s are animated", wanted, info.num_frames, path)
-    return config.fps or info.fps, min(wanted, info.num_frames)
+    source = open_frames(path, background="black")
+    _tell_shape(config, path, source.width, source.height)
+    available = source.resampled_count(source.fps)
+    wanted = available if config.length is None else config.length
+    if wanted > available:
+        logger.warning("%s has %d frames, less than the %d asked for: all of them are used", path, available, wanted)
+    elif wanted < available:
+        logger.warning("%d of the %d frames of %s are animated", wanted, available, path)
+    return config.fps or source.fps, min(wanted, available)
 
 
 def _tell_shape(config, path, width, height):

@@ -11,7 +11,7 @@ from pathlib import Path
 from ppdiffusers_ext.data.frames import VIDEOS, open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_outputs
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
@@ -41,7 +41,8 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
     source = open_frames(video)
     check_outputs([target], [video])
     width, height = small_size(source.width, source.height)
-    poses = track(estimator(shrink(progress(source, source.num_frames))), source.fps, options)
+    frames = progress(source.resampled(source.fps), source.resampled_count(source.fps))
+    poses = track(estimator(shrink(frames)), source.fps, options)
     with VideoWriter(target, source.fps, width, height, crf=_CRF) as writer:
         for frame in draw(poses, width, height, style):
             writer.write(frame)

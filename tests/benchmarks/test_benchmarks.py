@@ -236,3 +236,11 @@ def test_memory_plan_of_stable_animator_predicts_what_is_measured(tmp_path):
     _, fields = measure(tmp_path, *arguments, "--optimize-face")
     (row,) = fields["cases"].values()
     assert row["stage"] == "optimisation of faces" and 0.85 < fields["ratios"]["128x128x8 low"] < 1.15
+
+
+def test_training_clips_are_read_beside_decord(tmp_path):
+    process = benchmarks("training_clips", "--small", "--rounds", "1", "--json", tmp_path / "a.json")
+    assert process.returncode == 0, process.stderr
+    fields = json.loads((tmp_path / "a.json").read_text())
+    assert set(fields["peers"]) == {"decord, few keyframes", "ours, many keyframes", "decord, many keyframes"}
+    assert fields["ours"]["seconds"] > 0 and fields["ratios"].keys() == fields["peers"].keys()

@@ -14,7 +14,7 @@ from ppdiffusers_ext.data.animation_clips import (
     read_sample,
 )
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 COUNT = 12

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.audio import Audio
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
 CLICK = 1.0  # seconds at which it is heard

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.clips import ClipFiles, check_clip, find_clips
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 

@@ -9,8 +9,10 @@ import pytest
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter, frame_times, probe_video
+from ppdiffusers_ext.data.video import probe_video, read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from tests.data.odd_videos import animation, ramp
 from tests.data.test_video import encode_ten_bits
 
 
@@ -133,7 +135,7 @@ def test_frames_of_uneven_length_last_as_long_as_they_should(tmp_path):
             frame.pts, frame.time_base = start, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert frame_times(path) == pytest.approx([start / 1000 for start in starts], abs=0.002)
+    assert probe_video(path).times == pytest.approx([start / 1000 for start in starts], abs=0.002)
     shown = levels(open_frames(path).resampled(25))
     assert shown[:13] == pytest.approx([0, 50, *[100] * 10, 150], abs=2) and shown[-1] == pytest.approx(200, abs=2)
 
@@ -242,3 +244,47 @@ def test_sound_that_is_shorter_ends_earlier(tmp_path):
     result = video_of(tmp_path / "b.mp4", range(50), audio=Audio(source))
     when, end = sound_of(result)
     assert when == pytest.approx(0.5, abs=0.07) and end < 1.2 and probe_video(result).num_frames == 50
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
+@pytest.mark.parametrize("first", [0, 5])
+def test_sound_stays_in_sync_with_a_clip_that_was_cut_in_an_open_group(tmp_path, ending, first):
+    """The whole clip turns white when it clicks, after 1 second; so must what is made of a part of it."""
+    whole, part = tmp_path / "whole.mp4", tmp_path / f"part{ending}"
+    with av.open(str(whole), "w") as output:
+        video = output.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.options = {"x264-params": "keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
+        sound = output.add_stream("aac", rate=RATE, layout="mono")
+        samples = np.zeros(2 * RATE, np.float32)
+        samples[RATE : RATE + 400] = np.sin(np.arange(400) * 0.3) * 0.9
+        for i in range(50):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(grey(255 if i >= 25 else 40 + i), format="rgb24")))
+        for start in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
+            frame.rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            output.mux(sound.encode(frame))
+        for stream in (video, sound):
+            output.mux(stream.encode())
+    with av.open(str(whole)) as source, av.open(str(part), "w") as target:
+        copies, is_open = {s.index: target.add_stream(template=s) for s in source.streams}, False
+        for packet in source.demux():
+            if packet.size == 0:
+                continue
+            is_video = packet.stream.type == "video"
+            is_open |= is_video and packet.is_keyframe and packet.pts > 0
+            if is_open:
+                packet.stream = copies[packet.stream_index]
+                target.mux(packet)
+    source = open_frames(part)
+    made = tmp_path / "made.mp4"
+    with VideoWriter(made, source.fps, 64, 48, audio=Audio(part, source.start_of(first))) as writer:
+        for frame in source.resampled(source.fps, first):
+            writer.write(frame)
+    turned = next(i for i, level in enumerate(levels(read_frames(made))) if level > 200) / 25
+    assert sound_of(made)[0] == pytest.approx(turned, abs=0.07)
+
+
+def test_sound_of_an_animated_picture_is_none(tmp_path):
+    path = animation(tmp_path / "a.gif", ramp(5), 40)
+    assert sound_of(video_of(tmp_path / "b.mp4", range(10), audio=Audio(path))) is None

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, write_image
+from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from tests.data import profiles
+from tests.data.test_video import clip
 
 
 def gradient(width=40, height=24):
@@ -291,3 +292,27 @@ def test_pipe_and_device_are_refused_not_read(tmp_path, make):
     make(tmp_path / "a.png")
     with pytest.raises(InputError, match="a pipe, a device or another special file; PNG"):
         read_image(tmp_path / "a.png")
+
+
+def test_pictures_of_one_height_are_joined_unchanged():
+    first, second = clip(1, 20, 16)[0], clip(1, 30, 16)[0]
+    joined = side_by_side([first, second])
+    assert joined.shape == (16, 50, 3)
+    np.testing.assert_array_equal(joined, np.concatenate([first, second], axis=1))
+
+
+def test_lower_pictures_grow_in_proportion():
+    assert side_by_side([clip(1, 20, 16)[0], clip(1, 20, 32)[0]]).shape == (32, 60, 3)
+
+
+def test_joined_sides_are_even():
+    joined = side_by_side([clip(1, 21, 15)[0], clip(1, 10, 15)[0]])
+    assert joined.shape == (16, 32, 3)
+    np.testing.assert_array_equal(joined[:, -1], joined[:, -2])
+    np.testing.assert_array_equal(joined[-1], joined[-2])
+
+
+@pytest.mark.parametrize("images", [[], [np.zeros((4, 4, 3))], [np.zeros((4, 4), np.uint8)]])
+def test_what_is_not_a_picture_is_not_joined(images):
+    with pytest.raises(ValueError, match="got none|has shape"):
+        side_by_side(images)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ppdiffusers_ext.data.images import write_gif, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, check_writable, moved_by, output_file, output_folder
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -9,7 +9,8 @@ import pytest
 
 from ppdiffusers_ext.data.outputs import OutputError, output_file
 from ppdiffusers_ext.data.side_outputs import SideOutputError, SideOutputs, SideVideo, keep
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8)

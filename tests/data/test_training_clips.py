@@ -8,7 +8,8 @@ import pytest
 from ppdiffusers_ext.data.clips import ClipFiles
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.training_clips import TrainingClips, choose_crop, choose_image, choose_video
-from ppdiffusers_ext.data.video import VideoWriter, read_frames
+from ppdiffusers_ext.data.video import read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
 

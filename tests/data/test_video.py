@@ -1,4 +1,3 @@
-import contextlib
 import errno
 import struct
 from fractions import Fraction
@@ -11,7 +10,8 @@ from PIL import Image
 
 from ppdiffusers_ext.data import video
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.data.video import VideoInfo, VideoWriter, probe_video, read_frames, side_by_side
+from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 NTSC = Fraction(30000, 1001)
@@ -223,31 +223,6 @@ def test_ten_bits_and_tags_of_hdr_are_read(tmp_path, matrix, transfer, is_hdr):
     np.testing.assert_allclose(frames[1][20, 20], color, atol=3)
 
 
-ROTATIONS = {  # degrees clockwise: the 2x2 part of the matrix in the track header
-    0: (1, 0, 0, 1),
-    90: (0, 1, -1, 0),
-    180: (-1, 0, 0, -1),
-    270: (0, -1, 1, 0),
-}
-
-
-@pytest.mark.parametrize("degrees", ROTATIONS)
-def test_rotation_of_telephones_is_applied(tmp_path, degrees):
-    path = write(tmp_path / "a.mp4", clip(2, width=64, height=32))
-    data = bytearray(path.read_bytes())
-    position = data.index(b"tkhd") + 44
-    a, b, c, d = (value << 16 for value in ROTATIONS[degrees])
-    data[position : position + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-
-    info, frame = probe_video(path), next(read_frames(path))
-    assert info.rotation == degrees
-    assert frame.shape == (info.height, info.width, 3) == ((64, 32, 3) if degrees in (90, 270) else (32, 64, 3))
-    # The red square is in the top left corner of the stored picture and moves clockwise from corner to corner.
-    corner = {0: (4, 4), 90: (4, -4), 180: (-4, -4), 270: (-4, 4)}[degrees]
-    np.testing.assert_allclose(frame[corner], (200, 30, 30), atol=4)
-
-
 def test_frames_left_out_by_an_edit_list_are_no_damage(tmp_path):
     path = encode(tmp_path / "a.mp4", clip(60), stream_options={"g": "10"})
     data = bytearray(path.read_bytes())
@@ -330,7 +305,7 @@ def assert_refused(path, words):
         with pytest.raises(InputError, match=words) as caught:
             function(path)
         assert str(path) in str(caught.value)
-        assert "(MP4, MOV, WebM, MKV, GIF) is accepted" in str(caught.value)
+        assert "(MP4, MOV, WebM, MKV, GIF, WebP, APNG) is accepted" in str(caught.value)
     return caught.value
 
 
@@ -339,7 +314,7 @@ def test_missing_video_says_so(tmp_path):
 
 
 def test_folder_is_refused(tmp_path):
-    assert_refused(tmp_path, "is a folder, not a video")
+    assert_refused(tmp_path, "is a folder")
 
 
 @pytest.mark.parametrize(
@@ -360,7 +335,9 @@ def test_playlist_is_refused_although_ffmpeg_would_follow_it(tmp_path):
 
 def test_picture_is_refused(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    assert_refused(tmp_path / "a.png", "is not a video that can be read")
+    assert_refused(tmp_path / "a.png", "is a single picture, not a video that can be read")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.jpg")
+    assert_refused(tmp_path / "a.jpg", "is not a video that can be read")
 
 
 def test_audio_only_file_is_refused(tmp_path):
@@ -383,43 +360,6 @@ def test_sound_beside_an_empty_video_track_is_refused(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         add_silence(container)
     assert_refused(tmp_path / "a.mkv", "is a video without frames")
-
-
-@pytest.fixture
-def claimed_rates(monkeypatch):
-    """Replace the frame rates that files claim: a function of the average and the guessed one."""
-    real_open, real_scan = video.open_video, video.scan_packets
-
-    class Stream:
-        def __init__(self, stream, average, guessed):
-            self.stream, self.average_rate, self.guessed_rate = stream, average, guessed
-
-        def __getattr__(self, name):
-            return getattr(self.stream, name)
-
-    def claim(average, guessed):
-        @contextlib.contextmanager
-        def open_video(path):
-            with real_open(path) as (container, stream):
-                yield container, Stream(stream, average, guessed)
-
-        monkeypatch.setattr(video, "open_video", open_video)
-        monkeypatch.setattr(video, "scan_packets", lambda file, track: real_scan(file, track.stream))
-
-    return claim
-
-
-@pytest.mark.parametrize("rate", [None, Fraction(0)])
-def test_video_without_frame_rate_is_refused(tmp_path, claimed_rates, rate):
-    path = write(tmp_path / "a.mp4", clip(4))
-    claimed_rates(rate, rate)
-    assert_refused(path, "does not say its frame rate")
-
-
-def test_guessed_frame_rate_stands_in_for_a_missing_average(tmp_path, claimed_rates):
-    path = write(tmp_path / "a.mp4", clip(4))
-    claimed_rates(None, NTSC)
-    assert probe_video(path).fps == NTSC
 
 
 def test_mp4_without_its_index_is_refused(tmp_path):
@@ -471,25 +411,8 @@ def test_damage_in_the_middle_names_the_frame(tmp_path, codec, length):
 
 
 def test_frame_that_the_decoder_patched_up_is_refused(tmp_path, monkeypatch):
-    class PatchedUp:
-        is_corrupt = True
-
-    class Container:
-        stream = SimpleNamespace(codec_context=SimpleNamespace(is_open=False), metadata={})
-        streams = SimpleNamespace(video=[stream])
-
-        def decode(self, stream):
-            return iter([PatchedUp()])
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *exception):
-            pass
-
-    path = write(tmp_path / "a.mp4", clip(2))
-    frames = read_frames(path)
-    monkeypatch.setattr(av, "open", lambda *arguments, **options: Container())
+    frames = read_frames(write(tmp_path / "a.mp4", clip(2)))
+    monkeypatch.setattr(video, "decode_strictly", lambda *_: iter([SimpleNamespace(is_corrupt=True)]))
     with pytest.raises(InputError, match="frame 0 of .*a.mp4 cannot be decoded"):
         next(frames)
 
@@ -508,199 +431,3 @@ def test_name_with_a_colon_is_a_file_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("http:clip.mp4", clip(3))
     assert probe_video("http:clip.mp4").num_frames == 3
-
-
-# ---------------------------------------------------------------- writing
-
-
-@pytest.mark.parametrize("fps", [30, 25, NTSC, Fraction(24000, 1001), Fraction(16800, 559), Fraction(15, 2)])
-def test_frame_rate_is_kept_exactly(tmp_path, fps):
-    assert probe_video(write(tmp_path / "a.mp4", clip(5), fps=fps)).fps == fps
-
-
-def test_clip_of_one_frame_is_a_video(tmp_path):
-    assert probe_video(write(tmp_path / "a.mp4", clip(1), fps=NTSC)) == VideoInfo(64, 48, 1, NTSC, 1001 / 30000, 0)
-
-
-def test_frame_rate_as_float_becomes_its_fraction(tmp_path):
-    assert probe_video(write(tmp_path / "a.mp4", clip(5), fps=30000 / 1001)).fps == NTSC
-    assert probe_video(write(tmp_path / "b.mp4", clip(5), fps=12.5)).fps == Fraction(25, 2)
-
-
-@pytest.mark.parametrize(("width", "height"), [(63, 48), (64, 47), (63, 47), (1, 1)])
-def test_odd_sizes_repeat_the_last_row_or_column(tmp_path, width, height):
-    frames = np.zeros((3, height, width, 3), np.uint8)
-    frames[:, -1] = frames[:, :, -1] = 255
-    frame = next(read_frames(write(tmp_path / "a.mp4", frames, crf=1)))
-    assert frame.shape == (height + height % 2, width + width % 2, 3)
-    assert frame[height - 1 :].min() > 225 and frame[:, width - 1 :].min() > 225
-
-
-def test_codec_pixel_format_colour_tags_and_index_position(tmp_path):
-    path = write(tmp_path / "a.mp4", clip(3))
-    with av.open(str(path)) as container:
-        context = container.streams.video[0].codec_context
-        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
-        assert (context.color_primaries, context.color_trc, context.colorspace, context.color_range) == (1, 1, 1, 1)
-    data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
-
-
-def test_frames_can_be_given_one_by_one_or_in_chunks(tmp_path):
-    frames = clip(6)
-    with VideoWriter(tmp_path / "a.mp4", 30, 64, 48) as writer:
-        writer.write(frames[0])
-        writer.write(frames[1:5])
-        writer.write(frames[5:])
-        assert writer.num_frames == 6
-    write(tmp_path / "b.mp4", frames)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-
-@pytest.mark.parametrize(
-    "frames",
-    [
-        np.zeros((2, 48, 63, 3), np.uint8),
-        np.zeros((2, 64, 48, 3), np.uint8),
-        np.zeros((48, 64), np.uint8),
-        np.zeros((48, 64, 4), np.uint8),
-        np.zeros((1, 2, 48, 64, 3), np.uint8),
-        np.zeros((2, 48, 64, 3), np.float32),
-    ],
-)
-def test_wrong_shape_or_type_is_an_error_with_both(tmp_path, frames):
-    with pytest.raises(ValueError) as caught, VideoWriter(tmp_path / "a.mp4", 30, 64, 48) as writer:
-        writer.write(frames)
-    assert str(frames.shape) in str(caught.value) and str(frames.dtype) in str(caught.value)
-    assert "(48, 64, 3)" in str(caught.value) and "uint8" in str(caught.value)
-    assert everything_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("chunks", [[], [np.zeros((0, 48, 64, 3), np.uint8)]])
-def test_no_frames_is_an_input_error_and_no_file(tmp_path, chunks):
-    with pytest.raises(InputError, match="no frames were given.*at least one"):
-        with VideoWriter(tmp_path / "new" / "a.mp4", 30, 64, 48) as writer:
-            for frames in chunks:
-                writer.write(frames)
-    assert everything_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("num_frames", [0, 4])
-def test_interruption_keeps_the_earlier_file_and_leaves_nothing_else(tmp_path, interruption, num_frames):
-    earlier = write(tmp_path / "a.mp4", clip(3)).read_bytes()
-    with pytest.raises(interruption), VideoWriter(tmp_path / "a.mp4", 30, 64, 48) as writer:
-        writer.write(clip(4)[:num_frames])
-        raise interruption
-    assert (tmp_path / "a.mp4").read_bytes() == earlier
-    assert everything_in(tmp_path) == ["a.mp4"]
-
-
-def test_nothing_at_the_target_until_the_file_is_complete(tmp_path):
-    with VideoWriter(tmp_path / "a.mp4", 30, 64, 48) as writer:
-        writer.write(clip(8))
-        assert not (tmp_path / "a.mp4").exists()
-    assert probe_video(tmp_path / "a.mp4").num_frames == 8
-
-
-class FullDisk:
-    """A container on a disk that is full at a call of `method`, with the error that PyAV raises then."""
-
-    def __init__(self, container, method):
-        self.container, self.method = container, method
-
-    def fail(self, *arguments):
-        if self.method == "close":
-            self.container.close()
-        raise av.error.OSError(errno.ENOSPC, "No space left on device")
-
-    def __getattr__(self, name):
-        return self.fail if name == self.method else getattr(self.container, name)
-
-
-@pytest.mark.parametrize("method", ["mux", "close"])
-@pytest.mark.parametrize("num_frames", [1, 60])  # the encoder keeps the first ones until the end
-def test_full_disk_says_so_and_keeps_the_earlier_file(tmp_path, monkeypatch, method, num_frames):
-    earlier = write(tmp_path / "a.mp4", clip(3)).read_bytes()
-    real_open = av.open
-    monkeypatch.setattr(av, "open", lambda *args, **options: FullDisk(real_open(*args, **options), method))
-    with pytest.raises(InputError, match="no space left on the disk while writing .*a.mp4; free some space"):
-        write(tmp_path / "a.mp4", clip(num_frames))
-    assert (tmp_path / "a.mp4").read_bytes() == earlier
-    assert everything_in(tmp_path) == ["a.mp4"]
-
-
-@pytest.mark.parametrize("name", ["a.avi", "a", "a.gif"])
-def test_other_suffixes_are_refused(tmp_path, name):
-    with pytest.raises(InputError, match="a name that ends in .mp4 or .mov is accepted"):
-        VideoWriter(tmp_path / name, 30, 64, 48)
-
-
-@pytest.mark.parametrize(
-    ("fps", "width", "height", "crf"),
-    [(0, 64, 48, 18), (-1, 64, 48, 18), (float("nan"), 64, 48, 18), (float("inf"), 64, 48, 18), (30, 0, 48, 18)]
-    + [(30, 64, 0, 18), (30, 64, 48, 52), (30, 64, 48, -1)],
-)
-def test_impossible_settings_are_refused(tmp_path, fps, width, height, crf):
-    with pytest.raises(InputError, match="positive numbers and a crf from 0 to 51 are accepted"):
-        VideoWriter(tmp_path / "a.mp4", fps, width, height, crf=crf)
-
-
-def test_folder_at_the_target_is_refused_before_any_frame(tmp_path):
-    (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(InputError, match="it is a folder"):
-        VideoWriter(tmp_path / "a.mp4", 30, 64, 48).__enter__()
-
-
-def test_missing_encoder_is_said_and_not_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr(av, "codecs_available", {"h264", "libopenh264"})
-    with pytest.raises(InputError, match="no encoder libx264"):
-        VideoWriter(tmp_path / "a.mp4", 30, 64, 48).__enter__()
-    assert everything_in(tmp_path) == []
-
-
-def resident_bytes():
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
-
-
-def test_memory_of_reading_and_writing_does_not_grow_with_the_clip(tmp_path):
-    frame, growth = clip(1, 256, 256)[0], []
-    with VideoWriter(tmp_path / "a.mp4", 30, 256, 256) as writer:
-        for index in range(400):
-            if index == 100:  # the encoder has filled its queue
-                start = resident_bytes()
-            writer.write(np.roll(frame, index, axis=1))
-        growth.append(resident_bytes() - start)
-    for index, _ in enumerate(read_frames(tmp_path / "a.mp4")):
-        if index == 100:
-            start = resident_bytes()
-    growth.append(resident_bytes() - start)
-    assert max(growth) < 100 * frame.nbytes  # 300 frames went by
-
-
-# ---------------------------------------------------------------- side by side
-
-
-def test_pictures_of_one_height_are_joined_unchanged():
-    first, second = clip(1, 20, 16)[0], clip(1, 30, 16)[0]
-    joined = side_by_side([first, second])
-    assert joined.shape == (16, 50, 3)
-    np.testing.assert_array_equal(joined, np.concatenate([first, second], axis=1))
-
-
-def test_lower_pictures_grow_in_proportion():
-    assert side_by_side([clip(1, 20, 16)[0], clip(1, 20, 32)[0]]).shape == (32, 60, 3)
-
-
-def test_joined_sides_are_even():
-    joined = side_by_side([clip(1, 21, 15)[0], clip(1, 10, 15)[0]])
-    assert joined.shape == (16, 32, 3)
-    np.testing.assert_array_equal(joined[:, -1], joined[:, -2])
-    np.testing.assert_array_equal(joined[-1], joined[-2])
-
-
-@pytest.mark.parametrize("images", [[], [np.zeros((4, 4, 3))], [np.zeros((4, 4), np.uint8)]])
-def test_what_is_not_a_picture_is_not_joined(images):
-    with pytest.raises(ValueError, match="got none|has shape"):
-        side_by_side(images)

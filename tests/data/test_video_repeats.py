@@ -14,7 +14,7 @@ SIZES = ["832x480", "576x1024"]
 WRITE = """
 import hashlib, sys
 import numpy as np
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 
 path, count, *sizes = sys.argv[1:]
 for size in sizes:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.evaluation import check_pair, evaluate_pair
 from ppdiffusers_ext.metrics.sources import find_pairs

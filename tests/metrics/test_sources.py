@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter, read_frames
+from ppdiffusers_ext.data.video import read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.metrics.sources import find_pairs, natural_order, open_clip
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_conditions import count_frames, know_pictures, know_video, read_picture
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig

@@ -11,7 +11,8 @@ import yaml
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.pipelines import pose2vid
 from scripts import animate
 from scripts.command import run

@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.animation_clips import find_animation_clips
 from ppdiffusers_ext.data.clips import find_clips
 from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
 from ppdiffusers_ext.data.training_clips import TrainingClips, choose_video
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from scripts.check_dataset import make_parser, work
 from scripts.command import run
 

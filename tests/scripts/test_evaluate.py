@@ -7,7 +7,8 @@ import pytest
 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.data.video import VideoWriter, read_frames
+from ppdiffusers_ext.data.video import read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.metrics.video import METRICS, video_metrics
 from scripts.command import run
 from scripts.evaluate import make_parser, work

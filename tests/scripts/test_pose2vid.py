@@ -17,7 +17,8 @@ import PIL.Image
 import pytest
 import yaml
 
-from ppdiffusers_ext.data.video import VideoWriter, probe_video, read_frames
+from ppdiffusers_ext.data.video import probe_video, read_frames
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.weights import load_tensors
 from scripts.command import run
 from scripts.pose2vid import make_parser, work
@@ -407,7 +408,7 @@ def test_a_full_disk_leaves_no_file(configure, case, monkeypatch, refuse):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ppdiffusers_ext.data.video.VideoWriter.write", full)
+    monkeypatch.setattr("ppdiffusers_ext.data.video_writer.VideoWriter.write", full)
     refuse([*configure(), *case], "no space left")
 
 
@@ -415,7 +416,7 @@ def test_an_earlier_result_survives_a_failed_run(configure, case, inputs, monkey
     target = inputs / "a.mp4"
     assert run(make_parser(), work, [*configure(), *case, "--output", str(target)]) == 0
     before = target.read_bytes()
-    monkeypatch.setattr("ppdiffusers_ext.data.video.VideoWriter.write", lambda *_: 1 / 0)
+    monkeypatch.setattr("ppdiffusers_ext.data.video_writer.VideoWriter.write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run(make_parser(), work, [*configure(), *case, "--output", str(target)])
     assert target.read_bytes() == before

@@ -10,7 +10,8 @@ import pytest
 from ppdiffusers_ext.data.clips import find_clips
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from scripts import (
     extract_dwpose_from_vid,
     extract_frames,

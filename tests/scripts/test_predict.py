@@ -10,7 +10,8 @@ import yaml
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image, write_image
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import easy_animation
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig

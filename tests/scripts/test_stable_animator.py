@@ -9,7 +9,8 @@ import pytest
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.stable_animator import IResNet
 from ppdiffusers_ext.pipelines import stable_animation
 from ppdiffusers_ext.preprocess.faces import draw_mask

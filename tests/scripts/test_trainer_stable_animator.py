@@ -14,7 +14,7 @@ import yaml
 from ppdiffusers_ext.data.animation_samples import AnimationSamples
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.stable_animator import AnimationUNet
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.stable_arguments import StableModelArguments

@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.data.video import VideoWriter, probe_video
+from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array

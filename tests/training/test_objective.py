@@ -8,7 +8,7 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers_ext.data.clips import ClipFiles
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.training_clips import TrainingClips, choose_video
-from ppdiffusers_ext.data.video import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.animate_anyone import PoseGuider
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone import AnimateAnyoneModel, freeze

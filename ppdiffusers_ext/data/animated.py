@@ -1,0 +1,152 @@
+"""Animated pictures (GIF, WebP, PNG) as videos: counted by `animated_files`, decoded by imageio."""
+
+import contextlib
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from ppdiffusers_ext.data.animated_files import WALKS, NotWholeError, Promise, format_of
+from ppdiffusers_ext.data.orientation import Orientation
+from ppdiffusers_ext.data.transparency import lay_over
+from ppdiffusers_ext.data.video_file import ACCEPTED
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_file, read_bytes
+
+_MOST_BYTES = 1 << 29
+_MOST_PIXELS = 1 << 26
+_LEAST_DELAY, _DELAY_INSTEAD = Fraction(1, 100), Fraction(1, 10)  # what browsers make of a frame without a time
+_FINEST = 1_000_000  # parts of a second in which uneven times of PNG are counted
+
+
+@dataclass(frozen=True)
+class Animation:
+    """An animated picture.
+
+    Attributes:
+        path: of the file.
+        width, height: of the stored pictures.
+        starts: when each frame begins, in units.
+        unit: seconds, a Fraction.
+        last: units that the last frame lasts.
+        orientation: by which frames are shown.
+        is_led: whether the first stored picture is no frame.
+        is_deep_grey: whether pixels are 16-bit grey values.
+    """
+
+    path: Path
+    width: int
+    height: int
+    starts: tuple
+    unit: Fraction
+    last: int
+    orientation: Orientation
+    is_led: bool
+    is_deep_grey: bool
+
+
+def is_animated(path):
+    """Whether a file is a picture of several frames. A damaged one is, if two of them come before the damage."""
+    path = Path(path)
+    kind = format_of(_head(path)) if path.is_file() else None
+    if kind is None:
+        return False
+    promise = Promise()
+    with contextlib.suppress(NotWholeError):
+        WALKS[kind](read_bytes(path, "picture", ACCEPTED, _MOST_BYTES), promise)
+    return len(promise.delays) > 1
+
+
+def find_animation(path):
+    """The `Animation` in a file, None if it is of no such format.
+
+    Raises:
+        MissingFileError, InputError: there is no such file, it is damaged, or a picture that does not move.
+    """
+    path = check_file(path, "video", ACCEPTED)
+    kind = format_of(_head(path))
+    if kind is None:
+        return None
+    promise = Promise()
+    try:
+        WALKS[kind](read_bytes(path, "video", ACCEPTED, _MOST_BYTES), promise)
+    except NotWholeError as error:
+        count = len(promise.delays)
+        raise InputError(f"{path} is damaged or cut off after {count} frames: {error}; {ACCEPTED}") from error
+    if not promise.delays:
+        raise InputError(f"{path} is a single picture, not a video that can be read; {ACCEPTED}")
+    if promise.width * promise.height > _MOST_PIXELS:
+        raise InputError(
+            f"{path} has {promise.width}x{promise.height} pixels; up to {_MOST_PIXELS} pixels are accepted"
+        )
+    _find_imageio(path)
+    starts, unit, last = _starts(promise)
+    return Animation(
+        path, promise.width, promise.height, starts, unit, last, promise.orientation, promise.is_led,
+        promise.is_deep_grey,
+    )  # fmt: skip
+
+
+def _head(path):
+    with open(path, "rb") as file:
+        return file.read(16)
+
+
+def _starts(promise):
+    """When frames begin, the unit, and how long the last one lasts."""
+    delays = [delay if delay > _LEAST_DELAY else _DELAY_INSTEAD for delay in promise.delays]
+    unit = promise.unit or Fraction(1, min(_FINEST, math.lcm(*{delay.denominator for delay in delays})))
+    starts, time = [], Fraction(0)
+    for delay in delays:
+        starts.append(round(time / unit))
+        time += delay
+    return tuple(starts), unit, round(delays[-1] / unit)
+
+
+def decode_animation(animation, indices, background="white"):
+    """Iterate over the frames of these numbers, a range: (height, width, 3) uint8 RGB, upright, over a ground.
+
+    Raises:
+        InputError: a frame cannot be decoded, or imageio is missing.
+    """
+    frames = _stored(animation)
+    for index in range(indices.stop):
+        try:
+            frame = next(frames)
+        except Exception as error:  # imageio and Pillow raise anything on damaged files, StopIteration at their end
+            raise InputError(f"frame {index} of {animation.path} cannot be decoded; {ACCEPTED}") from error
+        if frame.shape != (animation.height, animation.width, 4):
+            raise InputError(
+                f"frame {index} of {animation.path} has {frame.shape[1]}x{frame.shape[0]} pixels, the picture "
+                f"{animation.width}x{animation.height}; one of one size is accepted"
+            )
+        if index in indices:
+            yield np.ascontiguousarray(animation.orientation.apply(lay_over(frame, background, animation.path)))
+
+
+def _stored(animation):
+    """The stored frames: (H, W, 4) uint8 RGBA."""
+    with _find_imageio(animation.path)(animation.path, "r", plugin="pillow") as file:
+        frames = file.iter(mode=None if animation.is_deep_grey else "RGBA")
+        if animation.is_led:
+            next(frames)
+        yield from map(_of_deep_grey, frames) if animation.is_deep_grey else frames
+
+
+def _find_imageio(path):
+    """imageio's `imopen`. It needs a moment to be imported, so that only whoever has such a picture waits for it."""
+    try:
+        from imageio.v3 import imopen
+    except ImportError as error:
+        raise InputError(
+            f"{path} is an animated picture, for which the package imageio is needed: pip install imageio"
+        ) from error
+    return imopen
+
+
+def _of_deep_grey(frame):
+    """(H, W) of 16 bits -> (H, W, 4) of 8 bits."""
+    grey = ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.dstack([grey, grey, grey, np.full_like(grey, 255)])

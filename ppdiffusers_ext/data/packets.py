@@ -1,0 +1,179 @@
+"""What a video holds, from its packets: which of them become frames, and when these are shown."""
+
+from dataclasses import dataclass, field
+
+import av
+
+from ppdiffusers_ext.data.transparency import tell_once
+from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, make_decoder, open_video, packets_of
+from ppdiffusers_ext.errors import InputError, printable
+
+
+@dataclass
+class Packets:
+    """What `scan_packets` found.
+
+    Attributes:
+        total: coded pictures that are there in full.
+        shown: of these, the ones that become frames.
+        times: when the shown ones begin, as stored, in units of the stream; sorted.
+        keys: those of them at which decoding can begin; sorted.
+        skipped: times of packets that a decoder is not to be given, for it lacks what they refer to.
+        last: units that the last one lasts, 0 where the file does not say.
+        is_damaged: whether the file is.
+        order: of each coded picture with a time: (time, whether decoding can begin there, whether it is shown).
+        first: the first decoded frame, PyAV's.
+    """
+
+    total: int = 0
+    shown: int = 0
+    times: list = field(default_factory=list)
+    keys: list = field(default_factory=list)
+    skipped: frozenset = frozenset()
+    last: int = 0
+    is_damaged: bool = False
+    order: list = field(default_factory=list)
+    first: object = None
+
+
+def scan_packets(container, stream):
+    """The `Packets` of a stream, from where it is to its end, without decoding them: all but `skipped` and `first`."""
+    packets, latest = Packets(), None
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:
+                continue  # the empty packet that ends the stream, or a picture that repeats the one before
+            if packet.is_corrupt:
+                packets.is_damaged = True
+                continue
+            packets.total += 1
+            is_shown = not (packet.is_discard or _is_hidden(packet, stream))
+            packets.shown += is_shown
+            if packet.pts is None:
+                continue
+            packets.order.append((packet.pts, packet.is_keyframe, is_shown))
+            if is_shown and (latest is None or packet.pts > latest):
+                latest, packets.last = packet.pts, packet.duration or 0
+    except av.error.FFmpegError:
+        packets.is_damaged = True
+    _sort(packets)
+    return packets
+
+
+def _sort(packets, hidden=frozenset()):
+    shown = [(time, is_key) for time, is_key, is_shown in packets.order if is_shown and time not in hidden]
+    packets.times = sorted(time for time, _ in shown)
+    packets.keys = sorted(time for time, is_key in shown if is_key)
+
+
+def _is_hidden(packet, stream):
+    """VP8 and VP9 have pictures that only serve to predict others; bits of their first byte tell."""
+    name = stream.codec_context.name
+    if name not in ("vp8", "libvpx", "vp9", "libvpx-vp9"):
+        return False
+    content = bytes(packet)
+    if "9" not in name:
+        return not content[0] & 0x10
+    is_group = content[-1] & 0xE0 == 0xC0  # several pictures, of which the last one is shown
+    # Two bits that are 10, two of the profile (a third follows profile 3), "shown before", "not a key", "shown".
+    shift = 1 if content[0] & 0x30 == 0x30 else 0
+    is_repeated, is_shown = content[0] & (8 >> shift), content[0] & (2 >> shift)
+    return not (is_group or is_repeated or is_shown)
+
+
+def leave_out_leading(path, packets):
+    """Find the first frame, and leave pictures before it out that refer to others that are not in the file.
+
+    A clip that was cut without coding it anew begins with them: pictures that are stored behind the first one at which
+    decoding can begin, and shown before it (open groups); or, cut anywhere, all that come before such a one. A decoder
+    that is given them fails, drops them, or makes pictures up. Says so, once for each file.
+
+    Changes `packets`: `times`, `keys`, `shown`, `skipped`, `first`.
+
+    Raises:
+        InputError: the first frame cannot be decoded.
+    """
+    if len(packets.times) != packets.shown:  # a file that does not say when its frames are shown
+        with open_video(path) as (container, stream):
+            packets.first = _first(path, decode_strictly(container, stream))
+        return
+    position = {time: index for index, (time, _, _) in enumerate(packets.order)}
+    start = _entry(path, packets, position)
+    before = frozenset(time for time, _, _ in packets.order[:start])
+    good, failed = _decode_beginning(path, packets, start, before)
+    shown = [frame for frame in good if frame.pts in position]
+    first = next((frame for frame in shown if frame.pts >= packets.order[start][0]), None)
+    begin = packets.order[start][0]
+    # Pictures shown before the one at which decoding begins may be missing; that one, or a later one, may not. With
+    # gradual refresh it is not shown either, nor are those up to the first that is whole, which is no entry itself.
+    is_damaged = first is None or any(time >= begin for time in failed)
+    if is_damaged or (first.pts > begin and packets.order[position[first.pts]][1]):
+        raise damaged_frame(path, 0)
+    decoded = {frame.pts for frame in shown}
+    hidden = {time for time in packets.times if time < first.pts and time not in decoded}
+    packets.first = shown[0]
+    packets.skipped = before | frozenset(failed) | _leading(packets, start) & hidden
+    if hidden:
+        note = "%s begins with %d pictures that need others, which were cut off: they are left out"
+        tell_once(note, printable(path), len(hidden))
+        packets.shown -= len(hidden)
+        _sort(packets, hidden)
+
+
+def _leading(packets, start):
+    """Times of the pictures that are stored behind the one at which decoding begins, and shown before it."""
+    begin = packets.order[start][0]
+    return frozenset(time for time, _, _ in packets.order[start:] if time < begin)
+
+
+def _entry(path, packets, position):
+    """The index, in `order`, of the packet at which decoding can begin."""
+    marked = next((index for index, (_, is_key, _) in enumerate(packets.order) if is_key), None)
+    if marked == 0:
+        return 0
+    # Some recorders do not mark them: the decoder knows as well.
+    with open_video(path) as (container, stream):
+        try:
+            frame = next(decode_strictly(container, stream), None)
+        except av.error.FFmpegError:
+            frame = None
+    if frame is not None and frame.key_frame and not frame.is_corrupt:
+        found = position.get(frame.pts)
+        marked = found if marked is None or (found is not None and found < marked) else marked
+    if marked is None:
+        raise InputError(f"{path} has no picture at which decoding can begin; {ACCEPTED}")
+    return marked
+
+
+def _decode_beginning(path, packets, start, before):
+    """Frames from a packet on, up to the first that is shown at its time or later; and times of what fails."""
+    begin, good, failed = packets.order[start][0], [], []
+    with open_video(path) as (container, stream):
+        decode = make_decoder(stream)
+        for packet in packets_of(container, stream):
+            if packet.pts in before:
+                continue
+            try:
+                frames = decode(packet)
+            except av.error.FFmpegError:
+                failed.append(begin if packet.pts is None else packet.pts)
+                frames = []
+            good += [frame for frame in frames if frame.pts is not None and not frame.is_corrupt]
+            if any(frame.pts >= begin for frame in good) or any(time >= begin for time in failed):
+                break
+    return sorted(good, key=lambda frame: frame.pts), failed
+
+
+def _first(path, frames):
+    try:
+        frame = next(frames, None)
+    except av.error.FFmpegError as error:
+        raise damaged_frame(path, 0) from error
+    if frame is None or frame.is_corrupt:
+        raise damaged_frame(path, 0)
+    return frame
+
+
+def damaged_frame(path, index):
+    """The InputError of a frame that cannot be decoded."""
+    return InputError(f"frame {index} of {path} cannot be decoded; {ACCEPTED}")

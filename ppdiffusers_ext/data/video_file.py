@@ -1,0 +1,104 @@
+"""Video files as FFmpeg opens them: which files, which of their streams, and how strictly they are decoded."""
+
+import collections
+import contextlib
+
+import av
+
+from ppdiffusers_ext.data.transparency import transparent_decoder
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_file
+
+ACCEPTED = "a complete video file (MP4, MOV, WebM, MKV, GIF, WebP, APNG) is accepted"
+# A closed list: FFmpeg also reads playlists, which open other files and addresses.
+_FORMATS = "mov,matroska,webm"
+_MOST_PIXELS = 1 << 26  # of a coded picture: 8192x8192
+_OPTIONS = {"format_whitelist": _FORMATS, "max_pixels": str(_MOST_PIXELS)}
+_PICTURE_CODECS = ("mjpeg", "png", "bmp", "gif", "tiff", "webp")
+
+
+@contextlib.contextmanager
+def open_video(path, **options):
+    """Open the file and yield (container, stream): the first video stream that is no picture attached to the file.
+
+    Args:
+        options: of FFmpeg's demuxer.
+
+    Raises:
+        MissingFileError, InputError: there is no such file, or it is no video.
+    """
+    path = check_file(path, "video", ACCEPTED)
+    options |= _OPTIONS
+    try:
+        # "file:" keeps FFmpeg from taking a colon in the name for a protocol; tags need not be valid text.
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+    except av.error.PermissionError as error:
+        raise InputError(f"{path} may not be read by this user; a file that can be read is accepted") from error
+    except av.error.FFmpegError as error:
+        raise InputError(f"{path} is not a video that can be read, or it is cut off; {ACCEPTED}") from error
+    with container:
+        streams = [stream for stream in container.streams.video if not _is_attached(path, container, stream)]
+        if not streams:
+            only = " but a cover picture" if container.streams.video else ""
+            raise InputError(f"{path} has no video track{only}; {ACCEPTED}")
+        if streams[0].codec_context is None:
+            raise InputError(f"{path} is coded in a way that FFmpeg cannot decode; {ACCEPTED}")
+        yield container, streams[0]
+
+
+def _is_attached(path, container, stream):
+    """Whether a stream is a cover picture and no track. PyAV does not show FFmpeg's own flag for that.
+
+    In MP4 a cover belongs to the tags and has no number of a track (they begin with 1); in Matroska it is an
+    attachment, which has a MIME type. Where it was made a track, it is one picture beside a video of more.
+    """
+    if stream.codec_context is None or stream.codec_context.name not in _PICTURE_CODECS:
+        return False
+    if "mimetype" in {key.lower() for key in stream.metadata} or ("mov" in container.format.name and stream.id == 0):
+        return True
+    if len(container.streams.video) == 1:
+        return False
+    counts = _count_packets(path, len(container.streams.video))
+    return counts[stream.index] == 1 and max(counts.values()) > 1
+
+
+def _count_packets(path, enough):
+    """How many packets each video stream has, counted until so many streams have several, or to the end."""
+    counts = collections.Counter()
+    with contextlib.suppress(av.error.FFmpegError), av.open(f"file:{path}", options=_OPTIONS) as container:
+        for packet in container.demux(video=tuple(range(len(container.streams.video)))):
+            counts[packet.stream_index] += packet.size > 0
+            if sum(count > 1 for count in counts.values()) == enough:
+                break
+    return counts
+
+
+def decode_strictly(container, stream, skipped=frozenset()):
+    """Decoded frames, in the order in which they are shown; damage raises `av.error.FFmpegError`.
+
+    Args:
+        skipped: times of packets, in units of the stream, that the decoder is not given.
+    """
+    decode = make_decoder(stream)
+    for packet in packets_of(container, stream):
+        if packet.pts is None or packet.pts not in skipped:
+            yield from decode(packet)
+
+
+def make_decoder(stream):
+    """What makes frames of the packets of `packets_of`, one by one, and raises `av.error.FFmpegError` on damage."""
+    decoder = transparent_decoder(stream)
+    if decoder is not None:
+        return lambda packet: decoder.decode(packet if packet.size else None)
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
+        # Without err_detect a damaged picture is patched up with parts of others, in silence.
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
+    return lambda packet: packet.decode()
+
+
+def packets_of(container, stream):
+    """The packets of a stream and the empty one that ends it; others that are empty would end it before."""
+    for packet in container.demux(stream):
+        if packet.size or packet.dts is None:
+            yield packet
