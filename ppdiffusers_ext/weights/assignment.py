@@ -12,7 +12,7 @@ from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.weights.arrays import to_array, to_tensor
+from ppdiffusers_ext.weights.arrays import FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
@@ -39,6 +39,8 @@ _EXPONENTS = {
     np.dtype(np.float32): np.uint32(0x7F80 << 16),
     np.dtype(np.float16): np.uint16(0x7C00),
     BFLOAT16_BITS: np.uint16(0x7F80),
+    FLOAT8_BITS["float8_e4m3fn"]: np.uint8(0x7F),  # has no infinity, and NaN is these bits alone
+    FLOAT8_BITS["float8_e5m2"]: np.uint8(0x7C),
 }
 
 

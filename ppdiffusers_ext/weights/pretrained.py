@@ -12,13 +12,19 @@ import ppdiffusers.models.modeling_utils
 import ppdiffusers.utils
 import ppdiffusers.utils.load_utils
 
+from ppdiffusers_ext.weights.arrays import FLOAT8_BITS
 from ppdiffusers_ext.weights.loading import read_checkpoint
 
 
 def _owned(path):
     """The tensors of a checkpoint in memory of their own: both libraries may keep them as they are."""
     checkpoint = read_checkpoint(path)
-    return {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}, checkpoint.layout
+    return {name: _own(tensor) for name, tensor in checkpoint.tensors.items()}, checkpoint.layout
+
+
+def _own(tensor):
+    is_float8 = str(tensor.dtype).removeprefix("paddle.") in FLOAT8_BITS  # which neither library knows
+    return tensor.astype("float32") if is_float8 else tensor.clone()
 
 
 def _load_into(checkpoint_file, state_dict, tensor_parallel_split_mapping=None, ignore_keys=None):
