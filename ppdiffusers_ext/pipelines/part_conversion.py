@@ -22,6 +22,7 @@ from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
 _UNUSED = "unused.safetensors"
+_CONVERTED = "one that this project's conversion wrote is accepted"
 _DIGITS = 16  # of a tensor's name in it, which is made of its content
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -189,7 +190,7 @@ def _read_originals(checkpoint):
     """What `part_to_paddle` noted: our names -> the original's, names of tables and counts that were left out."""
     try:
         text = checkpoint.metadata.get("original", '{"names": {}, "tables": []}')
-        kept = parse_json(text, f"the note of names in {checkpoint.path}", "a converted file is accepted")
+        kept = parse_json(text, f"the note of names in {checkpoint.path}", _CONVERTED)
         counts = {str(name): int(count) for name, count in kept.get("counts", {}).items()}
         names = {str(key): str(value) for key, value in kept["names"].items()}
         return names, [str(name) for name in kept["tables"]], counts

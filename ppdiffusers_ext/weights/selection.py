@@ -1,9 +1,9 @@
-"""Which tensors of a checkpoint are meant, where a trainer put them below a name, or several dicts of them into a file.
+"""Which tensors of a checkpoint are meant, where a trainer put them below a name, or several dicts of them in a file.
 
 The default is what the tools that wrote such files read for inference:
 
 1. `state_dict`, as the originals of all three systems do. (MMEngine has the averaged weights there.)
-2. the mean of the weights over training: `ema` (DiT), `params_ema` (BasicSR), `model_ema`, `state_dict_ema` (timm), ...
+2. the mean of the weights over training: `ema` (DiT), `params_ema` (BasicSR), `state_dict_ema` (timm), ...
 3. the weights as trained: `model` (nanoGPT), `module` (DeepSpeed), `params`, ...
 4. a dict of any other name, if it is the only one.
 
