@@ -109,18 +109,19 @@ def read_text(path, what, accepted, most=_MOST_TEXT):
         raise InputError(f"{what} {path} is not text in UTF-8 (byte {error.start}); {accepted}") from error
 
 
-def read_json(path, what, accepted, most=_MOST_TEXT):
-    """What a JSON file holds: finite numbers, lists and mappings of a bounded depth.
+def read_json(path, what, accepted, most=_MOST_TEXT, may_be_infinite=False):
+    """What a JSON file holds: finite numbers (or infinite ones), lists and mappings of a bounded depth.
 
     Arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
     """
-    return parse_json(read_text(path, what, accepted, most), f"{what} {path}", accepted)
+    return parse_json(read_text(path, what, accepted, most), f"{what} {path}", accepted, may_be_infinite)
 
 
-def parse_json(text, where, accepted):
+def parse_json(text, where, accepted, may_be_infinite=False):
     """As `read_json`, of a text. `where` is the beginning of the message: "configuration a.json"."""
+    constant = _infinite if may_be_infinite else _refuse_constant
     try:
-        values = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole)
+        values = json.loads(text, parse_constant=constant, parse_float=_finite, parse_int=_whole)
         _check_values(values)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not JSON that can be read ({_reason(error)}); {accepted}") from error
@@ -129,6 +130,10 @@ def parse_json(text, where, accepted):
 
 def _refuse_constant(name):
     raise ValueError(f"the number {name}")
+
+
+def _infinite(name):
+    return _refuse_constant(name) if name == "NaN" else float(name)
 
 
 def _finite(text):

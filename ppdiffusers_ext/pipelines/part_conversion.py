@@ -14,9 +14,9 @@ from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import parse_json
-from ppdiffusers_ext.pipelines.loading import Part, option_names
+from ppdiffusers_ext.pipelines.loading import Part, build, known_options
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
-from ppdiffusers_ext.weights.assignment import check_fit, create, find_weights, is_finite, read_config
+from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
 from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
@@ -55,8 +55,8 @@ def find_file(folder, *stems, optional=False):
 
 def describe_own(folder, cls):
     """The `Part` of a folder of one of this project's networks."""
-    config = {key: value for key, value in read_config(folder).items() if key in option_names(cls)}
-    return Part(create(lambda: cls(**config)), [find_weights(folder)])
+    config = known_options(cls, read_config(folder), folder)
+    return Part(build(cls, config, folder), [find_weights(folder)])
 
 
 class _Tensor:

@@ -15,7 +15,8 @@ import ppdiffusers.schedulers as ppdiffusers_schedulers
 from ppdiffusers import DDIMScheduler
 from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Number, Rules, Text, Whole
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,46 @@ _SCHEDULE = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")
 
 # Options of DDIM that say nothing to a scheduler that has no such step.
 _SKIPPABLE = ("clip_sample", "set_alpha_to_one", "steps_offset", "timestep_spacing")
+
+
+_ANY_NUMBER = Number(-1e9, 1e9)
+_OR_NONE = Either(None, _ANY_NUMBER)
+_FLAGS = (
+    *("clip_sample", "set_alpha_to_one", "rescale_betas_zero_snr", "thresholding", "use_karras_sigmas"),
+    *("use_lu_lambdas", "lower_order_final", "euler_at_final", "skip_prk_steps", "predict_x0", "clip_denoised"),
+)
+_WORDS = ("beta_schedule", "prediction_type", "timestep_spacing", "algorithm_type", "solver_type", "final_sigmas_type")
+# Of all samplers: an option has one meaning in each. Published models have 1000 steps; a schedule is a list of them.
+RULES = Rules(
+    {
+        "num_train_timesteps": Whole(1, 20_000),
+        "original_inference_steps": Whole(1, 20_000),
+        "trained_betas": Either(None, ListOf(Number(0, 1), 1, 20_000)),
+        "beta_start": Number(1e-9, 1),
+        "beta_end": Number(1e-9, 1),
+        "steps_offset": Whole(0, 1000),
+        "solver_order": Whole(1, 3),
+        "dynamic_thresholding_ratio": Number(0, 1),
+        "timestep_scaling": _ANY_NUMBER,
+        "sigma_data": Number(1e-6, 1e6),
+        "lambda_min_clipped": Number(-float("inf"), 1e9),
+        "disable_corrector": ListOf(Whole(0, 20_000), 0, 20_000),
+        "num_vec_classes": Whole(1, 1_000_000),
+        "correct_steps": Whole(1, 1000),
+        "preconfig": Anything(),
+        "solver_p": Anything(),
+        "scaler": _ANY_NUMBER,
+        "noise_sampler_seed": Either(None, Whole(0, (1 << 63) - 1)),
+        **dict.fromkeys(_FLAGS, Flag()),
+        **dict.fromkeys(_WORDS, Text(1, 100)),
+        **dict.fromkeys(("interpolation_type", "timestep_type", "schedule", "method"), Text(1, 100)),
+        "variance_type": Either(None, Text(1, 100)),
+        **dict.fromkeys(("clip_sample_range", "sample_max_value", "rho", "s", "s_churn", "s_max", "s_min"), _OR_NONE),
+        **dict.fromkeys(("s_noise", "shift", "sigma_max", "sigma_min", "snr", "eta", "sampling_eps"), _OR_NONE),
+        **dict.fromkeys(("alpha_cum_start", "alpha_cum_end", "gamma_cum_start", "gamma_cum_end"), Number(0, 1)),
+        **dict.fromkeys(("beta_min", "beta_max"), _ANY_NUMBER),
+    }
+)
 
 
 class UniPCMultistepScheduler(ppdiffusers_schedulers.UniPCMultistepScheduler):
@@ -117,7 +158,7 @@ def zero_snr_alpha_bar(beta_start, beta_end, beta_schedule, num_train_timesteps=
     elif beta_schedule == "scaled_linear":
         betas = np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
     else:
-        raise InputError(f"beta_schedule {beta_schedule!r} cannot be rescaled; use linear or scaled_linear")
+        raise InputError(f"beta_schedule {shown(beta_schedule)} cannot be rescaled; use linear or scaled_linear")
     root = np.sqrt(np.cumprod(1.0 - betas))
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
@@ -148,12 +189,13 @@ def make_scheduler(name="DDIM", options=None):
     cls = scheduler_class(name)
     known, of_ddim = _parameters(cls), _parameters(DDIMScheduler)
     options = dict(options or {})
+    RULES.check(options, f"the options of {cls.__name__}")
     for option in options:
         if option not in known and option not in of_ddim:
-            near = difflib.get_close_matches(option, {*known, *of_ddim}, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(str(option)[:100], {*known, *of_ddim}, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"scheduler option {option!r} is not known to {cls.__name__}; did you mean {near!r}? Accepted are "
-                f"{', '.join(sorted(known))}"
+                f"scheduler option {shown(option)} is not known to {cls.__name__}; did you mean {near!r}? Accepted "
+                f"are {', '.join(sorted(known))}"
             )
     alpha_bar = None
     if options.get("rescale_betas_zero_snr"):
@@ -167,11 +209,12 @@ def make_scheduler(name="DDIM", options=None):
         if option in _SKIPPABLE:
             logger.info("%s has no option %s; it is left out", cls.__name__, option)
         elif value != _default(option):
-            raise InputError(f"{cls.__name__} has no option {option!r}, and the model needs {option}={value!r}")
+            raise InputError(f"{cls.__name__} has no option {option!r}, and the model needs {option}={shown(value)}")
     try:
         scheduler = cls(**options)
-    except (TypeError, ValueError, NotImplementedError) as error:
-        raise InputError(f"the options of {cls.__name__} do not fit: {error}") from error
+    except Exception as error:  # samplers answer options that do not fit with exceptions of many kinds
+        reason = printable(error, 300)
+        raise InputError(f"the options of {cls.__name__} do not fit: {reason}; those of one are accepted") from error
     if alpha_bar is not None:
         _set_schedule(scheduler, alpha_bar)
     return scheduler

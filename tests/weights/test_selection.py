@@ -204,9 +204,6 @@ FINITE = {
     "float8_e4m3fn": [bits for bits in range(256) if bits & 0x7F != 0x7F],
     "float8_e5m2": [bits for bits in range(256) if bits & 0x7C != 0x7C],
 }
-    "float8_e4m3fn": [b for b in range(256) if b & 0x7F != 0x7F],
-    "float8_e5m2": [b for b in range(256) if b & 0x7C != 0x7C],
-}
 
 
 def value_of(bits, exponents, fractions, bias):
