@@ -7,15 +7,18 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+from ppdiffusers_ext.files import parse_json, read_text
 
 NAME = "checksums.json"
 TRUST = ("registry", "hub", "first use")
 _READ_BYTES = 2**20
+_ACCEPTED = "restore it, or move it away to have the files that are there checked and recorded anew"
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,14 @@ class Checksums:
         self.path = Path(folder) / NAME
         self._lock = threading.Lock()
         try:
-            self._records = _parse(self.path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
+            self._records = _parse(_read(self.path))
+        except MissingFileError:
             self._records = {}
-        except OSError as error:
-            raise InputError(
-                f"cannot read {self.path}: {error.strerror}; a file that can be read is needed"
-            ) from error
+        except InputError:
+            raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
-                f"{self.path} is damaged ({type(error).__name__}: {error}); restore it, or move it away to have the "
-                "files that are there checked and recorded anew"
+                f"{self.path} is damaged ({type(error).__name__}: {printable(error, 300)}); {_ACCEPTED}"
             ) from error
 
     def get(self, path):
@@ -94,10 +94,14 @@ def _as_json(record):
     return values
 
 
-def _parse(text):
-    document = json.loads(text)
+def _read(path):
+    text = read_text(path, "record of downloads", _ACCEPTED)
+    return parse_json(text, f"{path} is damaged: it", _ACCEPTED)
+
+
+def _parse(document):
     if document["version"] != 1:
-        raise ValueError(f"version {document['version']} is not known, 1 is")
+        raise ValueError(f"version {shown(document['version'])} is not known, 1 is")
     return {path: _parse_record(dict(values)) for path, values in document["files"].items()}
 
 
@@ -115,6 +119,6 @@ def _parse_record(values):
 
 def _checked_pair(size, sha256):
     # A hash in capitals would never be equal to one that was computed.
-    if type(size) is not int or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-        raise ValueError(f"{size}, {sha256} are not a size and a sha256")
+    if type(size) is not int or size < 0 or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError(f"{shown(size)}, {shown(sha256)} are not a size and a sha256")
     return size, sha256

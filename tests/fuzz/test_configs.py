@@ -3,6 +3,7 @@
 They build, or are refused; a network of what is accepted has no memory for weights, and takes a second at most.
 """
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -155,7 +156,7 @@ def changed(draw, base):
             target = target[step]
         kind = draw(st.sampled_from(["replace"] * 6 + ["scale", "remove", "nest", "add"]))
         if kind == "replace":
-            target[key] = draw(VALUES)
+            target[key] = copy.deepcopy(draw(VALUES))  # which later changes may go into
         elif kind == "scale" and isinstance(target[key], (int, float)):
             target[key] *= draw(st.sampled_from([-1, 0, 2, 3, 1000, 0.5]))
         elif kind == "remove":
@@ -163,7 +164,7 @@ def changed(draw, base):
         elif kind == "nest":
             target[key] = [target[key]] if draw(st.booleans()) else {str(key): target[key]}
         elif kind == "add" and isinstance(target, dict):
-            target[draw(st.text(max_size=8))] = draw(VALUES)
+            target[draw(st.text(max_size=8))] = copy.deepcopy(draw(VALUES))
     return config
 
 
