@@ -6,13 +6,26 @@ import sys
 import traceback
 import warnings
 
+from ppdiffusers_ext.weights.selection import checkpoint_key
+
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Tells errors as `error: what; what would be accepted` and exits with 2; has --debug."""
+    """Tells errors as `error: what; what would be accepted` and exits with 2; has --debug.
 
-    def __init__(self, **kwargs):
+    Args:
+        reads_checkpoints: whether there is a --checkpoint-key, which `run` observes.
+    """
+
+    def __init__(self, reads_checkpoints=False, **kwargs):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error, and all log lines")
+        if reads_checkpoints:
+            self.add_argument(
+                "--checkpoint-key",
+                metavar="NAME",
+                help="of the tensors to read where a weight file has several dicts of them, such as ema "
+                "(default: state_dict, the averaged ones, model; docs/weights.md)",
+            )
 
     def error(self, message):
         print(f"error: {message}; --help lists what is accepted", file=sys.stderr)
@@ -26,7 +39,8 @@ def run(parser, work, arguments=None):
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        return work(options) or 0
+        with checkpoint_key(getattr(options, "checkpoint_key", None)):
+            return work(options) or 0
     except KeyboardInterrupt:
         print("\nerror: stopped by Ctrl-C; nothing unfinished is left behind", file=sys.stderr)
         return 130

@@ -26,6 +26,7 @@ def main(stage, arguments=None):
         StableModelArguments,
         StableTrainingArguments,
     )
+    from ppdiffusers_ext.weights.selection import checkpoint_key
 
     kinds = {
         "vae": (AutoencoderArguments, DataArguments, TrainingArguments),
@@ -36,12 +37,13 @@ def main(stage, arguments=None):
         model, data, training = parse_arguments(sys.argv[1:] if arguments is None else arguments, of_stage)
         if not training.do_train:
             raise InputError("nothing is to be done; --do_train is accepted")
-        if stage == "vae":
-            train_autoencoder(model, data, training)
-        elif stage == "stable_animator":
-            stable_run.train(model, data, training)
-        else:
-            train(stage, model, data, training)
+        with checkpoint_key(training.checkpoint_key):
+            if stage == "vae":
+                train_autoencoder(model, data, training)
+            elif stage == "stable_animator":
+                stable_run.train(model, data, training)
+            else:
+                train(stage, model, data, training)
         leave()
         return 0
     except InputError as error:

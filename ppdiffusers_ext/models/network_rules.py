@@ -244,7 +244,7 @@ PICTURE_VAE = Rules(
 )
 MAGVIT = Rules(
     {
-        **_VAE,
+        **{name: rule for name, rule in _VAE.items() if name not in ("sample_size", "force_upcast")},
         "block_out_channels": Either(None, _WIDTHS),
         "down_block_types": Either(_NAMES, Text(1, 1000)),  # some files have the list as a text
         "up_block_types": Either(_NAMES, Text(1, 1000)),
