@@ -53,19 +53,13 @@ PUBLISHED = [
     (AutoencoderKLTemporalDecoder, {**VAE, "force_upcast": True, "scaling_factor": 0.18215}),
     (AnimationUNet, {"num_attention_heads": [5, 10, 20, 20], "num_frames": 14, "sample_size": 96}),
     (HunyuanTransformer3D, {}),
-    (
-        HunyuanTransformer3D,
-        {"num_attention_heads": 48, "attention_head_dim": 64, "hidden_size": 3072, "num_layers": 48},
-    ),
+    (HunyuanTransformer3D, {"num_layers": 48, "hidden_size": 2048, "attention_head_dim": 128}),
     (PixArtTransformer3D, {"caption_channels": 4096, "sample_size": 128, "motion_module_kwargs": MOTION}),
     (AutoencoderKLMagvit, {"mid_block_attention_type": "spatial", "latent_channels": 16}),
     # CLIP ViT-L/14, ViT-H/14 and ViT-bigG/14
     *(
-        (
-            CLIPVisionConfig,
-            {"hidden_size": a, "intermediate_size": b, "num_hidden_layers": c, "num_attention_heads": d},
-        )
-        for a, b, c, d in ((1024, 4096, 24), (1280, 5120, 32), (1664, 8192, 48))
+        (CLIPVisionConfig, {**SIXTEEN, "hidden_size": a, "intermediate_size": b, "num_hidden_layers": c})
+        for a, b, c in ((1024, 4096, 24), (1280, 5120, 32), (1664, 8192, 48))
     ),
     (BertConfig, {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 119547}),
     # T5-XXL v1.1, mT5-XL, mT5-XXL, T5-11B
