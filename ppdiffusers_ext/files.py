@@ -138,8 +138,8 @@ def read_text(path, what, accepted, most=_MOST_TEXT):
         raise InputError(f"{what} {shown_path(path)} is not text in UTF-8 (byte {error.start}); {accepted}") from error
 
 
-def read_json(path, what, accepted, most=_MOST_TEXT, infinite=False):
-    """What a JSON file holds: finite numbers, lists and mappings of a bounded depth.
+def read_json(path, what, accepted, most=_MOST_TEXT, may_be_infinite=False):
+    """What a JSON file holds: finite numbers (or infinite ones), lists and mappings of a bounded depth.
 
     Other arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
 
@@ -147,12 +147,12 @@ def read_json(path, what, accepted, most=_MOST_TEXT, infinite=False):
         infinite: whether Infinity and -Infinity are numbers, which the options of some samplers are.
     """
     text = read_text(path, what, accepted, most)
-    return parse_json(text, f"{what} {shown_path(path)}", accepted, infinite)
+    return parse_json(text, f"{what} {shown_path(path)}", accepted, may_be_infinite)
 
 
-def parse_json(text, where, accepted, infinite=False):
+def parse_json(text, where, accepted, may_be_infinite=False):
     """As `read_json`, of a text. `where` is the beginning of the message: "configuration a.json"."""
-    constant = _infinite if infinite else _refuse_constant
+    constant = _infinite if may_be_infinite else _refuse_constant
     try:
         values = json.loads(
             text,

@@ -19,7 +19,8 @@ from scripts.command import ArgumentParser, describe, real, run, whole
 
 
 def make_parser():
-    parser = poses.add_options(ArgumentParser(prog="python -m scripts.animate", description=__doc__))
+    parser = ArgumentParser(prog="python -m scripts.animate", description=__doc__, reads_checkpoints=True)
+    parser = poses.add_options(parser)
     parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
     parser.add_argument(
         "--system", default="animate_anyone", metavar="NAME", help="or stable_animator (default: animate_anyone)"

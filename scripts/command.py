@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 from ppdiffusers_ext.data.outputs import moved_by
+from ppdiffusers_ext.weights.selection import checkpoint_key
 from scripts.signals import stopped_by_signals
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
@@ -32,11 +33,22 @@ _LESS_MEMORY = {
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Tells errors as `error: what; what would be accepted` and exits with 2; has --debug."""
+    """Tells errors as `error: what; what would be accepted` and exits with 2; has --debug.
 
-    def __init__(self, **kwargs):
+    Args:
+        reads_checkpoints: whether there is a --checkpoint-key, which `run` observes.
+    """
+
+    def __init__(self, reads_checkpoints=False, **kwargs):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error, and all log lines")
+        if reads_checkpoints:
+            self.add_argument(
+                "--checkpoint-key",
+                metavar="NAME",
+                help="of the tensors to read where a weight file has several dicts of them, such as ema "
+                "(default: state_dict, the averaged ones, model; docs/weights.md)",
+            )
 
     def error(self, message):
         from ppdiffusers_ext.errors import printable
@@ -127,7 +139,8 @@ def _run(parser, work, arguments):
     options = parser.parse_args(arguments)
     _set_up_notes(options.debug)
     try:
-        with stopped_by_signals(), moved_by(given=_given(parser, options)):
+        key = checkpoint_key(getattr(options, "checkpoint_key", None))
+        with stopped_by_signals(), moved_by(given=_given(parser, options)), key:
             return work(options)
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone

@@ -26,7 +26,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference" / "infere
 
 
 def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.convert_weights", description=__doc__)
+    parser = ArgumentParser(prog="python -m scripts.convert_weights", description=__doc__, reads_checkpoints=True)
     parser.add_argument("source", metavar="IN", help="folder to read")
     parser.add_argument("target", metavar="OUT", help="folder to write, new or empty")
     parser.add_argument("--system", required=True, choices=list(OPTIONS), help="whose checkpoints they are")

@@ -63,7 +63,7 @@ def make_parser(prog, description, task):
         prog, description: of the command.
         task: one of `easy_configuration.TASKS`.
     """
-    parser = ArgumentParser(prog=prog, description=description)
+    parser = ArgumentParser(prog=prog, description=description, reads_checkpoints=True)
     parser.add_argument("--config", metavar="FILE", default=CONFIG, help=f"YAML file (default: {CONFIG})")
     for options, field, kind, text in (*OF_TASK[task], *_MODEL, *_HOW):
         name = "FILE" if field.endswith(("_path", "_image")) else {int: "N", float: "X", str: "TEXT"}[kind]

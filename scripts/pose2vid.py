@@ -58,7 +58,7 @@ _FLAGS = (
 
 
 def make_parser(prog="python -m scripts.pose2vid", description=__doc__):
-    parser = ArgumentParser(prog=prog, description=description)
+    parser = ArgumentParser(prog=prog, description=description, reads_checkpoints=True)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
     parser.add_argument("--reference-image", metavar="FILE", help="picture of the person, instead of test_cases")
     parser.add_argument("--resize", metavar="WAY", help="of other shapes: fit (stretch), crop or pad (default: fit)")

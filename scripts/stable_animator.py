@@ -56,7 +56,7 @@ _REFINEMENT = (
 
 
 def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.stable_animator", description=__doc__)
+    parser = ArgumentParser(prog="python -m scripts.stable_animator", description=__doc__, reads_checkpoints=True)
     parser.add_argument("--validation_image", required=True, metavar="FILE", help="picture of the person")
     parser.add_argument("--validation_control_folder", required=True, metavar="DIR", help="of skeletons, or a video")
     parser.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write")

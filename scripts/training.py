@@ -105,16 +105,18 @@ def _train(stage, arguments, kinds):
     from ppdiffusers_ext.training.parser import parse_arguments
     from ppdiffusers_ext.training.run import train
     from ppdiffusers_ext.training.seeds import choose_seed
+    from ppdiffusers_ext.weights.selection import checkpoint_key
 
     model, data, training = parse_arguments(arguments, kinds)
     if not training.do_train:
         raise InputError("nothing is to be done; --do_train is accepted")
     training.seed = choose_seed(training)
-    if stage == "vae":
-        train_autoencoder(model, data, training)
-    elif stage == "stable_animator":
-        stable_run.train(model, data, training)
-    else:
-        train(stage, model, data, training)
+    with checkpoint_key(training.checkpoint_key):
+        if stage == "vae":
+            train_autoencoder(model, data, training)
+        elif stage == "stable_animator":
+            stable_run.train(model, data, training)
+        else:
+            train(stage, model, data, training)
     leave()
     return 0

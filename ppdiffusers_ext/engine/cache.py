@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,12 +22,14 @@ from filelock import FileLock
 
 from ppdiffusers_ext.data.outputs import moved_by, output_file, output_folder
 from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
+from ppdiffusers_ext.errors import printable
+from ppdiffusers_ext.files import check_file, read_json
 
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
 _FOLDERS = ("weights", "exports", "digests")
-_DAMAGE = (OSError, ValueError, TypeError, KeyError)  # what reading a damaged entry raises
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what reading a damaged entry raises
 
 
 def default_folder():
@@ -72,24 +75,27 @@ class ExportCache:
     def find(self, key):
         """The folder of an export that is complete and undamaged, or None."""
         folder = self.folder_of(key)
-        if not folder.exists():
+        if not os.path.lexists(folder):
             return None
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+            manifest = read_json(folder / _MANIFEST, "manifest", "one of this cache is needed")
             for name, expected in manifest["files"].items():
+                if Path(name).name != name or name in ("", ".."):
+                    raise ValueError("a file that lies elsewhere")
+                check_file(folder / name, "file", "one of this export is needed")
                 if (folder / name).stat().st_size != expected["size"]:
-                    raise ValueError(f"{name} is not {expected['size']} bytes long")
+                    raise ValueError(f"{name} is not as long as it was")
                 if self._digest_once(folder / name) != expected["digest"]:
                     raise ValueError(f"{name} has other content")
             return folder
         except _DAMAGE as error:
-            logger.warning("the export in %s is damaged (%s) and is made again", folder, error)
-            shutil.rmtree(folder, ignore_errors=True)
+            logger.warning("the export in %s is damaged (%s) and is made again", folder, printable(error, 300))
+            _remove(folder)
             return None
 
     def discard(self, key):
         """Remove an export."""
-        shutil.rmtree(self.folder_of(key), ignore_errors=True)
+        _remove(self.folder_of(key))
 
     def weights(self, layer, digest, transpose=False):
         """Folder and index of the file of a network's weights, which is written where it is missing or damaged.
@@ -101,28 +107,29 @@ class ExportCache:
         name = f"{digest}-transposed" if transpose else digest
         folder = self.folder / "weights" / name
         with self._lock(f"weights-{name}"):
-            if folder.exists():
+            if os.path.lexists(folder):
                 try:
                     return folder, read_index(folder)
                 except _DAMAGE as error:
-                    logger.warning("the weights in %s are damaged (%s) and are written again", folder, error)
-                    shutil.rmtree(folder, ignore_errors=True)
+                    reason = printable(error, 300)
+                    logger.warning("the weights in %s are damaged (%s) and are written again", folder, reason)
+                    _remove(folder)
             with moved_by("--engine-cache"):
                 write_weights(layer, folder, transpose)
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path):
         """A digest of a file's content, remembered for as long as its size and time of change are the same."""
-        path = Path(path).resolve()
+        path = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
         status = path.stat()
         note = self.folder / "digests" / f"{_digest(str(path))}.json"
         identity = [str(path), status.st_size, status.st_mtime_ns]
         try:
-            remembered = json.loads(note.read_text("utf-8"))
-            if remembered["identity"] == identity:
+            remembered = read_json(note, "note", "one of this cache is needed")
+            if remembered["identity"] == identity and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
                 return remembered["digest"]
         except _DAMAGE:
-            pass
+            _remove(note)
         digest = digest_of_file(path)
         with moved_by("--engine-cache"), output_file(note) as temporary:
             Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
@@ -158,6 +165,14 @@ class ExportCache:
 
     def _lock(self, name):
         return FileLock(self.folder / f".{name}.lock")
+
+
+def _remove(path):
+    """Remove what stands in the place of an entry, whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _digest(key):

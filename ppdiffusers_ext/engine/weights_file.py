@@ -1,6 +1,7 @@
 """The weights of a network in one file that engines map into memory; all graphs of the network share it."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,10 +11,14 @@ import xxhash
 from paddle import nn
 
 from ppdiffusers_ext.data.outputs import output_folder
+from ppdiffusers_ext.files import check_file, read_json
 
 WEIGHTS, _INDEX = "weights.bin", "weights.json"
 _ALIGNMENT = 4096  # a page of memory
 _READ_BYTES = 2**24
+_MOST_INDEX = 2**26  # bytes, some hundred for each tensor
+_BYTES = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
+_BYTES |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def digest_of_layer(layer):
 def digest_of_file(path):
     """A digest of a file's content."""
     digest = xxhash.xxh3_128()
-    with open(path, "rb") as file:
+    with open(check_file(path, "file", "a plain file is needed"), "rb") as file:
         while block := file.read(_READ_BYTES):
             digest.update(block)
     return digest.hexdigest()
@@ -72,13 +77,30 @@ def read_index(folder):
     """Name of a weight -> `Stored`.
 
     Raises:
-        OSError, ValueError, TypeError, KeyError: the folder is damaged.
+        OSError, ValueError, TypeError, AttributeError: the folder is damaged.
     """
-    index = {name: Stored(**entry) for name, entry in json.loads((Path(folder) / _INDEX).read_text("utf-8")).items()}
+    content = read_json(Path(folder) / _INDEX, "index", "that of this cache's weights is needed", _MOST_INDEX)
+    index = {name: Stored(**entry) for name, entry in content.items()}
+    if not all(map(_is_sound, index.values())):
+        raise ValueError("an entry is not that of a tensor")
     end = max((stored.offset + stored.length for stored in index.values()), default=0)
+    check_file(Path(folder) / WEIGHTS, "file of weights", "that of this cache is needed")
     if (Path(folder) / WEIGHTS).stat().st_size != end:
         raise ValueError(f"{Path(folder) / WEIGHTS} is not {end} bytes long")
     return index
+
+
+def _is_sound(stored):
+    numbers = [stored.offset, stored.length, *stored.shape]
+    size = _BYTES.get(stored.dtype) if isinstance(stored.dtype, str) else None
+    return (
+        stored.file == WEIGHTS
+        and type(stored.transposed) is bool
+        and isinstance(stored.shape, list)
+        and all(type(number) is int and 0 <= number < 1 << 48 for number in numbers)
+        and size is not None
+        and math.prod(stored.shape) * size == stored.length
+    )
 
 
 def _array(tensor):

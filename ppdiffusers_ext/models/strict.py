@@ -12,6 +12,7 @@ from ppdiffusers.models.modeling_utils import ModelMixin
 
 from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
 from ppdiffusers_ext.files import check_folder, read_json
+from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.weights.assignment import create, find_weights, load_weights
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -110,9 +111,15 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
     """ppdiffusers' `ModelMixin`, but files are local and read safely, and what does not fit is an error.
 
     On a CPU, half precision is storage only: arithmetic is in fp32 (see `ppdiffusers_ext.models.layers`).
+
+    The options of the constructor are held against `option_rules` before anything is built: InputError, a ValueError.
     """
 
     _supports_gradient_checkpointing = True
+
+    def register_to_config(self, **options):
+        rules_of(type(self).__name__).check(options, type(self).__name__)
+        super().register_to_config(**options)
 
     @staticmethod
     def _set_gradient_checkpointing(module, value=False):

@@ -9,18 +9,18 @@ import math
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown
-from ppdiffusers_ext.files import check_all_there
+from ppdiffusers_ext.files import check_all_there, check_file
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_vae, option_names
+from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae, option_names
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.prompts import read_tokenizer
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
-from ppdiffusers_ext.weights.assignment import create, find_weights, read_config
+from ppdiffusers_ext.weights.assignment import find_weights, read_config
 from ppdiffusers_ext.weights.lora import Lora
 from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes
 from ppdiffusers_ext.weights.shards import files_of
@@ -136,7 +136,7 @@ def part_names(folder):
 def sees_pictures(config):
     """Whether a transformer's options are those of one that sees known parts of the video, and a picture by CLIP."""
     channels = config.get("in_channels")
-    has_more = channels is not None and 2 * channels != (config.get("out_channels") or 2 * channels)
+    has_more = type(channels) is int and 2 * channels != (config.get("out_channels") or 2 * channels)
     return has_more and config.get("enable_clip_in_inpaint", True)
 
 
@@ -149,8 +149,10 @@ def read_transformer(folder):
     path = Path(folder) / "transformer"
     config = read_config(path)
     name = config.get("_class_name")
-    if name not in _TRANSFORMERS:
-        raise InputError(f"{path / 'config.json'} is of the class {name}; {', '.join(_TRANSFORMERS)} are accepted")
+    if not isinstance(name, str) or name not in _TRANSFORMERS:
+        raise InputError(
+            f"{path / 'config.json'} is of the class {shown(name)}; {', '.join(_TRANSFORMERS)} are accepted"
+        )
     return _TRANSFORMERS[name], config
 
 
@@ -198,10 +200,11 @@ def describe_video_vae(folder, more="", dtype="float32"):
         return Part(describe_vae(folder, dtype).model, paths)
     if name != AutoencoderKLMagvit.__name__:
         raise InputError(
-            f"{folder / 'config.json'} is of the class {name}; AutoencoderKLMagvit, AutoencoderKL are accepted"
+            f"{folder / 'config.json'} is of the class {shown(name)}; AutoencoderKLMagvit, AutoencoderKL are accepted"
         )
-    options = options_of(AutoencoderKLMagvit, options, folder / "config.json")
-    return Part(create(lambda: AutoencoderKLMagvit(**options), dtype), paths)
+    source = folder / "config.json"
+    options = options_of(AutoencoderKLMagvit, options, source)
+    return Part(build(AutoencoderKLMagvit, options, source, dtype), paths)
 
 
 def make_transformer(folder, more=None, dtype="float32"):
@@ -217,11 +220,7 @@ def make_transformer(folder, more=None, dtype="float32"):
     """
     cls, config = read_transformer(folder)
     source = Path(folder) / "transformer" / "config.json"
-    options = options_of(cls, config, source, more)
-    try:
-        return create(lambda: cls(**options), dtype)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the options of {source} do not fit: {error}") from error
+    return build(cls, options_of(cls, config, source, more), source, dtype)
 
 
 def _describe_transformer(config, dtype, streams, loras):
@@ -286,8 +285,9 @@ def _describe_text_encoder(config, name, dtype, loras):
     if read_transformer(config.model)[0] is HunyuanTransformer3D:
         accepted = _SHOWN[name]
     if kind not in accepted:
-        raise InputError(f"{folder / 'config.json'} is of the kind {kind}; {' or '.join(accepted)} is accepted")
-    model = create(lambda: _TEXT_ENCODERS[kind](options), dtype)
+        raise InputError(f"{folder / 'config.json'} is of the kind {shown(kind)}; {' or '.join(accepted)} is accepted")
+    source = folder / "config.json"
+    model = built(lambda: _TEXT_ENCODERS[kind](options, source), source, dtype)
     return MergedPart(model, [folder], loras, name)
 
 
@@ -304,8 +304,6 @@ def read_scheduler(folder, sampler):
     Raises:
         InputError, MissingFileError: a sampler that is not known, or no such file.
     """
-    path = Path(folder) / "scheduler" / "scheduler_config.json"
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist; {_FETCH}")
+    path = check_file(Path(folder) / "scheduler" / "scheduler_config.json", "configuration", _FETCH)
     known = option_names(scheduler_class(sampler))
-    return {name: value for name, value in read_config(path).items() if name in known}
+    return {name: value for name, value in read_config(path, True).items() if name in known}

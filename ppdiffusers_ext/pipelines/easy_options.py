@@ -11,8 +11,10 @@ import difflib
 import logging
 from dataclasses import dataclass
 
-from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.models.option_rules import rules_of
+from ppdiffusers_ext.models.rules import ListOf, Rules, Whole
 from ppdiffusers_ext.pipelines.loading import option_names
 
 logger = logging.getLogger(__name__)
@@ -192,6 +194,7 @@ _MOTION_KNOWN = (
 _ATTENTION_TYPES = ("Temporal_Self", "Global_Self")
 _BLOCK_TYPES = ("motionmodule", "global_motionmodule")
 _MOTION_TYPES = ("Vanilla", "VanillaGrid")
+_OLDER = Rules({"ch": Whole(1, 8192), "ch_mult": ListOf(Whole(1, 64), 1, 6)})  # of the VAE
 _VAE_BLOCKS = {
     "down_block_types": ("SpatialDownBlock3D", "SpatialTemporalDownBlock3D"),
     "up_block_types": ("SpatialUpBlock3D", "SpatialTemporalUpBlock3D"),
@@ -221,7 +224,8 @@ def options_of(cls, config, source, more=None):
             raise InputError(f"option {shown(name)} of {cls.__name__} is not known; did you mean {near!r}?")
     given = {**config, **(more or {})}
     if unknown := sorted(set(given) - names):
-        logger.warning("%s has options that are not known and have no effect: %s", source, ", ".join(unknown))
+        names = printable(", ".join(unknown), 500)
+        logger.warning("%s has options that are not known and have no effect: %s", source, names)
     for name, values in rules.fixed.items():
         value = given.get(name, values[-1] if is_ours else values[0])
         if value != values[-1]:
@@ -229,6 +233,7 @@ def options_of(cls, config, source, more=None):
     options = {**rules.defaults, **{name: value for name, value in given.items() if name in known}}
     if missing := [name for name, value in options.items() if value is _NEEDED]:
         raise InputError(f"{source} has no {', '.join(missing)}, which {cls.__name__} needs")
+    rules_of(cls.__name__).check_fields(options, source)
     return _CHECKS[cls](options, given, source)
 
 
@@ -276,10 +281,13 @@ def _check_pixart(options, given, source):
 
 
 def _motion_options(given, source):
+    if not isinstance(given, dict):
+        raise InputError(f"{source} is {shown(given)}; a mapping of {', '.join(_MOTION_KNOWN)} is accepted")
     for name, value in given.items():
         if name in _MOTION_FIXED and value != _MOTION_FIXED[name]:
             raise InputError(f"{source} has {name} {shown(value)}; {_MOTION_FIXED[name]!r} is accepted")
         if name not in (*_MOTION_KNOWN, *_MOTION_FIXED, *_MOTION_IDLE):
+            name = printable(name, 100)
             raise InputError(f"{source} has {name}, which is not known; {', '.join(_MOTION_KNOWN)} are accepted")
     for kind in given.get("attention_block_types", ()):
         if kind not in _ATTENTION_TYPES:
@@ -288,6 +296,7 @@ def _motion_options(given, source):
 
 
 def _check_vae(options, given, source):
+    _OLDER.check(given, source)
     if options.get("block_out_channels", ()) is None:
         options["block_out_channels"] = [
             given.get("ch", 128) * factor for factor in given.get("ch_mult", (1, 2, 4, 4))

@@ -1,6 +1,8 @@
 """From the paths in a configuration to a `Pose2VideoPipeline`."""
 
+import difflib
 import inspect
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -8,10 +10,11 @@ from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.errors import InputError, check_keys
+from ppdiffusers_ext.errors import InputError, check_keys, printable
 from ppdiffusers_ext.files import check_all_there, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
+from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.options import check_values
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
@@ -27,6 +30,10 @@ from ppdiffusers_ext.weights.assignment import (
 )
 from ppdiffusers_ext.weights.shards import files_of
 
+logger = logging.getLogger(__name__)
+
+_LIKE = 0.85  # how near an option's name is to one that is probably meant
+_LOOKED_AT = 200  # names of unknown options
 _REQUIRED = (
     "pretrained_base_model_path",
     "pretrained_vae_path",
@@ -165,12 +172,15 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
     base = read_config(Path(config.pretrained_base_model_path) / "unet")
     denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
     inference = read_inference_config(config.inference_config)
-    denoising_config = {**known_options(DenoisingUNet3D, denoising), **inference["unet_additional_kwargs"]}
-    denoising_unet = create(lambda: DenoisingUNet3D(**denoising_config), dtype)
-    reference_unet = create(lambda: ReferenceUNet(**known_options(ReferenceUNet, base)), dtype)
+    own = config.denoising_unet_config_path or config.pretrained_base_model_path
+    source = f"{own} with {config.inference_config}"
+    denoising_config = {**known_options(DenoisingUNet3D, denoising, own), **inference["unet_additional_kwargs"]}
+    denoising_unet = build(DenoisingUNet3D, denoising_config, source, dtype)
+    base = known_options(ReferenceUNet, base, config.pretrained_base_model_path)
+    reference_unet = build(ReferenceUNet, base, config.pretrained_base_model_path, dtype)
     width = denoising_unet.config.block_out_channels[0]
     guider_config = {"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]}
-    pose_guider = create(lambda: PoseGuider(**guider_config), dtype)
+    pose_guider = build(PoseGuider, guider_config, config.inference_config, dtype)
     return {
         "vae": describe_vae(config.pretrained_vae_path, encoder_dtype),
         "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype),
@@ -184,19 +194,23 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
 
 def describe_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
-    config = known_options(AutoencoderKL, read_config(folder))
-    return Part(use_own_layers(create(lambda: AutoencoderKL(**config), dtype)), [folder])
+    config = known_options(AutoencoderKL, read_config(folder), folder)
+    return Part(use_own_layers(build(AutoencoderKL, config, folder, dtype)), [folder])
 
 
 def describe_video_vae(folder, dtype="float32"):
     """ppdiffusers' `AutoencoderKLTemporalDecoder` from a folder, as `describe_vae`."""
     config = read_config(folder)
-    return Part(create(lambda: make_video_vae(config), dtype), [folder])
+    return Part(built(lambda: make_video_vae(config, folder), folder, dtype), [folder])
 
 
-def make_video_vae(config):
-    """An `AutoencoderKLTemporalDecoder`; beside its options, `norm_num_groups` is that of all its group norms (32)."""
-    vae = AutoencoderKLTemporalDecoder(**known_options(AutoencoderKLTemporalDecoder, config))
+def make_video_vae(config, source="the configuration"):
+    """An `AutoencoderKLTemporalDecoder`; beside its options, `norm_num_groups` is that of all its group norms (32).
+
+    Raises InputError, which begins with `source`, for options that do not fit.
+    """
+    rules_of("AutoencoderKLTemporalDecoder").check(config, source)
+    vae = AutoencoderKLTemporalDecoder(**known_options(AutoencoderKLTemporalDecoder, config, source))
     groups = config.get("norm_num_groups", 32)
     vae.register_to_config(norm_num_groups=groups)
     return use_own_layers(use_groups(vae, groups))
@@ -206,10 +220,13 @@ def describe_image_encoder(folder, dtype="float32"):
     """ppdiffusers' `CLIPVisionModelWithProjection` from a folder in paddlenlp's or transformers' layout."""
     config = read_config(folder)
     # A checkpoint of the whole CLIP has the vision tower's options one level down.
-    config = {**config, **config.get("vision_config", {})} if "vision_config" in config else config
-    known = CLIPVisionConfig().to_dict()
-    config = CLIPVisionConfig(**{key: value for key, value in config.items() if key in known})
-    return Part(create(lambda: CLIPVisionModelWithProjection(config), dtype), [folder])
+    if "vision_config" in config:
+        if not isinstance(config["vision_config"], dict):
+            raise InputError(f"{folder}: vision_config is no mapping; the options of CLIP's vision tower are accepted")
+        config = {**config, **config["vision_config"]}
+    config = known_options(CLIPVisionConfig, config, folder)
+    model = built(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**config)), folder, dtype)
+    return Part(model, [folder])
 
 
 def option_names(cls):
@@ -217,6 +234,43 @@ def option_names(cls):
     return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
 
-def known_options(cls, config):
-    # Configuration files carry notes of the library that wrote them (_class_name, ...), which are not options.
-    return {key: value for key, value in config.items() if key in option_names(cls)}
+def known_options(cls, config, source="the configuration"):
+    """Those options of a `config.json` that a class has, held against its rules.
+
+    Files carry notes of the library that wrote them (_class_name, ...), and options of others, which are left out. One
+    whose name is almost that of an option is told in the log.
+
+    Raises:
+        InputError: a value that does not fit; the message begins with `source`.
+    """
+    known = option_names(cls)
+    for key in [key for key in config if key not in known][:_LOOKED_AT]:
+        near = difflib.get_close_matches(key[:100], known, n=1, cutoff=_LIKE)
+        if near and near[0] not in config:
+            key = printable(key, 100)
+            logger.warning("%s: %s is not known, and has no effect; was %s meant?", source, key, near[0])
+    options = {key: value for key, value in config.items() if key in known}
+    rules_of(cls.__name__).check(options, source)
+    return options
+
+
+def build(cls, options, source, dtype="float32"):
+    """A network of a class, without weights; options are held against its rules before, as by `known_options`."""
+    rules_of(cls.__name__).check(options, source)
+    return built(lambda: cls(**options), source, dtype)
+
+
+def built(make, source, dtype="float32"):
+    """What `make` makes, without weights.
+
+    Raises:
+        InputError: whatever was raised meanwhile, as it is for options that do not fit each other.
+    """
+    try:
+        return create(make, dtype)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # libraries answer options that do not fit with exceptions of a dozen kinds
+        what = printable(" ".join(str(error).split()) or type(error).__name__, 300)
+        message = f"{source}: its options do not fit each other ({what}); those of one network are accepted"
+        raise InputError(message) from error

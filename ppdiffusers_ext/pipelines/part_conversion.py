@@ -13,14 +13,16 @@ from paddlenlp.transformers import PretrainedModel
 from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.pipelines.loading import Part, option_names
-from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, to_array, to_tensor
-from ppdiffusers_ext.weights.assignment import check_fit, create, find_weights, is_finite, read_config
+from ppdiffusers_ext.files import parse_json
+from ppdiffusers_ext.pipelines.loading import Part, build, known_options
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
+from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
 from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
 _UNUSED = "unused.safetensors"
+_CONVERTED = "one that this project's conversion wrote is accepted"
 _DIGITS = 16  # of a tensor's name in it, which is made of its content
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -51,10 +53,10 @@ def find_file(folder, *stems, optional=False):
     return found[0] if found else ""
 
 
-def describe_own(folder, cls, dtype="float32"):
-    """The `Part` of a folder of one of this project's networks, with weights of a dtype."""
-    config = {key: value for key, value in read_config(folder).items() if key in option_names(cls)}
-    return Part(create(lambda: cls(**config), dtype), [find_weights(folder)])
+def describe_own(folder, cls):
+    """The `Part` of a folder of one of this project's networks."""
+    config = known_options(cls, read_config(folder), folder)
+    return Part(build(cls, config, folder), [find_weights(folder)])
 
 
 class _Tensor:
@@ -63,10 +65,11 @@ class _Tensor:
     def __init__(self, name, tensor, dtype, checkpoint):
         self._label, self._tensor, self._file = f"{checkpoint.path}: {name}", tensor, checkpoint.file
         own = str(tensor.dtype).removeprefix("paddle.")
-        self._cast = DTYPES[dtype] if dtype and own in DTYPES.values() and own != DTYPES[dtype] else None
+        is_float = own in DTYPES.values() or own in FLOAT8_BITS
+        self._cast = DTYPES[dtype] if dtype and is_float and own != DTYPES[dtype] else None
         kept = self._cast or own
         self.shape = tuple(tensor.shape)
-        self.dtype = BFLOAT16_BITS if kept == "bfloat16" else np.dtype(kept)
+        self.dtype = BFLOAT16_BITS if kept == "bfloat16" else FLOAT8_BITS.get(kept) or np.dtype(kept)
         self.nbytes = tensor.size * self.dtype.itemsize
 
     def __array__(self, dtype=None, copy=None):
@@ -147,7 +150,9 @@ def read_unused(folder, dtype):
         return {}
     checkpoint = read_checkpoint(path)
     try:
-        names = json.loads(checkpoint.metadata["names"])
+        names = parse_json(
+            checkpoint.metadata["names"], f"the note of names in {path}", "a converted file is accepted"
+        )
         return {name: _Tensor(name, checkpoint.tensors[key], dtype, checkpoint) for name, key in names.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} has notes of the original's names that cannot be read") from error
@@ -184,7 +189,8 @@ def part_to_torch(name, part, folder, dtype, files, unused=None):
 def _read_originals(checkpoint):
     """What `part_to_paddle` noted: our names -> the original's, names of tables and counts that were left out."""
     try:
-        kept = json.loads(checkpoint.metadata.get("original", '{"names": {}, "tables": []}'))
+        text = checkpoint.metadata.get("original", '{"names": {}, "tables": []}')
+        kept = parse_json(text, f"the note of names in {checkpoint.path}", _CONVERTED)
         counts = {str(name): int(count) for name, count in kept.get("counts", {}).items()}
         names = {str(key): str(value) for key, value in kept["names"].items()}
         return names, [str(name) for name in kept["tables"]], counts

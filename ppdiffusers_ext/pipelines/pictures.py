@@ -6,12 +6,29 @@ import numpy as np
 from PIL import Image
 from ppdiffusers.transformers import CLIPImageProcessor
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.files import check_file
+from ppdiffusers_ext.models.rules import Choice, Either, Flag, ListOf, Nested, Number, Rules, Whole
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.weights.assignment import read_config
 
 _OPTIONS = "preprocessor_config.json"
 _KINDS = {"image_processor_type": "CLIPImageProcessor", "feature_extractor_type": "CLIPFeatureExtractor"}
+_SIDE = Whole(1, 4096)  # pixels
+_SIZE = Either(None, _SIDE, Nested({"shortest_edge": _SIDE, "height": _SIDE, "width": _SIDE}))
+_COLOURS = Either(None, Number(-1000, 1000), ListOf(Number(-1000, 1000), 3, 3))
+_SPREAD = Either(None, Number(1e-6, 1000), ListOf(Number(1e-6, 1000), 3, 3))
+_RULES = Rules(
+    {
+        **dict.fromkeys(("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"), Flag()),
+        "size": _SIZE,
+        "crop_size": _SIZE,
+        "resample": Choice(*range(6)),
+        "rescale_factor": Number(1e-9, 1000),
+        "image_mean": _COLOURS,
+        "image_std": _SPREAD,
+    }
+)
 _PICTURE = np.zeros((8, 8, 3), np.uint8)
 
 
@@ -31,8 +48,9 @@ class PictureProcessor:
     def __init__(self, options, source):
         for key, kind in _KINDS.items():
             if options.get(key, kind) not in _KINDS.values():
-                raise InputError(f"{key} {options[key]!r} in {source} is not known; {kind} is accepted")
-        options = known_options(CLIPImageProcessor, options)
+                raise InputError(f"{key} {shown(options[key])} in {source} is not known; {kind} is accepted")
+        options = known_options(CLIPImageProcessor, options, source)
+        _RULES.check(options, source)
         sizes = {
             "size": lambda size: {"shortest_edge": size},
             "crop_size": lambda size: {"height": size, "width": size},
@@ -44,8 +62,9 @@ class PictureProcessor:
             self._processor = CLIPImageProcessor(**options)
             self(_PICTURE)
         except Exception as error:  # whatever is wrong with an option shows as anything in the processor
+            reason = printable(error, 300)
             raise InputError(
-                f"the options in {source} do not fit ({error}); those of a CLIPImageProcessor are needed"
+                f"the options in {source} do not fit ({reason}); those of a CLIPImageProcessor are needed"
             ) from error
 
     def __call__(self, picture):
@@ -67,7 +86,5 @@ def read_picture_processor(folder):
         MissingFileError: there is no preprocessor_config.json.
         InputError: as `PictureProcessor`.
     """
-    path = Path(folder) / _OPTIONS
-    if not path.is_file():
-        raise MissingFileError(f"there is no {_OPTIONS} in {folder}; that of the image encoder is needed")
+    path = check_file(Path(folder) / _OPTIONS, "options of pictures", "those of the image encoder are needed")
     return PictureProcessor(read_config(path), path)

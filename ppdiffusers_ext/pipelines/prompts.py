@@ -6,18 +6,21 @@ vocabulary and options.
 """
 
 import bisect
+import io
 import logging
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import paddle
 import sentencepiece
 from tokenizers.models import WordPiece
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+from ppdiffusers_ext.files import check_name, read_bytes, read_text
+from ppdiffusers_ext.models.rules import Choice, Either, Flag, ListOf, Nested, Number, Rules, Text, Whole
 from ppdiffusers_ext.weights.assignment import read_config
 
 _BERT, _T5 = "vocab.txt", "spiece.model"
@@ -35,6 +38,21 @@ _FIXED = {
     "never_split": None,
     "sp_model_kwargs": {},
 }
+_TOKEN = Text(1, 500)
+_NAME_OF_TOKEN = Either(None, _TOKEN, Nested({"content": _TOKEN}))
+# T5 has 100 extra ids, mT5 none; BERT's vocabulary for many languages has 120,000 tokens, mT5's 250,000.
+_RULES = Rules(
+    {
+        "extra_ids": Whole(0, 10_000),
+        "additional_special_tokens": Either(None, ListOf(Either(_TOKEN, Nested({"content": _TOKEN})), 0, 10_000)),
+        "model_max_length": Either(None, Number(4, 1e40)),  # some say 1e30 for none
+        **{f"{name}_token": _NAME_OF_TOKEN for name in ("unk", "sep", "pad", "cls", "mask", "eos")},
+        **dict.fromkeys(("do_lower_case", "tokenize_chinese_chars", "add_prefix_space"), Flag()),
+        **dict.fromkeys(("strip_accents", "legacy"), Choice(None, True, False)),
+    }
+)
+_MOST_ADDED = 10_000
+_MOST_TOKENS = 1_000_000
 _SPACE = "▁"  # what SentencePiece writes for a space
 # What changes a serialised model, to which it is appended: normalizer_spec { add_dummy_prefix: false }.
 _NO_SPACE_BEFORE = b"\x1a\x02\x18\x00"
@@ -62,35 +80,34 @@ def read_tokenizer(folder, length):
         MissingFileError: there is no such folder, or neither file in it.
         InputError: a file is damaged, or its options are of a kind that is not known.
     """
-    folder = Path(folder)
-    found = [name for name in (_BERT, _T5) if (folder / name).is_file()]
+    folder = check_name(folder, "folder of a tokenizer", f"a folder with {_BERT} or {_T5} is needed")
+    found = [name for name in (_BERT, _T5) if os.path.lexists(folder / name)]
     if not found:
         raise MissingFileError(
             f"there is no tokenizer in {folder}; its file {_BERT} (of BERT) or {_T5} (of T5) is needed"
         )
-    options = read_config(folder / _OPTIONS) if (folder / _OPTIONS).is_file() else {}
+    options = read_config(folder / _OPTIONS) if os.path.lexists(folder / _OPTIONS) else {}
     _check_options(folder / _OPTIONS, options, _CLASSES[found[0]])
     length = min(length, options.get("model_max_length") or length)
     try:
         return (BertTokenizer if found[0] == _BERT else T5Tokenizer)(folder, options, length)
     except InputError:
         raise
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
         raise InputError(
-            f"the options in {folder / _OPTIONS} do not fit ({error}); those of a {_CLASSES[found[0]][0]} are needed"
+            f"the options in {folder / _OPTIONS} do not fit ({printable(error, 300)}); those of a "
+            f"{_CLASSES[found[0]][0]} are needed"
         ) from error
 
 
 def _check_options(path, options, classes):
     name = options.get("tokenizer_class") or classes[0]
     if name not in classes:
-        raise InputError(f"tokenizer_class {name!r} in {path} is not known; {' or '.join(classes)} is accepted")
+        raise InputError(f"tokenizer_class {shown(name)} in {path} is not known; {' or '.join(classes)} is accepted")
     for key, value in _FIXED.items():
         if key in options and (options[key] or None) != (value or None):
-            raise InputError(f"{key} {options[key]!r} in {path} is not known; {value!r} is accepted")
-    limit = options.get("model_max_length")
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 4):
-        raise InputError(f"model_max_length {limit!r} in {path} does not fit; a number of tokens is accepted")
+            raise InputError(f"{key} {shown(options[key])} in {path} is not known; {value!r} is accepted")
+    _RULES.check(options, path)
 
 
 @dataclass(frozen=True)
@@ -277,17 +294,18 @@ class T5Tokenizer(Tokenizer):
 
 def _read_vocabulary(path):
     """Token -> id."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return {line.rstrip("\n"): number for number, line in enumerate(file)}
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text ({error}); one token a line, in UTF-8, is needed") from error
+    lines = io.StringIO(read_text(path, "vocabulary", "one token a line, in UTF-8, is needed"), newline=None)
+    vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
+    if len(vocabulary) > _MOST_TOKENS:
+        raise InputError(f"vocabulary {path} has {len(vocabulary)} tokens; {_MOST_TOKENS} at most are accepted")
+    return vocabulary
 
 
 def _read_sentencepiece(path, changes):
+    content = read_bytes(path, "SentencePiece model", "a T5's or mT5's is needed")
     try:
         model = sentencepiece.SentencePieceProcessor()
-        model.load_from_serialized_proto(path.read_bytes() + changes)
+        model.load_from_serialized_proto(content + changes)
     except (RuntimeError, OSError) as error:
         raise InputError(f"{path} is damaged or no SentencePiece model; a T5's or mT5's is needed") from error
     return model
@@ -295,16 +313,20 @@ def _read_sentencepiece(path, changes):
 
 def _token_text(options, name, default):
     token = options.get(f"{name}_token") or default
-    return token.get("content") if isinstance(token, dict) else token
+    return token.get("content", default) if isinstance(token, dict) else token
 
 
 def _read_specials(path, options, size):
     """Name -> `_Special` of those that options list with their ids."""
-    specials = {}
-    for number, token in (options.get("added_tokens_decoder") or {}).items():
-        plain = isinstance(token, dict) and isinstance(token.get("content"), str) and token["content"]
-        if not plain or not str(number).isdecimal() or token.get("single_word") or not token.get("special"):
-            raise InputError(f"added token {number} in {path} is not known; special tokens with an id are accepted")
+    specials, added = {}, options.get("added_tokens_decoder") or {}
+    if not isinstance(added, dict) or len(added) > _MOST_ADDED:
+        raise InputError(f"added_tokens_decoder in {path} is no mapping of at most {_MOST_ADDED}; one is accepted")
+    for number, token in added.items():
+        plain = isinstance(token, dict) and _TOKEN.fits(token.get("content"))
+        if not plain or not re.fullmatch("[0-9]{1,9}", number) or token.get("single_word") or not token.get("special"):
+            raise InputError(
+                f"added token {printable(number, 100)} in {path} is not known; special tokens with an id are accepted"
+            )
         if int(number) < size:
             specials[token["content"]] = _Special(int(number), bool(token.get("lstrip")), bool(token.get("rstrip")))
     return specials

@@ -17,8 +17,8 @@ from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
 from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
 from ppdiffusers_ext.files import read_json
+from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Number, Rules, Text, Whole
 from ppdiffusers_ext.models.strict import LocalConfigMixin, local_folder
-from ppdiffusers_ext.options import check_number, is_number
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +39,52 @@ _LAST_ALPHA_BAR = 2.0**-24
 
 _SCHEDULE = ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")
 
-_MOST_TIMESTEPS = 10_000
-_BOUNDS = {"beta_start": (0, 1), "beta_end": (0, 1), "num_train_timesteps": (1, _MOST_TIMESTEPS)}
-_BOUNDS |= {"steps_offset": (0, _MOST_TIMESTEPS)}
-
+_MOST_TIMESTEPS = 20_000
 # What the schedulers of ppdiffusers raise where numbers or names do not fit.
 _NO_SUCH_SCHEDULE = (TypeError, ValueError, NotImplementedError, ArithmeticError, LookupError, RuntimeError)
 
 # Options of DDIM that say nothing to a scheduler that has no such step.
 _SKIPPABLE = ("clip_sample", "set_alpha_to_one", "steps_offset", "timestep_spacing")
+
+
+_ANY_NUMBER = Number(-1e9, 1e9)
+_OR_NONE = Either(None, _ANY_NUMBER)
+_FLAGS = (
+    *("clip_sample", "set_alpha_to_one", "rescale_betas_zero_snr", "thresholding", "use_karras_sigmas"),
+    *("use_lu_lambdas", "lower_order_final", "euler_at_final", "skip_prk_steps", "predict_x0", "clip_denoised"),
+)
+_WORDS = ("beta_schedule", "prediction_type", "timestep_spacing", "algorithm_type", "solver_type", "final_sigmas_type")
+# Of all samplers: an option has one meaning in each. Published models have 1000 steps; a schedule is a list of them.
+RULES = Rules(
+    {
+        "num_train_timesteps": Whole(1, _MOST_TIMESTEPS),
+        "original_inference_steps": Whole(1, _MOST_TIMESTEPS),
+        "trained_betas": Either(None, ListOf(Number(0, 1), 1, 20_000)),
+        "beta_start": Number(1e-9, 1),
+        "beta_end": Number(1e-9, 1),
+        "steps_offset": Whole(0, 1000),
+        "solver_order": Whole(1, 3),
+        "dynamic_thresholding_ratio": Number(0, 1),
+        "timestep_scaling": _ANY_NUMBER,
+        "sigma_data": Number(1e-6, 1e6),
+        "lambda_min_clipped": Number(-float("inf"), 1e9),
+        "disable_corrector": ListOf(Whole(0, 20_000), 0, 20_000),
+        "num_vec_classes": Whole(1, 1_000_000),
+        "correct_steps": Whole(1, 1000),
+        "preconfig": Anything(),
+        "solver_p": Anything(),
+        "scaler": _ANY_NUMBER,
+        "noise_sampler_seed": Either(None, Whole(0, (1 << 63) - 1)),
+        **dict.fromkeys(_FLAGS, Flag()),
+        **dict.fromkeys(_WORDS, Text(1, 100)),
+        **dict.fromkeys(("interpolation_type", "timestep_type", "schedule", "method"), Text(1, 100)),
+        "variance_type": Either(None, Text(1, 100)),
+        **dict.fromkeys(("clip_sample_range", "sample_max_value", "rho", "s", "s_churn", "s_max", "s_min"), _OR_NONE),
+        **dict.fromkeys(("s_noise", "shift", "sigma_max", "sigma_min", "snr", "eta", "sampling_eps"), _OR_NONE),
+        **dict.fromkeys(("alpha_cum_start", "alpha_cum_end", "gamma_cum_start", "gamma_cum_end"), Number(0, 1)),
+        **dict.fromkeys(("beta_min", "beta_max"), _ANY_NUMBER),
+    }
+)
 
 
 class _LocalScheduler(LocalConfigMixin):
@@ -143,7 +180,7 @@ def load_scheduler(name, folder, options=None):
     """
     cls, path = scheduler_class(name), folder / "scheduler_config.json"
     accepted = "the options of a scheduler, as save_pretrained writes them, are needed"
-    config = read_json(path, "configuration", accepted, infinite=True)  # of DPM-Solver's bounds
+    config = read_json(path, "configuration", accepted, may_be_infinite=True)  # of DPM-Solver's bounds
     if not isinstance(config, dict):
         raise InputError(f"configuration {path} holds {shown(config)}; {accepted}")
     written = config.get("_class_name", name)
@@ -203,6 +240,7 @@ def make_scheduler(name="DDIM", options=None):
     if options is not None and not isinstance(options, dict):
         raise InputError(f"the options of {cls.__name__} are {shown(options)}; a mapping of options is accepted")
     options = dict(options or {})
+    RULES.check(options, f"the options of {cls.__name__}")
     for option in options:
         if option not in known and option not in of_ddim:
             near = difflib.get_close_matches(str(option)[:100], {*known, *of_ddim}, n=1, cutoff=0.0)[0]
@@ -210,8 +248,6 @@ def make_scheduler(name="DDIM", options=None):
                 f"scheduler option {shown(option)} is not known to {cls.__name__}; did you mean {near!r}? "
                 f"Accepted are {', '.join(sorted(known))}"
             )
-    for option, value in options.items():
-        _check_option(cls if option in known else DDIMScheduler, option, value)
     alpha_bar = None
     if options.get("rescale_betas_zero_snr"):
         schedule = {key: options.get(key, _default(key)) for key in _SCHEDULE}
@@ -234,23 +270,6 @@ def make_scheduler(name="DDIM", options=None):
     if alpha_bar is not None:
         _set_schedule(scheduler, alpha_bar)
     return scheduler
-
-
-def _check_option(cls, option, value):
-    """Refuse numbers that no schedule has, and values of another kind than a scheduler's default."""
-    default = inspect.signature(cls.__init__).parameters[option].default
-    name = f"scheduler option {shown(option)}"
-    if type(value) is type(default) and value == default:
-        return  # such as DPM-Solver's lambda_min_clipped, which is minus infinity
-    if option in _BOUNDS:
-        check_number(name, value, *_BOUNDS[option], is_whole=isinstance(default, int))
-    elif isinstance(default, (int, float)) and not isinstance(default, bool):
-        check_number(name, value)
-    elif isinstance(default, (bool, str)) and not isinstance(value, type(default)):
-        accepted = "text" if isinstance(default, str) else "true or false"
-        raise InputError(f"{name} is {shown(value)}; {accepted} is accepted")
-    elif isinstance(value, list) and not (len(value) <= _MOST_TIMESTEPS and all(map(is_number, value))):
-        raise InputError(f"{name} is {shown(value)}; a list of up to {_MOST_TIMESTEPS} numbers is accepted")
 
 
 def _reason(error):

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
-from ppdiffusers_ext.errors import MissingFileError
-from ppdiffusers_ext.files import check_all_there
+from ppdiffusers_ext.files import check_all_there, check_file
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.engines import weights_dtype
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_video_vae, known_options
+from ppdiffusers_ext.pipelines.loading import (
+    Part,
+    build,
+    describe_image_encoder,
+    describe_video_vae,
+    known_options,
+)
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
@@ -60,11 +65,13 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
         dtype, encoder_dtype: of the weights; the second for the VAE and the image encoder.
     """
     svd = Path(config.svd)
-    unet = create(lambda: AnimationUNet(**known_options(AnimationUNet, read_config(svd / "unet"))), dtype)
+    options = known_options(AnimationUNet, read_config(svd / "unet"), svd / "unet")
+    unet = build(AnimationUNet, options, svd / "unet", dtype)
     width, context = unet.config.block_out_channels[0], unet.config.cross_attention_dim
     image_encoder = describe_image_encoder(svd / "image_encoder", encoder_dtype)
     seen = image_encoder.model.config.projection_dim
-    face_encoder = create(lambda: FusionFaceId(context, clip_embeddings_dim=seen), dtype)
+    face_options = {"cross_attention_dim": context, "clip_embeddings_dim": seen}
+    face_encoder = build(FusionFaceId, face_options, svd, dtype)
     return {
         "vae": describe_video_vae(svd / "vae", encoder_dtype),
         "image_encoder": image_encoder,
@@ -77,7 +84,6 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
 def read_scheduler(svd):
     """Options of Stable Video Diffusion's sampler, from its folder. Raises MissingFileError where there are none."""
     path = svd / "scheduler" / "scheduler_config.json"
-    if not path.exists():
-        raise MissingFileError(f"{path} does not exist; the folder of Stable Video Diffusion has it")
-    options = read_config(path)
+    check_file(path, "configuration", "the folder of Stable Video Diffusion has it")
+    options = read_config(path, True)
     return {name: value for name, value in options.items() if name[0] != "_" and name not in _OF_OTHERS}

@@ -7,16 +7,19 @@ from paddle import nn
 from paddlenlp.transformers import BertConfig, BertModel, T5Config, T5EncoderModel
 from paddlenlp.transformers.t5.modeling import T5LayerNorm, T5Stack
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.layers import compute_dtype, follow, use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 
 
-def make_bert(config):
-    """A `BertModel` without a pooler, of a `config.json`, as a dict. Raises InputError for another kind of BERT."""
-    _check(config, "BERT", {"hidden_act": ("gelu",), "position_embedding_type": ("absolute",)})
+def make_bert(config, source="the configuration"):
+    """A `BertModel` without a pooler, of a `config.json`, as a dict.
+
+    Raises InputError, which begins with `source`, for another kind of BERT.
+    """
+    _check(config, source, "BERT", {"hidden_act": ("gelu",), "position_embedding_type": ("absolute",)})
     config = {"type_vocab_size": 2, **config}  # paddlenlp's would be 16 where it is not said
-    model = BertModel(BertConfig(**known_options(BertConfig, config)))
+    model = BertModel(BertConfig(**known_options(BertConfig, config, source)))
     model.pooler = nn.Identity()  # only the last hidden states are asked for
     for layer in model.sublayers():
         if isinstance(layer, nn.LayerNorm):  # whose epsilon paddlenlp leaves at Paddle's
@@ -24,10 +27,10 @@ def make_bert(config):
     return _use_own_layers(model)
 
 
-def make_t5(config):
-    """A `T5EncoderModel`, of T5 or mT5, of a `config.json`, as a dict. Raises InputError for another kind of T5."""
-    _check(config, "T5", {"feed_forward_proj": ("relu", "gated-gelu", "gated-silu")})
-    model = T5EncoderModel(T5Config(**known_options(T5Config, config)))
+def make_t5(config, source="the configuration"):
+    """A `T5EncoderModel`, of T5 or mT5, of a `config.json`, as a dict. Raises InputError as `make_bert`."""
+    _check(config, source, "T5", {"feed_forward_proj": ("relu", "gated-gelu", "gated-silu")})
+    model = T5EncoderModel(T5Config(**known_options(T5Config, config, source)))
     distance = config.get("relative_attention_max_distance", 128)  # which paddlenlp takes for 128 always
     for layer in model.sublayers():
         if hasattr(layer, "_relative_position_bucket"):
@@ -41,10 +44,11 @@ def make_t5(config):
     return _use_own_layers(model)
 
 
-def _check(config, name, accepted):
+def _check(config, source, name, accepted):
     for key, values in accepted.items():
         if config.get(key, values[0]) not in values:
-            raise InputError(f"a {name} of {key} {config[key]!r} is not known; {' or '.join(values)} is accepted")
+            value = shown(config[key])
+            raise InputError(f"{source}: a {name} of {key} {value} is not known; {' or '.join(values)} is accepted")
 
 
 def _use_own_layers(model):

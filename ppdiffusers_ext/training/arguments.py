@@ -133,6 +133,9 @@ class TrainingArguments(PaddleTrainingArguments):
     ema_decay: float = option(
         0.0, "decay of the average of the weights that is saved at the end, as 0.999; 0 saves the last weights"
     )
+    checkpoint_key: Optional[str] = option(
+        None, "of the tensors to read where a weight file has several dicts of them, such as ema"
+    )
 
     device: str = option("auto", "cpu, gpu or gpu:N; auto takes a GPU where there is one")
 

@@ -7,16 +7,21 @@ the earlier checkpoints as they were.
 
 import json
 import os
+import re
 import shutil
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ppdiffusers_ext.errors import InputError, printable, shown
-from ppdiffusers_ext.files import read_json
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+from ppdiffusers_ext.files import check_folder, read_json
 from ppdiffusers_ext.weights.checksums import sha256_of
 
 MANIFEST = "manifest.json"
 PREFIX = "checkpoint-"
 _HIDDEN = ".saving-"
+_ACCEPTED = "a checkpoint as this project's training writes it is needed, or another --output_dir"
+_MOST_STEPS = 10**12
+_NAMED = 10  # differences that a message has
 
 
 def folder_of(output_dir, step):
@@ -68,46 +73,37 @@ def remove_all(output_dir):
 def steps_of(output_dir):
     """The steps of all checkpoints in a folder, the newest first, whether they are valid or not."""
     names = [path.name.removeprefix(PREFIX) for path in Path(output_dir).glob(f"{PREFIX}*") if path.is_dir()]
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
+    return sorted((int(name) for name in names if re.fullmatch("[0-9]{1,12}", name)), reverse=True)
 
 
 def problem_of(folder):
     """What is wrong with a checkpoint, in words; None for a valid one. Reads all of it."""
-    folder = Path(folder)
     try:
-        for name, expected in _read_manifest(folder)["files"].items():
-            path = folder / name
+        folder = check_folder(folder, "checkpoint", "the folder of one is needed")
+        for name, (size, sha256) in _read_manifest(folder).files.items():
+            path, name = folder / name, printable(name, 200)
             if not path.is_file():
                 return f"{name} is missing"
-            if path.stat().st_size != expected["size"]:
-                return f"{name} has {path.stat().st_size} bytes instead of {expected['size']}"
-            if sha256_of(path) != expected["sha256"]:
+            if path.stat().st_size != size:
+                return f"{name} has {path.stat().st_size} bytes instead of {size}"
+            if sha256_of(path) != sha256:
                 return f"{name} is damaged"
-    except FileNotFoundError:
+    except MissingFileError:
         return f"it has no {MANIFEST}, so it was not written to its end"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"its {MANIFEST} cannot be read"
+    except InputError as error:
+        return f"its {MANIFEST} cannot be read ({error})"
+    except OSError as error:
+        return f"a file of it cannot be read ({error.strerror or error})"
     return None
 
 
-def _read_manifest(folder):
-    """The manifest of a checkpoint, whose step and run are what they should be.
+def run_of(folder):
+    """What a checkpoint's run has in common with one that goes on: the dict that `complete` was given.
 
     Raises:
-        MissingFileError: there is none.
-        InputError: it cannot be read.
+        InputError, MissingFileError: its manifest cannot be read.
     """
-    path = Path(folder) / MANIFEST
-    manifest = read_json(path, "manifest", "one that training wrote is needed")
-    kinds = {"run": dict, "step": int, "files": dict}
-    if not isinstance(manifest, dict) or any(not isinstance(manifest.get(key), kind) for key, kind in kinds.items()):
-        raise InputError(f"{path} lacks {', '.join(kinds)}; one that training wrote is needed")
-    return manifest
-
-
-def run_of(folder):
-    """What a valid checkpoint's run has in common with one that goes on: the dict that `complete` was given."""
-    return _read_manifest(folder)["run"]
+    return _read_manifest(folder).run
 
 
 def newest_valid(output_dir, on_problem=None):
@@ -126,8 +122,8 @@ def newest_valid(output_dir, on_problem=None):
 
 
 def step_of(folder):
-    """The step of a valid checkpoint."""
-    return _read_manifest(folder)["step"]
+    """The step of a checkpoint. Raises InputError, MissingFileError where its manifest cannot be read."""
+    return _read_manifest(folder).step
 
 
 def check_run(folder, run):
@@ -140,8 +136,44 @@ def check_run(folder, run):
     different = [key for key in sorted({*earlier, *run}) if earlier.get(key) != run.get(key)]
     if different:
         told = "; ".join(
-            f"{printable(key, 80)} was {shown(earlier.get(key))}, is {shown(run.get(key))}" for key in different
+            f"{printable(key, 60)} was {_told(earlier.get(key))}, is {_told(run.get(key))}"
+            for key in different[:_NAMED]
         )
+        told += f"; {len(different) - _NAMED} more differ" if len(different) > _NAMED else ""
         raise InputError(
             f"{folder} is of another run: {told}; a run that agrees, or another --output_dir, is accepted"
         )
+
+
+def _told(value):
+    return value if isinstance(value, str) and len(value) < 80 else shown(value)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What a checkpoint says of itself: files by name, as (size, sha256); the run's dict; its step."""
+
+    files: dict
+    run: dict
+    step: int
+
+
+def _read_manifest(folder):
+    """The `_Manifest` of a checkpoint. Raises InputError, MissingFileError where it is damaged or not there."""
+    path = Path(folder) / MANIFEST
+    content = read_json(path, "manifest", _ACCEPTED)
+    files, run, step = (content.get(key) if isinstance(content, dict) else None for key in ("files", "run", "step"))
+    sound = isinstance(files, dict) and isinstance(run, dict) and type(step) is int and 0 <= step <= _MOST_STEPS
+    if not sound or not all(_is_inside(name) and _is_file(entry) for name, entry in files.items()):
+        raise InputError(f"manifest {path} does not say what is in the checkpoint; {_ACCEPTED}")
+    return _Manifest({name: (entry["size"], entry["sha256"]) for name, entry in files.items()}, run, step)
+
+
+def _is_inside(name):
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    return "\0" not in name and bool(posix.name) and not windows.anchor and ".." not in (*posix.parts, *windows.parts)
+
+
+def _is_file(entry):
+    is_entry = isinstance(entry, dict) and type(entry.get("size")) is int and entry["size"] >= 0
+    return is_entry and isinstance(entry.get("sha256"), str) and bool(re.fullmatch("[0-9a-f]{64}", entry["sha256"]))

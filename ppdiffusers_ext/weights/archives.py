@@ -6,25 +6,25 @@ encrypted or sparse members, and archives that unpack to far more than they are.
 
 import contextlib
 import errno
-import gzip
 import hashlib
 import os
 import re
 import shutil
 import stat
-import tarfile
 import unicodedata
 import zipfile
-from pathlib import Path
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.files import check_file, check_name
+from ppdiffusers_ext.weights import tar_files
 from ppdiffusers_ext.weights.parts import sync
 
-MAX_MEMBERS = 100_000
+MAX_MEMBERS = 2000  # files and folders; published archives have some ten
 DISK_MARGIN = 2**26  # bytes of the free disk that are left alone
 _MAX_RATIO, _MAX_RATIO_MARGIN = 200, 100_000_000
-_MAX_NAME_BYTES, _MAX_PART_BYTES = 1024, 255
-_MAX_HEADER_BYTES = 2**20
+_MAX_NAME_BYTES, _MAX_PART_BYTES, _MAX_PARTS = 1024, 255, 32
+_MAX_DIRECTORY_BYTES = 2**22  # of a zip file
+_LOCAL_HEADER = 30  # bytes of a zip member's header, without name and extra field
 _BLOCK_BYTES = 2**20
 _MAX_ZIP_COUNT = 2**16 - 1  # stands for this many members or more
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -49,9 +49,8 @@ def unpack(archive, folder, members=(), max_bytes=None, max_members=MAX_MEMBERS)
         MissingFileError: there is no such archive.
         InputError: the disk is full, or the folder cannot be written.
     """
-    archive, folder = Path(archive), Path(folder)
-    if not archive.is_file():
-        raise MissingFileError(f"there is no archive {archive}; a zip, tar or tar.gz file is accepted")
+    archive = check_file(archive, "archive", "a zip, tar or tar.gz file is accepted")
+    folder = check_name(folder, "folder", "a name for what is unpacked is accepted")
     # A fixed name: what a killed run has left is found and removed by the next one.
     temporary = folder.with_name(f".{folder.name}.unpacking")
     try:
@@ -104,9 +103,10 @@ def _open_archive(archive):
 
 
 def _unpack_zip(archive, unpacked):
-    with zipfile.ZipFile(archive) as file:
+    with open(archive, "rb") as whole, zipfile.ZipFile(_SmallReads(whole)) as file:
         if min(len(file.infolist()), _MAX_ZIP_COUNT) != _zip_count(archive):
             raise ArchiveError(f"{archive} is damaged (members are missing); an archive that is whole is accepted")
+        _check_overlap(archive, file)
         for member in file.infolist():
             # The name as it is in the file: zipfile's own ends at a null byte.
             name = member.orig_filename
@@ -127,6 +127,14 @@ def _unpack_zip(archive, unpacked):
                 unpacked.add_file(name, content)
 
 
+def _check_overlap(archive, file):
+    end = 0
+    for member in sorted(file.infolist(), key=lambda member: member.header_offset):
+        if member.header_offset < end:  # with each inside the other, a small file has terabytes in it
+            raise ArchiveError(f"{archive} has members that overlap; an archive in which they do not is accepted")
+        end = member.header_offset + _LOCAL_HEADER + member.compress_size
+
+
 def _zip_count(archive):
     """The number of members in the record at the end, at most _MAX_ZIP_COUNT: zipfile does not look at it."""
     with open(archive, "rb") as file:
@@ -136,48 +144,28 @@ def _zip_count(archive):
 
 
 def _unpack_tar(archive, unpacked):
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(archive, "rb"))
-        if file.peek(2)[:2] == b"\x1f\x8b":
-            file = stack.enter_context(gzip.GzipFile(fileobj=file))
-        # One pass from the start to the end: a compressed archive is not read twice.
-        reads = _SmallReads(file)
-        tar = stack.enter_context(tarfile.open(fileobj=reads, mode="r:"))
-        for member in tar:
-            if member.isdir():
+    with open(archive, "rb") as file:
+        for member in tar_files.members(file):
+            if member.refused:
+                raise unpacked.refusal(member.name, f"is {member.refused}")
+            if member.is_folder:
                 unpacked.add_folder(member.name)
-            elif member.isreg() and not member.issparse():
-                unpacked.check_size(member.name, member.size)
-                unpacked.add_file(member.name, tar.extractfile(member))
             else:
-                raise unpacked.refusal(member.name, f"is {_tar_kind(member)}")
-        # tarfile takes a missing end, or a header that is damaged, for the end; and it stops before gzip's checksum.
-        rest = file.read(_BLOCK_BYTES + 1)
-        if reads.last != bytes(tarfile.BLOCKSIZE) or rest.strip(b"\0") or len(rest) > _BLOCK_BYTES:
-            raise ArchiveError(f"{archive} is cut off or damaged; an archive that is whole is accepted")
-
-
-def _tar_kind(member):
-    if member.issym():
-        return "a symbolic link"
-    if member.islnk():
-        return "a hard link"
-    return "a sparse file" if member.issparse() else "a device, a pipe or another special file"
+                unpacked.check_size(member.name, member.size)
+                unpacked.add_file(member.name, member)
 
 
 class _SmallReads:
-    """A file from which no more than a megabyte is read at once: tarfile believes what a header says of its length."""
+    """A file of which only so much is read at once: zipfile believes what an archive says of its directory."""
 
     def __init__(self, file):
         self._file = file
-        self.seek, self.tell = file.seek, file.tell
-        self.last = b""
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
-    def read(self, size):
-        if size > _MAX_HEADER_BYTES:
-            raise ValueError(f"a header of {size} bytes")
-        self.last = self._file.read(size)
-        return self.last
+    def read(self, size=-1):
+        if size > _MAX_DIRECTORY_BYTES:
+            raise ValueError(f"a directory of {size} bytes")
+        return self._file.read(size if size >= 0 else _MAX_DIRECTORY_BYTES)
 
 
 class _Unpacked:
@@ -233,6 +221,8 @@ class _Unpacked:
         if self._members > self._max_members:
             raise ArchiveError(f"{self._archive} has more than {self._max_members} members; fewer are accepted")
         parts = self._checked_parts(name, is_folder)
+        if len(self._seen) + len(parts) > self._max_members + _MAX_PARTS:
+            raise ArchiveError(f"{self._archive} has more than {self._max_members} folders; fewer are accepted")
         path = ""
         for depth, part in enumerate(parts, 1):
             path = f"{path}/{part}" if path else part
@@ -251,7 +241,7 @@ class _Unpacked:
         parts = [part for part in name.split("/") if part not in ("", ".")]
         if name.startswith("/") or ".." in parts:
             raise self.refusal(name, "lies outside the archive's folder")
-        if any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in parts):
+        if any(len(os.fsencode(part)) > _MAX_PART_BYTES for part in parts) or len(parts) > _MAX_PARTS:
             raise self.refusal(name, "has a name that is too long")
         if not parts and not is_folder:
             raise self.refusal(name, "has no name")
@@ -273,4 +263,5 @@ def _damage_as_archive_error(archive):
         # The standard library answers damage with exceptions of a dozen kinds. An OSError with a number is the disk's.
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise ArchiveError(f"{archive} is damaged ({error}); an archive that is whole is accepted") from error
+        what = printable(" ".join(str(error).split()), 200)
+        raise ArchiveError(f"{archive} is damaged ({what}); an archive that is whole is accepted") from error

@@ -1,10 +1,15 @@
-"""numpy's arrays and Paddle's tensors on the CPU, one as the other without a copy. bf16 is its bits in uint16."""
+"""numpy's arrays and Paddle's tensors on the CPU, one as the other without a copy.
+
+numpy has neither bf16 nor 8-bit floats. The bits of bf16 are in uint16, which is Paddle's convention; those of the two
+8-bit formats (Micikevicius et al. 2022, arXiv:2209.05433) in bytes of a dtype that has the format's name.
+"""
 
 import numpy as np
 import paddle
 
-# numpy has no bf16: Paddle's convention is to hold its bits in uint16.
 BFLOAT16_BITS = np.dtype(np.uint16)
+FLOAT8_BITS = {name: np.dtype([(name, np.uint8)]) for name in ("float8_e4m3fn", "float8_e5m2")}
+_FLOAT8_NAMES = {dtype: name for name, dtype in FLOAT8_BITS.items()}
 
 
 def to_array(tensor):
@@ -12,11 +17,20 @@ def to_array(tensor):
     tensor = tensor.detach().cpu()
     if tensor.dtype == paddle.bfloat16:
         return to_array(tensor.view("int16")).view(BFLOAT16_BITS)
+    if (name := str(tensor.dtype).removeprefix("paddle.")) in FLOAT8_BITS:
+        return to_array(tensor.view("uint8")).view(FLOAT8_BITS[name])
     return np.from_dlpack(tensor) if tensor.size else np.empty(tensor.shape, tensor.numpy().dtype)
 
 
 def to_tensor(array):
     """An array as a tensor, which shares its memory."""
     if array.size == 0:  # which Paddle cannot make a view of
-        return paddle.zeros(array.shape, "bfloat16" if array.dtype == BFLOAT16_BITS else str(array.dtype))
+        return paddle.zeros(array.shape, dtype_name(array.dtype))
+    if array.dtype in _FLOAT8_NAMES:
+        return to_tensor(array.view(np.uint8)).view(_FLOAT8_NAMES[array.dtype])
     return paddle.Tensor(array, place=paddle.CPUPlace(), zero_copy=True)
+
+
+def dtype_name(dtype):
+    """What Paddle calls the numbers of an array: "float32", "bfloat16", "float8_e4m3fn", ..."""
+    return "bfloat16" if dtype == BFLOAT16_BITS else _FLOAT8_NAMES.get(dtype) or str(dtype)

@@ -1,9 +1,7 @@
 """Puts the tensors of checkpoints into models, strictly: every name, every shape, every value a finite number."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,7 +10,8 @@ from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.weights.arrays import to_array, to_tensor
+from ppdiffusers_ext.files import check_file, check_name, read_json
+from ppdiffusers_ext.weights.arrays import FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
@@ -39,6 +38,8 @@ _EXPONENTS = {
     np.dtype(np.float32): np.uint32(0x7F80 << 16),
     np.dtype(np.float16): np.uint16(0x7C00),
     BFLOAT16_BITS: np.uint16(0x7F80),
+    FLOAT8_BITS["float8_e4m3fn"]: np.uint8(0x7F),  # has no infinity, and NaN is these bits alone
+    FLOAT8_BITS["float8_e5m2"]: np.uint8(0x7C),
 }
 
 
@@ -48,28 +49,31 @@ def find_weights(folder):
     Raises:
         MissingFileError: there is none.
     """
-    folder = Path(folder)
-    if folder.is_file():
+    folder = check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")
+    if os.path.isfile(folder):
         return folder
     for name in (*_FOLDER_FILES, *_INDICES):
-        if (folder / name).is_file():
-            return folder / name
+        if os.path.lexists(folder / name):
+            return check_file(folder / name, "weight file", "a weight file or an index of several is needed")
     raise MissingFileError(
         f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed, or the index of one in "
         f"several files, which ends in {INDEX_SUFFIX}"
     )
 
 
-def read_config(path):
-    """The dict in a `config.json`, given the file or its folder."""
-    path = Path(path)
-    path = path / "config.json" if path.is_dir() else path
-    if not path.is_file():
-        raise MissingFileError(f"model configuration {path} does not exist; a config.json is needed")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"model configuration {path} is not JSON ({error})") from error
+def read_config(path, may_be_infinite=False):
+    """The dict in a `config.json`, given the file or its folder.
+
+    Args:
+        path: str or Path.
+        may_be_infinite: whether Infinity is a number there, as in the files that diffusers writes for samplers.
+
+    Raises:
+        MissingFileError, InputError: there is no such file, or it is none that can be read, or no JSON object.
+    """
+    path = check_name(path, "model configuration", "a config.json is needed")
+    path = path / "config.json" if os.path.isdir(path) else path
+    config = read_json(path, "model configuration", "a config.json is needed", may_be_infinite=may_be_infinite)
     if not isinstance(config, dict):
         raise InputError(f"model configuration {path} holds a {type(config).__name__}; a JSON object is needed")
     return config

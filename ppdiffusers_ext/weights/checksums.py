@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ NAME = "checksums.json"
 TRUST = ("registry", "hub", "first use")
 _READ_BYTES = 2**20
 _MOST_BYTES = 2**26  # of a record with the members of many archives
+_ACCEPTED = "restore it, or move it away to have the files that are there checked and recorded anew"
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,7 @@ class Checksums:
             self._records = {}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {printable(error, 300)}"
-            raise InputError(
-                f"{self.path} is damaged ({what}); restore it, or move it away to have the files that are there "
-                "checked and recorded anew"
-            ) from error
+            raise InputError(f"{self.path} is damaged ({what}); {_ACCEPTED}") from error
 
     def get(self, path):
         """The `Record` of a path (str, relative to the folder, with slashes), or None."""
@@ -115,6 +114,6 @@ def _parse_record(values):
 
 def _checked_pair(size, sha256):
     # A hash in capitals would never be equal to one that was computed.
-    if type(size) is not int or len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
+    if type(size) is not int or size < 0 or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{shown(size)}, {shown(sha256)} are not a size and a sha256")
     return size, sha256

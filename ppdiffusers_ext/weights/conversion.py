@@ -5,12 +5,23 @@ transposed; paddlenlp names CLIP's layers differently; VAEs saved before diffuse
 differently; some trainers put a prefix before every name.
 """
 
+import logging
 import re
 
 from paddle import nn
 
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.weights.selection import KNOWN
+
+logger = logging.getLogger(__name__)
+
 # Prefixes that a wrapper (data parallel training, a trainer of several networks) puts before every name of a file.
-_WRAPPERS = ("module.", "denoising_unet.", "reference_unet.", "pose_guider.", "motion_module.")
+_WRAPPERS = (
+    *("module.", "denoising_unet.", "reference_unet.", "pose_guider.", "motion_module."),
+    *sorted(f"{name}." for name in KNOWN - {"module"}),
+)
+# What torch.compile, FSDP and activation checkpointing write into the names of the layers that they wrap.
+_INSERTED = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 # paddlenlp's CLIP -> transformers' (which ppdiffusers' CLIP follows), applied in this order.
 _CLIP_NAMES = (
@@ -83,17 +94,17 @@ def transposed_names(model):
 
 
 def names_in_model(model, names):
-    """What the tensors of a checkpoint are called in a model: a dict, without those that it has no use for."""
+    """What the tensors of a checkpoint are called in a model: a dict, without those that it has no use for.
+
+    Raises InputError where two have one name when what a wrapper added to it is left out.
+    """
     kind = type(model).__name__
     unused = _UNUSED.get(kind)
-    prefix = ""
-    for wrapper in _WRAPPERS:
-        if names and all(name.startswith(prefix + wrapper) for name in names):
-            prefix += wrapper
-    known = {name[len(prefix) :] for name in names}
+    bare = _without_wrappers(model, names)
+    known = set(bare.values())
     renamed = {}
     for original in names:
-        name = own = original[len(prefix) :]
+        name = own = bare[original]
         for pattern, replacement in _NAMES.get(kind, ()):
             name = re.sub(pattern, replacement, name)
         if name != own and name in known:
@@ -101,6 +112,32 @@ def names_in_model(model, names):
         if unused is None or not unused.search(name):
             renamed[original] = name
     return renamed
+
+
+def _without_wrappers(model, names):
+    """The names, each with what is left of it without wrappers; a note says what was left out."""
+    bare = {name: _INSERTED.sub("", name) for name in names}
+    left_out = sorted({found for name in names for found in _INSERTED.findall(name)})
+    while prefix := next((each for each in _WRAPPERS if _is_before_all(each, bare.values(), model)), None):
+        bare = {name: rest[len(prefix) :] for name, rest in bare.items()}
+        left_out.append(prefix)
+    if left_out:
+        logger.info(
+            "%s of the weights' names is left out, to have those of %s", " ".join(left_out), type(model).__name__
+        )
+    if len(set(bare.values())) < len(bare):
+        seen = {}
+        twice = next((seen[rest], name) for name, rest in bare.items() if seen.setdefault(rest, name) != name)
+        raise InputError(f"the weights have {twice[0]} and {twice[1]}, which are one name here; one is accepted")
+    return bare
+
+
+def _is_before_all(prefix, names, model):
+    return (
+        bool(names)
+        and all(name.startswith(prefix) for name in names)
+        and not any(name.startswith(prefix) for name in model.state_dict())
+    )
 
 
 def original_layer_name(model, name):

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS
 from ppdiffusers_ext.weights.pickles import Machine
+from ppdiffusers_ext.weights.selection import select
 from ppdiffusers_ext.weights.vocabulary import Array, TorchTensor, view
 
 _OLD_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch before 1.6 wrote
@@ -26,6 +27,8 @@ SAFETENSORS_DTYPES = {
     "F16": np.dtype(np.float16),
     "BF16": BFLOAT16_BITS,
     "U16": BFLOAT16_BITS,  # how ppdiffusers writes bf16
+    "F8_E4M3": FLOAT8_BITS["float8_e4m3fn"],
+    "F8_E5M2": FLOAT8_BITS["float8_e5m2"],
     "I64": np.dtype(np.int64),
     "I32": np.dtype(np.int32),
     "I16": np.dtype(np.int16),
@@ -114,8 +117,11 @@ def _read_npy(data):
     return view(data[start.tell() :], dtype, shape, fortran)
 
 
-def read_torch_zip(file, path):
-    """The content of a torch file since version 1.6: an archive of a pickle and of one member for each storage."""
+def read_torch_zip(file, path, key=None):
+    """The content of a torch file since version 1.6: an archive of a pickle and of one member for each storage.
+
+    Which dict of tensors is meant, `key` says here and in the readers below; see `selection.select`.
+    """
     with zipfile.ZipFile(path) as archive:
         members = _members(archive)
     names = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
@@ -129,10 +135,10 @@ def read_torch_zip(file, path):
     used = {key: members[f"{folder}data/{key}"] for key in machine.storages}
     _check_sums(file, [members[names[0]], *used.values()])
     storages = {key: _stored(file, member) for key, member in used.items()}
-    return named_arrays(content, storages)
+    return _named_arrays(content, storages, path, key)
 
 
-def read_old_torch(file):
+def read_old_torch(file, path, key=None):
     """The content of a torch file before version 1.6: five pickles, then the storages one after the other."""
     machine = Machine(file.data)
     if machine.run() != _OLD_TORCH_MAGIC or machine.run() != 1001:
@@ -143,35 +149,44 @@ def read_old_torch(file):
     if type(keys) is not list or any(type(key) is not str for key in keys):
         raise ValueError("the keys of its storages are no names")
     storages = {}
-    for key in keys:
+    for name in keys:
         count = machine.number(8)
-        storages[key] = machine.take(count * machine.storages[key].dtype.itemsize)
-    return named_arrays(content, storages)
+        storages[name] = machine.take(count * machine.storages[name].dtype.itemsize)
+    return _named_arrays(content, storages, path, key)
 
 
-def read_paddle_pickle(file):
+def read_paddle_pickle(file, path, key=None):
     """The content of a .pdparams file: a pickle with the tensors in it."""
-    return named_arrays(Machine(file.data).run(), {})
+    return _named_arrays(Machine(file.data).run(), {}, path, key)
 
 
-def named_arrays(content, storages):
+def _named_arrays(content, storages, path, key):
     """The tensors in what a pickle described, by name; what else is in it is left out."""
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]  # trainers wrap the tensors in one more dict
     if not isinstance(content, dict):
         raise Unfit(f"holds a {type(content).__name__}; a dict of named tensors is needed")
     if "UnpackBigParamInfor@@" in content:
         raise Unfit("holds tensors in pieces; one that paddle.save wrote with protocol 4 is accepted")
+    content = select(content, _is_tensor, path, key)
     _check_count(content)
     arrays = {}
     for name, value in content.items():
-        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
-            value = value[1]  # Paddle 2 saved a tensor as (internal name, array)
+        value = without_internal_name(value)
         if isinstance(value, TorchTensor):
             arrays[str(name)] = value.array(storages[value.storage.key])
-        elif isinstance(value, Array) and value.value is not None:
+        elif _is_tensor(value):
             arrays[str(name)] = value.value
     return arrays
+
+
+def without_internal_name(value):
+    """A pickled value; of a tensor that Paddle 2 saved as (internal name, array), the array."""
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array)
+    return value[1] if is_pair else value
+
+
+def _is_tensor(value):
+    value = without_internal_name(value)
+    return isinstance(value, TorchTensor) or (isinstance(value, Array) and value.value is not None)
 
 
 def _check_count(entries):

@@ -13,17 +13,23 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.files import check_file
 from ppdiffusers_ext.weights import formats
 from ppdiffusers_ext.weights.arrays import to_tensor
 from ppdiffusers_ext.weights.mapping import MappedFile, MappedFiles
 from ppdiffusers_ext.weights.pickles import Machine, RefusedImport
+from ppdiffusers_ext.weights.selection import checkpoint_key, select
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX, check_shard, is_index, read_index
-from ppdiffusers_ext.weights.vocabulary import Array
+from ppdiffusers_ext.weights.vocabulary import Array, Text
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pdparams", ".npz")
 
+_FLAT = (".safetensors", ".npz")  # whose tensors lie in no dicts; names may say so nevertheless
 _FORGET_AFTER = 32 << 20  # bytes that are copied before the memory of the originals is given back
+_MOST_COPIED = 4  # times the file's size: a view takes nothing, but many views of one storage may have to be copied
+_MOST_VALUES = 1_000_000  # of a state, each counted as often as it is referred to
+_ACCEPTED = f"a file that ends in {', '.join((*SUFFIXES, INDEX_SUFFIX))} is accepted"
 
 
 @dataclass
@@ -41,10 +47,15 @@ class Checkpoint:
     metadata: dict
 
 
-def load_tensors(path):
+def load_tensors(path, key=None):
     """Read a checkpoint file, or all that an index names: a dict of name -> `paddle.Tensor` on the CPU.
 
-    They are in the file's own layout and dtypes.
+    They are in the file's own layout and dtypes, which may be 8-bit floats.
+
+    Args:
+        path: str or Path.
+        key: name of the dict of tensors that is meant, where a file has them below names, as "ema"; what is meant
+            otherwise, `weights.selection` says.
 
     Where the format allows it, the tensors are views of the file: they take memory when they are looked at, and the
     file must not be changed meanwhile (replaced by another of its name it may be). They may be written to.
@@ -52,36 +63,39 @@ def load_tensors(path):
     Raises:
         MissingFileError: there is no such file, or not all that an index names.
         InputError: the file is of another kind, damaged, or a pickle that would import something; an index that does
-            not fit its files.
+            not fit its files; a key that it has not, or none where one is needed.
     """
-    return read_checkpoint(path).tensors
+    return read_checkpoint(path, key).tensors
 
 
-def read_checkpoint(path):
+def read_checkpoint(path, key=None):
     """As `load_tensors`, with the layout: a `Checkpoint`."""
-    path = Path(path)
+    path = check_file(path, "weight file", _ACCEPTED)
     with _damage_as_input_error(path):
-        if not path.exists():
-            raise MissingFileError(
-                f"weight file {path} does not exist; a file that ends in {', '.join((*SUFFIXES, INDEX_SUFFIX))} is "
-                "needed"
-            )
         if is_index(path):
-            return _read_shards(path)
-        if path.suffix not in SUFFIXES or not path.is_file():
-            raise InputError(f"{path} is not a weight file; a file that ends in {', '.join(SUFFIXES)} is accepted")
-        return _read(path)
+            return _read_shards(path, key)
+        if path.suffix not in SUFFIXES:
+            raise InputError(f"{path} is not a weight file; {_ACCEPTED}")
+        checkpoint = _read(path, key)
+        if path.suffix in _FLAT:
+            checkpoint.tensors = select(checkpoint.tensors, lambda _: True, path, key)
+        return checkpoint
 
 
-def _read_shards(index):
+def _read_shards(index, key):
     """The `Checkpoint` of an index: all of its shards as one."""
     checkpoints = []
     for shard, names in read_index(index).items():
-        checkpoints.append(read_checkpoint(shard))
+        check_file(shard, "shard", "the weight files of one checkpoint are accepted")
+        if shard.suffix not in SUFFIXES:
+            raise InputError(f"{index} names {shard}, which is not a weight file; {_ACCEPTED}")
+        with _damage_as_input_error(shard), checkpoint_key(None):
+            checkpoints.append(_read(shard))
         check_shard(index, shard, names, checkpoints[-1].tensors)
     if len({checkpoint.layout for checkpoint in checkpoints}) > 1:
         raise InputError(f"the files that {index} names are some of torch's layout, some of Paddle's; one is accepted")
     tensors = {name: tensor for checkpoint in checkpoints for name, tensor in checkpoint.tensors.items()}
+    tensors = select(tensors, lambda _: True, index, key)
     files = MappedFiles([checkpoint.file for checkpoint in checkpoints])
     return Checkpoint(index, tensors, checkpoints[0].layout, files, checkpoints[0].metadata)
 
@@ -95,23 +109,61 @@ def read_state(path):
     Raises:
         InputError: the file cannot be read, is damaged, or a pickle that would import something.
     """
+    path = check_file(path, "weight file", "one that paddle.save wrote is accepted")
     with _damage_as_input_error(path):
-        content = Machine(MappedFile(path).data).run()
+        file = MappedFile(path)
+        content = Machine(file.data).run()
         if isinstance(content, dict):
             content.pop("StructuredToParameterName@@", None)  # a note of paddle.save to itself
-        return _with_tensors(content)
+        return _State(formats.most_bytes(file.size)).make(content)[0]
 
 
-def _with_tensors(value):
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array):
-        value = value[1]  # (internal name, array)
-    if isinstance(value, Array):
-        return paddle.to_tensor(np.array(value.value))
-    if isinstance(value, dict):
-        return {key: _with_tensors(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_with_tensors(item) for item in value)
-    return value
+class _State:
+    """Makes the values of a state. What is shared stays so, and is made once, but counts wherever it stands: a few
+    bytes of a pickle can refer to one array, or one tuple, any number of times.
+
+    Args:
+        most_bytes: of all tensors and texts together.
+    """
+
+    def __init__(self, most_bytes):
+        self._most_bytes, self._made = most_bytes, {}
+
+    def make(self, value):
+        """The value, and how many values and bytes it is. Raises ValueError for too many."""
+        made = self._made.get(id(value), self)
+        if made is self:
+            self._made[id(value)] = None  # while it is made
+            made = self._made[id(value)] = self._make(value)
+        if made is None:
+            raise ValueError("it holds itself")
+        self._check(*made[1:])
+        return made
+
+    def _make(self, value):
+        value = formats.without_internal_name(value)
+        if isinstance(value, Array):
+            if value.value is None:
+                raise ValueError("it holds an array of objects")
+            self._check(1, value.value.nbytes)
+            tensor = paddle.to_tensor(np.array(value.value))
+            return tensor, 1, value.value.nbytes
+        if isinstance(value, (dict, list, tuple)):
+            parts, count, size = [], 1, 0
+            for part in value.values() if isinstance(value, dict) else value:
+                part, values, bytes_ = self.make(part)
+                parts.append(part)
+                count, size = count + values, size + bytes_
+                self._check(count, size)
+            return dict(zip(value, parts)) if isinstance(value, dict) else type(value)(parts), count, size
+        if isinstance(value, (Text, memoryview)):
+            value = str(value.raw, value.encoding) if isinstance(value, Text) else bytes(value)
+            return value, 1, len(value)
+        return value, 1, 0
+
+    def _check(self, values, size):
+        if values > _MOST_VALUES or size > self._most_bytes:
+            raise ValueError("it unfolds to more than its size allows")
 
 
 @contextlib.contextmanager
@@ -122,25 +174,24 @@ def _damage_as_input_error(path):
         raise
     except RefusedImport as error:
         raise InputError(
-            f"weight file {path} is a pickle that wants to import {_printable(error)}, which is refused: a file that "
+            f"weight file {path} is a pickle that wants to import {_reason(error)}, which is refused: a file that "
             "holds only tensors is accepted"
         ) from error
     except formats.Unfit as error:
-        raise InputError(f"weight file {path} {_printable(error)}") from error
+        raise InputError(f"weight file {path} {_reason(error)}") from error
     except OSError as error:
         raise InputError(f"weight file {path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file can make a parser raise anything
-        what = _printable(error) or type(error).__name__
+        what = _reason(error) or type(error).__name__
         raise InputError(f"weight file {path} is damaged or of another kind than its name says ({what})") from error
 
 
-def _printable(error):
+def _reason(error):
     """A message, which may quote the file, on one line and without anything that a terminal would obey."""
-    text = " ".join(str(error)[:1000].split())[:300]
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return printable(" ".join(str(error)[:1000].split()), 300)
 
 
-def _read(path):
+def _read(path, key=None):
     file = MappedFile(path)
     _refuse_messages(bytes(file.data[:512]))
     layout, metadata = "torch", {}
@@ -150,11 +201,11 @@ def _read(path):
     elif path.suffix == ".npz":
         arrays = formats.read_npz(file, path)
     elif zipfile.is_zipfile(path):
-        arrays = formats.read_torch_zip(file, path)
+        arrays = formats.read_torch_zip(file, path, key)
     elif path.suffix == ".pdparams":
-        arrays, layout = formats.read_paddle_pickle(file), "paddle"
+        arrays, layout = formats.read_paddle_pickle(file, path, key), "paddle"
     else:
-        arrays = formats.read_old_torch(file)
+        arrays = formats.read_old_torch(file, path, key)
     if not arrays:
         raise formats.Unfit("holds no tensors")
     if sum(array.nbytes for array in arrays.values()) > formats.most_bytes(file.size):
@@ -172,13 +223,16 @@ def _refuse_messages(start):
 
 def _to_tensors(arrays, file):
     file.forget()  # what has been read to check it
-    tensors, copied = {}, 0
+    tensors, copied, all_copied = {}, 0, 0
     for name in list(arrays):
         array = arrays.pop(name)
         if array.dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
             raise ValueError(f"tensor {name!s:.100} is said to be of truth values, and is not")
         flags = array.flags
         if not (flags.c_contiguous and flags.aligned and flags.writeable and array.dtype.isnative):
+            all_copied += array.nbytes if file.holds(array) else 0
+            if all_copied > _MOST_COPIED * file.size:
+                raise ValueError("its tensors overlap, and are much larger together than the file")
             array = np.array(array, array.dtype.newbyteorder("="), order="C")
             copied += array.nbytes
             if copied > _FORGET_AFTER:

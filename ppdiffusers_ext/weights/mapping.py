@@ -5,12 +5,19 @@ import os
 
 import numpy as np
 
+from ppdiffusers_ext.files import check_file
+
 
 class MappedFile:
-    """The bytes of a file, in `data`. They may be written to, which changes the memory and never the file."""
+    """The bytes of a file, in `data`. They may be written to, which changes the memory and never the file.
+
+    Raises:
+        MissingFileError, InputError: there is no such file, or it is a folder, a pipe or a device.
+        OSError, ValueError: it cannot be read, or is empty.
+    """
 
     def __init__(self, path):
-        with open(path, "rb") as file:
+        with open(check_file(path, "weight file", "a file of tensors is accepted"), "rb") as file:
             self.size = os.fstat(file.fileno()).st_size
             if self.size == 0:
                 raise ValueError("it is empty")

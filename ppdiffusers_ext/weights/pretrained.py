@@ -28,7 +28,14 @@ def _owned(path):
     from ppdiffusers_ext.weights.loading import read_checkpoint  # needs Paddle, which takes seconds to import
 
     checkpoint = read_checkpoint(path)
-    return {name: tensor.clone() for name, tensor in checkpoint.tensors.items()}, checkpoint.layout
+    return {name: _own(tensor) for name, tensor in checkpoint.tensors.items()}, checkpoint.layout
+
+
+def _own(tensor):
+    from ppdiffusers_ext.weights.arrays import FLOAT8_BITS
+
+    is_float8 = str(tensor.dtype).removeprefix("paddle.") in FLOAT8_BITS  # which neither library knows
+    return tensor.astype("float32") if is_float8 else tensor.clone()
 
 
 def _load_into(checkpoint_file, state_dict, tensor_parallel_split_mapping=None, ignore_keys=None):

@@ -4,10 +4,11 @@ The form is that of transformers, diffusers, paddlenlp and ppdiffusers: a JSON o
 of each tensor and that of its file, which lies beside the index.
 """
 
-import json
+import os
 from pathlib import PurePosixPath, PureWindowsPath
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable
+from ppdiffusers_ext.files import check_name, read_json
 
 INDEX_SUFFIX = ".index.json"
 _MAX_BYTES = 64 << 20  # of an index, which has some hundred bytes for each tensor
@@ -25,20 +26,16 @@ def read_index(path):
         InputError: the file is no index, or names a file that does not lie below its folder.
         MissingFileError: a shard is not there.
     """
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"weight index {path} is larger than {_MAX_BYTES >> 20} MiB; the index of shards is accepted")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"weight index {path} is not JSON ({error})") from error
+    content = read_json(path, "weight index", "the index of shards is accepted", _MAX_BYTES)
     names = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(names, dict) or not names or any(type(file) is not str for file in names.values()):
         raise InputError(f"weight index {path} has no weight_map with the file of each tensor; one is needed")
+    for file in set(names.values()):
+        _check_place(path, file)
     shards = {}
     for name, file in names.items():
-        _check_place(path, file)
         shards.setdefault(path.parent / file, []).append(name)
-    missing = [shard for shard in shards if not shard.is_file()]
+    missing = [shard for shard in shards if not os.path.exists(shard)]
     if missing:
         raise MissingFileError(
             f"shard {missing[0]} does not exist, one of {len(shards)} that {path} names"
@@ -76,7 +73,10 @@ def _check_place(index, file):
         raise InputError(
             f"weight index {index} names the file {file!r:.200}; weight files in its own folder are accepted"
         )
+    check_name(index.parent / file, "shard", "weight files in the index's own folder are accepted")
 
 
 def _some(names):
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return printable(", ".join(name[:100] for name in names[:3])) + (
+        f" and {len(names) - 3} more" if len(names) > 3 else ""
+    )

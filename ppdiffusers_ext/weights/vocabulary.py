@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS
 
 TORCH_STORAGES = {
     "DoubleStorage": np.dtype(np.float64),
@@ -224,5 +224,6 @@ GLOBALS = {
     **{("torch", name): Global(dtype=dtype) for name, dtype in TORCH_STORAGES.items()},
     # A tensor may also be written with its dtype, and trainers note dtypes beside the tensors.
     ("torch", "bfloat16"): Global(dtype=BFLOAT16_BITS),
+    **{("torch", name): Global(dtype=dtype) for name, dtype in FLOAT8_BITS.items()},
     **{("torch", str(dtype)): Global(dtype=dtype) for dtype in TORCH_STORAGES.values() if dtype != BFLOAT16_BITS},
 }

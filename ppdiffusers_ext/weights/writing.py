@@ -13,6 +13,8 @@ import zipfile
 
 import numpy as np
 
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.weights.arrays import dtype_name
 from ppdiffusers_ext.weights.formats import SAFETENSORS_DTYPES
 from ppdiffusers_ext.weights.vocabulary import TORCH_STORAGES
 
@@ -44,7 +46,16 @@ def write_safetensors(path, arrays, metadata):
 
 
 def write_torch(path, arrays):
-    """Write arrays by name as `torch.save` writes a state dict since version 1.6."""
+    """Write arrays by name as `torch.save` writes a state dict since version 1.6.
+
+    Raises InputError for 8-bit floats, which have no kind of storage of their own there.
+    """
+    for name, array in arrays.items():
+        if array.dtype not in _STORAGE_NAMES:
+            raise InputError(
+                f"tensor {name} of {dtype_name(array.dtype)} cannot be written to {path}; --dtype fp32, bf16 or fp16 "
+                "is accepted, or a file that ends in .safetensors"
+            )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         _add(archive, "archive/data.pkl", _pickle_state_dict(arrays))
         _add(archive, "archive/byteorder", sys.byteorder.encode())

@@ -53,8 +53,8 @@ def refused_or_read():
 
 
 @contextlib.contextmanager
-def bounded():
-    """Raises `Hang` after 10 seconds, and AssertionError where memory grew by more than a gigabyte.
+def bounded(most=MOST_BYTES):
+    """Raises `Hang` after 10 seconds, and AssertionError where memory grew by more than `most` bytes.
 
     Where the hang is in a library's own code, which signals do not end, the process dies with a traceback.
     """
@@ -69,7 +69,7 @@ def bounded():
         signal.signal(signal.SIGALRM, earlier)
         faulthandler.cancel_dump_traceback_later()
     grown = _status("VmHWM") - before
-    assert grown <= MOST_BYTES, f"{grown / MOST_BYTES:.1f} GiB for one example"
+    assert grown <= most, f"{grown >> 20} MiB for one example"
 
 
 def _raise_hang(*_):

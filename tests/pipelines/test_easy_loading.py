@@ -152,12 +152,12 @@ def test_files_go_over_those_of_the_folder(tmp_path):
         (
             "transformer",
             {"_class_name": "EasyAnimateTransformer3DModel"},
-            "of the class EasyAnimateTransformer3DModel",
+            "of the class 'EasyAnimateTransformer3DModel'",
         ),
         ("vae", {"_class_name": "AutoencoderKLCogVideoX"}, "AutoencoderKLMagvit, AutoencoderKL are accepted"),
-        ("text_encoder", {"model_type": "t5"}, "is of the kind t5; bert is accepted"),
-        ("text_encoder_2", {"model_type": "qwen2"}, "is of the kind qwen2; t5 or mt5 is accepted"),
-        ("transformer", {"hidden_size": 40}, "the options of .* do not fit: 4 blocks of 2 heads of 16 channels"),
+        ("text_encoder", {"model_type": "t5"}, "is of the kind 't5'; bert is accepted"),
+        ("text_encoder_2", {"model_type": "qwen2"}, "is of the kind 'qwen2'; t5 or mt5 is accepted"),
+        ("transformer", {"hidden_size": 40}, "config.json: 4 blocks of 2 heads of 16 channels"),
     ],
 )
 def test_other_classes_and_options_are_told(tmp_path, part, values, message):

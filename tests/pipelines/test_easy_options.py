@@ -75,9 +75,9 @@ def test_blocks_may_be_a_text(text):
             PixArtTransformer3D,
             "v2_transformer",
             {"basic_block_type": "selfattentiontemporal"},
-            "motionmodule, global_",
+            "motionmodule or global_",
         ),
-        (PixArtTransformer3D, "v2_transformer", {"motion_module_type": "Other"}, "Vanilla, VanillaGrid is accepted"),
+        (PixArtTransformer3D, "v2_transformer", {"motion_module_type": "Other"}, "Vanilla or VanillaGrid is accepted"),
         (PixArtTransformer3D, "v2_transformer", {"motion_module_kwargs": {"qk_norm": True}}, "qk_norm True; False is"),
         (
             PixArtTransformer3D,

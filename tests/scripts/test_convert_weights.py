@@ -1,6 +1,7 @@
 """The command that converts folders: what it prints, and what it answers to bad input."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from ppdiffusers_ext.weights import load_tensors
 from scripts.command import run
 from scripts.convert_weights import make_parser, work
 from tests.pipelines.test_conversion import ORIGINAL_FILES, assert_same, original_tensors, write_original
+from tests.weights.files import Storage, torch_tensor, write_torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,3 +85,26 @@ def test_system_and_direction_are_asked_for():
     )
     assert process.returncode == 2
     assert process.stderr.startswith("error: the following arguments are required: --system, --to")
+
+
+def test_checkpoint_key_chooses_among_the_dicts_of_a_file(tmp_path, original, files):
+    """Of a file that a trainer wrote, with the weights as trained and their mean."""
+    source = tmp_path / "original"
+    shutil.copytree(original, source)
+    name, other = "pose_guider.pth", {key: array + 1 for key, array in files["pose_guider.pth"].items()}
+    content, storages = {}, []
+    for part, arrays in (("model", files[name]), ("ema", other)):
+        content[part] = {}
+        for key, array in arrays.items():
+            storages.append(Storage("FloatStorage", str(len(storages)), array))
+            strides = tuple(stride // array.itemsize for stride in storages[-1].array.strides)
+            content[part][key] = torch_tensor(storages[-1], array.shape, strides)
+    write_torch(source / name, content, storages)
+    config = ("--to", "paddle", "--config", source / "config.yaml")
+    for more, expected in ((("--checkpoint-key", "model"), files[name]), ((), other)):
+        there, back = tmp_path / f"there{len(more)}", tmp_path / f"back{len(more)}"
+        assert convert(source, there, *config, *more) == 0
+        assert convert(there, back, "--to", "torch") == 0
+        assert_same(back / name, expected)
+    assert convert(source, tmp_path / "none", *config, "--checkpoint-key", "emma") == 2
+    assert not (tmp_path / "none").exists()

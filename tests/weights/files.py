@@ -34,8 +34,9 @@ class Call:
 class Storage:
     """What torch calls a storage: the bytes that tensors look at."""
 
-    def __init__(self, kind, key, array, more=()):
+    def __init__(self, kind, key, array, more=(), module="torch"):
         self.kind, self.key, self.array, self.more = kind, key, np.ascontiguousarray(array), more
+        self.module = module
 
 
 class Pickler(pickle._Pickler):
@@ -55,7 +56,7 @@ class Pickler(pickle._Pickler):
     def persistent_id(self, obj):
         if isinstance(obj, Storage):
             # Before version 1.6, a sixth entry said of what other storage this one is a view: of none.
-            return ("storage", Global("torch", obj.kind), obj.key, "cpu", obj.array.size, *obj.more)
+            return ("storage", Global(obj.module, obj.kind), obj.key, "cpu", obj.array.size, *obj.more)
         return None
 
     def save_global(self, obj, name=None):

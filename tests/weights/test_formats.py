@@ -58,7 +58,7 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
         ({"a": entry(shape=(3,), offsets=(0, 8))}, "does not lie where"),
         ({"a": entry(shape=[1] * 40 + [2])}, "not counts"),
         ({"a": entry("F33")}, "has the dtype F33"),
-        ({"a": entry("F8_E4M3", (8,))}, "has the dtype F8_E4M3"),
+        ({"a": entry("F8_E8M0", (8,))}, "has the dtype F8_E8M0"),
         ({"a": entry(["F32"])}, "damaged"),
         ({"a": {"dtype": "F32", "shape": [2]}}, "damaged"),
         ({"a": 3}, "damaged"),

@@ -201,7 +201,7 @@ def test_missing_file_is_named(tmp_path):
 
 def test_folder_is_refused(tmp_path):
     (tmp_path / "a.pth").mkdir()
-    with pytest.raises(InputError, match="a.pth is not a weight file"):
+    with pytest.raises(InputError, match="weight file .*a.pth is a folder; a file that ends in"):
         load_tensors(tmp_path / "a.pth")
 
 
@@ -593,7 +593,7 @@ def test_big_endian_arrays_are_read(tmp_path):
 
 
 def test_path_that_cannot_be_one_is_refused():
-    with pytest.raises(InputError, match="cannot be read: File name too long"):
+    with pytest.raises(InputError, match="cannot be read .File name too long."):
         load_tensors("a" * 5000 + ".pth")
 
 

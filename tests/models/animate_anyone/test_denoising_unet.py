@@ -253,8 +253,8 @@ def test_longest_window_is_known(make_denoising_unet, options, expected):
         ({"unet_use_cross_frame_attention": True}, "unet_use_cross_frame_attention=True"),
         ({"unet_use_temporal_attention": True}, "unet_use_temporal_attention=True"),
         ({"mid_block_type": "UNetMidBlock3D"}, "mid_block_type='UNetMidBlock3D'"),
-        ({"norm_num_groups": 5}, "32 channels.* 5 groups"),
-        ({"attention_head_dim": 5}, "32 channels.* 5 heads"),
+        ({"norm_num_groups": 5}, "32 .block_out_channels. is no multiple of 5"),
+        ({"attention_head_dim": 5}, "32 do not divide into 5 heads"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -1,6 +1,5 @@
 """Valid files of every format, changed at random: they load, or they are refused by the named error, and at once."""
 
-import os
 import pickle
 import time
 import tracemalloc
@@ -8,17 +7,16 @@ import tracemalloc
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.formats import most_bytes
+from ppdiffusers_ext.weights.loading import read_state
 from ppdiffusers_ext.weights.writing import write_torch
+from tests.fuzz.support import EXAMPLES, bounded, fuzz, refused_or_read
 from tests.weights.files import Storage, torch_tensor, write_old_torch
 
-# More are tried with FUZZ_EXAMPLES=20000.
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "400"))
 ARRAYS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
     "norm.bias": np.arange(5, dtype=np.float16),
@@ -136,11 +134,11 @@ def test_file_as_it_was_written_loads(tmp_path, originals, name):
 def test_changed_file_loads_or_is_refused(tmp_path, originals, name):
     path = tmp_path / f"a{FORMATS[name][0]}"
 
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.lists(CHANGE, min_size=1, max_size=4))
+    @fuzz(changes=st.lists(CHANGE, min_size=1, max_size=4), examples=2 * EXAMPLES)
     def run(changes):
         path.write_bytes(apply(originals[name], changes))
-        check(path, name)
+        with bounded():
+            check(path, name)
 
     run()
 
@@ -150,3 +148,86 @@ def test_what_is_checked_is_changed_often_enough_to_matter(originals):
     assert apply(b"abcdef", [("insert", 0.5, b"X"), ("cut", 0.9, None)]) == b"abcXde"
     assert apply(b"abcdef", [("flip", 0.0, 0), ("remove", 0.5, 2), ("repeat", 0.0, 2)]) == b"`b`bcf"
     assert apply(originals["npz"], [("change", 0.0, originals["npz"][:1])]) == originals["npz"]
+
+
+# States of optimisers: valid ones changed, and pickles made of the operations that states are made of.
+
+OPERATIONS = (
+    *(
+        b"(",
+        b")",
+        b"]",
+        b"}",
+        b"t",
+        b"l",
+        b"d",
+        b"a",
+        b"e",
+        b"s",
+        b"u",
+        b"0",
+        b"1",
+        b"2",
+        b"N",
+        b"\x88",
+        b"\x85",
+        b"\x86",
+    ),
+    *(b"K\x01", b"M\x01\x02", b"J\xff\xff\xff\xff", b"G" + bytes(8), b"\x94", b"q\x00", b"q\x01", b"h\x00", b"h\x01"),
+    *(b"X\x01\x00\x00\x00a", b"X\x01\x00\x00\x00b", b"B\x04\x00\x00\x00\x00\x00\x80?", b"C\x01a", b"\x8a\x01\x05"),
+    *(b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"cnumpy.core.multiarray\n_reconstruct\n", b"R", b"b", b"\x93"),
+    *(b"ccollections\nOrderedDict\n", b"ctorch._utils\n_rebuild_tensor_v2\n", b"cos\nsystem\n", b"Q", b"L5L\n"),
+)
+STATE = {"moment": ARRAYS["conv.weight"], "pair": ("name", ARRAYS["norm.bias"]), "LR_Scheduler": {"last_epoch": 3}}
+
+
+@fuzz(changes=st.lists(CHANGE, min_size=1, max_size=4), protocol=st.sampled_from([2, 3, 4]))
+def test_changed_state_is_read_or_refused(tmp_path, changes, protocol):
+    (tmp_path / "a.pdopt").write_bytes(apply(pickle.dumps(STATE, protocol), changes))
+    with refused_or_read():
+        read_state(tmp_path / "a.pdopt")
+
+
+@fuzz(operations=st.lists(st.sampled_from(OPERATIONS), max_size=60), times=st.sampled_from([1, 1, 2, 1000]))
+def test_made_up_state_is_read_or_refused(tmp_path, operations, times):
+    (tmp_path / "a.pdopt").write_bytes(b"\x80\x02" + b"".join(operations) * times + b".")
+    with refused_or_read():
+        repr(read_state(tmp_path / "a.pdopt"))
+
+
+@fuzz(
+    levels=st.lists(
+        st.tuples(st.sampled_from("tld"), st.lists(st.integers(0, 30), min_size=1, max_size=9)),
+        min_size=1,
+        max_size=90,
+    ),
+    ending=st.sampled_from(["array", "text", "number"]),
+)
+def test_state_whose_parts_are_shared_is_read_or_refused(tmp_path, levels, ending):
+    """Each container refers to those before it, any number of times."""
+    made = [{"array": np.zeros(5000, np.float32), "text": "a" * 600, "number": 1}[ending]]
+    for kind, numbers in levels:
+        items = [made[-1 - number % len(made)] for number in numbers]
+        named = {str(number): item for number, item in enumerate(items)}
+        made.append({"t": tuple(items), "l": items, "d": named}[kind])
+    (tmp_path / "a.pdopt").write_bytes(pickle.dumps(made[-1], 4))
+    with refused_or_read():
+        assert len(repr(read_state(tmp_path / "a.pdopt"))) < 1 << 28
+
+
+# Tensors below names, the names of wrappers, and keys.
+
+WORDS = st.sampled_from(["ema", "model", "state_dict", "params", "optimizer", "a", "_orig_mod", "module", "", "x.y"])
+TREES = st.recursive(
+    st.sampled_from([ARRAYS["norm.bias"], 3, None, "text"]),
+    lambda inner: st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@fuzz(content=st.dictionaries(WORDS, TREES, max_size=5), key=st.none() | WORDS | st.text(max_size=5))
+def test_tensors_below_names_are_read_or_refused(tmp_path, content, key):
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps(content, 4))
+    with refused_or_read():
+        for tensor in load_tensors(tmp_path / "a.pdparams", key).values():
+            np.testing.assert_array_equal(tensor.numpy(), ARRAYS["norm.bias"])
