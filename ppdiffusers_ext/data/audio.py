@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError
 
@@ -32,11 +32,13 @@ class Audio:
 
     Args:
         path: the video file; if it has no sound, nothing is added.
-        start: seconds of the first frame.
+        start: seconds from the video's first frame at which the sound begins.
+        first_frame: seconds on the file's clock at which that frame begins, `VideoInfo.start`; those of the first
+            stored picture if left out.
     """
 
-    def __init__(self, path, start=0.0):
-        self._path, self._start = path, start
+    def __init__(self, path, start=0.0, first_frame=None):
+        self._path, self._start, self._first_frame = path, start, first_frame
         self._packets, self._next = iter(()), None
         self._plan, self._is_checked = None, False
         self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
@@ -65,7 +67,7 @@ class Audio:
 
     def _plans(self):
         """What could be done, the best first: None (no sound), "copy", or rate and layout of AAC."""
-        if probe_video(self._path).animation is not None:
+        if is_animated(self._path):
             return [None]
         with open_video(self._path) as (source, _):
             if not source.streams.audio or source.streams.audio[0].codec_context is None:
@@ -126,11 +128,13 @@ class Audio:
 
     def _open(self, container, stack):
         """Add the track; returns the iterator over its packets."""
-        source, _ = stack.enter_context(open_video(self._path))
+        source, video = stack.enter_context(open_video(self._path))
         stream = source.streams.audio[0]
         self._promised = _promised_end(stream)
         # Tracks need not begin together: what counts is the time of the first frame.
-        start = self._start + probe_video(self._path).start
+        first = self._first_frame
+        first = float((video.start_time or 0) * video.time_base) if first is None else first
+        start = self._start + first
         if self._plan == "copy":
             return self._copied(source, stream, container.add_stream(template=stream), start)
         rate, layout = self._plan

@@ -160,7 +160,7 @@ class Animator:
         """The `Audio` of a job, checked, or None."""
         if not job.audio or source.names:
             return None
-        audio = Audio(job.driving_video, source.start_of(start))
+        audio = Audio(job.driving_video, source.start_of(start), source.info.start)
         audio.check(job.output, seconds)
         return audio
 

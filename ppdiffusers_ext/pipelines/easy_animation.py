@@ -250,8 +250,10 @@ def _denoise(pipeline, config, texts, known, count, generator):
 
 def _audio(config, task):
     """The `Audio` of the video that is made anew, or None."""
-    has_sound = task == "video" and config.audio and config.frames > 1 and not open_frames(config.video).names
-    return Audio(config.video) if has_sound else None
+    if task != "video" or not config.audio or config.frames == 1:
+        return None
+    source = open_frames(config.video)
+    return None if source.names else Audio(config.video, first_frame=source.info.start)
 
 
 def _write(config, frames, result, audio):
