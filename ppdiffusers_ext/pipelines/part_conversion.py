@@ -53,10 +53,10 @@ def find_file(folder, *stems, optional=False):
     return found[0] if found else ""
 
 
-def describe_own(folder, cls):
-    """The `Part` of a folder of one of this project's networks."""
+def describe_own(folder, cls, dtype="float32"):
+    """The `Part` of a folder of one of this project's networks, with weights of a dtype."""
     config = known_options(cls, read_config(folder), folder)
-    return Part(build(cls, config, folder), [find_weights(folder)])
+    return Part(build(cls, config, folder, dtype), [find_weights(folder)])
 
 
 class _Tensor:
