@@ -37,7 +37,7 @@ MODELS = (
     *("DenoisingUNet3D", "PoseGuider", "ReferenceUNet", "AnimationUNet", "PoseNet", "FusionFaceId", "IResNet"),
     *("AutoencoderKLMagvit", "HunyuanTransformer3D", "PixArtTransformer3D"),
 )
-LOADERS = (*PIPELINES, *MODELS, "UniPCMultistepScheduler")
+LOADERS = (*PIPELINES, *MODELS, "UniPCMultistepScheduler", "DPMSolverMultistepScheduler")
 # Names under which ppdiffusers, diffusers, paddlenlp or transformers look for weights.
 NAMES = (
     *("model_state.pdparams", "diffusion_pytorch_model.bin", "pytorch_model.bin", "model.safetensors"),
@@ -138,6 +138,7 @@ def folders(tmp_path_factory, parts):
             if name in names:
                 found[name] = root / pipeline / part
     found["UniPCMultistepScheduler"] = root / "Pose2VideoPipeline" / "scheduler"
+    found["DPMSolverMultistepScheduler"] = root / "Pose2VideoPipeline" / "scheduler"
     easy = root / "EasyAnimateInpaintPipeline"
     found |= {"AutoencoderKLMagvit": easy / "vae", "HunyuanTransformer3D": easy / "transformer"}
     found["PixArtTransformer3D"] = root / "PixArtTransformer3D"

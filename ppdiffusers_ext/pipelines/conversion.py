@@ -129,7 +129,8 @@ def _write_configurations(source, parts, folder):
     target.parent.mkdir(parents=True)
     target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
     models = {name: part.model for name, part in parts.items()}
-    inference = describe_inference(models, read_config(source / "scheduler" / "scheduler_config.json"))
+    scheduler = read_config(source / "scheduler" / "scheduler_config.json", may_be_infinite=True)
+    inference = describe_inference(models, scheduler)
     (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
 
 

@@ -210,7 +210,8 @@ def make_video_vae(config, source="the configuration"):
     Raises InputError, which begins with `source`, for options that do not fit.
     """
     rules_of("AutoencoderKLTemporalDecoder").check(config, source)
-    vae = AutoencoderKLTemporalDecoder(**known_options(AutoencoderKLTemporalDecoder, config, source))
+    known = option_names(AutoencoderKLTemporalDecoder)
+    vae = AutoencoderKLTemporalDecoder(**{key: value for key, value in config.items() if key in known})
     groups = config.get("norm_num_groups", 32)
     vae.register_to_config(norm_num_groups=groups)
     return use_own_layers(use_groups(vae, groups))

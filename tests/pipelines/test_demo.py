@@ -72,7 +72,6 @@ def test_summary_is_of_means_over_the_clips():
     ("arguments", "message"),
     [
         (["--demo", "a.mp4", "b.mp4"], "--demo takes no PRED"),
-        (["--demo", "--clips", "0"], "--clips 0"),
         (["--demo", "--resize"], "--demo takes no PRED and GT, --per-frame"),
         ([], "nothing to compare; PRED and GT, or --demo, are accepted"),
         (["a.mp4"], "nothing to compare"),
@@ -81,3 +80,9 @@ def test_summary_is_of_means_over_the_clips():
 def test_bad_options_of_the_command_are_refused(arguments, message, capsys):
     assert run(make_parser(), work, arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_too_few_clips_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(make_parser(), work, ["--demo", "--clips", "0"])
+    assert "--clips: the value is 0; a whole number from 1" in capsys.readouterr().err

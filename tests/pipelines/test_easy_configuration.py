@@ -29,7 +29,7 @@ def test_every_setting_is_a_flag_of_the_commands_that_it_fits(task):
     others = {name for other, own in TASKS.items() if other != task for name in own}
     others |= {"video": {"segment", "overlap"}, "text": {"resize"}}.get(task, set())
     flags = {action.dest for action in make_parser("prog", "", task)._actions}
-    assert flags - {"help", "debug", "config"} == set(names()) - others
+    assert flags - {"help", "debug", "config", "checkpoint_key"} == set(names()) - others
     assert set(OF_TASK) == set(TASKS)
 
 

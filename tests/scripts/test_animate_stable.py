@@ -79,7 +79,7 @@ def test_faces_are_optimised_where_the_configuration_says_so(folder, tmp_path):
         ({"colour": "red"}, "unknown key in .*: 'colour'"),
         ({"image": "me.png"}, "unknown key in .*: 'image'"),
         ({"unet": None}, "unet in .* is None; text is accepted"),
-        ({"unet": "none.pth"}, "weights of unet, none.pth, do not exist"),
+        ({"unet": "none.pth"}, "none.pth does not exist"),
         ({"steps": "many"}, "steps in .* is 'many'; a whole number from 1 to 1000 is accepted"),
         ({"anchored": 1}, "anchored in .* is 1; true or false is accepted"),
         ({"width": 100}, "100x64 does not fit; multiples of 64 are accepted"),

@@ -398,10 +398,14 @@ def test_bad_options(refuse, arguments, words):
     refuse(*arguments, words=words)
 
 
-@pytest.mark.parametrize("dest", ["a\0b", "\ud800", "a" * 5000], ids=["null", "surrogate", "long"])
+@pytest.mark.parametrize(
+    ("dest", "word"),
+    [("a\0b", "is no text"), ("\ud800", "is no text"), ("a" * 5000, "--dest")],
+    ids=["null", "surrogate", "long"],
+)
 @pytest.mark.parametrize("mode", [[], ["--list"], ["--verify"], ["--offline"], ["--print-urls"]])
-def test_destination_that_cannot_be(refuse, mode, dest):
-    refuse(*mode, words=["--dest"], dest=dest)
+def test_destination_that_cannot_be(refuse, mode, dest, word):
+    refuse(*mode, words=[word], dest=dest)
 
 
 @pytest.mark.parametrize("dest", ["a\nb", "\x1b[31m", "a "])

@@ -23,7 +23,6 @@ TRAINER = "scripts/trainer_stage1.py"
         ([], "there is no trainer to start"),
         (["--nproc_per_node", "2"], "there is no trainer to start"),
         (["nowhere.py"], "trainer nowhere.py does not exist"),
-        (["scripts\0.py"], "is no file name"),
     ],
 )
 def test_what_cannot_be_started_is_told_in_a_line(capsys, monkeypatch, words, message):
