@@ -1,7 +1,10 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does, so that what is unfinished is removed on the way out."""
 
 import contextlib
+import importlib.abc
+import importlib.util
 import signal
+import sys
 import threading
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -28,12 +31,59 @@ def stopped_by_signals():
             signal.signal(each, signal.SIG_IGN)
         raise Stopped(number)
 
+    is_main = threading.current_thread() is threading.main_thread()
+    finder = _PaddleFinder()
     try:
-        for number in _SIGNALS if threading.current_thread() is threading.main_thread() else ():
+        if is_main:
+            sys.meta_path.insert(0, finder)
+        for number in _SIGNALS if is_main else ():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 earlier[number] = signal.getsignal(number)
                 signal.signal(number, stop)
         yield
     finally:
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(finder)
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+class _PaddleFinder(importlib.abc.MetaPathFinder):
+    """Has Paddle, when it is imported, leave signals alone: it would dump a trace and die of SIGTERM."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "paddle":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Undisturbed(spec.loader)
+        return spec
+
+
+class _Undisturbed(importlib.abc.Loader):
+    """Loads Paddle while signals wait, for it cannot be interrupted, and takes its handlers away."""
+
+    def __init__(self, loader):
+        self._loader = loader
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module):
+        waiting = [signal.SIGINT, *_SIGNALS]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+        try:
+            self._loader.exec_module(module)
+            disable = module.disable_signal_handler
+
+            def leave_signals_alone():
+                """Take Paddle's handlers away, which forgets those of Python: the system is told of them anew."""
+                disable()
+                for number in waiting:
+                    signal.signal(number, signal.getsignal(number))
+
+            leave_signals_alone()
+            module.disable_signal_handler = leave_signals_alone  # paddlenlp calls it, too
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

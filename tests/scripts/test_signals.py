@@ -146,3 +146,30 @@ def test_handlers_are_as_they_were_after_a_command():
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
     assert run(ArgumentParser(), lambda options: 3, []) == 3
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
+
+
+WITH_PADDLE = """
+import sys, time
+from scripts.signals import Stopped, stopped_by_signals
+try:
+    with stopped_by_signals():
+        print("begins", flush=True)
+        import paddlenlp
+        print("imported", flush=True)
+        time.sleep(60)
+except Stopped as stop:
+    print("cleaned up", flush=True)
+    sys.exit(128 + stop.number)
+"""
+
+
+@pytest.mark.parametrize("word", ["begins", "imported"])
+def test_paddle_leaves_signals_alone_while_and_after_it_is_imported(word):
+    process = subprocess.Popen([sys.executable, "-c", WITH_PADDLE], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    for line in process.stdout:
+        if line.strip() == word:
+            break
+    process.terminate()
+    rest = process.stdout.read()
+    assert process.wait(timeout=60) == 143
+    assert "cleaned up" in rest
