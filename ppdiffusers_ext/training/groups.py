@@ -69,10 +69,17 @@ def leave():
 
     Once in some thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of,
     and the launcher takes the training, of which all is written, for a failed one. So Python's part of the end is
-    gone through, and the destructors are not.
+    gone through, and the destructors are not. The first process, which has the store, is the last to leave: others
+    may still wait for what it has put there.
     """
     if distributed.get_world_size() == 1:
         return
+    store = core.create_or_get_global_tcp_store()
+    if distributed.get_rank() == 0:
+        for rank in range(1, distributed.get_world_size()):
+            store.get(f"{rank} leaves")
+    else:
+        store.set(f"{distributed.get_rank()} leaves", b"done")
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
