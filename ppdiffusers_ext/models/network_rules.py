@@ -38,7 +38,7 @@ MOTION = Nested(
         "num_transformer_block": Whole(1, 4),
         "attention_block_types": ListOf(Text(1, 100), 1, 4),
         "temporal_position_encoding": Flag(),
-        "temporal_position_encoding_max_len": Whole(1, 1024),
+        "temporal_position_encoding_max_len": Whole(1, 8192),  # EasyAnimate has 4096
         "temporal_attention_dim_div": Whole(1, 64),
         "block_size": Whole(1, 64),
         "remove_time_embedding_in_photo": Flag(),

@@ -8,6 +8,7 @@ that every sampler follows the schedule the model was trained on.
 import difflib
 import inspect
 import logging
+import math
 
 import numpy as np
 import paddle
@@ -17,7 +18,7 @@ from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
 from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
 from ppdiffusers_ext.files import read_json
-from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Number, Rules, Text, Whole
+from ppdiffusers_ext.models.rules import Anything, Choice, Either, Flag, ListOf, Number, Rules, Text, Whole
 from ppdiffusers_ext.models.strict import LocalConfigMixin, local_folder
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,9 @@ RULES = Rules(
         "noise_sampler_seed": Either(None, Whole(0, (1 << 63) - 1)),
         **dict.fromkeys(_FLAGS, Flag()),
         **dict.fromkeys(_WORDS, Text(1, 100)),
-        **dict.fromkeys(("interpolation_type", "timestep_type", "schedule", "method"), Text(1, 100)),
+        **dict.fromkeys(("schedule", "method"), Text(1, 100)),
+        "interpolation_type": Choice("linear", "log_linear"),
+        "timestep_type": Choice("discrete", "continuous"),
         "variance_type": Either(None, Text(1, 100)),
         **dict.fromkeys(("clip_sample_range", "sample_max_value", "rho", "s", "s_churn", "s_max", "s_min"), _OR_NONE),
         **dict.fromkeys(("s_noise", "shift", "sigma_max", "sigma_min", "snr", "eta", "sampling_eps"), _OR_NONE),
@@ -296,15 +299,20 @@ def _no_steps(scheduler, steps, reason):
 
 
 def check_scheduler(scheduler, steps):
-    """Raises InputError for a scheduler with which so many steps cannot be made: it tries the first on one number."""
+    """Raises InputError for a scheduler with which so many steps cannot be made: it tries the first on one number.
+
+    A schedule of which that is no finite number gives no picture.
+    """
     set_steps(scheduler, steps)
     latents = paddle.ones([1, 1, 1, 1, 1])
     try:
         timestep = scheduler.timesteps[0]
         scaled = scheduler.scale_model_input(latents * scheduler.init_noise_sigma, timestep)
-        scheduler.step(latents, timestep, scaled)
+        result = float(scheduler.step(latents, timestep, scaled).prev_sample.sum())
     except (*_NO_SUCH_SCHEDULE, AttributeError) as error:
         raise _no_steps(scheduler, steps, _reason(error)) from error
+    if not math.isfinite(result):
+        raise _no_steps(scheduler, steps, f"the first gives {result}")
 
 
 def _default(option):

@@ -23,6 +23,8 @@ _WITHOUT_EFFECT = {
     *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "init_weights", "runtime_config"),
     *("lora_dropout", "rank_dropout", "module_dropout", "bias", "lora_bias", "use_effective_conv2d"),
     *("decompose_both", "decompose_factor", "ensure_weight_tying", "init_lora_weights"),
+    # Of how it was trained; the second counts with use_qalora alone, which is refused.
+    *("megatron_config", "megatron_core", "qalora_group_size"),
 }
 # Initial values that change the weights of the model itself, which a LoRA then belongs to.
 _CHANGES_MODEL = ("pissa", "olora", "corda", "loftq")

@@ -2,14 +2,17 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_options import OF_PICTURES, options_of, original_config
 from tests.pipelines.easy_folders import GOLDENS, OF_MOTION, config_of
 
+ROOT = Path(__file__).parents[2]
 CASES = {
     HunyuanTransformer3D: ("v4_transformer_inpaint", "v4_transformer_t2v"),
     PixArtTransformer3D: ("v1_transformer", "v2_transformer", "v3_transformer_inpaint"),
@@ -117,3 +120,19 @@ def test_transformer_of_pictures_has_no_options_of_motion():
     config = original_config(model, of_pictures=True)
     assert config["_class_name"] == OF_PICTURES and not set(config) & set(OF_MOTION)
     assert config["attention_bias"] is True and config["sample_size"] == 64
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs/inference/easy_animate").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_options_of_every_shipped_configuration_are_accepted(path):
+    """With the depth of a small network: what they say beside it is what the released ones need."""
+    more = read_yaml(path).get("transformer") or {}
+    is_v4 = path.stem.startswith("v4")
+    cls, case = (
+        (HunyuanTransformer3D, "v4_transformer_t2v")
+        if is_v4
+        else (PixArtTransformer3D, f"{path.stem[:2]}_transformer")
+    )
+    case = "v3_transformer_inpaint" if case == "v3_transformer" else case
+    options_of(cls, golden(case), "x.json", more)

@@ -11,6 +11,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.schedulers import (
     ALIASES,
+    check_scheduler,
     make_scheduler,
     scheduler_class,
     zero_snr_alpha_bar,
@@ -214,3 +215,18 @@ def test_sampler_starts_at_the_last_timestep(name):
 
 def test_every_short_name_is_tested_with_the_oracle():
     assert {scheduler_class(name) for name in ALIASES} <= {scheduler_class(name) for name in SAMPLERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("DDIM", {"trained_betas": [1.0] * 1000}), ("LMS", {"trained_betas": [0.0] * 1000})],
+)
+def test_schedule_without_finite_steps_is_refused_before_any_work(name, options):
+    with pytest.raises(InputError, match="cannot take 10 steps"):
+        check_scheduler(make_scheduler(name, options), 10)
+
+
+@pytest.mark.parametrize("option", ["timestep_type", "interpolation_type"])
+def test_kinds_of_euler_are_a_closed_list(option):
+    with pytest.raises(InputError, match=f"{option} is 'nonsense'; .* or .* is accepted"):
+        make_scheduler("Euler", {option: "nonsense"})

@@ -287,6 +287,10 @@ CONFIG = {
         ({"alpha_pattern": {"blocks.1.attn1.to_q": 3, "n1.to_q": 5}}, 4.0),
         ({"r": 64, "rank_pattern": {"to_q": RANK}}, 4.0),
         ({"peft_type": None, "init_lora_weights": "gaussian"}, 4.0),
+        (
+            {"megatron_config": None, "megatron_core": "megatron.core", "qalora_group_size": 16, "use_qalora": False},
+            4.0,
+        ),
     ],
 )
 def test_configuration_of_peft_says_the_scale(tmp_path, network, options, scale):
