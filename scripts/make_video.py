@@ -1,4 +1,4 @@
-"""Make a video of a folder of pictures, ordered by the numbers in their names.
+"""Make a video of a folder of pictures, ordered by the numbers in their names, or of another video at another rate.
 
 python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp4
 """
@@ -10,7 +10,7 @@ from scripts.command import ArgumentParser, real, run, whole
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.make_video", description=__doc__)
-    parser.add_argument("folder", metavar="DIR", help="folder of pictures of one size")
+    parser.add_argument("folder", metavar="DIR", help="folder of pictures of one size, or a video")
     parser.add_argument("video", metavar="FILE", help="MP4 file to write")
     parser.add_argument("--fps", type=real(0.1, 240), default=25, metavar="N", help="frames per second (default: 25)")
     parser.add_argument(
@@ -29,16 +29,17 @@ def work(options):
     from ppdiffusers_ext.data.outputs import check_outputs
     from ppdiffusers_ext.data.video_writer import VideoWriter
 
-    source = open_frames(options.folder)
+    source = open_frames(options.folder, options.fps)
     audio = Audio(options.audio) if options.audio else None
     writer = VideoWriter(options.video, options.fps, source.width, source.height, options.crf, audio)
     check_outputs([options.video], [options.folder, options.audio])
+    count = source.resampled_count(writer.fps)
     if audio is not None:
-        audio.check(options.video, source.num_frames / writer.fps)
+        audio.check(options.video, count / writer.fps)
     with writer:
-        for frame in tqdm(source, total=source.num_frames, unit="frame", disable=None):
+        for frame in tqdm(source.resampled(writer.fps), total=count, unit="frame", disable=None):
             writer.write(frame)
-    print(f"wrote {options.video}: {source.num_frames} frames")
+    print(f"wrote {options.video}: {count} frames")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from ppdiffusers_ext.data.animated_files import WALKS, NotWholeError, Promise, format_of
+from ppdiffusers_ext.data.colours import ColourError, to_srgb
 from ppdiffusers_ext.data.orientation import Orientation
-from ppdiffusers_ext.data.transparency import lay_over
+from ppdiffusers_ext.data.transparency import lay_over, tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_bytes
 
 _MOST_BYTES = 1 << 29
@@ -111,7 +113,7 @@ def decode_animation(animation, indices, background="white"):
     Raises:
         InputError: a frame cannot be decoded, or imageio is missing.
     """
-    frames = _stored(animation)
+    frames, info = _stored(animation), _colours_of(animation.path)
     for index in range(indices.stop):
         try:
             frame = next(frames)
@@ -123,7 +125,29 @@ def decode_animation(animation, indices, background="white"):
                 f"{animation.width}x{animation.height}; one of one size is accepted"
             )
         if index in indices:
+            frame = _in_srgb(frame, info, animation.path)
             yield np.ascontiguousarray(animation.orientation.apply(lay_over(frame, background, animation.path)))
+
+
+def _colours_of(path):
+    """What the file says about the colours of its frames, as Pillow names it."""
+    names = ("icc_profile", "srgb", "gamma", "chromaticity")
+    # Pillow raises anything on a damaged file; that it cannot be decoded is told with its first frame.
+    with contextlib.suppress(Exception), PIL.Image.open(path) as image:
+        return {name: image.info[name] for name in names if name in image.info}
+    return {}
+
+
+def _in_srgb(frame, info, path):
+    """An (H, W, 4) frame with its colours in sRGB; see `colours.to_srgb`."""
+    image = PIL.Image.fromarray(np.ascontiguousarray(frame[..., :3]))
+    image.info = info
+    try:
+        rgb = to_srgb(image) if info else image
+    except ColourError as error:
+        tell_once("%s: %s, so that its colours are taken as sRGB", printable(path), str(error))
+        return frame
+    return frame if rgb is image else np.dstack([np.asarray(rgb), frame[..., 3]])
 
 
 def _stored(animation):

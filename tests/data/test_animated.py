@@ -19,6 +19,7 @@ from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
 from scripts.command import run
 from scripts.extract_frames import make_parser, work
+from tests.data import profiles
 from tests.data.odd_videos import animation, ramp
 
 SUFFIXES = [".gif", ".png", ".webp"]
@@ -226,3 +227,21 @@ def test_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="65535x65535 pixels; up to"):
         probe_video(path)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png"])
+@pytest.mark.parametrize("space", ["Adobe RGB", "Display P3"])
+def test_colour_profile_of_an_animation_is_applied_as_to_a_picture(tmp_path, name, space):
+    profile = profiles.rgb_profile(space)
+    colours = [(250, 20, 20), (20, 200, 30), (128, 128, 128)]
+    pictures = [Image.new("RGB", (64, 64), colour) for colour in colours]
+    how = {"lossless": True} if name.endswith("webp") else {}
+    pictures[0].save(
+        tmp_path / name, save_all=True, append_images=pictures[1:], duration=40, icc_profile=profile, **how
+    )
+    frames = list(read_frames(tmp_path / name))
+    assert len(frames) == 3
+    for frame, picture in zip(frames, pictures):
+        picture.save(tmp_path / "still.png", icc_profile=profile)
+        assert np.array_equal(frame, np.asarray(read_image(tmp_path / "still.png")))
+    assert not np.array_equal(frames[0][0, 0], colours[0])
