@@ -93,9 +93,8 @@ def leave_out_leading(path, packets):
     Raises:
         InputError: the first frame cannot be decoded.
     """
-    if len(packets.times) != packets.shown:  # a file that does not say when its frames are shown
-        with open_video(path) as (container, stream):
-            packets.first = _first(path, decode_strictly(container, stream))
+    if len(packets.times) != packets.shown:  # it does not say when each is shown: decoding alone tells which there are
+        _count_decoded(path, packets)
         return
     position = {time: index for index, (time, _, _) in enumerate(packets.order)}
     start = _entry(path, packets, position)
@@ -162,6 +161,21 @@ def _decode_beginning(path, packets, start, before):
             if any(frame.pts >= begin for frame in good) or any(time >= begin for time in failed):
                 break
     return sorted(good, key=lambda frame: frame.pts), failed
+
+
+def _count_decoded(path, packets):
+    """Decode all of a file. Changes `packets`: `shown`, `first`. Says how many pictures became no frames."""
+    with open_video(path) as (container, stream):
+        frames = decode_strictly(container, stream)
+        packets.first, count = _first(path, frames), 1
+        try:
+            count += sum(1 for _ in frames)
+        except av.error.FFmpegError as error:
+            raise damaged_frame(path, count) from error
+    if count < packets.shown:
+        note = "%s has %d pictures that need others, which were cut off: they are left out"
+        tell_once(note, printable(path), packets.shown - count)
+    packets.shown = count
 
 
 def _first(path, frames):

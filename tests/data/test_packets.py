@@ -161,3 +161,26 @@ def test_only_the_beginning_is_decoded_to_find_out(tmp_path, whole, monkeypatch)
     path = cut(whole("x264, open groups")[0], tmp_path / "a.mkv", key=1)
     probe_video(path)
     assert 1 <= len(decoded) <= 10
+
+
+@pytest.mark.parametrize("kind", ["x265, open groups", "mpeg2", "mpeg4"])
+@pytest.mark.parametrize("key", [1, 2])
+def test_leading_pictures_that_would_begin_before_zero_are_counted_as_they_are_read(tmp_path, whole, kind, key):
+    """Matroska has no times below zero, so that those packets come without any."""
+    path = tmp_path / "part.mkv"
+    with (
+        av.open(str(whole(kind)[0])) as source,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as part,
+    ):
+        stream = source.streams.video[0]
+        copied, keys, offset = part.add_stream(template=stream), -1, None
+        for packet in (packet for packet in source.demux(stream) if packet.size):
+            keys += packet.is_keyframe
+            if keys >= key:
+                offset = packet.pts if offset is None else offset
+                packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, copied
+                part.mux(packet)
+    frames = list(read_frames(path))
+    assert probe_video(path).num_frames == len(frames) > 0
+    last = len(frames) - 1
+    assert np.array_equal(FrameReader(path).read([last])[0], frames[last])
