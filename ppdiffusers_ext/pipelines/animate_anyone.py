@@ -25,7 +25,7 @@ from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
 from ppdiffusers_ext.pipelines.prediction import WindowPredictor
@@ -129,7 +129,7 @@ class Pose2VideoPipeline(NetworkPipeline):
             raise InputError("there are no pose pictures; at least one is needed")
         return paddle.concat(features, axis=2)
 
-    @paddle.no_grad()
+    @chunks_without_gradients
     def decode(self, latents, chunk_size=4, tile_size=0):
         """Decode a clip a few frames at a time.
 

@@ -1,4 +1,6 @@
-"""What the calls of all pipelines share: kinds of output, and callbacks."""
+"""What the calls of all pipelines share: kinds of output, callbacks, and chunks that are made without gradients."""
+
+import functools
 
 import paddle
 
@@ -6,6 +8,29 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
 
 OUTPUT_TYPES = ("pd", "np", "pil", "latent")
 CALLBACK_TENSORS = ("latents",)
+
+
+def chunks_without_gradients(make):
+    """Decorate a generator function: gradients are off while it computes, and as they were while its caller does.
+
+    `paddle.no_grad` leaves them off for the caller as well, for as long as the generator waits.
+    """
+
+    @functools.wraps(make)
+    def chunks(*arguments, **options):
+        made = make(*arguments, **options)
+        try:
+            while True:
+                with paddle.no_grad():
+                    try:
+                        chunk = next(made)
+                    except StopIteration:
+                        return
+                yield chunk
+        finally:
+            made.close()
+
+    return chunks
 
 
 def check_call(output_type, callback, tensor_inputs=CALLBACK_TENSORS):

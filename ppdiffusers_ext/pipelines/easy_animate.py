@@ -17,7 +17,7 @@ from ppdiffusers_ext.models.strict import dtype_name, local_folder
 from ppdiffusers_ext.options import check_options
 from ppdiffusers_ext.pipelines import video_coding
 from ppdiffusers_ext.pipelines.caching import BlockCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
 from ppdiffusers_ext.pipelines.easy_loading import check_files, read_components
@@ -245,7 +245,7 @@ class EasyAnimatePipeline(NetworkPipeline):
             raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
         return latents
 
-    @paddle.no_grad()
+    @chunks_without_gradients
     def decode(self, latents):
         """Latents -> chunks of the video, (batch, 3, frames, height, width) in [0, 1], one after the other."""
         yield from video_coding.decode(self.vae, latents, self._make_coder(latents.shape[2]))

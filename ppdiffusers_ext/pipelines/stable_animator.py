@@ -23,7 +23,7 @@ from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number, is_number
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.face_refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.network_pipeline import NetworkPipeline
@@ -103,7 +103,7 @@ class StableAnimatorPipeline(NetworkPipeline):
             raise InputError("there are no skeleton pictures; at least one is needed")
         return paddle.concat(features)
 
-    @paddle.no_grad()
+    @chunks_without_gradients
     def decode(self, latents, chunk_size=4, device=None):
         """Decode a clip a few frames at a time; frames of other chunks are not seen.
 

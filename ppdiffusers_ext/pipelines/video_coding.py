@@ -11,6 +11,7 @@ import paddle
 
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
 from ppdiffusers_ext.models.layers import compute_dtype
+from ppdiffusers_ext.pipelines.calls import chunks_without_gradients
 from ppdiffusers_ext.pipelines.compiled_vae import EagerCoder
 
 PICTURES = 4  # that are encoded or decoded together by V1's
@@ -56,7 +57,7 @@ def encode(vae, pixels, coder=None):
     return latents.astype("float32") * vae.config.scaling_factor
 
 
-@paddle.no_grad()
+@chunks_without_gradients
 def decode(vae, latents, coder=None):
     """A video from its latents, in pieces, each as soon as it is there.
 

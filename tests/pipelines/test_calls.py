@@ -10,7 +10,7 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.calls import OUTPUT_TYPES
+from ppdiffusers_ext.pipelines.calls import OUTPUT_TYPES, chunks_without_gradients
 from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
@@ -281,3 +281,16 @@ def test_what_no_pipeline_moves_to_is_refused(calls, cls):
     ):  # fmt: skip
         with pytest.raises(InputError):
             pipeline.to(*arguments, **options)
+
+
+def test_chunks_leave_gradients_as_they_are_while_they_wait():
+    @chunks_without_gradients
+    def make():
+        for _ in range(3):
+            yield paddle.is_grad_enabled()
+
+    chunks = make()
+    assert not next(chunks) and paddle.is_grad_enabled()
+    with paddle.no_grad():
+        assert not next(chunks)
+    assert paddle.is_grad_enabled() and list(chunks) == [False] and paddle.is_grad_enabled()
