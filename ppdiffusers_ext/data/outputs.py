@@ -255,7 +255,12 @@ def _claim(target, create, undo, held):
         name = f".{_cut(target.stem, _MOST_OF_NAME)}.{_HOST}-{secrets.token_hex(4)}.part{suffix}"
         temporary = target.with_name(name)
         undo.callback(_remove, temporary)
-        descriptor = create(temporary)
+        try:
+            descriptor = create(temporary)
+        except FileNotFoundError:
+            if not target.parent.is_dir():
+                raise
+            continue  # a new folder that another process took for a leftover before it was opened
         held.callback(os.close, descriptor)
         with contextlib.suppress(OSError):  # a file system without locks: then nobody takes it for a leftover
             fcntl.flock(descriptor, fcntl.LOCK_EX)
