@@ -179,10 +179,10 @@ def sample(settings):
     import paddle
 
     from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
-    from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
+    from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
+    from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
     from ppdiffusers_ext.pipelines.presets import read_preset
     from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-    from ppdiffusers_ext.pipelines.transformer_calls import Text
     from ppdiffusers_ext.weights.loading import load_tensors
 
     model = _make()

@@ -28,9 +28,9 @@ def _begin_clip(settings, engine):
     import paddle
 
     from ppdiffusers_ext.pipelines.caching import BlockCaching
+    from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall
     from ppdiffusers_ext.pipelines.guidance import Guidance
     from ppdiffusers_ext.pipelines.loading import Part
-    from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall
 
     network, size = Part(_make(settings), [settings["weights"]]), settings["size"]
     options = network.model.config

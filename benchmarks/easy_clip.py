@@ -47,15 +47,15 @@ def animate(settings, folder, width, height, length):
     import paddle
 
     from ppdiffusers_ext.data.video_writer import VideoWriter
-    from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
-    from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
-    from ppdiffusers_ext.pipelines.easy_loading import streams_blocks, uses_tiles
-    from ppdiffusers_ext.pipelines.easy_memory_plan import plan_models
+    from ppdiffusers_ext.pipelines.animate_anyone.run import pixels_of
+    from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
+    from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_tiles
+    from ppdiffusers_ext.pipelines.easy_animate.memory import plan_models
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+    from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
     from ppdiffusers_ext.pipelines.lean_parts import MergedPart, StreamedPart
     from ppdiffusers_ext.pipelines.memory import get_rung
-    from ppdiffusers_ext.pipelines.pose2vid import pixels_of
     from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-    from ppdiffusers_ext.pipelines.transformer_calls import Text
     from ppdiffusers_ext.runtime import Runtime
 
     config = EasyAnimateConfig(width=width, height=height, frames=length, memory=settings["rung"])

@@ -107,8 +107,8 @@ def _prepare(settings):
     import paddle
 
     from ppdiffusers_ext.engine.network import Network
-    from ppdiffusers_ext.pipelines import video_coding
-    from ppdiffusers_ext.pipelines.compiled_vae import make_coder
+    from ppdiffusers_ext.pipelines.easy_animate import video_coding
+    from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
     from ppdiffusers_ext.pipelines.engines import make_engine
     from ppdiffusers_ext.runtime import Runtime
 
@@ -122,7 +122,7 @@ def _prepare(settings):
 
 
 def _decode(vae, latents, coder):
-    from ppdiffusers_ext.pipelines import video_coding
+    from ppdiffusers_ext.pipelines.easy_animate import video_coding
 
     return video_coding.decode(vae, latents, coder)
 

@@ -88,8 +88,8 @@ def animate(settings):
 
 def _animate_anyone(settings, folder, width, height, length):
     """The plan, and the seconds."""
-    from ppdiffusers_ext.pipelines import pose2vid
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.pipelines.memory import get_rung
     from ppdiffusers_ext.pipelines.memory_plan import plan_memory
     from ppdiffusers_ext.runtime import Runtime
@@ -124,9 +124,9 @@ def _stable_animator(settings, folder, width, height, length):
     from benchmarks.svd_clip import make_config
     from ppdiffusers_ext import IResNet
     from ppdiffusers_ext.data.images import write_image
-    from ppdiffusers_ext.pipelines.stable_animation import animate
-    from ppdiffusers_ext.pipelines.stable_faces import RefinementConfig
-    from ppdiffusers_ext.pipelines.stable_memory_plan import plan_memory
+    from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
+    from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+    from ppdiffusers_ext.pipelines.stable_animator.run import animate
     from ppdiffusers_ext.runtime import Runtime
     from ppdiffusers_ext.weights.writing import write_safetensors
 

@@ -48,7 +48,7 @@ def start(settings):
     import numpy as np
     import PIL.Image
 
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.pipelines.loading import load_pipeline
     from ppdiffusers_ext.runtime import Runtime
 

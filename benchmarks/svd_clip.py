@@ -46,7 +46,7 @@ def write(settings):
     """The files of a full-size StableAnimator of random weights."""
     import paddle
 
-    from ppdiffusers_ext.pipelines.stable_loading import describe_parts
+    from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts
     from ppdiffusers_ext.weights.writing import write_safetensors
 
     folder, small = Path(settings["folder"]), settings["small"]
@@ -71,7 +71,7 @@ def write(settings):
 
 def make_config(folder, **options):
     """The `StableAnimationConfig` of what `write` has written."""
-    from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
+    from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
 
     files = {name: str(Path(folder) / NAMES[name]) for name in ("unet", "pose_net", "face_encoder")}
     return StableAnimationConfig(str(folder), **files, **options)
@@ -82,7 +82,7 @@ def ours(settings):
     import paddle
     import PIL.Image
 
-    from ppdiffusers_ext.pipelines.stable_loading import load_pipeline
+    from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
     from ppdiffusers_ext.runtime import Runtime
 
     names = {"engine": settings["engine"], "engine_cache": settings["cache"], "preset": settings["preset"]}

@@ -36,7 +36,7 @@ def ours(settings, is_conditional=True):
 
     from ppdiffusers_ext.pipelines.engines import make_engine
     from ppdiffusers_ext.pipelines.loading import Part
-    from ppdiffusers_ext.pipelines.tile_prediction import UNetCalls
+    from ppdiffusers_ext.pipelines.stable_animator.denoise import UNetCalls
 
     network = Part(_make_unet(settings), [settings["weights"]])
     options = settings["network"]

@@ -147,8 +147,8 @@ def write(settings):
 
 def predict(settings):
     """What a process that is about to train will take."""
-    from ppdiffusers_ext.training.run import train  # noqa: F401 (what the trainer imports counts)
-    from ppdiffusers_ext.training.stable_memory_plan import plan_file
+    from ppdiffusers_ext.training.animate_anyone.run import train  # noqa: F401 (what the trainer imports counts)
+    from ppdiffusers_ext.training.stable_animator.memory import plan_file
 
     ((_, plan),) = plan_file(settings["file"], "cpu", settings["processes"]).items()
     return {"predicted_bytes": plan.peak, "parts": plan.parts}

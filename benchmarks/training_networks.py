@@ -70,7 +70,7 @@ def make_ours(settings):
     import paddle
 
     from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-    from ppdiffusers_ext.training.animate_anyone import AnimateAnyoneModel, freeze
+    from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
     from ppdiffusers_ext.weights.conversion import transposed_names
 
     keys = ("block_out_channels", "layers_per_block", "cross_attention_dim")

@@ -18,12 +18,12 @@ _MODULES = {
     "ppdiffusers_ext.models.animate_anyone": ("DenoisingUNet3D", "MotionModule", "PoseGuider", "ReferenceUNet"),
     "ppdiffusers_ext.models.easy_animate": ("AutoencoderKLMagvit", "HunyuanTransformer3D", "PixArtTransformer3D"),
     "ppdiffusers_ext.models.stable_animator": ("AnimationUNet", "FusionFaceId", "IResNet", "PoseNet"),
-    "ppdiffusers_ext.pipelines.face_refinement": ("FaceRefinement",),
-    "ppdiffusers_ext.pipelines.animate_anyone": ("Pose2VideoPipeline",),
-    "ppdiffusers_ext.pipelines.easy_animate": ("EasyAnimatePipeline",),
-    "ppdiffusers_ext.pipelines.easy_animate_inpaint": ("EasyAnimateInpaintPipeline",),
+    "ppdiffusers_ext.pipelines.stable_animator.refinement": ("FaceRefinement",),
+    "ppdiffusers_ext.pipelines.animate_anyone.pipeline": ("Pose2VideoPipeline",),
+    "ppdiffusers_ext.pipelines.easy_animate.pipeline": ("EasyAnimatePipeline",),
+    "ppdiffusers_ext.pipelines.easy_animate.inpaint": ("EasyAnimateInpaintPipeline",),
     "ppdiffusers_ext.pipelines.schedulers": ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler"),
-    "ppdiffusers_ext.pipelines.stable_animator": ("StableAnimatorPipeline",),
+    "ppdiffusers_ext.pipelines.stable_animator.pipeline": ("StableAnimatorPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

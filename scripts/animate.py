@@ -45,7 +45,7 @@ def work(options):
     """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.animation import Animator, Job, read_jobs
-    from ppdiffusers_ext.pipelines.systems import get_system
+    from ppdiffusers_ext.pipelines.registry import get_system
     from ppdiffusers_ext.runtime import Runtime
 
     kind = get_system(options.system)

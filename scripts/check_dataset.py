@@ -40,7 +40,7 @@ def make_parser():
 
 def work(options):
     """Check, print, and write what was asked for. Returns 1 if no clip is left."""
-    from ppdiffusers_ext.data.dataset_check import check_dataset, write_meta, write_sheet
+    from ppdiffusers_ext.data.animate_anyone.check import check_dataset, write_meta, write_sheet
     from ppdiffusers_ext.data.outputs import check_writable
     from ppdiffusers_ext.errors import InputError
 
@@ -66,7 +66,7 @@ def work(options):
 
 
 def _check_animation_clips(options):
-    from ppdiffusers_ext.data.animation_check import check_animation_clips, write_animation_sheet, write_list
+    from ppdiffusers_ext.data.stable_animator.check import check_animation_clips, write_animation_sheet, write_list
     from ppdiffusers_ext.errors import InputError
 
     if options.meta:

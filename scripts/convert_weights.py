@@ -55,7 +55,9 @@ def make_parser():
 def work(options):
     """Convert, and print what became of each part."""
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.pipelines import conversion, easy_conversion, stable_conversion
+    from ppdiffusers_ext.pipelines.animate_anyone import conversion
+    from ppdiffusers_ext.pipelines.easy_animate import conversion as easy_conversion
+    from ppdiffusers_ext.pipelines.stable_animator import conversion as stable_conversion
 
     systems = {"animate_anyone": conversion, "stable_animator": stable_conversion, "easy_animate": easy_conversion}
     system, extra = systems[options.system], {}

@@ -96,7 +96,7 @@ def make_work(task):
     """What a command does with its options."""
 
     def work(options):
-        from ppdiffusers_ext.pipelines.easy_animation import make
+        from ppdiffusers_ext.pipelines.easy_animate.run import make
 
         result = make(read_config(options), task)
         print(f"{'picture' if result.num_frames == 1 else 'video'}    {result.video}")
@@ -108,7 +108,7 @@ def make_work(task):
 def read_config(options):
     """The `EasyAnimateConfig` that the options of `make_parser` ask for."""
     from ppdiffusers_ext.options import check_values, merge
-    from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig, names
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig, names
 
     given = {name: value for name, value in vars(options).items() if name in names()}
     given["loras"] = [[file, _weight(weight)] for file, weight in options.loras] if options.loras else None

@@ -98,8 +98,8 @@ def evaluate_demo(options):
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.metrics.report import Table
     from ppdiffusers_ext.options import choose_seed
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.runtime import Runtime
 
     if options.prediction is not None or options.per_frame or options.length is not None or options.resize:

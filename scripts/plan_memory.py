@@ -48,7 +48,7 @@ def work(options):
 
     from ppdiffusers_ext.data.outputs import check_writable, output_file
     from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
-    from ppdiffusers_ext.pipelines.systems import PLANNED, get_system
+    from ppdiffusers_ext.pipelines.registry import PLANNED, get_system
     from ppdiffusers_ext.runtime import Runtime
 
     kind = get_system(options.system, PLANNED)
@@ -69,7 +69,7 @@ def work(options):
 def print_table(options):
     """Print which videos fit on which GPU, at the released size."""
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.pipelines.easy_size_table import lines, released_models, size_table
+    from ppdiffusers_ext.pipelines.easy_animate.size_table import lines, released_models, size_table
 
     if options.system != "easy_animate":
         raise InputError(f"there is no --table of {options.system}; --system easy_animate is accepted")
@@ -79,7 +79,7 @@ def print_table(options):
 
 def plan_training(options):
     """Print a line for each size that a training has clips of."""
-    from ppdiffusers_ext.training.stable_memory_plan import plan_file
+    from ppdiffusers_ext.training.stable_animator.memory import plan_file
 
     device = "gpu" if str(options.device or "cpu").startswith("gpu") else "cpu"
     for (width, height), plan in plan_file(options.train, device, options.processes).items():

@@ -85,7 +85,7 @@ def add_options(parser):
 def read_config(options):
     """The `Pose2VidConfig` that the options of `make_parser` ask for."""
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
     overrides = {**read_overrides(options), "resize": options.resize}
     if (options.reference_image is None) != (options.pose_video is None):
@@ -101,7 +101,7 @@ def read_overrides(options, system="animate_anyone"):
     Raises InputError for what no configuration has. Other systems than Animate Anyone have bounds of their own.
     """
     from ppdiffusers_ext.options import check_values, merge
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
     names = {name: strings[-1] for strings, name, *_ in _OPTIONS}
     given = {name: getattr(options, name) for name in (*names, *(name for _, name, _ in _FLAGS), "guidance_interval")}
@@ -114,7 +114,7 @@ def work(options):
     """Load the configuration, animate, and print the files."""
     config = read_config(options)
 
-    from ppdiffusers_ext.pipelines.pose2vid import animate
+    from ppdiffusers_ext.pipelines.animate_anyone.run import animate
 
     for result in animate(config):
         print(f"video         {result.video}")

@@ -89,7 +89,7 @@ def make_parser():
 
 def work(options):
     """Animate, and print where the results are."""
-    from ppdiffusers_ext.pipelines.stable_animation import animate
+    from ppdiffusers_ext.pipelines.stable_animator.run import animate
 
     results = animate(read_config(options))
     print(f"pictures  {results.pictures}\ngif       {results.gif}\nvideo     {results.video}")
@@ -102,8 +102,8 @@ def work(options):
 def read_config(options):
     """The `StableAnimationConfig` that the options of `make_parser` ask for."""
     from ppdiffusers_ext.options import check_values
-    from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
-    from ppdiffusers_ext.pipelines.stable_faces import RefinementConfig
+    from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
+    from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
 
     given = {field: getattr(options, field) for _, field, *_ in _OPTIONS}
     check_values(StableAnimationConfig, given, names={field: option for option, field, *_ in _OPTIONS})

@@ -114,7 +114,7 @@ def read_stage(name, options):
 
 def write_model(source, output):
     """Put the trained parts together, in fp16, in a folder that is there."""
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.pipelines.loading import describe_parts
 
     config = Pose2VidConfig(
@@ -153,8 +153,8 @@ def make_card(options, folder):
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
     import yaml
 
-    from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.runtime import Runtime
 
     values = yaml.safe_load(Path("configs/inference/demo.yaml").read_text(encoding="utf-8"))

@@ -116,7 +116,7 @@ def _write_autoencoder(clips, folder):
     import numpy as np
     import paddle
 
-    from ppdiffusers_ext.data.animation_clips import Frames, find_animation_clips
+    from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips
     from ppdiffusers_ext.pipelines.loading import describe_vae
     from ppdiffusers_ext.training.video_autoencoder import to_video_vae
 
@@ -135,8 +135,8 @@ def _train(script, name, options):
 
 
 def _train_recognizer(clips, options):
-    from ppdiffusers_ext.data.animation_clips import find_animation_clips
-    from ppdiffusers_ext.training.recognizer import train_recognizer
+    from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
+    from ppdiffusers_ext.training.stable_animator.recognizer import train_recognizer
 
     steps = 2 if options.quick else RECOGNIZER_STEPS
     path = options.work / "recognizer.safetensors"
@@ -165,7 +165,7 @@ def describe_model(folder, **options):
     Steps are few, because so small a network leaves noise at each: on other clips than the card's (six of seed 99) 3
     steps came to 20.1 dB, 1 to 20.0, 5 to 19.2 and 15 to 17.9.
     """
-    from ppdiffusers_ext.pipelines.stable_animation import StableAnimationConfig
+    from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
 
     weights = {name: str(folder / f"{name}.safetensors") for name in ("unet", "pose_net", "face_encoder")}
     sizes = {"width": SIDE, "height": SIDE, "tile_size": 4, "overlap": 1}
@@ -178,7 +178,7 @@ def describe_model(folder, **options):
 def _evaluate(options, folder):
     """Write samples.png and scores.json into the model's folder, and return its card."""
     from ppdiffusers_ext.data.images import write_image
-    from ppdiffusers_ext.pipelines.stable_demo import IDENTITY, StableDemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, StableDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
     config = describe_model(folder, **({"steps": 1} if options.quick else {}))
@@ -220,7 +220,7 @@ def _sheet(evaluation, seed, count):
     """A row for each clip: reference, then pose, truth, model and model without the face of three frames."""
     import numpy as np
 
-    from ppdiffusers_ext.pipelines.stable_demo import MODEL, WITHOUT_FACE
+    from ppdiffusers_ext.pipelines.stable_animator.demo import MODEL, WITHOUT_FACE
     from ppdiffusers_ext.training.sheets import labelled_sheet
 
     rows = []

@@ -76,7 +76,7 @@ def kinds_of(stage):
         ModelArguments,
         TrainingArguments,
     )
-    from ppdiffusers_ext.training.stable_arguments import (
+    from ppdiffusers_ext.training.stable_animator.options import (
         StableDataArguments,
         StableModelArguments,
         StableTrainingArguments,
@@ -99,12 +99,12 @@ def _help(usage, kinds, everything):
 
 def _train(stage, arguments, kinds):
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.training import stable_run
+    from ppdiffusers_ext.training.animate_anyone.run import train
     from ppdiffusers_ext.training.autoencoder import train_autoencoder
     from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.parser import parse_arguments
-    from ppdiffusers_ext.training.run import train
     from ppdiffusers_ext.training.seeds import choose_seed
+    from ppdiffusers_ext.training.stable_animator import run as stable_run
     from ppdiffusers_ext.weights.selection import checkpoint_key
 
     model, data, training = parse_arguments(arguments, kinds)

@@ -180,7 +180,7 @@ def parts(make_vae, make_image_encoder, reference_unet, denoising_unet, pose_gui
 @pytest.fixture
 def make_pipeline(parts):
     """Call it for a `Pose2VideoPipeline` of the tiny networks, some of which may be replaced by name."""
-    from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+    from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
     from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 
     def make(scheduler="DDIM", **replaced):

@@ -8,16 +8,16 @@ from ppdiffusers import AutoencoderKL
 from ppdiffusers.schedulers import scheduling_euler_ancestral_discrete
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ppdiffusers_ext.data import buckets
+from ppdiffusers_ext.data.easy_animate import buckets
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
+from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
-from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
-from ppdiffusers_ext.pipelines.transformer_calls import Text
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 
 MODULE = 1e-4

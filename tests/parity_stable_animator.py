@@ -11,15 +11,20 @@ from ppdiffusers import AutoencoderKLTemporalDecoder
 from ppdiffusers.models.attention_processor import Attention
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ppdiffusers_ext.data.face_boxes import box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
 from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
-from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement, clean_latents, embed_reference, velocity
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
-from ppdiffusers_ext.pipelines.time_tiles import tile_weights, time_tiles
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_animator.refinement import (
+    FaceRefinement,
+    clean_latents,
+    embed_reference,
+    velocity,
+)
+from ppdiffusers_ext.pipelines.stable_animator.time_tiles import tile_weights, time_tiles
 from ppdiffusers_ext.preprocess import detection, pose
 from ppdiffusers_ext.preprocess.alignment import fit_original
 from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style

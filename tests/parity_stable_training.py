@@ -6,8 +6,8 @@ from ppdiffusers import AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
-from ppdiffusers_ext.pipelines.stable_animator import for_clip
-from ppdiffusers_ext.training.stable_animator import (
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import for_clip
+from ppdiffusers_ext.training.stable_animator.model import (
     Kept,
     StableAnimatorModel,
     denoise,

@@ -16,9 +16,8 @@ MAX_FUNCTION_LINES = 60
 LONG_FUNCTIONS = {
     ("denoising_unet.py", "__init__"),
     ("reference_unet.py", "__init__"),
-    ("animate_anyone.py", "__call__"),
-    ("stable_animator.py", "__call__"),
-    ("easy_animate_inpaint.py", "__call__"),
+    ("pipeline.py", "__call__"),
+    ("inpaint.py", "__call__"),
 }
 
 # What each package must not reach, directly or through another module.

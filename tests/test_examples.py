@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.data.synthetic import write_animation_clips, write_clips
-from ppdiffusers_ext.pipelines.stable_conversion import to_torch
+from ppdiffusers_ext.pipelines.stable_animator.conversion import to_torch
 from ppdiffusers_ext.training.arguments import (
     AutoencoderArguments,
     DataArguments,
@@ -19,7 +19,7 @@ from ppdiffusers_ext.training.arguments import (
     TrainingArguments,
 )
 from ppdiffusers_ext.training.parser import parse_arguments
-from ppdiffusers_ext.training.stable_arguments import (
+from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,
     StableModelArguments,
     StableTrainingArguments,

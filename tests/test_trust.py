@@ -20,9 +20,9 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 import ppdiffusers_ext
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.pipelines.easy_folders import PARTS, config_of, write_easy
 from tests.test_parity import GOLDENS
 

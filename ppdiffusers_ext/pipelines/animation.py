@@ -30,7 +30,7 @@ from ppdiffusers_ext.options import (
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.systems import SkeletonJob
+from ppdiffusers_ext.pipelines.registry import SkeletonJob
 from ppdiffusers_ext.preprocess.extraction import TrackOptions, draw
 from ppdiffusers_ext.preprocess.tracks import check_rule
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons

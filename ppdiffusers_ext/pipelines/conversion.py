@@ -1,175 +1,211 @@
-"""Folders of checkpoints of Animate Anyone from the original's form to that of `from_pretrained`, and back.
+"""One part of a checkpoint from the original's form to that of `from_pretrained`, and back, tensor by tensor.
 
-The original's form of Animate Anyone: `denoising_unet`, `motion_module`, `reference_unet` and `pose_guider` as `.pth`
-(or Paddle's `.pdparams`) in one folder, and folders of the VAE, of the image encoder and of Stable Diffusion 1.5, of
-which `unet/config.json` is read. Tensors keep their bits unless another dtype is asked for, and are in memory one at a
-time.
+Tensors keep their bits unless another dtype is asked for, and are in memory one at a time.
 """
 
-import inspect
+import hashlib
 import json
-from pathlib import Path
+import re
+from dataclasses import dataclass, field
 
-import yaml
+import numpy as np
+from paddlenlp.transformers import PretrainedModel
+from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
-from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
-from ppdiffusers_ext.pipelines.loading import (
-    describe_image_encoder,
-    describe_parts,
-    describe_vae,
-    known_options,
-    make_configured_scheduler,
-)
-from ppdiffusers_ext.pipelines.part_conversion import (
-    describe_own,
-    find_file,
-    part_to_paddle,
-    part_to_torch,
-    plain,
-)
-from ppdiffusers_ext.pipelines.schedulers import scheduler_class
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.files import parse_json
+from ppdiffusers_ext.pipelines.loading import Part, build, known_options
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
+from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
+from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
+from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
+from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
-# part -> its files in the original's folder, each with what is in the names of its tensors; the first that fits.
-_ORIGINAL_FILES = {
-    "denoising_unet": (("motion_module.pth", "motion_modules."), ("denoising_unet.pth", "")),
-    "reference_unet": (("reference_unet.pth", ""),),
-    "pose_guider": (("pose_guider.pth", ""),),
-    "vae": (("sd-vae-ft-mse/diffusion_pytorch_model.safetensors", ""),),
-    "image_encoder": (("image_encoder/pytorch_model.bin", ""),),
-}
-_BASE_MODEL = "stable-diffusion-v1-5"
-INFERENCE_CONFIG = "inference.yaml"  # what the original's files have no place for
+_UNUSED = "unused.safetensors"
+_CONVERTED = "one that this project's conversion wrote is accepted"
+_DIGITS = 16  # of a tensor's name in it, which is made of its content
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
-def to_paddle(source, target, inference_config=None, vae=None, image_encoder=None, base_model=None, dtype=None):
-    """Convert the original's folder to one for `Pose2VideoPipeline.from_pretrained`.
+@dataclass
+class Report:
+    """What became of a part: how many tensors were read, which of them left out, and files with how many each."""
 
-    Args:
-        source, target: folders; the second must be new or empty, and appears when it is complete.
-        inference_config: YAML file with `unet_additional_kwargs` and `noise_scheduler_kwargs`; that which `to_torch`
-            wrote into `source` if left out.
-        vae, image_encoder, base_model: folders, where they are not in `source` under the original's names.
-        dtype: "fp32", "fp16" or "bf16" for all numbers with a fraction; as they are if left out.
+    part: str
+    read: int
+    left_out: list
+    files: dict = field(default_factory=dict)
 
-    Returns:
-        A `Report` for each part.
+
+def find_file(folder, *stems, optional=False):
+    """The one file of a stem, with any ending of a checkpoint: its path, or "" for an optional one that is not there.
 
     Raises:
-        InputError, MissingFileError: files that are missing, damaged or of another model.
+        InputError, MissingFileError: there are two, or none.
     """
-    config = _find_originals(Path(source), inference_config, vae, image_encoder, base_model)
-    parts = describe_parts(config)
-    pipeline = Pose2VideoPipeline(
-        **{name: part.model for name, part in parts.items()}, scheduler=make_configured_scheduler(config)
-    )
-    with output_folder(target) as folder:
-        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
-        pipeline.save_config(str(folder))
-        pipeline.scheduler.save_pretrained(str(folder / "scheduler"))
-    return reports
+    found = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    found = [str(path) for path in found if path.is_file()]
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(found)} are both there; one of them is accepted")
+    if not found and not optional:
+        raise MissingFileError(f"there is no {stems[0]} in {folder}; one that ends in {', '.join(SUFFIXES)} is needed")
+    return found[0] if found else ""
 
 
-def to_torch(source, target, dtype=None):
-    """Convert a folder of `Pose2VideoPipeline.save_pretrained` to the original's files in torch's layout.
+def describe_own(folder, cls, dtype="float32"):
+    """The `Part` of a folder of one of this project's networks, with weights of a dtype."""
+    config = known_options(cls, read_config(folder), folder)
+    return Part(build(cls, config, folder, dtype), [find_weights(folder)])
 
-    Beside the weights, `inference.yaml` takes what `from_pretrained` knows of the networks and the scheduler.
 
-    Arguments, results and errors are those of `to_paddle`.
-    """
-    source = Path(source)
-    name = read_config(source / "model_index.json").get("_class_name")
-    if name != Pose2VideoPipeline.__name__:
-        raise InputError(f"{source} holds a {name}; a {Pose2VideoPipeline.__name__} is accepted")
-    parts = {
-        "vae": describe_vae(source / "vae"),
-        "image_encoder": describe_image_encoder(source / "image_encoder"),
-        "reference_unet": describe_own(source / "reference_unet", ReferenceUNet),
-        "denoising_unet": describe_own(source / "denoising_unet", DenoisingUNet3D),
-        "pose_guider": describe_own(source / "pose_guider", PoseGuider),
+class _Tensor:
+    """What writers take for an array; it is checked and cast when its numbers are asked for."""
+
+    def __init__(self, name, tensor, dtype, checkpoint):
+        self._label, self._tensor, self._file = f"{checkpoint.path}: {name}", tensor, checkpoint.file
+        own = str(tensor.dtype).removeprefix("paddle.")
+        is_float = own in DTYPES.values() or own in FLOAT8_BITS
+        self._cast = DTYPES[dtype] if dtype and is_float and own != DTYPES[dtype] else None
+        kept = self._cast or own
+        self.shape = tuple(tensor.shape)
+        self.dtype = BFLOAT16_BITS if kept == "bfloat16" else FLOAT8_BITS.get(kept) or np.dtype(kept)
+        self.nbytes = tensor.size * self.dtype.itemsize
+
+    def __array__(self, dtype=None, copy=None):
+        self._file.forget()  # the tensors before this one
+        array = to_array(self._tensor)
+        if not is_finite(array):
+            raise InputError(f"{self._label} holds values that are not finite numbers; the file is damaged")
+        if self._cast:
+            array = to_array(to_tensor(np.ascontiguousarray(array)).astype(self._cast))
+            if not is_finite(array):
+                raise InputError(f"{self._label} has numbers too large for {self._cast}; fp32 or bf16 are accepted")
+        return array
+
+
+def part_to_paddle(name, part, folder, dtype):
+    """Write a part's original files as the folder `name` in another: its `Report`."""
+    arrays, originals, counts, report = {}, {}, {}, Report(name, 0, [])
+    for path in part.files:
+        checkpoint = read_checkpoint(path)
+        renamed = names_in_model(part.model, list(checkpoint.tensors))
+        own = {new: checkpoint.tensors[old] for old, new in renamed.items()}
+        own = transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own
+        arrays.update({new: _Tensor(old, own[new], dtype, checkpoint) for old, new in renamed.items()})
+        originals.update({new: old for old, new in renamed.items() if old != new})
+        counted = [old for old in checkpoint.tensors if old.endswith("num_batches_tracked")]
+        counts.update({old: int(checkpoint.tensors[old]) for old in counted})
+        report.read += len(checkpoint.tensors)
+        report.left_out += [old for old in checkpoint.tensors if old not in renamed]
+    check_fit(part.model, arrays, " + ".join(map(str, part.files)))
+    # The loader of encoders is paddlenlp's, with a file name and a format of its own.
+    is_encoder = isinstance(part.model, PretrainedModel)
+    path = folder / name / ("model.safetensors" if is_encoder else PADDLE_SAFETENSORS_WEIGHTS_NAME)
+    path.parent.mkdir()
+    kept = {
+        "names": originals,
+        "tables": [old for old in report.left_out if old.endswith("position_ids")],
+        "counts": {old: counts[old] for old in report.left_out if old in counts},
     }
-    with output_folder(target) as folder:
-        reports = [part_to_torch(name, part, folder, dtype, _ORIGINAL_FILES[name]) for name, part in parts.items()]
-        _write_configurations(source, parts, folder)
-    return reports
+    write_safetensors(path, arrays, {"format": "np" if is_encoder else "pd", "original": json.dumps(kept)})
+    if is_encoder:
+        part.model.config.to_json_file(str(path.with_name("config.json")), use_diff=False)
+    else:
+        part.model.save_config(str(path.parent))
+    report.files[str(path.relative_to(folder))] = len(arrays)
+    return report
 
 
-def _find_originals(source, inference_config, vae, image_encoder, base_model):
-    if not source.is_dir():
-        raise MissingFileError(f"folder {source} does not exist; a folder with the original's files is needed")
-    folders = {
-        "pretrained_vae_path": ("--vae", vae or source / "sd-vae-ft-mse"),
-        "image_encoder_path": ("--image-encoder", image_encoder or source / "image_encoder"),
-        "pretrained_base_model_path": ("--base-model", base_model or source / _BASE_MODEL),
-    }
-    for option, folder in folders.values():
-        if not Path(folder).is_dir():
-            raise MissingFileError(f"folder {folder} does not exist; {option} names where it is")
-    return Pose2VidConfig(
-        **{key: str(folder) for key, (_, folder) in folders.items()},
-        denoising_unet_config_path=str(source / "config.json") if (source / "config.json").is_file() else "",
-        denoising_unet_path=find_file(source, "denoising_unet"),
-        motion_module_path=find_file(source, "motion_module", "motion_module_stage2", optional=True),
-        reference_unet_path=find_file(source, "reference_unet"),
-        pose_guider_path=find_file(source, "pose_guider"),
-        inference_config=str(inference_config or source / INFERENCE_CONFIG),
-    )
-
-
-def _write_configurations(source, parts, folder):
-    for name in ("vae", "image_encoder"):
-        target = folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json"
-        target.write_bytes((source / name / "config.json").read_bytes())
-    base = plain(parts["reference_unet"].model.config)
-    target = folder / _BASE_MODEL / "unet" / "config.json"
-    target.parent.mkdir(parents=True)
-    target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
-    models = {name: part.model for name, part in parts.items()}
-    scheduler = read_config(source / "scheduler" / "scheduler_config.json", may_be_infinite=True)
-    inference = describe_inference(models, scheduler)
-    (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
-
-
-def describe_inference(models, scheduler):
-    """What an inference configuration has to say for the same networks and the same sampler to come back.
+def keep_unused(report, part, folder, pattern, dtype):
+    """Write what was left out of a part, for the way back: each tensor once, under however many names.
 
     Args:
-        models: name -> network.
-        scheduler: dict of a `scheduler_config.json`.
-
-    Returns:
-        A dict for YAML, which `read_inference_config` accepts: of the sampler, what it knows and is not its default.
+        report: `Report` of the part, which is changed.
+        part: `Part` of the original's files.
+        folder: where `part_to_paddle` has put the part.
+        pattern: of the names that are kept.
+        dtype: as of `part_to_paddle`.
     """
-    base, denoising, guider = (
-        plain(models[name].config) for name in ("reference_unet", "denoising_unet", "pose_guider")
-    )
-    of_both = known_options(DenoisingUNet3D, base)
-    without = {**_defaults(DenoisingUNet3D), **of_both}  # what the options would be
-    additional = {
-        name: denoising[name]
-        for name in sorted(without)
-        if name in denoising
-        and (denoising[name] != without[name] or (name not in of_both and denoising[name] is not None))
-    }
-    without = {**_defaults(PoseGuider), "conditioning_embedding_channels": denoising["block_out_channels"][0]}
-    guider = {name: value for name, value in guider.items() if name in without and value != without[name]}
-    name = scheduler.get("_class_name", "DDIM")
-    defaults = _defaults(scheduler_class(name))
-    return {
-        "unet_additional_kwargs": additional,
-        **({"pose_guider_kwargs": guider} if guider else {}),
-        "noise_scheduler_kwargs": {
-            key: value for key, value in plain(scheduler).items() if key in defaults and value != defaults[key]
-        },
-        "sampler": name,
-    }
+    tensors, names = {}, {}
+    for path in part.files:
+        checkpoint = read_checkpoint(path)
+        for name in report.left_out:
+            if re.search(pattern, name) and name in checkpoint.tensors:
+                tensor = _Tensor(name, checkpoint.tensors[name], dtype, checkpoint)
+                key = hashlib.sha256(np.ascontiguousarray(tensor).tobytes()).hexdigest()[:_DIGITS]
+                names[name] = f"{key}-{tensor.dtype}-{'x'.join(map(str, tensor.shape))}"
+                tensors.setdefault(names[name], tensor)
+    if names:
+        path = folder / report.part / _UNUSED
+        write_safetensors(path, tensors, {"format": "pt", "names": json.dumps(names)})
+        report.files[str(path.relative_to(folder))] = len(names)
+        report.left_out = [name for name in report.left_out if name not in names]
 
 
-def _defaults(cls):
-    """option -> its default, as JSON holds it."""
-    parameters = inspect.signature(cls.__init__).parameters.values()
-    return plain({each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty})
+def read_unused(folder, dtype):
+    """What `keep_unused` wrote into a part's folder: the original's name -> tensor; dtype as of `part_to_torch`."""
+    path = folder / _UNUSED
+    if not path.is_file():
+        return {}
+    checkpoint = read_checkpoint(path)
+    try:
+        names = parse_json(
+            checkpoint.metadata["names"], f"the note of names in {path}", "a converted file is accepted"
+        )
+        return {name: _Tensor(name, checkpoint.tensors[key], dtype, checkpoint) for name, key in names.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} has notes of the original's names that cannot be read") from error
+
+
+def part_to_torch(name, part, folder, dtype, files, unused=None):
+    """Write a part's folder as the original's files: its `Report`.
+
+    Args:
+        files: paths below the folder, each with what is in the names of its tensors; the first that fits.
+        unused: name -> more that is written, of `read_unused`.
+    """
+    checkpoint = read_checkpoint(part.files[0])
+    tensors = checkpoint.tensors
+    check_fit(part.model, tensors, checkpoint.path)
+    if checkpoint.layout == "paddle":
+        tensors = transpose(tensors, transposed_names(part.model))
+    report = Report(name, len(tensors), [])
+    names, positions, counts = _read_originals(checkpoint)
+    arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
+    for table in positions:  # they count the positions
+        rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
+        arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]
+    arrays.update({name: np.array(count, np.int64) for name, count in counts.items()})
+    arrays.update(unused or {})
+    for file, contained in files:
+        chosen = {key: arrays.pop(key) for key in list(arrays) if contained in key}
+        if chosen:
+            _write_original(folder / file, chosen)
+            report.files[file] = len(chosen)
+    return report
+
+
+def _read_originals(checkpoint):
+    """What `part_to_paddle` noted: our names -> the original's, names of tables and counts that were left out."""
+    try:
+        text = checkpoint.metadata.get("original", '{"names": {}, "tables": []}')
+        kept = parse_json(text, f"the note of names in {checkpoint.path}", _CONVERTED)
+        counts = {str(name): int(count) for name, count in kept.get("counts", {}).items()}
+        names = {str(key): str(value) for key, value in kept["names"].items()}
+        return names, [str(name) for name in kept["tables"]], counts
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{checkpoint.path} has notes of the original's names that cannot be read") from error
+
+
+def _write_original(path, arrays):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        write_safetensors(path, arrays, {"format": "pt"})
+    else:
+        write_torch(path, arrays)
+
+
+def plain(config):
+    """A configuration without the notes of the library that wrote it, in JSON's kinds of values."""
+    return json.loads(json.dumps({key: value for key, value in config.items() if not key.startswith("_")}))

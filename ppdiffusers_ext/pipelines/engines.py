@@ -10,7 +10,7 @@ from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.pipelines.compiled_unet import CompiledUNet
+from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import CompiledUNet
 
 logger = logging.getLogger(__name__)
 

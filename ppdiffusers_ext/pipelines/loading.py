@@ -16,7 +16,7 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, R
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.options import check_values
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler

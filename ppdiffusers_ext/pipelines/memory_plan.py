@@ -13,7 +13,7 @@ import psutil
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import MAX_SCORES
-from ppdiffusers_ext.pipelines.animate_anyone import POSE_CHUNK
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import describe_parts
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung

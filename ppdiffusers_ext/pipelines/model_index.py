@@ -13,8 +13,8 @@ from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.strict import check_class
+from ppdiffusers_ext.pipelines.conversion import describe_own
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, describe_video_vae
-from ppdiffusers_ext.pipelines.part_conversion import describe_own
 from ppdiffusers_ext.pipelines.schedulers import load_scheduler, scheduler_names
 from ppdiffusers_ext.weights.assignment import read_config
 

@@ -2,7 +2,7 @@
 
 A schedule is a pure function `(num_frames, size, stride, overlap) -> list of frame lists`, chosen by name. A frame
 may lie in several windows, and a window of strided frames that wraps round a short clip may hold a frame twice:
-predictions are averaged over all of a frame's places (see `pipelines.animate_anyone`).
+predictions are averaged over all of a frame's places (see `pipelines.animate_anyone.pipeline`).
 """
 
 import math

@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 from ppdiffusers import AutoencoderKL
 
-from ppdiffusers_ext.data.training_clips import choose_image
+from ppdiffusers_ext.data.animate_anyone.samples import choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options

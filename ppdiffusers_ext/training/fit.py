@@ -8,8 +8,8 @@ from pathlib import Path
 
 import paddle
 
-from ppdiffusers_ext.data.clips import find_clips
-from ppdiffusers_ext.data.training_clips import TrainingClips
+from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips
 from ppdiffusers_ext.environment import use_all_cores
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.training import checkpoints

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers_ext.data.animation_clips import clip_folders
-from ppdiffusers_ext.data.clips import ClipFiles, find_clips
+from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, find_clips
 from ppdiffusers_ext.data.meta_files import find_path, read_rows, write_rows
+from ppdiffusers_ext.data.stable_animator.clips import clip_folders
 from ppdiffusers_ext.errors import InputError
 
 NAMES = ("00001.mp4", "a, b; c.mp4", "动作 2.mp4", 'it\'s "x".mp4')

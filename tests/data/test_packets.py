@@ -8,8 +8,8 @@ import pytest
 
 from ppdiffusers_ext.data import packets as packets_module
 from ppdiffusers_ext.data import transparency
-from ppdiffusers_ext.data.clips import ClipFiles
-from ppdiffusers_ext.data.dataset_check import check_dataset
+from ppdiffusers_ext.data.animate_anyone.check import check_dataset
+from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.synthetic import synthetic_clip

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.animation_clips import Frames, find_animation_clips, read_embedding
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
+from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips, read_embedding
 from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
 
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from ppdiffusers_ext.data import transparency
-from ppdiffusers_ext.data.animation_clips import Frames
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.random_access import FrameReader
+from ppdiffusers_ext.data.stable_animator.clips import Frames
 from ppdiffusers_ext.data.video import read_frames
 
 GROUNDS = {"white": 255, "black": 0}

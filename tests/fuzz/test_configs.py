@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId
 from ppdiffusers_ext.models.stable_animator.arcface import IResNet
-from ppdiffusers_ext.pipelines import easy_loading, loading
-from ppdiffusers_ext.pipelines.pictures import read_picture_processor
-from ppdiffusers_ext.pipelines.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines import loading
+from ppdiffusers_ext.pipelines.easy_animate import loading as easy_loading
+from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
+from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.weights.assignment import read_config
 from tests.fuzz.support import EXAMPLES, fuzz, refused_or_read
 from tests.vocabularies import write_bert, write_t5

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import model_index
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.model_index import INDEX, PARTS, read_index
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.fuzz.support import fuzz, refused_or_read
 
 CLASSES = st.sampled_from(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
-from ppdiffusers_ext.pipelines.easy_loading import MOTION_MODULE
+from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE
+from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.golden import read_manifest
 from tests.vocabularies import write_bert, write_t5

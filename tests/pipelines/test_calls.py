@@ -9,15 +9,15 @@ import PIL.Image
 import pytest
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.calls import OUTPUT_TYPES, chunks_without_gradients
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.pipelines import test_stable_animator as stable
+from tests.pipelines.easy_animate.test_pipeline import make as make_easy
+from tests.pipelines.easy_animate.test_pipeline import text
 from tests.pipelines.easy_folders import write_easy
-from tests.pipelines.test_easy_animate import make as make_easy
-from tests.pipelines.test_easy_animate import text
 
 CLASSES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)
 stable_pipeline = stable.pipeline

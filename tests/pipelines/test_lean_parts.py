@@ -15,8 +15,8 @@ from ppdiffusers_ext.weights.assignment import create
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 from ppdiffusers_ext.weights.writing import write_safetensors
 from tests.models.easy_animate.test_easy_animate import inputs_of_hunyuan, inputs_of_pixart
+from tests.pipelines.easy_animate.test_pipeline import NETWORK
 from tests.pipelines.easy_folders import shard
-from tests.pipelines.test_easy_animate import NETWORK
 from tests.weights.lora_files import drawing, loha, low_rank
 from tests.weights.test_lora import write as write_lora
 

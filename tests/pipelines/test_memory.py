@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 from ppdiffusers_ext.runtime import Runtime
-from tests.pipelines.test_animate_anyone import largest_difference, run
+from tests.pipelines.animate_anyone.test_pipeline import largest_difference, run
 
 __all__ = ["run"]  # a fixture
 ROOT = Path(__file__).parents[2]

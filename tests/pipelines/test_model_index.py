@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.model_index import INDEX, PARTS, describe_folder, read_index
 from ppdiffusers_ext.pipelines.schedulers import UniPCMultistepScheduler, make_scheduler, scheduler_names
-from ppdiffusers_ext.pipelines.stable_animator import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.conftest import RELEASED_SCHEDULE
 
 PIPELINES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)

@@ -5,14 +5,14 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import use_own_layers
-from ppdiffusers_ext.pipelines.easy_animate import EasyAnimatePipeline
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.tiling import tile_of
 from tests.conftest import picture
 from tests.pipelines import test_stable_animator as stable
-from tests.pipelines.test_easy_animate import make as make_easy
-from tests.pipelines.test_easy_animate import text
-from tests.pipelines.test_video_coding import V4
-from tests.pipelines.test_video_coding import make as make_video_vae
+from tests.pipelines.easy_animate.test_pipeline import make as make_easy
+from tests.pipelines.easy_animate.test_pipeline import text
+from tests.pipelines.easy_animate.test_video_coding import V4
+from tests.pipelines.easy_animate.test_video_coding import make as make_video_vae
 
 stable_pipeline = stable.pipeline
 ORDERS = (("engine", "tiling", "slicing"), ("tiling", "engine", "slicing"), ("slicing", "tiling", "engine"))

@@ -5,9 +5,9 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import resize_nearest
-from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_starts
-from tests.pipelines.test_animate_anyone import largest_difference, run
+from tests.pipelines.animate_anyone.test_pipeline import largest_difference, run
 
 __all__ = ["run"]  # a fixture
 

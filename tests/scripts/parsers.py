@@ -30,14 +30,14 @@ def config_of(name, options):
         return pose2vid.read_config(options)
     if name == "stable_animator":
         config = stable_animator.read_config(options)
-        from ppdiffusers_ext.pipelines.stable_animation import check
+        from ppdiffusers_ext.pipelines.stable_animator.run import check
 
         check(config, 24)
         return config
     if name in TASKS:
         return easy_animate.read_config(options).check(TASKS[name])
     if name == "plan_memory":
-        from ppdiffusers_ext.pipelines.systems import PLANNED, get_system
+        from ppdiffusers_ext.pipelines.registry import PLANNED, get_system
 
         kind = get_system(options.system, PLANNED)
         return kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
@@ -52,7 +52,7 @@ def config_of(name, options):
 
 def _animation(options):
     from ppdiffusers_ext.pipelines.animation import Job, read_jobs
-    from ppdiffusers_ext.pipelines.systems import get_system
+    from ppdiffusers_ext.pipelines.registry import get_system
 
     kind = get_system(options.system)
     names = ("frames", "fps", "resize", "person", "align", "gap", "smoothing", "audio", "seed")

@@ -13,7 +13,7 @@ from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.pipelines import pose2vid
+from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from scripts import animate
 from scripts.command import run
 from scripts.signals import Stopped

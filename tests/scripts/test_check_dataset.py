@@ -8,10 +8,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ppdiffusers_ext.data.animation_clips import find_animation_clips
-from ppdiffusers_ext.data.clips import find_clips
+from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_video
+from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
 from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
-from ppdiffusers_ext.data.training_clips import TrainingClips, choose_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from scripts.check_dataset import make_parser, work
 from scripts.command import run

@@ -11,7 +11,12 @@ import pytest
 from ppdiffusers_ext.weights import load_tensors
 from scripts.command import run
 from scripts.convert_weights import make_parser, work
-from tests.pipelines.test_conversion import ORIGINAL_FILES, assert_same, original_tensors, write_original
+from tests.pipelines.animate_anyone.test_conversion import (
+    ORIGINAL_FILES,
+    assert_same,
+    original_tensors,
+    write_original,
+)
 from tests.weights.files import Storage, torch_tensor, write_torch
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppdiffusers_ext.pipelines.easy_size_table import MODES
+from ppdiffusers_ext.pipelines.easy_animate.size_table import MODES
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from scripts.command import run
 from scripts.plan_memory import make_parser, work

@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ppdiffusers_ext.data.clips import find_clips
+from ppdiffusers_ext.data.animate_anyone.clips import find_clips
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import probe_video

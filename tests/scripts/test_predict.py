@@ -13,8 +13,8 @@ from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines import easy_animation
-from ppdiffusers_ext.pipelines.easy_configuration import EasyAnimateConfig
+from ppdiffusers_ext.pipelines.easy_animate import run as easy_animation
+from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import predict_i2v, predict_t2v, predict_v2v
 from tests.pipelines.easy_folders import MOTION_MODULE, shard, v1_options, write_easy
@@ -180,7 +180,7 @@ def test_pictures_become_a_video_that_knows_them(models, tmp_path, version):
 
 def test_base_takes_the_bucket_of_the_pictures_shape(models, tmp_path, monkeypatch):
     made = []
-    opener = "ppdiffusers_ext.pipelines.easy_animate.EasyAnimatePipeline.open"
+    opener = "ppdiffusers_ext.pipelines.easy_animate.pipeline.EasyAnimatePipeline.open"
     monkeypatch.setattr(opener, lambda config, _: made.append(config) or 1 / 0)
     given = ("--start-image", models / "square.png", "--prompt", "x", "--base", 512, "--output", tmp_path / "a.mp4")
     with pytest.raises(ZeroDivisionError):

@@ -12,12 +12,12 @@ from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.stable_animator import IResNet
-from ppdiffusers_ext.pipelines import stable_animation
+from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.preprocess.faces import draw_mask
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from scripts import stable_animator
 from scripts.command import run
-from tests.pipelines.test_stable_animator import CONFIG, pipeline
+from tests.pipelines.stable_animator.test_pipeline import CONFIG, pipeline
 from tests.preprocess.painted_faces import painted_faces, write_face_networks
 
 __all__ = ["pipeline"]  # a fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.data.video import probe_video
-from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.runtime import Runtime
 from scripts.command import run

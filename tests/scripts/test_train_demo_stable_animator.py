@@ -8,7 +8,7 @@ import pytest
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.pipelines.stable_demo import IDENTITY, MODEL, OTHER_FACE, REPEATED, WINDOWS, WITHOUT_FACE
+from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, MODEL, OTHER_FACE, REPEATED, WINDOWS, WITHOUT_FACE
 from scripts import stable_animator
 from scripts.command import run
 from scripts.train_demo_stable_animator import make_parser, work

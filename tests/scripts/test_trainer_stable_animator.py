@@ -11,20 +11,20 @@ import psutil
 import pytest
 import yaml
 
-from ppdiffusers_ext.data.animation_samples import AnimationSamples
 from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.stable_animator.samples import AnimationSamples
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.stable_animator import AnimationUNet
 from ppdiffusers_ext.training import checkpoints
-from ppdiffusers_ext.training.stable_arguments import StableModelArguments
-from ppdiffusers_ext.training.stable_run import make_model
+from ppdiffusers_ext.training.stable_animator.options import StableModelArguments
+from ppdiffusers_ext.training.stable_animator.run import make_model
 from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from scripts.training import main
-from tests.pipelines.test_stable_animator import CONFIG
+from tests.pipelines.stable_animator.test_pipeline import CONFIG
 from tests.scripts.test_stable_animator import call, pipeline
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_trainers import ROOT, ends_of_logs, losses, wait_for

@@ -87,8 +87,8 @@ def test_stopped_run_goes_on_to_the_same_bits(data, trained, tmp_path):
 
 
 def test_loss_falls(data):
-    from ppdiffusers_ext.data.clips import find_clips
-    from ppdiffusers_ext.data.training_clips import TrainingClips, choose_image
+    from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+    from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_image
 
     clips = TrainingClips(find_clips(str(data)), 4, 0, 64, 64, lambda rng, n: choose_image(rng, n, 2))
     batch = collate([clips[index] for index in range(2)])

@@ -9,7 +9,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.training.arguments import AutoencoderArguments, DataArguments, TrainingArguments
 from ppdiffusers_ext.training.bounds import BOUNDS
 from ppdiffusers_ext.training.parser import parse_arguments, read_options
-from ppdiffusers_ext.training.stable_arguments import (
+from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,
     StableModelArguments,
     StableTrainingArguments,

@@ -8,8 +8,8 @@ from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTran
 from ppdiffusers_ext.models.easy_animate.positions import rotations
 from ppdiffusers_ext.pipelines.loading import known_options
 from tests.golden import Case
+from tests.pipelines.easy_animate.test_pipeline import NETWORK, text
 from tests.pipelines.easy_folders import WHOLE
-from tests.pipelines.test_easy_animate import NETWORK, text
 
 
 def hunyuan():

@@ -1,0 +1,108 @@
+"""Looks through training data before hours are spent on them: a report, a cleaned meta file and a contact sheet."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from ppdiffusers_ext.data import meta_files
+from ppdiffusers_ext.data.animate_anyone.clips import check_clip, find_clips
+from ppdiffusers_ext.data.images import contact_sheet, side_by_side, write_image
+from ppdiffusers_ext.data.video import read_frames
+from ppdiffusers_ext.errors import InputError
+
+_CELL = 192  # pixels of the height of a picture on the sheet
+_MOST_ON_SHEET = 96
+
+
+def check_dataset(sources, min_frames=2, on_report=None):
+    """Check every clip of the sources of `find_clips`: a list of `ClipReport`s, in their order.
+
+    Frames are decoded here, one in the middle of each video, so that a file that only looks right is found as well.
+
+    Args:
+        min_frames: frames that a sample needs.
+        on_report: called with each report as soon as it is there.
+
+    Raises:
+        MissingFileError, InputError: as `find_clips`.
+    """
+    reports = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for report in pool.map(lambda files: _check(files, min_frames), find_clips(sources)):
+            reports.append(report)
+            if on_report is not None:
+                on_report(report)
+    return reports
+
+
+def write_meta(path, reports):
+    """Write a meta file of the clips without problems, with absolute paths. Returns how many they are.
+
+    Raises:
+        InputError: there are none, or the file cannot be written.
+    """
+    good = [report.files for report in reports if not report.problems]
+    if not good:
+        raise InputError(f"none of {len(reports)} clips can be trained on; {path} is not written")
+    rows = [{"video_path": str(files.video.resolve()), "kps_path": str(files.pose.resolve())} for files in good]
+    meta_files.write_rows(path, rows)
+    return len(good)
+
+
+def write_sheet(path, reports):
+    """Write a picture with a frame of each clip without problems beside its pose; of many, evenly chosen ones."""
+    write_rows(path, reports, lambda report: [_middle(report, file) for file in _paths(report)])
+
+
+def write_rows(path, reports, show):
+    """Write a picture of clips without problems; of many, evenly chosen ones.
+
+    Args:
+        path: to write.
+        reports: list of what has `problems`.
+        show: called with a report, gives pictures of one height that belong beside each other.
+
+    Raises:
+        InputError: there are none, or the file cannot be written.
+    """
+    good = [report for report in reports if not report.problems]
+    if not good:
+        raise InputError(f"none of {len(reports)} clips can be trained on; {path} is not written")
+    chosen = [good[index] for index in np.linspace(0, len(good) - 1, min(len(good), _MOST_ON_SHEET)).astype(int)]
+    pairs = [side_by_side(show(report)) for report in chosen]
+    width = max(pair.shape[1] for pair in pairs)
+    cells = [np.pad(pair, ((0, 0), (0, width - pair.shape[1]), (0, 0)), constant_values=255) for pair in pairs]
+    write_image(path, contact_sheet(cells, columns=max(1, 1536 // width)))
+
+
+def _paths(report):
+    return report.files.video, report.files.pose
+
+
+def _check(files, min_frames):
+    report = check_clip(files, min_frames)
+    if not all(meta_files.can_be_listed(path.resolve()) for path in (files.video, files.pose)):
+        return type(report)(files, problems=(meta_files.NOT_LISTED,))
+    if report.problems:
+        return report
+    try:
+        for path in _paths(report):
+            _middle(report, path)
+    except InputError as error:
+        return type(report)(files, problems=(str(error),))
+    return report
+
+
+def _middle(report, path):
+    """The frame in the middle of a video, `_CELL` pixels high."""
+    background = "black" if path == report.files.pose else "white"
+    (frame,) = read_frames(path, start=report.num_frames // 2, count=1, background=background)
+    return to_cell(frame)
+
+
+def to_cell(frame):
+    """A frame, (H, W, 3) uint8, as high as a picture on the sheet."""
+    width = max(2, round(frame.shape[1] * _CELL / frame.shape[0]))
+    return np.asarray(Image.fromarray(frame).resize((width, _CELL), Image.Resampling.BILINEAR))

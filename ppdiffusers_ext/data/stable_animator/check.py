@@ -1,0 +1,140 @@
+"""Looks through StableAnimator's training clips before hours are spent on them, as `dataset_check` does for others."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ppdiffusers_ext.data.animate_anyone.check import to_cell, write_rows
+from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed
+from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.data.stable_animator.clips import AnimationClip, Frames, clip_folders, find_clip, read_embedding
+from ppdiffusers_ext.errors import InputError
+
+_SHAPE = 0.02  # by which shapes may differ
+
+
+@dataclass(frozen=True)
+class AnimationReport:
+    """What was found of a clip: `problems` is empty for one that can be trained on.
+
+    Attributes:
+        folder: of the clip.
+        clip: `AnimationClip`, None where images or poses are missing.
+        num_frames, width, height: of the images; None where they cannot be read.
+        num_masks: frames that have a mask of faces; the others count as all face.
+    """
+
+    folder: Path
+    clip: AnimationClip | None = None
+    num_frames: int | None = None
+    width: int | None = None
+    height: int | None = None
+    num_masks: int = 0
+    problems: tuple = field(default=())
+
+
+def check_animation_clips(path_lists, root=None, min_frames=17, on_report=None):
+    """Check every clip of path lists: a list of `AnimationReport`s, in their order.
+
+    Of each clip the frame in the middle is read, with its skeleton and its mask.
+
+    Args:
+        path_lists: as `find_animation_clips` takes one.
+        root: as there.
+        min_frames: that a sample needs, its reference among them.
+        on_report: called with each report as soon as it is there.
+
+    Raises:
+        MissingFileError, InputError: there is no such list, or it cannot be read.
+    """
+    folders = dict.fromkeys(folder for path_list in path_lists for folder in clip_folders(path_list, root))
+    reports = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for report in pool.map(lambda folder: check_animation_clip(folder, min_frames), folders):
+            reports.append(report)
+            if on_report is not None:
+                on_report(report)
+    return reports
+
+
+def check_animation_clip(folder, min_frames=17):
+    """The `AnimationReport` of a folder."""
+    if not can_be_listed(folder.resolve()):
+        return AnimationReport(folder, problems=(NOT_LISTED,))
+    clip = find_clip(folder)
+    if clip is None:
+        return AnimationReport(folder, problems=("it has no images or no poses (folders of pictures, or videos)",))
+    try:
+        return _check(folder, clip, min_frames)
+    except (InputError, OSError) as error:
+        return AnimationReport(folder, clip, problems=(str(error),))
+
+
+def _check(folder, clip, min_frames):
+    images, poses, problems = Frames(clip.images), Frames(clip.poses, "black"), []
+    if len(images) < min_frames:
+        problems.append(f"it has {len(images)} frames, a sample needs {min_frames}")
+    if images.names is not None and poses.names is not None:
+        missing = [name for name in images.names if name not in set(poses.names)]
+        if missing:
+            problems.append(f"{len(missing)} frames have no skeleton, such as {missing[0]}")
+    elif len(images) != len(poses):
+        problems.append(f"{clip.poses.name} has {len(poses)} frames, {clip.images.name} {len(images)}")
+    picture, skeleton, _ = _middle(clip)
+    if skeleton is not None:
+        shapes = [frame.width / frame.height for frame in (picture, skeleton)]
+        if abs(shapes[0] / shapes[1] - 1) > _SHAPE:
+            problems.append(
+                f"the skeletons are of another shape: {skeleton.width}x{skeleton.height}, the images "
+                f"{picture.width}x{picture.height}"
+            )
+    if clip.embedding is not None:
+        read_embedding(clip.embedding)
+    masks = _count_masks(clip, images)
+    return AnimationReport(folder, clip, len(images), picture.width, picture.height, masks, tuple(problems))
+
+
+def _count_masks(clip, images):
+    if clip.faces is None:
+        return 0
+    masks = Frames(clip.faces, "black")
+    if images.names is None or masks.names is None:
+        return min(len(masks), len(images))
+    return len(set(masks.names) & set(images.names))
+
+
+def _middle(clip):
+    """The picture in the middle of a clip, its skeleton and its mask: PIL pictures, None for what is missing."""
+    images, found = Frames(clip.images), []
+    middle = len(images) // 2
+    for path, background in ((clip.images, "white"), (clip.poses, "black"), (clip.faces, "black")):
+        found += Frames(path, background).read([middle], images.names) if path is not None else [None]
+    return found
+
+
+def write_list(path, reports):
+    """Write a path list of the clips without problems, with absolute paths. Returns how many they are.
+
+    Raises:
+        InputError: there are none, or the file cannot be written.
+    """
+    good = [report.folder for report in reports if not report.problems]
+    if not good:
+        raise InputError(f"none of {len(reports)} clips can be trained on; {path} is not written")
+    with output_file(path) as temporary:
+        Path(temporary).write_text("".join(f"{folder.resolve()}\n" for folder in good), encoding="utf-8")
+    return len(good)
+
+
+def write_animation_sheet(path, reports):
+    """Write a picture with a frame of each clip without problems beside its skeleton and its mask."""
+
+    def show(report):
+        frames = _middle(report.clip)
+        white = np.full_like(np.asarray(frames[0].convert("RGB")), 255)
+        return [to_cell(white if frame is None else np.asarray(frame.convert("RGB"))) for frame in frames]
+
+    write_rows(path, reports, show)

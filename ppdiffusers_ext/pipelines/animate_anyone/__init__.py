@@ -1,0 +1,1 @@
+"""Animate Anyone: from its options to a video."""

@@ -1,0 +1,175 @@
+"""Folders of checkpoints of Animate Anyone from the original's form to that of `from_pretrained`, and back.
+
+The original's form of Animate Anyone: `denoising_unet`, `motion_module`, `reference_unet` and `pose_guider` as `.pth`
+(or Paddle's `.pdparams`) in one folder, and folders of the VAE, of the image encoder and of Stable Diffusion 1.5, of
+which `unet/config.json` is read. Tensors keep their bits unless another dtype is asked for, and are in memory one at a
+time.
+"""
+
+import inspect
+import json
+from pathlib import Path
+
+import yaml
+
+from ppdiffusers_ext.data.outputs import output_folder
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.conversion import (
+    describe_own,
+    find_file,
+    part_to_paddle,
+    part_to_torch,
+    plain,
+)
+from ppdiffusers_ext.pipelines.loading import (
+    describe_image_encoder,
+    describe_parts,
+    describe_vae,
+    known_options,
+    make_configured_scheduler,
+)
+from ppdiffusers_ext.pipelines.schedulers import scheduler_class
+from ppdiffusers_ext.weights.assignment import read_config
+
+# part -> its files in the original's folder, each with what is in the names of its tensors; the first that fits.
+_ORIGINAL_FILES = {
+    "denoising_unet": (("motion_module.pth", "motion_modules."), ("denoising_unet.pth", "")),
+    "reference_unet": (("reference_unet.pth", ""),),
+    "pose_guider": (("pose_guider.pth", ""),),
+    "vae": (("sd-vae-ft-mse/diffusion_pytorch_model.safetensors", ""),),
+    "image_encoder": (("image_encoder/pytorch_model.bin", ""),),
+}
+_BASE_MODEL = "stable-diffusion-v1-5"
+INFERENCE_CONFIG = "inference.yaml"  # what the original's files have no place for
+
+
+def to_paddle(source, target, inference_config=None, vae=None, image_encoder=None, base_model=None, dtype=None):
+    """Convert the original's folder to one for `Pose2VideoPipeline.from_pretrained`.
+
+    Args:
+        source, target: folders; the second must be new or empty, and appears when it is complete.
+        inference_config: YAML file with `unet_additional_kwargs` and `noise_scheduler_kwargs`; that which `to_torch`
+            wrote into `source` if left out.
+        vae, image_encoder, base_model: folders, where they are not in `source` under the original's names.
+        dtype: "fp32", "fp16" or "bf16" for all numbers with a fraction; as they are if left out.
+
+    Returns:
+        A `Report` for each part.
+
+    Raises:
+        InputError, MissingFileError: files that are missing, damaged or of another model.
+    """
+    config = _find_originals(Path(source), inference_config, vae, image_encoder, base_model)
+    parts = describe_parts(config)
+    pipeline = Pose2VideoPipeline(
+        **{name: part.model for name, part in parts.items()}, scheduler=make_configured_scheduler(config)
+    )
+    with output_folder(target) as folder:
+        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
+        pipeline.save_config(str(folder))
+        pipeline.scheduler.save_pretrained(str(folder / "scheduler"))
+    return reports
+
+
+def to_torch(source, target, dtype=None):
+    """Convert a folder of `Pose2VideoPipeline.save_pretrained` to the original's files in torch's layout.
+
+    Beside the weights, `inference.yaml` takes what `from_pretrained` knows of the networks and the scheduler.
+
+    Arguments, results and errors are those of `to_paddle`.
+    """
+    source = Path(source)
+    name = read_config(source / "model_index.json").get("_class_name")
+    if name != Pose2VideoPipeline.__name__:
+        raise InputError(f"{source} holds a {name}; a {Pose2VideoPipeline.__name__} is accepted")
+    parts = {
+        "vae": describe_vae(source / "vae"),
+        "image_encoder": describe_image_encoder(source / "image_encoder"),
+        "reference_unet": describe_own(source / "reference_unet", ReferenceUNet),
+        "denoising_unet": describe_own(source / "denoising_unet", DenoisingUNet3D),
+        "pose_guider": describe_own(source / "pose_guider", PoseGuider),
+    }
+    with output_folder(target) as folder:
+        reports = [part_to_torch(name, part, folder, dtype, _ORIGINAL_FILES[name]) for name, part in parts.items()]
+        _write_configurations(source, parts, folder)
+    return reports
+
+
+def _find_originals(source, inference_config, vae, image_encoder, base_model):
+    if not source.is_dir():
+        raise MissingFileError(f"folder {source} does not exist; a folder with the original's files is needed")
+    folders = {
+        "pretrained_vae_path": ("--vae", vae or source / "sd-vae-ft-mse"),
+        "image_encoder_path": ("--image-encoder", image_encoder or source / "image_encoder"),
+        "pretrained_base_model_path": ("--base-model", base_model or source / _BASE_MODEL),
+    }
+    for option, folder in folders.values():
+        if not Path(folder).is_dir():
+            raise MissingFileError(f"folder {folder} does not exist; {option} names where it is")
+    return Pose2VidConfig(
+        **{key: str(folder) for key, (_, folder) in folders.items()},
+        denoising_unet_config_path=str(source / "config.json") if (source / "config.json").is_file() else "",
+        denoising_unet_path=find_file(source, "denoising_unet"),
+        motion_module_path=find_file(source, "motion_module", "motion_module_stage2", optional=True),
+        reference_unet_path=find_file(source, "reference_unet"),
+        pose_guider_path=find_file(source, "pose_guider"),
+        inference_config=str(inference_config or source / INFERENCE_CONFIG),
+    )
+
+
+def _write_configurations(source, parts, folder):
+    for name in ("vae", "image_encoder"):
+        target = folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json"
+        target.write_bytes((source / name / "config.json").read_bytes())
+    base = plain(parts["reference_unet"].model.config)
+    target = folder / _BASE_MODEL / "unet" / "config.json"
+    target.parent.mkdir(parents=True)
+    target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
+    models = {name: part.model for name, part in parts.items()}
+    scheduler = read_config(source / "scheduler" / "scheduler_config.json", may_be_infinite=True)
+    inference = describe_inference(models, scheduler)
+    (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
+
+
+def describe_inference(models, scheduler):
+    """What an inference configuration has to say for the same networks and the same sampler to come back.
+
+    Args:
+        models: name -> network.
+        scheduler: dict of a `scheduler_config.json`.
+
+    Returns:
+        A dict for YAML, which `read_inference_config` accepts: of the sampler, what it knows and is not its default.
+    """
+    base, denoising, guider = (
+        plain(models[name].config) for name in ("reference_unet", "denoising_unet", "pose_guider")
+    )
+    of_both = known_options(DenoisingUNet3D, base)
+    without = {**_defaults(DenoisingUNet3D), **of_both}  # what the options would be
+    additional = {
+        name: denoising[name]
+        for name in sorted(without)
+        if name in denoising
+        and (denoising[name] != without[name] or (name not in of_both and denoising[name] is not None))
+    }
+    without = {**_defaults(PoseGuider), "conditioning_embedding_channels": denoising["block_out_channels"][0]}
+    guider = {name: value for name, value in guider.items() if name in without and value != without[name]}
+    name = scheduler.get("_class_name", "DDIM")
+    defaults = _defaults(scheduler_class(name))
+    return {
+        "unet_additional_kwargs": additional,
+        **({"pose_guider_kwargs": guider} if guider else {}),
+        "noise_scheduler_kwargs": {
+            key: value for key, value in plain(scheduler).items() if key in defaults and value != defaults[key]
+        },
+        "sampler": name,
+    }
+
+
+def _defaults(cls):
+    """option -> its default, as JSON holds it."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return plain({each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty})

@@ -1,0 +1,128 @@
+"""How well the small model animates drawn people that it has never seen, by motions that it has never seen.
+
+Compared with the true frames are the model; the model of stage 1 alone, frame by frame, each with noise of its own;
+the reference repeated; and the mean of the training frames.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+from PIL import Image
+
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.metrics.video import METRICS, VideoMetrics
+from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.loading import load_pipeline
+from ppdiffusers_ext.weights.assignment import load_weights
+
+WAYS = ("model", "stage 1 per frame", "reference repeated", "mean training frame")
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """Of the clips and of sampling. width, height: pixels. num_frames: of each clip."""
+
+    width: int
+    height: int
+    num_frames: int
+    num_inference_steps: int
+    guidance_scale: float
+
+
+class DemoEvaluation:
+    """
+    Args:
+        config: `Pose2VidConfig` of the small model.
+        runtime: `Runtime`.
+        num_frames: of each clip.
+    """
+
+    def __init__(self, config, runtime, num_frames=24):
+        self._pipeline = load_pipeline(config, runtime)
+        self._single = _without_motion(self._pipeline, config.denoising_unet_path)
+        for pipeline in (self._pipeline, self._single):
+            pipeline.set_progress_bar_config(disable=True)
+        self._settings = DemoSettings(config.width, config.height, num_frames, config.steps, config.cfg)
+        mean = read_image(Path(config.pretrained_base_model_path) / "mean_frame.png")
+        self._mean = np.asarray(mean.resize((config.width, config.height), Image.Resampling.BILINEAR))
+
+    def clip(self, seed, number):
+        """The frames of one clip in each way: (truth, poses, dict by `WAYS`), all (frames, H, W, 3) uint8."""
+        settings = self._settings
+        clip = synthetic_clip((seed, number), settings.num_frames, settings.width, settings.height)
+        noise = np.random.default_rng((seed, number)).standard_normal(self._noise_shape(), np.float32)
+        frames = len(clip.target)
+        return (
+            clip.target,
+            clip.pose,
+            {
+                "model": self._animate(self._pipeline, clip, noise),
+                "stage 1 per frame": self._animate(self._single, clip, noise),
+                "reference repeated": np.repeat(clip.reference[None], frames, axis=0),
+                "mean training frame": np.repeat(self._mean[None], frames, axis=0),
+            },
+        )
+
+    def scores(self, seed, number):
+        """`VideoMetrics.result()` of one clip in each way: a dict by `WAYS`."""
+        truth, _, predictions = self.clip(seed, number)
+        scores = {}
+        for way, prediction in predictions.items():
+            metrics = VideoMetrics()
+            for frames in zip(prediction, truth):
+                metrics.add(*frames)
+            scores[way] = metrics.result()
+        return scores
+
+    def _noise_shape(self):
+        settings, scale = self._settings, self._pipeline.vae_scale_factor
+        channels = self._pipeline.denoising_unet.config.in_channels
+        return [1, channels, settings.num_frames, settings.height // scale, settings.width // scale]
+
+    def _animate(self, pipeline, clip, noise):
+        settings = self._settings
+        video = pipeline(
+            Image.fromarray(clip.reference),
+            list(clip.pose),
+            settings.width,
+            settings.height,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            latents=paddle.to_tensor(noise),
+            output_type="np",
+        ).videos[0]  # (3, frames, height, width)
+        return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
+
+
+def _without_motion(pipeline, weights):
+    """The same pipeline with a denoising UNet that lacks motion modules, so that each frame is for itself."""
+    config = {**pipeline.denoising_unet.config, "use_motion_module": False}
+    config = {name: value for name, value in config.items() if not name.startswith("_")}
+    unet = DenoisingUNet3D(**config)
+    load_weights(unet, weights, may_exceed=("motion_modules.",))
+    unet.eval()
+    others = ("vae", "image_encoder", "reference_unet", "pose_guider", "scheduler")
+    return Pose2VideoPipeline(denoising_unet=unet, **{name: getattr(pipeline, name) for name in others})
+
+
+def summary(scores):
+    """What the clips' scores come to: a dict of the mean numbers of each way, and the three figures that count.
+
+    Args:
+        scores: list of `DemoEvaluation.scores`.
+
+    Returns:
+        dict of "ways" (way -> metric -> mean), "psnr_above_baseline" (dB above the better of the two that paint
+        nothing) and "flicker_below_stage_1" (part by which the flicker is less than that of stage 1 per frame).
+    """
+    ways = {way: {name: float(np.mean([score[way][name] for score in scores])) for name in METRICS} for way in WAYS}
+    model, single, *baselines = (ways[way] for way in WAYS)
+    return {
+        "ways": ways,
+        "psnr_above_baseline": model["psnr"] - max(baseline["psnr"] for baseline in baselines),
+        "flicker_below_stage_1": 1 - model["flicker"] / single["flicker"],
+    }

@@ -1,0 +1,342 @@
+"""Animate Anyone: a picture of a person and a pose video go in, a video of that person in those poses comes out.
+
+From Animate Anyone (Hu et al. 2023, arXiv:2311.17117) in the form of MooreThreads/Moore-AnimateAnyone
+(`src/pipelines/pipeline_pose2vid_long.py`, `pipeline_pose2img.py`). What differs from the original, each a bug there:
+overlapped frames are divided by their coverage without guidance too; a window that holds a frame twice counts both
+places; windows can be batched; the callback is told the right step; the reference features are handed over in the
+precision of the run (`fp16_reference_features=True` rounds them as the original does).
+"""
+
+import inspect
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+import PIL.Image
+from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.transformers import CLIPImageProcessor
+from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import randn_tensor
+
+from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
+from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
+from ppdiffusers_ext.options import STEPS, check_number
+from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
+from ppdiffusers_ext.pipelines.base import NetworkPipeline
+from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_of, tile_starts, untiled
+from ppdiffusers_ext.pipelines.windows import get_schedule
+
+CLIP_SIZE = 224
+POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
+
+
+@dataclass
+class Pose2VideoPipelineOutput(BaseOutput):
+    """`videos`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`."""
+
+    videos: paddle.Tensor | np.ndarray | list
+
+
+class Pose2VideoPipeline(NetworkPipeline):
+    """Pose to video, and pose to image (a single pose picture).
+
+    Args:
+        vae: ppdiffusers `AutoencoderKL`.
+        image_encoder: ppdiffusers `CLIPVisionModelWithProjection`.
+        reference_unet: `ReferenceUNet`.
+        denoising_unet: `DenoisingUNet3D`.
+        pose_guider: `PoseGuider`.
+        scheduler: any scheduler of ppdiffusers with `set_timesteps`, `scale_model_input` and `step`.
+    """
+
+    network_names = ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider")
+
+    def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
+        super().__init__()
+        for encoder in (vae, image_encoder):
+            parameter = next(iter(encoder.parameters()))
+            if compute_dtype(parameter) != parameter.dtype:
+                encoder.to(dtype="float32")  # not made of layers that compute in fp32 by themselves
+        self.register_modules(
+            vae=use_own_layers(vae),
+            image_encoder=image_encoder,
+            reference_unet=reference_unet,
+            denoising_unet=denoising_unet,
+            pose_guider=pose_guider,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.clip_image_processor = CLIPImageProcessor()
+        self.reference_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
+        self.pose_processor = VaeImageProcessor(
+            vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True, do_normalize=False
+        )
+
+    def encode_clip(self, image):
+        """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""
+        pixels = self.clip_image_processor.preprocess(image.resize((CLIP_SIZE, CLIP_SIZE)), return_tensors="pd")
+        pixels = pixels.pixel_values.astype(_dtype(self.image_encoder))  # (1, 3, 224, 224)
+        embedding = self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
+        return embedding.unsqueeze(1).astype("float32")
+
+    def encode_reference(self, image, height, width, tile_size=0):
+        """PIL picture -> VAE latent (1, 4, height / 8, width / 8), the mean of the posterior.
+
+        `tile_size` is as for `decode`.
+        """
+        pixels = self.reference_processor.preprocess(image, height=height, width=width)  # (1, 3, height, width)
+        encode = untiled(self.vae, lambda x: self.vae.encode(x).latent_dist.mean)
+        run = lambda x: self._run("vae", "encode", encode, x)  # noqa: E731
+        scale = self.vae_scale_factor
+        tile = (tile_size or tile_of(self.vae)) // scale
+        latent = in_tiles(run, pixels.astype(_dtype(self.vae)), tile, scale_in=scale)
+        return latent.astype("float32") * self.vae.config.scaling_factor
+
+    def encode_features(self, latent, embedding):
+        """Latent (1, 4, h, w) and CLIP embedding (1, 1, projection_dim) of the picture -> `ReferenceFeatures`."""
+        tensors = self._engine.run(
+            self._network("reference_unet"),
+            "encode",
+            lambda latent, embedding: list(self.reference_unet(latent, 0, embedding).values()),
+            {"latent": latent, "embedding": embedding},
+        )  # each (1, tokens, channels)
+        return ReferenceFeatures(zip(self.reference_unet.transformers, tensors))
+
+    def encode_poses(self, pose_images, height, width, num_frames=POSE_CHUNK):
+        """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> pose features (1, C, frames, height / 8, width / 8).
+
+        Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory;
+        `num_frames` is how many there will be, if it is known.
+        """
+        features = []
+        pose_images = iter(pose_images)
+        while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
+            chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
+            pixels = self.pose_processor.preprocess(chunk, height=height, width=width)  # (frames, 3, height, width)
+            pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
+            encode = lambda x: self.pose_guider(x.transpose([1, 0, 2, 3]).unsqueeze(0))  # noqa: E731
+            calls = math.ceil(num_frames / POSE_CHUNK)
+            encoded = self._run("pose_guider", "encode", encode, pixels, calls)  # (1, C, frames, h, w)
+            features.append(encoded[:, :, : len(chunk)])
+        if not features:
+            raise InputError("there are no pose pictures; at least one is needed")
+        return paddle.concat(features, axis=2)
+
+    @chunks_without_gradients
+    def decode(self, latents, chunk_size=4, tile_size=0):
+        """Decode a clip a few frames at a time.
+
+        Args:
+            latents: (1, 4, frames, height / 8, width / 8).
+            chunk_size: frames that are decoded together.
+            tile_size: side of the tiles, in pixels, in which frames are decoded; 0 for whole frames, or for tiles of
+                the VAE's own size after `enable_vae_tiling`.
+
+        Yields:
+            (n, 3, height, width) fp32 tensors with values in [0, 1], n up to `chunk_size`.
+        """
+        frames = latents[0].transpose([1, 0, 2, 3]) / self.vae.config.scaling_factor  # (frames, 4, h, w)
+        scale = self.vae_scale_factor
+        tile = (tile_size or tile_of(self.vae)) // scale
+        tiles = math.prod(len(tile_starts(side, tile)) for side in frames.shape[2:])
+        calls = tiles * math.ceil(frames.shape[0] / chunk_size)
+        decode = untiled(self.vae, lambda x: self.vae.decode(x).sample)
+        run = lambda x: self._run("vae", "decode", decode, x, calls)  # noqa: E731
+        for start in range(0, frames.shape[0], chunk_size):
+            chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
+            filled = self._fill(chunk, chunk_size, is_first=not start)
+            decoded = in_tiles(run, filled, tile, scale_out=scale)[: chunk.shape[0]]
+            yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
+        self._done_with("vae")
+
+    @paddle.no_grad()
+    def __call__(
+        self,
+        ref_image,
+        pose_images,
+        width,
+        height,
+        video_length=None,
+        num_inference_steps=30,
+        guidance_scale=3.5,
+        eta=0.0,
+        generator=None,
+        latents=None,
+        output_type="pd",
+        return_dict=True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
+        context_schedule="uniform",
+        context_frames=24,
+        context_stride=1,
+        context_overlap=4,
+        context_batch_size=1,
+        sequential_guidance=False,
+        guidance_interval=(0.0, 1.0),
+        step_cache_interval=1,
+        step_cache_depth=1,
+        fp16_reference_features=False,
+        decode_chunk_size=4,
+        vae_tile_size=0,
+    ):
+        """Animate one picture.
+
+        Args:
+            ref_image: PIL picture of the person.
+            pose_images: the poses, one for each frame: an iterable of PIL pictures or (H, W, 3) uint8 arrays, of any
+                size. A single PIL picture makes a single image.
+            width, height: size of the video in pixels; rounded down to multiples of 8.
+            video_length: number of frames, at most that of the poses; all of them by default.
+            num_inference_steps: denoising steps.
+            guidance_scale: 1 and below is without guidance, which takes half the time.
+            eta: DDIM's eta, for schedulers that have it.
+            generator: `paddle.Generator` of the initial noise (and of schedulers that draw noise).
+            latents: initial noise of unit variance, (1, 4, frames, height / 8, width / 8), instead of drawn noise.
+            output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
+                "latent" for the latents, which `decode` turns into frames a few at a time.
+            return_dict: return a `Pose2VideoPipelineOutput` instead of a tuple.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
+                that it returns may replace the latents.
+            callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
+            context_schedule, context_frames, context_stride, context_overlap: see `pipelines.windows`.
+            context_batch_size: windows that are denoised in one call.
+            sequential_guidance: one call for the unconditional and one for the conditional prediction, instead of a
+                batch of both: half the memory, the same numbers.
+            guidance_interval: the part of the steps with guidance, from and to; outside, steps take half the time.
+            step_cache_interval: every how many steps the whole network runs; in the others only its last units do, and
+                the rest is taken from the step before. 1 is the original's.
+            step_cache_depth: how many units these are, 1 to 3 in Stable Diffusion's UNet.
+            fp16_reference_features: round the reference features to fp16 as the original does.
+            decode_chunk_size: frames that are decoded together.
+            vae_tile_size: side of the tiles, in pixels, in which picture and frames pass the VAE; 0 as for `decode`.
+
+        Raises:
+            InputError: sizes, frame counts or options that do not fit.
+            NonFiniteError: the latents are not finite after a step.
+        """
+        width, height = (self._latent_side(side, name) * self.vae_scale_factor for side, name in
+                         ((width, "width"), (height, "height")))  # fmt: skip
+        counts = {
+            "num_inference_steps": num_inference_steps,
+            "context_batch_size": context_batch_size,
+            "decode_chunk_size": decode_chunk_size,
+            "video_length": 1 if video_length is None else video_length,
+        }
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
+        _check_counts(counts)
+        check_tile_size(vae_tile_size)
+        guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
+        caching = StepCaching(step_cache_interval, step_cache_depth)
+        caching.check(self.denoising_unet.max_depth)
+        context = (context_schedule, context_frames, context_stride, context_overlap)
+        pose_features, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
+        ref_image = ref_image.convert("RGB")
+        self._done_with("pose_guider")
+        embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
+        self._done_with("image_encoder")
+        reference_latent = self.encode_reference(ref_image, height, width, vae_tile_size)  # (1, 4, h, w)
+        self._done_with("vae")
+        reference_features = self.encode_features(reference_latent, embedding)
+        self._done_with("reference_unet")
+        if fp16_reference_features:
+            reference_features = reference_features.rounded_to_fp16()
+
+        set_steps(self.scheduler, num_inference_steps)
+        latents = self._initial_latents(latents, pose_features.shape, generator)
+        predictor = WindowPredictor(
+            self._engine.unet(self._network("denoising_unet"), num_inference_steps, len(windows)),
+            embedding,
+            pose_features,
+            reference_features,
+            windows,
+            guidance,
+            context_batch_size,
+            caching,
+        )
+        latents = self._denoise(predictor, latents, eta, generator, callback)
+        self._done_with("denoising_unet")
+        videos = self._output(latents, output_type, decode_chunk_size, vae_tile_size)
+        return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
+
+    def _latent_side(self, side, name):
+        if int(side) < self.vae_scale_factor:
+            raise InputError(f"{name} {side} is too small; {self.vae_scale_factor} pixels or more are needed")
+        return int(side) // self.vae_scale_factor
+
+    def _poses_and_windows(self, pose_images, video_length, height, width, context):
+        """Pose features (1, C, frames, h, w) and the context windows on them."""
+        if isinstance(pose_images, PIL.Image.Image):
+            pose_images = [pose_images]
+        if video_length is None and hasattr(pose_images, "__len__"):
+            video_length = len(pose_images)
+        if video_length:
+            self._windows(video_length, *context)  # refuses what does not fit before any work
+        pose_images = itertools.islice(pose_images, video_length)
+        features = self.encode_poses(pose_images, height, width, video_length or POSE_CHUNK)
+        num_frames = features.shape[2]
+        if video_length is not None and num_frames < video_length:
+            raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
+        return features, self._windows(num_frames, *context)
+
+    def _windows(self, num_frames, schedule, size, stride, overlap):
+        windows = get_schedule(schedule)(num_frames, size, stride, overlap)
+        longest, limit = max(len(window) for window in windows), self.denoising_unet.max_frames
+        if limit is not None and longest > limit:
+            raise InputError(
+                f"a context window of {longest} frames is longer than the {limit} frames of the motion module's "
+                f"position table; context_frames of at most {limit} is accepted"
+            )
+        return windows
+
+    def _initial_latents(self, latents, pose_shape, generator):
+        shape = [1, self.denoising_unet.config.in_channels, *pose_shape[2:]]
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        elif list(latents.shape) != shape:
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
+        return latents.astype("float32") * self.scheduler.init_noise_sigma
+
+    def _denoise(self, predictor, latents, eta, generator, callback):
+        arguments = inspect.signature(self.scheduler.step).parameters
+        extra = {"eta": eta, "generator": generator}
+        extra = {name: value for name, value in extra.items() if name in arguments}
+        timesteps = self.scheduler.timesteps
+        with self.progress_bar(total=len(timesteps) * len(predictor.batches)) as progress:
+            for i, timestep in enumerate(timesteps):
+                progress.set_description(f"step {i + 1}/{len(timesteps)}")
+                scaled = self.scheduler.scale_model_input(latents, timestep)
+                prediction = predictor(scaled, timestep, i, len(timesteps), progress.update)  # (1, 4, frames, h, w)
+                latents = self.scheduler.step(prediction, timestep, latents, **extra).prev_sample.astype("float32")
+                if not bool(paddle.isfinite(latents).all()):
+                    raise NonFiniteError(
+                        f"the latents are not finite after step {i + 1} of {len(timesteps)}; weights that are intact, "
+                        "or a dtype with a larger range (bf16 or fp32) are needed"
+                    )
+                latents = after_step(self, *callback, i, timestep, latents)
+        return latents
+
+    def _output(self, latents, output_type, *sizes):
+        if output_type == "latent":
+            return latents
+        frames = paddle.concat(list(self.decode(latents, *sizes)), axis=0)  # (frames, 3, height, width)
+        if output_type == "pil":
+            return self.reference_processor.numpy_to_pil(self.reference_processor.pd_to_numpy(frames))
+        video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
+        return video.numpy() if output_type == "np" else video
+
+
+def _dtype(layer):
+    return next(iter(layer.parameters())).dtype
+
+
+def _check_counts(counts):
+    for name, count in counts.items():
+        check_number(name, count, *(STEPS if name == "num_inference_steps" else (1,)), is_whole=True)

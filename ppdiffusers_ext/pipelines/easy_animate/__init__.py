@@ -1,0 +1,1 @@
+"""EasyAnimate: from its options to a video."""

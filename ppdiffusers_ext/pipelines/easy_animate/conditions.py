@@ -1,0 +1,143 @@
+"""What is known of a video that EasyAnimate is to make: its first and last pictures, or another video and a mask.
+
+From aigc-apps/EasyAnimate (`easyanimate/utils/utils.py`).
+"""
+
+import itertools
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+import PIL.Image
+
+from ppdiffusers_ext.data.easy_animate.buckets import round_frames
+from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_WHITE = 240  # from which on a mask's grey is white
+_STRETCH = 0.02  # by which shapes may differ unseen
+
+
+@dataclass(frozen=True)
+class Known:
+    """
+    Attributes:
+        video: (frames, height, width, 3) uint8.
+        mask: (frames, height, width) bool, True where the video is to be made.
+        picture: (height, width, 3) uint8 that CLIP sees, or None.
+    """
+
+    video: np.ndarray
+    mask: np.ndarray
+    picture: np.ndarray | None = None
+
+    def tensors(self):
+        """(1, 3, frames, height, width) in [0, 1], and (1, 1, frames, height, width) of 0 and 1."""
+        video = paddle.to_tensor(np.ascontiguousarray(self.video.transpose(3, 0, 1, 2))[None]).astype("float32") / 255
+        return video, paddle.to_tensor(self.mask[None, None]).astype("float32")
+
+
+def know_pictures(frames, start, end=()):
+    """The `Known` of a video that begins and ends with pictures.
+
+    Args:
+        frames: of the video.
+        start, end: lists of (height, width, 3) uint8; the first has one at least.
+
+    Raises:
+        InputError: more pictures than frames.
+    """
+    if len(start) + len(end) > frames:
+        raise InputError(
+            f"{len(start)} pictures at the start and {len(end)} at the end are no part of {frames} frames; "
+            f"{len(start) + len(end)} frames or more are accepted"
+        )
+    video = np.repeat(start[0][None], frames, axis=0)  # what is not known is not looked at
+    mask = np.ones(video.shape[:3], bool)
+    for position, picture in [*enumerate(start), *zip(range(frames - len(end), frames), end)]:
+        video[position], mask[position] = picture, False
+    return Known(video, mask, start[0])
+
+
+def read_picture(path, config):
+    """A picture in the video's size, (height, width, 3) uint8."""
+    picture = np.asarray(read_image(path))
+    return fit(picture, config, path)
+
+
+def fit(picture, config, path=None):
+    """(H, W, 3) uint8 in the size and in the way of an `EasyAnimateConfig`; says so where the shape is another."""
+    height, width = picture.shape[:2]
+    if path is not None and abs(width * config.height / (height * config.width) - 1) > _STRETCH:
+        logger.warning(
+            "%s is %dx%d, of another shape than %dx%d, and is %s (--resize fit stretches, crop cuts off what is too "
+            "much, pad adds borders; --base chooses a size of its shape)",
+            path, width, height, config.width, config.height, _DONE[config.resize],
+        )  # fmt: skip
+    if (height, width) == (config.height, config.width):
+        return picture
+    if config.resize == "fit":  # as the original does
+        size = (config.width, config.height)
+        return np.asarray(PIL.Image.fromarray(picture).resize(size, PIL.Image.Resampling.BICUBIC))
+    return resize(picture, config.width, config.height, config.resize)
+
+
+_DONE = {"fit": "stretched", "crop": "cropped", "pad": "put between borders"}
+
+
+def count_frames(config, multiple):
+    """Frames that a video made of another one has.
+
+    Args:
+        config: `EasyAnimateConfig`.
+        multiple: of which there can be a whole number.
+
+    Raises:
+        InputError: the video has fewer than that.
+    """
+    source = open_frames(config.video)
+    available = source.resampled_count(config.fps)
+    frames = round_frames(min(config.frames, available), multiple)
+    if not frames:
+        raise InputError(
+            f"{config.video} has {available} frames at {config.fps:g} frames a second; {multiple} or more, or a "
+            "higher fps, are accepted"
+        )
+    if frames != config.frames:
+        logger.warning("%s has %d frames at %g frames a second: %d are made", config.video, available, config.fps,
+                       frames)  # fmt: skip
+    return frames
+
+
+def know_video(config):
+    """The `Known` of a video that is to be made anew, as a whole or where a mask is white; CLIP sees nothing.
+
+    Args:
+        config: `EasyAnimateConfig`, whose frames the video has.
+
+    Raises:
+        InputError, MissingFileError: files that cannot be read.
+    """
+    source = open_frames(config.video)
+    frames = itertools.islice(source.resampled(config.fps), config.frames)
+    paths = itertools.chain([config.video], itertools.repeat(None))  # a notice for the first frame alone
+    video = np.stack([fit(frame, config, path) for frame, path in zip(frames, paths)])
+    return Known(video, _mask(config, video.shape[:3]))
+
+
+def _mask(config, shape):
+    if config.mask is None:
+        return np.ones(shape, bool)
+    source = open_frames(config.mask, background="black")
+    frames = itertools.islice(source.resampled(config.fps), shape[0]) if source.num_frames > 1 else source
+    masks = [fit(frame, config).mean(axis=2) >= _WHITE for frame in frames]
+    if len(masks) not in (1, shape[0]):
+        raise InputError(
+            f"{config.mask} has {len(masks)} frames at {config.fps:g} frames a second, and the video {shape[0]}; as "
+            "many, or one picture, are accepted"
+        )
+    return np.broadcast_to(np.stack(masks), shape)

@@ -1,0 +1,144 @@
+"""Folders of EasyAnimate's checkpoints from the original's form to ours, and back.
+
+Both have the same parts in folders of the same names, which `easy_loading` reads in either form. In ours, each network
+is one file that its class's `from_pretrained` loads; V1's transformer has its motion modules. Tokenizers, options of
+the sampler and of CLIP's pictures stay as they are. Checkpoints in several files become one.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+from paddlenlp.transformers import PretrainedModel
+
+from ppdiffusers_ext.data.outputs import output_folder
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.models.easy_animate.checkpoint import options_of_motion, original_config
+from ppdiffusers_ext.pipelines.conversion import (
+    keep_unused,
+    part_to_paddle,
+    part_to_torch,
+    plain,
+    read_unused,
+)
+from ppdiffusers_ext.pipelines.easy_animate.loading import (
+    MOTION_MODULE,
+    check_files,
+    describe_parts,
+    read_transformer,
+)
+from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
+_COPIED = ("model_index.json", "tokenizer", "tokenizer_2", "scheduler", "image_encoder/preprocessor_config.json")
+# What the original's files have and ours have no use for: tables of places and of frames, a layer of BERT's that is
+# not asked, T5's table of tokens under its second name, and what the VAE was trained with. It is kept beside the
+# weights, that the original comes back whole.
+_KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\.|^loss\."
+_OF_MOTION = "attn_temporal."
+INFERENCE_CONFIG = "inference.yaml"  # V1's options of motion modules, for which the original's files have no place
+
+
+def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
+    """Convert the original's folder to ours.
+
+    Args:
+        source, target: folders; the second must be new or empty, and appears when it is complete.
+        dtype: "fp32", "fp16" or "bf16" for all numbers with a fraction; as they are if left out.
+        transformer: options that go over those of the transformer's `config.json`: V1's of its motion modules; those
+            that `to_torch` wrote into `source` if left out.
+        motion_module: file of V1's motion modules, if not in `source` under its published name.
+
+    Returns:
+        A `Report` for each part.
+
+    Raises:
+        InputError, MissingFileError: files that are missing, damaged or of another model.
+    """
+    source = Path(source)
+    if not motion_module and (source / MOTION_MODULE).is_file():
+        motion_module = source / MOTION_MODULE
+    if not transformer and (source / INFERENCE_CONFIG).is_file():
+        transformer = read_transformer_options(source / INFERENCE_CONFIG)
+    config = EasyAnimateConfig(
+        str(source), transformer or {}, motion_module_path=str(motion_module) if motion_module else None
+    )
+    check_files(config)
+    parts, reports = describe_parts(config), []
+    with output_folder(target) as folder:
+        for name, part in parts.items():
+            reports.append(part_to_paddle(name, part, folder, dtype))
+            keep_unused(reports[-1], part, folder, _KEPT, dtype)
+            if isinstance(part.model, PretrainedModel):
+                _copy(source, folder, f"{name}/config.json")
+        for name in _COPIED:
+            _copy(source, folder, name)
+    return reports
+
+
+def to_torch(source, target, dtype=None):
+    """Convert a folder of ours to the original's files in torch's layout; V1's are PixArt's and a motion module.
+
+    Beside V1's, `inference.yaml` takes the options of its motion modules, which the original has in its own YAML.
+
+    Arguments, results and errors are those of `to_paddle`.
+    """
+    source = Path(source)
+    config = EasyAnimateConfig(str(source))
+    check_files(config)
+    cls, options = read_transformer(source)
+    if options["_class_name"] != cls.__name__:
+        raise InputError(
+            f"{source} is in the original's form already, with a {options['_class_name']}; a folder with a "
+            f"{HunyuanTransformer3D.__name__} or a {PixArtTransformer3D.__name__} is accepted"
+        )
+    parts, reports = describe_parts(config), []
+    is_first = type(parts["vae"].model).__name__ == "AutoencoderKL"
+    with output_folder(target) as folder:
+        for name, part in parts.items():
+            is_encoder = isinstance(part.model, PretrainedModel)
+            file = "model.safetensors" if is_encoder else "diffusion_pytorch_model.safetensors"
+            files = ((f"{name}/{file}", ""),)
+            if name == "transformer" and is_first:
+                files = ((MOTION_MODULE, _OF_MOTION), *files)
+            reports.append(part_to_torch(name, part, folder, dtype, files, read_unused(source / name, dtype)))
+            if is_encoder:
+                _copy(source, folder, f"{name}/config.json")
+            else:
+                _write_config(folder / name, _config_of(name, part.model, is_first))
+        if is_first:
+            options = {"transformer": plain(options_of_motion(parts["transformer"].model))}
+            (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
+        for name in _COPIED:
+            _copy(source, folder, name)
+    return reports
+
+
+def read_transformer_options(path):
+    """What a YAML file says under `transformer`: a dict. Raises InputError, MissingFileError where it is none."""
+    options = read_yaml(path).get("transformer") or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: transformer is {shown(options)}; options by name are accepted")
+    return options
+
+
+def _config_of(name, model, is_first):
+    if name == "vae" and is_first:
+        return {"_class_name": "AutoencoderKL", **plain(model.config)}
+    return original_config(model, of_pictures=is_first)
+
+
+def _write_config(folder, config):
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _copy(source, target, name):
+    """Copy a file or a folder, if it is there."""
+    path = target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if (source / name).is_dir():
+        shutil.copytree(source / name, path)
+    elif (source / name).is_file():
+        shutil.copyfile(source / name, path)

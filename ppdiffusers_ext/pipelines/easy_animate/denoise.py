@@ -1,0 +1,168 @@
+"""What a denoising step asks of EasyAnimate's transformers, in an engine: predictions for texts, wanted and not."""
+
+from dataclasses import dataclass
+
+import paddle
+
+from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE
+from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
+from ppdiffusers_ext.models.easy_animate.shared import embed_numbers
+
+_ORIGINAL_SIZE, _CROP = (1024.0, 1024.0), (0.0, 0.0)  # that V4 is told of
+# Conditions that nothing but the first block needs, and those that are needed after the last.
+_OF_BEGIN, _OF_END = ("known", "places"), ("extra", "sizes")
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the transformer sees of texts.
+
+    Attributes:
+        states, mask: of the first text encoder, (batch, tokens, channels) and (batch, tokens).
+        states_2, mask_2: of the second, which V4 has.
+    """
+
+    states: paddle.Tensor
+    mask: paddle.Tensor
+    states_2: paddle.Tensor = None
+    mask_2: paddle.Tensor = None
+
+    def rows(self, start, end):
+        """Those of some of the texts."""
+        parts = (getattr(self, name) for name in self.__dataclass_fields__)
+        return Text(*(None if part is None else part[start:end] for part in parts))
+
+
+def size_multiple(transformer):
+    """Of which a side of the video has to have a whole number, in pixels."""
+    return MULTIPLE * getattr(transformer, "square", 1)
+
+
+@dataclass
+class _Kept:
+    """What a step leaves for the next: its number, and what the first block and the others added when all ran."""
+
+    step: int
+    first: paddle.Tensor
+    others: paddle.Tensor
+
+
+class TransformerCall:
+    """The transformer with all that does not change from step to step of a clip.
+
+    Args:
+        engine: an `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
+        network: the `Network` of a `HunyuanTransformer3D` or `PixArtTransformer3D`.
+        texts: `Text` of what is not wanted, or None without guidance, and of what is.
+        size: frames, height and width of the latents.
+        pixels: height and width of the video.
+        num_steps: of denoising.
+        guidance: `Guidance`.
+        caching: `BlockCaching`.
+    """
+
+    def __init__(self, engine, network, texts, size, pixels, num_steps, guidance, caching):
+        self._engine, self._network, self._model = engine, network, network.model
+        self._size, self._num_steps, self._guidance, self._caching = tuple(size), num_steps, guidance, caching
+        self._tables = self._model.prepare_tables(*size)
+        self._texts = {  # whether wanted -> conditions
+            bool(i): self._prepare("prepare_text", self._text_inputs(text, pixels))
+            for i, text in enumerate(texts)
+            if text is not None
+        }
+        self._pictures = {}  # whether seen -> conditions
+        self._known, self._first_step = {}, 0
+        self._joined = {}  # rows, whether CLIP's are seen -> conditions
+        self._kept = {}  # rows -> `_Kept`
+
+    def see(self, known, clip, first_step):
+        """
+        Args:
+            known: of the video, (batch, 8, frames, h, w), for inpainting.
+            clip: CLIP's tokens (batch, tokens, channels), for a `PixArtTransformer3D` its embedding (batch, 768); or
+                None.
+            first_step: from which on what is wanted is seen with CLIP's.
+        """
+        self._known, self._first_step = {"known": known}, first_step
+        if self._model.has_clip:
+            batch, count = known.shape[0], self._model.tokens_of_clip
+            tokens = paddle.zeros([batch, *self._model.shape_of_clip]) if clip is None else clip
+            for is_seen in (False, True) if clip is not None else (False,):
+                inputs = {"tokens": tokens * float(is_seen), "mask": paddle.full([batch, count], float(is_seen))}
+                self._pictures[is_seen] = self._prepare("prepare_picture", inputs)
+
+    def __call__(self, latents, timestep, step):
+        """Predictions of a step.
+
+        Args:
+            latents: (batch, 4, frames, h, w), scaled.
+            timestep: a number.
+            step: its number, from 0.
+
+        Returns:
+            List of tensors as latents: for what is not wanted and for what is, or in a step without guidance for the
+            latter alone.
+        """
+        rows = (False, True) if self._guidance.applies((step + 0.5) / self._num_steps) else (True,)
+        groups = [(row,) for row in rows] if self._guidance.sequential else [rows]
+        parts = [self._predict(group, latents, timestep, step).chunk(len(group)) for group in groups]
+        return [prediction[:, : latents.shape[1]] for part in parts for prediction in part]
+
+    def _predict(self, rows, latents, timestep, step):
+        x = paddle.concat([latents] * len(rows))  # (rows * batch, 4, frames, h, w)
+        time = embed_numbers(paddle.full([x.shape[0]], float(timestep), "float32"))
+        conditions = self.conditions(rows, step >= self._first_step)
+        if not self._caching.threshold:
+            return self._run("denoise", {"latents": x, "time": time, **conditions})[0]
+        y, first = self._run("begin", {"latents": x, "time": time, **conditions})  # (rows * batch, tokens, channels)
+        kept, is_last = self._kept.get(rows), step == self._num_steps - 1
+        if kept and kept.step == step - 1 and not is_last and self._caching.is_close(first, kept.first):
+            kept.step, x = step, y + kept.others
+        else:
+            of_rest = {name: tensor for name, tensor in conditions.items() if name not in _OF_BEGIN}
+            (x,) = self._run("rest", {"x": y, "time": time, **of_rest}, size=self._size)
+            self._kept[rows] = _Kept(step, first, x - y)
+        of_end = {name: conditions[name] for name in _OF_END if name in conditions}
+        return self._run("end", {"x": x, "time": time, **of_end}, size=self._size)[0]
+
+    def conditions(self, rows, sees):
+        """Name -> tensor, for rows of texts; CLIP's are for what is wanted."""
+        if (rows, sees) not in self._joined:
+            each = []
+            for is_wanted in rows:
+                is_seen = is_wanted and sees and True in self._pictures
+                each.append({**self._texts[is_wanted], **self._pictures.get(is_seen, {}), **self._known})
+            joined = {name: paddle.concat([conditions[name] for conditions in each]) for name in each[0]}
+            self._joined[rows, sees] = {**joined, **self._tables}
+        return self._joined[rows, sees]
+
+    def _text_inputs(self, text, pixels):
+        batch, (height, width) = text.states.shape[0], (float(side) for side in pixels)
+        inputs = {"states": text.states, "mask": text.mask}
+        if isinstance(self._model, HunyuanTransformer3D):
+            sizes = [[*_ORIGINAL_SIZE, height, width, *_CROP]]
+            inputs |= {"states_2": text.states_2, "mask_2": text.mask_2, "sizes": _numbers(sizes, batch)}
+        elif self._model.has_sizes:
+            inputs |= {"resolution": _numbers([[height, width]], batch), "ratio": _numbers([[height / width]], batch)}
+        return inputs
+
+    def _prepare(self, what, inputs):
+        """Conditions that a method of the transformer makes of tensors."""
+        function = lambda *tensors: list(getattr(self._model, what)(*tensors).values())  # noqa: E731
+        tensors = self._engine.run(self._network, what, function, inputs)
+        return dict(zip(self._model.CONDITIONS[what], tensors))
+
+    def _run(self, what, inputs, **settings):
+        """What a method of the transformer makes of two tensors and conditions."""
+        names = list(inputs)[2:]
+
+        def function(x, time, *tensors):
+            result = getattr(self._model, what)(x, time, dict(zip(names, tensors)), **settings)
+            return list(result) if isinstance(result, tuple) else [result]
+
+        calls = self._num_steps * (2 if self._guidance.sequential and len(self._texts) > 1 else 1)
+        return self._engine.run(self._network, what, function, inputs, calls, **settings)
+
+
+def _numbers(rows, batch):
+    return embed_numbers(paddle.to_tensor(rows * batch))

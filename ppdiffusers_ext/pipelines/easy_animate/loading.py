@@ -1,0 +1,309 @@
+"""From a folder of EasyAnimate's checkpoints, in the original's form or in ours, to the parts of a pipeline.
+
+V4: `transformer`, `vae`, `text_encoder` (BERT), `text_encoder_2` (mT5), `tokenizer`, `tokenizer_2`, `scheduler`, and
+`image_encoder` (CLIP) for inpainting. V3 and V2: one text encoder, T5. V1: PixArt-alpha's transformer of pictures, to
+which a file adds motion modules, and a VAE of pictures.
+"""
+
+import math
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown
+from ppdiffusers_ext.files import check_all_there, check_file
+from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
+from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of
+from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
+from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.pipelines.engines import weights_dtype
+from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
+from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae, option_names
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
+from ppdiffusers_ext.weights.assignment import find_weights, read_config
+from ppdiffusers_ext.weights.lora import Lora
+from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes
+from ppdiffusers_ext.weights.shards import files_of
+
+_TRANSFORMERS = {
+    "HunyuanTransformer3DModel": HunyuanTransformer3D,
+    "Transformer3DModel": PixArtTransformer3D,
+    OF_PICTURES: PixArtTransformer3D,
+    # As we save them.
+    "HunyuanTransformer3D": HunyuanTransformer3D,
+    "PixArtTransformer3D": PixArtTransformer3D,
+}
+_BLOCKS = {HunyuanTransformer3D: "blocks", PixArtTransformer3D: "transformer_blocks"}
+_TEXT_ENCODERS = {"bert": make_bert, "t5": make_t5, "mt5": make_t5}
+_SHOWN = {"text_encoder": ("bert",), "text_encoder_2": ("t5", "mt5")}  # of V4
+_TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+_PIXART_LENGTH = 120  # tokens of T5, as in the training of PixArt-alpha and of V1 to V3
+MOTION_MODULE = "easyanimate_v1_mm.safetensors"
+_FETCH = (
+    "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
+)
+
+
+def read_components(config, runtime):
+    """What the pipeline of a configuration is made of.
+
+    Args:
+        config: `EasyAnimateConfig`; what it says of files, sampler, engine and memory is used.
+        runtime: a `Runtime`.
+
+    Returns:
+        name -> component: models without weights, tokenizers, the picture processor and the sampler; and name ->
+        `Part` of each model.
+
+    Raises:
+        InputError, MissingFileError: as `describe_parts`; files of tokenizers or options that do not fit.
+    """
+    folder = Path(config.model)
+    dtypes = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
+    parts = describe_parts(config, *dtypes, streams_blocks(config))
+    components = {name: part.model for name, part in parts.items()}
+    components["vae"].use_tiling = uses_tiles(config)
+    components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
+    if "image_encoder" in components:
+        components["image_processor"] = read_picture_processor(folder / "image_encoder")
+    components["scheduler"] = make_configured_scheduler(config)
+    return components, parts
+
+
+def streams_blocks(config):
+    """Whether the transformer's blocks are read one by one: on the lowest rung, unless they are kept in 8 bits."""
+    return get_rung(config.memory).halves and config.weights is None and config.engine == "eager"
+
+
+def uses_tiles(config):
+    """Whether videos are encoded and decoded in tiles."""
+    return bool(get_rung(config.memory).options["vae_tile_size"]) if config.vae_tiling is None else config.vae_tiling
+
+
+def read_tokenizers(folder, transformer):
+    """The `Tokenizer` of each text encoder of a folder.
+
+    Raises:
+        InputError, MissingFileError: as `read_tokenizer`, or it gives fewer tokens than V4's transformer knows.
+    """
+    if not isinstance(transformer, HunyuanTransformer3D):
+        return [read_tokenizer(Path(folder) / _TOKENIZERS["text_encoder"], _PIXART_LENGTH)]
+    tokenizers, lengths = [], (transformer.config.text_len, transformer.config.text_len_t5)
+    for name, length in zip(_TOKENIZERS.values(), lengths):
+        tokenizers.append(read_tokenizer(Path(folder) / name, length))
+        if tokenizers[-1].length != length:
+            raise InputError(
+                f"{Path(folder) / name} gives {tokenizers[-1].length} tokens, and the transformer has learned "
+                f"{length}; the tokenizer of the same model is needed"
+            )
+    return tokenizers
+
+
+def check_files(config):
+    """Raises MissingFileError, before anything is loaded, for files that are not there; what is wrong is told later.
+
+    Args:
+        config: `EasyAnimateConfig`.
+    """
+    folder = Path(config.model)
+    if not folder.is_dir():
+        raise MissingFileError(f"folder {folder} does not exist; {_FETCH}")
+    names = part_names(folder)
+    paths = [("", folder / name / "config.json") for name in names]
+    paths += [("", folder / "scheduler" / "scheduler_config.json")]
+    paths += [("folder", folder / _TOKENIZERS[name]) for name in names if name in _TOKENIZERS]
+    paths += [(name, getattr(config, name)) for name in ("transformer_path", "motion_module_path", "vae_path")]
+    paths += [(f"LoRA {i + 1}", path) for i, (path, _) in enumerate(config.loras or ())]
+    check_all_there([(what, path) for what, path in paths if path], _FETCH)
+    absent = []
+    for name in names:
+        try:
+            files_of(find_weights(folder / name))
+        except MissingFileError as error:
+            absent.append(str(error))
+    if absent:
+        raise MissingFileError("; ".join(absent))
+
+
+def part_names(folder):
+    """The parts that a folder must have. Raises InputError, MissingFileError as `read_transformer`."""
+    cls, config = read_transformer(folder)
+    names = ["vae", "transformer", "text_encoder"]
+    names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
+    return names + (["image_encoder"] if sees_pictures(config) else [])
+
+
+def sees_pictures(config):
+    """Whether a transformer's options are those of one that sees known parts of the video, and a picture by CLIP."""
+    channels = config.get("in_channels")
+    has_more = type(channels) is int and 2 * channels != (config.get("out_channels") or 2 * channels)
+    return has_more and config.get("enable_clip_in_inpaint", True)
+
+
+def read_transformer(folder):
+    """Our class for a folder's transformer, and what its `config.json` says.
+
+    Raises:
+        InputError, MissingFileError: a class that none of ours stands for, or no such file.
+    """
+    path = Path(folder) / "transformer"
+    config = read_config(path)
+    name = config.get("_class_name")
+    if not isinstance(name, str) or name not in _TRANSFORMERS:
+        raise InputError(
+            f"{path / 'config.json'} is of the class {shown(name)}; {', '.join(_TRANSFORMERS)} are accepted"
+        )
+    return _TRANSFORMERS[name], config
+
+
+def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=False):
+    """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
+
+    Args:
+        config: `EasyAnimateConfig`.
+        dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
+        streams: whether the weights of the transformer's blocks are read each time that they are needed.
+
+    Raises:
+        InputError, MissingFileError: files that are missing or of a class that none of ours stands for; options that
+            are not known or not computed; a LoRA of another model.
+    """
+    folder = Path(config.model)
+    names = part_names(folder)
+    loras = _loras_of_parts(config, names)
+    parts = {
+        "vae": describe_video_vae(folder / "vae", config.vae_path, encoder_dtype),
+        "transformer": _describe_transformer(config, dtype, streams, loras["transformer"]),
+    }
+    for name in _TOKENIZERS:
+        if name in names:
+            parts[name] = _describe_text_encoder(config, name, encoder_dtype, loras[name])
+    if "image_encoder" in names:
+        parts["image_encoder"] = describe_image_encoder(folder / "image_encoder", encoder_dtype)
+    return parts
+
+
+def describe_video_vae(folder, more="", dtype="float32"):
+    """The `Part` of a VAE of videos, or of pictures (V1).
+
+    Args:
+        folder: of the VAE.
+        more: file that goes over the folder's, or empty.
+        dtype: of the weights.
+
+    Raises:
+        InputError: another class, or options that are not computed.
+    """
+    options, paths = read_config(folder), [folder, *([more] if more else [])]
+    name = options.get("_class_name")
+    if name == "AutoencoderKL":
+        return Part(describe_vae(folder, dtype).model, paths)
+    if name != AutoencoderKLMagvit.__name__:
+        raise InputError(
+            f"{folder / 'config.json'} is of the class {shown(name)}; AutoencoderKLMagvit, AutoencoderKL are accepted"
+        )
+    source = folder / "config.json"
+    options = options_of(AutoencoderKLMagvit, options, source)
+    return Part(build(AutoencoderKLMagvit, options, source, dtype), paths)
+
+
+def make_transformer(folder, more=None, dtype="float32"):
+    """The uninitialised transformer of a folder.
+
+    Args:
+        folder: of all parts.
+        more: options that go over those of its `config.json`.
+        dtype: of the weights.
+
+    Raises:
+        InputError: as `read_transformer` and `options_of`, or options that do not fit each other.
+    """
+    cls, config = read_transformer(folder)
+    source = Path(folder) / "transformer" / "config.json"
+    return build(cls, options_of(cls, config, source, more), source, dtype)
+
+
+def _describe_transformer(config, dtype, streams, loras):
+    folder = Path(config.model)
+    cls, options = read_transformer(folder)
+    if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
+        raise InputError(
+            f"{folder} is a model of pictures, which EasyAnimate V1 adds motion modules to; motion_module_path, the "
+            f"file {MOTION_MODULE}, is needed"
+        )
+    model = make_transformer(folder, config.transformer, dtype)
+    more = [path for path in (config.transformer_path, config.motion_module_path) if path]
+    paths = [folder / "transformer", *more]
+    if (config.weights or streams) and config.engine != "eager":
+        raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
+    if config.weights and streams:
+        raise InputError(f"weights in {config.weights} stay in memory; none where blocks are read one by one")
+    if config.weights:
+        return QuantisedPart(model, paths, config.weights, _BLOCKS[cls], loras)
+    return StreamedPart(model, paths, _BLOCKS[cls], loras) if streams else MergedPart(model, paths, loras)
+
+
+def _what(config):
+    return f"weights in {config.weights}" if config.weights else "blocks that are read one by one"
+
+
+def _loras_of_parts(config, names):
+    """name of a network -> (path, weight) of the LoRA files with layers of it.
+
+    Raises:
+        InputError: a file has layers of a network that is none of the `names` of parts.
+    """
+    loras = {name: [] for name in (TRANSFORMER, *_TOKENIZERS)}
+    for path, weight in config.loras or ():
+        lora = Lora(path)
+        lora.note()
+        for network in sorted(lora.networks):
+            if network not in names:
+                raise InputError(
+                    f"{path} has layers of the {network}, which {config.model} has not; known prefixes are "
+                    f"{known_prefixes()}"
+                )
+            loras[network].append((path, _strength_of(path, weight)))
+    return loras
+
+
+def _strength_of(path, weight):
+    """The weight of a LoRA file as a number. Raises InputError for any other value, and for what is not finite."""
+    try:
+        strength = float(weight)
+    except (TypeError, ValueError, OverflowError):
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise InputError(f"the LoRA {path} has the weight {shown(weight)}; a finite number, such as 0.6, is accepted")
+    return strength
+
+
+def _describe_text_encoder(config, name, dtype, loras):
+    folder = Path(config.model) / name
+    options = read_config(folder)
+    kind, accepted = options.get("model_type"), _SHOWN["text_encoder_2"]
+    if read_transformer(config.model)[0] is HunyuanTransformer3D:
+        accepted = _SHOWN[name]
+    if kind not in accepted:
+        raise InputError(f"{folder / 'config.json'} is of the kind {shown(kind)}; {' or '.join(accepted)} is accepted")
+    source = folder / "config.json"
+    model = built(lambda: _TEXT_ENCODERS[kind](options, source), source, dtype)
+    return MergedPart(model, [folder], loras, name)
+
+
+def make_configured_scheduler(config):
+    """The scheduler of an `EasyAnimateConfig`. Raises as `read_scheduler` and `make_scheduler`."""
+    return make_scheduler(config.sampler, read_scheduler(config.model, config.sampler))
+
+
+def read_scheduler(folder, sampler):
+    """Options of a sampler from a folder's `scheduler/scheduler_config.json`, for `make_scheduler`.
+
+    The file is of another sampler, as a rule: what this one has not is left out, as the original does.
+
+    Raises:
+        InputError, MissingFileError: a sampler that is not known, or no such file.
+    """
+    path = check_file(Path(folder) / "scheduler" / "scheduler_config.json", "configuration", _FETCH)
+    known = option_names(scheduler_class(sampler))
+    return {name: value for name, value in read_config(path, True).items() if name in known}

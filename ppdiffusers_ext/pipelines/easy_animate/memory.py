@@ -1,0 +1,230 @@
+"""How much memory EasyAnimate will take, from its configuration alone: see `memory_plan`.
+
+Beside factors that were measured, the figures are of what the networks keep: the transformer's long skips, and what a
+chunk of video leaves in the autoencoder of V4 for the next.
+"""
+
+import math
+from dataclasses import replace
+
+from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D
+from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
+from ppdiffusers_ext.models.easy_animate.vae_layers import CausalConv3d
+from ppdiffusers_ext.models.layers import MAX_SCORES, Linear
+from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts, streams_blocks, uses_tiles
+from ppdiffusers_ext.pipelines.easy_animate.video_coding import PICTURES, latents_shape, spatial_scale
+from ppdiffusers_ext.pipelines.engines import weights_dtype
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.pipelines.memory_plan import BYTES, FLOAT, SCATTER, first_fitting, highest_peak, resident_memory
+
+# Numbers that are alive at a network's peak: beside the skips, for each number of the transformer's tokens; and for
+# each in the widest layers of the autoencoder at the size of the video.
+_BLOCK, _ENCODING, _DECODING = 14, 3, 1.06
+_ENGINE_ENCODING, _ENGINE_DECODING = 3.2, 2.1  # in OpenVINO, which is as high in bf16 as what it is checked with
+_ENGINE_COPIES = 4  # of what a chunk leaves: it, what came before, the engine's, and what it is checked with
+_LATENTS = 8  # of the size of the latents: noise, what is denoised, predictions, and the sampler's
+_KNOWN = 2 + 8 / 3  # of the size of the video: it and its mask, and what the autoencoder sees of both
+_PIXELS = 3  # of the size of a decoded chunk, in tiles if there are: it, in fp32 and mixed, and between 0 and 1
+_STORED = ("int8", "fp8")
+
+
+def plan_memory(config, runtime, rungs=tuple(RUNGS)):
+    """What a program that makes a video now takes on rungs of the memory ladder.
+
+    Args:
+        config: an `EasyAnimateConfig`.
+        runtime: a `Runtime`.
+        rungs: names.
+
+    Returns:
+        A list of `MemoryPlan`.
+
+    Raises:
+        InputError, MissingFileError: configurations of networks that cannot be read.
+    """
+    models = {name: part.model for name, part in describe_parts(replace(config, weights=None)).items()}
+    return plan_models(models, config, runtime, rungs)
+
+
+def check_memory(config, runtime, available=None):
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
+
+    Args:
+        config, runtime: as of `plan_memory`.
+        available: bytes of host memory; what is free if left out.
+
+    Raises:
+        InputError: it does not fit. Names the highest rung that does, if there is one.
+    """
+    rungs = list(RUNGS)
+    plans = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
+    return first_fitting(plans, config.ignore_memory, "fewer --frames", available)
+
+
+def plan_models(models, config, runtime, rungs=tuple(RUNGS)):
+    """As `plan_memory`, of the networks' structure instead of the files that are configured.
+
+    Args:
+        models: name -> layer, which needs no weights: vae, transformer, and, where there are, text_encoder,
+            text_encoder_2 and image_encoder.
+    """
+    return [_plan(models, replace(config, memory=rung), runtime) for rung in rungs]
+
+
+def _plan(models, config, runtime):
+    weights = {name: _weight_bytes(name, model, config, runtime) for name, model in models.items()}
+    # Encoders of texts and pictures are used once, and leave the memory on every rung before others come.
+    peaks = {name.replace("_", " "): max(weights[name]) for name in weights if name.endswith(("encoder", "encoder_2"))}
+    of_video = _Bytes(models, config, runtime)
+    stages = {
+        "transformer": ("transformer", "vae", of_video.transformer()),
+        "decoding of frames": ("vae", "transformer", of_video.decoding()),
+    }
+    if of_video.is_known:
+        stages["encoding of what is known"] = ("vae", None, of_video.encoding())
+    for stage, (network, other, working) in stages.items():
+        beside = 0 if other is None or get_rung(config.memory).releases else weights[other][1]
+        peaks[stage] = beside + max(weights[network]) + of_video.kept() + working
+    return highest_peak(config.memory, peaks, runtime, resident_memory())
+
+
+def _weight_bytes(name, model, config, runtime):
+    """Bytes of a network's weights as they are loaded, and as they are kept."""
+    dtype = runtime.dtype if name == "transformer" else runtime.encoder_dtype
+    loaded = BYTES[weights_dtype(config.engine, dtype)]  # an engine makes its own of what is loaded
+    if name == "transformer" and streams_blocks(config):
+        blocks = [_count(block) for block in _blocks(model)]
+        count = _count(model) - sum(blocks) + max(blocks)
+        return count * loaded, count * BYTES[dtype]
+    count, stored = _count(model), 0
+    if name == "transformer" and config.weights in _STORED:
+        stored = sum(math.prod(layer.weight.shape) for layer in _blocks(model).sublayers() if type(layer) is Linear)
+    return (count - stored) * loaded + stored, (count - stored) * BYTES[dtype] + stored
+
+
+def _count(model):
+    return sum(math.prod(tensor.shape) for tensor in model.state_dict().values())
+
+
+def _blocks(transformer):
+    return transformer.blocks if isinstance(transformer, HunyuanTransformer3D) else transformer.transformer_blocks
+
+
+class _Bytes:
+    """Bytes that the stages of a video work with.
+
+    Attributes:
+        is_known: whether something of the video is known.
+    """
+
+    def __init__(self, models, config, runtime):
+        self._vae, self._transformer = models["vae"], models["transformer"]
+        self._config, self._is_cpu = config, runtime.device == "cpu"
+        self._dtype, self._encoder_dtype = runtime.dtype, runtime.encoder_dtype
+        self._is_compiled = self._is_cpu and config.engine != "eager"
+        self.is_known = config.start_image is not None or config.video is not None
+        self._latents = latents_shape(self._vae, 1, config.frames, config.height, config.width)
+        self._pixels = config.height * config.width
+
+    def kept(self):
+        """What there is from the beginning to the end: latents, and the video where something of it is known."""
+        video = _KNOWN * 3 * self._config.frames * self._pixels if self.is_known else 0
+        return (_LATENTS * math.prod(self._latents) + video) * FLOAT
+
+    def transformer(self):
+        """Tokens in all layers of a block, in the skips, and scores."""
+        options, patch = self._transformer.config, self._transformer.config.patch_size
+        guided = self._config.guidance_scale > 1 and not get_rung(self._config.memory).options["sequential_guidance"]
+        tokens = (2 if guided else 1) * math.prod(self._latents[2:]) // patch**2
+        channels = options.num_attention_heads * options.attention_head_dim
+        numbers = tokens * channels * (_skips(self._transformer) + _BLOCK)
+        scores = 2 * MAX_SCORES if self._is_cpu else 0
+        return self._of_numbers(numbers + scores, self._dtype)
+
+    def encoding(self):
+        """A chunk in the encoder's first layers."""
+        frames = self._vae.config.mini_batch_encoder if self._is_of_videos else 1
+        width = self._vae.config.block_out_channels[0]
+        numbers = min(frames, self._config.frames) * self._area()[0] * width
+        in_paddle = self._of_numbers(numbers * _ENCODING + self._gathered, self._encoder_dtype)
+        return max(in_paddle, self._in_engine(numbers * _ENGINE_ENCODING))
+
+    def decoding(self):
+        """A chunk in the decoder's last layers, what the chunk before has left, and pixels."""
+        area, tiles = self._area()
+        first, second = self._vae.config.block_out_channels[:2]
+        frames, left, all_left, waiting = PICTURES, 0, 0, 0
+        if self._is_of_videos:
+            frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
+            if self._vae.config.cache_compression_vae:
+                left = area * _kept_numbers(self._vae, goes_on=frames < self._config.frames)
+                # A picture leaves nothing.
+                all_left = area * _kept_numbers(self._vae, goes_on=True) if self._config.frames > 1 else 0
+                waiting = tiles * 3 * self._config.frames if tiles > area else 0
+        frames = min(frames, self._config.frames)
+        numbers = frames * area * (first + second)
+        in_paddle = self._of_numbers(numbers * _DECODING + left + self._gathered, self._encoder_dtype)
+        # Whatever an engine runs, Paddle has run once to check it.
+        working = max(in_paddle, self._in_engine(numbers * _ENGINE_DECODING + all_left * _ENGINE_COPIES))
+        pixels = _PIXELS * 3 * frames * tiles * FLOAT
+        # Tiles of V4 are decoded one after the other, each to its end, and wait in the host's memory.
+        waiting = waiting * FLOAT if self._is_cpu else 0
+        return working + pixels + waiting
+
+    @property
+    def _is_of_videos(self):
+        return isinstance(self._vae, AutoencoderKLMagvit)
+
+    @property
+    def _gathered(self):
+        """What a convolution over frames gathers at one time."""
+        return MAX_GATHERED if self._is_cpu and self._is_of_videos else 0
+
+    def _in_engine(self, count):
+        """Bytes of so many numbers in an engine, if there is one."""
+        return round(count * FLOAT) if self._is_compiled else 0
+
+    def _area(self):
+        """Pixels of what is coded at one time, and of all tiles together."""
+        if not (uses_tiles(self._config) and self._is_of_videos):
+            return self._pixels, self._pixels
+        size, overlap = self._vae.config.tile_sample_min_size, self._vae.config.tile_overlap_factor
+        sides = self._config.height, self._config.width
+        if max(sides) <= size:
+            return self._pixels, self._pixels
+        step = int(size // spatial_scale(self._vae) * (1 - overlap)) * spatial_scale(self._vae)
+        largest = math.prod(min(side, size) for side in sides)
+        lengths = [sum(min(side - start, size) for start in range(0, side, step)) for side in sides]
+        return largest, math.prod(lengths) + largest
+
+    def _of_numbers(self, count, dtype):
+        """On a CPU halves become floats, and the C library takes more for them than they need."""
+        return round(count * FLOAT * SCATTER) if self._is_cpu else count * BYTES[dtype]
+
+
+def _skips(transformer):
+    """Tokens of earlier blocks that are kept for later ones."""
+    if isinstance(transformer, HunyuanTransformer3D):
+        return len(transformer.blocks) // 2 - 1
+    return transformer.config.num_layers // 2 - 1 if transformer.config.enable_uvit else 0
+
+
+def _kept_numbers(vae, goes_on):
+    """Numbers that V4's decoder keeps of a chunk for the next at its peak, for each pixel of a frame.
+
+    Args:
+        goes_on: whether there is a chunk before; what the last layers keep of the first one comes after its peak.
+    """
+    decoder, scale = vae.decoder, spatial_scale(vae)
+    counts = {scale: [decoder.conv_in, *_convolutions(decoder.mid_block)]}
+    *blocks, last = decoder.up_blocks
+    for block in blocks:
+        counts.setdefault(scale, []).extend(_convolutions(block.convs))
+        scale //= 2
+        counts.setdefault(scale, []).append(block.upsampler.conv)
+    counts[scale] += [*_convolutions(last), decoder.conv_out] if goes_on else []
+    return sum(2 * conv.weight.shape[1] / scale**2 for scale, convs in counts.items() for conv in convs)
+
+
+def _convolutions(part):
+    return [layer for layer in part.sublayers() if isinstance(layer, CausalConv3d)]

@@ -1,0 +1,274 @@
+"""Making videos with EasyAnimate, from files to files: of a text, of pictures, or of another video.
+
+A long video is made in parts, each of which begins with the last frames of the one before; where two parts overlap,
+one fades into the other.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.data.audio import Audio
+from ppdiffusers_ext.data.easy_animate.buckets import round_frames, split_long
+from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
+from ppdiffusers_ext.data.outputs import beside, check_outputs
+from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
+from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import choose_seed
+from ppdiffusers_ext.pipelines.animate_anyone.run import SHEET_COLUMNS, pixels_of, shown_frames
+from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
+from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, describe_parts, make_configured_scheduler
+from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
+from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
+from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler
+from ppdiffusers_ext.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The files that were written, `video` a picture for a single frame, and how many frames there are."""
+
+    video: Path
+    contact_sheet: Path
+    num_frames: int
+
+
+def make(config, task, show_progress=True):
+    """Make a video, or a picture.
+
+    Args:
+        config: `EasyAnimateConfig`.
+        task: one of `easy_configuration.TASKS`: what it is made of.
+        show_progress: of the pipeline, on stderr.
+
+    Returns:
+        `Result`.
+
+    Raises:
+        InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
+            before networks are loaded.
+    """
+    config, parts = prepare(config, task)
+    config = replace(config, seed=choose_seed(config.seed))
+    target = Path(config.output)
+    start, count = parts[-1]
+    result = Result(target, beside(target, "sheet.png"), start + count)
+    inputs = (config.start_image, config.end_image, config.video, config.mask)
+    check_outputs((result.video, result.contact_sheet), inputs)
+    audio = _audio(config, task)
+    if audio is not None:
+        audio.check(result.video, result.num_frames / config.fps)
+    knowledge = _Knowledge(config, task)
+    check_scheduler(make_configured_scheduler(config), config.steps)
+    runtime = Runtime.choose(config.device, config.dtype)
+    logger.info("%s", check_memory(replace(config, frames=parts[0][1]), runtime))
+    pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
+    pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
+    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+    generator, denoised = paddle.Generator().manual_seed(config.seed), []
+    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
+
+    def write(target):
+        made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
+        _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
+        return made
+
+    return keep(write, target)
+
+
+def prepare(config, task):
+    """Check all that was given, and say what will be made.
+
+    Args:
+        config, task: as of `make`.
+
+    Returns:
+        The `EasyAnimateConfig` with sizes and frames that there can be, and the parts of the video as of `split_long`.
+
+    Raises:
+        InputError, MissingFileError: as of `make`.
+    """
+    config = config.check(task)
+    check_engine(config.engine)
+    check_files(config)
+    networks = describe_parts(config)
+    config = config.of_shape(*_shape(config, task)).rounded(size_multiple(networks["transformer"].model))
+    multiple = frames_multiple(networks["vae"].model)
+    if task == "video":
+        config = replace(config, frames=count_frames(config, multiple))
+        return config, [(0, config.frames)]
+    frames = _rounded("frames", config.frames, multiple)
+    length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
+    parts = [(0, frames)] if frames <= length else split_whole(frames, length, config.overlap, multiple)
+    if len(parts) > 1:
+        _tell_parts(parts, config.overlap)
+    return replace(config, frames=frames), parts
+
+
+def split_whole(frames, length, overlap, multiple):
+    """The parts of a long video as of `split_long`, with a last part that ends where the video does.
+
+    The original leaves out frames at the end that are no multiple of what the autoencoder makes at a time: 428 frames
+    instead of 432, in parts of 144 that share 4. Here the last part begins earlier instead, and shares more.
+
+    Raises:
+        InputError: parts that would share all of their frames.
+    """
+    if overlap >= length:
+        raise InputError(f"parts of {length} frames cannot share {overlap}; fewer are accepted")
+    parts = [part for part in split_long(frames, length, overlap, multiple) if part[1] == length]
+    end = sum(parts[-1])
+    if end < frames:
+        count = -(-(frames - end + overlap) // multiple) * multiple
+        parts.append((frames - count, count))
+    return parts
+
+
+def _tell_parts(parts, overlap):
+    """Say which parts a video is made in."""
+    (start, count), length = parts[-1], parts[0][1]
+    shared = sum(parts[-2]) - start
+    last = f"; the last one has {count} and shares {shared}" if (count, shared) != (length, overlap) else ""
+    logger.warning(
+        "the video of %d frames is made in %d parts of %d frames that share %d%s",
+        start + count, len(parts), length, overlap, last,
+    )  # fmt: skip
+
+
+def _shape(config, task):
+    """Width and height of the picture or the video that there is, or else as they are configured."""
+    if task == "pictures":
+        return read_image(config.start_image).size
+    if task == "video":
+        source = open_frames(config.video)
+        return source.width, source.height
+    return config.width, config.height
+
+
+def _rounded(name, count, multiple):
+    rounded = round_frames(count, multiple)
+    if not rounded:
+        raise InputError(f"{name} is {count}; 1, or a multiple of {multiple}, is accepted")
+    if rounded != count:
+        logger.warning("%s %d is rounded down to %d, a multiple of %d", name, count, rounded, multiple)
+    return rounded
+
+
+class _Knowledge:
+    """What is known of each part of a video: read before networks are, that bad files show at once."""
+
+    def __init__(self, config, task):
+        self._video = know_video(config) if task == "video" else None
+        pictures = (config.start_image, config.end_image) if task == "pictures" else (None, None)
+        self._start, self._end = ([read_picture(path, config)] if path else [] for path in pictures)
+
+    def of_part(self, count, before, is_last):
+        """The `Known`, or None.
+
+        Args:
+            count: frames of the part.
+            before: the last frames of the part before; none of the first part.
+            is_last: whether it is the last part.
+        """
+        if self._video is not None:
+            return self._video
+        start, end = before or self._start, self._end if is_last else []
+        return know_pictures(count, start, end) if start else None
+
+
+def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
+    """The frames of the video one by one, (height, width, 3) uint8.
+
+    Args:
+        texts: embedded.
+        denoised: list of the latents of the parts that were denoised before, which gets those of the others.
+    """
+    before = []  # the frames that the part to come begins with
+    for number, (start, count) in enumerate(parts):
+        is_last = number == len(parts) - 1
+        known = knowledge.of_part(count, before, is_last)
+        if number == len(denoised):
+            denoised.append(_denoise(pipeline, config, texts, known, count, generator))
+        latents = denoised[number]
+        shared, faded = len(before), []
+        kept = count if is_last else parts[number + 1][0] - start  # frames that the next part does not begin with
+        for i, frame in enumerate(pixels_of(_chunks(pipeline.decode(latents)))):
+            frame = fade(before[i], frame, i / shared) if i < shared else frame
+            if i < kept:
+                yield frame
+            else:
+                faded.append(frame)
+        before = faded
+
+
+def _chunks(videos):
+    """(1, 3, frames, height, width) -> (frames, 3, height, width), of each."""
+    return (video[0].transpose([1, 0, 2, 3]) for video in videos)
+
+
+def fade(first, second, part):
+    """Two frames, uint8, mixed: `part` of the second, from 0 to 1."""
+    mixed = first.astype(np.float32) * (1 - part) + second.astype(np.float32) * part
+    return mixed.round().astype(np.uint8)
+
+
+def _denoise(pipeline, config, texts, known, count, generator):
+    """The latents of a part."""
+    video, mask = (None, None) if known is None else known.tensors()
+    seen = None if known is None or known.picture is None else pipeline.embed_picture(known.picture)
+    return pipeline(
+        *texts,
+        video=video,
+        mask=mask,
+        clip_tokens=seen,
+        height=config.height,
+        width=config.width,
+        num_frames=count,
+        num_inference_steps=config.steps,
+        guidance_scale=config.guidance_scale,
+        guidance_rescale=config.guidance_rescale,
+        strength=config.strength,
+        clip_apply_ratio=config.clip_apply_ratio,
+        generator=generator,
+        sequential_guidance=get_rung(config.memory).options["sequential_guidance"],
+        **config.knobs,
+        output_type="latent",
+    ).frames
+
+
+def _audio(config, task):
+    """The `Audio` of the video that is made anew, or None."""
+    if task != "video" or not config.audio or config.frames == 1:
+        return None
+    source = open_frames(config.video)
+    return None if source.names else Audio(config.video, first_frame=source.info.start)
+
+
+def _write(config, frames, result, audio):
+    """Write frames as they come, and a contact sheet."""
+    shown, sheet = shown_frames(result.num_frames), []
+    if result.num_frames == 1:
+        sheet = list(frames)
+        write_image(result.video, sheet[0])
+    else:
+        fps = Fraction(config.fps).limit_denominator(1001)
+        with VideoWriter(result.video, fps, config.width, config.height, audio=audio) as writer:
+            for i, frame in enumerate(frames):
+                writer.write(frame)
+                if i in shown:
+                    sheet.append(frame)
+    sides = SideOutputs(result.video)
+    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides.tell()

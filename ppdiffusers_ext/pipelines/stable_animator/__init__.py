@@ -1,0 +1,1 @@
+"""StableAnimator: from its options to a video."""

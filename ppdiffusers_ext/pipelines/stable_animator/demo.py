@@ -1,0 +1,133 @@
+"""How well a small StableAnimator animates drawn people that it has never seen, and whose face it gives them.
+
+Compared with the true frames are the model; the model without the face's embedding (zeros, as where no face is found);
+the model with somebody else's; and the reference repeated. How windows and noise are made can be compared as well.
+"""
+
+import numpy as np
+import paddle
+from PIL import Image
+
+from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask
+from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.metrics.video import METRICS, VideoMetrics
+from ppdiffusers_ext.models.stable_animator.arcface import crop_face
+from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
+from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
+
+MODEL, WITHOUT_FACE, OTHER_FACE, REPEATED = WAYS = (
+    "model",
+    "without the face",
+    "somebody else's face",
+    "reference repeated",
+)
+WINDOWS = {  # options of the pipeline: the ways that released weights are used in
+    "anchored windows": {"anchored": True},
+    "repeated noise": {"repeats_noise": True},
+    "both": {"anchored": True, "repeats_noise": True},
+}
+IDENTITY = "identity"
+
+
+class StableDemoEvaluation:
+    """
+    Args:
+        config: `StableAnimationConfig` of the small model.
+        recognizer: file of the recogniser of drawn people.
+        runtime: `Runtime`.
+        num_frames: of each clip.
+    """
+
+    def __init__(self, config, recognizer, runtime, num_frames=24):
+        self._config, self._num_frames = config, num_frames
+        self._pipeline = load_pipeline(config, runtime)
+        self._pipeline.set_progress_bar_config(disable=True)
+        self._recognizer = load_recognizer(recognizer)
+
+    def clip(self, seed, number, windows=False):
+        """One clip: the `SyntheticClip`, and its frames in each way, a dict of (frames, H, W, 3) uint8.
+
+        Args:
+            seed, number: of the clip and its noise.
+            windows: whether the ways of `WINDOWS` are there too.
+        """
+        size = (self._num_frames, self._config.width, self._config.height)
+        clip = synthetic_clip((seed, number), *size, close=True)
+        somebody = synthetic_clip((seed, number + 1), 1, 16, 16).identity
+        frames = {
+            MODEL: self._animate(clip, clip.identity, (seed, number)),
+            WITHOUT_FACE: self._animate(clip, None, (seed, number)),
+            OTHER_FACE: self._animate(clip, somebody, (seed, number)),
+            REPEATED: np.repeat(clip.reference[None], self._num_frames, axis=0),
+        }
+        if windows:
+            for name, options in WINDOWS.items():
+                frames[name] = self._animate(clip, clip.identity, (seed, number), **options)
+        return clip, frames
+
+    def scores(self, seed, number, windows=False):
+        """`VideoMetrics.result()` of one clip in each way, with `IDENTITY`, and that of the true frames as "truth"."""
+        clip, ways = self.clip(seed, number, windows)
+        scores = {}
+        for way, frames in ways.items():
+            metrics = VideoMetrics()
+            for pair in zip(frames, clip.target):
+                metrics.add(*pair)
+            scores[way] = {**metrics.result(), IDENTITY: self.identity(frames, clip)}
+        scores["truth"] = {IDENTITY: self.identity(clip.target, clip)}
+        return scores
+
+    @paddle.no_grad()
+    def identity(self, frames, clip):
+        """Mean cosine between what the recogniser makes of the heads in frames and who a `SyntheticClip` shows.
+
+        Heads are looked for where they truly are.
+        """
+        pixels = paddle.to_tensor(frames.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+        heads = [crop_face(pixels[i : i + 1], box_of_mask(mask)) for i, mask in enumerate(clip.face)]
+        seen = self._recognizer(paddle.concat(heads)).numpy()
+        lengths = np.linalg.norm(seen, axis=1) * np.linalg.norm(clip.identity)
+        return float(np.mean(seen @ clip.identity / lengths))
+
+    def _animate(self, clip, embedding, seed, **options):
+        config = self._config
+        video = self._pipeline(
+            Image.fromarray(clip.reference),
+            list(clip.pose),
+            embedding,
+            config.width,
+            config.height,
+            config.steps,
+            min_guidance_scale=config.guidance_scale,
+            max_guidance_scale=config.guidance_scale,
+            noise_aug_strength=config.noise,
+            tile_size=config.tile_size,
+            tile_overlap=config.overlap,
+            decode_chunk_size=config.chunk_size,
+            generator=paddle.Generator().manual_seed(int(np.random.default_rng(seed).integers(2**31))),
+            output_type="np",
+            **{"anchored": config.anchored, "repeats_noise": config.repeats_noise, **options},
+        ).frames[0]  # (3, frames, height, width)
+        return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
+
+
+def summary(scores):
+    """What the clips' scores come to.
+
+    Args:
+        scores: list of `StableDemoEvaluation.scores`.
+
+    Returns:
+        dict of "ways" (way -> metric -> mean), "psnr_above_reference" (dB above the reference repeated) and
+        "identity_without_face" (change of the identity measure without the face's embedding).
+    """
+    ways = {
+        way: {name: float(np.mean([score[way][name] for score in scores])) for name in (*METRICS, IDENTITY)
+              if name in scores[0][way]}
+        for way in scores[0]
+    }  # fmt: skip
+    return {
+        "ways": ways,
+        "psnr_above_reference": ways[MODEL]["psnr"] - ways[REPEATED]["psnr"],
+        "identity_without_face": ways[WITHOUT_FACE][IDENTITY] - ways[MODEL][IDENTITY],
+    }

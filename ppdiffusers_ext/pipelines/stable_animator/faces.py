@@ -1,0 +1,204 @@
+"""What an animation with StableAnimator needs of faces, from files: whose it is, where it is, how like it stays."""
+
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_dots, box_of_mask, read_boxes, read_mask
+from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.models.stable_animator import IResNet
+from ppdiffusers_ext.options import COUNTS, STEPS, option, path_option
+from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, check_steps, embed_reference
+from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
+from ppdiffusers_ext.weights.assignment import create, load_weights
+from ppdiffusers_ext.weights.loading import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+LAST_STEP = 20  # that is refined, if there are so many
+
+
+@dataclass(frozen=True)
+class RefinementConfig:
+    """The optimisation of faces, from files; see `FaceRefinement`.
+
+    Attributes:
+        recognizer: file of the weights of an `IResNet`, such as glintr100_torch.pth.
+        picture_mask: of the picture's face; found in the picture if left out.
+        masks: folder of masks, one for each frame, of the video's size; found in the skeletons if left out.
+        iterations, first_step: as of `FaceRefinement`.
+        last_step: the same; `LAST_STEP` or the last one if left out.
+    """
+
+    recognizer: str = path_option()
+    picture_mask: str | None = path_option(None)
+    masks: str | None = path_option(None)
+    iterations: int = option(3, *COUNTS)
+    first_step: int = option(0, 0, STEPS[1])
+    last_step: int | None = option(None, 0, STEPS[1])
+
+    def check(self, picture, num_steps):
+        """Raises InputError, MissingFileError for what can be told before frames are read and networks are loaded."""
+        if not Path(self.recognizer).is_file():
+            raise MissingFileError(
+                f"the weights of the face recogniser, {self.recognizer}, do not exist; `python scripts/"
+                "download_weights.py --only StableAnimator-face_optimisation` fetches the released ones"
+            )
+        check_steps(self.first_step, self.end(num_steps), self.iterations, num_steps)
+        if self.picture_mask is not None and self._marked(picture) is None:
+            raise InputError(f"mask {self.picture_mask} is black; white (255) where the picture's face is is needed")
+
+    def end(self, num_steps):
+        """The last step that is refined."""
+        return min(LAST_STEP, num_steps - 1) if self.last_step is None else self.last_step
+
+    def prepare(self, picture, face, skeletons, num_steps, height, width):
+        """The `FaceRefinement`.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB.
+            face: the `Face` in it, or None.
+            skeletons: a `FrameSource`.
+            num_steps: of denoising.
+            height, width: of the video.
+
+        Raises:
+            InputError, MissingFileError: no face in the picture or in any frame, or masks or weights that do not fit.
+        """
+        box = self._marked(picture) if self.picture_mask is not None else _pixels_of(face, picture)
+        if box is None:
+            raise InputError(
+                "the picture shows no face that could be optimised for; --validation_image_mask, which marks it, is "
+                "accepted"
+            )
+        boxes = self._boxes(skeletons, height, width)
+        recognizer = load_recognizer(self.recognizer)
+        reference = embed_reference(recognizer, picture, box)
+        return FaceRefinement(recognizer, reference, boxes, self.first_step, self.end(num_steps), self.iterations)
+
+    def _marked(self, picture):
+        return box_of_mask(read_mask(self.picture_mask, picture.shape[:2]))
+
+    def _boxes(self, skeletons, height, width):
+        if self.masks is not None:
+            return read_boxes(self.masks, skeletons.num_frames, (height, width))
+        boxes = [box_of_dots(skeleton, height, width) for skeleton in skeletons]
+        missing = boxes.count(None)
+        if missing == len(boxes):
+            raise InputError(
+                f"the skeletons in {skeletons.path} show no faces (dots); --validation_control_mask_folder, which "
+                "says where they are, is accepted"
+            )
+        if missing:
+            logger.warning("%d of %d skeletons show no face: those frames are left as they are", missing, len(boxes))
+        return boxes
+
+
+def _pixels_of(face, picture):
+    """The box of a `Face` as (top, bottom, left, right) in pixels of the picture, or None for none."""
+    if face is None:
+        return None
+    (height, width), (left, top, right, bottom) = picture.shape[:2], (int(value) for value in face.box)
+    top, bottom = max(0, top), min(height - 1, bottom)
+    left, right = max(0, left), min(width - 1, right)
+    return (top, bottom, left, right) if top <= bottom and left <= right else None
+
+
+def load_recognizer(path):
+    """The `IResNet` of a file, with as many layers as the file has, in evaluation mode.
+
+    Raises:
+        InputError, MissingFileError: no such file, or weights of another network.
+    """
+    network = describe_recognizer(path)
+    load_weights(network, path)
+    network.eval()
+    return network
+
+
+def describe_recognizer(path):
+    """The same without its weights."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in read_checkpoint(path).tensors.items()}
+    levels = [[name for name in shapes if re.fullmatch(rf"layer{n}\.\d+\.conv1\.weight", name)] for n in (1, 2, 3, 4)]
+    options = {}  # those of the published network, if this is none at all: the mismatch is told then
+    if all(levels) and "fc.bias" in shapes:
+        options = {
+            "layers": tuple(map(len, levels)),
+            "planes": tuple(shapes[names[0]][0] for names in levels),
+            "num_features": shapes["fc.bias"][0],
+        }
+    return create(lambda: IResNet(**options))
+
+
+def find_face(folder, picture, path, channels):
+    """The largest `Face` of a picture, or None, with a notice of what else there is.
+
+    Args:
+        folder: in which models/antelopev2 is.
+        picture: (H, W, 3) uint8 RGB.
+        path: of the picture, for the notice.
+        channels: as of `FaceAnalyzer`.
+    """
+    faces = FaceAnalyzer(folder, _device(), channels).find(picture)
+    if not faces:
+        logger.warning("%s shows no face: the animation follows the picture alone", path)
+        return None
+    if len(faces) > 1:
+        logger.warning("%s shows %d faces: the largest is taken", path, len(faces))
+    return faces[0]
+
+
+def _device():
+    return "cpu" if paddle.device.get_device() == "cpu" else "gpu"
+
+
+class IdentityReport:
+    """How like the picture's face those in the frames are: CSIM, the cosine of their embeddings.
+
+    The recogniser sees colours in the order that it was trained with, whatever the animation was made with.
+
+    Args:
+        folder: in which models/antelopev2 is.
+        picture: (H, W, 3) uint8 RGB.
+    """
+
+    def __init__(self, folder, picture):
+        self._analyzer = FaceAnalyzer(folder, _device(), channels="bgr")
+        self._reference = self._analyzer.embed(picture)
+        self.values = []  # of each frame; None without a face in it or in the picture
+
+    def add(self, frame):
+        """The next frame, (H, W, 3) uint8 RGB."""
+        face = None if self._reference is None else self._analyzer.embed(frame)
+        if face is not None:
+            lengths = np.linalg.norm(self._reference) * np.linalg.norm(face)
+            face = float(np.dot(self._reference, face) / lengths)
+        self.values.append(face)
+
+    def write(self, path):
+        """Write JSON with `picture_has_face`, `csim` of each frame, their `mean_csim`, and `frames_without_face`."""
+        seen = [value for value in self.values if value is not None]
+        report = {
+            "picture_has_face": self._reference is not None,
+            "mean_csim": float(np.mean(seen)) if seen else None,
+            "frames_without_face": len(self.values) - len(seen) if self._reference is not None else None,
+            "csim": self.values,
+        }
+        with output_file(path) as temporary:
+            Path(temporary).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+    def __str__(self):
+        if self._reference is None:
+            return "no CSIM: the picture shows no face"
+        seen = [value for value in self.values if value is not None]
+        if not seen:
+            return f"no CSIM: none of {len(self.values)} frames shows a face"
+        missing = len(self.values) - len(seen)
+        without = f"; {missing} of {len(self.values)} frames show no face" if missing else ""
+        return f"CSIM {np.mean(seen):.3f} in the mean, {min(seen):.3f} at least{without}"

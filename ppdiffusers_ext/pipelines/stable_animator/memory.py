@@ -1,0 +1,86 @@
+"""How much memory an animation with StableAnimator will take, from its configuration alone: see `memory_plan`."""
+
+from dataclasses import replace
+
+from ppdiffusers_ext.models.layers import MAX_SCORES
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.pipelines.memory_plan import (
+    DECODING,
+    ENCODING,
+    FLOAT,
+    SCATTER,
+    largest_stage,
+    resident_memory,
+    weight_bytes,
+)
+from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import POSE_CHUNK
+
+# Numbers that are alive at a network's peak, for each number in the activations of its first layers (for the pose net
+# of its picture); with gradients, of the decoder's last ones.
+_POSE_NET, _UNET, _GRADIENT = 19, 20, 35
+_DENOISING, _REFINEMENT = "denoising UNet", "optimisation of faces"
+_RECOGNIZER = 260e6  # bytes of its weights
+
+
+def plan_memory(config, num_frames, runtime, rungs=tuple(RUNGS)):
+    """What a program that animates so many frames now takes on rungs of the memory ladder.
+
+    Args:
+        config: a `StableAnimationConfig`.
+        num_frames: of the clip.
+        runtime: a `Runtime`.
+        rungs: names.
+
+    Returns:
+        A list of `MemoryPlan`.
+
+    Raises:
+        InputError, MissingFileError: configurations of networks that cannot be read.
+    """
+    models = {name: part.model for name, part in describe_parts(config).items()}
+    program = resident_memory()
+    plans = []
+    for rung in rungs:
+        of_rung = replace(config, memory=rung)
+        weights = {name: weight_bytes(name, model, of_rung, runtime) for name, model in models.items()}
+        kept = _kept_bytes(config, models, num_frames)
+        stages = _stages(config, models, num_frames)
+        if config.refinement is not None and get_rung(rung).releases:  # these two take turns, and stay
+            for one, other in (("unet", "vae"), ("vae", "unet")):
+                stage = _REFINEMENT if one == "vae" else _DENOISING
+                stages[stage] = (one, stages[stage][1] + max(weights[other]))
+        plans.append(largest_stage(rung, weights, kept, stages, runtime, program))
+    return plans
+
+
+def _positions(config, models):
+    """Of the latents."""
+    scale = 2 ** (len(models["vae"].config.block_out_channels) - 1)
+    return (config.height // scale) * (config.width // scale)
+
+
+def _kept_bytes(config, models, num_frames):
+    """What the clip has from its poses on: their features, and latents (noise, scaled, two predictions, sums)."""
+    channels = models["unet"].config.block_out_channels[0]
+    of_frame = _positions(config, models) * (channels + 6 * models["vae"].config.latent_channels) * FLOAT
+    recognizer = _RECOGNIZER if config.refinement is not None else 0
+    return num_frames * of_frame + recognizer
+
+
+def _stages(config, models, num_frames):
+    """stage -> (the network that is in memory, bytes that it works with)."""
+    pixels, positions = config.height * config.width, _positions(config, models)
+    unet, vae = models["unet"].config, models["vae"].config
+    window, chunk = min(config.tile_size, num_frames), min(config.chunk_size, num_frames)
+    of_frame = pixels * vae.block_out_channels[0]
+    scores = 2 * min(window * unet.num_attention_heads[0] * positions**2, MAX_SCORES)
+    numbers = {
+        "pose net": ("pose_net", min(POSE_CHUNK, num_frames) * pixels * _POSE_NET),
+        "encoding of the picture": ("vae", of_frame * ENCODING),
+        _DENOISING: ("unet", window * positions * unet.block_out_channels[0] * _UNET + scores),
+        "decoding of frames": ("vae", chunk * of_frame * DECODING),
+    }
+    if config.refinement is not None:
+        numbers[_REFINEMENT] = ("vae", chunk * of_frame * _GRADIENT)
+    return {stage: (name, count * FLOAT * SCATTER) for stage, (name, count) in numbers.items()}

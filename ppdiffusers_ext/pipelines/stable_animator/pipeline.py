@@ -1,0 +1,318 @@
+"""The pipeline of StableAnimator: a picture, skeleton pictures and a face's embedding go in, a video comes out.
+
+From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Rings/StableAnimator
+(`animation/pipelines/inference_pipeline_animation.py`), whose numbers it has: the clip's first frame in every window,
+noise that repeats after a window, predictions blended before guidance. What depends on the clip alone is computed
+once, pose features included.
+"""
+
+import functools
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+import PIL.Image
+from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
+from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import randn_tensor
+
+from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
+from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
+from ppdiffusers_ext.options import STEPS, check_number, is_number
+from ppdiffusers_ext.pipelines.base import NetworkPipeline
+from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
+from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
+from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+
+CLIP_SIZE = 224  # pixels
+POSE_CHUNK = 8  # frames
+_MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
+
+
+@dataclass
+class StableAnimatorPipelineOutput(BaseOutput):
+    """frames: as `output_type` says, see `StableAnimatorPipeline.__call__`."""
+
+    frames: object
+
+
+class StableAnimatorPipeline(NetworkPipeline):
+    """
+    Args:
+        vae: ppdiffusers' `AutoencoderKLTemporalDecoder`.
+        image_encoder: ppdiffusers' `CLIPVisionModelWithProjection`.
+        unet, pose_net, face_encoder: `AnimationUNet`, `PoseNet`, `FusionFaceId`.
+        scheduler: ppdiffusers' `EulerDiscreteScheduler` with Stable Video Diffusion's configuration.
+    """
+
+    network_names = ("vae", "image_encoder", "unet", "pose_net", "face_encoder")
+    model_cpu_offload_seq = "image_encoder->face_encoder->pose_net->unet->vae"
+
+    def __init__(self, vae, image_encoder, unet, pose_net, face_encoder, scheduler):
+        super().__init__()
+        self.register_modules(
+            vae=use_own_layers(use_video_blocks(vae)),
+            image_encoder=image_encoder,
+            unet=unet,
+            pose_net=pose_net,
+            face_encoder=face_encoder,
+            scheduler=scheduler,
+        )
+        self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
+
+    def encode_clip(self, image):
+        """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""
+        pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 127.5 - 1
+        pixels = for_clip(paddle.to_tensor(pixels[None]))
+        return self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
+
+    def encode_face(self, embedding, clip_embedding):
+        """A face's embedding (512,), zeros or None for no face, and CLIP's -> tokens (1, 4, cross_attention_dim)."""
+        size = self.face_encoder.config.id_embeddings_dim
+        embedding = np.zeros(size, np.float32) if embedding is None else np.asarray(embedding, np.float32).reshape(-1)
+        if embedding.shape != (size,):
+            raise InputError(f"a face embedding of {embedding.size} numbers was given; one of {size} is accepted")
+        inputs = {"face": paddle.to_tensor(embedding[None]), "clip": clip_embedding.unsqueeze(1)}
+        function = lambda face, clip: [self.face_encoder(face, clip)]  # noqa: E731
+        (tokens,) = self._engine.run(self._network("face_encoder"), "encode", function, inputs)
+        return tokens
+
+    def encode_picture(self, image, height, width, noise, strength):
+        """PIL picture -> latents (1, 4, height / 8, width / 8), not scaled, of the picture with some noise."""
+        pixels = self.image_processor.preprocess(image, height=height, width=width) + strength * noise
+        return self._run("vae", "encode", lambda x: self.vae.encode(x).latent_dist.mode(), pixels)
+
+    def encode_poses(self, pose_images, height, width):
+        """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
+        features, pose_images = [], iter(pose_images)
+        while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
+            chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
+            pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in chunk])
+            pixels = paddle.to_tensor(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+            pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
+            features.append(self._run("pose_net", "encode", self.pose_net, pixels)[: len(chunk)])
+        if not features:
+            raise InputError("there are no skeleton pictures; at least one is needed")
+        return paddle.concat(features)
+
+    @chunks_without_gradients
+    def decode(self, latents, chunk_size=4, device=None):
+        """Decode a clip a few frames at a time; frames of other chunks are not seen.
+
+        Args:
+            latents: (1, frames, 4, height / 8, width / 8).
+            chunk_size: frames that are decoded together.
+            device: where, such as "cpu" while the other networks are on a GPU; the current device if left out.
+
+        Yields:
+            (n, 3, height, width) fp32 tensors with values in [0, 1].
+        """
+        frames = latents[0] / self.vae.config.scaling_factor  # (frames, 4, h, w)
+        if device is not None and device != (before := paddle.device.get_device()):
+            yield from self._decode_on(device, before, frames, chunk_size)
+            return
+        yield from self._decode(frames, chunk_size)
+
+    def _decode_on(self, device, before, frames, chunk_size):
+        network = self._network("vae").load()
+        paddle.set_device(device)
+        try:
+            network.to(device=device)
+            yield from self._decode(frames.to(device), chunk_size)
+        finally:
+            paddle.set_device(before)
+            network.to(device=before)
+
+    def _decode(self, frames, chunk_size):
+        for start in range(0, frames.shape[0], chunk_size):
+            chunk = frames[start : start + chunk_size]
+            decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
+            yield (self._run("vae", "decode", decode, chunk) / 2 + 0.5).clip(0, 1)
+        self._done_with("vae")
+
+    @paddle.no_grad()
+    def __call__(
+        self,
+        image,
+        pose_images,
+        face_embedding=None,
+        width=512,
+        height=512,
+        num_inference_steps=25,
+        min_guidance_scale=3.0,
+        max_guidance_scale=3.0,
+        fps=7,
+        motion_bucket_id=127,
+        noise_aug_strength=0.02,
+        tile_size=16,
+        tile_overlap=4,
+        decode_chunk_size=4,
+        generator=None,
+        latents=None,
+        image_noise=None,
+        guidance_interval=(0.0, 1.0),
+        step_cache_interval=1,
+        step_cache_depth=1,
+        anchored=True,
+        repeats_noise=True,
+        refinement=None,
+        output_type="pd",
+        return_dict=True,
+        callback_on_step_end=None,
+        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
+    ):
+        """Animate one picture.
+
+        Args:
+            image: PIL picture of the person.
+            pose_images: skeletons, one for each frame: PIL pictures or (H, W, 3) uint8 arrays.
+            face_embedding: (512,) of the picture's face (`FaceAnalyzer.embed`); None for no face.
+            width, height: of the video in pixels, multiples of 64.
+            num_inference_steps: denoising steps.
+            min_guidance_scale, max_guidance_scale: of the first and the last frame; 1 and below is without guidance.
+            fps, motion_bucket_id: what the motion is to be like, as Stable Video Diffusion takes it.
+            noise_aug_strength: of the noise that is added to the picture.
+            tile_size, tile_overlap: frames of a window, see `time_tiles`.
+            decode_chunk_size: frames that are decoded together.
+            generator: `paddle.Generator` of the picture's noise and then of the initial noise.
+            latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8), instead of
+                drawn noise.
+            image_noise: (1, 3, height, width), instead of drawn noise.
+            guidance_interval: part of the steps that are guided, see `Guidance`; the others take half the time.
+            step_cache_interval, step_cache_depth: the whole network runs in every so many steps, so many of its units
+                in the others, see `StepCaching`.
+            anchored: whether each window begins with the clip's first frame, which released weights expect; else its
+                frames are all in a row.
+            repeats_noise: whether the noise of one window is that of all, which released weights expect; else each
+                frame has its own, and `latents` are of all frames.
+            refinement: a `FaceRefinement`: the face is optimised while the clip is denoised; not if left out.
+            output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
+                "latent" for the latents, which `decode` turns into frames a few at a time.
+            return_dict: return a `StableAnimatorPipelineOutput` instead of a tuple.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
+                that it returns may replace the latents.
+            callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
+
+        Raises:
+            InputError: sizes, frame counts or options that do not fit.
+            NonFiniteError: the latents are not finite after a step.
+        """
+        callback = callback_on_step_end, callback_on_step_end_tensor_inputs
+        check_call(output_type, *callback)
+        check_options(width, height, num_inference_steps, decode_chunk_size)
+        caching = StepCaching(step_cache_interval, step_cache_depth)
+        caching.check(self.unet.max_depth)
+        Guidance(interval=guidance_interval)  # refuses what is none
+        poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
+        self._done_with("pose_net")
+        frames = poses.shape[0]
+        windows = time_tiles(frames, tile_size, tile_overlap, anchored)
+        if refinement is not None:
+            refinement.check(frames, num_inference_steps, height, width)
+        if image_noise is None:
+            image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
+        context, picture = self._encode_person(image, face_embedding, height, width, image_noise, noise_aug_strength)
+        scales = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
+        clip = Clip(
+            picture,
+            context,
+            poses,
+            paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32"),
+            paddle.to_tensor(scales).reshape([1, frames, 1, 1, 1]),
+            Guidance(float(max(scales)), interval=guidance_interval),
+            caching,
+        )
+        set_steps(self.scheduler, num_inference_steps)
+        of_window = min(tile_size, frames) if repeats_noise else frames
+        latents = self._initial_latents(latents, generator, of_window, frames, height, width)
+        refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
+        latents = self._denoise(latents, clip, windows, refine, callback)
+        self._done_with("unet")
+        output = self._output(latents, output_type, decode_chunk_size)
+        return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
+
+    def _encode_person(self, image, face_embedding, height, width, noise, strength):
+        """The context (1, 5, channels) and the picture's latents (1, 1, 4, h, w)."""
+        clip_embedding = self.encode_clip(image)  # (1, projection_dim)
+        self._done_with("image_encoder")
+        face = self.encode_face(face_embedding, clip_embedding)  # (1, 4, channels)
+        self._done_with("face_encoder")
+        picture = self.encode_picture(image, height, width, noise, strength)  # (1, 4, h, w)
+        self._done_with("vae")
+        return paddle.concat([clip_embedding.unsqueeze(1), face], axis=1), picture.unsqueeze(1)
+
+    def _initial_latents(self, latents, generator, of_window, frames, height, width):
+        """(1, frames, 4, h, w): the noise of one window, again and again."""
+        scale = self.vae_scale_factor
+        shape = [1, of_window, self.vae.config.latent_channels, height // scale, width // scale]
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        elif list(latents.shape) != shape:
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
+        latents = paddle.concat([latents] * -(-frames // of_window), axis=1)[:, :frames]
+        return latents * self.scheduler.init_noise_sigma
+
+    def _denoise(self, latents, clip, windows, refine, callback):
+        timesteps = self.scheduler.timesteps
+        unet = UNetCalls(self._engine, self._network("unet"), len(timesteps), len(windows))
+        predict = TilePredictor(unet, clip, windows, len(timesteps))
+        with self.progress_bar(total=len(timesteps) * len(windows)) as progress:
+            for i, timestep in enumerate(timesteps):
+                progress.set_description(f"step {i + 1}/{len(timesteps)}")
+                scaled = self.scheduler.scale_model_input(latents, timestep)
+                prediction = predict(scaled, timestep, i, progress.update)
+                if refine is not None:
+                    prediction = refine(prediction, latents, i, progress)
+                latents = self.scheduler.step(prediction, timestep, latents).prev_sample
+                if not bool(paddle.isfinite(latents).all()):
+                    raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
+                latents = after_step(self, *callback, i, timestep, latents)
+        return latents
+
+    def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
+        """The prediction whose clean latents show the picture's face better."""
+        if not refinement.applies(step):
+            return prediction
+
+        def report(entry):
+            seen = [cosine for cosine in entry["cosines"] if cosine is not None]
+            progress.set_postfix(loss=f"{entry['loss']:.4f}", cosine=f"{sum(seen) / len(seen):.4f}")
+
+        sigma, vae = float(self.scheduler.sigmas[step]), self._network("vae").load()
+        clean = clean_latents(prediction, latents, sigma)
+        clean = refinement.refine(clean, vae, step, len(self.scheduler.timesteps), chunk_size, report)
+        return velocity(clean, latents, sigma)
+
+    def _output(self, latents, output_type, chunk_size):
+        if output_type == "latent":
+            return latents
+        frames = paddle.concat(list(self.decode(latents, chunk_size)), axis=0)  # (frames, 3, height, width)
+        if output_type == "pil":
+            return self.image_processor.numpy_to_pil(self.image_processor.pd_to_numpy(frames))
+        video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
+        return video.numpy() if output_type == "np" else video
+
+
+def for_clip(pixels):
+    """Pictures, (batch, 3, H, W) in [-1, 1], as CLIP takes them: (batch, 3, 224, 224)."""
+    pixels = _resize_with_antialiasing(pixels, (CLIP_SIZE, CLIP_SIZE))
+    mean, deviation = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in (_MEAN, _DEVIATION))
+    return ((pixels + 1) / 2 - mean) / deviation
+
+
+def check_options(width, height, steps, chunk_size):
+    """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
+    if not all(is_number(side, is_whole=True) and side >= 64 and side % 64 == 0 for side in (width, height)):
+        raise InputError(
+            f"the size {shown(width)}x{shown(height)} does not fit; multiples of 64 are accepted, such as 512x512"
+        )
+    check_number("num_inference_steps", steps, *STEPS, is_whole=True)
+    check_number("decode_chunk_size", chunk_size, 1, is_whole=True)

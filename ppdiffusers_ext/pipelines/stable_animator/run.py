@@ -1,0 +1,355 @@
+"""Animating a picture with StableAnimator, from files to files."""
+
+import json
+import logging
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import paddle
+import PIL.Image
+
+from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
+from ppdiffusers_ext.data.images import read_image, write_gif
+from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
+from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
+from ppdiffusers_ext.data.stable_animator.clips import read_embedding
+from ppdiffusers_ext.errors import InputError, check_keys, shown_path
+from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.options import (
+    COUNTS,
+    FPS,
+    FRAMES,
+    GUIDANCE,
+    SEEDS,
+    SIDES,
+    STEPS,
+    check_options,
+    check_values,
+    choose_seed,
+    merge,
+    option,
+    path_option,
+)
+from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.memory_plan import first_fitting
+from ppdiffusers_ext.pipelines.presets import read_preset
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, RefinementConfig, find_face
+from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, load_pipeline, make_configured_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import check_options as check_arguments
+from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
+from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.runtime import DTYPES, Runtime, check_device
+
+logger = logging.getLogger(__name__)
+
+_KNOBS = ("guidance_interval", "step_cache_interval", "step_cache_depth")
+_STRETCH = 0.02  # by which shapes may differ unseen
+
+
+@dataclass(frozen=True)
+class StableAnimationConfig:
+    """What to animate, with what, and how.
+
+    Attributes:
+        svd: folder of Stable Video Diffusion.
+        unet, pose_net, face_encoder: files of StableAnimator's weights.
+        faces: folder in which models/antelopev2 has the networks that find the picture's face; None for no face.
+        embedding: .npy file of the embedding of the picture's face, which is not looked for then.
+        image: picture of the person.
+        poses: video, or folder of pictures, of skeletons.
+        output: folder to write.
+        width, height, guidance_scale, steps, tile_size, overlap, noise, chunk_size, seed: of
+            `StableAnimatorPipeline.__call__`.
+        fps: frames per second of the videos.
+        device: auto, cpu, gpu or gpu:N.
+        dtype: fp32, bf16 or fp16, of the UNet, the pose net and the face encoder.
+        engine, engine_cache: what runs the networks, as of `NetworkPipeline.use_engine`.
+        preset: a name or a YAML file, see `presets`; only what is of this system counts.
+        guidance_interval, step_cache_interval, step_cache_depth: of `StableAnimatorPipeline.__call__`; as the preset
+            says if left out.
+        memory: rung of the memory ladder, which says whether networks leave the memory, and are kept in halves; the
+            two upper ones are the same here, where the size of a decoded chunk is part of what is decoded.
+        ignore_memory: begin even if memory will probably not do.
+        vae_device: where frames are decoded, such as cpu; where the other networks are if left out.
+        resize: what a picture of another shape than the video's becomes: as of `data.frames.resize`.
+        channels: order of colours in which the face is seen, as of `FaceAnalyzer`.
+        anchored, repeats_noise: of `StableAnimatorPipeline.__call__`.
+        refinement: a `RefinementConfig`, or None: the face is not optimised.
+        reports: whether a report says how like the picture's face those in the frames are.
+    """
+
+    svd: str = path_option()
+    unet: str = path_option()
+    pose_net: str = path_option()
+    face_encoder: str = path_option()
+    faces: str | None = path_option(None)
+    embedding: str | None = path_option(None)
+    image: str = path_option("")
+    poses: str = path_option("")
+    output: str = path_option("")
+    width: int = option(512, *SIDES)
+    height: int = option(512, *SIDES)
+    guidance_scale: float = option(3.0, *GUIDANCE)
+    steps: int = option(25, *STEPS)
+    tile_size: int = option(16, 2, FRAMES[1])
+    overlap: int = option(4, 0, FRAMES[1])
+    noise: float = option(0.02, 0, 10)
+    chunk_size: int = option(4, *COUNTS)
+    seed: int = option(23123134, *SEEDS)
+    fps: float = option(8, *FPS)
+    device: str = "auto"
+    dtype: str = option("fp32", choices=DTYPES)
+    engine: str = "eager"
+    engine_cache: str | None = path_option(None)
+    preset: str = "exact"
+    guidance_interval: list | None = None
+    step_cache_interval: int | None = option(None, *COUNTS)
+    step_cache_depth: int | None = option(None, *COUNTS)
+    memory: str = option("high", choices=RUNGS)
+    ignore_memory: bool = False
+    vae_device: str | None = None
+    resize: str = option("fit", choices=("fit", "crop", "pad"))
+    channels: str = option("rgb", choices=("rgb", "bgr"))
+    anchored: bool = True
+    repeats_noise: bool = True
+    refinement: RefinementConfig | None = None
+    reports: bool = False
+
+    @classmethod
+    def load(cls, path, **overrides):
+        """Read a YAML file of these fields but for image, poses and output; `refinement` is a mapping.
+
+        Args:
+            overrides: fields -> values that replace the file's; None leaves it.
+
+        Raises:
+            MissingFileError, InputError: no such file, or keys or values that are not known.
+        """
+        values = read_yaml(path)
+        name = shown_path(path)
+        check_keys(values, _names(cls) - {"image", "poses", "output"}, f"key in {name}")
+        if missing := {"svd", "unet", "pose_net", "face_encoder"} - set(values):
+            raise InputError(f"{name} lacks {', '.join(sorted(missing))}; paths of the weights are needed")
+        if (refinement := values.get("refinement")) is not None:
+            check_keys(refinement, _names(RefinementConfig), f"key under refinement in {name}")
+            if "recognizer" not in refinement:
+                raise InputError(f"refinement in {name} lacks recognizer; the path of its weights is needed")
+            check_values(RefinementConfig, refinement, path)
+            values["refinement"] = RefinementConfig(**refinement)
+        check_values(cls, values, path)
+        return cls(**merge(values, overrides))
+
+    @property
+    def knobs(self):
+        """What the preset, or the user, says of guidance and step caching: arguments of the pipeline."""
+        preset = read_preset(self.preset)
+        if others := sorted(set(preset) - set(_KNOBS)):
+            raise InputError(f"preset {self.preset} has {', '.join(others)}; {', '.join(_KNOBS)} are accepted")
+        return merge(preset, {name: getattr(self, name) for name in _KNOBS})
+
+
+def _names(cls):
+    return {item.name for item in fields(cls)}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Paths of what was written, None for what was not asked for, and the `IdentityReport`."""
+
+    pictures: Path
+    gif: Path
+    video: Path
+    optimization: Path | None = None
+    report: Path | None = None
+    identity: IdentityReport | None = None
+
+    @property
+    def files(self):
+        """Names of the paths that there are -> the paths."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
+
+
+def animate(config, show_progress=True):
+    """Animate, and write the frames as pictures, as GIF and as MP4.
+
+    Returns:
+        `Results`.
+
+    Raises:
+        InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
+            before networks are loaded.
+    """
+    check_options(config)
+    config = replace(config, seed=choose_seed(config.seed))
+    picture, source = read_image(config.image), open_frames(config.poses, background="black")
+    _check_options(config, source)
+    check_files(config)
+    check_scheduler(make_configured_scheduler(config), config.steps)
+    if config.refinement is not None:
+        config.refinement.check(np.asarray(picture), config.steps)
+    folder = Path(config.output)
+    pictures, gif, video = (folder / f"animated_images{ending}" for ending in ("", ".gif", ".mp4"))
+    results = Results(
+        pictures,
+        gif,
+        video,
+        folder / "face_optimization.json" if config.refinement is not None else None,
+        folder / "identity.json" if config.reports else None,
+    )
+    refinement = config.refinement
+    masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
+    written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
+    check_outputs(written, (config.image, config.poses, config.embedding, *masks), [pictures])
+    return _animate(config, picture, source, results, show_progress)
+
+
+def _check_options(config, source):
+    check(config, source.num_frames)
+    check_names(source)
+
+
+def check(config, num_frames):
+    """Raises InputError for options that do not fit a clip of so many frames."""
+    check_options(config)
+    if config.refinement is not None:
+        check_options(config.refinement)
+    check_arguments(config.width, config.height, config.steps, config.chunk_size)
+    time_tiles(num_frames, config.tile_size, config.overlap, config.anchored)
+    if config.faces is None and config.reports:
+        raise InputError("a report of faces needs the networks that find them; --report without --no-face is accepted")
+    check_engine(config.engine)
+    if config.vae_device is not None:
+        check_device(config.vae_device)
+    knobs = config.knobs
+    Guidance(interval=knobs.get("guidance_interval", (0, 1)))  # refuse what is none
+    StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
+
+
+def _animate(config, picture, source, results, show_progress):
+    runtime = Runtime.choose(config.device, config.dtype)
+    check_memory(config, source.num_frames, runtime)
+    clip = prepare(config, picture, source)
+    identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
+    pipeline = open_pipeline(config, runtime, show_progress)
+    latents = denoise(pipeline, config, clip)
+
+    def write(pictures):
+        where = replace(results, **{name: pictures.parent / path.name for name, path in results.files.items()})
+        if identity is not None:
+            identity.values.clear()
+        sides = SideOutputs(pictures)
+        _write(pipeline.decode(latents, config.chunk_size, config.vae_device), config, where, identity, sides)
+        if clip.refinement is not None:
+            sides.attempt(write_history, where.optimization, clip.refinement)
+        if identity is not None:
+            sides.attempt(identity.write, where.report)
+        sides.tell()
+        return replace(where, identity=identity)
+
+    return keep(write, results.pictures)
+
+
+def check_memory(config, num_frames, runtime):
+    """Raises InputError for a clip that will not fit into the memory of this machine."""
+    rungs = list(RUNGS)
+    plans = plan_memory(config, num_frames, runtime, rungs[rungs.index(config.memory) :])
+    logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What is animated: a PIL picture, skeletons (a `FrameSource`), a face's embedding, a `FaceRefinement` or None."""
+
+    picture: PIL.Image.Image
+    skeletons: FrameSource
+    embedding: np.ndarray | None
+    refinement: FaceRefinement | None
+
+
+def prepare(config, picture, skeletons):
+    """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
+    pixels, refinement = np.asarray(picture), None
+    is_looked_for = config.faces is not None and config.embedding is None
+    face = find_face(config.faces, pixels, config.image, config.channels) if is_looked_for else None
+    if config.refinement is not None:
+        refinement = config.refinement.prepare(pixels, face, skeletons, config.steps, config.height, config.width)
+    if config.embedding is not None:
+        embedding = read_embedding(config.embedding)
+    else:
+        embedding = None if face is None else face.embedding
+    return Clip(_fit(picture, config), skeletons, embedding, refinement)
+
+
+def open_pipeline(config, runtime, show_progress=True):
+    """The pipeline of a configuration."""
+    pipeline = load_pipeline(config, runtime)
+    pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
+    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+    return pipeline
+
+
+def denoise(pipeline, config, clip):
+    """The latents that a `Clip` becomes."""
+    return pipeline(
+        clip.picture,
+        iter(clip.skeletons),
+        clip.embedding,
+        config.width,
+        config.height,
+        config.steps,
+        min_guidance_scale=config.guidance_scale,
+        max_guidance_scale=config.guidance_scale,
+        noise_aug_strength=config.noise,
+        tile_size=config.tile_size,
+        tile_overlap=config.overlap,
+        anchored=config.anchored,
+        repeats_noise=config.repeats_noise,
+        **config.knobs,
+        decode_chunk_size=config.chunk_size,
+        refinement=clip.refinement,
+        generator=paddle.Generator().manual_seed(config.seed),
+        output_type="latent",
+    ).frames
+
+
+def write_history(path, refinement):
+    """Write loss and cosines of every iteration of a `FaceRefinement` as JSON."""
+    with output_file(path) as temporary:
+        Path(temporary).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
+
+
+def _fit(picture, config):
+    """The picture in the video's shape, if it is to keep its own within it; else as it is, which is stretched."""
+    if abs(picture.width * config.height / (picture.height * config.width) - 1) < _STRETCH:
+        return picture
+    if config.resize == "fit":
+        logger.warning(
+            "%s is %dx%d and is stretched to the shape of %dx%d; --resize crop or pad keeps its own",
+            config.image, picture.width, picture.height, config.width, config.height,
+        )  # fmt: skip
+        return picture
+    return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
+
+
+def _write(chunks, config, results, identity, sides):
+    """Write frames as they are decoded; for the GIF they are collected, a byte for each pixel."""
+    collected, fps = [], Fraction(config.fps).limit_denominator(1001)
+    movie = SideVideo(sides, results.video, fps, config.width, config.height)
+    with movie, output_folder(results.pictures) as folder:
+        writer = FolderWriter(folder)
+        for chunk in chunks:
+            frames = (chunk.transpose([0, 2, 3, 1]) * 255).round().numpy().astype(np.uint8)
+            movie.write(frames)
+            for frame in frames:
+                writer.write(frame)
+                if identity is not None:
+                    identity.add(frame)
+                collected.append(PIL.Image.fromarray(frame).quantize())
+    sides.attempt(write_gif, results.gif, collected, round(1000 / config.fps))

@@ -1,0 +1,129 @@
+"""From a batch of training clips to the loss of Animate Anyone: latents, noise, embeddings, prediction, weights."""
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.training.animate_anyone.model import encode
+from ppdiffusers_ext.training.draws import Draws, make_batch
+from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
+
+_ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
+
+
+class Collate:
+    """Makes one batch of samples of `TrainingClips`, in the process that reads them.
+
+    Args:
+        image_processor: ppdiffusers' `CLIPImageProcessor`, which takes the whole reference picture.
+    """
+
+    def __init__(self, image_processor):
+        self._image_processor = image_processor
+
+    def __call__(self, samples):
+        batch = make_batch(samples, ("pixel_values", "pose_pixel_values", "reference_pixel_values"))
+        pictures = [sample["reference_image"] for sample in samples]
+        processed = [
+            self._image_processor.preprocess(picture, return_tensors="np").pixel_values[0] for picture in pictures
+        ]
+        batch["clip_pixel_values"] = np.stack(processed).astype(np.float32)  # (batch, 3, 224, 224)
+        return batch
+
+
+class Objective:
+    """The loss of one batch.
+
+    Args:
+        vae, image_encoder: frozen; they have no part in what is trained.
+        scheduler: of the noise, with v prediction.
+        seed: of all draws.
+        samples_per_step: samples of one optimisation step, over all processes and parts of a batch.
+        noise_offset: strength of the offset that a clip's noise shares.
+        snr_gamma: bound of Min-SNR weights; 0 for none.
+        uncond_ratio: part of the steps without reference, so that guidance can be used.
+    """
+
+    def __init__(
+        self,
+        vae,
+        image_encoder,
+        scheduler,
+        seed,
+        samples_per_step,
+        noise_offset=0.05,
+        snr_gamma=5.0,
+        uncond_ratio=0.1,
+    ):
+        self._vae, self._image_encoder, self._scheduler = vae, image_encoder, scheduler
+        self._draws, self._samples_per_step = Draws(seed), samples_per_step
+        self._noise_offset, self._snr_gamma, self._uncond_ratio = noise_offset, snr_gamma, uncond_ratio
+        for frozen in (vae, image_encoder):
+            frozen.eval()
+            for parameter in frozen.parameters():
+                parameter.stop_gradient = True
+
+    def __call__(self, model, batch):
+        """The loss of an `AnimateAnyoneModel` (or what wraps it) for a batch of `Collate`: a number as a tensor."""
+        indices = [int(index) for index in batch["index"]]
+        unconditional = self.is_unconditional(indices[0])
+        with paddle.no_grad():
+            latents, reference = self.encode(batch, indices)
+            embedding = self.embed(batch["clip_pixel_values"], unconditional)  # (batch, 1, dim)
+            noise, timesteps = self.draw_noise(indices, latents.shape)
+            noisy = self._scheduler.add_noise(latents, noise, timesteps)
+            target = self._scheduler.get_velocity(latents, noise, timesteps)
+            snr = signal_to_noise(self._scheduler, timesteps)
+            weights = min_snr_weights(snr, self._snr_gamma) if self._snr_gamma else None
+        poses = batch["pose_pixel_values"]
+        prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
+        loss = mean_squared_error(prediction, target, weights)
+        return loss
+
+    def describe(self, batch):
+        """The batch in words: clips and timesteps."""
+        timesteps = [self._draw_timestep(int(index)) for index in batch["index"]]
+        return ", ".join(f"{clip} at timestep {timestep}" for clip, timestep in zip(batch["clips"], timesteps))
+
+    def is_unconditional(self, index):
+        """Whether the step that a sample belongs to is without reference: one draw for all of the step."""
+        return bool(self._draws.rng(index // self._samples_per_step, "step").random() < self._uncond_ratio)
+
+    def encode(self, batch, indices):
+        """Latents of targets and references: (batch, 4, frames, h / 8, w / 8) and (batch, 4, h / 8, w / 8)."""
+        pixels, reference = batch["pixel_values"], batch["reference_pixel_values"].unsqueeze(2)
+        frames = pixels.shape[2]
+        pictures = paddle.concat([reference, pixels], axis=2).transpose(
+            [0, 2, 1, 3, 4]
+        )  # (batch, 1 + frames, 3, h, w)
+        scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        shape = (1 + frames, self._vae.config.latent_channels, pixels.shape[3] // scale, pixels.shape[4] // scale)
+        pictures, noise = pictures.flatten(0, 1), self._draws.normals(indices, "latents", shape).flatten(0, 1)
+        factor = self._vae.config.scaling_factor
+        encoded = [
+            encode(
+                self._vae, pictures[start : start + _ENCODED_AT_ONCE], noise[start : start + _ENCODED_AT_ONCE], factor
+            )
+            for start in range(0, pictures.shape[0], _ENCODED_AT_ONCE)
+        ]
+        latents = paddle.concat(encoded).reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
+        return latents[:, :, 1:].contiguous(), latents[:, :, 0].contiguous()
+
+    def embed(self, pixels, unconditional):
+        """CLIP's embedding (batch, 1, dim); of black pixels where there is no reference, as originally."""
+        pixels = paddle.zeros_like(pixels) if unconditional else pixels
+        return self._image_encoder(pixels).image_embeds.unsqueeze(1)
+
+    def draw_noise(self, indices, shape):
+        """Noise of a latents' shape with its offset, and a timestep for each sample: (batch,) int64."""
+        _, channels, *rest = shape
+        noises, offsets, timesteps = [], [], []
+        for index in indices:
+            rng = self._draws.rng(index, "noise")
+            noises.append(rng.standard_normal((channels, *rest), np.float32))
+            offsets.append(rng.standard_normal((channels, 1, 1, 1), np.float32))
+            timesteps.append(self._draw_timestep(index))
+        noise, offset = paddle.to_tensor(np.stack(noises)), paddle.to_tensor(np.stack(offsets))
+        return add_offset(noise, offset, self._noise_offset), paddle.to_tensor(timesteps)
+
+    def _draw_timestep(self, index):
+        return int(self._draws.rng(index, "timestep").integers(self._scheduler.config.num_train_timesteps))

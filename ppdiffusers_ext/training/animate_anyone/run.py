@@ -1,0 +1,122 @@
+"""One training run of Animate Anyone, from its arguments to its last checkpoint."""
+
+from pathlib import Path
+
+from ppdiffusers.transformers import CLIPImageProcessor
+
+from ppdiffusers_ext.data.animate_anyone.samples import choose_image, choose_video
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.loading import (
+    describe_image_encoder,
+    describe_vae,
+    known_options,
+    read_inference_config,
+)
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
+from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
+from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.validation import AnimateAnyone, Validation, of_training_clips
+from ppdiffusers_ext.weights.assignment import load_weights, read_config
+
+
+def train(stage, model_arguments, data_arguments, training_arguments):
+    """Train a stage, from the newest checkpoint in the output folder if there is one. Returns the trainer.
+
+    The trained parts lie in the output folder afterwards, as safetensors that `pose2vid` and the next stage load.
+
+    Raises:
+        InputError, MissingFileError: weights, data or checkpoints that cannot be used.
+        NonFiniteError: the loss is not finite.
+    """
+    arguments = training_arguments
+    samples, held_out = find_samples(data_arguments, arguments, _chooser(stage, data_arguments))
+    with reproducible_start(arguments.seed):
+        model = make_model(stage, model_arguments)
+    trained = set(freeze(model, stage))
+    samples_per_step = samples_of_a_step(arguments)
+    run = {
+        "stage": stage,
+        "samples_per_step": samples_per_step,
+        "width": data_arguments.train_width,
+        "height": data_arguments.train_height,
+        "trained_tensors": len(trained),
+    }
+    vae = describe_vae(model_arguments.vae_model_path).load()
+    image_encoder = describe_image_encoder(model_arguments.image_encoder_path).load()
+    objective = Objective(
+        vae,
+        image_encoder,
+        make_noise_scheduler(model_arguments),
+        arguments.seed,
+        samples_per_step,
+        model_arguments.noise_offset,
+        model_arguments.snr_gamma,
+        model_arguments.uncond_ratio,
+    )
+    validate = None
+    if held_out:
+        scheduler = make_noise_scheduler(model_arguments)
+        networks = (model.reference_unet, model.denoising_unet, model.pose_guider)
+        pipeline = Pose2VideoPipeline(vae, image_encoder, *networks, scheduler)
+        options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
+        validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
+    share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
+    return fit(model, parts(model, stage), objective, samples, collate, run, share, arguments, validate, held_out)
+
+
+def make_model(stage, arguments):
+    """The `AnimateAnyoneModel` of a stage, with the weights that `ModelArguments` name; the rest is random."""
+    base = read_config(Path(arguments.base_model_path) / "unet")
+    config = read_config(arguments.denoising_unet_config_path) if arguments.denoising_unet_config_path else base
+    inference = read_inference_config(arguments.inference_config_path)
+    options = {**known_options(DenoisingUNet3D, config), **inference["unet_additional_kwargs"]}
+    denoising_unet = DenoisingUNet3D(**{**options, "use_motion_module": stage == 2})
+    reference_unet = ReferenceUNet(**known_options(ReferenceUNet, base))
+    width = denoising_unet.config.block_out_channels[0]
+    pose_guider = PoseGuider(**{"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]})
+    _start_from(reference_unet, arguments.reference_unet_path)
+    _start_from(pose_guider, arguments.pose_guider_path)
+    _start_from(denoising_unet, arguments.denoising_unet_base_model_path, unused=stage == 1)
+    if stage == 2:
+        _start_from(denoising_unet, arguments.motion_module_path, only_motion=True)
+    elif arguments.motion_module_path:
+        raise InputError("--motion_module_path is for stage 2; stage 1 has no motion modules")
+    if arguments.gradient_checkpointing:
+        for network in (denoising_unet, reference_unet):
+            network.enable_gradient_checkpointing()
+    return AnimateAnyoneModel(reference_unet, denoising_unet, pose_guider)
+
+
+def _start_from(model, path, unused=False, only_motion=False):
+    if not path:
+        return
+    names = list(model.state_dict())
+    motion = ("motion_modules.",)
+    spatial = [name for name in names if motion[0] not in name]
+    load_weights(model, path, may_miss=spatial if only_motion else motion, may_exceed=motion if unused else ())
+
+
+def _chooser(stage, arguments):
+    if stage == 1:
+        return lambda rng, frames: choose_image(rng, frames, arguments.sample_margin)
+    return lambda rng, frames: choose_video(rng, frames, arguments.n_sample_frames, arguments.sample_rate)
+
+
+def make_noise_scheduler(arguments):
+    """The noise process of `ModelArguments`: zero terminal SNR, v prediction."""
+    schedule = {name: getattr(arguments, name) for name in ("num_train_timesteps", "beta_start", "beta_end")}
+    return make_scheduler(
+        "DDIM",
+        {
+            **schedule,
+            "beta_schedule": arguments.beta_schedule,
+            "steps_offset": 1,
+            "clip_sample": False,
+            "rescale_betas_zero_snr": True,
+            "timestep_spacing": "trailing",
+            "prediction_type": "v_prediction",
+        },
+    )

@@ -1,0 +1,168 @@
+"""The training step of StableAnimator: which networks run, which of their tensors learn, noise and loss.
+
+From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Rings/StableAnimator (`train_single.py`,
+`train.py`). All of the pose net and the face encoder learn, and of the UNet what belongs to its transformers.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from ppdiffusers_ext.training.animate_anyone.model import encode
+from ppdiffusers_ext.training.parts import TrainedPart
+
+PICTURE_NOISE = 0.02  # that is added to the reference picture
+_ADDED = (6.0, 127.0, PICTURE_NOISE)  # frames per second less one, motion bucket, noise of the picture
+_TRAINED_OF_UNET = "attentions"
+# Of the draw of sigmas, in the terms of Hoogeboom et al. 2023 (arXiv:2301.11093).
+_SIGMAS, _SIGMA_DATA, _IMAGE = (0.002, 700.0), 0.5, 64
+NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
+
+
+class StableAnimatorModel(nn.Layer):
+    """The three networks as one layer.
+
+    Args:
+        unet, pose_net, face_encoder: `AnimationUNet`, `PoseNet`, `FusionFaceId`.
+    """
+
+    def __init__(self, unet, pose_net, face_encoder):
+        super().__init__()
+        self.unet, self.pose_net, self.face_encoder = unet, pose_net, face_encoder
+
+    def forward(self, noisy, sigmas, picture, clip_embedding, face_embedding, pose_pixels, kept):
+        """Predict the velocity.
+
+        Args:
+            noisy: (batch, frames, 4, h, w), not scaled.
+            sigmas: (batch,).
+            picture: (batch, 4, h, w), the reference's latents.
+            clip_embedding: (batch, 1, dim) of the reference.
+            face_embedding: (batch, 512).
+            pose_pixels: (batch, frames, 3, height, width), values in [-1, 1].
+            kept: `Kept`.
+
+        Returns:
+            As `noisy`.
+        """
+        batch, frames = noisy.shape[:2]
+        faces = self.face_encoder(face_embedding, clip_embedding)  # (batch, 4, channels)
+        context = paddle.concat([clip_embedding * kept.tokens.reshape([-1, 1, 1]), faces], axis=1)
+        picture = (picture * kept.pictures.reshape([-1, 1, 1, 1])).unsqueeze(1).expand(noisy.shape)
+        scaled = noisy / (sigmas.square() + 1).sqrt().reshape([-1, 1, 1, 1, 1])
+        sample = paddle.concat([scaled, picture], axis=2)  # (batch, frames, 8, h, w)
+        added = paddle.to_tensor([_ADDED] * batch, dtype="float32")
+        poses = self.pose_net(pose_pixels)  # (batch*frames, channels, h, w)
+        return self.unet(sample, 0.25 * sigmas.log(), context, added, poses)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What samples see of their reference, (batch,) of 0 and 1 each: CLIP's token, and its latents."""
+
+    tokens: paddle.Tensor
+    pictures: paddle.Tensor
+
+    @classmethod
+    def draw(cls, uniform, rate):
+        """Of numbers (batch,) from 0 to 1: below 2 * rate without the token, from rate to 3 * rate without latents."""
+        uniform = np.asarray(uniform, np.float32)
+        tokens, pictures = uniform >= 2 * rate, (uniform < rate) | (uniform >= 3 * rate)
+        return cls(*(paddle.to_tensor(keeps.astype(np.float32)) for keeps in (tokens, pictures)))
+
+
+def freeze(model, whole_unet=False):
+    """Have only those parameters of a `StableAnimatorModel` learn that training changes. Returns their names.
+
+    Args:
+        whole_unet: whether all of the UNet learns, which one without Stable Video Diffusion's weights has to.
+    """
+    trained = []
+    for name, parameter in model.named_parameters():
+        learns = whole_unet or not name.startswith("unet.") or _TRAINED_OF_UNET in name
+        parameter.stop_gradient = not learns
+        parameter.trainable = learns
+        if learns:
+            trained.append(name)
+    return trained
+
+
+def parts(model, suffix=".safetensors"):
+    """The `TrainedPart`s by the names of their files, each a whole network, as inference loads it.
+
+    In checkpoints they are called unet-STEP and so on, as originally.
+    """
+    names = ("unet", "pose_net", "face_encoder")
+    return {name: TrainedPart(getattr(model, name), suffix=suffix, numbered=True) for name in names}
+
+
+def sigma_of(uniform, noises=NOISES):
+    """The noise's strength for numbers from 0 to 1, an array of which it has the shape: large for small ones.
+
+    A schedule of log signal-to-noise that is a cosine in time, between two shifts for resolutions, `noises`.
+    """
+    uniform = np.asarray(uniform, np.float64)
+    lowest, highest = (-2 * math.log(sigma / _SIGMA_DATA) for sigma in reversed(_SIGMAS))
+
+    def cosine(shift):
+        start, end = (math.atan(math.exp(-0.5 * (bound - shift))) for bound in (lowest, highest))
+        return -2 * np.log(np.tan(start + uniform * (end - start))) + shift
+
+    low, high = (cosine(2 * math.log(noise / _IMAGE)) for noise in noises)
+    return (np.exp(-0.5 * (low + uniform * (high - low))) * _SIGMA_DATA).astype(np.float32)
+
+
+def stratify(uniform):
+    """Numbers (batch,) from 0 to 1, each moved into a part of its own of that range."""
+    return (np.arange(len(uniform)) + np.asarray(uniform, np.float64)) / len(uniform)
+
+
+def encode_clip(vae, pixels, noise, at_once):
+    """Latents of frames, (batch, frames, 3, height, width) in [-1, 1], drawn by normal noise of the latents' shape.
+
+    Args:
+        at_once: pictures that are encoded together.
+
+    Returns:
+        (batch, frames, 4, h, w), scaled.
+    """
+    pictures, draws, factor = pixels.flatten(0, 1), noise.flatten(0, 1), vae.config.scaling_factor
+    starts = range(0, pictures.shape[0], at_once)
+    parts = [encode(vae, pictures[i : i + at_once], draws[i : i + at_once], factor) for i in starts]
+    latents = paddle.concat(parts)  # (batch*frames, 4, h, w)
+    return latents.reshape([*pixels.shape[:2], *latents.shape[1:]])
+
+
+def encode_reference(vae, pixels, picture_noise, noise):
+    """Latents of references, (batch, 3, height, width) in [-1, 1], with some noise: (batch, 4, h, w), not scaled."""
+    return encode(vae, pixels + PICTURE_NOISE * picture_noise, noise, 1.0)
+
+
+def denoise(prediction, noisy, sigmas):
+    """What a velocity takes for the clean latents: (batch, frames, 4, h, w)."""
+    sigmas = sigmas.reshape([-1, 1, 1, 1, 1])
+    return noisy / (sigmas.square() + 1) - prediction * sigmas / (sigmas.square() + 1).sqrt()
+
+
+def weighted_error(denoised, latents, sigmas, masks):
+    """The loss: faces count twice, and noise that is weak counts more, so that it is the velocity's squared error.
+
+    Args:
+        denoised, latents: (batch, frames, 4, h, w).
+        sigmas: (batch,).
+        masks: (batch, frames, 1, height, width), 1 where a face is, else 0.
+    """
+    sigmas = sigmas.reshape([-1, 1, 1, 1, 1])
+    weights = (sigmas.square() + 1) / sigmas.square()
+    errors = weights * (denoised.astype("float32") - latents.astype("float32")).square()
+    return (errors * (1 + _small(masks, latents.shape[3:]))).mean()
+
+
+def _small(masks, size):
+    """(batch, frames, 1, height, width) -> (batch, frames, 1, h, w)."""
+    small = F.interpolate(masks.flatten(0, 1), size=size, mode="nearest")
+    return small.reshape([*masks.shape[:3], *size])

@@ -1,0 +1,80 @@
+"""From a batch of StableAnimator's training samples to their loss."""
+
+import numpy as np
+import paddle
+
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import for_clip
+from ppdiffusers_ext.training.draws import Draws, make_batch
+from ppdiffusers_ext.training.stable_animator.model import (
+    NOISES,
+    Kept,
+    denoise,
+    encode_clip,
+    encode_reference,
+    sigma_of,
+    weighted_error,
+)
+
+ENCODED_AT_ONCE = 4  # pictures: the VAE's first layers are as large as they
+_ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face_embedding")
+
+
+def collate(samples):
+    """Makes one batch of samples of `AnimationSamples`."""
+    return make_batch(samples, _ARRAYS)
+
+
+class StableObjective:
+    """The loss of one batch.
+
+    Args:
+        vae, image_encoder: frozen; they have no part in what is trained.
+        seed: of all draws.
+        samples_per_step: samples of one optimisation step, over all processes and parts of a batch. Each has a part of
+            its own of the range that sigmas are drawn from.
+        dropout: part of the samples without CLIP's token, and of those without the picture's latents; see `Kept`.
+        noises: as of `sigma_of`.
+    """
+
+    def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1, noises=NOISES):
+        self._vae, self._image_encoder = vae, image_encoder
+        self._draws, self._samples_per_step = Draws(seed), samples_per_step
+        self._dropout, self._noises = dropout, tuple(noises)
+        for frozen in (vae, image_encoder):
+            frozen.eval()
+            for parameter in frozen.parameters():
+                parameter.stop_gradient = True
+
+    def __call__(self, model, batch):
+        """The loss of a `StableAnimatorModel` (or what wraps it) for a batch of `collate`: a number as a tensor."""
+        indices = [int(index) for index in batch["index"]]
+        with paddle.no_grad():
+            latents, picture = self.encode(batch, indices)
+            embedding = self._image_encoder(for_clip(batch["reference_image"])).image_embeds.unsqueeze(1)
+            sigmas = paddle.to_tensor(np.array([self.draw_sigma(index) for index in indices], np.float32))
+            noise = self._draws.normals(indices, "noise", latents.shape[1:])
+            noisy = latents + noise * sigmas.reshape([-1, 1, 1, 1, 1])
+        kept = Kept.draw([self._draws.rng(index, "dropout").random() for index in indices], self._dropout)
+        prediction = model(noisy, sigmas, picture, embedding, batch["face_embedding"], batch["pose_pixels"], kept)
+        return weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
+
+    def describe(self, batch):
+        """The batch in words: clips and sigmas."""
+        sigmas = [self.draw_sigma(int(index)) for index in batch["index"]]
+        return ", ".join(f"{clip} at sigma {sigma:.3g}" for clip, sigma in zip(batch["clips"], sigmas))
+
+    def encode(self, batch, indices):
+        """Latents of frames, (batch, frames, 4, h, w), scaled, and of references, (batch, 4, h, w), not scaled."""
+        pixels, reference = batch["pixel_values"], batch["reference_image"]
+        scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        size = [self._vae.config.latent_channels, *(side // scale for side in pixels.shape[3:])]
+        noise = self._draws.normals(indices, "latents", [pixels.shape[1], *size])
+        latents = encode_clip(self._vae, pixels, noise, ENCODED_AT_ONCE)
+        picture_noise = self._draws.normals(indices, "picture noise", reference.shape[1:])
+        picture = encode_reference(self._vae, reference, picture_noise, self._draws.normals(indices, "picture", size))
+        return latents, picture
+
+    def draw_sigma(self, index):
+        """The noise's strength for a sample."""
+        place = (index % self._samples_per_step + self._draws.rng(index, "sigma").random()) / self._samples_per_step
+        return float(sigma_of(place, self._noises))

@@ -1,0 +1,123 @@
+"""One training run of StableAnimator, from its arguments to its last checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.loading import read_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
+from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.stable_animator.data import describe_sets, find_samples
+from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddings
+from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze, parts
+from ppdiffusers_ext.training.stable_animator.objective import StableObjective, collate
+from ppdiffusers_ext.training.validation import Case, StableAnimator, Validation, of_animation_samples
+from ppdiffusers_ext.weights.assignment import find_weights, load_weights, read_config
+
+_ADAPTER = "processor.id_to_"
+
+
+def train(model_arguments, data_arguments, training_arguments):
+    """Train, from the newest checkpoint in the output folder if there is one. Returns the trainer.
+
+    The networks lie in the output folder afterwards, in files that `scripts.stable_animator` loads.
+
+    Raises:
+        InputError, MissingFileError: weights, data or checkpoints that cannot be used.
+        NonFiniteError: the loss is not finite.
+    """
+    data, arguments = data_arguments, training_arguments
+    samples, held_out = find_samples(data, arguments)
+    given = _given_case(data) if arguments.validation_steps else []
+    samples_per_step = samples_of_a_step(arguments)
+    svd = Path(model_arguments.pretrained_model_name_or_path)
+    image_encoder = describe_image_encoder(svd / "image_encoder").load()
+    with reproducible_start(arguments.seed):
+        model = make_model(model_arguments, image_encoder.config.projection_dim)
+    trained = freeze(model, model_arguments.train_whole_unet)
+    vae = describe_video_vae(svd / "vae").load()
+    dropout = model_arguments.conditioning_dropout_prob
+    noises = (model_arguments.noise_d_low, model_arguments.noise_d_high)
+    objective = StableObjective(vae, image_encoder, arguments.seed, samples_per_step, dropout, noises)
+    run = {
+        "system": "stable_animator",
+        "samples_per_step": samples_per_step,
+        **describe_sets(data),
+        "trained_tensors": len(trained),
+        "checkpoint_format": arguments.checkpoint_format,
+    }
+    validate = None
+    if arguments.validation_steps:
+        scheduler = make_scheduler("Euler", read_scheduler(svd))
+        networks = {name: getattr(model, name) for name in ("unet", "pose_net", "face_encoder")}
+        pipeline = StableAnimatorPipeline(vae=vae, image_encoder=image_encoder, scheduler=scheduler, **networks)
+        options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
+        validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
+    share = data.max_bad_share
+    trained_parts = parts(model, f".{arguments.checkpoint_format}")
+    return fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out)
+
+
+def _given_case(data):
+    """The `Case` of --validation_image, in a list; an empty one without it.
+
+    Raises:
+        InputError, MissingFileError: files that cannot be read, or other numbers of frames than of skeletons.
+    """
+    if not data.validation_image:
+        return []
+    _, width, height, _ = data.named_sets()[0]
+    reference = resize(np.asarray(read_image(data.validation_image)), width, height)
+    given = ((data.validation_control_folder, "black"), (data.validation_image_folder, "white"))
+    sources = [open_frames(path, background=background) for path, background in given if path]
+    if len({source.num_frames for source in sources}) > 1:
+        raise InputError(
+            f"{data.validation_image_folder} has {sources[1].num_frames} frames, {data.validation_control_folder} "
+            f"{sources[0].num_frames} skeletons; as many are needed"
+        )
+    poses, *truth = (np.stack([resize(frame, width, height) for frame in source]) for source in sources)
+    embedding = FaceEmbeddings(data.faces_path, data.face_cache)(reference)
+    return [Case(reference, poses, truth[0] if truth else None, embedding)]
+
+
+def make_model(arguments, clip_width):
+    """The `StableAnimatorModel` with the weights that `StableModelArguments` name; the rest is new.
+
+    Args:
+        clip_width: of the image encoder's embedding.
+    """
+    svd = Path(arguments.pretrained_model_name_or_path)
+    unet = AnimationUNet(**known_options(AnimationUNet, read_config(svd / "unet")))
+    if arguments.unet_model_finetune_path:
+        load_weights(unet, arguments.unet_model_finetune_path)
+    elif arguments.unet_model_path != "none":
+        source = Path(arguments.unet_model_path or svd / "unet")
+        adapters = tuple(name for name in unet.state_dict() if _ADAPTER in name)
+        load_weights(unet, find_weights(source) if source.is_dir() else source, may_miss=adapters)
+        _start_adapters(unet)
+    pose_net = PoseNet(unet.config.block_out_channels[0])
+    face_encoder = FusionFaceId(unet.config.cross_attention_dim, clip_embeddings_dim=clip_width)
+    for network, path in (
+        (pose_net, arguments.posenet_model_finetune_path),
+        (face_encoder, arguments.face_encoder_finetune_path),
+    ):
+        if path:
+            load_weights(network, path)
+    if arguments.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    return StableAnimatorModel(unet, pose_net, face_encoder)
+
+
+def _start_adapters(unet):
+    """Have keys and values of the face begin as those of the picture, as the original has them."""
+    parameters = dict(unet.named_parameters())
+    for name, parameter in parameters.items():
+        if _ADAPTER in name:
+            layer, _, which = name.partition(_ADAPTER)
+            parameter.set_value(parameters[f"{layer}to_{which}"])

@@ -1,0 +1,143 @@
+"""Training clips in folders and meta files: what is found, and what is said of each."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, check_clip, find_clips
+from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.errors import InputError, MissingFileError
+
+
+def write_video(path, frames=6, width=48, height=64, fps=15, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with VideoWriter(path, fps, width, height) as writer:
+        writer.write(np.random.default_rng(seed).integers(0, 255, (frames, height, width, 3), dtype=np.uint8))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three clips, as `video/` and `video_dwpose/`."""
+    for name in ("00001.mp4", "00002.mp4", "sub/00003.mp4"):
+        for kind in ("video", "video_dwpose"):
+            write_video(tmp_path / "data" / kind / name)
+    return tmp_path / "data"
+
+
+def clips_of(folder, *names):
+    return [ClipFiles(folder / "video" / name, folder / "video_dwpose" / name) for name in names]
+
+
+def write_meta(path, clips):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([{"video_path": str(clip.video), "kps_path": str(clip.pose)} for clip in clips]))
+    return path
+
+
+def test_pairs_of_a_folder_are_found(folder):
+    assert find_clips(folder) == clips_of(folder, "00001.mp4", "00002.mp4", "sub/00003.mp4")
+
+
+def test_meta_files_of_a_folder_go_before_its_videos(folder):
+    clips = clips_of(folder, "00002.mp4")
+    write_meta(folder / "meta_data" / "some_meta.json", clips)
+    assert find_clips(folder) == clips
+
+
+def test_several_sources_are_joined_and_each_clip_is_there_once(folder, tmp_path):
+    meta = write_meta(tmp_path / "meta.json", clips_of(folder, "00002.mp4", "00001.mp4"))
+    expected = clips_of(folder, "00002.mp4", "00001.mp4", "sub/00003.mp4")
+    assert find_clips([meta, folder]) == find_clips(f"{meta}, {folder}") == expected
+
+
+@pytest.mark.parametrize("start", ["video", "data/video", "./data/video"])
+def test_paths_of_a_meta_file_are_relative_to_it_or_to_a_folder_above(folder, start):
+    meta = folder / "meta_data" / "meta.json"
+    meta.parent.mkdir()
+    names = f"{start}/00001.mp4", f"{start.replace('video', 'video_dwpose')}/00001.mp4"
+    meta.write_text(json.dumps([dict(zip(("video_path", "kps_path"), names))]))
+    ((video, pose),) = [(clip.video, clip.pose) for clip in find_clips(meta)]
+    assert video.samefile(folder / "video" / "00001.mp4")
+    assert pose.samefile(folder / "video_dwpose" / "00001.mp4")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
+        ('{"video_path": "a.mp4", "kps_path": "b.mp4"}', "holds a dict"),
+        ("[]", "hold no clips"),
+        ('["a.mp4"]', "entry 0 of meta file"),
+        ('[{"video_path": "a.mp4", "kps_path": "b.mp4"}, {"video_path": "a.mp4"}]', "entry 1 of meta file"),
+        ('[{"video_path": 3, "kps_path": "b.mp4"}]', "entry 0 of meta file"),
+    ],
+)
+def test_meta_file_that_is_none_is_refused_with_what_is_accepted(tmp_path, content, message):
+    (tmp_path / "meta.json").write_text(content)
+    with pytest.raises(InputError, match=f"{message}.*a JSON list of video_path and kps_path"):
+        find_clips(tmp_path / "meta.json")
+
+
+def test_missing_and_empty_sources_are_refused(tmp_path):
+    with pytest.raises(MissingFileError, match="nowhere do not exist"):
+        find_clips("nowhere")
+    with pytest.raises(InputError, match="hold no clips"):
+        find_clips(tmp_path)
+    with pytest.raises(InputError, match="no training data are named"):
+        find_clips(" , ")
+
+
+# Checks
+
+
+def test_good_clip_is_described(folder):
+    report = check_clip(clips_of(folder, "00001.mp4")[0])
+    assert report.problems == ()
+    assert (report.num_frames, report.width, report.height, report.fps) == (6, 48, 64, 15)
+    assert report.duration == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("pose", "problem"),
+    [
+        ({"frames": 5}, "the pose video has 5 frames, the video 6"),
+        ({"fps": 30}, "30.00 frames a second, the video 15.00"),
+        ({"width": 64}, "of another shape: 64x64, the video 48x64"),
+    ],
+)
+def test_pose_video_that_does_not_fit_is_a_problem(folder, pose, problem):
+    (clip,) = clips_of(folder, "00001.mp4")
+    write_video(clip.pose, **pose)
+    (said,) = check_clip(clip).problems
+    assert problem in said
+
+
+def test_pose_video_of_another_size_but_the_same_shape_is_fine(folder):
+    (clip,) = clips_of(folder, "00001.mp4")
+    write_video(clip.pose, width=96, height=128)
+    assert check_clip(clip).problems == ()
+
+
+def test_missing_pose_video_is_a_problem(folder):
+    (clip,) = clips_of(folder, "00001.mp4")
+    clip.pose.unlink()
+    assert check_clip(clip).problems == (f"there is no pose video {clip.pose}",)
+
+
+@pytest.mark.parametrize("which", ["video", "pose"])
+def test_damaged_video_is_a_problem(folder, which):
+    (clip,) = clips_of(folder, "00001.mp4")
+    path = getattr(clip, which)
+    path.write_bytes(path.read_bytes()[:-200])
+    report = check_clip(clip)
+    assert str(path) in report.problems[0]
+    assert (report.num_frames is None) == (which == "video")
+
+
+def test_clip_that_is_shorter_than_a_sample_is_a_problem(folder):
+    assert check_clip(clips_of(folder, "00001.mp4")[0], min_frames=7).problems == (
+        "it has 6 frames, a sample needs 7",
+    )
