@@ -6,6 +6,7 @@ paddlenlp's of the same meaning.
 
 import re
 from dataclasses import dataclass
+from typing import Optional
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.training.arguments import TrainingArguments, option
@@ -20,12 +21,12 @@ class StableModelArguments:
         "./pretrained_weights/stable_animator/stable-video-diffusion-img2vid-xt",
         "folder of Stable Video Diffusion: VAE, image encoder and the UNet's configuration",
     )
-    unet_model_path: str | None = option(
+    unet_model_path: Optional[str] = option(
         None, "weights of Stable Video Diffusion's UNet, that of the folder above if left out; `none` starts at random"
     )
-    posenet_model_finetune_path: str | None = option(None, "pose net to go on from; new if left out")
-    face_encoder_finetune_path: str | None = option(None, "face encoder to go on from; new if left out")
-    unet_model_finetune_path: str | None = option(
+    posenet_model_finetune_path: Optional[str] = option(None, "pose net to go on from; new if left out")
+    face_encoder_finetune_path: Optional[str] = option(None, "face encoder to go on from; new if left out")
+    unet_model_finetune_path: Optional[str] = option(
         None, "StableAnimator's UNet to go on from, instead of Stable Video Diffusion's"
     )
     train_whole_unet: bool = option(False, "train all of the UNet, not only its transformers as the original does")
@@ -53,14 +54,14 @@ class StableModelArguments:
 class StableDataArguments:
     """Which clips StableAnimator is trained on, and at which sizes."""
 
-    data_root_path: str | None = option(None, "folder that relative paths of path lists are in; each list's own")
-    data_path: str | None = option(None, "path list (or folder) of the clips of a single size")
+    data_root_path: Optional[str] = option(None, "folder that relative paths of path lists are in; each list's own")
+    data_path: Optional[str] = option(None, "path list (or folder) of the clips of a single size")
     dataset_width: int = option(512, "pixels of --data_path, a multiple of 64")
     dataset_height: int = option(512, "pixels of --data_path, a multiple of 64")
-    rec_data_path: str | None = option(None, "path list of clips for 512x512; with --vec_data_path, two sizes")
-    vec_data_path: str | None = option(None, "path list of clips for 576x1024")
+    rec_data_path: Optional[str] = option(None, "path list of clips for 512x512; with --vec_data_path, two sizes")
+    vec_data_path: Optional[str] = option(None, "path list of clips for 576x1024")
     vec_share: float = option(0.5, "part of the steps that are of --vec_data_path")
-    data_sets: str | None = option(
+    data_sets: Optional[str] = option(
         None, "any sizes, as list.txt:512x512:2,other.txt:768x512:1 (path list, size, share of the steps)"
     )
     sample_n_frames: int = option(16, "frames of a sample")
@@ -68,9 +69,9 @@ class StableDataArguments:
     faces_path: str = option("./pretrained_weights/stable_animator", "folder in which models/antelopev2 is")
     face_cache: str = option("./face_embeddings", "folder in which embeddings of faces are kept")
     validation_clips: int = option(4, "clips, the last ones of each list, that are held out when there is validation")
-    validation_image: str | None = option(None, "picture to animate when there is validation, by the skeletons of")
-    validation_control_folder: str | None = option(None, "this folder, or video, of skeletons")
-    validation_image_folder: str | None = option(None, "the frames that should come out, to compare with")
+    validation_image: Optional[str] = option(None, "picture to animate when there is validation, by the skeletons of")
+    validation_control_folder: Optional[str] = option(None, "this folder, or video, of skeletons")
+    validation_image_folder: Optional[str] = option(None, "the frames that should come out, to compare with")
     max_bad_share: float = option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
 
     def check(self):
@@ -141,13 +142,13 @@ class StableTrainingArguments(TrainingArguments):
     )
     save_strategy: str = option("steps", "when checkpoints are saved")
     save_steps: int = option(500, "steps from one checkpoint to the next")
-    checkpointing_steps: int | None = option(None, "the original's name of --save_steps")
-    checkpoints_total_limit: int | None = option(None, "the original's name of --save_total_limit")
-    per_gpu_batch_size: int | None = option(None, "the original's name of --per_device_train_batch_size")
-    lr_warmup_steps: int | None = option(None, "the original's name of --warmup_steps")
-    num_workers: int | None = option(None, "the original's name of --dataloader_num_workers")
-    max_train_steps: int | None = option(None, "the original's name of --max_steps")
-    mixed_precision: str | None = option(None, "no, fp16 or bf16: the original's way to say --fp16 or --bf16")
+    checkpointing_steps: Optional[int] = option(None, "the original's name of --save_steps")
+    checkpoints_total_limit: Optional[int] = option(None, "the original's name of --save_total_limit")
+    per_gpu_batch_size: Optional[int] = option(None, "the original's name of --per_device_train_batch_size")
+    lr_warmup_steps: Optional[int] = option(None, "the original's name of --warmup_steps")
+    num_workers: Optional[int] = option(None, "the original's name of --dataloader_num_workers")
+    max_train_steps: Optional[int] = option(None, "the original's name of --max_steps")
+    mixed_precision: Optional[str] = option(None, "no, fp16 or bf16: the original's way to say --fp16 or --bf16")
     checkpoint_format: str = option(
         "safetensors", "of the networks in checkpoints, and of those at the end; pth is the original's"
     )
