@@ -116,8 +116,8 @@ def ours(settings):
     import numpy as np
     import paddle
 
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.loading import load_pipeline
     from ppdiffusers_ext.pipelines.presets import read_preset
     from ppdiffusers_ext.runtime import Runtime
 

@@ -47,7 +47,6 @@ def animate(settings, folder, width, height, length):
     import paddle
 
     from ppdiffusers_ext.data.video_writer import VideoWriter
-    from ppdiffusers_ext.pipelines.animate_anyone.run import pixels_of
     from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
     from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_tiles
     from ppdiffusers_ext.pipelines.easy_animate.memory import plan_models
@@ -55,6 +54,7 @@ def animate(settings, folder, width, height, length):
     from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
     from ppdiffusers_ext.pipelines.lean_parts import MergedPart, StreamedPart
     from ppdiffusers_ext.pipelines.memory import get_rung
+    from ppdiffusers_ext.pipelines.outputs import pixels_of
     from ppdiffusers_ext.pipelines.schedulers import make_scheduler
     from ppdiffusers_ext.runtime import Runtime
 

@@ -71,8 +71,8 @@ def write(settings):
     import paddle
 
     import ppdiffusers_ext.models  # noqa: F401 (before paddle computes)
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.loading import describe_parts
     from ppdiffusers_ext.weights.writing import write_safetensors
 
     folder, small = Path(settings["folder"]), settings["small"]

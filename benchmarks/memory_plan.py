@@ -89,9 +89,9 @@ def animate(settings):
 def _animate_anyone(settings, folder, width, height, length):
     """The plan, and the seconds."""
     from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
+    from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.pipelines.memory import get_rung
-    from ppdiffusers_ext.pipelines.memory_plan import plan_memory
     from ppdiffusers_ext.runtime import Runtime
 
     values = {
@@ -122,8 +122,8 @@ def _stable_animator(settings, folder, width, height, length):
     import paddle
 
     from benchmarks.svd_clip import make_config
-    from ppdiffusers_ext import IResNet
     from ppdiffusers_ext.data.images import write_image
+    from ppdiffusers_ext.models.stable_animator.arcface import IResNet
     from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
     from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
     from ppdiffusers_ext.pipelines.stable_animator.run import animate

@@ -72,7 +72,7 @@ def _inputs(settings, to_tensor):
 
 def _make_unet(settings):
     """Our network without weights."""
-    from ppdiffusers_ext import DenoisingUNet3D
+    from ppdiffusers_ext.models.animate_anyone.denoising_unet import DenoisingUNet3D
     from ppdiffusers_ext.weights.assignment import create
 
     return create(

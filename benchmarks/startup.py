@@ -48,8 +48,8 @@ def start(settings):
     import numpy as np
     import PIL.Image
 
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.loading import load_pipeline
     from ppdiffusers_ext.runtime import Runtime
 
     engine = {"engine": settings["engine"], "engine_cache": settings["cache"]}

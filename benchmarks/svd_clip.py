@@ -71,7 +71,7 @@ def write(settings):
 
 def make_config(folder, **options):
     """The `StableAnimationConfig` of what `write` has written."""
-    from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
     files = {name: str(Path(folder) / NAMES[name]) for name in ("unet", "pose_net", "face_encoder")}
     return StableAnimationConfig(str(folder), **files, **options)

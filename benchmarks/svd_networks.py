@@ -14,7 +14,7 @@ FACE_TOKENS = 4
 
 def _make_unet(settings):
     """Our network without weights."""
-    from ppdiffusers_ext import AnimationUNet
+    from ppdiffusers_ext.models.stable_animator.unet import AnimationUNet
     from ppdiffusers_ext.weights.assignment import create
 
     return create(lambda: AnimationUNet(**settings["network"]))

@@ -103,7 +103,7 @@ def read_config(options):
     """The `StableAnimationConfig` that the options of `make_parser` ask for."""
     from ppdiffusers_ext.options import check_values
     from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
-    from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
     given = {field: getattr(options, field) for _, field, *_ in _OPTIONS}
     check_values(StableAnimationConfig, given, names={field: option for option, field, *_ in _OPTIONS})

@@ -114,8 +114,8 @@ def read_stage(name, options):
 
 def write_model(source, output):
     """Put the trained parts together, in fp16, in a folder that is there."""
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.loading import describe_parts
 
     config = Pose2VidConfig(
         pretrained_base_model_path=str(CONFIGURATIONS),

@@ -165,7 +165,7 @@ def describe_model(folder, **options):
     Steps are few, because so small a network leaves noise at each: on other clips than the card's (six of seed 99) 3
     steps came to 20.1 dB, 1 to 20.0, 5 to 19.2 and 15 to 17.9.
     """
-    from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
     weights = {name: str(folder / f"{name}.safetensors") for name in ("unet", "pose_net", "face_encoder")}
     sizes = {"width": SIDE, "height": SIDE, "tile_size": 4, "overlap": 1}

@@ -70,12 +70,8 @@ def _told(error):
 
 def kinds_of(stage):
     """The three dataclasses of what a training can be told."""
-    from ppdiffusers_ext.training.arguments import (
-        AutoencoderArguments,
-        DataArguments,
-        ModelArguments,
-        TrainingArguments,
-    )
+    from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
+    from ppdiffusers_ext.training.arguments import AutoencoderArguments, TrainingArguments
     from ppdiffusers_ext.training.stable_animator.options import (
         StableDataArguments,
         StableModelArguments,

@@ -15,7 +15,7 @@ import yaml
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.presets import preset_names
-from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.training.parser import read_options
 from scripts.training import kinds_of
 from tests.pages import (

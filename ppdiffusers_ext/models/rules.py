@@ -7,6 +7,7 @@ A file may say that a network has ten million layers. Building it would be the f
 gigabytes; so bounds are some times the sizes of what was published, and whatever is beyond them is refused by name.
 """
 
+import inspect
 import math
 from dataclasses import dataclass, field
 
@@ -209,3 +210,8 @@ def even(*names):
         return None
 
     return relation
+
+
+def option_names(cls):
+    """The options of a class, as its constructor names them."""
+    return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]

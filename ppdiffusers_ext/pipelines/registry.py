@@ -11,14 +11,14 @@ from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import check_values, choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
+from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
-from ppdiffusers_ext.pipelines.memory_plan import plan_memory
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.loading import check_files
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
-from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 
 

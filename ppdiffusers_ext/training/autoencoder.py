@@ -17,7 +17,8 @@ from ppdiffusers_ext.data.animate_anyone.samples import choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
-from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.animate_anyone.data import find_samples
+from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.sheets import labelled_sheet
 from ppdiffusers_ext.training.validation import to_pictures

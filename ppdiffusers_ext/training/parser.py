@@ -17,7 +17,8 @@ from paddlenlp.trainer.integrations import INTEGRATION_TO_CALLBACK
 
 from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.files import read_json, read_yaml
-from ppdiffusers_ext.training.arguments import DataArguments, ModelArguments, TrainingArguments
+from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
+from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.bounds import check_bounds, check_output_folder, check_use
 
 _ACCEPTED = "--help-all lists what is accepted"

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import paddle
-from PIL import Image
 
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.training.sheets import labelled_sheet
@@ -70,90 +69,8 @@ class Validation:
         )
 
 
-def of_training_clips(samples):
-    """The `Case`s of `TrainingClips`, each sample one."""
-    for index in range(len(samples)):
-        sample = samples[index]
-        yield Case(
-            to_pictures(sample["reference_pixel_values"][:, None], -1)[0],
-            to_pictures(sample["pose_pixel_values"], 0),
-            to_pictures(sample["pixel_values"], -1),
-        )
-
-
-def of_animation_samples(samples):
-    """The `Case`s of `AnimationSamples`, each sample one; of None there are none."""
-    for index in range(len(samples or ())):
-        sample = samples[index]
-        poses, truth = (to_pictures(sample[key].swapaxes(0, 1), -1) for key in ("pose_pixels", "pixel_values"))
-        reference = to_pictures(sample["reference_image"][:, None], -1)[0]
-        yield Case(reference, poses, truth, sample["face_embedding"])
-
-
-class AnimateAnyone:
-    """Animates a `Case` with a `Pose2VideoPipeline`, by the same noise each time.
-
-    Args:
-        pipeline: of the networks in training.
-        num_inference_steps, guidance_scale: as of the pipeline.
-        seed: of the noise.
-    """
-
-    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
-
-    def __call__(self, case, index):
-        height, width, _ = case.reference.shape
-        shape = [1, self._pipeline.denoising_unet.config.in_channels, len(case.poses)]
-        shape += [side // self._pipeline.vae_scale_factor for side in (height, width)]
-        video = self._pipeline(
-            Image.fromarray(case.reference),
-            list(case.poses),
-            width,
-            height,
-            num_inference_steps=self._steps,
-            guidance_scale=self._guidance,
-            latents=_noise(self._seed, index, shape),
-            output_type="np",
-        ).videos[0]  # (3, frames, height, width)
-        return to_pictures(video, 0)
-
-
-class StableAnimator:
-    """The same with a `StableAnimatorPipeline`, in one window.
-
-    Args:
-        pipeline, num_inference_steps, guidance_scale, seed: as of `AnimateAnyone`.
-    """
-
-    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
-
-    def __call__(self, case, index):
-        height, width, _ = case.reference.shape
-        frames, scale = len(case.poses), self._pipeline.vae_scale_factor
-        shape = [1, frames, self._pipeline.vae.config.latent_channels, height // scale, width // scale]
-        video = self._pipeline(
-            Image.fromarray(case.reference),
-            list(case.poses),
-            case.embedding,
-            width,
-            height,
-            num_inference_steps=self._steps,
-            min_guidance_scale=self._guidance,
-            max_guidance_scale=self._guidance,
-            tile_size=frames,
-            tile_overlap=0,
-            latents=_noise(self._seed, index, shape),
-            image_noise=_noise(self._seed, index, [1, 3, height, width]),
-            output_type="np",
-        ).frames[0]  # (3, frames, height, width)
-        return to_pictures(video, 0)
-
-
-def _noise(seed, index, shape):
+def fixed_noise(seed, index, shape):
+    """Standard normal noise of a shape, the same for the same seed and number of a clip."""
     return paddle.to_tensor(np.random.default_rng([seed, index]).standard_normal(shape, np.float32))
 
 

@@ -11,11 +11,10 @@ from paddlenlp.transformers.model_utils import no_init_weights
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import check_file, check_name, read_json
-from ppdiffusers_ext.weights.arrays import FLOAT8_BITS, to_array, to_tensor
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
-from ppdiffusers_ext.weights.vocabulary import BFLOAT16_BITS
 
 _FOLDER_FILES = (
     "model_state.safetensors",

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.checksums import Checksums, sha256_of
-from ppdiffusers_ext.weights.registry import File, Weights
+from ppdiffusers_ext.weights.entries import File, Weights
 
 # present: there, and recorded. unrecorded: there, but nobody has checked it. wrong: there, but it cannot be the file.
 # packed: the archive is there, but not what it unpacks to.

@@ -17,9 +17,9 @@ from requests.structures import CaseInsensitiveDict
 
 from ppdiffusers_ext.weights import answers
 from ppdiffusers_ext.weights.download import download
+from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import missing
-from ppdiffusers_ext.weights.registry import File, Weights
 from tests.fuzz.support import EXAMPLES, bounded, fuzz
 from tests.weights.raw import RawServer
 from tests.weights.server import clean_environment

@@ -13,8 +13,9 @@ from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import engines
+from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from ppdiffusers_ext.pipelines.loading import Part, load_pipeline
+from ppdiffusers_ext.pipelines.loading import Part
 from ppdiffusers_ext.runtime import Runtime
 from tests.pipelines.animate_anyone.test_pipeline import WINDOWED, largest_difference, run
 

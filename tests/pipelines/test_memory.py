@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 from ppdiffusers_ext.runtime import Runtime
 from tests.pipelines.animate_anyone.test_pipeline import largest_difference, run

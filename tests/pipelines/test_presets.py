@@ -11,14 +11,14 @@ import yaml
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset
-from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 
 ROOT = Path(__file__).parents[2]

@@ -20,8 +20,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
-from ppdiffusers_ext.weights.registry import REGISTRY, File, Weights
+from ppdiffusers_ext.weights.registry import REGISTRY
 from scripts.download_weights import main
 from tests.weights.server import Page, Server, clean_environment
 

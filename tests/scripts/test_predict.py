@@ -14,10 +14,11 @@ from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate import run as easy_animation
+from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import predict_i2v, predict_t2v, predict_v2v
-from tests.pipelines.easy_folders import MOTION_MODULE, shard, v1_options, write_easy
+from tests.pipelines.easy_folders import shard, v1_options, write_easy
 from tests.vocabularies import write_bert
 
 VERSIONS = ("v4", "v4_t2v", "v3", "v2", "v1")

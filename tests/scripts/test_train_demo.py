@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.runtime import Runtime
 from scripts.command import run
 from scripts.train_demo import make_parser, work

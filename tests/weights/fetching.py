@@ -4,9 +4,9 @@ import hashlib
 import json
 
 from ppdiffusers_ext.weights.download import download
+from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import items_of, missing
-from ppdiffusers_ext.weights.registry import File, Weights
 from tests.weights.server import Page
 
 QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=0.05, connect_timeout=2, read_timeout=0.3)

@@ -22,9 +22,9 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights import download as download_module
 from ppdiffusers_ext.weights import parts, transfer
 from ppdiffusers_ext.weights.download import Progress
+from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.inventory import items_of, missing, select, verify
 from ppdiffusers_ext.weights.parallel import in_parallel
-from ppdiffusers_ext.weights.registry import File
 from ppdiffusers_ext.weights.sources import sources_of
 from tests.weights.fetching import (
     CONTENT,

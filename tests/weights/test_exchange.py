@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ppdiffusers_ext.weights.answers import offer_of, retry_after, size_of, version_of
+from ppdiffusers_ext.weights.answers import SourceError, offer_of, retry_after, size_of, version_of
 from ppdiffusers_ext.weights.download import download
-from ppdiffusers_ext.weights.exchange import ASKING, SourceError
-from ppdiffusers_ext.weights.registry import File
+from ppdiffusers_ext.weights.entries import File
+from ppdiffusers_ext.weights.exchange import ASKING
 from tests.weights.fetching import CONTENT, QUICK, fail, fetch, leftovers, plain, the_reason, weights
 from tests.weights.raw import RawServer
 from tests.weights.server import Page

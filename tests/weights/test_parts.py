@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.download import download
+from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.parts import Part, note_of, part_of
-from ppdiffusers_ext.weights.registry import File
 from tests.fuzz.support import fuzz
 from tests.weights.fetching import QUICK, fetch, from_byte, leftovers, plain, sha256, succeed, the_reason, weights
 from tests.weights.server import Page

@@ -9,9 +9,9 @@ import pytest
 from ppdiffusers_ext.weights import archives
 from ppdiffusers_ext.weights import download as download_module
 from ppdiffusers_ext.weights.download import Progress, download
+from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import items_of
-from ppdiffusers_ext.weights.registry import File
 from tests.weights.fetching import (
     CONTENT,
     OTHER,

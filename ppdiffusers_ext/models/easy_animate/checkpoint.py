@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.option_rules import rules_of
-from ppdiffusers_ext.models.rules import ListOf, Rules, Whole
-from ppdiffusers_ext.pipelines.loading import option_names
+from ppdiffusers_ext.models.rules import ListOf, Rules, Whole, option_names
 
 logger = logging.getLogger(__name__)
 

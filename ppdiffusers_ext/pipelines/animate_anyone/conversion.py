@@ -15,6 +15,7 @@ import yaml
 from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import (
@@ -24,13 +25,7 @@ from ppdiffusers_ext.pipelines.conversion import (
     part_to_torch,
     plain,
 )
-from ppdiffusers_ext.pipelines.loading import (
-    describe_image_encoder,
-    describe_parts,
-    describe_vae,
-    known_options,
-    make_configured_scheduler,
-)
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.assignment import read_config
 

@@ -15,8 +15,8 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.metrics.video import METRICS, VideoMetrics
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
+from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.loading import load_pipeline
 from ppdiffusers_ext.weights.assignment import load_weights
 
 WAYS = ("model", "stage 1 per frame", "reference repeated", "mean training frame")

@@ -12,12 +12,13 @@ from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 from ppdiffusers_ext.files import check_all_there, check_file
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of
+from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
-from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae, option_names
+from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.assignment import find_weights, read_config

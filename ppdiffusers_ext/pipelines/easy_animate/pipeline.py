@@ -13,6 +13,7 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
+from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.models.strict import dtype_name, local_folder
 from ppdiffusers_ext.options import check_options
 from ppdiffusers_ext.pipelines.base import SHORT_DTYPES, NetworkPipeline
@@ -25,7 +26,6 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, read_com
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig, names
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
-from ppdiffusers_ext.pipelines.loading import option_names
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.runtime import Runtime
 

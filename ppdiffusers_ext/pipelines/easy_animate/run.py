@@ -21,7 +21,6 @@ from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.animate_anyone.run import SHEET_COLUMNS, pixels_of, shown_frames
 from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
 from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
@@ -30,6 +29,7 @@ from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
 

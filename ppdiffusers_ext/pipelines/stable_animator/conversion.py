@@ -24,8 +24,8 @@ from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, know
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.stable_animator.faces import describe_recognizer
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts, read_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
-from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
 from ppdiffusers_ext.weights.assignment import read_config
 
 _OWN, _SVD = "Animation", "stable-video-diffusion-img2vid-xt"

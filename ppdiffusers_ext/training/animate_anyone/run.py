@@ -7,18 +7,16 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers_ext.data.animate_anyone.samples import choose_image, choose_video
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.loading import (
-    describe_image_encoder,
-    describe_vae,
-    known_options,
-    read_inference_config,
-)
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.training.animate_anyone.data import find_samples
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
-from ppdiffusers_ext.training.fit import find_samples, fit, reproducible_start, samples_of_a_step
-from ppdiffusers_ext.training.validation import AnimateAnyone, Validation, of_training_clips
+from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
+from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.validation import Validation
 from ppdiffusers_ext.weights.assignment import load_weights, read_config
 
 

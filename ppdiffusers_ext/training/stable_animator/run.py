@@ -17,7 +17,8 @@ from ppdiffusers_ext.training.stable_animator.data import describe_sets, find_sa
 from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddings
 from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze, parts
 from ppdiffusers_ext.training.stable_animator.objective import StableObjective, collate
-from ppdiffusers_ext.training.validation import Case, StableAnimator, Validation, of_animation_samples
+from ppdiffusers_ext.training.stable_animator.validation import StableAnimator, of_animation_samples
+from ppdiffusers_ext.training.validation import Case, Validation
 from ppdiffusers_ext.weights.assignment import find_weights, load_weights, read_config
 
 _ADAPTER = "processor.id_to_"

@@ -14,10 +14,11 @@ import yaml
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.conversion import _defaults, describe_inference, to_paddle, to_torch
+from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline, read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import describe_own, plain
-from ppdiffusers_ext.pipelines.loading import known_options, load_pipeline, read_inference_config
+from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import _classes, make_scheduler
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.arrays import to_array

@@ -8,13 +8,14 @@ import paddle
 import pytest
 from safetensors.numpy import load_file
 
-from ppdiffusers_ext import IResNet, StableAnimatorPipeline
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.stable_animator import FusionFaceId
+from ppdiffusers_ext.models.stable_animator.arcface import IResNet
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_paddle, to_torch
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
 from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
-from ppdiffusers_ext.pipelines.stable_animator.run import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import load_tensors

@@ -1,0 +1,112 @@
+"""How much memory an animation with Animate Anyone takes, from its options alone: see `memory_plan`."""
+
+import math
+from dataclasses import replace
+
+from ppdiffusers_ext.models.layers import MAX_SCORES
+from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK
+from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.memory_plan import (
+    DECODING,
+    ENCODING,
+    FLOAT,
+    SCATTER,
+    first_fitting,
+    largest_stage,
+    resident_memory,
+    weight_bytes,
+)
+
+# Numbers that are alive at a network's peak, for each number in the activations of its first layers.
+_POSE_GUIDER, _UNET = 3, 13
+
+
+def plan_memory(config, runtime, rungs=tuple(RUNGS)):
+    """What a program that animates a clip now takes on rungs of the memory ladder.
+
+    Args:
+        config: `Pose2VidConfig`; on its own rung its own options count, on the others theirs.
+        runtime: `Runtime`.
+        rungs: names.
+
+    Returns:
+        A list of `MemoryPlan`.
+
+    Raises:
+        InputError, MissingFileError: configurations of networks that cannot be read.
+    """
+    models = {name: part.model for name, part in describe_parts(config).items()}
+    program = resident_memory()
+    on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
+    return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]
+
+
+def check_memory(config, runtime, available=None):
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
+
+    Args:
+        config, runtime: as of `plan_memory`.
+        available: bytes of host memory; `available_memory()` if left out.
+
+    Raises:
+        InputError: it does not fit. Names the highest rung that does, if there is one.
+    """
+    rungs = list(RUNGS)
+    plans = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
+    return first_fitting(plans, config.ignore_memory, "fewer --context-frames", available)
+
+
+def _on_rung(config, rung):
+    return replace(config, memory=rung, **RUNGS[rung].options)
+
+
+def _plan(config, runtime, models, program):
+    weights = {name: weight_bytes(name, model, config, runtime) for name, model in models.items()}
+    stages = _stages(config, models)
+    return largest_stage(config.memory, weights, _kept_bytes(config, models), stages, runtime, program)
+
+
+def _kept_bytes(config, models):
+    """What the clip has from its poses on: their features, and latents (noise, prediction, sum and counts)."""
+    channels = models["denoising_unet"].config.block_out_channels[0]
+    positions = math.prod(_latent_size(config, models["vae"]))
+    return config.length * positions * (channels + 4 * models["vae"].config.latent_channels) * FLOAT
+
+
+def _latent_size(config, vae):
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    return config.height // scale, config.width // scale
+
+
+def _stages(config, models):
+    """stage -> (the network that is in memory, bytes that it works with)."""
+    vae, unet = models["vae"].config, models["denoising_unet"].config
+    height, width = _latent_size(config, models["vae"])
+    scale = config.height // height
+    tile = config.vae_tile_size // scale or max(height, width)
+    pixels = min(tile, height) * min(tile, width) * scale**2 * vae.block_out_channels[0]
+    guider = config.height * config.width * models["pose_guider"].config.block_out_channels[0]
+    frames, rows = min(config.context_frames, config.length), config.context_batch_size
+    guided = config.cfg > 1
+    positions = height * width
+    picture = positions * unet.block_out_channels[0]
+    heads = unet.attention_head_dim
+    numbers = {
+        "pose guider": ("pose_guider", POSE_CHUNK * guider * _POSE_GUIDER),
+        "encoding of the picture": ("vae", pixels * ENCODING),
+        "reference UNet": ("reference_unet", picture * _UNET + _scores(heads * positions**2)),
+        "denoising UNet": (
+            "denoising_unet",
+            (1 if config.sequential_guidance or not guided else 2) * rows * frames * picture * _UNET
+            # A frame attends to the picture's tokens beside its own.
+            + _scores(rows * frames * heads * positions * 2 * positions),
+        ),
+        "decoding of frames": ("vae", config.decode_chunk_size * pixels * DECODING),
+    }
+    return {stage: (name, count * FLOAT * SCATTER) for stage, (name, count) in numbers.items()}
+
+
+def _scores(count):
+    """Numbers of attention scores: before and after the softmax."""
+    return 2 * min(count, MAX_SCORES)

@@ -1,0 +1,127 @@
+"""Results of a run: the video, the same beside picture and poses, and a contact sheet."""
+
+import contextlib
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, write_image
+from ppdiffusers_ext.data.outputs import beside
+from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
+from ppdiffusers_ext.data.video_writer import VideoWriter
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
+
+
+SHEET_FRAMES = 12
+
+
+SHEET_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """The files that one case gave: `video` is a picture for a single pose picture."""
+
+    video: Path
+    side_by_side: Path
+    contact_sheet: Path
+    num_frames: int
+
+    @property
+    def paths(self):
+        return self.video, self.side_by_side, self.contact_sheet
+
+
+@dataclass(frozen=True)
+class Case:
+    """A picture and poses that were found to be readable."""
+
+    image_path: Path
+    pose_path: Path
+    num_frames: int
+    fps: float  # None for a pose picture
+    target: Path
+
+    def poses(self):
+        """An iterator over the pose frames, (H, W, 3) uint8 each."""
+        if self.fps is None:
+            return iter([np.asarray(read_image(self.pose_path, "black"))])
+        source = open_frames(self.pose_path, background="black")
+        return itertools.islice(source.resampled(source.fps), self.num_frames)
+
+    @property
+    def result(self):
+        """The `Result` that there will be."""
+        row = "side_by_side.png" if self.fps is None else "side_by_side.mp4"
+        return Result(self.target, beside(self.target, row), beside(self.target, "sheet.png"), self.num_frames)
+
+
+def write_case(case, decode, width, height, audio=None, way="fit"):
+    """Write what a case has become: a `Result`.
+
+    Args:
+        case: a `Case`.
+        decode: called for (n, 3, height, width) tensors in [0, 1], of which memory holds one at a time.
+        width, height: pixels.
+        audio: an `Audio` to put beside the frames.
+        way: how picture and poses get the result's size; see `data.frames.resize`.
+
+    Raises:
+        InputError: something cannot be written; what can is kept, and said.
+    """
+    reference = resize(np.asarray(read_image(case.image_path)), width, height, way)
+
+    def write(target):
+        frames, poses = pixels_of(decode()), (resize(pose, width, height, way) for pose in case.poses())
+        result = replace(case, target=target).result
+        if case.fps is None:
+            _write_picture(result, next(frames), next(poses), reference)
+        else:
+            _write_video(result, case.fps, frames, poses, reference, audio)
+        return result
+
+    return keep(write, case.target)
+
+
+def pixels_of(chunks):
+    """(n, 3, H, W) tensors in [0, 1] -> (H, W, 3) uint8 arrays, one by one."""
+    for chunk in chunks:
+        yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
+
+
+def _write_picture(result, frame, pose, reference):
+    sides = SideOutputs(result.video)
+    write_image(result.video, frame)
+    sides.attempt(write_image, result.side_by_side, side_by_side([reference, pose, frame]))
+    sides.attempt(write_image, result.contact_sheet, contact_sheet([frame], 1))
+    sides.tell()
+
+
+def shown_frames(num_frames):
+    """Numbers of the frames that a contact sheet shows."""
+    return {round(i) for i in np.linspace(0, num_frames - 1, min(SHEET_FRAMES, num_frames))}
+
+
+def _write_video(result, fps, frames, poses, reference, audio):
+    sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
+    with contextlib.ExitStack() as stack:
+        writers = None
+        for i, (frame, pose) in enumerate(zip(frames, poses)):
+            row = side_by_side([reference, pose, frame])
+            if writers is None:
+                beside_it = SideVideo(sides, result.side_by_side, fps, row.shape[1], row.shape[0])
+                writer = VideoWriter(result.video, fps, frame.shape[1], frame.shape[0], audio=audio)
+                writers = [stack.enter_context(each) for each in (beside_it, writer)]  # the result is the first to end
+            for each, picture in zip(writers, (row, frame)):
+                each.write(picture)
+            if i in shown:
+                sheet.append(frame)
+    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    sides.tell()

@@ -1,0 +1,90 @@
+"""Options of Animate Anyone's trainers, which `training.parser` reads.
+
+Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.training.arguments import option
+
+SIDE_MULTIPLE = 8
+
+
+@dataclass
+class ModelArguments:
+    """Which networks are trained, from which weights, and on which noise."""
+
+    base_model_path: str = option(
+        "./pretrained_weights/stable-diffusion-v1-5", "folder with unet/config.json of Stable Diffusion 1.5"
+    )
+    vae_model_path: str = option("./pretrained_weights/sd-vae-ft-mse", "folder of the VAE, which stays frozen")
+    image_encoder_path: str = option(
+        "./pretrained_weights/image_encoder", "folder of the CLIP image encoder, which stays frozen"
+    )
+    inference_config_path: str = option(
+        "./configs/inference/inference_v2.yaml",
+        "YAML file with unet_additional_kwargs (norms, motion modules) and pose_guider_kwargs",
+    )
+    denoising_unet_config_path: Optional[str] = option(
+        None, "config.json of the denoising UNet; the base model's if left out"
+    )
+    denoising_unet_base_model_path: Optional[str] = option(
+        None, "weights that the denoising UNet starts from; random if left out"
+    )
+    reference_unet_path: Optional[str] = option(
+        None, "weights that the reference UNet starts from; random if left out"
+    )
+    pose_guider_path: Optional[str] = option(None, "weights that the pose guider starts from; random if left out")
+    motion_module_path: Optional[str] = option(
+        None, "weights that the motion modules start from (stage 2); random if left out"
+    )
+    num_train_timesteps: int = option(1000, "timesteps of the noise schedule")
+    beta_start: float = option(0.00085, "first beta of the noise schedule")
+    beta_end: float = option(0.012, "last beta of the noise schedule")
+    beta_schedule: str = option(
+        "scaled_linear",
+        "kind of the noise schedule. The original trains on scaled_linear and samples on linear, which is a mismatch; "
+        "linear is consistent with configs/inference/inference_v2.yaml",
+    )
+    noise_offset: float = option(0.05, "strength of the offset that the noise of a clip shares")
+    snr_gamma: float = option(5.0, "bound of the Min-SNR weights; 0 for none")
+    uncond_ratio: float = option(0.1, "part of the steps without reference, which guidance needs")
+    gradient_checkpointing: bool = option(False, "compute activations again in the backward pass: less memory")
+
+
+@dataclass
+class DataArguments:
+    """Which clips are trained on, and how they are cut."""
+
+    meta_paths: str = option(
+        "./ubcNbili_data/meta_data/ubcNbili_meta.json",
+        "meta files (JSON lists of video_path and kps_path), or folders with meta_data/*.json, or with video/ and "
+        "video_dwpose/; several with commas between them",
+    )
+    train_width: int = option(512, "pixels, a multiple of 8")
+    train_height: int = option(512, "pixels, a multiple of 8")
+    sample_margin: int = option(30, "frames between reference and target at least (stage 1)")
+    n_sample_frames: int = option(16, "frames of a sample (stage 2)")
+    sample_rate: int = option(4, "frames from one to the next (stage 2)")
+    crop_scale_min: float = option(1.0, "smallest part of the picture's area that a random crop takes")
+    crop_scale_max: float = option(1.0, "largest part of the picture's area that a random crop takes")
+    crop_ratio_min: float = option(0.9, "smallest ratio of width to height of a random crop")
+    crop_ratio_max: float = option(1.0, "largest ratio of width to height of a random crop")
+    validation_clips: int = option(4, "clips, the last ones, that are held out of training when there is validation")
+    max_bad_share: float = option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
+
+    def check(self):
+        """Raise an InputError for values that no training can have."""
+        for name in ("train_width", "train_height"):
+            value = getattr(self, name)
+            if value % SIDE_MULTIPLE:
+                raise InputError(f"--{name} {value} cannot be trained on; a multiple of 8 from 64 is accepted")
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, f"crop_{name}_min"), getattr(self, f"crop_{name}_max")
+            if not 0 < low <= high or (name == "scale" and high > 1):
+                raise InputError(
+                    f"--crop_{name}_min {low} and --crop_{name}_max {high} are no bounds of a random crop; positive "
+                    "ones in this order, of the area up to 1, are accepted"
+                )

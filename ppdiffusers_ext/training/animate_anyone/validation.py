@@ -1,0 +1,47 @@
+"""Animates clips of validation with Animate Anyone."""
+
+from PIL import Image
+
+from ppdiffusers_ext.pipelines.outputs import Case
+from ppdiffusers_ext.training.validation import fixed_noise, to_pictures
+
+
+def of_training_clips(samples):
+    """The `Case`s of `TrainingClips`, each sample one."""
+    for index in range(len(samples)):
+        sample = samples[index]
+        yield Case(
+            to_pictures(sample["reference_pixel_values"][:, None], -1)[0],
+            to_pictures(sample["pose_pixel_values"], 0),
+            to_pictures(sample["pixel_values"], -1),
+        )
+
+
+class AnimateAnyone:
+    """Animates a `Case` with a `Pose2VideoPipeline`, by the same noise each time.
+
+    Args:
+        pipeline: of the networks in training.
+        num_inference_steps, guidance_scale: as of the pipeline.
+        seed: of the noise.
+    """
+
+    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
+
+    def __call__(self, case, index):
+        height, width, _ = case.reference.shape
+        shape = [1, self._pipeline.denoising_unet.config.in_channels, len(case.poses)]
+        shape += [side // self._pipeline.vae_scale_factor for side in (height, width)]
+        video = self._pipeline(
+            Image.fromarray(case.reference),
+            list(case.poses),
+            width,
+            height,
+            num_inference_steps=self._steps,
+            guidance_scale=self._guidance,
+            latents=fixed_noise(self._seed, index, shape),
+            output_type="np",
+        ).videos[0]  # (3, frames, height, width)
+        return to_pictures(video, 0)
