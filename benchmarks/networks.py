@@ -124,6 +124,7 @@ def ours(settings, with_reference=False):
     import paddle
 
     from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
+    from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
     from ppdiffusers_ext.pipelines.engines import make_engine
     from ppdiffusers_ext.pipelines.loading import Part
 
@@ -131,7 +132,7 @@ def ours(settings, with_reference=False):
     latents, timestep, context = _inputs(settings, paddle.to_tensor)
     with paddle.no_grad():
         engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
-        unet = engine.unet(network)
+        unet = make_unet(engine, network)
         reference = _reference_features(network.model, settings) if with_reference else None
         clip = unet.prepare_clip(context, reference)
 

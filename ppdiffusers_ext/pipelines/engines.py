@@ -10,7 +10,6 @@ from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import CompiledUNet
 
 logger = logging.getLogger(__name__)
 
@@ -108,10 +107,6 @@ class EagerEngine:
     def rest(self, network):
         """Free what an engine works with between calls for a network; its weights stay."""
 
-    def unet(self, network, steps=1, calls=1):
-        """A denoising UNet, as `WindowPredictor` uses it: for so many steps of so many calls."""
-        return network.load()
-
 
 class CompiledEngine:
     """Runs functions of networks in an engine, each exported once for each set of shapes.
@@ -172,10 +167,6 @@ class CompiledEngine:
             compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
             self._functions[network, what] = compiled
         return self._functions[network, what]
-
-    def unet(self, network, steps=1, calls=1):
-        """As `EagerEngine.unet`."""
-        return CompiledUNet(network, self, steps, calls)
 
 
 def _seconds(function):
@@ -247,7 +238,3 @@ class AutoEngine:
         # The first call may have loaded the weights.
         saved = (calls - len(seconds)) * seconds[-1] * (1 - 1 / _SPEED) if len(seconds) > 1 else 0
         return saved > export or self._compiled.has(network, what, inputs, **settings)
-
-    def unet(self, network, steps=1, calls=1):
-        """As `EagerEngine.unet`."""
-        return CompiledUNet(network, self, steps, calls)

@@ -8,11 +8,11 @@ from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.tiling import tile_of
 from tests.conftest import picture
-from tests.pipelines.stable_animator import test_pipeline as stable
 from tests.pipelines.easy_animate.test_pipeline import make as make_easy
 from tests.pipelines.easy_animate.test_pipeline import text
 from tests.pipelines.easy_animate.test_video_coding import V4
 from tests.pipelines.easy_animate.test_video_coding import make as make_video_vae
+from tests.pipelines.stable_animator import test_pipeline as stable
 
 stable_pipeline = stable.pipeline
 ORDERS = (("engine", "tiling", "slicing"), ("tiling", "engine", "slicing"), ("slicing", "tiling", "engine"))

@@ -84,3 +84,13 @@ def _unflatten(tensors, names):
         name: TransformerConditions(None if key is None else (key, value), tensors[f"shift.{name}"])
         for name, (key, value) in references.items()
     }
+
+
+def make_unet(engine, network, steps=1, calls=1):
+    """A denoising UNet, as `WindowPredictor` uses it: the `DenoisingUNet3D` with its weights, or a `CompiledUNet`.
+
+    Args:
+        engine: an `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
+        network, steps, calls: as of `CompiledUNet`.
+    """
+    return network.load() if engine.needs_weights else CompiledUNet(network, engine, steps, calls)

@@ -24,6 +24,7 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
+from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
@@ -252,7 +253,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         set_steps(self.scheduler, num_inference_steps)
         latents = self._initial_latents(latents, pose_features.shape, generator)
         predictor = WindowPredictor(
-            self._engine.unet(self._network("denoising_unet"), num_inference_steps, len(windows)),
+            make_unet(self._engine, self._network("denoising_unet"), num_inference_steps, len(windows)),
             embedding,
             pose_features,
             reference_features,
