@@ -118,7 +118,7 @@ def _write_autoencoder(clips, folder):
 
     from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips
     from ppdiffusers_ext.pipelines.loading import describe_vae
-    from ppdiffusers_ext.training.video_autoencoder import to_video_vae
+    from ppdiffusers_ext.training.stable_animator.video_autoencoder import to_video_vae
 
     pictures = [Frames(clip.images).read([NUM_FRAMES // 2])[0] for clip in find_animation_clips(clips)[:32]]
     pixels = np.stack([np.asarray(picture, np.float32) for picture in pictures]).transpose(0, 3, 1, 2) / 127.5 - 1

@@ -70,8 +70,8 @@ def _told(error):
 
 def kinds_of(stage):
     """The three dataclasses of what a training can be told."""
-    from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-    from ppdiffusers_ext.training.arguments import AutoencoderArguments, TrainingArguments
+    from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
+    from ppdiffusers_ext.training.arguments import TrainingArguments
     from ppdiffusers_ext.training.stable_animator.options import (
         StableDataArguments,
         StableModelArguments,
@@ -95,8 +95,8 @@ def _help(usage, kinds, everything):
 
 def _train(stage, arguments, kinds):
     from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.training.animate_anyone.autoencoder import train_autoencoder
     from ppdiffusers_ext.training.animate_anyone.run import train
-    from ppdiffusers_ext.training.autoencoder import train_autoencoder
     from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.parser import parse_arguments
     from ppdiffusers_ext.training.seeds import choose_seed

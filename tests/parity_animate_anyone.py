@@ -11,7 +11,8 @@ from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.guidance import guide
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.windows import get_schedule
-from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, encode, freeze
+from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
+from ppdiffusers_ext.training.latents import encode
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 from ppdiffusers_ext.weights.conversion import transposed_names
 

@@ -12,8 +12,8 @@ import yaml
 
 from ppdiffusers_ext.data.synthetic import write_animation_clips, write_clips
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_torch
-from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-from ppdiffusers_ext.training.arguments import AutoencoderArguments, TrainingArguments
+from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
+from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.parser import parse_arguments
 from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,

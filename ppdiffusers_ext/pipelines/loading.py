@@ -9,14 +9,12 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, printable
-from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
-    load_motion_module,
     load_weights,
     read_config,
     release_weights,
@@ -35,11 +33,12 @@ class Part(Network):
     Args:
         model: an uninitialised `nn.Layer`.
         paths: of files, or of folders with a file that `find_weights` knows; later ones go over earlier ones.
+        read: what puts the tensors of files into the model, called with both.
     """
 
-    def __init__(self, model, paths):
+    def __init__(self, model, paths, read=load_weights):
         super().__init__(model)
-        self._paths = paths
+        self._paths, self._read = paths, read
         self._loaded = False
 
     @property
@@ -62,8 +61,7 @@ class Part(Network):
 
     def fill(self):
         """Put the weights into the model, which has none; of subclasses that do so in another way."""
-        load = load_motion_module if isinstance(self.model, DenoisingUNet3D) else load_weights
-        load(self.model, *self.files)
+        self._read(self.model, *self.files)
 
     def empty(self):
         """Take the weights out of the model."""

@@ -24,16 +24,6 @@ def option(default, text):
 
 
 @dataclass
-class AutoencoderArguments:
-    """Which autoencoder is trained, and towards what."""
-
-    vae_config_path: str = option("./configs/training/demo/vae.json", "config.json of the autoencoder")
-    vae_model_path: Optional[str] = option(None, "weights that it starts from; random if left out")
-    kl_weight: float = option(1.0e-4, "weight of the latents' divergence from normal noise, per number")
-    colour_weight: float = option(1.0, "weight of the error of colours, beside that of brightness")
-
-
-@dataclass
 class TrainingArguments(PaddleTrainingArguments):
     """paddlenlp's, of which batch size, steps, optimiser, precision, sharding and saving are of use here."""
 

@@ -17,8 +17,6 @@ from paddlenlp.trainer.integrations import INTEGRATION_TO_CALLBACK
 
 from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.files import read_json, read_yaml
-from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.bounds import check_bounds, check_output_folder, check_use
 
 _ACCEPTED = "--help-all lists what is accepted"
@@ -28,7 +26,7 @@ _MOST_MESSAGE = 400
 _KINDS = {"int": "a whole number", "float": "a number", "strtobool": "true or false", "str": "a text"}
 
 
-def parse_arguments(arguments, kinds=(ModelArguments, DataArguments, TrainingArguments)):
+def parse_arguments(arguments, kinds):
     """The three dataclasses from a command line, which may begin with a YAML or JSON file of options.
 
     Args:

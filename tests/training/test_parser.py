@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.training.animate_anyone.options import DataArguments
-from ppdiffusers_ext.training.arguments import AutoencoderArguments, TrainingArguments
+from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments
+from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.bounds import BOUNDS
 from ppdiffusers_ext.training.parser import parse_arguments, read_options
 from ppdiffusers_ext.training.stable_animator.options import (

@@ -3,17 +3,11 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-from PIL import Image
-
 from ppdiffusers_ext.data import meta_files
 from ppdiffusers_ext.data.animate_anyone.clips import check_clip, find_clips
-from ppdiffusers_ext.data.images import contact_sheet, side_by_side, write_image
+from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
-
-_CELL = 192  # pixels of the height of a picture on the sheet
-_MOST_ON_SHEET = 96
 
 
 def check_dataset(sources, min_frames=2, on_report=None):
@@ -56,27 +50,6 @@ def write_sheet(path, reports):
     write_rows(path, reports, lambda report: [_middle(report, file) for file in _paths(report)])
 
 
-def write_rows(path, reports, show):
-    """Write a picture of clips without problems; of many, evenly chosen ones.
-
-    Args:
-        path: to write.
-        reports: list of what has `problems`.
-        show: called with a report, gives pictures of one height that belong beside each other.
-
-    Raises:
-        InputError: there are none, or the file cannot be written.
-    """
-    good = [report for report in reports if not report.problems]
-    if not good:
-        raise InputError(f"none of {len(reports)} clips can be trained on; {path} is not written")
-    chosen = [good[index] for index in np.linspace(0, len(good) - 1, min(len(good), _MOST_ON_SHEET)).astype(int)]
-    pairs = [side_by_side(show(report)) for report in chosen]
-    width = max(pair.shape[1] for pair in pairs)
-    cells = [np.pad(pair, ((0, 0), (0, width - pair.shape[1]), (0, 0)), constant_values=255) for pair in pairs]
-    write_image(path, contact_sheet(cells, columns=max(1, 1536 // width)))
-
-
 def _paths(report):
     return report.files.video, report.files.pose
 
@@ -96,13 +69,7 @@ def _check(files, min_frames):
 
 
 def _middle(report, path):
-    """The frame in the middle of a video, `_CELL` pixels high."""
+    """The frame in the middle of a video, as high as those of the sheet."""
     background = "black" if path == report.files.pose else "white"
     (frame,) = read_frames(path, start=report.num_frames // 2, count=1, background=background)
     return to_cell(frame)
-
-
-def to_cell(frame):
-    """A frame, (H, W, 3) uint8, as high as a picture on the sheet."""
-    width = max(2, round(frame.shape[1] * _CELL / frame.shape[0]))
-    return np.asarray(Image.fromarray(frame).resize((width, _CELL), Image.Resampling.BILINEAR))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppdiffusers_ext.data.animate_anyone.check import to_cell, write_rows
+from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
 from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.clips import AnimationClip, Frames, clip_folders, find_clip, read_embedding

@@ -15,6 +15,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.weights.assignment import (
     find_weights,
+    load_motion_module,
     read_config,
 )
 
@@ -127,7 +128,9 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
         "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype),
         "reference_unet": Part(reference_unet, [config.reference_unet_path]),
         "denoising_unet": Part(
-            denoising_unet, [path for path in (config.denoising_unet_path, config.motion_module_path) if path]
+            denoising_unet,
+            [path for path in (config.denoising_unet_path, config.motion_module_path) if path],
+            load_motion_module,
         ),
         "pose_guider": Part(pose_guider, [config.pose_guider_path]),
     }

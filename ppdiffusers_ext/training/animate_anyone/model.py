@@ -93,9 +93,3 @@ def parts(model, stage):
     if stage == 2:
         return {"motion_module": TrainedPart(model.denoising_unet, _TRAINED_IN_STAGE_2)}
     return {name: TrainedPart(getattr(model, name)) for name in ("reference_unet", "denoising_unet", "pose_guider")}
-
-
-def encode(vae, pixels, noise, scaling_factor):
-    """Latents of pictures, drawn from the posterior by given normal noise: (n, 4, height / 8, width / 8), scaled."""
-    posterior = vae.encode(pixels).latent_dist
-    return (posterior.mean + posterior.std * noise) * scaling_factor

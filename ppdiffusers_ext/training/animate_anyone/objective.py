@@ -3,8 +3,8 @@
 import numpy as np
 import paddle
 
-from ppdiffusers_ext.training.animate_anyone.model import encode
 from ppdiffusers_ext.training.draws import Draws, make_batch
+from ppdiffusers_ext.training.latents import encode
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 
 _ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they

@@ -88,3 +88,13 @@ class DataArguments:
                     f"--crop_{name}_min {low} and --crop_{name}_max {high} are no bounds of a random crop; positive "
                     "ones in this order, of the area up to 1, are accepted"
                 )
+
+
+@dataclass
+class AutoencoderArguments:
+    """Which autoencoder is trained, and towards what."""
+
+    vae_config_path: str = option("./configs/training/demo/vae.json", "config.json of the autoencoder")
+    vae_model_path: Optional[str] = option(None, "weights that it starts from; random if left out")
+    kl_weight: float = option(1.0e-4, "weight of the latents' divergence from normal noise, per number")
+    colour_weight: float = option(1.0, "weight of the error of colours, beside that of brightness")

@@ -12,7 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppdiffusers_ext.training.animate_anyone.model import encode
+from ppdiffusers_ext.training.latents import encode
 from ppdiffusers_ext.training.parts import TrainedPart
 
 PICTURE_NOISE = 0.02  # that is added to the reference picture

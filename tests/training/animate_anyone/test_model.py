@@ -6,7 +6,8 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, encode, freeze
+from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
+from ppdiffusers_ext.training.latents import encode
 from ppdiffusers_ext.weights.assignment import create
 from tests.conftest import COMMON, MOTION
 

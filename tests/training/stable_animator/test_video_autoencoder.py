@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.pipelines.loading import describe_vae, describe_video_vae
-from ppdiffusers_ext.training.video_autoencoder import to_video_vae
+from ppdiffusers_ext.training.stable_animator.video_autoencoder import to_video_vae
 from tests.scripts.test_trainers import ROOT
 
 

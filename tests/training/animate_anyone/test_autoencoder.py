@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import write_clips
 from ppdiffusers_ext.pipelines.loading import describe_vae
 from ppdiffusers_ext.training import checkpoints
-from ppdiffusers_ext.training.autoencoder import AutoencoderObjective, _Wrapped, collate
+from ppdiffusers_ext.training.animate_anyone.autoencoder import AutoencoderObjective, _Wrapped, collate
 from scripts.training import main
 
 CONFIG = "configs/training/demo/vae.json"
