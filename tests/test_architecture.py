@@ -35,6 +35,18 @@ FORBIDDEN = {
 }
 
 
+SYSTEMS = ("animate_anyone", "stable_animator", "easy_animate")
+# Modules that know the systems by name, and so import them; all others get what they need as arguments.
+REGISTRIES = {"pipelines.registry"}
+# Files that each system has in these rooms.
+SAME_FILES = {
+    "pipelines": {"options", "loading", "memory", "pipeline", "denoise", "run", "conversion"},
+    "data": {"clips", "samples", "check"},
+    "training": {"options", "data", "model", "objective", "run", "validation"},
+}
+WITHOUT = {("data", "easy_animate"), ("training", "easy_animate")}  # not written yet
+
+
 @pytest.fixture(scope="module")
 def graph():
     return grimp.build_graph(PACKAGE, include_external_packages=True, cache_dir=None)
@@ -62,6 +74,30 @@ def test_models_imports_of_the_project_only_what_networks_and_their_loading_need
     assert ours <= {"errors", "files", "environment", "weights.assignment"}
     loaders = graph.find_modules_that_directly_import(f"{PACKAGE}.weights.assignment") & models
     assert loaders == {f"{PACKAGE}.models.strict"}
+
+
+def system_of(module):
+    return next((part for part in module.split(".") if part in SYSTEMS), None)
+
+
+def test_no_system_is_imported_by_another_or_by_what_they_share(graph):
+    found = [
+        f"{importer} -> {imported}"
+        for importer in graph.modules
+        if importer.removeprefix(f"{PACKAGE}.") not in REGISTRIES
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if system_of(imported) not in (None, system_of(importer))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("room", SAME_FILES)
+def test_systems_have_the_same_file_names(room, system):
+    if (room, system) in WITHOUT:
+        pytest.skip(f"{room}/{system} is not written yet")
+    files = {path.stem for path in (ROOT / PACKAGE / room / system).glob("*.py")}
+    assert SAME_FILES[room] <= files
 
 
 @pytest.mark.parametrize("outside", ["scripts", "examples", "tests", "benchmarks", "torch", "pytest"])

@@ -16,7 +16,7 @@ from ppdiffusers_ext.training.animate_anyone.run import train
 from ppdiffusers_ext.training.parser import parse_arguments
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.checksums import sha256_of
-from scripts.training import main
+from scripts.training import kinds_of, main
 
 ROOT = Path(__file__).parents[2]
 SIDE = 72
@@ -74,7 +74,7 @@ def shown(data, tmp_path_factory):
             "ppdiffusers_ext.training.trainer.Trainer.log", lambda self, values, **others: logs.append(dict(values))
         )
         options = {"validation_steps": 1, "validation_clips": 1, "validation_inference_steps": 1, "ema_decay": 0.5}
-        train(1, *parse_arguments(settings(data, folder, **options)))
+        train(1, *parse_arguments(settings(data, folder, **options), kinds_of(1)))
     return folder / "out", logs
 
 

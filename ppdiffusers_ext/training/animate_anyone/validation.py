@@ -2,8 +2,7 @@
 
 from PIL import Image
 
-from ppdiffusers_ext.pipelines.outputs import Case
-from ppdiffusers_ext.training.validation import fixed_noise, to_pictures
+from ppdiffusers_ext.training.validation import Case, fixed_noise, to_pictures
 
 
 def of_training_clips(samples):

@@ -12,7 +12,7 @@ from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTran
 from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of, original_config
 from tests.pipelines.easy_folders import GOLDENS, OF_MOTION, config_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CASES = {
     HunyuanTransformer3D: ("v4_transformer_inpaint", "v4_transformer_t2v"),
     PixArtTransformer3D: ("v1_transformer", "v2_transformer", "v3_transformer_inpaint"),

@@ -30,7 +30,7 @@ from scripts.command import run
 from tests.conftest import RELEASED_SCHEDULE
 from tests.golden import read_manifest
 
-WEIGHTS = Path(__file__).parents[1] / "goldens" / "animate_anyone" / "_weights"
+WEIGHTS = Path(__file__).parents[2] / "goldens" / "animate_anyone" / "_weights"
 ORIGINAL_FILES = {
     "denoising_unet.pth": "denoising_unet",
     "motion_module.pth": "denoising_unet",

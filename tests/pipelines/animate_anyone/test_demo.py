@@ -11,7 +11,7 @@ from ppdiffusers_ext.runtime import Runtime
 from scripts.command import run
 from scripts.evaluate import make_parser, work
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines import memory_plan
+from ppdiffusers_ext.pipelines.animate_anyone import memory as memory_plan
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory, plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
 from ppdiffusers_ext.runtime import Runtime
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CPU = Runtime("cpu", "float32")
 
 

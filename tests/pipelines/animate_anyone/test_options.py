@@ -10,7 +10,7 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "inference"
+CONFIGS = Path(__file__).parents[3] / "configs" / "inference"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from ppdiffusers_ext.pipelines.easy_animate.options import TASKS, EasyAnimateCon
 from ppdiffusers_ext.weights.registry import REGISTRY
 from scripts.easy_animate import OF_TASK, make_parser
 
-CONFIGURATIONS = sorted((Path(__file__).parents[2] / "configs" / "inference" / "easy_animate").glob("*.yaml"))
+CONFIGURATIONS = sorted((Path(__file__).parents[3] / "configs" / "inference" / "easy_animate").glob("*.yaml"))
 TEXT = EasyAnimateConfig(model="model", prompt="a cat", output="cat.mp4")
 PICTURES = replace(TEXT, start_image="a.png")
 VIDEO = replace(TEXT, video="a.mp4")

@@ -15,7 +15,7 @@ from ppdiffusers_ext.weights.conversion import transposed_names
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.golden import Case, draw, read_manifest
 
-CASE = Case(Path(__file__).parents[1] / "goldens" / "easy_animate" / "v4_pipeline_t2v")
+CASE = Case(Path(__file__).parents[2] / "goldens" / "easy_animate" / "v4_pipeline_t2v")
 TABLES = "shared.weight", "encoder.embed_tokens.weight"
 IDS = [[3, 7, 9, 4, 0, 0, 0, 0], [3, 5, 11, 2, 19, 6, 8, 4]]
 BERT = {
