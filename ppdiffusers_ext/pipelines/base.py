@@ -14,6 +14,7 @@ from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name, local_fo
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS
 from ppdiffusers_ext.pipelines.engines import make_engine, weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.model_index import check_given, describe_folder
 from ppdiffusers_ext.runtime import DTYPES, Runtime, check_device
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,10 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
 
     Attributes:
         network_names: of the modules that are networks.
+        folder_parts: what a folder's model_index.json may name as each part; see `pipelines.model_index`.
     """
 
-    network_names = ()
+    network_names, folder_parts = (), {}
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
     def __init__(self):
@@ -65,8 +67,6 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
             MissingFileError: there is no such folder, or not all files in it.
             InputError: options that are not known; files that are damaged or of another class.
         """
-        from ppdiffusers_ext.pipelines.model_index import check_given, describe_folder  # which know all pipelines
-
         own = ["device", "dtype", "paddle_dtype", "memory", "engine", "engine_cache"]
         check_keys(parts, [*own, *cls.network_names, "scheduler"], f"option of {cls.__name__}.from_pretrained")
         check_given(parts)
@@ -75,7 +75,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         dtypes = [weights_dtype(engine, name) for name in (runtime.dtype, runtime.encoder_dtype)]
         if rung.halves and dtypes[0] == "float32" and engine == "eager":  # engines have weights of their own
             dtypes[0] = "bfloat16"
-        networks, scheduler = describe_folder(folder, cls.__name__, *dtypes, given=parts)
+        networks, scheduler = describe_folder(folder, cls, *dtypes, given=parts)
         models = {name: network.model for name, network in networks.items()}
         pipeline = cls(**{"scheduler": scheduler, **models, **parts})
         pipeline.use_networks(networks)

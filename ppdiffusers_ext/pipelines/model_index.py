@@ -1,7 +1,8 @@
 """The folder of a pipeline: what its model_index.json may say of each part, and the parts themselves.
 
 ppdiffusers looks up classes by the names in that file, and imports the modules that it names. Here names are compared
-with closed lists, and nothing is imported for them: each accepted class has a reader of its own.
+with closed lists, and nothing is imported for them: each accepted class has a reader of its own. The lists are in the
+classes of the pipelines (`folder_parts`): part -> libraries -> classes; a part without any may only be null.
 """
 
 import functools
@@ -10,8 +11,6 @@ from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 from ppdiffusers_ext.files import read_json
-from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.strict import check_class
 from ppdiffusers_ext.pipelines.conversion import describe_own
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, describe_video_vae
@@ -21,91 +20,36 @@ from ppdiffusers_ext.weights.assignment import read_config
 INDEX = "model_index.json"
 _ACCEPTED = "the index of a pipeline, as save_pretrained writes it, is needed"
 
-_DIFFUSERS, _OURS = ("ppdiffusers", "diffusers"), ("ppdiffusers_ext",)
-_TRANSFORMERS = ("ppdiffusers.transformers", "paddlenlp.transformers", "transformers", "ppdiffusers", "paddlenlp")
-_ORIGINAL = (
-    "easyanimate",
-    "easyanimate.models",
-    "easyanimate.models.transformer3d",
-    "easyanimate.models.autoencoder_magvit",
-)
-_ORIGINAL += ("transformer3d", "autoencoder_magvit")  # as the original's own save_pretrained writes them
-_TOKENIZERS = (
-    "BertTokenizer",
-    "BertTokenizerFast",
-    "T5Tokenizer",
-    "T5TokenizerFast",
-    "MT5Tokenizer",
-    "MT5TokenizerFast",
-)
-_T5 = ("T5EncoderModel", "MT5EncoderModel")
-_TRANSFORMER_CLASSES = ("HunyuanTransformer3DModel", "Transformer3DModel", "Transformer2DModel", "HunyuanDiT2DModel")
+DIFFUSERS, OURS = ("ppdiffusers", "diffusers"), ("ppdiffusers_ext",)
+TRANSFORMERS = ("ppdiffusers.transformers", "paddlenlp.transformers", "transformers", "ppdiffusers", "paddlenlp")
+SCHEDULER = {(*DIFFUSERS, *OURS): tuple(scheduler_names())}
+CLIP = {TRANSFORMERS: ("CLIPVisionModelWithProjection",)}
+PICTURE_VAE = {DIFFUSERS: ("AutoencoderKL",)}
+VIDEO_VAE = {DIFFUSERS: ("AutoencoderKLTemporalDecoder",)}
 
-_OWN = (DenoisingUNet3D, ReferenceUNet, PoseGuider, AnimationUNet, PoseNet, FusionFaceId)
 # Class -> what makes the `Part` of a folder and a dtype.
 _READERS = {
     "AutoencoderKL": describe_vae,
     "AutoencoderKLTemporalDecoder": describe_video_vae,
     "CLIPVisionModelWithProjection": describe_image_encoder,
-    **{cls.__name__: functools.partial(describe_own, cls=cls) for cls in _OWN},
 }
 
 
-def _own(cls):
-    return {_OURS: (cls.__name__,)}
+def own(cls):
+    """The entry, in a list of parts, of one of this project's networks, which is read by its own configuration."""
+    _READERS[cls.__name__] = functools.partial(describe_own, cls=cls)
+    return {OURS: (cls.__name__,)}
 
 
-_SCHEDULER = {(*_DIFFUSERS, *_OURS): tuple(scheduler_names())}
-_CLIP = {_TRANSFORMERS: ("CLIPVisionModelWithProjection",)}
-_CLIP_PICTURES = {_TRANSFORMERS: ("CLIPImageProcessor", "CLIPFeatureExtractor"), _OURS: ("PictureProcessor",)}
-# Pipeline -> part -> libraries -> classes. Those that a pipeline has no use for may be None.
-PARTS = {
-    "Pose2VideoPipeline": {
-        "vae": {_DIFFUSERS: ("AutoencoderKL",)},
-        "image_encoder": _CLIP,
-        "reference_unet": _own(ReferenceUNet),
-        "denoising_unet": _own(DenoisingUNet3D),
-        "pose_guider": _own(PoseGuider),
-        "scheduler": _SCHEDULER,
-    },
-    "StableAnimatorPipeline": {
-        "vae": {_DIFFUSERS: ("AutoencoderKLTemporalDecoder",)},
-        "image_encoder": _CLIP,
-        "unet": _own(AnimationUNet),
-        "pose_net": _own(PoseNet),
-        "face_encoder": _own(FusionFaceId),
-        "scheduler": _SCHEDULER,
-    },
-    # Published folders, whose parts are read by what their own configurations say (`easy_loading`).
-    "EasyAnimatePipeline": {
-        "vae": {(*_DIFFUSERS, *_OURS, *_ORIGINAL): ("AutoencoderKLMagvit", "AutoencoderKL")},
-        "text_encoder": {_TRANSFORMERS: ("BertModel", *_T5)},
-        "text_encoder_2": {_TRANSFORMERS: _T5},
-        "tokenizer": {_TRANSFORMERS: _TOKENIZERS, _OURS: ("BertTokenizer", "T5Tokenizer")},
-        "tokenizer_2": {_TRANSFORMERS: _TOKENIZERS, _OURS: ("BertTokenizer", "T5Tokenizer")},
-        "transformer": {
-            (*_DIFFUSERS, *_ORIGINAL): _TRANSFORMER_CLASSES,
-            _OURS: ("HunyuanTransformer3D", "PixArtTransformer3D"),
-        },
-        "scheduler": _SCHEDULER,
-        "image_encoder": _CLIP,
-        "clip_image_encoder": _CLIP,
-        "image_processor": _CLIP_PICTURES,
-        "clip_image_processor": _CLIP_PICTURES,
-        "feature_extractor": _CLIP_PICTURES,
-        "safety_checker": {},
-    },
-}
-PARTS["EasyAnimateInpaintPipeline"] = PARTS["EasyAnimatePipeline"]
 _FLAGS = ("requires_safety_checker", "requires_aesthetics_score", "force_zeros_for_empty_prompt")
 
 
 def read_index(folder, pipeline, is_needed=True):
-    """The class of each part that a folder's model_index.json names, all of them held against `PARTS`.
+    """The class of each part that a folder's model_index.json names, all of them held against the pipeline's list.
 
     Args:
         folder: `Path`.
-        pipeline: name of the pipeline's class, which `PARTS` has.
+        pipeline: the pipeline's class.
         is_needed: whether the file must be there, name this class, and name all of its parts.
 
     Returns:
@@ -115,15 +59,15 @@ def read_index(folder, pipeline, is_needed=True):
         MissingFileError: there is no such file.
         InputError: it is no index, or has a library or class that is not in the list.
     """
-    path, parts, named = folder / INDEX, PARTS[pipeline], {}
+    path, parts, named = folder / INDEX, pipeline.folder_parts, {}
     if not is_needed and not path.exists() and not path.is_symlink():
         return {}
     index = read_json(path, "pipeline index", _ACCEPTED)
     if not isinstance(index, dict):
         raise InputError(f"pipeline index {path} holds {shown(index)}; {_ACCEPTED}")
-    name = index.get("_class_name", pipeline)
-    if not isinstance(name, str) or (is_needed and name != pipeline):
-        raise InputError(f"{path} is of a {shown(name)}; a {pipeline} is accepted")
+    name = index.get("_class_name", pipeline.__name__)
+    if not isinstance(name, str) or (is_needed and name != pipeline.__name__):
+        raise InputError(f"{path} is of a {shown(name)}; a {pipeline.__name__} is accepted")
     for part, value in index.items():
         if part.startswith("_") or value == [None, None] or (part in _FLAGS and isinstance(value, bool)):
             continue

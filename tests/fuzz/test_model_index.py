@@ -11,18 +11,17 @@ from ppdiffusers_ext.pipelines import model_index
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.model_index import INDEX, PARTS, read_index
+from ppdiffusers_ext.pipelines.model_index import INDEX, read_index
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.fuzz.support import fuzz, refused_or_read
 
-CLASSES = st.sampled_from(
-    [Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline]
-)
+PIPELINES = [Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline]
+CLASSES = st.sampled_from(PIPELINES)
 KNOWN = sorted(
     {
         name
-        for parts in PARTS.values()
-        for accepted in parts.values()
+        for cls in PIPELINES
+        for accepted in cls.folder_parts.values()
         for libraries, classes in accepted.items()
         for name in (*libraries, *classes)
     }
@@ -37,14 +36,14 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
     max_leaves=8,
 )
-PART_NAMES = st.one_of(st.sampled_from(sorted({part for parts in PARTS.values() for part in parts})), NAMES)
+PART_NAMES = st.one_of(st.sampled_from(sorted({part for cls in PIPELINES for part in cls.folder_parts})), NAMES)
 NOTES = st.sampled_from(["_class_name", "_module", "_name_or_path", "auto_map", "custom_pipeline", "architectures"])
 CHANGES = st.dictionaries(st.one_of(PART_NAMES, NOTES), st.one_of(VALUES, st.lists(NAMES, max_size=3)), max_size=4)
 MODULES = frozenset(sys.modules)
 
 
 def sound(cls):
-    parts = {name: next(iter(accepted.items())) for name, accepted in PARTS[cls.__name__].items() if accepted}
+    parts = {name: next(iter(accepted.items())) for name, accepted in cls.folder_parts.items() if accepted}
     pairs = {name: [libraries[0], classes[0]] for name, (libraries, classes) in parts.items()}
     return {"_class_name": cls.__name__, **pairs}
 
@@ -66,8 +65,8 @@ def test_index_of_anything(tmp_path, cls, content):
 def test_sound_index_with_changes(tmp_path, cls, changes):
     (tmp_path / INDEX).write_text(json.dumps({**sound(cls), **changes}))
     with refused_or_read():
-        for part, name in read_index(tmp_path, cls.__name__).items():  # what is read is in the list
-            assert any(name in classes for classes in PARTS[cls.__name__][part].values())
+        for part, name in read_index(tmp_path, cls).items():  # what is read is in the list
+            assert any(name in classes for classes in cls.folder_parts[part].values())
     with pytest.raises(InputError):  # of the index, or since there are no parts
         cls.from_pretrained(tmp_path)
     assert imported() == set()

@@ -10,7 +10,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.model_index import INDEX, PARTS, describe_folder, read_index
+from ppdiffusers_ext.pipelines.model_index import INDEX, describe_folder, read_index
 from ppdiffusers_ext.pipelines.schedulers import UniPCMultistepScheduler, make_scheduler, scheduler_names
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.conftest import RELEASED_SCHEDULE
@@ -22,7 +22,7 @@ PAYLOAD = "import pathlib\npathlib.Path({marker!r}).touch()\nclass AutoencoderKL
 
 def index_of(cls, **changed):
     """A sound index: the first library and class of each part."""
-    parts = {name: next(iter(accepted.items())) for name, accepted in PARTS[cls.__name__].items() if accepted}
+    parts = {name: next(iter(accepted.items())) for name, accepted in cls.folder_parts.items() if accepted}
     pairs = {name: [libraries[0], classes[0]] for name, (libraries, classes) in parts.items()}
     return {"_class_name": cls.__name__, "_ppdiffusers_version": "0.29.0", **pairs, **changed}
 
@@ -61,7 +61,7 @@ HOSTILE = [
 
 @CLASS
 def test_library_or_class_that_is_not_in_the_list_is_refused_and_never_imported(folder, cls):
-    parts = PARTS[cls.__name__]
+    parts = cls.folder_parts
     for i, value in enumerate(HOSTILE):
         for part in (list(parts)[i % len(parts)], "vae", "scheduler", "payload"):
             (folder / INDEX).write_text(json.dumps(index_of(cls, **{part: value})))
@@ -94,7 +94,7 @@ def test_index_of_another_pipeline_or_without_all_parts_is_refused(folder, cls):
         (folder / INDEX).write_text(json.dumps(index_of(cls, _class_name=other)))
         with pytest.raises(InputError, match=f"a {cls.__name__} is accepted"):
             cls.from_pretrained(folder)
-    for part in PARTS[cls.__name__]:
+    for part in cls.folder_parts:
         for changed in ({part: [None, None]}, {}):
             index = index_of(cls)
             index.pop(part)
@@ -122,14 +122,14 @@ def test_index_may_be_a_link_a_pipe_or_a_folder_and_is_refused(folder, cls, tmp_
 def test_names_of_libraries_as_published_folders_have_them_are_read(tmp_path, cls):
     for libraries in (("diffusers", "transformers"), ("ppdiffusers", "paddlenlp.transformers"), (None, None)):
         index = index_of(cls)
-        for part, accepted in PARTS[cls.__name__].items():
+        for part, accepted in cls.folder_parts.items():
             for known, classes in accepted.items():
                 for library in libraries:
                     if library in known:
                         index[part] = [library, classes[-1]]
         (tmp_path / INDEX).write_text(json.dumps(index))
         is_needed = cls in PIPELINES[:2]
-        assert read_index(tmp_path, cls.__name__, is_needed) == {
+        assert read_index(tmp_path, cls, is_needed) == {
             part: pair[1] for part, pair in index.items() if part[0] != "_"
         }
 
@@ -186,7 +186,7 @@ def test_every_scheduler_is_loaded_as_it_was_saved(saved):
             continue
         scheduler.save_pretrained(str(saved / "scheduler"))
         (saved / INDEX).write_text(json.dumps({**index, "scheduler": ["ppdiffusers", name]}))
-        loaded = describe_folder(saved, "Pose2VideoPipeline", "float32", "float32", given=networks)[1]
+        loaded = describe_folder(saved, Pose2VideoPipeline, "float32", "float32", given=networks)[1]
         before, after = (
             {key: each.config[key] for key in each.config if key[0] != "_"} for each in (scheduler, loaded)
         )

@@ -21,7 +21,7 @@ from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
-from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
+from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceFeatures, ReferenceUNet
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
@@ -30,6 +30,7 @@ from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.model_index import CLIP, PICTURE_VAE, SCHEDULER, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_of, tile_starts, untiled
 from ppdiffusers_ext.pipelines.windows import get_schedule
@@ -58,6 +59,14 @@ class Pose2VideoPipeline(NetworkPipeline):
     """
 
     network_names = ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider")
+    folder_parts = {
+        "vae": PICTURE_VAE,
+        "image_encoder": CLIP,
+        "reference_unet": own(ReferenceUNet),
+        "denoising_unet": own(DenoisingUNet3D),
+        "pose_guider": own(PoseGuider),
+        "scheduler": SCHEDULER,
+    }
 
     def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
         super().__init__()

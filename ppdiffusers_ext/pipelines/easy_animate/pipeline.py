@@ -22,10 +22,12 @@ from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_
 from ppdiffusers_ext.pipelines.easy_animate import video_coding
 from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
+from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
 from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, read_components
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig, names
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
+from ppdiffusers_ext.pipelines.model_index import read_index
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.runtime import Runtime
 
@@ -49,6 +51,7 @@ class EasyAnimatePipeline(NetworkPipeline):
     """
 
     network_names = ("vae", "transformer")
+    folder_parts = PARTS
 
     def __init__(self, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, transformer, scheduler):
         super().__init__()
@@ -74,15 +77,13 @@ class EasyAnimatePipeline(NetworkPipeline):
         Raises:
             InputError, MissingFileError: files that are missing, damaged or of another model; unknown options.
         """
-        from ppdiffusers_ext.pipelines.model_index import read_index  # which knows all pipelines
-
         own = ["device", "dtype", "paddle_dtype"]
         check_keys(options, [*own, *(name for name in names() if name != "model")], "option")
         folder = local_folder(folder, accepted="a folder of checkpoints of EasyAnimate is needed")
         dtype = SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
         config = EasyAnimateConfig(str(folder), device=device, dtype=dtype, **options)
         check_options(config)
-        read_index(folder, cls.__name__, is_needed=False)
+        read_index(folder, cls, is_needed=False)
         check_files(config)
         return cls.open(config, Runtime.choose(device, dtype))
 

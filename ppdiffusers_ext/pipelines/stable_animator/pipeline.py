@@ -20,12 +20,14 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
 from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number, is_number
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.model_index import CLIP, SCHEDULER, VIDEO_VAE, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
 from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
@@ -53,6 +55,14 @@ class StableAnimatorPipeline(NetworkPipeline):
     """
 
     network_names = ("vae", "image_encoder", "unet", "pose_net", "face_encoder")
+    folder_parts = {
+        "vae": VIDEO_VAE,
+        "image_encoder": CLIP,
+        "unet": own(AnimationUNet),
+        "pose_net": own(PoseNet),
+        "face_encoder": own(FusionFaceId),
+        "scheduler": SCHEDULER,
+    }
     model_cpu_offload_seq = "image_encoder->face_encoder->pose_net->unet->vae"
 
     def __init__(self, vae, image_encoder, unet, pose_net, face_encoder, scheduler):
