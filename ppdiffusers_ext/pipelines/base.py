@@ -1,5 +1,6 @@
 """What pipelines share: their networks run in an engine, and are in memory only when they have to be."""
 
+import inspect
 import logging
 import os
 
@@ -9,9 +10,9 @@ from ppdiffusers import DiffusionPipeline
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, check_keys, shown
+from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
 from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name, local_folder
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
 from ppdiffusers_ext.pipelines.engines import make_engine, weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import check_given, describe_folder
@@ -38,7 +39,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
     def __init__(self):
         super().__init__()
         self.use_networks({})
-        self._engine = make_engine("eager")
+        self._engine, self._interrupt = make_engine("eager"), False
         self.use_memory()
 
     @classmethod
@@ -228,6 +229,52 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
     def preparation_seconds(self):
         """What a compiled engine has taken so far to make, check and open exports; 0 without one."""
         return self._engine.preparation_seconds
+
+    @property
+    def interrupt(self):
+        """Whether the call that runs ends after the step that it is in: set `_interrupt`, as in a callback."""
+        return self._interrupt
+
+    def _denoise(self, latents, predict, callback, timesteps=None, calls=1, keep=None, **options):
+        """The latents after all steps of the scheduler.
+
+        Args:
+            latents: scaled noise, any shape, fp32.
+            predict: called as `(scaled latents, timestep, number of the step, latents, progress bar)`, gives the
+                prediction, of the latents' shape.
+            callback: a callback and the names of its tensors, as `check_call` accepts them.
+            timesteps: the scheduler's if left out.
+            calls: how often `predict` updates the progress bar in a step; 0 where it does not, and steps are counted.
+            keep: called with the latents after a step and the timestep to come (none after the last), gives others.
+            options: of the scheduler's step; those that it does not have are left out.
+
+        Raises:
+            NonFiniteError: the latents are not finite after a step.
+        """
+        known = inspect.signature(self.scheduler.step).parameters
+        options = {name: value for name, value in options.items() if name in known}
+        timesteps, self._interrupt = self.scheduler.timesteps if timesteps is None else timesteps, False
+        count = len(timesteps)
+        with self.progress_bar(total=count * (calls or 1)) as progress:
+            for i, timestep in enumerate(timesteps):
+                progress.set_description(f"step {i + 1}/{count}")
+                prediction = predict(
+                    self.scheduler.scale_model_input(latents, timestep), timestep, i, latents, progress
+                )
+                latents = self.scheduler.step(prediction, timestep, latents, **options).prev_sample.astype("float32")
+                if keep is not None:
+                    latents = keep(latents, timesteps[i + 1 : i + 2])
+                if not bool(paddle.isfinite(latents).all()):
+                    raise NonFiniteError(
+                        f"the latents are not finite after step {i + 1} of {count}; weights that are intact, "
+                        "or a dtype with a larger range (bf16 or fp32) are needed"
+                    )
+                latents = after_step(self, *callback, i, timestep, latents)
+                if not calls:
+                    progress.update()
+                if self._interrupt:
+                    break
+        return latents
 
     def _run(self, name, what, function, tensor, calls=1):
         """What a function of one of the networks makes of a tensor, in the engine."""

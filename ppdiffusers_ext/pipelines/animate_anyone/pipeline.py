@@ -7,7 +7,6 @@ places; windows can be batched; the callback is told the right step; the referen
 precision of the run (`fp16_reference_features=True` rounds them as the original does).
 """
 
-import inspect
 import itertools
 import math
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError, NonFiniteError
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceFeatures, ReferenceUNet
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
@@ -28,7 +27,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.model_index import CLIP, PICTURE_VAE, SCHEDULER, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
@@ -271,7 +270,12 @@ class Pose2VideoPipeline(NetworkPipeline):
             context_batch_size,
             caching,
         )
-        latents = self._denoise(predictor, latents, eta, generator, callback)
+
+        def predict(scaled, timestep, step, _, progress):
+            return predictor(scaled, timestep, step, num_steps, progress.update)  # (1, 4, frames, h, w)
+
+        num_steps, calls = len(self.scheduler.timesteps), len(predictor.batches)
+        latents = self._denoise(latents, predict, callback, calls=calls, eta=eta, generator=generator)
         self._done_with("denoising_unet")
         videos = self._output(latents, output_type, decode_chunk_size, vae_tile_size)
         return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
@@ -313,25 +317,6 @@ class Pose2VideoPipeline(NetworkPipeline):
         elif list(latents.shape) != shape:
             raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
         return latents.astype("float32") * self.scheduler.init_noise_sigma
-
-    def _denoise(self, predictor, latents, eta, generator, callback):
-        arguments = inspect.signature(self.scheduler.step).parameters
-        extra = {"eta": eta, "generator": generator}
-        extra = {name: value for name, value in extra.items() if name in arguments}
-        timesteps = self.scheduler.timesteps
-        with self.progress_bar(total=len(timesteps) * len(predictor.batches)) as progress:
-            for i, timestep in enumerate(timesteps):
-                progress.set_description(f"step {i + 1}/{len(timesteps)}")
-                scaled = self.scheduler.scale_model_input(latents, timestep)
-                prediction = predictor(scaled, timestep, i, len(timesteps), progress.update)  # (1, 4, frames, h, w)
-                latents = self.scheduler.step(prediction, timestep, latents, **extra).prev_sample.astype("float32")
-                if not bool(paddle.isfinite(latents).all()):
-                    raise NonFiniteError(
-                        f"the latents are not finite after step {i + 1} of {len(timesteps)}; weights that are intact, "
-                        "or a dtype with a larger range (bf16 or fp32) are needed"
-                    )
-                latents = after_step(self, *callback, i, timestep, latents)
-        return latents
 
     def _output(self, latents, output_type, *sizes):
         if output_type == "latent":

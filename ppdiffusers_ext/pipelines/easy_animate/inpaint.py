@@ -107,7 +107,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
             call.see(known, clip_tokens, len(timesteps) * (1 - clip_apply_ratio))
         self._done_with("vae")
         keep = self._keep(clean, noise, mask) if self._replaces(video, mask) else None
-        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep)
+        latents = self._denoise_guided(latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep)
         return self._output(latents, output_type, return_dict)
 
     def embed_picture(self, picture):

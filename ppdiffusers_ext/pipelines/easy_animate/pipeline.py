@@ -12,13 +12,13 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
+from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.models.strict import dtype_name, local_folder
 from ppdiffusers_ext.options import check_options
 from ppdiffusers_ext.pipelines.base import SHORT_DTYPES, NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import BlockCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.easy_animate import video_coding
 from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
@@ -164,7 +164,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
         latents = self.draw(shape, generator, latents) * self.scheduler.init_noise_sigma
         call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
-        latents = self._denoise(latents, timesteps, call, guidance_scale, guidance_rescale, callback)
+        latents = self._denoise_guided(latents, timesteps, call, guidance_scale, guidance_rescale, callback)
         return self._output(latents, output_type, return_dict)
 
     @paddle.no_grad()
@@ -210,19 +210,16 @@ class EasyAnimatePipeline(NetworkPipeline):
         network = self._network("transformer")
         return TransformerCall(self._engine, network, texts, size, pixels, num_steps, guidance, caching)
 
-    def _denoise(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep=None):
-        """The latents after all steps; `keep` puts what is known into those after each, given the timestep to come."""
-        for i, timestep in enumerate(self.progress_bar(timesteps)):
-            predictions = call(self.scheduler.scale_model_input(latents, timestep), timestep, i)
-            prediction = predictions[-1]
-            if len(predictions) == 2:
-                prediction = rescale_guidance(*predictions, guidance_scale, guidance_rescale)
-            latents = self.scheduler.step(prediction, timestep, latents).prev_sample
-            if keep is not None:
-                latents = keep(latents, timesteps[i + 1 : i + 2])
-            if not bool(paddle.isfinite(latents).all()):
-                raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-            latents = after_step(self, *callback, i, timestep, latents)
+    def _denoise_guided(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep=None):
+        """As `_denoise`, by a `TransformerCall`."""
+
+        def predict(scaled, timestep, step, *_):
+            predictions = call(scaled, timestep, step)  # each (batch, 4, frames, h, w)
+            if len(predictions) == 1:
+                return predictions[0]
+            return rescale_guidance(*predictions, guidance_scale, guidance_rescale)
+
+        latents = self._denoise(latents, predict, callback, timesteps, calls=0, keep=keep)
         self._done_with("transformer")
         return latents
 

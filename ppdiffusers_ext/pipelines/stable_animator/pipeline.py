@@ -18,14 +18,14 @@ from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusio
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number, is_number
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.model_index import CLIP, SCHEDULER, VIDEO_VAE, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
@@ -244,7 +244,15 @@ class StableAnimatorPipeline(NetworkPipeline):
         of_window = min(tile_size, frames) if repeats_noise else frames
         latents = self._initial_latents(latents, generator, of_window, frames, height, width)
         refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
-        latents = self._denoise(latents, clip, windows, refine, callback)
+        num_steps = len(self.scheduler.timesteps)
+        unet = UNetCalls(self._engine, self._network("unet"), num_steps, len(windows))
+        predictor = TilePredictor(unet, clip, windows, num_steps)
+
+        def predict(scaled, timestep, step, latents, progress):
+            prediction = predictor(scaled, timestep, step, progress.update)  # (1, frames, 4, h, w)
+            return prediction if refine is None else refine(prediction, latents, step, progress)
+
+        latents = self._denoise(latents, predict, callback, calls=len(windows))
         self._done_with("unet")
         output = self._output(latents, output_type, decode_chunk_size)
         return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
@@ -269,23 +277,6 @@ class StableAnimatorPipeline(NetworkPipeline):
             raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
         latents = paddle.concat([latents] * -(-frames // of_window), axis=1)[:, :frames]
         return latents * self.scheduler.init_noise_sigma
-
-    def _denoise(self, latents, clip, windows, refine, callback):
-        timesteps = self.scheduler.timesteps
-        unet = UNetCalls(self._engine, self._network("unet"), len(timesteps), len(windows))
-        predict = TilePredictor(unet, clip, windows, len(timesteps))
-        with self.progress_bar(total=len(timesteps) * len(windows)) as progress:
-            for i, timestep in enumerate(timesteps):
-                progress.set_description(f"step {i + 1}/{len(timesteps)}")
-                scaled = self.scheduler.scale_model_input(latents, timestep)
-                prediction = predict(scaled, timestep, i, progress.update)
-                if refine is not None:
-                    prediction = refine(prediction, latents, i, progress)
-                latents = self.scheduler.step(prediction, timestep, latents).prev_sample
-                if not bool(paddle.isfinite(latents).all()):
-                    raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-                latents = after_step(self, *callback, i, timestep, latents)
-        return latents
 
     def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
         """The prediction whose clean latents show the picture's face better."""
