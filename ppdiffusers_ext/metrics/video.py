@@ -86,3 +86,19 @@ def video_metrics(prediction, truth):
     for prediction_frame, truth_frame in zip(prediction, truth, strict=True):
         metrics.add(prediction_frame, truth_frame)
     return metrics.result()
+
+
+def mean_scores(scores, names=METRICS):
+    """The mean of numbers over clips.
+
+    Args:
+        scores: list of a dict for each clip, all with the same keys: way -> name -> number.
+        names: of the numbers that are wanted, of those that a way has.
+
+    Returns:
+        way -> name -> mean.
+    """
+    return {
+        way: {name: float(np.mean([score[way][name] for score in scores])) for name in names if name in first}
+        for way, first in scores[0].items()
+    }

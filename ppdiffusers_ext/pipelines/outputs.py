@@ -90,6 +90,11 @@ def write_case(case, decode, width, height, audio=None, way="fit"):
     return keep(write, case.target)
 
 
+def to_uint8(video):
+    """(3, frames, height, width) in [0, 1] -> (frames, height, width, 3) uint8."""
+    return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
+
+
 def pixels_of(chunks):
     """(n, 3, H, W) tensors in [0, 1] -> (H, W, 3) uint8 arrays, one by one."""
     for chunk in chunks:

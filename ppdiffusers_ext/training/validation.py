@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
-from ppdiffusers_ext.metrics.video import VideoMetrics
+from ppdiffusers_ext.metrics.video import video_metrics
+from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.training.sheets import labelled_sheet
 
 _NUMBERS = ("psnr", "ssim", "l1", "flicker")
@@ -56,10 +57,7 @@ class Validation:
             if case.truth is None:
                 del pictures["truth"]
             else:
-                metrics = VideoMetrics()
-                for frames in zip(prediction, case.truth):
-                    metrics.add(*frames)
-                scores.append(metrics.result())
+                scores.append(video_metrics(prediction, case.truth))
             shown = np.linspace(0, len(prediction) - 1, min(_SHOWN, len(prediction))).astype(int)
             cells = [(f"{kind} {frame}", pictures[kind][frame]) for frame in shown for kind in pictures]
             rows.append((f"clip {index + 1}", [("reference", case.reference), *cells]))
@@ -76,5 +74,4 @@ def fixed_noise(seed, index, shape):
 
 def to_pictures(values, low):
     """(3, frames, height, width) in [low, 1] -> (frames, height, width, 3) uint8."""
-    values = (values.transpose(1, 2, 3, 0) - low) / (1 - low)
-    return np.round(values * 255).clip(0, 255).astype(np.uint8)
+    return to_uint8((values - low) / (1 - low))

@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ppdiffusers_ext.data.random_access import FrameReader
+from ppdiffusers_ext.data.retrying import RetryingClips
 from ppdiffusers_ext.errors import InputError
-
-_ATTEMPTS = 20  # clips that are tried for one sample before it is given up
 
 
 @dataclass(frozen=True)
@@ -66,62 +65,40 @@ def choose_crop(rng, width, height, scale=(1.0, 1.0), ratio=(0.9, 1.0)):
     return left, top, left + box_width, top + box_height
 
 
-class TrainingClips:
-    """A dataset (of `paddle.io`'s kind) of samples 0 to `length` - 1.
+class TrainingClips(RetryingClips):
+    """A dataset of samples, each a dict of
 
-    Each epoch is a shuffle of all clips. A clip that cannot be read is replaced by another, and named in the sample.
+    pixel_values: (3, frames, height, width), fp32 in [-1, 1], the targets.
+    pose_pixel_values: the same of their poses, in [0, 1].
+    reference_pixel_values: (3, height, width) in [-1, 1].
+    reference_image: (H, W, 3) uint8, the whole reference frame.
+    clip: the video's path.
+    index, failures: see `RetryingClips`.
 
     Args:
         clips: list of `ClipFiles`.
-        length: samples of the whole run.
-        seed: of everything that is drawn.
+        length, seed: see `RetryingClips`.
         width, height: pixels of the samples.
         choose: called with (rng, number of frames of a clip); gives a `FrameChoice`.
         scale, ratio: bounds of the random crop, as of `choose_crop`. Reference, targets and poses share it.
     """
 
     def __init__(self, clips, length, seed, width, height, choose, scale=(1.0, 1.0), ratio=(0.9, 1.0)):
-        self._clips, self._length, self._seed = list(clips), length, seed
+        super().__init__(length, seed)
+        self._clips = list(clips)
         self._size, self._choose, self._scale, self._ratio = (width, height), choose, scale, ratio
 
     @property
     def num_clips(self):
         return len(self._clips)
 
-    def __len__(self):
-        return self._length
+    def _clips_of(self, index):
+        return self._clips
 
-    def __getitem__(self, index):
-        """Sample `index`: a dict of
+    def _path_of(self, files):
+        return files.video
 
-        pixel_values: (3, frames, height, width), fp32 in [-1, 1], the targets.
-        pose_pixel_values: the same of their poses, in [0, 1].
-        reference_pixel_values: (3, height, width) in [-1, 1].
-        reference_image: (H, W, 3) uint8, the whole reference frame.
-        index: the sample's own. clip: the video's path.
-        failures: what was tried before and could not be read, as "path: reason".
-
-        Raises:
-            InputError: no clip of many that were tried can be read.
-        """
-        failures = []
-        for attempt in range(_ATTEMPTS):
-            rng = np.random.default_rng([self._seed, index, attempt])
-            files = self._clips[self._shuffled(index) if attempt == 0 else int(rng.integers(len(self._clips)))]
-            try:
-                sample = self._read(files, rng)
-                return {**sample, "index": index, "clip": str(files.video), "failures": failures}
-            except (InputError, OSError) as error:
-                failures.append(f"{files.video}: {' '.join(str(error).split())[:200]}")
-        raise InputError(
-            f"none of {_ATTEMPTS} clips can be read, the last: {failures[-1]}; scripts.check_dataset names them all"
-        )
-
-    def _shuffled(self, index):
-        epoch, position = divmod(index, len(self._clips))
-        return int(np.random.default_rng([self._seed, epoch]).permutation(len(self._clips))[position])
-
-    def _read(self, files, rng):
+    def _read(self, files, rng, index):
         video, poses = FrameReader(files.video), FrameReader(files.pose, "black")
         if len(video) != len(poses):
             raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
@@ -140,6 +117,7 @@ class TrainingClips:
             "pose_pixel_values": self._resized(drawn, pose_box),
             "reference_pixel_values": pixels[:, 0],
             "reference_image": frames[0],
+            "clip": str(files.video),
         }
 
     def _resized(self, frames, box):

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppdiffusers_ext.data.retrying import RetryingClips
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding, read_sample
-from ppdiffusers_ext.errors import InputError
-
-_ATTEMPTS = 20  # clips that are tried for one sample before it is given up
 
 
 @dataclass(frozen=True)
@@ -29,16 +27,21 @@ class ClipSet:
     share: float = 1.0
 
 
-class AnimationSamples:
-    """A dataset (of `paddle.io`'s kind) of samples 0 to `length` - 1.
+class AnimationSamples(RetryingClips):
+    """A dataset of samples, each a dict of
 
-    Each epoch of a set is a shuffle of its clips. A clip that cannot be read is replaced by another, and named in the
-    sample.
+    pixel_values, pose_pixels: (frames, 3, height, width) fp32 in [-1, 1].
+    face_masks: (frames, 1, height, width) fp32 in [0, 1].
+    reference_image: (3, height, width) in [-1, 1].
+    face_embedding: (512,) fp32.
+    clip: the reference's place.
+    index, failures: see `RetryingClips`.
+
+    Each epoch of a set is a shuffle of its clips.
 
     Args:
         sets: list of `ClipSet`.
-        length: samples of the whole run.
-        seed: of everything that is drawn.
+        length, seed: see `RetryingClips`.
         samples_per_step: samples of an optimisation step.
         num_frames, stride: of a sample, see `choose_frames`.
         embed: called with the reference, (height, width, 3) uint8, gives its face's embedding, where the clip
@@ -46,15 +49,13 @@ class AnimationSamples:
     """
 
     def __init__(self, sets, length, seed, samples_per_step, num_frames, stride, embed):
-        self._sets, self._length, self._seed, self._samples_per_step = list(sets), length, seed, samples_per_step
+        super().__init__(length, seed)
+        self._sets, self._samples_per_step = list(sets), samples_per_step
         self._num_frames, self._stride, self._embed = num_frames, stride, embed
 
     @property
     def num_clips(self):
         return sum(len(each.clips) for each in self._sets)
-
-    def __len__(self):
-        return self._length
 
     def set_of(self, index):
         """The number of the set that a sample is of: the same for all of a step."""
@@ -64,44 +65,27 @@ class AnimationSamples:
         rng = np.random.default_rng([self._seed, index // self._samples_per_step, *b"set"])
         return int(rng.choice(len(self._sets), p=shares / shares.sum()))
 
-    def __getitem__(self, index):
-        """Sample `index`: a dict of
+    def _clips_of(self, index):
+        return self._sets[self.set_of(index)].clips
 
-        pixel_values, pose_pixels: (frames, 3, height, width) fp32 in [-1, 1].
-        face_masks: (frames, 1, height, width) fp32 in [0, 1].
-        reference_image: (3, height, width) in [-1, 1].
-        face_embedding: (512,) fp32.
-        index: the sample's own. clip: the reference's place.
-        failures: what was tried before and could not be read, as "path: reason".
+    def _path_of(self, clip):
+        return clip.images
 
-        Raises:
-            InputError: no clip of many that were tried can be read.
-        """
-        chosen, failures = self._sets[self.set_of(index)], []
-        for attempt in range(_ATTEMPTS):
-            rng = np.random.default_rng([self._seed, index, attempt])
-            number = self._shuffled(index, len(chosen.clips)) if attempt == 0 else int(rng.integers(len(chosen.clips)))
-            clip = chosen.clips[number]
-            try:
-                sample = read_sample(clip, rng, chosen.width, chosen.height, self._num_frames, self._stride)
-                embedding = read_embedding(clip.embedding) if clip.embedding is not None else None
-            except (InputError, OSError) as error:
-                failures.append(f"{clip.images}: {' '.join(str(error).split())[:200]}")
-                continue
-            if embedding is None:
-                embedding = self._embed(sample.picture)
-            return {
-                "pixel_values": sample.pixels,
-                "pose_pixels": sample.poses,
-                "face_masks": sample.masks,
-                "reference_image": sample.reference,
-                "face_embedding": embedding,
-                "index": index,
-                "clip": sample.place,
-                "failures": failures,
-            }
-        raise InputError(f"none of {_ATTEMPTS} clips can be read, the last: {failures[-1]}")
+    def _read(self, clip, rng, index):
+        chosen = self._sets[self.set_of(index)]
+        sample = read_sample(clip, rng, chosen.width, chosen.height, self._num_frames, self._stride)
+        return {
+            "picture": sample.picture,
+            "pixel_values": sample.pixels,
+            "pose_pixels": sample.poses,
+            "face_masks": sample.masks,
+            "reference_image": sample.reference,
+            "face_embedding": read_embedding(clip.embedding) if clip.embedding is not None else None,
+            "clip": sample.place,
+        }
 
-    def _shuffled(self, index, count):
-        epoch, position = divmod(index, count)
-        return int(np.random.default_rng([self._seed, epoch]).permutation(count)[position])
+    def _finished(self, sample):
+        picture = sample.pop("picture")
+        if sample["face_embedding"] is None:
+            sample["face_embedding"] = self._embed(picture)
+        return sample

@@ -13,10 +13,11 @@ from PIL import Image
 
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.metrics.video import METRICS, VideoMetrics
+from ppdiffusers_ext.metrics.video import mean_scores, video_metrics
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.weights.assignment import load_weights
 
 WAYS = ("model", "stage 1 per frame", "reference repeated", "mean training frame")
@@ -70,13 +71,7 @@ class DemoEvaluation:
     def scores(self, seed, number):
         """`VideoMetrics.result()` of one clip in each way: a dict by `WAYS`."""
         truth, _, predictions = self.clip(seed, number)
-        scores = {}
-        for way, prediction in predictions.items():
-            metrics = VideoMetrics()
-            for frames in zip(prediction, truth):
-                metrics.add(*frames)
-            scores[way] = metrics.result()
-        return scores
+        return {way: video_metrics(prediction, truth) for way, prediction in predictions.items()}
 
     def _noise_shape(self):
         settings, scale = self._settings, self._pipeline.vae_scale_factor
@@ -95,7 +90,7 @@ class DemoEvaluation:
             latents=paddle.to_tensor(noise),
             output_type="np",
         ).videos[0]  # (3, frames, height, width)
-        return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
+        return to_uint8(video)
 
 
 def _without_motion(pipeline, weights):
@@ -119,7 +114,7 @@ def summary(scores):
         dict of "ways" (way -> metric -> mean), "psnr_above_baseline" (dB above the better of the two that paint
         nothing) and "flicker_below_stage_1" (part by which the flicker is less than that of stage 1 per frame).
     """
-    ways = {way: {name: float(np.mean([score[way][name] for score in scores])) for name in METRICS} for way in WAYS}
+    ways = mean_scores(scores)
     model, single, *baselines = (ways[way] for way in WAYS)
     return {
         "ways": ways,

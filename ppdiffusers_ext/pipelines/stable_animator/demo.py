@@ -10,8 +10,9 @@ from PIL import Image
 
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.metrics.video import METRICS, VideoMetrics
+from ppdiffusers_ext.metrics.video import METRICS, mean_scores, video_metrics
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
+from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
 from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
 
@@ -70,10 +71,7 @@ class StableDemoEvaluation:
         clip, ways = self.clip(seed, number, windows)
         scores = {}
         for way, frames in ways.items():
-            metrics = VideoMetrics()
-            for pair in zip(frames, clip.target):
-                metrics.add(*pair)
-            scores[way] = {**metrics.result(), IDENTITY: self.identity(frames, clip)}
+            scores[way] = {**video_metrics(frames, clip.target), IDENTITY: self.identity(frames, clip)}
         scores["truth"] = {IDENTITY: self.identity(clip.target, clip)}
         return scores
 
@@ -108,7 +106,7 @@ class StableDemoEvaluation:
             output_type="np",
             **{"anchored": config.anchored, "repeats_noise": config.repeats_noise, **options},
         ).frames[0]  # (3, frames, height, width)
-        return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
+        return to_uint8(video)
 
 
 def summary(scores):
@@ -121,11 +119,7 @@ def summary(scores):
         dict of "ways" (way -> metric -> mean), "psnr_above_reference" (dB above the reference repeated) and
         "identity_without_face" (change of the identity measure without the face's embedding).
     """
-    ways = {
-        way: {name: float(np.mean([score[way][name] for score in scores])) for name in (*METRICS, IDENTITY)
-              if name in scores[0][way]}
-        for way in scores[0]
-    }  # fmt: skip
+    ways = mean_scores(scores, (*METRICS, IDENTITY))
     return {
         "ways": ways,
         "psnr_above_reference": ways[MODEL]["psnr"] - ways[REPEATED]["psnr"],

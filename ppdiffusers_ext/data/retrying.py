@@ -1,0 +1,67 @@
+"""Datasets of training clips, in which a clip that cannot be read is replaced by another, whoever asks for it."""
+
+import numpy as np
+
+from ppdiffusers_ext.errors import InputError
+
+_ATTEMPTS = 20  # clips that are tried for one sample before it is given up
+
+
+class RetryingClips:
+    """A dataset (of `paddle.io`'s kind) of samples 0 to `length` - 1: sample n follows from the seed and n alone.
+
+    Each epoch is a shuffle of all clips. Subclasses have `_clips_of`, `_read` and `_path_of`.
+
+    Args:
+        length: samples of the whole run.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(self, length, seed):
+        self._length, self._seed = length, seed
+
+    def __len__(self):
+        return self._length
+
+    def __getitem__(self, index):
+        """Sample `index`: what `_read` gives, with
+
+        index: the sample's own.
+        failures: what was tried before and could not be read, as "path: reason".
+
+        Raises:
+            InputError: no clip of many that were tried can be read.
+        """
+        clips, failures = self._clips_of(index), []
+        for attempt in range(_ATTEMPTS):
+            rng = np.random.default_rng([self._seed, index, attempt])
+            number = self._shuffled(index, len(clips)) if attempt == 0 else int(rng.integers(len(clips)))
+            clip = clips[number]
+            try:
+                sample = self._read(clip, rng, index)
+            except (InputError, OSError) as error:
+                failures.append(f"{self._path_of(clip)}: {' '.join(str(error).split())[:200]}")
+                continue
+            return {**self._finished(sample), "index": index, "failures": failures}
+        raise InputError(
+            f"none of {_ATTEMPTS} clips can be read, the last: {failures[-1]}; scripts.check_dataset names them all"
+        )
+
+    def _clips_of(self, index):
+        """The list of clips that a sample is of one of."""
+        raise NotImplementedError
+
+    def _read(self, clip, rng, index):
+        """A sample of a clip: a dict with `clip`, its place. Raises InputError, OSError where it cannot be read."""
+        raise NotImplementedError
+
+    def _finished(self, sample):
+        """The sample with what does not depend on the clip's files; an error of this is no fault of the clip."""
+        return sample
+
+    def _path_of(self, clip):
+        raise NotImplementedError
+
+    def _shuffled(self, index, count):
+        epoch, position = divmod(index, count)
+        return int(np.random.default_rng([self._seed, epoch]).permutation(count)[position])
