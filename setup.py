@@ -22,6 +22,7 @@ EXTRAS = {
     "test": [
         "pytest",
         "pytest-xdist",
+        "pytest-timeout",
         "ruff",
         "import-linter",
         "hypothesis",

@@ -32,6 +32,7 @@ _FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, 
 }
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes from its target's
+_MOST_TRIES = 100  # of temporary names
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # locks of other machines may not be seen
 _LEFTOVER = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{8}}\.part(?:\..*)?", re.DOTALL)
 
@@ -243,29 +244,30 @@ def _create_file(path):
 
 def _create_folder(path):
     path.mkdir()
-    return os.open(path, os.O_RDONLY)
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # another process took it for a leftover before it was opened
+        return None
 
 
 def _claim(target, create, undo, held):
     """A new temporary file or folder beside a target, locked until `held` is closed."""
     _remove_leftovers(target.parent)
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _MOST_OF_SUFFIX else ""
-    while True:
+    for _ in range(_MOST_TRIES):
         # The name stays short enough for the file system, however long the target's is.
         name = f".{_cut(target.stem, _MOST_OF_NAME)}.{_HOST}-{secrets.token_hex(4)}.part{suffix}"
         temporary = target.with_name(name)
         undo.callback(_remove, temporary)
-        try:
-            descriptor = create(temporary)
-        except FileNotFoundError:
-            if not target.parent.is_dir():
-                raise
-            continue  # a new folder that another process took for a leftover before it was opened
+        descriptor = create(temporary)
+        if descriptor is None:
+            continue
         held.callback(os.close, descriptor)
         with contextlib.suppress(OSError):  # a file system without locks: then nobody takes it for a leftover
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.path.lexists(temporary):  # else another process took it for a leftover before it was locked
             return temporary
+    raise _not_writable(target, "other processes remove what is made there")
 
 
 def _remove_leftovers(folder):
