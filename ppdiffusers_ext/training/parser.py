@@ -7,6 +7,7 @@ computed.
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -84,8 +85,9 @@ def _unknown(words, known):
     return f"there is no option {shown(name)}" + (f"; did you mean --{near}?" if near else "")
 
 
+@functools.cache
 def make_parser(kinds):
-    """The parser of dataclasses. It raises InputError instead of ending the process."""
+    """The parser of a tuple of dataclasses, to be left as it is. It raises InputError instead of ending a process."""
     parser = _Parser(kinds, add_help=False, allow_abbrev=False)
     for action in parser._actions:
         action.type = _checked(action.type, action.choices, action.dest) if action.type else None
