@@ -215,6 +215,23 @@ def describe(error):
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
+def no_command(what, commands):
+    """Answer whoever runs a module that commands share: --help with what it is, anything else with an error.
+
+    Args:
+        what: the module's docstring.
+        commands: modules that can be run, which the answer names.
+
+    Returns:
+        the exit code.
+    """
+    accepted = ", ".join(f"python -m {name}" for name in commands)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"{what.strip()}\n\nIt is no command by itself. Commands: {accepted}")
+        return 0
+    return fail(f"this module is no command by itself; {accepted} are accepted")
+
+
 def fail(message, debug=False):
     """Tell an error; with `debug` also the traceback of the one that is handled. Returns the exit code, 2."""
     from ppdiffusers_ext.errors import printable

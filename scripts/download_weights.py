@@ -26,6 +26,7 @@ if __package__ is None or __package__ == "":
     # Run as a file, from any folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, real, run, whole  # noqa: E402
 
 ALL = "all"
@@ -243,8 +244,8 @@ def _download(entries, folder, options, patience):
             print(f"    {reason}", file=sys.stderr)
     if failed:
         print(WAYS, file=sys.stderr)
-        return _fail(f"{len(failed)} of {len(outcomes)} files are missing; the same command tries again")
-    print(f"all {len(outcomes)} files are in {folder}")
+        return _fail(f"missing: {counted(len(failed), 'file')} of {len(outcomes)}; the same command tries again")
+    print(f"all of {counted(len(outcomes), 'file')} is in {folder}")
     return 0
 
 

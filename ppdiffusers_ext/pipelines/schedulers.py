@@ -160,8 +160,8 @@ def scheduler_class(name):
     found = classes.get(wanted)
     if found is None:
         near = nearest(wanted, [_normalised(sampler) for sampler in SAMPLERS])
-        meant = "" if near is None else f"did you mean {classes[near].__name__}? All that "
-        raise InputError(f"scheduler {shown(name)} is not known; {meant}accepted are {', '.join(SAMPLERS)}")
+        meant = "" if near is None else f"did you mean {classes[near].__name__}? "
+        raise InputError(f"scheduler {shown(name)} is not known; {meant}{', '.join(SAMPLERS)} are accepted")
     return found
 
 
@@ -249,8 +249,8 @@ def make_scheduler(name="DDIM", options=None):
             near = nearest(str(option), sorted({*known, *of_ddim}))
             meant = "" if near is None else f"did you mean {near!r}? "
             raise InputError(
-                f"scheduler option {shown(option)} is not known to {cls.__name__}; {meant}accepted are "
-                f"{', '.join(sorted(known))}"
+                f"scheduler option {shown(option)} is not known to {cls.__name__}; {meant}{', '.join(sorted(known))} "
+                "are accepted"
             )
     alpha_bar = None
     if options.get("rescale_betas_zero_snr"):

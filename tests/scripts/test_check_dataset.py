@@ -65,7 +65,7 @@ def test_cleaned_meta_file_can_be_trained_on(tmp_path, folder):
 
 def test_nothing_that_can_be_trained_on_is_exit_code_1_and_writes_nothing(tmp_path, capsys, folder):
     assert check(folder, "--min-frames", "21", "--meta", tmp_path / "meta.json") == 1
-    assert "0 of 4 clips can be trained on" in capsys.readouterr().out
+    assert "can be trained on: 0 clips of 4" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
