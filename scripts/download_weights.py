@@ -220,7 +220,7 @@ def _offline(entries, folder):
     if not bad:
         return 0
     print(WAYS, file=sys.stderr)
-    return _fail(f"{bad} of {len(outcomes)} files are missing from {folder}, or are wrong")
+    return _fail(f"missing from {folder}, or wrong: {counted(bad, 'file')} of {len(outcomes)}")
 
 
 def _download(entries, folder, options, patience):
@@ -245,7 +245,7 @@ def _download(entries, folder, options, patience):
     if failed:
         print(WAYS, file=sys.stderr)
         return _fail(f"missing: {counted(len(failed), 'file')} of {len(outcomes)}; the same command tries again")
-    print(f"all of {counted(len(outcomes), 'file')} is in {folder}")
+    print(f"all there: {counted(len(outcomes), 'file')} in {folder}")
     return 0
 
 

@@ -101,7 +101,7 @@ def describe_mismatch(class_name, source, missing, unexpected, mismatched):
         names = sorted(names)
         if names:
             parts.append(
-                f"{counted(len(names), 'tensor')} {'is' if len(names) == 1 else 'are'} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+                f"{counted(len(names), 'tensor')} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             )
     return f"{source} does not hold the weights of this {class_name}: {'; '.join(parts)}"
 
