@@ -9,6 +9,7 @@ import reprlib
 
 _MOST_SHOWN = 80
 _MOST_OF_PATH = 300
+_MOST_OF_NAMES = 160
 _LEAST_PART = 3  # letters of a name that are enough to find it
 
 
@@ -73,7 +74,8 @@ def suggestion(text, known):
     if near is not None:
         return f"did you mean {near!r}?"
     *first, last = known or ["nothing"]
-    return printable(f"{', '.join(first)} or {last} is accepted" if first else f"{last} is accepted", _MOST_OF_PATH)
+    names = f"{', '.join(first)} or {last}" if first else last
+    return f"{printable(names, _MOST_OF_NAMES)} is accepted"
 
 
 def counted(number, noun, plural=None):

@@ -185,7 +185,7 @@ def _verify(entries, folder):
     for path, verdict, reason in verify(entries, folder):
         print(f"{verdict:<10}  {path}{': ' if reason else ''}{reason}", flush=True)
         bad += verdict != "ok"
-    return _fail(f"{bad} files in {folder} could not be verified") if bad else 0
+    return _fail(f"in {folder}, {counted(bad, 'file')} could not be verified") if bad else 0
 
 
 def _print_urls(entries, folder, program, mirror):
@@ -308,7 +308,7 @@ def _print_plan(plan, folder):
     unknown = sum(step.size is None for step in plan.to_fetch)
     about = "about " if any(step.is_rounded and step.size is not None for step in plan.to_fetch) else ""
     print(
-        f"to fetch: {len(plan.to_fetch)} files, {about}{_size(plan.bytes_to_fetch)}"
+        f"to fetch: {counted(len(plan.to_fetch), 'file')}, {about}{_size(plan.bytes_to_fetch)}"
         + (f" and {unknown} of unknown size" if unknown else "")
         + f"; free at {folder}: {_size(plan.free)}",
         flush=True,

@@ -290,11 +290,30 @@ def test_nothing_to_animate_is_refused(configure, refuse):
     refuse(configure(), "nothing to animate", "--reference-image")
 
 
-def test_a_window_longer_than_the_position_table_is_refused(configure, inputs, refuse):
+def test_a_window_longer_than_the_position_table_is_refused_before_plans_and_seeds(configure, inputs, capsys):
     with VideoWriter(inputs / "long.mp4", 10, 64, 64) as writer:
         writer.write(np.zeros((40, 64, 64, 3), dtype=np.uint8))
     case = ["--reference-image", str(inputs / "person.png"), "--pose-video", str(inputs / "long.mp4")]
-    refuse([*configure(length=40), *case, "--context-frames", "36"], "36", "32")
+    assert run(make_parser(), work, [*configure(length=40), *case, "--context-frames", "36"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("a context window of 36 frames is longer than the motion module's position table of 32") == 1
+    assert "memory" not in told and "seed" not in told
+
+
+@pytest.mark.parametrize("key", ["inference_config", "denoising_unet_config_path"])
+def test_file_of_options_that_is_missing_is_not_taken_for_weights(configure, case, inputs, capsys, key):
+    assert run(make_parser(), work, [*configure(**{key: str(inputs / "nowhere")}), *case]) == 2
+    told = capsys.readouterr().err
+    assert f"{key} {inputs / 'nowhere'} does not exist" in told and "download" not in told
+
+
+def test_a_single_case_that_fails_is_told_once(configure, case, monkeypatch, capsys):
+    def fail(*arguments):
+        raise InputError("this case fails; another one is accepted")
+
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.pose2vid.animate_case", fail)
+    assert run(make_parser(), work, [*configure(), *case]) == 2
+    assert capsys.readouterr().err.count("this case fails") == 1
 
 
 # Bad configurations.
