@@ -19,6 +19,7 @@ import yaml
 
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights import load_tensors
 from scripts.command import run
 from scripts.pose2vid import make_parser, work
