@@ -14,6 +14,7 @@ Tensors keep their bits unless --dtype is given. Names and shapes must be exactl
 import sys
 from pathlib import Path
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, run
 
 # The options that are of one system, on the way to Paddle.
@@ -78,7 +79,7 @@ def work(options):
         reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
     for report in reports:
         written = ", ".join(f"{count} in {file}" for file, count in report.files.items())
-        print(f"{report.part:16} {report.read} tensors read, written {written}")
+        print(f"{report.part:16} {counted(report.read, 'tensor')} read, written {written}")
         if report.left_out:
             print(f"{'':16} left out, for the network has no use for them: {', '.join(report.left_out)}")
     print(f"wrote {options.target}")

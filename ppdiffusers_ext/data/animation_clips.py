@@ -18,7 +18,7 @@ from ppdiffusers_ext.data.frames import VIDEOS, picture_names
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.meta_files import find_path, read_rows
 from ppdiffusers_ext.data.random_access import FrameReader
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_folder, check_name
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def find_animation_clips(path_list, root=None):
         raise InputError(f"none of the {len(folders)} folders of {path_list} is a clip; {_LAYOUT}")
     if len(clips) < len(folders):
         missing = folders[found.index(None)]
-        logger.warning("%d of %d clips of %s have no images or no poses, such as %s: they are passed over",
-                       len(folders) - len(clips), len(folders), path_list, missing)  # fmt: skip
+        logger.warning("without images or poses, and passed over: %s of the %d of %s, such as %s",
+                       counted(len(folders) - len(clips), "clip"), len(folders), path_list, missing)  # fmt: skip
     return clips
 
 

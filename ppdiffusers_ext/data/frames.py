@@ -18,7 +18,7 @@ import PIL.Image
 from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
-from ppdiffusers_ext.errors import InputError, MissingFileError, shown
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted, shown
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +168,8 @@ def _tell_gaps(folder, names):
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers)) if numbers else []
     if missing:
         some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        logger.warning("%s lacks the pictures of %d numbers (%s): those that are there are taken in order",
-                       folder, len(missing), some)  # fmt: skip
+        logger.warning("%s lacks the pictures of %s (%s): those that are there are taken in order",
+                       folder, counted(len(missing), "number"), some)  # fmt: skip
 
 
 def parse_range(text, source):

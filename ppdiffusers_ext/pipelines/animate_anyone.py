@@ -37,6 +37,15 @@ CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
 
 
+def check_window(num_frames, limit):
+    """Raise an InputError for a context window of more frames than a denoising UNet's `max_frames` (None for any)."""
+    if limit is not None and num_frames > limit:
+        raise InputError(
+            f"a context window of {num_frames} frames is longer than the motion module's position table of {limit}; "
+            f"context_frames of at most {limit} is accepted"
+        )
+
+
 @dataclass
 class Pose2VideoPipelineOutput(BaseOutput):
     """`videos`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`."""
@@ -288,12 +297,7 @@ class Pose2VideoPipeline(NetworkPipeline):
 
     def _windows(self, num_frames, schedule, size, stride, overlap):
         windows = get_schedule(schedule)(num_frames, size, stride, overlap)
-        longest, limit = max(len(window) for window in windows), self.denoising_unet.max_frames
-        if limit is not None and longest > limit:
-            raise InputError(
-                f"a context window of {longest} frames is longer than the {limit} frames of the motion module's "
-                f"position table; context_frames of at most {limit} is accepted"
-            )
+        check_window(max(len(window) for window in windows), self.denoising_unet.max_frames)
         return windows
 
     def _initial_latents(self, latents, pose_shape, generator):

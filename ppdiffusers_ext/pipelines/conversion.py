@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.configuration import Pose2VidConfig
@@ -25,6 +25,7 @@ from ppdiffusers_ext.pipelines.loading import (
     make_configured_scheduler,
 )
 from ppdiffusers_ext.pipelines.part_conversion import (
+    check_converted,
     describe_own,
     find_file,
     part_to_paddle,
@@ -82,9 +83,7 @@ def to_torch(source, target, dtype=None):
     Arguments, results and errors are those of `to_paddle`.
     """
     source = Path(source)
-    name = read_config(source / "model_index.json").get("_class_name")
-    if name != Pose2VideoPipeline.__name__:
-        raise InputError(f"{source} holds a {name}; a {Pose2VideoPipeline.__name__} is accepted")
+    check_converted(source, Pose2VideoPipeline.__name__)
     parts = {
         "vae": describe_vae(source / "vae"),
         "image_encoder": describe_image_encoder(source / "image_encoder"),

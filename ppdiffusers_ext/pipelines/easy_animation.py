@@ -19,7 +19,7 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs
 from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate_inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_conditions import count_frames, know_pictures, know_video, read_picture
@@ -142,8 +142,8 @@ def _tell_parts(parts, overlap):
     shared = sum(parts[-2]) - start
     last = f"; the last one has {count} and shares {shared}" if (count, shared) != (length, overlap) else ""
     logger.warning(
-        "the video of %d frames is made in %d parts of %d frames that share %d%s",
-        start + count, len(parts), length, overlap, last,
+        "the video of %s is made in %s of %s that share %d%s",
+        counted(start + count, "frame"), counted(len(parts), "part"), counted(length, "frame"), overlap, last,
     )  # fmt: skip
 
 

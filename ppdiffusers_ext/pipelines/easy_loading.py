@@ -113,7 +113,8 @@ def check_files(config):
     paths += [("", folder / "scheduler" / "scheduler_config.json")]
     paths += [("folder", folder / _TOKENIZERS[name]) for name in names if name in _TOKENIZERS]
     paths += [(name, getattr(config, name)) for name in ("transformer_path", "motion_module_path", "vae_path")]
-    paths += [(f"LoRA {i + 1}", path) for i, (path, _) in enumerate(config.loras or ())]
+    for i, (path, _) in enumerate(config.loras or ()):
+        check_all_there([(f"LoRA {i + 1}", path)], "a file of a LoRA's weights is needed")
     check_all_there([(what, path) for what, path in paths if path], _FETCH)
     absent = []
     for name in names:

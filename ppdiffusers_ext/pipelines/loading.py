@@ -11,7 +11,7 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, check_keys, printable
-from ppdiffusers_ext.files import check_all_there, read_yaml
+from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
@@ -44,6 +44,10 @@ _REQUIRED = (
     "inference_config",
 )
 _OPTIONAL = ("denoising_unet_config_path", "motion_module_path")
+_NO_WEIGHTS = {
+    "inference_config": "a YAML file of the networks' options, such as configs/inference/inference_v2.yaml, is needed",
+    "denoising_unet_config_path": "a config.json of the denoising UNet is needed, or none, for the base model's",
+}
 
 
 @dataclass
@@ -66,8 +70,12 @@ def check_paths(config):
     for key in _REQUIRED:
         if not getattr(config, key):
             raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
+    for key, accepted in _NO_WEIGHTS.items():
+        if path := getattr(config, key):
+            check_file(path, key, accepted)
+    keys = (key for key in (*_REQUIRED, *_OPTIONAL) if key not in _NO_WEIGHTS)
     check_all_there(
-        [(key, path) for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))],
+        [(key, path) for key in keys if (path := getattr(config, key))],
         "`python scripts/download_weights.py --system animate_anyone` fetches the released weights, docs/weights.md "
         "lists them",
     )

@@ -13,7 +13,7 @@ import psutil
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import MAX_SCORES
-from ppdiffusers_ext.pipelines.animate_anyone import POSE_CHUNK
+from ppdiffusers_ext.pipelines.animate_anyone import POSE_CHUNK, check_window
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import describe_parts
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
@@ -58,9 +58,11 @@ def plan_memory(config, runtime, rungs=tuple(RUNGS)):
         A list of `MemoryPlan`.
 
     Raises:
-        InputError, MissingFileError: configurations of networks that cannot be read.
+        InputError, MissingFileError: configurations of networks that cannot be read, or context windows that are
+            longer than the motion modules can take.
     """
     models = {name: part.model for name, part in describe_parts(config).items()}
+    check_window(min(config.length, config.context_frames), models["denoising_unet"].max_frames)
     program = resident_memory()
     on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
     return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]

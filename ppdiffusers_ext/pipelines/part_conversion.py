@@ -12,8 +12,8 @@ import numpy as np
 from paddlenlp.transformers import PretrainedModel
 from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.files import parse_json
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown, shown_path
+from ppdiffusers_ext.files import check_folder, parse_json
 from ppdiffusers_ext.pipelines.loading import Part, build, known_options
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
@@ -21,6 +21,7 @@ from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transp
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
+_INDEX = "model_index.json"
 _UNUSED = "unused.safetensors"
 _CONVERTED = "one that this project's conversion wrote is accepted"
 _DIGITS = 16  # of a tensor's name in it, which is made of its content
@@ -36,6 +37,23 @@ class Report:
     read: int
     left_out: list
     files: dict = field(default_factory=dict)
+
+
+def check_converted(folder, pipeline):
+    """Raise InputError, MissingFileError unless a folder is one that `save_pretrained` of a pipeline wrote.
+
+    Args:
+        folder: `Path`.
+        pipeline: name of its class.
+    """
+    accepted = f"a folder that save_pretrained of a {pipeline}, or --to paddle, wrote is needed"
+    check_folder(folder, "folder", accepted)
+    index = folder / _INDEX
+    if not index.exists():
+        raise MissingFileError(f"folder {shown_path(folder)} has no {_INDEX}, so that it is no pipeline; {accepted}")
+    name = read_config(index).get("_class_name")
+    if name != pipeline:
+        raise InputError(f"{shown_path(folder)} holds a {shown(name)}; a {pipeline} is accepted")
 
 
 def find_file(folder, *stems, optional=False):

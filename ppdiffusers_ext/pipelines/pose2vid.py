@@ -21,7 +21,7 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side,
 from ppdiffusers_ext.data.outputs import beside, check_outputs, fitting_name
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.loading import check_paths, load_pipeline, make_configured_scheduler
@@ -100,8 +100,11 @@ def animate(config, show_progress=True):
         try:
             results.append(animate_case(pipeline, config, case))
         except Exception as error:  # whatever is wrong with one is no matter of the others
+            if errors:  # the first one is raised at the end
+                logger.warning("%s failed: %s", case.target, error)
+            elif len(cases) > 1:
+                logger.warning("%s failed; what comes after it goes on", case.target)
             errors.append(error)
-            logger.warning("%s failed: %s", case.target, error)
     if errors:
         raise errors[0]
     return results
@@ -162,9 +165,10 @@ def _read_poses(config, path):
     available = source.resampled_count(source.fps)
     wanted = available if config.length is None else config.length
     if wanted > available:
-        logger.warning("%s has %d frames, less than the %d asked for: all of them are used", path, available, wanted)
+        has = counted(available, "frame")
+        logger.warning("%s has %s, less than the %d asked for: the result has as many", path, has, wanted)
     elif wanted < available:
-        logger.warning("%d of the %d frames of %s are animated", wanted, available, path)
+        logger.warning("%s of the %d of %s will be animated", counted(wanted, "frame"), available, path)
     return config.fps or source.fps, min(wanted, available)
 
 

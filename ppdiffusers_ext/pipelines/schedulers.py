@@ -5,7 +5,6 @@ The released Animate Anyone models are trained with v prediction and zero termin
 that every sampler follows the schedule the model was trained on.
 """
 
-import difflib
 import inspect
 import logging
 import math
@@ -16,7 +15,7 @@ import ppdiffusers.schedulers as ppdiffusers_schedulers
 from ppdiffusers import DDIMScheduler
 from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
+from ppdiffusers_ext.errors import InputError, check_keys, nearest, printable, shown
 from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.models.rules import Anything, Choice, Either, Flag, ListOf, Number, Rules, Text, Whole
 from ppdiffusers_ext.models.strict import LocalConfigMixin, local_folder
@@ -34,6 +33,9 @@ ALIASES = {
     "DEIS": "DEISMultistepScheduler",
     "LMS": "LMSDiscreteScheduler",
 }
+
+# What is suggested. Other classes of ppdiffusers can be named too: some take steps like these, some need other models.
+SAMPLERS = ("DDIM", "DDPM", "PNDM", *ALIASES, "LCM", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverSinglestep")
 
 # Where alpha_bar would be exactly zero, solvers in terms of sigma divide by it. diffusers uses this value as well.
 _LAST_ALPHA_BAR = 2.0**-24
@@ -151,17 +153,15 @@ def scheduler_class(name):
     """The ppdiffusers scheduler called `name`: "DDIM", "DPM-Solver++", "UniPC", "Euler", "LCM", or a class name.
 
     Raises:
-        InputError: there is none; the message names the nearest.
+        InputError: there is none; the message names the nearest of `SAMPLERS`.
     """
     classes = _classes()
     wanted = _normalised(str(name)[:100])
     found = classes.get(wanted)
     if found is None:
-        near = difflib.get_close_matches(wanted, classes, n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"scheduler {shown(name)} is not known; did you mean {classes[near].__name__}? Accepted are DDIM, "
-            f"{', '.join(ALIASES)}, LCM and every scheduler class of ppdiffusers"
-        )
+        near = nearest(wanted, [_normalised(sampler) for sampler in SAMPLERS])
+        meant = "" if near is None else f"did you mean {classes[near].__name__}? "
+        raise InputError(f"scheduler {shown(name)} is not known; {meant}{', '.join(SAMPLERS)} are accepted")
     return found
 
 
@@ -246,10 +246,11 @@ def make_scheduler(name="DDIM", options=None):
     RULES.check(options, f"the options of {cls.__name__}")
     for option in options:
         if option not in known and option not in of_ddim:
-            near = difflib.get_close_matches(str(option)[:100], {*known, *of_ddim}, n=1, cutoff=0.0)[0]
+            near = nearest(str(option), sorted({*known, *of_ddim}))
+            meant = "" if near is None else f"did you mean {near!r}? "
             raise InputError(
-                f"scheduler option {shown(option)} is not known to {cls.__name__}; did you mean {near!r}? "
-                f"Accepted are {', '.join(sorted(known))}"
+                f"scheduler option {shown(option)} is not known to {cls.__name__}; {meant}{', '.join(sorted(known))} "
+                "are accepted"
             )
     alpha_bar = None
     if options.get("rescale_betas_zero_snr"):

@@ -11,7 +11,7 @@ import paddle
 
 from ppdiffusers_ext.data.face_boxes import box_of_dots, box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.data.outputs import output_file
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.models.stable_animator import IResNet
 from ppdiffusers_ext.options import COUNTS, STEPS, option, path_option
 from ppdiffusers_ext.pipelines.face_refinement import FaceRefinement, check_steps, embed_reference
@@ -96,7 +96,9 @@ class RefinementConfig:
                 "says where they are, is accepted"
             )
         if missing:
-            logger.warning("%d of %d skeletons show no face: those frames are left as they are", missing, len(boxes))
+            logger.warning(
+                "%s of %d without a face: such frames are left as they are", counted(missing, "skeleton"), len(boxes)
+            )
         return boxes
 
 

@@ -64,7 +64,7 @@ class FaceAnalyzer:
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
         names = (DETECTOR, RECOGNISER) if recognises else (DETECTOR,)
-        advice = "`python scripts/download_weights.py --only antelopev2` gets it"
+        advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
         check_all_there([("", folder / name) for name in names], advice)
         tasks = ["detection", "recognition"] if recognises else ["detection"]
         self._analysis = _open_analysis(folder, tasks, device, threads)

@@ -48,7 +48,7 @@ class OnnxNetwork:
             raise InputError("onnxruntime is not installed; `pip install onnxruntime` installs it") from error
         if not Path(path).is_file():
             raise MissingFileError(
-                f"{path} does not exist; `python scripts/download_weights.py --only DWPose` gets it"
+                f"{path} does not exist; `python scripts/download_weights.py --only DWPose` fetches it"
             )
         settings = session_settings(device, threads)
         try:

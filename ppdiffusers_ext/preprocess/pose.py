@@ -46,7 +46,7 @@ class PoseEstimator:
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, self._batch_size = channels == "bgr", batch_size
         paths = [("", Path(folder) / name) for name in (DETECTOR, ESTIMATOR)]
-        check_all_there(paths, "`python scripts/download_weights.py --only DWPose` gets it")
+        check_all_there(paths, "`python scripts/download_weights.py --only DWPose` fetches them")
         self._detector = OnnxNetwork(Path(folder) / DETECTOR, device, threads)
         self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device, threads)
 

@@ -2,8 +2,11 @@
 
 import os
 
+from paddlenlp.trainer.trainer_utils import SchedulerType
+
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import check_name
+from ppdiffusers_ext.options import any_of
 
 _MANY, _LONG = 10**6, 10**9
 _PART, _BELOW_ONE, _NOT_NEGATIVE = (0, 1), (0, 1 - 1e-12), (0, 3.0e38)  # the largest number of fp32
@@ -60,11 +63,13 @@ BOUNDS = {  # name: (smallest, largest)
     "noise_d_high": (1, _MANY),
 }
 CHOICES = {
+    "lr_scheduler_type": tuple(each.value for each in SchedulerType),
     "beta_schedule": ("scaled_linear", "linear", "squaredcos_cap_v2"),
     "fp16_opt_level": ("O1", "O2"),
     "optim": ("adamw", "adamw_mini", "adamw_custom", "adamw_16bit_moment"),
     "save_strategy": ("no", "steps", "epoch"),
 }
+SHARDING = ("stage1", "stage2", "stage3", "offload")  # or one of them with offload
 # Options of paddlenlp's that its Trainer has for other work: language models, evaluation, other kinds of parallelism
 # and of checkpoints. Here they would do nothing, or break what is promised of checkpoints.
 _OF_NO_USE = {
@@ -92,12 +97,20 @@ def check_bounds(given):
     for name, (least, most) in BOUNDS.items():
         value = given.get(name)
         if value is not None and not least <= value <= most:
-            small = value < least
-            bound = f"{'too small' if small else 'too large'}; {_told(least)} to {_told(most)} is accepted"
-            raise InputError(f"--{name} {shown(value)} is {bound}")
+            size = "too small" if value < least else "too large"
+            raise InputError(f"--{name} {shown(value)} is {size}; {accepted_of(name)}")
     for name, values in CHOICES.items():
         if given.get(name) is not None and str(getattr(given[name], "value", given[name])) not in values:
-            raise InputError(f"--{name} {shown(given[name])} is not known; {', '.join(values)} are accepted")
+            raise InputError(f"--{name} {shown(given[name])} is not known; {any_of(values)} is accepted")
+    words = str(given.get("sharding") or "").split()
+    if not set(words) <= set(SHARDING):
+        raise InputError(f"--sharding {shown(given['sharding'])} is not known; {any_of(SHARDING)} is accepted")
+
+
+def accepted_of(name):
+    """The end of a message about an option in `BOUNDS`: its range."""
+    least, most = map(_told, BOUNDS[name])
+    return f"{least} to {most} is accepted"
 
 
 def _told(bound):

@@ -28,7 +28,7 @@ class FaceEmbeddings:
     def __init__(self, faces, cache):
         self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
         files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
-        advice = "`python scripts/download_weights.py --only antelopev2` gets it"
+        advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
         check_all_there([("", path) for path in files], advice)
         self._networks = [(path.name, path.stat().st_size) for path in files]
 

@@ -11,7 +11,7 @@ import paddle
 from ppdiffusers_ext.data.clips import find_clips
 from ppdiffusers_ext.data.training_clips import TrainingClips
 from ppdiffusers_ext.environment import use_all_cores
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.trainer import PartsTrainer
 
@@ -116,20 +116,16 @@ def _tell_start(learning, samples, held_out, arguments):
     logger.info(
         "training %s parameters on %s, %s held out: %s of %s, %s, %s, seed %d",
         f"{sum(parameter.size for parameter in learning):,}",
-        _counted(samples.num_clips, "clip"),
-        _counted(len(held_out or ()), "sample"),
-        _counted(arguments.max_steps, "step"),
-        _counted(samples_of_a_step(arguments), "sample"),
-        _counted(arguments.world_size, "process", "es"),
+        counted(samples.num_clips, "clip"),
+        counted(len(held_out or ()), "sample"),
+        counted(arguments.max_steps, "step"),
+        counted(samples_of_a_step(arguments), "sample"),
+        counted(arguments.world_size, "process", "processes"),
         f"{'fp16' if arguments.fp16 else 'bf16' if arguments.bf16 else 'fp32'} on {arguments.device}",
         arguments.seed,
     )
     curves = f"visualdl --logdir {Path(arguments.logging_dir).parent}" if "visualdl" in arguments.report_to else "off"
     logger.info("checkpoints and samples: %s; curves: %s", arguments.output_dir, curves)
-
-
-def _counted(number, noun, plural="s"):
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _find_checkpoint(arguments, run):

@@ -34,19 +34,26 @@ def set_up_logs(debug):
 
 def set_up_loggers(debug):
     """Have the loggers of paddlenlp and Paddle's fleet show warnings, or all with `debug`; colours as above."""
+    from paddle.distributed import parallel
     from paddle.distributed.fleet.utils.log_util import logger as of_fleet
     from paddlenlp.utils.log import logger as of_paddlenlp
 
-    of_fleet.removeFilter(_is_warning)
+    of_fleet.removeFilter(_is_of_use)
     if not debug:
-        of_fleet.addFilter(_is_warning)  # its level is set anew when processes meet
+        of_fleet.addFilter(_is_of_use)  # its level is set anew when processes meet
+        parallel._print_modified_flags = _print_nothing  # which Paddle prints of flags that it has set itself
     of_paddlenlp.logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     if not sys.stderr.isatty():
         of_paddlenlp.handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)8s] - %(message)s"))
 
 
-def _is_warning(record):
-    return record.levelno >= logging.WARNING
+def _is_of_use(record):
+    """Whether a line of fleet's is a warning, and not that gradients are clipped by the norm over all shards."""
+    return record.levelno >= logging.WARNING and "ClipGradByGlobalNorm" not in record.getMessage()
+
+
+def _print_nothing(flags):
+    pass
 
 
 def _is_first():

@@ -9,7 +9,7 @@ import ppdiffusers.utils.paddle_utils  # noqa: F401 (adds dtype_guard to paddle)
 from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_file, check_name, read_json
 from ppdiffusers_ext.weights.arrays import FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
@@ -101,7 +101,7 @@ def describe_mismatch(class_name, source, missing, unexpected, mismatched):
         names = sorted(names)
         if names:
             parts.append(
-                f"{len(names)} tensors are {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+                f"{counted(len(names), 'tensor')} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             )
     return f"{source} does not hold the weights of this {class_name}: {'; '.join(parts)}"
 

@@ -53,7 +53,6 @@ PUBLISHED = [
     (AutoencoderKLTemporalDecoder, {**VAE, "force_upcast": True, "scaling_factor": 0.18215}),
     (AnimationUNet, {"num_attention_heads": [5, 10, 20, 20], "num_frames": 14, "sample_size": 96}),
     (HunyuanTransformer3D, {}),
-    (HunyuanTransformer3D, {"num_layers": 48, "hidden_size": 2048, "attention_head_dim": 128}),
     (PixArtTransformer3D, {"caption_channels": 4096, "sample_size": 128, "motion_module_kwargs": MOTION}),
     (AutoencoderKLMagvit, {"mid_block_attention_type": "spatial", "latent_channels": 16}),
     # CLIP ViT-L/14, ViT-H/14 and ViT-bigG/14
@@ -72,6 +71,8 @@ PUBLISHED = [
     ),
     (IResNet, {"layers": [6, 26, 60, 6]}),
 ]
+# Of no released model: larger than the largest, as a coming one may be.
+HEADROOM = [(HunyuanTransformer3D, {"num_layers": 48, "hidden_size": 2048, "attention_head_dim": 128})]
 
 
 def defaults(cls):
@@ -91,7 +92,7 @@ def test_every_option_has_a_rule_that_its_default_fits(cls):
     rules.check_fields({name: value for name, value in options.items() if value is not None}, "defaults")
 
 
-@pytest.mark.parametrize("cls, options", PUBLISHED)
+@pytest.mark.parametrize("cls, options", PUBLISHED + HEADROOM)
 def test_what_was_published_fits_and_is_a_fraction_of_the_bound(cls, options):
     rules = rules_of(cls.__name__)
     rules.check({**defaults(cls), **options}, "published")
