@@ -12,7 +12,12 @@ class Network:
 
     Args:
         model: an `nn.Layer`.
+
+    Attributes:
+        loras: (path, weight) of the LoRA files that are merged into the weights when these are loaded.
     """
+
+    loras = ()
 
     def __init__(self, model):
         self.model = model

@@ -4,6 +4,7 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/pipeline/pipeline_easyanimate.py`).
 """
 
+import logging
 from dataclasses import dataclass
 
 import paddle
@@ -28,6 +29,10 @@ from ppdiffusers_ext.pipelines.prompts import encode
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.transformer_calls import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+_ENCODERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
 
 @dataclass
@@ -176,7 +181,7 @@ class EasyAnimatePipeline(NetworkPipeline):
             InputError: there is no encoder, or something is no text.
         """
         texts, parts = [prompts] if isinstance(prompts, str) else list(prompts), []
-        for encoder, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+        for encoder, tokenizer in _ENCODERS.items():
             if getattr(self, encoder) is None or getattr(self, tokenizer) is None:
                 continue
             network = self._network(encoder)
@@ -185,11 +190,26 @@ class EasyAnimatePipeline(NetworkPipeline):
         if not parts:
             raise InputError("the pipeline has no text encoder; embedded texts are accepted")
         return_freed_memory()
-        return Text(*parts)
+        return Text(*parts, loras=self._loras_of_text())
+
+    def _loras_of_text(self):
+        """(path, weight) of the LoRA files with layers of the text encoders."""
+        networks = [self._networks[name] for name in _ENCODERS if name in self._networks]
+        return tuple(dict.fromkeys((str(path), weight) for network in networks for path, weight in network.loras))
 
     def embed_both(self, text, negative=None):
-        """The `Text` of what is wanted and that of what is not, as of the call; embedded ones stay as they are."""
+        """The `Text` of what is wanted and that of what is not, as of the call; embedded ones stay as they are.
+
+        A note tells where these were embedded without a LoRA that the text encoders have.
+        """
         if isinstance(text, Text):
+            given = [each for each in (text, negative) if isinstance(each, Text)]
+            without = [lora for lora in self._loras_of_text() if any(lora not in each.loras for each in given)]
+            if without:
+                logger.warning(
+                    "the layers of text encoders in %s have no effect: the texts are embedded already, without them",
+                    ", ".join(dict.fromkeys(path for path, _ in without)),
+                )
             return text, negative
         wanted = [text] if isinstance(text, str) else list(text)
         unwanted = [negative or ""] * len(wanted) if negative is None or isinstance(negative, str) else list(negative)

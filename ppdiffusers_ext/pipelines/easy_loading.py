@@ -22,7 +22,7 @@ from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.weights.assignment import find_weights, read_config
 from ppdiffusers_ext.weights.lora import Lora
-from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes
+from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TRANSFORMER, known_prefixes
 from ppdiffusers_ext.weights.shards import files_of
 
 _TRANSFORMERS = {
@@ -258,7 +258,8 @@ def _loras_of_parts(config, names):
     for path, weight in config.loras or ():
         lora = Lora(path)
         lora.note()
-        for network in sorted(lora.networks):
+        t5 = "text_encoder_2" if "text_encoder_2" in names else "text_encoder"
+        for network in sorted({t5 if network == T5_ENCODER else network for network in lora.networks}):
             if network not in names:
                 raise InputError(
                     f"{path} has layers of the {network}, which {config.model} has not; known prefixes are "

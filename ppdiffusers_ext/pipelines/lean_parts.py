@@ -30,7 +30,7 @@ class MergedPart(Part):
 
     def __init__(self, model, paths, loras=(), network=TRANSFORMER):
         super().__init__(model, paths)
-        self._loras, self._network = list(loras), network
+        self.loras, self._network = tuple(loras), network
         self._read_additions()  # what does not fit is told before anything is loaded
 
     def fill(self):
@@ -41,14 +41,14 @@ class MergedPart(Part):
         load_weights(self.model, *self.files, change=change)
 
     def _read_additions(self):
-        return Additions(self.model, [(Lora(path), weight) for path, weight in self._loras], self._network)
+        return Additions(self.model, [(Lora(path), weight) for path, weight in self.loras], self._network)
 
     def _merge(self, additions):
         changed = set(additions.names)
         return lambda name, value: additions.merged(name, value) if name in changed else value
 
     def _compute_digest(self, cache):
-        merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self._loras]
+        merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self.loras]
         return "-".join([super()._compute_digest(cache), *merged])
 
 

@@ -23,13 +23,8 @@ _ACCEPTED = "the index of a pipeline, as save_pretrained writes it, is needed"
 
 _DIFFUSERS, _OURS = ("ppdiffusers", "diffusers"), ("ppdiffusers_ext",)
 _TRANSFORMERS = ("ppdiffusers.transformers", "paddlenlp.transformers", "transformers", "ppdiffusers", "paddlenlp")
-_ORIGINAL = (
-    "easyanimate",
-    "easyanimate.models",
-    "easyanimate.models.transformer3d",
-    "easyanimate.models.autoencoder_magvit",
-)
-_ORIGINAL += ("transformer3d", "autoencoder_magvit")  # as the original's own save_pretrained writes them
+# What diffusers' `register_modules` notes for the original's own classes: the module's whole name.
+_ORIGINAL = ("easyanimate.models.transformer3d", "easyanimate.models.autoencoder_magvit")
 _TOKENIZERS = (
     "BertTokenizer",
     "BertTokenizerFast",
@@ -76,7 +71,10 @@ PARTS = {
         "face_encoder": _own(FusionFaceId),
         "scheduler": _SCHEDULER,
     },
-    # Published folders, whose parts are read by what their own configurations say (`easy_loading`).
+    # Published folders, whose parts are read by what their own configurations say (`easy_loading`). Names of parts and
+    # their classes are those of the original's pipelines of V1 to V4 (aigc-apps/EasyAnimate at e4f1a4f,
+    # `easyanimate/pipeline`). The index of V5.1, the one that could be looked at, has the library "diffusers" for the
+    # original's classes too; those of V1 to V4 could not: as `register_modules` writes them is accepted beside it.
     "EasyAnimatePipeline": {
         "vae": {(*_DIFFUSERS, *_OURS, *_ORIGINAL): ("AutoencoderKLMagvit", "AutoencoderKL")},
         "text_encoder": {_TRANSFORMERS: ("BertModel", *_T5)},

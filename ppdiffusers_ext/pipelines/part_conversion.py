@@ -107,7 +107,7 @@ def part_to_paddle(name, part, folder, dtype):
     arrays, originals, counts, report = {}, {}, {}, Report(name, 0, [])
     for path in part.files:
         checkpoint = read_checkpoint(path)
-        renamed = names_in_model(part.model, list(checkpoint.tensors))
+        renamed = names_in_model(part.model, checkpoint.tensors, path)
         own = {new: checkpoint.tensors[old] for old, new in renamed.items()}
         own = transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own
         arrays.update({new: _Tensor(old, own[new], dtype, checkpoint) for old, new in renamed.items()})

@@ -93,7 +93,15 @@ RULES = Rules(
 
 
 class _LocalScheduler(LocalConfigMixin):
-    """A scheduler whose `from_pretrained` takes folders of this computer alone."""
+    """A scheduler whose `from_pretrained` takes folders of this computer alone, and whose options are held to `RULES`.
+
+    Whoever makes it gets InputError, a ValueError, for others: the constructor and `from_config` register options
+    before they compute anything.
+    """
+
+    def register_to_config(self, **options):
+        RULES.check(options, type(self).__name__)
+        super().register_to_config(**options)
 
     @classmethod
     def from_pretrained(cls, folder, subfolder=None, **options):

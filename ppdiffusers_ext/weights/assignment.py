@@ -206,7 +206,7 @@ def load_weights(model, *paths, may_miss=(), may_exceed=(), change=None):
 def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=(), change=None):
     tensors = {}
     for checkpoint in checkpoints:
-        tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout))
+        tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path))
         checkpoint.tensors.clear()  # so that a tensor's memory is free when the model has taken it
     source = " + ".join(str(checkpoint.path) for checkpoint in checkpoints)
     files = [checkpoint.file for checkpoint in checkpoints]
@@ -241,7 +241,7 @@ def load_motion_module(model, unet_path, motion_module_path=None):
     if motion_module_path is None:
         return load_weights(model, unet_path)
     checkpoint = read_checkpoint(motion_module_path)
-    names = to_paddle_names(model, checkpoint.tensors, checkpoint.layout)
+    names = to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path)
     if not any("motion_modules." in name for name in names):
         raise InputError(
             f"{motion_module_path} holds no motion module ({len(names)} tensors, none of them named "

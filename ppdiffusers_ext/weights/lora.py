@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from paddle import nn
+from paddlenlp.transformers import T5EncoderModel
 
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
@@ -18,7 +19,7 @@ from ppdiffusers_ext.weights.assignment import is_finite
 from ppdiffusers_ext.weights.conversion import original_layer_name
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.lora_formulas import Whole, make_addition
-from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes, parse_keys, shorten
+from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TRANSFORMER, known_prefixes, parse_keys, shorten
 from ppdiffusers_ext.weights.lora_strengths import PEFT_CONFIG, Strengths
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Lora:
         path: of a .safetensors or any other checkpoint.
 
     Attributes:
-        networks: those that it has layers of: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 of `lora_names`.
+        networks: those that it has layers of: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2, T5_ENCODER of `lora_names`.
 
     Raises:
         InputError, MissingFileError: no such file, or one that has anything else than a LoRA's layers.
@@ -78,13 +79,14 @@ class Lora:
 
         Args:
             model: `nn.Layer`.
-            network: which of the file's layers are of this model; others are left alone.
+            network: which of the file's layers are of this model; others are left alone. A T5 has those of T5_ENCODER.
 
         Raises:
             InputError: layers that the model has not, or that do not fit, or that are incomplete; names some of them.
         """
         known = _Names(model)
-        own = {layer: elements for layer, elements in self._layers.items() if layer[0] == network}
+        networks = (network, T5_ENCODER) if isinstance(model, T5EncoderModel) else (network,)
+        own = {layer: elements for layer, elements in self._layers.items() if layer[0] in networks}
         names = {layer: known.find(*layer[1:]) for layer in own}
         unknown = [layer for layer in own if names[layer] is None]
         if unknown or not own:

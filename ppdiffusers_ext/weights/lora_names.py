@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from ppdiffusers_ext.errors import InputError, printable
 
 TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 = "transformer", "text_encoder", "text_encoder_2"
+# The one that is a T5: V4's second, the only one before.
+T5_ENCODER = "T5 text encoder"
 
-# Before layers with underscores; the text encoders are numbered from 1, one alone has no number.
+# Before layers with underscores; the text encoders are numbered from 1. EasyAnimate's `LoRANetwork` numbers none: its
+# `create_network` takes one text encoder or a list of them, BERT and T5, and writes `lora_te_` before the layers of
+# all. Their paths tell which is meant.
 _FLAT = {
     "lora_unet_": TRANSFORMER,
     "lora_transformer_": TRANSFORMER,
@@ -21,6 +25,8 @@ _FLAT = {
     "lora_te1_": TEXT_ENCODER,
     "lora_te2_": TEXT_ENCODER_2,
 }
+_UNNUMBERED = "lora_te_"
+_OF_T5 = re.compile(r"_?encoder_block_\d+_layer_\d+_")  # BERT's begin with encoder_layer
 # Before layers with dots.
 DOTTED = {
     "transformer.": TRANSFORMER,
@@ -69,7 +75,7 @@ class Key:
     Attributes:
         text: the whole key.
         stem: the key without the element.
-        network: TRANSFORMER, TEXT_ENCODER or TEXT_ENCODER_2.
+        network: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 or T5_ENCODER.
         layer: its path, in the original's names.
         is_flat: whether the path has underscores for dots.
         has_prefix: whether the key names the network; that of one that does not is the transformer's.
@@ -143,6 +149,7 @@ def _layer(found):
             if layer.startswith(prefix):
                 own = layer[len(prefix) :]
                 is_peft |= own.startswith(PEFT)
+                network = T5_ENCODER if prefix == _UNNUMBERED and _OF_T5.match(own) else network
                 return network, _unwrapped(own.removeprefix(PEFT), is_flat), is_flat, True, is_peft
     return TRANSFORMER, _unwrapped(layer, False), False, False, is_peft
 

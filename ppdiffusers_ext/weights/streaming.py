@@ -23,7 +23,7 @@ class WeightStream:
     def __init__(self, model, paths, names, change=None):
         checkpoints, tensors = [read_checkpoint(path) for path in paths], {}
         for checkpoint in checkpoints:
-            tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout))
+            tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path))
         self._files, self._change = [checkpoint.file for checkpoint in checkpoints], change
         names, self._own = set(names), model.state_dict()
         self._tensors = {name: tensor for name, tensor in tensors.items() if name in names}
