@@ -150,7 +150,7 @@ class ExportCache:
 
     @contextlib.contextmanager
     def write(self, key, weights=None):
-        """Yield a folder to write an export into, with a link to the file of weights; adds it to the cache when complete."""
+        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:

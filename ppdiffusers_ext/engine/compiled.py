@@ -1,4 +1,4 @@
-"""Function of a network that runs in a compiled engine: exported and compared with eager mode once per set of shapes."""
+"""Function of a network in a compiled engine: exported and compared with eager mode once per set of shapes."""
 
 import logging
 import math
@@ -85,7 +85,7 @@ class CompiledFunction:
         return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
 
     def rest(self):
-        """Free the working memory of open sessions (not the weights) in engines that can; the next calls allocate it again."""
+        """Free the working memory of open sessions, without weights, in engines that can; later calls take it again."""
         for session, _ in self._sessions.values():
             if hasattr(session, "rest"):
                 session.rest()

@@ -1,7 +1,7 @@
 """Release of memory-mapped weight files after an engine has copied them.
 
-OpenVINO maps a network's weights and copies them into its own layout, but the pages that it has read stay in memory, so
-a network would take twice its size.
+OpenVINO maps a network's weights and copies them into its own layout, but the pages that it has read stay in memory,
+so a network would take twice its size.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ _PAUSE = 0.1  # seconds, in which some hundred megabytes are read
 def forgetting(path):
     """Release the pages read from a mapped file, while the block runs and at its end.
 
-    Pages that are needed again are read again. Only read-only mappings are released, so nothing is lost. Without effect
-    on systems that cannot do it.
+    Pages that are needed again are read again. Only read-only mappings are released, so nothing is lost. Without
+    effect on systems that cannot do it.
     """
     if not (os.path.exists(_MAPS) and hasattr(mmap, "MADV_DONTNEED")):
         yield

@@ -1,7 +1,7 @@
 """Tracing of a network: its operations in Paddle's static program, for inputs of fixed shapes.
 
-The code of the network runs once on placeholders. Decisions that depend on shapes are fixed in the program; numbers that
-depend on values cannot be traced and raise an error.
+The code of the network runs once on placeholders. Decisions that depend on shapes are fixed in the program; numbers
+that depend on values cannot be traced and raise an error.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Metrics of two pictures: PSNR, SSIM and L1 as the field defines them, and the PSNR with uint8 overflow of some papers.
+"""Metrics of two pictures: PSNR, SSIM and L1 as the field defines them, and some papers' PSNR with overflow.
 
 All functions take a prediction and the truth, (H, W, 3) uint8 arrays of one shape, and are symmetric in them. They
 raise ValueError for other shapes and types.
@@ -22,7 +22,7 @@ def frame_psnr(prediction, truth):
 
 
 def frame_psnr_uint8_overflow(prediction, truth):
-    """PSNR in dB as DisCo's evaluation computes it: incorrect, only for comparison with numbers computed in the same way.
+    """PSNR in dB as DisCo's evaluation computes it: incorrect, only for comparison with tables made in this way.
 
     The difference is taken and squared in uint8, so that every squared error is reduced modulo 256: a difference of
     16 levels counts as none. Large errors vanish: the result is never below 24.17 dB, because no square is more than

@@ -26,7 +26,7 @@ class VideoMetrics:
         self._difference = None  # of the frame before
 
     def add(self, prediction_frame, truth_frame):
-        """Add the next frame of both videos, (H, W, 3) uint8. Returns the metrics of this frame: a dict with the keys `METRICS`.
+        """Add the next frame of both videos, (H, W, 3) uint8. Returns its metrics: a dict with the keys `METRICS`.
 
         psnr is math.inf for identical frames; flicker compares with the frame before, and is None for the first one.
         Raises ValueError for other shapes and types, or a size that differs from the frame before.

@@ -62,8 +62,9 @@ def fit_original(reference, driven):
 def fit(reference, driven, reference_size, driven_size):
     """`Alignment` that keeps the shape of the figure.
 
-    The size comes from the lengths of the limbs that are visible in both the picture and the video, each at its longest,
-    so that turning and bending do not count. The position comes from the joints of head and trunk, each at its median.
+    The size comes from the lengths of the limbs that are visible in both the picture and the video, each at its
+    longest, so that turning and bending do not count. The position comes from the joints of head and trunk, each at
+    its median.
 
     Args:
         reference: `Pose` of the picture; the first person counts.
