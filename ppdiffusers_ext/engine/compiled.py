@@ -85,7 +85,7 @@ class CompiledFunction:
         return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
 
     def rest(self):
-        """Free the working memory of open sessions, without weights, in engines that can; later calls take it again."""
+        """Free the working memory of open sessions, without weights, in engines that can; later calls retake it."""
         for session, _ in self._sessions.values():
             if hasattr(session, "rest"):
                 session.rest()
