@@ -2,7 +2,7 @@
 
 The three functions follow the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
 `write_aligned_skeletons` StableAnimator's `DWPose/skeleton_extraction.py`, `write_training_skeletons` its
-`training_skeleton_extraction.py`. Frames are streamed a few at a time. Files that exist are skipped.
+`training_skeleton_extraction.py`. Frames are streamed a few at a time. Training skeletons that exist are skipped.
 """
 
 import itertools
