@@ -1,6 +1,6 @@
-"""What runs an exported network: Paddle Inference, ONNX Runtime or OpenVINO.
+"""Engines for exported networks: Paddle Inference, ONNX Runtime and OpenVINO.
 
-Each is opened from the folder of an export and called with arrays, in the order of the graph's inputs.
+An engine opens the folder of an export, and is called with arrays in the order of the graph's inputs.
 """
 
 import functools
@@ -23,20 +23,21 @@ GRAPH, PROGRAM = "model.onnx", "model"
 
 @dataclass(frozen=True)
 class Backend:
-    """
+    """Description of an engine.
+
     Attributes:
-        name: as the user says it.
-        package: the distribution that runs exports.
-        modules: what has to be importable.
-        extra: of this project, which installs it.
-        write: called as `(trace, folder, stored)`, writes an export into a folder.
-        open: called as `(folder, threads, precision)`, gives a function of a dict of arrays, to a list of arrays. It
-            has a method `rest` if the memory that it works with can be freed between calls.
-        weigh: called as `(folder)`, gives the bytes of weights that an export uses.
-        shares_weights: whether its exports refer to the file of weights.
-        precisions: what it can compute in.
-        transposes: whether it wants matrices of linear layers as (out, in), and makes copies of others.
-        fuses_attention: whether it never has all scores of an attention in memory.
+        name: in the option --engine.
+        package: distribution that runs exports.
+        modules: that must be importable.
+        extra: of this project that installs the engine.
+        write: function of `(trace, folder, stored)` that writes an export into a folder.
+        open: function of `(folder, threads, precision)` that returns a function from a dict of arrays to a list of
+            arrays. The latter has a method `rest` if its working memory can be freed between calls.
+        weigh: function of `(folder)` that returns the bytes of weights that an export uses.
+        shares_weights: True if exports refer to the shared file of weights.
+        precisions: dtypes that it can compute in.
+        transposes: True if it needs matrices of linear layers as (out, in), and copies others.
+        fuses_attention: True if it never holds all scores of an attention in memory.
     """
 
     name: str
@@ -53,11 +54,11 @@ class Backend:
 
     @property
     def missing(self):
-        """The modules that are not there."""
+        """Required modules that are not installed."""
         return [module for module in self.modules if importlib.util.find_spec(module) is None]
 
     def check_installed(self):
-        """Raises InputError where the package is not there."""
+        """Raise InputError if a required module is not installed."""
         if missing := self.missing:
             raise InputError(
                 f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
@@ -66,7 +67,7 @@ class Backend:
 
     @property
     def versions(self):
-        """name -> version of what has a say in what an export is and computes."""
+        """name -> version of the packages that an export depends on."""
         names = {"paddlepaddle", self.package, *(["onnx"] if "onnx" in self.modules else [])}
         return {name: importlib.metadata.version(name) for name in sorted(names)}
 

@@ -1,11 +1,11 @@
-"""Exports of networks on the disk, each made once.
+"""Cache of exported networks on disk; each export is made once.
 
     FOLDER/weights/NAME/weights.bin     weights of a network, shared by its exports; named by their digest and layout
     FOLDER/exports/KEY/                 a graph, a link to its weights, and manifest.json, the last to be written
     FOLDER/digests/                     of checkpoints, so that one that has not changed is not read for its digest
 
-A key covers all that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that is not
-what its manifest says is made anew. A folder that cannot be written is replaced by one that lives as long as the run.
+A key covers everything that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that
+differs from its manifest is made again. A folder that cannot be written is replaced by a temporary one for the run.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what 
 
 
 def default_folder():
-    """Where exports are kept unless the user says otherwise: in the user's cache folder."""
+    """Default folder of exports, in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ppdiffusers_ext" / "engine"
 
@@ -65,15 +65,15 @@ class ExportCache:
 
     @property
     def is_empty(self):
-        """Whether there are no exports at all."""
+        """True if there are no exports."""
         return not any((self.folder / "exports").iterdir())
 
     def folder_of(self, key):
-        """Where an export is, or would be."""
+        """Folder of an export, whether it exists or not."""
         return self.folder / "exports" / _digest(key)
 
     def find(self, key):
-        """The folder of an export that is complete and undamaged, or None."""
+        """Folder of a complete and undamaged export, or None."""
         folder = self.folder_of(key)
         if not os.path.lexists(folder):
             return None
@@ -98,10 +98,10 @@ class ExportCache:
         _remove(self.folder_of(key))
 
     def weights(self, layer, digest, transpose=False):
-        """Folder and index of the file of a network's weights, which is written where it is missing or damaged.
+        """Folder and index of the file of a network's weights; writes the file if it is missing or damaged.
 
         Args:
-            layer, transpose: as of `write_weights`.
+            layer, transpose: see `write_weights`.
             digest: of the weights.
         """
         name = f"{digest}-transposed" if transpose else digest
@@ -119,7 +119,7 @@ class ExportCache:
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path):
-        """A digest of a file's content, remembered for as long as its size and time of change are the same."""
+        """Digest of a file's content, cached while its size and modification time stay the same."""
         path = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
         status = path.stat()
         note = self.folder / "digests" / f"{_digest(str(path))}.json"
@@ -144,13 +144,13 @@ class ExportCache:
 
     @contextlib.contextmanager
     def entry(self, key):
-        """Hold the lock of a key, so that two processes do not make one export twice."""
+        """Hold the lock of a key, so that two processes do not make the same export."""
         with self._lock(_digest(key)):
             yield
 
     @contextlib.contextmanager
     def write(self, key, weights=None):
-        """Yield a folder to write an export into, with a link to the file of weights; it is entered when complete."""
+        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:

@@ -1,4 +1,4 @@
-"""A function of a network that runs in a compiled engine: exported once for each set of shapes, and compared once."""
+"""Function of a network in a compiled engine: exported and compared with eager mode once per set of shapes."""
 
 import logging
 import math
@@ -25,23 +25,23 @@ TOLERANCE, LEAST_DECIBELS = 1e-3, 30
 
 
 class EngineError(InputError):
-    """An export does not compute what the network computes."""
+    """Outputs of an export differ from those of the network."""
 
 
 class CompiledFunction:
     """Runs a function of a network in an engine.
 
-    The network's weights are loaded for a new export only, and released before the engine reads as many. An engine has
-    weights of its own for each set of shapes; of those that are open, the ones that were not needed for longest are
-    closed when their weights come to more than the network's by a third. Opening one again takes a second or two.
+    The network's weights are loaded only for a new export, and released before the engine reads its own. An engine has
+    its own weights for each set of shapes. The least recently used sessions are closed when the weights of all open
+    sessions exceed the network's by more than a third. Opening one again takes a second or two.
 
     Args:
-        name: of the function; part of the key in the cache.
+        name: of the function, part of the key in the cache.
         network: a `Network`, whose weights the function uses.
         backend: a `Backend`.
         cache: an `ExportCache`.
-        threads: of the processor.
-        precision: "float32" or "bfloat16", which the engine computes in; its inputs and outputs are fp32.
+        threads: number of CPU threads.
+        precision: "float32" or "bfloat16", the engine's compute dtype; inputs and outputs are fp32.
     """
 
     def __init__(self, name, network, backend, cache, threads, precision="float32"):
@@ -56,7 +56,7 @@ class CompiledFunction:
         Args:
             function: of tensors, to a list of tensors.
             inputs: name -> tensor.
-            settings: numbers that the function is made with; they are part of the key.
+            settings: constants of the function, part of the key.
 
         Returns:
             List of fp32 tensors.
@@ -77,7 +77,7 @@ class CompiledFunction:
         return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
 
     def has(self, inputs, **settings):
-        """Whether this is exported, undamaged, for inputs of these shapes."""
+        """True if there is an undamaged export for inputs of these shapes."""
         shapes = _shapes(inputs)
         if str((shapes, settings)) in self._sessions:
             return True
@@ -85,7 +85,7 @@ class CompiledFunction:
         return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
 
     def rest(self):
-        """Free what open sessions work with, apart from weights, in engines that can; the next calls take it again."""
+        """Free the working memory of open sessions, without weights, in engines that can; later calls retake it."""
         for session, _ in self._sessions.values():
             if hasattr(session, "rest"):
                 session.rest()
@@ -189,7 +189,7 @@ def _arrays(tensors):
 
 
 def compare(name, engine, outputs, expected, precision="float32"):
-    """Refuse outputs that differ from those of eager mode, both lists of arrays.
+    """Compare outputs of an export with those of eager mode, both lists of arrays.
 
     Raises:
         EngineError: shapes differ, or numbers by more than `TOLERANCE` of the largest, in half precision by more than
@@ -225,6 +225,6 @@ def _compare_roughly(output, truth):
 
 
 def signal_to_noise(output, truth):
-    """Decibels of the mean square of the truth over that of the difference from it."""
+    """Signal-to-noise ratio in dB: mean square of the truth over mean square of the difference."""
     noise, signal = (float(np.square(x, dtype="float64").mean()) for x in (output - truth, truth))
     return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)

@@ -1,7 +1,7 @@
-"""Files that an engine has mapped into memory: gives back what it has read and copied.
+"""Release of memory-mapped weight files after an engine has copied them.
 
-OpenVINO maps a network's weights and makes its own arrangement of them, but keeps what it has read in memory too, so
-that a network would take twice its size.
+OpenVINO maps a network's weights and copies them into its own layout, but the pages that it has read stay in memory,
+so a network would take twice its size.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ _PAUSE = 0.1  # seconds, in which some hundred megabytes are read
 
 @contextlib.contextmanager
 def forgetting(path):
-    """While the block runs, and at its end, give back memory that holds what was read of a mapped file.
+    """Release the pages read from a mapped file, while the block runs and at its end.
 
-    What is looked at again is read again. Only mappings that cannot be written to are touched, so nothing can be lost.
-    Without effect where the system has no way.
+    Pages that are needed again are read again. Only read-only mappings are released, so nothing is lost. Without
+    effect on systems that cannot do it.
     """
     if not (os.path.exists(_MAPS) and hasattr(mmap, "MADV_DONTNEED")):
         yield
@@ -41,7 +41,7 @@ def forgetting(path):
 
 
 def forget(path):
-    """Give back memory that holds what was read of a mapped file."""
+    """Release the pages read from a mapped file."""
     system = ctypes.CDLL(None)
     for start, length in _mappings(path):
         system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""A network whose functions run in an engine: meanwhile its weights need not be in memory."""
+"""Network whose functions run in an engine, so that its own weights can be released meanwhile."""
 
 import json
 
@@ -6,9 +6,9 @@ from ppdiffusers_ext.engine.weights_file import digest_of_layer
 
 
 class Network:
-    """A network whose weights are in memory and stay there.
+    """Network whose weights stay in memory.
 
-    Subclasses know where weights come from, so that these can be released, and do not have to be read for a digest.
+    Subclasses know the source of the weights, so they can release them, and compute a digest without reading them.
 
     Args:
         model: an `nn.Layer`.
@@ -24,14 +24,14 @@ class Network:
         self._digest = None
 
     def load(self):
-        """The model, with its weights in memory."""
+        """Returns the model with its weights in memory."""
         return self.model
 
     def release(self):
-        """Take the weights out of memory, where they can be loaded again."""
+        """Release the weights if they can be loaded again."""
 
     def digest(self, cache):
-        """What tells this network from all others: a digest of its weights, and its options.
+        """Identity of the network: a digest of its weights, class and options.
 
         Args:
             cache: an `ExportCache`, which remembers digests of files.
@@ -43,7 +43,7 @@ class Network:
         return digest_of_layer(self.model)
 
     def describe(self):
-        """Class and options of the model: two networks can have the same weights and compute other things."""
+        """Class and options of the model, because networks with the same weights can compute different things."""
         config = getattr(self.model, "config", None)
         options = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
         options = {name: value for name, value in options.items() if not name.startswith("_")}

@@ -1,7 +1,7 @@
-"""From a traced computation to an ONNX graph with its weights in a file beside it.
+"""Export of a traced computation to an ONNX graph with external weights.
 
-Paddle's own exporter (paddle2onnx 2.1) writes wrong epsilons into group norms and nothing above 2 GB; and all that our
-networks are made of is two dozen operations on fixed shapes. So they are translated here, each by one function.
+Paddle's own exporter (paddle2onnx 2.1) writes wrong epsilons into group norms and fails above 2 GB. The networks here
+use only two dozen operations on fixed shapes, so each operation is translated by one function.
 """
 
 import numpy as np
@@ -20,11 +20,11 @@ _TYPES = {
 
 
 class UnsupportedOperation(ValueError):
-    """A network uses an operation that cannot be translated."""
+    """Operation without a translation to ONNX."""
 
 
 def write_onnx(trace, path, stored):
-    """Write a trace as ONNX whose weights are in a file beside it.
+    """Write a trace as ONNX with external weights.
 
     Args:
         trace: a `Trace`.
@@ -32,7 +32,7 @@ def write_onnx(trace, path, stored):
         stored: id of a tensor -> `Stored`, where it lies in the file of weights. Other tensors go into the graph.
 
     Raises:
-        UnsupportedOperation: the computation has an operation that has no translation.
+        UnsupportedOperation: the trace has an operation without a translation.
     """
     graph = _Graph(trace, stored)
     for operation in _needed(trace):
@@ -81,7 +81,7 @@ class _Graph:
         translate(operation, operation.operands_source(), operation.attrs())
 
     def name(self, value):
-        """The name of a value in the graph; one that is known now becomes a constant."""
+        """Name of a value in the graph; a value that is known at export becomes a constant."""
         if value.id not in self.names:
             tensor = self._parameters.get(value.id)
             self.names[value.id] = self._constant(self.known[value.id]) if tensor is None else self._weight(tensor)

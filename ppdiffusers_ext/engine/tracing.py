@@ -1,7 +1,7 @@
-"""A network's computation as a list of operations: Paddle's static program, for inputs of fixed shapes.
+"""Tracing of a network: its operations in Paddle's static program, for inputs of fixed shapes.
 
-The code of the networks is run once on placeholders, without being rewritten. Whatever it decides by shapes is decided
-in the program; numbers that depend on values cannot be traced and raise an error.
+The code of the network runs once on placeholders. Decisions that depend on shapes are fixed in the program; numbers
+that depend on values cannot be traced and raise an error.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from paddle.static import InputSpec
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced computation.
+    """Traced computation.
 
     Attributes:
         operations: Paddle's operations in the order of execution.
         parameters: name in the program -> tensor: weights and buffers of the layer.
         outputs: the program's values that are the results, in order.
-        static: Paddle's static layer, which the operations belong to.
+        static: Paddle's static layer that owns the operations.
     """
 
     operations: list
@@ -45,8 +45,8 @@ def trace(layer, function, inputs):
 
     Args:
         layer: `nn.Layer` whose weights the function uses; in evaluation mode.
-        function: of the tensors, to a list of tensors.
-        inputs: name -> tensor, whose shape and dtype count.
+        function: from tensors to a list of tensors.
+        inputs: name -> tensor; only shape and dtype are used.
 
     Returns:
         `Trace`.

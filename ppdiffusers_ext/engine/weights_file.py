@@ -1,4 +1,4 @@
-"""The weights of a network in one file that engines map into memory; all graphs of the network share it."""
+"""File of a network's weights that engines map into memory; all graphs of the network share it."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _BYTES |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies: `length` bytes from `offset` on in `file`, of this shape, or its transpose."""
+    """Location of a tensor: `length` bytes from `offset` in `file`, with this shape, or its transpose."""
 
     file: str
     offset: int
@@ -34,7 +34,7 @@ class Stored:
 
 
 def digest_of_layer(layer):
-    """A digest of names, shapes, dtypes and numbers of all weights of a network."""
+    """Digest of names, shapes, dtypes and values of all weights of a network."""
     digest = xxhash.xxh3_128()
     for name, tensor in layer.state_dict().items():
         array = _array(tensor)
@@ -44,7 +44,7 @@ def digest_of_layer(layer):
 
 
 def digest_of_file(path):
-    """A digest of a file's content."""
+    """Digest of a file's content."""
     digest = xxhash.xxh3_128()
     with open(check_file(path, "file", "a plain file is needed"), "rb") as file:
         while block := file.read(_READ_BYTES):
@@ -53,12 +53,12 @@ def digest_of_file(path):
 
 
 def write_weights(layer, folder, transpose=False):
-    """Write all weights of a network into a folder that is not there yet, one after the other.
+    """Write all weights of a network, one after the other, into a new folder.
 
     Args:
         layer: an `nn.Layer`.
         folder: to be made.
-        transpose: whether the matrices of linear layers, which are (in, out) in Paddle, are written as (out, in).
+        transpose: True to write the matrices of linear layers, which are (in, out) in Paddle, as (out, in).
     """
     linear = {id(part.weight) for part in layer.sublayers(include_self=True) if isinstance(part, nn.Linear)}
     index = {}

@@ -1,4 +1,4 @@
-"""Comparison of pairs of clips: what may be compared, and the numbers of each pair."""
+"""Comparison of pairs of clips: checks, then the metrics of each pair."""
 
 import logging
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PairResult:
-    """The numbers of a pair.
+    """Metrics of one pair.
 
-    name: what stands for it in a table. scores: `VideoMetrics.result()`. frames: what `VideoMetrics.add` returned for
+    name: of the pair in a table. scores: `VideoMetrics.result()`. frames: what `VideoMetrics.add` returned for
     each frame. prediction, truth: paths. width, height: pixels at which the two were compared. resized_from: width
     and height of the prediction where it was resized, else None.
     """
@@ -34,11 +34,11 @@ class PairResult:
 
 
 def check_pair(pair, length=None, resize=False):
-    """Raise InputError where the clips of a `Pair` cannot be compared; cheap, so that all can be checked first.
+    """Raise InputError if the clips of a `Pair` cannot be compared. Cheap, so all pairs can be checked first.
 
     Args:
-        length: frames from the beginning that are compared; None for all, which must be as many in both.
-        resize: whether the prediction will be brought to the size of the truth.
+        length: number of frames to compare from the beginning; None for all, which must be equally many in both.
+        resize: True if the prediction is resized to the size of the truth.
     """
     prediction, truth = pair.prediction, pair.truth
     counts = f"{prediction.path} has {prediction.num_frames} frames, {truth.path} {truth.num_frames}"
@@ -56,10 +56,10 @@ def check_pair(pair, length=None, resize=False):
 
 
 def evaluate_pair(pair, length=None, resize=False):
-    """Compare the clips of a `Pair` frame by frame, in order: a `PairResult`. Frame rates are not looked at.
+    """Compare the clips of a `Pair` frame by frame, in order, and return a `PairResult`. Frame rates are ignored.
 
     Args:
-        length, resize: as for `check_pair`. Resizing is Pillow's bicubic, the aspect ratio is not kept.
+        length, resize: see `check_pair`. Resizing is Pillow's bicubic; the aspect ratio is not kept.
 
     Raises:
         InputError: the clips cannot be compared, or a frame cannot be read.

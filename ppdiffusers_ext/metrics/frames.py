@@ -1,4 +1,4 @@
-"""Numbers by comparison of two pictures: PSNR, SSIM and L1, as the field defines them, and one that it got wrong.
+"""Metrics of two pictures: PSNR, SSIM and L1 as the field defines them, and some papers' PSNR with overflow.
 
 All functions take a prediction and the truth, (H, W, 3) uint8 arrays of one shape, and are symmetric in them. They
 raise ValueError for other shapes and types.
@@ -22,14 +22,14 @@ def frame_psnr(prediction, truth):
 
 
 def frame_psnr_uint8_overflow(prediction, truth):
-    """PSNR in dB as DisCo's evaluation computes it: wrong, and only for comparison with numbers computed like this.
+    """PSNR in dB as DisCo's evaluation computes it: incorrect, only for comparison with tables made in this way.
 
     The difference is taken and squared in uint8, so that every squared error is reduced modulo 256: a difference of
-    16 levels counts as none. Large errors vanish: the result is never below 24.17 dB, for no square is more than 249
-    modulo 256, and two pictures of noise have about 28 dB. 100 where all squares vanish.
+    16 levels counts as none. Large errors vanish: the result is never below 24.17 dB, because no square is more than
+    249 modulo 256, and two pictures of noise have about 28 dB. The result is 100 if all squares vanish.
 
     Source: `psnr_eval` in tool/metrics/ssim_l1_lpips_psnr.py of Wangt-CN/DisCo, which later work on human dance
-    evaluated with; the mistake is described in DisCo's issue 86.
+    evaluated with; DisCo's issue 86 describes the error.
     """
     _check(prediction, truth)
     error = np.mean(np.square(np.subtract(prediction, truth, dtype=np.uint8), dtype=np.uint8))
@@ -39,9 +39,9 @@ def frame_psnr_uint8_overflow(prediction, truth):
 def frame_ssim(prediction, truth):
     """Structural similarity, at most 1 (identical pictures), as Wang et al. (2004): mean over pixels and R, G, B.
 
-    The same number as skimage.metrics.structural_similarity(prediction, truth, gaussian_weights=True, sigma=1.5,
+    Equal to skimage.metrics.structural_similarity(prediction, truth, gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=255, channel_axis=-1), which also leaves out a border of 5 pixels, where
-    the window would not fit. Raises ValueError for sides below MIN_SIDE.
+    the window does not fit. Raises ValueError for sides below MIN_SIDE.
     """
     _check(prediction, truth)
     if min(prediction.shape[:2]) < MIN_SIDE:

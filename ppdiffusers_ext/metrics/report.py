@@ -1,4 +1,4 @@
-"""Results of an evaluation as a table to read and as JSON to compute with."""
+"""Results of an evaluation as a table and as JSON."""
 
 import json
 import math
@@ -18,9 +18,9 @@ _COLUMNS = (
 
 
 class Table:
-    """The lines of a table, one by one, so that each can be printed as soon as it is there.
+    """Table whose lines are made one at a time, so that each can be printed as soon as its pair is done.
 
-    names: of all rows to come, for the width of the first column.
+    names: of all rows, for the width of the first column.
     """
 
     def __init__(self, names):
@@ -41,10 +41,10 @@ class Table:
 
 
 def mean_scores(results):
-    """The mean of each metric over `PairResult`s, a dict with the keys `METRICS`: every pair counts as much.
+    """Mean of each metric over `PairResult`s, with equal weight for each pair: a dict with the keys `METRICS`.
 
-    Pairs of one frame have no flicker and do not count in its mean, which is None if there are no others. Raises
-    ValueError where there are no results.
+    Pairs of one frame have no flicker and do not count in its mean, which is None without other pairs. Raises
+    ValueError if there are no results.
     """
     if not results:
         raise ValueError("a mean needs at least one result")

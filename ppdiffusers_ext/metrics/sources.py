@@ -1,4 +1,4 @@
-"""What is compared: videos, folders of frames and folders of videos, found, paired and opened."""
+"""Input of an evaluation: finds, pairs and opens videos, folders of frames and folders of videos."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Clip:
-    """A video (`info` is what `probe_video` said) or a folder of frames (`pictures` are its files in their order).
+    """A video (`info` is the result of `probe_video`) or a folder of frames (`pictures` are its files in order).
 
     width, height: pixels; of a folder those of its first picture, from which the others may not differ.
     """
@@ -52,7 +52,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two clips to be compared, and the name that stands for them in a table."""
+    """Two clips to compare, and their name in a table."""
 
     name: str
     prediction: Clip
@@ -62,7 +62,7 @@ class Pair:
 def open_clip(path):
     """The `Clip` at `path`: a video, or a folder of frames in natural order (frame2 before frame10).
 
-    Raises MissingFileError where there is nothing, and InputError for what is neither or cannot be read.
+    Raises MissingFileError if there is nothing, and InputError for anything else or unreadable files.
     """
     kind, files = _look(Path(path))
     if kind == "folder of videos":

@@ -1,4 +1,4 @@
-"""Numbers by comparison of two videos, frame by frame as these come: memory does not grow with their length."""
+"""Metrics of two videos, computed frame by frame: memory does not grow with their length."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ PSNR_CAP = 100.0
 
 
 class VideoMetrics:
-    """Add the frames of both videos in their order, then ask for the result.
+    """Running metrics of two videos: add their frames in order, then get the result.
 
     metrics = VideoMetrics()
     for prediction_frame, truth_frame in zip(prediction, truth):
@@ -26,10 +26,10 @@ class VideoMetrics:
         self._difference = None  # of the frame before
 
     def add(self, prediction_frame, truth_frame):
-        """Count in the next frame of both, (H, W, 3) uint8. Returns its own numbers: a dict with the keys `METRICS`.
+        """Add the next frame of both videos, (H, W, 3) uint8. Returns its metrics: a dict with the keys `METRICS`.
 
-        Its psnr is math.inf where the two are identical; its flicker is that since the frame before, None for the
-        first. Raises ValueError for other shapes and types, or another size than that of the frame before.
+        psnr is math.inf for identical frames; flicker compares with the frame before, and is None for the first one.
+        Raises ValueError for other shapes and types, or a size that differs from the frame before.
         """
         levels = difference(prediction_frame, truth_frame)
         if self._difference is not None and self._difference.shape != levels.shape:
@@ -61,7 +61,7 @@ class VideoMetrics:
         return float(np.mean(np.abs(levels - self._difference)))
 
     def result(self):
-        """The numbers of the frames so far, a dict:
+        """Metrics of the frames so far, a dict:
 
         psnr, psnr_uint8_overflow: dB, mean over the frames; psnr takes PSNR_CAP for identical frames and above it.
         ssim, l1: mean over the frames.

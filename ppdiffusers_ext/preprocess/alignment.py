@@ -1,8 +1,8 @@
-"""Moves the poses of a driving video to where the body in the reference picture is, and to its size.
+"""Alignment of the poses of a driving video with the position and size of the body in the reference picture.
 
-`fit_original` is what Francis-Rings/StableAnimator does (`DWPose/skeleton_extraction.py`): a straight line through
-heights of joints, which is too flat where poses differ much, bends the figure if the two pictures differ in their
-aspect ratio, and counts joints that were not seen. `fit` compares lengths of limbs instead.
+`fit_original` is the alignment of Francis-Rings/StableAnimator (`DWPose/skeleton_extraction.py`): a straight line
+through heights of joints. The line is too flat if poses differ much, the figure is distorted if the aspect ratios
+differ, and joints that are not visible count too. `fit` compares lengths of limbs instead.
 """
 
 from dataclasses import dataclass
@@ -60,10 +60,11 @@ def fit_original(reference, driven):
 
 
 def fit(reference, driven, reference_size, driven_size):
-    """An `Alignment` that keeps the shape of the figure.
+    """`Alignment` that keeps the shape of the figure.
 
-    Sizes are compared by lengths of the limbs that are seen in the picture and in the video, each at its longest, so
-    that turning and bending do not count; places by the joints of head and trunk, each at its median.
+    The size comes from the lengths of the limbs that are visible in both the picture and the video, each at its
+    longest, so that turning and bending do not count. The position comes from the joints of head and trunk, each at
+    its median.
 
     Args:
         reference: `Pose` of the picture; the first person counts.
@@ -71,7 +72,7 @@ def fit(reference, driven, reference_size, driven_size):
         reference_size, driven_size: (height, width) of the picture and of the frames, in any unit.
 
     Raises:
-        InputError: nobody in the picture or the video, or no limb and no joint that both show.
+        InputError: nobody in the picture or the video, or no limb and no joint visible in both.
     """
     body, visible, missing = _reference_body(reference)
     frames = [pose for pose in driven if len(pose)]

@@ -1,4 +1,4 @@
-"""Where people are in a frame: YOLOX's detector, apart from its network.
+"""Person detection with YOLOX: preprocessing and postprocessing around the network.
 
 From YOLOX (Ge et al. 2021, arXiv:2107.08430; Megvii-BaseDetection/YOLOX) as DWPose uses it (`onnxdet.py`).
 """
@@ -13,7 +13,7 @@ _OVERLAP = 0.45  # of which the box with the lower score is left out
 
 
 def letterbox(frame, size):
-    """A frame, (H, W, 3) uint8, in the upper left of a grey picture.
+    """Place a frame, (H, W, 3) uint8, in the upper left of a grey picture.
 
     Args:
         size: (height, width) of the picture.
@@ -29,7 +29,7 @@ def letterbox(frame, size):
 
 
 def find_people(output, ratio, size):
-    """The boxes of people from the detector's output for a picture.
+    """Boxes of people from the detector's output for a picture.
 
     Args:
         output: (anchors, 5 + classes) float32: box centre and logarithm of its sides in units of the anchor's cell,
@@ -66,11 +66,11 @@ def suppress(boxes, scores, overlap, edge=1):
     Args:
         boxes: (n, 4) of left, top, right, bottom in pixels.
         scores: (n,).
-        overlap: the part of two boxes' union, above which the one with the lower score is left out.
-        edge: what sides are longer by: 1 where both ends belong to a box, or 0.
+        overlap: intersection over union above which the box with the lower score is left out.
+        edge: pixels added to each side: 1 if both ends belong to a box, otherwise 0.
 
     Returns:
-        Boxes and scores that are left, in falling order of scores.
+        Remaining boxes and scores, in descending order of scores.
     """
     order = scores.argsort()[::-1]
     boxes, scores = boxes[order], scores[order]

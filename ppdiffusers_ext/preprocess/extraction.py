@@ -1,4 +1,4 @@
-"""From frames of people to frames of skeletons, a few at a time: what the commands share."""
+"""Streams of frames to poses and skeleton drawings, a few frames at a time; shared by the commands."""
 
 from dataclasses import dataclass, replace
 
@@ -12,11 +12,11 @@ _SHORT_SIDE, _MULTIPLE = 512, 64  # of the frames on which Moore-AnimateAnyone e
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """How the poses of a video become those of one person.
+    """Options for following one person through a video.
 
     Attributes:
         person: a rule of `tracks.choose_person`.
-        gap: frames for which a person may be away and is moved on meanwhile.
+        gap: longest gap, in frames, that is filled while the person is not detected.
         smoothing: strength of the One-Euro filter; 0 for none.
     """
 
@@ -29,7 +29,7 @@ class TrackOptions:
 
 
 def track(poses, fps, options):
-    """Iterable of `Pose` of all people in each frame -> iterator over that of one person, or of nobody."""
+    """Iterable of `Pose` of all people in each frame -> iterator over the `Pose` of one person, or of nobody."""
     poses = fill_gaps(follow_person(poses, options.person), options.gap)
     return smooth(poses, fps, options.smoothing)
 

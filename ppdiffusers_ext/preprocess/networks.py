@@ -1,4 +1,4 @@
-"""Networks that come as ONNX files of others, run by ONNX Runtime."""
+"""Third-party networks in ONNX files, run by ONNX Runtime."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 
 
 def session_settings(device="cpu", threads=None):
-    """Arguments of ONNX Runtime's `InferenceSession`; the arguments are those of `OnnxNetwork`.
+    """Arguments of ONNX Runtime's `InferenceSession`. See `OnnxNetwork` for the parameters.
 
     Raises:
         InputError: there is no CUDA.
@@ -31,7 +31,7 @@ class OnnxNetwork:
     Args:
         path: the ONNX file.
         device: "cpu", or "gpu" for ONNX Runtime's CUDA.
-        threads: of the processor; as many as there are cores if left out.
+        threads: number of CPU threads (default: the number of cores).
 
     Attributes:
         size: (height, width) of the pictures in pixels.

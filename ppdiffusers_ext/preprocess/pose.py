@@ -1,4 +1,4 @@
-"""Poses of people in pictures and videos: DWPose.
+"""Pose estimation with DWPose.
 
 From DWPose (Yang et al. 2023, arXiv:2307.15880; IDEA-Research/DWPose) as Francis-Rings/StableAnimator uses it
 (`DWPose/dwpose_utils`): YOLOX finds people, RTMPose finds 133 points of each of them.
@@ -30,12 +30,12 @@ class PoseEstimator:
     """Finds the poses of all people in frames.
 
     Args:
-        folder: of `yolox_l.onnx` and `dw-ll_ucoco_384.onnx`.
+        folder: with `yolox_l.onnx` and `dw-ll_ucoco_384.onnx`.
         device: "cpu" or "gpu".
         channels: order in which the networks see the frames' colours: "rgb", as in StableAnimator, or "bgr", as in
             Moore-AnimateAnyone.
-        batch_size: frames that are worked on together.
-        threads: of the processor; as many as there are cores if left out.
+        batch_size: number of frames per call.
+        threads: number of CPU threads (default: the number of cores).
 
     Raises:
         MissingFileError, InputError: see `OnnxNetwork`.
@@ -51,9 +51,9 @@ class PoseEstimator:
         self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device, threads)
 
     def __call__(self, frames):
-        """Iterable of (H, W, 3) uint8 RGB frames -> iterator over a `Pose` for each.
+        """Iterable of (H, W, 3) uint8 RGB frames -> iterator over one `Pose` per frame.
 
-        Where nobody is found, the whole frame is taken for a person, as in the original.
+        If nobody is detected, the whole frame counts as one person, as in the original.
         """
         frames = iter(frames)
         while chunk := list(itertools.islice(frames, self._batch_size)):
@@ -81,7 +81,7 @@ def whole_frame(frame):
 
 
 def estimate(network, frames, boxes):
-    """The points of people.
+    """Keypoints of people.
 
     Args:
         network: called with crops, (n, 3, height, width) float32, returns SimCC scores of columns, (n, 133, 2 width),
@@ -101,7 +101,7 @@ def estimate(network, frames, boxes):
 
 
 def crop(frame, box, size):
-    """What the estimator sees of a person.
+    """Crop of a person for the estimator.
 
     Args:
         frame: (H, W, 3) uint8.

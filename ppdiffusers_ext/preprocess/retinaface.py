@@ -1,4 +1,4 @@
-"""RetinaFace, which finds faces where insightface's detector sees none.
+"""RetinaFace: the fallback face detector where insightface's detector finds no face.
 
 From RetinaFace (Deng et al. 2020, arXiv:1905.00641) as biubug6/Pytorch_Retinaface trained it and xinntao/facexlib
 publishes it (`detection_Resnet50_Final.pth`); StableAnimator's face masks fall back on it.
@@ -24,7 +24,7 @@ _ACCEPTED = 0.97
 
 
 class RetinaFace(nn.Layer):
-    """The network: a ResNet-50, whose last three levels are brought together and looked at in three widths.
+    """The network: a ResNet-50 with a feature pyramid over its last three levels and context modules of three widths.
 
     Names of weights are those of the published file.
     """
@@ -115,7 +115,7 @@ class FaceFinder:
 
     @paddle.no_grad()
     def find(self, frame):
-        """Boxes of the faces, (n, 4) float32 of left, top, right, bottom in pixels, the surest first.
+        """Boxes of the faces, (n, 4) float32 of left, top, right, bottom in pixels, the most certain first.
 
         Args:
             frame: (H, W, 3) uint8 RGB, which the network, trained on BGR, sees as it is, as in StableAnimator.
@@ -128,7 +128,7 @@ class FaceFinder:
 
 
 def to_boxes(offsets, size):
-    """What the network says of its anchors, as boxes.
+    """Convert the network's anchor offsets to boxes.
 
     Args:
         offsets: (anchors, 4) float32: centre and logarithm of the sides.

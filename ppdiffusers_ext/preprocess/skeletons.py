@@ -1,4 +1,4 @@
-"""Skeletons of people, in OpenPose's order, and how they are drawn.
+"""Skeletons of people in OpenPose's order, and their drawing.
 
 From DWPose (Yang et al. 2023, arXiv:2307.15880; IDEA-Research/DWPose) in the forms of Francis-Rings/StableAnimator
 (`DWPose/skeleton_extraction.py`) and MooreThreads/Moore-AnimateAnyone (`src/dwpose`): the same pixels, without their
@@ -26,7 +26,7 @@ _FINGER_COLORS = tuple(np.array(colorsys.hsv_to_rgb(i / 20, 1, 1)) for i in rang
 
 @dataclass(frozen=True)
 class Pose:
-    """The people in a frame. Coordinates are (x, y) in fractions of the frame's width and height.
+    """Poses of the people in a frame. Coordinates are (x, y) in fractions of the frame's width and height.
 
     Attributes:
         body: (people, 18, 2), in OpenPose's order (`data.openpose`).
@@ -48,7 +48,7 @@ class Pose:
         return len(self.body)
 
     def person(self, index):
-        """One of the people, as a `Pose` of one."""
+        """`Pose` of one of the people."""
         return Pose(*(getattr(self, name)[index : index + 1] for name in self.__dataclass_fields__))
 
     def moved(self, scale, offset):
@@ -57,7 +57,7 @@ class Pose:
         return replace(self, **moved)
 
     def visible(self):
-        """(people, 18) bool: which joints of the bodies are seen."""
+        """(people, 18) bool: True for visible joints of the bodies."""
         return self.body_scores > VISIBLE
 
     @classmethod
@@ -70,7 +70,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Style:
-    """How skeletons are drawn.
+    """Drawing style of skeletons.
 
     Attributes:
         canvas_side: pixels of the shorter side of the canvas; lines have a fixed width on it.

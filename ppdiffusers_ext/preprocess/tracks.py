@@ -1,4 +1,4 @@
-"""One person through the frames of a video: who it is, gaps in what was seen, and trembling.
+"""Tracking of one person through a video: selection, gap filling, smoothing.
 
 The One-Euro filter is that of Casiez, Roussel, Vogel 2012 ("1 Euro filter: a simple speed-based low-pass filter for
 noisy input in interactive systems").
@@ -22,7 +22,7 @@ _LEAST_CUTOFF, _SPEED_COEFFICIENT, _SPEED_CUTOFF = 1.0, 0.5, 1.0
 
 
 def check_rule(rule):
-    """A rule for choosing a person.
+    """Check a rule for choosing a person and return it.
 
     Raises:
         InputError: there is no such rule.
@@ -33,7 +33,7 @@ def check_rule(rule):
 
 
 def choose_person(pose, rule="largest", before=None):
-    """One of the people in a frame, as a `Pose` of one; of nobody where none is seen.
+    """`Pose` of one of the people in a frame, or of nobody if none is detected.
 
     Args:
         rule: "largest", "surest" (by the mean score of the body's joints), "left", "right" or a number, counted from
@@ -62,7 +62,7 @@ def choose_person(pose, rule="largest", before=None):
 
 
 def follow_person(poses, rule="largest"):
-    """Iterable of `Pose` of a video's frames -> iterator over that of one person in each; nobody where it is away."""
+    """Iterable of `Pose` of a video's frames -> iterator over the `Pose` of one person in each; nobody in its gaps."""
     before = None
     for pose in poses:
         person = choose_person(pose, rule, before)
@@ -71,9 +71,9 @@ def follow_person(poses, rule="largest"):
 
 
 def fill_gaps(poses, longest):
-    """Have a person who is away for up to `longest` frames move in a straight line meanwhile.
+    """Interpolate linearly across gaps of up to `longest` frames in which a person is not detected.
 
-    Scores in a gap are the lower ones of its ends. Gaps at the start and at the end stay.
+    Scores in a gap are the lower ones of its two ends. Gaps at the start and at the end stay.
 
     Args:
         poses: iterable of `Pose` of one person or nobody. Read as it goes: no more than a gap is held.
@@ -98,12 +98,12 @@ def fill_gaps(poses, longest):
 
 
 def smooth(poses, fps, strength=1.0):
-    """Take trembling out of a person's motion, and leave fast motion alone.
+    """Remove jitter from a person's motion and keep fast motion, with a One-Euro filter.
 
     Args:
         poses: iterable of `Pose` of one person or nobody; after nobody it starts anew.
         fps: frames per second.
-        strength: 1 for what suits most videos, 0 for none, more for more.
+        strength: 1 suits most videos, 0 is off, larger values smooth more.
 
     Yields:
         As many `Pose`.

@@ -1,8 +1,8 @@
 """Skeletons of whole videos and folders of pictures, from files to files.
 
-The three ways are those of the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
+The three functions follow the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
 `write_aligned_skeletons` StableAnimator's `DWPose/skeleton_extraction.py`, `write_training_skeletons` its
-`training_skeleton_extraction.py`. Frames pass a few at a time; what is there already is not made again.
+`training_skeleton_extraction.py`. Frames are streamed a few at a time. Training skeletons that exist are skipped.
 """
 
 import itertools
@@ -25,7 +25,7 @@ def _every(frames, count):
 
 
 def write_skeleton_video(video, target, estimator, style, options, progress=_every):
-    """The skeletons of one person in a video, as a video of the shorter side 512.
+    """Write the skeletons of one person in a video as a video with a shorter side of 512 pixels.
 
     Args:
         video: file or folder of pictures.
@@ -33,7 +33,7 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
         estimator: a `PoseEstimator`.
         style: a `Style`.
         options: `TrackOptions`.
-        progress: called as `(frames, count)`, gives the iterable of frames back; such as tqdm.
+        progress: function of `(frames, count)` that returns an iterable of the frames, such as tqdm.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written.
@@ -51,16 +51,16 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
 def write_aligned_skeletons(
     frames, reference, target, estimator, style, way="shape", options=None, progress=_every, bounds=(0, None), fps=None
 ):
-    """The skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
+    """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
 
     Args:
         frames: video file or folder of pictures.
         reference: picture.
         target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
         estimator, style: a `PoseEstimator`, a `Style`.
-        way: to align: "shape" keeps the figure's, "original" is StableAnimator's, "none" leaves poses where they are.
-        options: `TrackOptions`; all people of each frame, as they were found, if left out.
-        progress: as of `write_skeleton_video`.
+        way: of alignment: "shape" keeps the figure's shape, "original" is StableAnimator's, "none" moves nothing.
+        options: `TrackOptions`; if left out, all people of each frame as they were detected.
+        progress: see `write_skeleton_video`.
         bounds: the first frame, and the one after the last (None for all).
         fps: frames per second of the result; the source's if left out.
 
@@ -100,12 +100,12 @@ def _align(way, of_picture, poses, picture, source):
 
 
 def write_training_skeletons(pictures, target, estimator, style, progress=_every):
-    """The skeletons of all people in each picture of a folder, under the same names in another folder.
+    """Write the skeletons of all people in each picture of a folder, under the same names into another folder.
 
-    Pictures whose skeletons are there already are passed over.
+    Pictures whose skeletons exist are skipped.
 
     Returns:
-        How many were drawn.
+        Number of pictures drawn.
     """
     source, target = open_frames(pictures), Path(target)
     missing = [i for i, name in enumerate(source.names) if not (target / name).exists()]

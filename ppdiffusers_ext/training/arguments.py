@@ -1,4 +1,4 @@
-"""What the trainers of Animate Anyone can be told: three dataclasses, which `parser` reads.
+"""Options of Animate Anyone's trainers: dataclasses that `parser` reads.
 
 Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
 """
@@ -27,7 +27,7 @@ def option(default, text):
 
 @dataclass
 class ModelArguments:
-    """Which networks are trained, from which weights, and on which noise."""
+    """Networks, initial weights and noise schedule."""
 
     base_model_path: str = option(
         "./pretrained_weights/stable-diffusion-v1-5", "folder with unet/config.json of Stable Diffusion 1.5"
@@ -69,7 +69,7 @@ class ModelArguments:
 
 @dataclass
 class AutoencoderArguments:
-    """Which autoencoder is trained, and towards what."""
+    """Autoencoder and its loss weights."""
 
     vae_config_path: str = option("./configs/training/demo/vae.json", "config.json of the autoencoder")
     vae_model_path: Optional[str] = option(None, "weights that it starts from; random if left out")
@@ -79,7 +79,7 @@ class AutoencoderArguments:
 
 @dataclass
 class DataArguments:
-    """Which clips are trained on, and how they are cut."""
+    """Clips for training and their cropping."""
 
     meta_paths: str = option(
         "./ubcNbili_data/meta_data/ubcNbili_meta.json",
@@ -99,7 +99,7 @@ class DataArguments:
     max_bad_share: float = option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
 
     def check(self):
-        """Raise an InputError for values that no training can have."""
+        """Raise InputError for values that cannot be used."""
         for name in ("train_width", "train_height"):
             value = getattr(self, name)
             if value % SIDE_MULTIPLE:
@@ -115,7 +115,7 @@ class DataArguments:
 
 @dataclass
 class TrainingArguments(PaddleTrainingArguments):
-    """paddlenlp's, of which batch size, steps, optimiser, precision, sharding and saving are of use here."""
+    """paddlenlp's arguments. Batch size, steps, optimiser, precision, sharding and saving are used here."""
 
     output_dir: str = option(
         "./exp_output", "folder of checkpoints and logs; a run goes on from its newest checkpoint"

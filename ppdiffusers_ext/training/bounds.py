@@ -1,4 +1,4 @@
-"""What values of the trainers' options can be trained with."""
+"""Bounds of the trainers' options."""
 
 import os
 
@@ -89,7 +89,7 @@ _OF_NO_USE = {
 
 
 def check_bounds(given):
-    """Raise an InputError for the first value that is out of its bounds.
+    """Raise InputError for the first value out of its bounds.
 
     Args:
         given: dict of the values of all options.
@@ -120,18 +120,18 @@ def _told(bound):
 
 
 def check_use(given, defaults):
-    """Raise an InputError for an option that has no use in these trainings, and another value than its default."""
+    """Raise InputError for an option without effect in these trainings that differs from its default."""
     for name in sorted(_OF_NO_USE & given.keys()):
         if given[name] != defaults[name]:
             raise InputError(f"--{name} has no use in this training, which would not do it; leave it out")
 
 
 def check_output_folder(name, path):
-    """Raise an InputError for a folder that cannot be made or written to. Makes nothing.
+    """Raise InputError for a folder that cannot be created or written to. Creates nothing.
 
     Args:
         name: of the option.
-        path: what it was given.
+        path: value of the option.
     """
     accepted = "a folder that can be written is accepted"
     folder = check_name(os.path.abspath(os.path.expanduser(path)), f"--{name}", accepted)

@@ -1,4 +1,4 @@
-"""A training run from its samples to its last checkpoint, whatever is trained."""
+"""Training run of any model, from its samples to its last checkpoint."""
 
 import contextlib
 import logging
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def reproducible_start(seed):
-    """A block that makes a model: with the same random weights, and names of its parameters, in every process.
+    """Context for building a model with the same random weights and parameter names in every process.
 
-    The names are what the optimiser's state is kept under, and Paddle numbers them on for each further model.
+    The optimiser's state is stored by these names, and Paddle counts them up with each further model.
     """
     paddle.seed(seed)
     with paddle.utils.unique_name.guard():
@@ -30,18 +30,18 @@ def reproducible_start(seed):
 
 
 def samples_of_a_step(arguments):
-    """Samples of one optimisation step, over all processes and parts of a batch."""
+    """Number of samples of one optimisation step, over all processes and accumulated batches."""
     return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
 
 
 def find_samples(data_arguments, arguments, choose):
-    """The `TrainingClips` to train on, and those that are held out (None where none are).
+    """Returns the `TrainingClips` for training, and the held-out ones (None without held-out clips).
 
     Args:
-        choose: as of `TrainingClips`.
+        choose: see `TrainingClips`.
 
     Raises:
-        InputError: what `find_clips` raises, and more held-out clips than there are.
+        InputError: the errors of `find_clips`, and more held-out clips than clips.
     """
     clips = find_clips(data_arguments.meta_paths)
     held_out = data_arguments.validation_clips if arguments.validation_steps else 0
@@ -64,12 +64,12 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
     """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
     Args:
-        model: `nn.Layer`, of which the parameters learn that have no `stop_gradient`.
-        parts, objective, max_bad_share: as of `PartsTrainer`.
-        samples, collate: dataset, and what makes a batch of its samples.
-        run: dict of what a run that goes on must have in common with this one, seed and processes aside.
+        model: `nn.Layer`; parameters without `stop_gradient` are trained.
+        parts, objective, max_bad_share: see `PartsTrainer`.
+        samples, collate: dataset, and function that makes a batch of its samples.
+        run: dict of settings that a resumed run must share with this one, besides seed and processes.
         arguments: `TrainingArguments`.
-        validate, held_out: as of `PartsTrainer`.
+        validate, held_out: see `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.

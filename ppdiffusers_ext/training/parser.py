@@ -1,8 +1,7 @@
-"""The trainers' options, read from a command line and from YAML or JSON files by one parser.
+"""Parser of the trainers' options, from a command line and from YAML or JSON files.
 
-A file's keys are the options' names, and its values pass through the same conversions as words of a command line do;
-options after the file take the place of what it says. Whatever cannot be used is an InputError before anything is
-computed.
+A file's keys are the options' names, and its values are converted as on a command line. Options after the file
+override its values. Whatever cannot be used raises InputError before anything is computed.
 """
 
 import argparse
@@ -31,11 +30,11 @@ _KINDS = {"int": "a whole number", "float": "a number", "strtobool": "true or fa
 
 
 def parse_arguments(arguments, kinds=(ModelArguments, DataArguments, TrainingArguments)):
-    """The three dataclasses from a command line, which may begin with a YAML or JSON file of options.
+    """Returns the three dataclasses from a command line, which may begin with a YAML or JSON file of options.
 
     Args:
         arguments: list of texts.
-        kinds: dataclasses of what is trained, on what, and how.
+        kinds: dataclasses of the model, the data and the training.
 
     Raises:
         InputError: unknown options, or values that cannot be used.
@@ -58,7 +57,7 @@ def parse_arguments(arguments, kinds=(ModelArguments, DataArguments, TrainingArg
 
 
 def read_options(arguments, kinds):
-    """The values of all options by name, of the right types, whatever they are.
+    """Returns the values of all options by name, with the right types but without checks of their bounds.
 
     Raises:
         InputError: unknown options, values of another type, a file that cannot be read.

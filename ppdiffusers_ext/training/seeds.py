@@ -1,4 +1,4 @@
-"""The seed of a training for which one is to be drawn: the same in all processes, and in a run that goes on."""
+"""Seed of a training with --seed -1: the same in all processes and in a resumed run."""
 
 import logging
 import secrets
@@ -14,7 +14,7 @@ _NEW, _KEPT = "new", "kept"
 
 
 def choose_seed(arguments):
-    """The seed that `TrainingArguments` name; for -1 that of the checkpoint that is gone on from, or a new one."""
+    """Seed of `TrainingArguments`; for -1 the seed of the checkpoint to resume from, or a new one."""
     if arguments.seed != DRAWN:
         return arguments.seed
     origin, _, text = from_first("seed", lambda: _draw(arguments)).partition(" ")

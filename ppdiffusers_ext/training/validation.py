@@ -1,4 +1,4 @@
-"""How good a model in training is on clips that it is not trained on: numbers, and a picture to look at."""
+"""Validation on held-out clips during training: metrics and a labelled picture."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ _SHOWN = 3  # frames of each clip on the picture
 
 @dataclass(frozen=True)
 class Case:
-    """What is animated, all uint8.
+    """Case to animate, all uint8.
 
     Attributes:
         reference: (H, W, 3).
         poses: (frames, H, W, 3).
-        truth: the same of the frames that should come out, or None where nobody knows them.
+        truth: (frames, H, W, 3), the true frames, or None if they are unknown.
         embedding: (512,) of the reference's face, or None.
     """
 
@@ -31,11 +31,11 @@ class Case:
 
 
 class Validation:
-    """Animates cases and compares with the true frames.
+    """Animates cases and compares the results with the true frames.
 
     Args:
-        animate: called with a `Case` and its number, gives (frames, H, W, 3) uint8.
-        cases: function that gives an iterable of `Case`, the same each time.
+        animate: function of a `Case` and its number that returns (frames, H, W, 3) uint8.
+        cases: function that returns an iterable of `Case`, the same each time.
     """
 
     def __init__(self, animate, cases):
@@ -48,7 +48,7 @@ class Validation:
         A row of the picture is a case: the reference, then pose, truth (if it is known) and result of some frames.
 
         Args:
-            step: of training, which the picture's title says.
+            step: of training, for the title of the picture.
         """
         scores, rows = [], []
         for index, case in enumerate(self._cases()):
@@ -71,7 +71,7 @@ class Validation:
 
 
 def of_training_clips(samples):
-    """The `Case`s of `TrainingClips`, each sample one."""
+    """`Case`s of `TrainingClips`, one per sample."""
     for index in range(len(samples)):
         sample = samples[index]
         yield Case(
@@ -82,7 +82,7 @@ def of_training_clips(samples):
 
 
 def of_animation_samples(samples):
-    """The `Case`s of `AnimationSamples`, each sample one; of None there are none."""
+    """`Case`s of `AnimationSamples`, one per sample; none for None."""
     for index in range(len(samples or ())):
         sample = samples[index]
         poses, truth = (to_pictures(sample[key].swapaxes(0, 1), -1) for key in ("pose_pixels", "pixel_values"))
@@ -91,11 +91,11 @@ def of_animation_samples(samples):
 
 
 class AnimateAnyone:
-    """Animates a `Case` with a `Pose2VideoPipeline`, by the same noise each time.
+    """Animates a `Case` with a `Pose2VideoPipeline`, with the same noise each time.
 
     Args:
         pipeline: of the networks in training.
-        num_inference_steps, guidance_scale: as of the pipeline.
+        num_inference_steps, guidance_scale: see the pipeline.
         seed: of the noise.
     """
 
@@ -121,10 +121,10 @@ class AnimateAnyone:
 
 
 class StableAnimator:
-    """The same with a `StableAnimatorPipeline`, in one window.
+    """Animates a `Case` with a `StableAnimatorPipeline`, in one window.
 
     Args:
-        pipeline, num_inference_steps, guidance_scale, seed: as of `AnimateAnyone`.
+        pipeline, num_inference_steps, guidance_scale, seed: see `AnimateAnyone`.
     """
 
     def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
