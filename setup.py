@@ -23,6 +23,8 @@ EXTRAS = {
         "pytest",
         "pytest-xdist",
         "ruff",
+        "codespell",
+        "mypy",
         "import-linter",
         "hypothesis",
         "pysocks",

@@ -17,6 +17,8 @@ from unittest import mock
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("README*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
 ]
