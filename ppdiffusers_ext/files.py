@@ -223,13 +223,13 @@ def _reason(error):
     return printable(" ".join(str(error).split()), _MOST_REASON)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever is there
     """Plain values only. Numbers as people write them: 1e-5 is one, 30:60 and 2024-01-01 are texts.
 
     YAML 1.1 takes the first for a text, the second for 1860 (base 60), and the third for a date.
     """
 
-    yaml_implicit_resolvers = {}
+    yaml_implicit_resolvers: dict = {}
 
     def construct_mapping(self, node, deep=False):
         seen = set()

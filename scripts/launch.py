@@ -116,7 +116,7 @@ def _start(words):
     try:
         launch()
     except SystemExit as end:
-        if _is_of_signal(end):
+        if isinstance(end.code, int) and _is_of_signal(end):
             print(f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr)
             return 128 + end.code
         return end.code if end.code in (None, 0, 2) else 1  # Paddle has others for a process that was killed

@@ -162,7 +162,8 @@ _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 def walk_png(content, promise):
     """Fill in the `Promise` of a PNG; one without animation has no `delays`."""
-    data, animation, seen = _Bytes(content), _PngAnimation(), []
+    data, animation = _Bytes(content), _PngAnimation()
+    seen: list = []
     if data.take(8) != b"\x89PNG\r\n\x1a\n":
         raise NotWholeError("it does not begin as a PNG")
     while seen[-1:] != [b"IEND"]:

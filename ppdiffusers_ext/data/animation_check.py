@@ -108,7 +108,8 @@ def _count_masks(clip, images):
 
 def _middle(clip):
     """The picture in the middle of a clip, its skeleton and its mask: PIL pictures, None for what is missing."""
-    images, found = Frames(clip.images), []
+    images = Frames(clip.images)
+    found: list = []
     middle = len(images) // 2
     for path, background in ((clip.images, "white"), (clip.poses, "black"), (clip.faces, "black")):
         found += Frames(path, background).read([middle], images.names) if path is not None else [None]

@@ -143,14 +143,15 @@ class Frames:
         """Frames by their numbers or, in a folder and where these are known, by the names of others.
 
         Returns:
-            A list of PIL RGB pictures, with None for a name that is not there.
+            A list of PIL RGB pictures, with None for one that is not in the folder.
 
         Raises:
-            InputError: there is no such number, or a frame that cannot be read.
+            InputError: a video has no such number, or a frame cannot be read.
         """
         if self._reader is not None:
             return [Image.fromarray(frame) for frame in self._reader.read(list(indices))]
-        wanted = [self.names[index] for index in indices] if names is None else [names[index] for index in indices]
+        names = list(self._files) if names is None else names
+        wanted = [names[index] if index < len(names) else None for index in indices]
         paths = [self.path / self._files[name] if name in self._files else None for name in wanted]
         return [path and read_image(path, self._background, self.path) for path in paths]
 
@@ -205,11 +206,12 @@ def read_sample(clip, rng, width, height, count, stride=4):
     """
     images, poses = Frames(clip.images), Frames(clip.poses, "black")
     targets, reference = choose_frames(rng, len(images), count, stride)
-    if images.names is None and poses.names is None and len(images) != len(poses):
+    if (images.names is None or poses.names is None) and len(images) != len(poses):
         raise InputError(f"{clip.poses} has {len(poses)} frames, {clip.images} {len(images)}")
     drawn = poses.read(targets, images.names)
     if None in drawn:
-        raise InputError(f"{clip.poses} lacks the skeleton of {images.names[targets[drawn.index(None)]]}")
+        number = targets[drawn.index(None)]
+        raise InputError(f"{clip.poses} lacks the skeleton of {images.names[number] if images.names else number}")
     masks = Frames(clip.faces, "black").read(targets, images.names) if clip.faces is not None else [None] * count
     of_size = [picture.resize((width, height)) for picture in images.read([reference, *targets])]
     pixels = _to_pixels(of_size)

@@ -4,8 +4,10 @@ import contextlib
 import io
 import itertools
 import logging
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -39,8 +41,10 @@ class Audio:
 
     def __init__(self, path, start=0.0, first_frame=None):
         self._path, self._start, self._first_frame = path, start, first_frame
-        self._packets, self._next = iter(()), None
-        self._plan, self._is_checked = None, False
+        self._packets: Iterator = iter(())
+        self._next: Any = None
+        self._plan: Any = None  # "copy", or the rate and the layout of channels to encode with
+        self._is_checked = False
         self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
 
     def check(self, target, seconds=None):
@@ -119,11 +123,12 @@ class Audio:
         Sound that cannot be read any more ends there, and the log says so: frames are not lost for it.
         """
         while self._next is not None and self._next.pts * self._next.time_base < end:
+            last = self._next.pts * self._next.time_base
             yield self._next
             try:
                 self._next = next(self._packets, None)
             except InputError as error:
-                logger.warning("the sound ends after %.2f seconds: %s", self._next.pts * self._next.time_base, error)
+                logger.warning("the sound ends after %.2f seconds: %s", last, error)
                 self._next = None
 
     def _open(self, container, stack):

@@ -124,7 +124,7 @@ def group(items, batch):
     Yields:
         lists of numbers.
     """
-    open_batches = {}
+    open_batches: dict = {}
     for number, (kind, height, width) in enumerate(items):
         ratio = min(SHAPES, key=lambda key: abs(key - height / width))
         waiting = open_batches.setdefault((kind, ratio), [])

@@ -8,6 +8,7 @@ bit.
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -92,8 +93,9 @@ def _by_profile(image, profile):
 def _transform(profile):
     """What converts from an ICC profile (None: Lab) to sRGB, None where nothing changes; and the mode of pixels."""
     try:
-        source = ImageCms.createProfile("LAB") if profile is None else ImageCms.getOpenProfile(io.BytesIO(profile))
-        kind = "Lab" if profile is None else source.profile.xcolor_space.strip()
+        is_lab = profile is None
+        source: Any = ImageCms.createProfile("LAB") if is_lab else ImageCms.getOpenProfile(io.BytesIO(profile))
+        kind = "Lab" if is_lab else source.profile.xcolor_space.strip()
         if kind not in _MODES:
             raise ColourError(f"its colour profile is of {kind!r} pixels")
         transform = ImageCms.buildTransform(

@@ -40,7 +40,7 @@ def check_complete(path, container, stream, packets):
             if is_matroska:
                 videos = [video.index for video in container.streams.video]
                 count, sides = matroska.read_track(file, videos.index(stream.index))
-                crop = crop_of_sides(*sides, size)
+                crop = crop_of_sides(*sides, size)  # type: ignore[call-arg]  # four sides
             else:
                 count, aperture = mp4.read_track(file, stream.id)
                 crop = crop_of_aperture(aperture, size)

@@ -152,7 +152,7 @@ def _on_torso(outline, x, y):
 
 
 def _draw_patch(canvas, outline, across, along, color):
-    down = np.linspace(*along, 8)
+    down = np.linspace(along[0], along[1], 8)
     sides = [[_on_torso(outline, x, y) for y in down] for x in across]
     canvas.polygon([*sides[0], *sides[1][::-1]], color)
 

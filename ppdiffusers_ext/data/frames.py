@@ -124,10 +124,12 @@ def open_frames(path, fps=None, background="white"):
             raise InputError(f"{path} has no pictures; a folder of {', '.join(PICTURES)} files is accepted")
         _tell_gaps(path, names)
         first = read_image(path / names[0], background, path)
-        return FrameSource(path, *first.size, len(names), Fraction(fps or FOLDER_FPS), names, background)
+        width, height = first.size
+        return FrameSource(path, width, height, len(names), Fraction(fps or FOLDER_FPS), names, background)
     if path.suffix.lower() in PICTURES and not is_animated(path):
         picture = read_image(path, background, path.parent)
-        return FrameSource(path.parent, *picture.size, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
+        width, height = picture.size
+        return FrameSource(path.parent, width, height, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; a video file or a folder of pictures is accepted")
     info = probe_video(path)
@@ -148,7 +150,7 @@ def picture_names(folder):
 
 def check_names(source):
     """Raises InputError if the pictures of a `FrameSource` do not all have a number of their own, as frame_12.png."""
-    numbered = {}
+    numbered: dict = {}
     for name in source.names if len(source.names) > 1 else ():
         number = number_of(name)
         if number < 0 or number in numbered:

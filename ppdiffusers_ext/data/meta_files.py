@@ -143,7 +143,7 @@ def _read_fields(row, fields, where, accepted):
         return {field: _checked(cell, where, accepted) for field, cell in zip(fields, row)}
     if not isinstance(row, list) or not all(isinstance(pair, tuple) for pair in row):
         raise _lacking(where, [names[0] for names in fields.values()], accepted)
-    found = {}
+    found: dict = {}
     for name, value in row:
         field = next((field for field, names in fields.items() if _normal(name) in names), None)
         if field is None or value in (None, ""):

@@ -35,10 +35,10 @@ _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes fro
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # locks of other machines may not be seen
 _LEFTOVER = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{8}}\.part(?:\..*)?", re.DOTALL)
 
-_option = contextvars.ContextVar("option", default=None)
-_given = contextvars.ContextVar("given", default=())
-_made = set()  # folders that this process made, each of which goes if nothing gets into it
-_swept = set()  # folders in which this process has looked for leftovers
+_option: contextvars.ContextVar = contextvars.ContextVar("option", default=None)
+_given: contextvars.ContextVar = contextvars.ContextVar("given", default=())
+_made: set[str] = set()  # folders that this process made, each of which goes if nothing gets into it
+_swept: set[str] = set()  # folders in which this process has looked for leftovers
 
 
 class OutputError(InputError):
@@ -135,7 +135,8 @@ def check_outputs(paths, inputs=(), folders=()):
             or one is an input, or a picture in a folder of pictures that is one.
     """
     with contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
-        targets, scratches = set(), {}  # the latter: folder -> another one in it, in which names are tried
+        targets: set[Path] = set()
+        scratches: dict[tuple[int, int], Path] = {}  # folder -> another one in it, in which names are tried
         for path, prepare in [(path, _prepare) for path in paths] + [(path, _prepare_folder) for path in folders]:
             with _failures_as_input_errors(path), _system_errors_as_input_errors(path):
                 _swept.discard(str(_real(path).parent))
@@ -365,7 +366,7 @@ def _failures_as_input_errors(path):
     try:
         yield
     except Exception as error:
-        what, helps = _FAILURES.get(getattr(error, "errno", None), (None, None))
-        if what is None:
+        if (number := getattr(error, "errno", None)) not in _FAILURES:
             raise
+        what, helps = _FAILURES[number]
         raise OutputError(f"{what} while writing {printable(path)}; {helps} {_option_of(Path(path))}") from error

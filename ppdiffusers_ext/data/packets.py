@@ -105,8 +105,11 @@ def leave_out_leading(path, packets):
     begin = packets.order[start][0]
     # Pictures shown before the one at which decoding begins may be missing; that one, or a later one, may not. With
     # gradual refresh it is not shown either, nor are those up to the first that is whole, which is no entry itself.
-    is_damaged = first is None or any(time >= begin for time in failed)
-    if is_damaged or (first.pts > begin and packets.order[position[first.pts]][1]):
+    if (
+        first is None
+        or any(time >= begin for time in failed)
+        or (first.pts > begin and packets.order[position[first.pts]][1])
+    ):
         raise damaged_frame(path, 0)
     decoded = {frame.pts for frame in shown}
     hidden = {time for time in packets.times if time < first.pts and time not in decoded}

@@ -5,6 +5,7 @@ its own.
 """
 
 import bisect
+from typing import Any
 
 import av
 import numpy as np
@@ -33,7 +34,8 @@ class FrameReader:
     def __init__(self, path, background="white"):
         self.info, packets = probe_packets(path)
         self._path, self._background = path, background
-        self._times, self._keys = (packets.times, packets.keys) if packets else ([], [])
+        self._times: list[int] = packets.times if packets else []
+        self._keys: list[int] = packets.keys if packets else []
 
     def __len__(self):
         return self.info.num_frames
@@ -53,7 +55,8 @@ class FrameReader:
         return np.stack([frames[index] for index in indices])
 
     def _seek(self, wanted):
-        frames, convert, decoded, last = {}, VideoReformatter(), None, None
+        frames, convert, decoded = {}, VideoReformatter(), None
+        last: Any = None  # time of the frame before
         with open_video(self._path) as (container, stream):
             for index in wanted:
                 time = self._times[index]

@@ -104,7 +104,7 @@ class TrainingClips:
         Raises:
             InputError: no clip of many that were tried can be read.
         """
-        failures = []
+        failures: list = []
         for attempt in range(_ATTEMPTS):
             rng = np.random.default_rng([self._seed, index, attempt])
             files = self._clips[self._shuffled(index) if attempt == 0 else int(rng.integers(len(self._clips)))]
@@ -144,5 +144,8 @@ class TrainingClips:
 
     def _resized(self, frames, box):
         """(n, H, W, 3) uint8 -> (3, n, height, width) fp32 in [0, 1]: the box of each."""
-        images = [Image.fromarray(frame).resize(self._size, Image.BILINEAR, box=box) for frame in frames]
+        images = [
+            np.asarray(Image.fromarray(frame).resize(self._size, Image.Resampling.BILINEAR, box=box))
+            for frame in frames
+        ]
         return np.stack(images).astype(np.float32).transpose(3, 0, 1, 2) / 255

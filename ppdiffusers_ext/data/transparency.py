@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # which see the transparency of WebM; FFmpeg's own leave it out
 _GROUNDS = {"white": 255, "black": 0}
 
-_told = set()  # notes that this process has written
+_told: set[tuple] = set()  # notes that this process has written
 
 
 def tell_once(*note):

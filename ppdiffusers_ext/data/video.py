@@ -101,7 +101,7 @@ def probe_packets(path):
         raise InputError(f"{path} has frames of {coded} pixels and says that they have {named}; {ACCEPTED}")
     if crop.size != coded and aspect != 1:  # the size of the display, from which FFmpeg has it, is that of the part
         aspect *= Fraction(coded[0] * crop.size[1], coded[1] * crop.size[0]) if is_matroska else 1
-    width = shown_width(*crop.size, aspect, path)
+    width = shown_width(crop.size[0], crop.size[1], aspect, path)
     if width != crop.size[0]:
         note = "%s has pixels of the shape %d:%d: its frames of %dx%d pixels are read as %dx%d"
         tell_once(note, printable(path), *aspect.as_integer_ratio(), *crop.size, width, crop.size[1])

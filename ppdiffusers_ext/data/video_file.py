@@ -64,7 +64,7 @@ def _is_attached(path, container, stream):
 
 def _count_packets(path, enough):
     """How many packets each video stream has, counted until so many streams have several, or to the end."""
-    counts = collections.Counter()
+    counts: collections.Counter = collections.Counter()
     with contextlib.suppress(av.error.FFmpegError), av.open(f"file:{path}", options=_OPTIONS) as container:
         for packet in container.demux(video=tuple(range(len(container.streams.video)))):
             counts[packet.stream_index] += packet.size > 0

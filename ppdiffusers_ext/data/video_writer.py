@@ -3,6 +3,7 @@
 import contextlib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -58,7 +59,7 @@ class VideoWriter:
         return self
 
     def _add_stream(self):
-        stream = self._container.add_stream("libx264", rate=Fraction(self.fps))
+        stream: Any = self._container.add_stream("libx264", rate=Fraction(self.fps))  # PyAV types it as of any kind
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
         # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
@@ -81,7 +82,9 @@ class VideoWriter:
         for image in frames.reshape(-1, *expected):
             image = np.pad(image, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame = self._convert.reformat(frame, format="yuv420p", src_colorspace="DEFAULT", dst_colorspace="ITU709")
+            # PyAV takes names of colour spaces as well, which its types leave out.
+            spaces: dict[str, Any] = {"src_colorspace": "DEFAULT", "dst_colorspace": "ITU709"}
+            frame = self._convert.reformat(frame, format="yuv420p", **spaces)
             frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
             self._container.mux(self._stream.encode(frame))
             self.num_frames += 1

@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,13 +42,13 @@ class Backend:
 
     name: str
     package: str
-    modules: tuple
+    modules: tuple[str, ...]
     extra: str
-    write: callable
-    open: callable
-    weigh: callable
+    write: Callable
+    open: Callable
+    weigh: Callable
     shares_weights: bool = True
-    precisions: tuple = ("float32",)
+    precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
 

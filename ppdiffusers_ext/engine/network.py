@@ -1,6 +1,7 @@
 """A network whose functions run in an engine: meanwhile its weights need not be in memory."""
 
 import json
+from typing import Any
 
 from ppdiffusers_ext.engine.weights_file import digest_of_layer
 
@@ -39,7 +40,7 @@ class Network:
 
     def describe(self):
         """Class and options of the model: two networks can have the same weights and compute other things."""
-        config = getattr(self.model, "config", None)
+        config: Any = getattr(self.model, "config", None)
         options = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
         options = {name: value for name, value in options.items() if not name.startswith("_")}
         return f"{type(self.model).__name__} {json.dumps(options, sort_keys=True, default=str)}"

@@ -56,7 +56,7 @@ def trace(layer, function, inputs):
     traced.eval()
     with paddle.no_grad(), _without_call_stacks():
         static = paddle.jit.to_static(traced, input_spec=[specs], full_graph=True)
-        concrete = static.forward.concrete_program
+        concrete = static.forward.concrete_program  # type: ignore[attr-defined]  # Paddle types it as any function
     tensors, values = concrete.parameters
     names = [value.get_defining_op().attrs()["parameter_name"] for value in values]
     operations = list(concrete.main_program.global_block().ops)

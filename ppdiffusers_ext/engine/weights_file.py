@@ -69,7 +69,7 @@ def write_weights(layer, folder, transpose=False):
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
             dtype = str(tensor.dtype).removeprefix("paddle.")
             index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, tensor.shape, transposed))
-            file.write(array)
+            file.write(array.data)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 

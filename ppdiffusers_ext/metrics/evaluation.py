@@ -78,7 +78,8 @@ def evaluate_pair(pair, length=None, resize=False):
             prediction = np.asarray(Image.fromarray(prediction).resize(size, Image.Resampling.BICUBIC))
         frames.append(metrics.add(prediction, truth))
     paths = str(pair.prediction.path), str(pair.truth.path)
-    return PairResult(pair.name, metrics.result(), tuple(frames), *paths, *size, resized_from)
+    width, height = size
+    return PairResult(pair.name, metrics.result(), tuple(frames), *paths, width, height, resized_from)
 
 
 def _size(clip):

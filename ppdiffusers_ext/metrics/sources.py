@@ -128,7 +128,7 @@ def _open(path, pictures):
 
 
 def _by_stem(folder, files):
-    by_stem = {}
+    by_stem: dict[str, Path] = {}
     for file in files:
         other = by_stem.setdefault(file.stem, file)
         if other is not file:

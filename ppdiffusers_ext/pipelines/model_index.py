@@ -5,6 +5,7 @@ with closed lists, and nothing is imported for them: each accepted class has a r
 """
 
 import functools
+from collections.abc import Callable
 
 from paddle import nn
 
@@ -28,8 +29,8 @@ _ORIGINAL = (
     "easyanimate.models",
     "easyanimate.models.transformer3d",
     "easyanimate.models.autoencoder_magvit",
+    *("transformer3d", "autoencoder_magvit"),  # as the original's own save_pretrained writes them
 )
-_ORIGINAL += ("transformer3d", "autoencoder_magvit")  # as the original's own save_pretrained writes them
 _TOKENIZERS = (
     "BertTokenizer",
     "BertTokenizerFast",
@@ -43,7 +44,7 @@ _TRANSFORMER_CLASSES = ("HunyuanTransformer3DModel", "Transformer3DModel", "Tran
 
 _OWN = (DenoisingUNet3D, ReferenceUNet, PoseGuider, AnimationUNet, PoseNet, FusionFaceId)
 # Class -> what makes the `Part` of a folder and a dtype.
-_READERS = {
+_READERS: dict[str, Callable] = {
     "AutoencoderKL": describe_vae,
     "AutoencoderKLTemporalDecoder": describe_video_vae,
     "CLIPVisionModelWithProjection": describe_image_encoder,

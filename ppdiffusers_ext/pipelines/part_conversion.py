@@ -127,7 +127,8 @@ def keep_unused(report, part, folder, pattern, dtype):
         pattern: of the names that are kept.
         dtype: as of `part_to_paddle`.
     """
-    tensors, names = {}, {}
+    tensors: dict = {}
+    names: dict = {}
     for path in part.files:
         checkpoint = read_checkpoint(path)
         for name in report.left_out:
@@ -172,7 +173,7 @@ def part_to_torch(name, part, folder, dtype, files, unused=None):
         tensors = transpose(tensors, transposed_names(part.model))
     report = Report(name, len(tensors), [])
     names, positions, counts = _read_originals(checkpoint)
-    arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
+    arrays: dict = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
     for table in positions:  # they count the positions
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]

@@ -139,7 +139,7 @@ def prepare_cases(config, now=None):
     now = now or datetime.now()
     if _is_file_name(config.output) and len(pairs) > 1:
         raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
-    cases = []
+    cases: list[Case] = []
     for image_path, pose_path in pairs:
         _tell_shape(config, image_path, *read_image(image_path).size)
         fps, count = _read_poses(config, pose_path)

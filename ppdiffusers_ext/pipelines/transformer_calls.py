@@ -1,6 +1,7 @@
 """What a denoising step asks of EasyAnimate's transformers, in an engine: predictions for texts, wanted and not."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import paddle
 
@@ -24,13 +25,14 @@ class Text:
 
     states: paddle.Tensor
     mask: paddle.Tensor
-    states_2: paddle.Tensor = None
-    mask_2: paddle.Tensor = None
+    states_2: paddle.Tensor | None = None
+    mask_2: paddle.Tensor | None = None
 
     def rows(self, start, end):
         """Those of some of the texts."""
         parts = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Text(*(None if part is None else part[start:end] for part in parts))
+        rows: Any = (None if part is None else part[start:end] for part in parts)
+        return Text(*rows)
 
 
 def size_multiple(transformer):

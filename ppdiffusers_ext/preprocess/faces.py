@@ -119,7 +119,7 @@ def draw_mask(boxes, size):
     mask = np.full(size, 0 if len(boxes) else 255, np.uint8)
     for box in boxes:
         left, top, right, bottom = (int(value) for value in box)
-        cv2.rectangle(mask, (left, top), (right, bottom), 255, thickness=cv2.FILLED)
+        cv2.rectangle(mask, (left, top), (right, bottom), (255,), thickness=cv2.FILLED)
     return mask
 
 

@@ -145,8 +145,8 @@ class SkeletonPainter:
             with_limbs = pose.body_scores >= VISIBLE
             joints = np.where((with_limbs & ~visible)[..., None], joints[-1:, -1:], joints)
         for color, limb in zip(PALETTE, LIMBS):
-            limb = list(limb)
-            for points, scores, is_seen in zip(joints[:, limb], weights[:, limb], with_limbs[:, limb]):
+            ends = list(limb)
+            for points, scores, is_seen in zip(joints[:, ends], weights[:, ends], with_limbs[:, ends]):
                 if is_seen.all():
                     cv2.fillConvexPoly(
                         self._canvas, _ellipse(*points), _shade(_shade(color, scores.prod()), LIMB_BRIGHTNESS)
@@ -160,8 +160,9 @@ class SkeletonPainter:
         drawn, weights = self._points_drawn(points, scores)
         for (i, j), color in zip(_FINGERS, _FINGER_COLORS):
             if drawn[i] and drawn[j]:
-                shade = color * int(weights[i] * weights[j] * 255)
-                cv2.line(self._canvas, *(pixel.tolist() for pixel in self._pixels(points[[i, j]])), shade, thickness=2)
+                shade = (color * int(weights[i] * weights[j] * 255)).tolist()
+                start, end = self._pixels(points[[i, j]]).tolist()
+                cv2.line(self._canvas, start, end, shade, thickness=2)
         for pixel, is_drawn, weight in zip(self._pixels(points), drawn, weights):
             if is_drawn:
                 self._dot(pixel, 4, (0, 0, int(weight * 255)))

@@ -48,7 +48,7 @@ def choose_person(pose, rule="largest", before=None):
     if before is not None and len(before):
         last = _box(before)
         overlaps = {i: _overlap(box, last) for i, box in boxes.items()}
-        nearest = max(people, key=overlaps.get)
+        nearest = max(people, key=lambda i: overlaps[i])
         if overlaps[nearest] > 0:
             return pose.person(nearest)
     if rule == "largest":
@@ -108,7 +108,7 @@ def smooth(poses, fps, strength=1.0):
     Yields:
         As many `Pose`.
     """
-    states = {}
+    states: dict = {}
     for pose in poses:
         if not len(pose) or strength == 0:
             states = {}

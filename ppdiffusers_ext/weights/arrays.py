@@ -7,8 +7,8 @@ numpy has neither bf16 nor 8-bit floats. The bits of bf16 are in uint16, which i
 import numpy as np
 import paddle
 
-BFLOAT16_BITS = np.dtype(np.uint16)
-FLOAT8_BITS = {name: np.dtype([(name, np.uint8)]) for name in ("float8_e4m3fn", "float8_e5m2")}
+BFLOAT16_BITS: np.dtype = np.dtype(np.uint16)
+FLOAT8_BITS: dict[str, np.dtype] = {name: np.dtype([(name, np.uint8)]) for name in ("float8_e4m3fn", "float8_e5m2")}
 _FLOAT8_NAMES = {dtype: name for name, dtype in FLOAT8_BITS.items()}
 
 

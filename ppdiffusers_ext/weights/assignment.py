@@ -33,7 +33,7 @@ _BATCH = 128 << 20  # bytes that are put into a model at a time
 _PIECE = 1 << 17  # numbers that are looked at at a time
 _STRIP = 32  # columns that are transposed at a time
 # The bits of the exponent of each kind of number.
-_EXPONENTS = {
+_EXPONENTS: dict[np.dtype, np.unsignedinteger] = {
     np.dtype(np.float64): np.uint64(0x7FF0 << 48),
     np.dtype(np.float32): np.uint32(0x7F80 << 16),
     np.dtype(np.float16): np.uint16(0x7C00),
@@ -223,7 +223,8 @@ def release_weights(model):
 
 def create(make, dtype="float32"):
     """Call `make` so that no memory or time is spent on initial values: for models whose weights are loaded next."""
-    with no_init_weights(_enable=True), paddle.LazyGuard(), paddle.dtype_guard(dtype):
+    guard = paddle.dtype_guard(dtype)  # type: ignore[attr-defined]  # missing in Paddle's list of names
+    with no_init_weights(_enable=True), paddle.LazyGuard(), guard:
         model = make()
     model.eval()
     return model

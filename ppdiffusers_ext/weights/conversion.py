@@ -126,7 +126,7 @@ def _without_wrappers(model, names):
             "%s of the weights' names is left out, to have those of %s", " ".join(left_out), type(model).__name__
         )
     if len(set(bare.values())) < len(bare):
-        seen = {}
+        seen: dict = {}
         twice = next((seen[rest], name) for name, rest in bare.items() if seen.setdefault(rest, name) != name)
         raise InputError(f"the weights have {twice[0]} and {twice[1]}, which are one name here; one is accepted")
     return bare

@@ -219,16 +219,17 @@ def _in_time(ask, seconds, cut):
     The thread that asks may wait for a name to be resolved, from which nothing wakes it: it is left to itself, and
     closes what comes too late.
     """
-    ready, abandoned = queue.SimpleQueue(), threading.Event()
+    ready: queue.SimpleQueue = queue.SimpleQueue()
+    abandoned = threading.Event()
 
     def work():
         try:
-            result = ask(), None
-        except BaseException as error:
-            result = None, error
-        ready.put(result)
-        if abandoned.is_set() and result[0] is not None:
-            result[0].close()
+            head, error = ask(), None
+        except BaseException as failure:
+            head, error = None, failure
+        ready.put((head, error))
+        if abandoned.is_set() and head is not None:
+            head.close()
 
     threading.Thread(target=work, daemon=True, name=ASKING).start()
     try:

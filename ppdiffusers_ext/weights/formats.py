@@ -21,7 +21,7 @@ from ppdiffusers_ext.weights.selection import select
 from ppdiffusers_ext.weights.vocabulary import Array, TorchTensor, view
 
 _OLD_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch before 1.6 wrote
-SAFETENSORS_DTYPES = {
+SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),

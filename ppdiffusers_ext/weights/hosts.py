@@ -97,7 +97,7 @@ def find_silent(urls, hosts, seconds):
 
     seconds: how long an answer is waited for; a resolver without a network may take minutes.
     """
-    by_name = {}
+    by_name: dict = {}
     for url in urls:
         parts = urlsplit(_with_scheme(_proxy_of(url)) or url)
         by_name.setdefault((parts.hostname, parts.port or 0), set()).add(urlsplit(url).netloc)
@@ -113,7 +113,7 @@ def _with_scheme(proxy):
 
 def _resolve(names, seconds):
     """(host, port) -> None where its name can be resolved, else the reason."""
-    answers = queue.SimpleQueue()
+    answers: queue.SimpleQueue = queue.SimpleQueue()
 
     def work(host, port):
         try:

@@ -43,7 +43,7 @@ class Checkpoint:
     path: Path
     tensors: dict
     layout: str
-    file: MappedFile
+    file: MappedFile | MappedFiles
     metadata: dict
 
 

@@ -42,8 +42,11 @@ class Lora:
     def __init__(self, path):
         self.path = path
         checkpoint = read_checkpoint(path)
-        self._layers = {}  # (network, layer, is_flat) -> element -> (key, tensor)
-        self._stems, self._bare, adapters, self._is_peft = {}, set(), {}, False
+        self._layers: dict = {}  # (network, layer, is_flat) -> element -> (key, tensor)
+        self._stems: dict = {}
+        self._bare: set = set()
+        self._is_peft = False
+        adapters: dict = {}
         for key in parse_keys(path, list(checkpoint.tensors)):
             layer = (key.network, key.layer, key.is_flat)
             elements = self._layers.setdefault(layer, {})
@@ -89,7 +92,7 @@ class Lora:
         unknown = [layer for layer in own if names[layer] is None]
         if unknown or not own:
             self._refuse(unknown, known, network)
-        found = {}
+        found: dict = {}
         for layer, elements in own.items():
             name = names[layer]
             if name in found:
@@ -104,7 +107,7 @@ class Lora:
             if not isinstance(model_layer, _PRODUCTS_FOR):
                 kind = type(model_layer).__name__
                 raise InputError(f"{addition.where} is of a {kind}; linear layers and convolutions are accepted")
-            addition = replace(addition, scale=self._strengths.scale(*layer[:2], addition))
+            addition = replace(addition, scale=self._strengths.scale(layer[0], layer[1], addition))
         weight, bias = model_layer.weight.shape, getattr(model_layer, "bias", None)
         shape = weight[::-1] if isinstance(model_layer, nn.Linear) else weight
         addition.check(name, tuple(shape), None if bias is None else tuple(bias.shape))
@@ -138,7 +141,7 @@ class _Names:
     def __init__(self, model):
         self.layers = {name: x for name, x in model.named_sublayers() if getattr(x, "weight", None) is not None}
         self._dotted = {original_layer_name(model, name): name for name in self.layers}
-        self._flat = {}
+        self._flat: dict[str, list[str]] = {}
         for original, name in self._dotted.items():
             self._flat.setdefault(original.replace(".", "_"), []).append(name)
 
@@ -149,7 +152,7 @@ class _Names:
         """Our name of a layer in a file, or None where there is none, or where the name fits two."""
         if not is_flat:
             return self._dotted.get(layer)
-        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or ()  # EasyAnimate's have two
+        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or []  # EasyAnimate's have two
         return found[0] if len(found) == 1 else None
 
 
@@ -169,7 +172,8 @@ class Additions:
     """
 
     def __init__(self, model, loras, network=TRANSFORMER):
-        self._added, self._is_linear = {}, set()
+        self._added: dict = {}
+        self._is_linear: set = set()
         layers = dict(model.named_sublayers())
         for lora, strength in loras:
             if not math.isfinite(strength):

@@ -7,6 +7,7 @@ Tucker's decomposition of convolutions); Liu et al. 2024, arXiv:2402.09353 (DoRA
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -188,11 +189,11 @@ class Addition:
 
     path: str
     stem: str
-    product: object
-    scale: float | None = None
-    magnitude: np.ndarray | None = None
+    product: Any
+    scale: Any = None
+    magnitude: Any = None
     is_of_outputs: bool = False
-    bias: np.ndarray | None = None
+    bias: Any = None
     bias_is_scaled: bool = False
 
     @property
@@ -307,8 +308,9 @@ def make_addition(path, stem, elements):
         raise InputError(f"{where} is there twice, in names of two tools; one is accepted")
     magnitude, bias = (arrays.get(a, arrays.get(b)) for a, b in (("dora_scale", "magnitude"), ("diff_b", "up_bias")))
     alpha = _read_alpha(path, *elements["alpha"]) if "alpha" in elements else None
-    scale = None if alpha is None else alpha / (product.rank or 1)
-    if product is not None and product.rank is None:
+    rank = None if product is None else product.rank
+    scale = None if alpha is None else alpha / (rank or 1)
+    if product is not None and rank is None:
         scale = 1.0  # also beside an alpha, which is of a rank
     return Addition(
         path,

@@ -99,7 +99,7 @@ def parse_keys(path, keys):
     for key in keys:
         found = _ELEMENT.fullmatch(key)
         element = found and _element(found)
-        if not element:
+        if not found or not element:
             unknown.append(key)
             continue
         adapter = next((found[name] for name in ("adapter1", "adapter2", "adapter3") if found[name]), "")
@@ -131,7 +131,7 @@ def _stem(found):
     return found["layer"] + (f".processor.{found['projection']}_lora" if found["projection"] else "")
 
 
-def _layer(found):
+def _layer(found) -> tuple[str, str, bool, bool, bool]:
     """(network, layer, is_flat, has_prefix, is_peft)"""
     text = found["layer"]
     is_peft = text.startswith(PEFT)

@@ -138,7 +138,7 @@ def _split(values):
     """What diffusers packed for several networks -> that of each: {"transformer.r": 4} -> {TRANSFORMER: {"r": 4}}."""
     if not isinstance(values, dict):
         return {None: values}
-    networks = {}
+    networks: dict = {}
     for name, value in values.items():
         prefix = next((prefix for prefix in DOTTED if name.startswith(prefix)), "")
         networks.setdefault(DOTTED.get(prefix), {})[name[len(prefix) :]] = value

@@ -15,7 +15,8 @@ def in_parallel(work, tasks, jobs, stop=None):
     server cannot be woken, and must not hold up the end of the program, as those of concurrent.futures do.
     """
     tasks, stop = list(tasks), stop or threading.Event()
-    waiting, ready = queue.SimpleQueue(), queue.SimpleQueue()
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    ready: queue.SimpleQueue = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
 

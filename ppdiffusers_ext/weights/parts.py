@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import stat
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError
 
@@ -47,7 +48,8 @@ class Part:
         """`advance` is called with the number of bytes that came (negative where they were thrown away)."""
         self.path, self._advance = path, advance
         self.have, self.url, self.version, self.size = 0, "", "", None
-        self._digest, self._noted, self._file = hashlib.sha256(), 0, None
+        self._digest, self._noted = hashlib.sha256(), 0
+        self._file: Any = None
 
     @property
     def sha256(self):
@@ -186,7 +188,7 @@ def _read_note(path):
             return None, []
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None, []
-    marks = []
+    marks: list = []
     for line in lines:
         length, _, sha256 = line.decode("latin-1").partition(" ")
         # A line that was cut off by a kill ends the list.

@@ -40,7 +40,10 @@ class Machine:
         self.data = data
         self.position = position
         self.done = 0
-        self.storages = {}
+        self.storages: dict = {}
+        self.stack: list = []
+        self.marks: list = []
+        self.memo: dict = {}
 
     def run(self):
         """What the next pickle describes, in plain values, `Array` and `TorchTensor`.
@@ -154,7 +157,8 @@ class Machine:
 
 def _check_depth(value):
     """Refuse what nests so deep that looking at it might overflow the stack. A thing may hold itself."""
-    level, seen = {id(value): value}, set()
+    level = {id(value): value}
+    seen: set[int] = set()
     for _ in range(_MAX_DEPTH):
         level = {key: item for key, item in level.items() if key not in seen and isinstance(item, (dict, list, tuple))}
         if not level:
@@ -210,7 +214,7 @@ def _pusher(make):
     return lambda machine: machine.stack.append(make(machine))
 
 
-_OPERATIONS = {
+_HANDLERS = {
     pickle.PROTO: lambda m: m.take(1),
     pickle.FRAME: lambda m: m.take(8),
     pickle.MARK: lambda m: m.marks.append(len(m.stack)),
@@ -275,4 +279,4 @@ _OPERATIONS = {
     pickle.BUILD: Machine.set_state,
     pickle.BINPERSID: _pusher(Machine.refer),
 }
-_OPERATIONS = {code[0]: handler for code, handler in _OPERATIONS.items()}
+_OPERATIONS = {code[0]: handler for code, handler in _HANDLERS.items()}

@@ -89,7 +89,8 @@ def _asked(found, asked, path):
 
 def _dicts_in(content, is_tensor):
     """Names with dots between them, "" for the content itself -> each dict that holds tensors."""
-    level, found, seen = {"": content}, {}, set()
+    level, found = {"": content}, {}
+    seen: set[int] = set()
     for _ in range(_MOST_DEPTH):
         below = {}
         for name, item in level.items():

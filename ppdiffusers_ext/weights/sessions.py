@@ -14,7 +14,7 @@ class Session(requests.Session):
 
     def __init__(self):
         super().__init__()
-        self._lines = []
+        self._lines: list[socket.socket] = []
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(self._lines))
         self.headers["User-Agent"] = f"ppdiffusers_ext/{__version__}"
@@ -57,7 +57,7 @@ def _watched(pool, lines):
     if getattr(pool, "is_watched", False):
         return pool
 
-    class Connection(pool.ConnectionCls):
+    class Connection(pool.ConnectionCls):  # type: ignore[name-defined]  # known when it runs: any kind of pool's
         def connect(self):
             super().connect()
             del lines[:-8]

@@ -32,7 +32,7 @@ def read_index(path):
         raise InputError(f"weight index {path} has no weight_map with the file of each tensor; one is needed")
     for file in set(names.values()):
         _check_place(path, file)
-    shards = {}
+    shards: dict = {}
     for name, file in names.items():
         shards.setdefault(path.parent / file, []).append(name)
     missing = [shard for shard in shards if not os.path.exists(shard)]

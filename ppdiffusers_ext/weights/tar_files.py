@@ -6,6 +6,7 @@ that only names and sizes are read.
 """
 
 import zlib
+from typing import Any
 
 from ppdiffusers_ext.errors import printable
 
@@ -97,7 +98,8 @@ class _Unzipped(_Plain):
 
     def __init__(self, file):
         super().__init__(file)
-        self._streams, self._zip, self._packed = 0, None, b""
+        self._streams, self._packed = 0, b""
+        self._zip: Any = None  # zlib's object of the stream that is being read
 
     def _more(self):
         while self._zip is not None or self._begin():
@@ -139,7 +141,7 @@ class _Headers:
 
     def next(self):
         """The next `Member`, or None at the end."""
-        more = {}
+        more: dict = {}
         for _ in range(_MOST_BEFORE):
             block = self._stream.take(_BLOCK)
             if not block.strip(b"\0"):
@@ -196,7 +198,8 @@ def _name(block):
 
 def _records(content, of_all):
     """What POSIX's header says of path, size and holes: records of "LENGTH KEY=VALUE\\n"."""
-    found, at = {}, 0
+    found: dict = {}
+    at = 0
     content = content.rstrip(b"\0")
     while at < len(content):
         length, space, _ = content[at : at + _MOST_DIGITS].partition(b" ")

@@ -6,6 +6,7 @@ tensor is a description until `array` makes it a view of the file's bytes.
 
 import collections
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS
 
-TORCH_STORAGES = {
+TORCH_STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
     "HalfStorage": np.dtype(np.float16),
@@ -31,7 +32,7 @@ TORCH_STORAGES = {
 class Global:
     """What a pickle refers to by a name. Only those with a `build` can be called; a torch storage has a dtype."""
 
-    build: object = None
+    build: Callable | None = None
     dtype: np.dtype | None = None
 
 

@@ -65,7 +65,7 @@ def write_torch(path, arrays):
 
 
 def _bytes(array):
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _add(archive, name, data):
