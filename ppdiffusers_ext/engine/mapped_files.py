@@ -9,13 +9,14 @@ import ctypes
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 
 _MAPS = "/proc/self/maps"
 _PAUSE = 0.1  # seconds, in which some hundred megabytes are read
 
 
 @contextlib.contextmanager
-def forgetting(path):
+def forgetting(path: str | os.PathLike) -> Iterator[None]:
     """While the block runs, and at its end, give back memory that holds what was read of a mapped file.
 
     What is looked at again is read again. Only mappings that cannot be written to are touched, so nothing can be lost.
@@ -26,7 +27,7 @@ def forgetting(path):
         return
     done = threading.Event()
 
-    def work():
+    def work() -> None:
         while not done.wait(_PAUSE):
             forget(path)
 
@@ -40,14 +41,14 @@ def forgetting(path):
         forget(path)
 
 
-def forget(path):
+def forget(path: str | os.PathLike) -> None:
     """Give back memory that holds what was read of a mapped file."""
     system = ctypes.CDLL(None)
     for start, length in _mappings(path):
         system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
-def _mappings(path):
+def _mappings(path: str | os.PathLike) -> Iterator[tuple[int, int]]:
     """Start and length of the places in memory that a file is mapped to, and that cannot be written to."""
     inode = str(os.stat(path).st_ino)
     with open(_MAPS, encoding="utf-8", errors="replace") as lines:

@@ -4,8 +4,11 @@ insightface's FaceAnalysis (deepinsight/insightface) with the networks of antelo
 arXiv:2105.04714) and ArcFace (Deng et al. 2019, arXiv:1801.07698), as Francis-Rings/StableAnimator uses it.
 """
 
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +41,7 @@ class Face:
     embedding: np.ndarray | None = None
 
     @property
-    def area(self):
+    def area(self) -> float:
         """Of the box, in pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
@@ -59,7 +62,14 @@ class FaceAnalyzer:
         InputError: insightface or CUDA is not installed, or files that cannot be used.
     """
 
-    def __init__(self, folder, device="cpu", channels="rgb", recognises=True, threads=None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        device: str = "cpu",
+        channels: str = "rgb",
+        recognises: bool = True,
+        threads: int | None = None,
+    ) -> None:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
@@ -69,7 +79,7 @@ class FaceAnalyzer:
         tasks = ["detection", "recognition"] if recognises else ["detection"]
         self._analysis = _open_analysis(folder, tasks, device, threads)
 
-    def find(self, frame):
+    def find(self, frame: np.ndarray) -> list[Face]:
         """The faces of a frame, the largest first.
 
         Args:
@@ -83,13 +93,13 @@ class FaceAnalyzer:
         faces = [Face(face.bbox, float(face.det_score), face.embedding) for face in found]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def embed(self, frame):
+    def embed(self, frame: np.ndarray) -> np.ndarray | None:
         """The embedding of the largest face of a frame, (512,) float32, or None where there is no face."""
         faces = self.find(frame)
         return faces[0].embedding if faces else None
 
 
-def _open_analysis(folder, tasks, device, threads):
+def _open_analysis(folder: str | os.PathLike, tasks: list[str], device: str, threads: int | None) -> Any:
     try:
         from insightface.app import FaceAnalysis
     except ImportError as error:
@@ -106,7 +116,7 @@ def _open_analysis(folder, tasks, device, threads):
     return analysis
 
 
-def draw_mask(boxes, size):
+def draw_mask(boxes: Sequence | np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Filled boxes, as StableAnimator draws them: corners are cut to whole pixels and belong to the box.
 
     Args:
@@ -123,7 +133,12 @@ def draw_mask(boxes, size):
     return mask
 
 
-def write_face_masks(pictures, target, find, progress=None):
+def write_face_masks(
+    pictures: str | os.PathLike,
+    target: str | os.PathLike,
+    find: Callable[[np.ndarray], Sequence | np.ndarray],
+    progress: Callable[[range, int], Iterable[int]] | None = None,
+) -> tuple[int, int]:
     """A mask of all faces in each picture of a folder or frame of a video, as pictures of the same names in a folder.
 
     Where no face is found, all of the mask is set. Masks that are there already are passed over.
