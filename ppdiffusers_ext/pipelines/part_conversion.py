@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from paddlenlp.transformers import PretrainedModel
@@ -78,7 +79,8 @@ class _Tensor:
         if not is_finite(array):
             raise InputError(f"{self._label} holds values that are not finite numbers; the file is damaged")
         if self._cast:
-            array = to_array(to_tensor(np.ascontiguousarray(array)).astype(self._cast))
+            tensor: Any = to_tensor(np.ascontiguousarray(array))
+            array = to_array(tensor.astype(self._cast))
             if not is_finite(array):
                 raise InputError(f"{self._label} has numbers too large for {self._cast}; fp32 or bf16 are accepted")
         return array

@@ -4,10 +4,15 @@
 of a file is used, or the file is refused by the keys that are not.
 """
 
+from __future__ import annotations
+
 import difflib
 import logging
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from paddle import nn
@@ -20,6 +25,12 @@ from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.lora_formulas import Whole, make_addition
 from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes, parse_keys, shorten
 from ppdiffusers_ext.weights.lora_strengths import PEFT_CONFIG, Strengths
+
+if TYPE_CHECKING:
+    import paddle
+
+    from ppdiffusers_ext.weights.lora_formulas import Addition
+
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +50,7 @@ class Lora:
         InputError, MissingFileError: no such file, or one that has anything else than a LoRA's layers.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = path
         checkpoint = read_checkpoint(path)
         self._layers: dict = {}  # (network, layer, is_flat) -> element -> (key, tensor)
@@ -66,7 +77,7 @@ class Lora:
         self.networks = {network for network, _, _ in self._layers}
         self._strengths = Strengths(path, checkpoint.metadata, self._is_peft)
 
-    def note(self):
+    def note(self) -> None:
         """Log what is taken for granted: PEFT's scale is in a file of its own, which may be missing."""
         has_alpha = any("alpha" in elements for elements in self._layers.values())
         if self._is_peft and not has_alpha and not self._strengths.are_known:
@@ -76,7 +87,7 @@ class Lora:
                 PEFT_CONFIG,
             )
 
-    def of(self, model, network=TRANSFORMER):
+    def of(self, model: nn.Layer, network: str = TRANSFORMER) -> dict[str, Addition]:
         """Name of a model's layer -> `Addition`.
 
         Args:
@@ -171,7 +182,7 @@ class Additions:
         InputError: a weight that is no finite number, or as `Lora.of`.
     """
 
-    def __init__(self, model, loras, network=TRANSFORMER):
+    def __init__(self, model: nn.Layer, loras: Iterable[tuple[Lora, float]], network: str = TRANSFORMER) -> None:
         self._added: dict = {}
         self._is_linear: set = set()
         layers = dict(model.named_sublayers())
@@ -187,7 +198,7 @@ class Additions:
                     self._is_linear.add(f"{name}.weight")
         self.names = list(self._added)
 
-    def merged(self, name, value):
+    def merged(self, name: str, value: paddle.Tensor) -> paddle.Tensor:
         """A parameter with what is added to it, in its dtype and in Paddle's layout.
 
         Raises:
@@ -225,7 +236,7 @@ class MergedLoras:
         network: see `Lora.of`.
     """
 
-    def __init__(self, model, loras, network=TRANSFORMER):
+    def __init__(self, model: nn.Layer, loras: Iterable[tuple[Lora, float]], network: str = TRANSFORMER) -> None:
         additions = Additions(model, loras, network)
         self._parameters, self._before = model.state_dict(), {}
         try:
@@ -238,7 +249,7 @@ class MergedLoras:
             self.undo()
             raise
 
-    def undo(self):
+    def undo(self) -> None:
         """Give the model the bits that it had."""
         for name, array in self._before.items():
             self._parameters[name].set_value(array)

@@ -77,7 +77,7 @@ _REPLACED: dict[str, dict] = {
 }
 
 
-def secure():
+def secure() -> None:
     """Replace the loaders of ppdiffusers and paddlenlp, imported or not. Doing it twice is as good as once."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return

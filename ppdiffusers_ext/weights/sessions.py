@@ -12,7 +12,7 @@ from ppdiffusers_ext.version import __version__
 class Session(requests.Session):
     """A session for one request at a time. Proxies are those of the environment."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._lines: list[socket.socket] = []
         for scheme in ("http://", "https://"):
@@ -21,11 +21,11 @@ class Session(requests.Session):
         # Sizes, ranges and hashes are of the file as it is, not of a compressed transfer.
         self.headers["Accept-Encoding"] = "identity"
 
-    def get_redirect_target(self, response):
+    def get_redirect_target(self, response: requests.Response) -> None:
         """None: redirects are followed by `exchange`. This would read the bodies of all of them."""
         return None
 
-    def cut(self):
+    def cut(self) -> None:
         """End the lines that are open: what waits for their servers goes on at once, with an error."""
         while self._lines:
             with contextlib.suppress(OSError, IndexError):

@@ -6,6 +6,7 @@ that only names and sizes are read.
 """
 
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from ppdiffusers_ext.errors import printable
@@ -36,18 +37,18 @@ class Member:
         refused: what else than a plain file or a folder it is, in words, or None.
     """
 
-    def __init__(self, name, size, kind, stream):
+    def __init__(self, name: str, size: int, kind: bytes, stream: Any) -> None:
         self.name, self.size, self._stream, self._left = name, size, stream, size
         self.is_folder = kind == _FOLDER or (kind == b"\0" and name.endswith("/"))
         self.refused = None if self.is_folder or kind in _FILES else _KINDS.get(kind, _SPECIAL)
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         """The next bytes of its content, at most `count`; none at its end."""
         data = self._stream.take(min(count, self._left, _READ_BYTES))
         self._left -= len(data)
         return data
 
-    def skip(self):
+    def skip(self) -> None:
         """Go to the member behind."""
         if not self.is_folder and self.refused is None:
             while self._left:
@@ -55,7 +56,7 @@ class Member:
             self._stream.take(-self.size % _BLOCK)
 
 
-def members(file):
+def members(file: Any) -> Iterator[Member]:
     """Yields each `Member` of an open tar or tar.gz file, whose content is to be read before the next one's.
 
     Raises ValueError, zlib.error where the file is damaged, or headers are beyond all bounds.
