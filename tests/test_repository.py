@@ -1,5 +1,6 @@
 """The files around the code are whole, and what they call is there: workflows, hooks, templates, linters' settings."""
 
+import ast
 import configparser
 import os
 import re
@@ -168,3 +169,34 @@ def test_words_that_the_spelling_checker_passes_over_occur():
         if not any(re.search(rf"\b{word}\b", text) for text in texts)
     ]
     assert unused == []
+
+
+def annotated_rooms():
+    """Folders of the rooms for which mypy.ini asks for annotations."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "mypy.ini", encoding="utf-8")
+    asking = [name for name in settings.sections() if settings[name].get("disallow_incomplete_defs") == "True"]
+    patterns = [pattern for name in asking for pattern in name.removeprefix("mypy-").split(",")]
+    return [ROOT / pattern.removesuffix(".*").replace(".", "/") for pattern in patterns]
+
+
+def public_functions(node):
+    """The functions of a module, and of its classes, that are no details."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+            yield from public_functions(child)
+        elif isinstance(child, ast.FunctionDef) and (not child.name.startswith("_") or child.name == "__init__"):
+            yield child
+
+
+def test_public_functions_of_annotated_rooms_say_their_types():
+    rooms, silent, count = annotated_rooms(), [], 0
+    assert {"engine", "metrics", "preprocess", "weights", "data"} <= {room.name for room in rooms}
+    for path in (path for room in rooms for path in room.rglob("*.py")):
+        for function in public_functions(ast.parse(path.read_text(encoding="utf-8"))):
+            count += 1
+            parameters = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            own = [item for item in parameters if item.arg not in ("self", "cls")]
+            if function.returns is None or not all(item.annotation for item in own):
+                silent.append(f"{path.relative_to(ROOT)}:{function.lineno} {function.name}")
+    assert silent == [] and count > 400

@@ -4,7 +4,10 @@ FFmpeg passes over what it cannot read and goes on at the next thing that it can
 shorter one. So the file's own tables are held against what FFmpeg finds.
 """
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING, Any
 
 import av
 
@@ -14,8 +17,14 @@ from ppdiffusers_ext.data.packets import scan_packets
 from ppdiffusers_ext.data.video_file import ACCEPTED, open_video
 from ppdiffusers_ext.errors import InputError
 
+if TYPE_CHECKING:
+    import os
 
-def check_complete(path, container, stream, packets):
+    from ppdiffusers_ext.data.orientation import Crop
+    from ppdiffusers_ext.data.packets import Packets
+
+
+def check_complete(path: str | os.PathLike, container: Any, stream: Any, packets: Packets) -> Crop:
     """Raise InputError when a file holds less than it promises. Returns its `Crop`.
 
     Args:

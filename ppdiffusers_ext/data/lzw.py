@@ -12,7 +12,7 @@ _MOST_BITS = 12
 _WINDOW = 1 << _MOST_BITS  # codes that are looked at together: more than there can be entries in the table
 
 
-def measure_pixels(content, code_size):
+def measure_pixels(content: bytes, code_size: int) -> tuple[int, int]:
     """(pixels, bytes behind the one that has the code that ends them; 0 where no code does).
 
     Args:

@@ -253,8 +253,8 @@ def _audio(config, task):
     """The `Audio` of the video that is made anew, or None."""
     if task != "video" or not config.audio or config.frames == 1:
         return None
-    source = open_frames(config.video)
-    return None if source.names else Audio(config.video, first_frame=source.info.start)
+    info = open_frames(config.video).info
+    return None if info is None else Audio(config.video, first_frame=info.start)
 
 
 def _write(config, frames, result, audio):

@@ -9,7 +9,9 @@ import itertools
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -60,7 +62,7 @@ class Case:
     image_path: Path
     pose_path: Path
     num_frames: int
-    fps: float  # None for a pose picture
+    fps: float | Fraction | None  # None for a pose picture
     target: Path
 
     def poses(self):
@@ -288,7 +290,7 @@ def shown_frames(num_frames):
 def _write_video(result, fps, frames, poses, reference, audio):
     sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
     with contextlib.ExitStack() as stack:
-        writers = None
+        writers: Any = None
         for i, (frame, pose) in enumerate(zip(frames, poses)):
             row = side_by_side([reference, pose, frame])
             if writers is None:

@@ -169,5 +169,5 @@ def write_face_masks(
         if i in wanted:
             boxes = find(frame)
             without += not len(boxes)
-            write_image(target / names[i], draw_mask(boxes, frame.shape[:2]))
+            write_image(target / names[i], draw_mask(boxes, (frame.shape[0], frame.shape[1])))
     return len(missing), without
