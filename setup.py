@@ -24,6 +24,8 @@ EXTRAS = {
         "pytest-xdist",
         "pytest-timeout",
         "ruff",
+        "codespell",
+        "mypy",
         "import-linter",
         "hypothesis",
         "pysocks",

@@ -53,7 +53,7 @@ def work(options):
         raise InputError("--list and --data_root_path are of --system stable_animator; --meta is accepted")
     reports = check_dataset(options.source, options.min_frames or 2, on_report=_print)
     good = [report for report in reports if not report.problems]
-    seconds = sum(report.duration for report in good)
+    seconds = sum(report.duration or 0 for report in good)
     print(f"can be trained on: {counted(len(good), 'clip')} of {len(reports)}, {seconds / 60:.1f} minutes")
     if not good:
         return 1
@@ -76,7 +76,7 @@ def _check_animation_clips(options):
         options.source, options.data_root_path, options.min_frames or 17, on_report=_print_animation
     )
     good = [report for report in reports if not report.problems]
-    frames = counted(sum(report.num_frames for report in good), "frame")
+    frames = counted(sum(report.num_frames or 0 for report in good), "frame")
     print(f"can be trained on: {counted(len(good), 'clip')} of {len(reports)}, {frames}")
     if not good:
         return 1

@@ -68,8 +68,8 @@ def work(options):
         if name in OPTIONS[options.system]:
             extra[name] = value
     if options.system == "animate_anyone":
-        written = Path(options.source) / conversion.INFERENCE_CONFIG
-        extra["inference_config"] = extra.pop("config") or (None if written.exists() else CONFIG)
+        there = Path(options.source) / conversion.INFERENCE_CONFIG
+        extra["inference_config"] = extra.pop("config") or (None if there.exists() else CONFIG)
     elif options.system == "easy_animate":
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None

@@ -72,7 +72,7 @@ def _start(options):
     _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", threads)
 
 
-_worker = {}
+_worker: dict = {}
 
 
 def _make(video, target):

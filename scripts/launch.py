@@ -121,7 +121,7 @@ def _start(words):
     try:
         launch()
     except SystemExit as end:
-        if _is_of_signal(end):
+        if isinstance(end.code, int) and _is_of_signal(end):
             print(f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr)
             return 128 + end.code
         return end.code if end.code in (None, 0, 2) else 1  # Paddle has others for a process that was killed
@@ -137,9 +137,12 @@ def _tell_once():
     from paddle.distributed.launch.job.container import Container
     from paddle.distributed.launch.job.pod import Pod
 
-    Container.tail = _print_rest
-    Pod.failed_container = _failed
-    Pod.exit_code = property(_exit_code)
+    for kind, name, own in (
+        (Container, "tail", _print_rest),
+        (Pod, "failed_container", _failed),
+        (Pod, "exit_code", property(_exit_code)),
+    ):
+        setattr(kind, name, own)
     logger = logging.getLogger("LAUNCH")
     logger.removeFilter(_is_of_use)
     logger.addFilter(_is_of_use)

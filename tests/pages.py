@@ -17,8 +17,10 @@ from unittest import mock
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("README*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted(ROOT.glob("docs/*.md")),
-    *sorted(ROOT.glob("examples/*/README.md")),
+    *sorted(ROOT.glob("examples/*/README*.md")),
 ]
 # Tools of others whose options pages name.
 FOREIGN = {

@@ -3,7 +3,9 @@
 Sets of clips may have different sizes; all samples of an optimisation step are of one set.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,18 +47,27 @@ class AnimationSamples:
             has none; not needed where all have one.
     """
 
-    def __init__(self, sets, length, seed, samples_per_step, num_frames, stride, embed):
+    def __init__(
+        self,
+        sets: Sequence[ClipSet],
+        length: int,
+        seed: int,
+        samples_per_step: int,
+        num_frames: int,
+        stride: int,
+        embed: Any,
+    ) -> None:
         self._sets, self._length, self._seed, self._samples_per_step = list(sets), length, seed, samples_per_step
         self._num_frames, self._stride, self._embed = num_frames, stride, embed
 
     @property
-    def num_clips(self):
+    def num_clips(self) -> int:
         return sum(len(each.clips) for each in self._sets)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._length
 
-    def set_of(self, index):
+    def set_of(self, index: int) -> int:
         """The number of the set that a sample is of: the same for all of a step."""
         if len(self._sets) == 1:
             return 0
@@ -64,7 +75,7 @@ class AnimationSamples:
         rng = np.random.default_rng([self._seed, index // self._samples_per_step, *b"set"])
         return int(rng.choice(len(self._sets), p=shares / shares.sum()))
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index`: a dict of
 
         pixel_values, pose_pixels: (frames, 3, height, width) fp32 in [-1, 1].

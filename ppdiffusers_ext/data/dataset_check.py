@@ -1,7 +1,11 @@
 """Looks through training data before hours are spent on them: a report, a cleaned meta file and a contact sheet."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -12,11 +16,19 @@ from ppdiffusers_ext.data.images import contact_sheet, side_by_side, write_image
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.clips import ClipReport
+
+
 _CELL = 192  # pixels of the height of a picture on the sheet
 _MOST_ON_SHEET = 96
 
 
-def check_dataset(sources, min_frames=2, on_report=None):
+def check_dataset(
+    sources: Any,
+    min_frames: int = 2,
+    on_report: Callable[[ClipReport], object] | None = None,
+) -> list[ClipReport]:
     """Check every clip of the sources of `find_clips`: a list of `ClipReport`s, in their order.
 
     Frames are decoded here, one in the middle of each video, so that a file that only looks right is found as well.
@@ -37,7 +49,7 @@ def check_dataset(sources, min_frames=2, on_report=None):
     return reports
 
 
-def write_meta(path, reports):
+def write_meta(path: str | os.PathLike, reports: Sequence[ClipReport]) -> int:
     """Write a meta file of the clips without problems, with absolute paths. Returns how many they are.
 
     Raises:
@@ -51,12 +63,12 @@ def write_meta(path, reports):
     return len(good)
 
 
-def write_sheet(path, reports):
+def write_sheet(path: str | os.PathLike, reports: Sequence[ClipReport]) -> None:
     """Write a picture with a frame of each clip without problems beside its pose; of many, evenly chosen ones."""
     write_rows(path, reports, lambda report: [_middle(report, file) for file in _paths(report)])
 
 
-def write_rows(path, reports, show):
+def write_rows(path: str | os.PathLike, reports: Sequence[Any], show: Callable[[Any], Sequence[np.ndarray]]) -> None:
     """Write a picture of clips without problems; of many, evenly chosen ones.
 
     Args:
@@ -102,7 +114,7 @@ def _middle(report, path):
     return to_cell(frame)
 
 
-def to_cell(frame):
+def to_cell(frame: np.ndarray) -> np.ndarray:
     """A frame, (H, W, 3) uint8, as high as a picture on the sheet."""
     width = max(2, round(frame.shape[1] * _CELL / frame.shape[0]))
     return np.asarray(Image.fromarray(frame).resize((width, _CELL), Image.Resampling.BILINEAR))

@@ -3,22 +3,34 @@
 An engine opens the folder of an export, and is called with arrays in the order of the graph's inputs.
 """
 
+from __future__ import annotations
+
 import functools
 import importlib.metadata
 import importlib.util
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import paddle
 
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.engine.tracing import Trace
+    from ppdiffusers_ext.engine.weights_file import Stored
+
+
 logger = logging.getLogger(__name__)
 
 GRAPH, PROGRAM = "model.onnx", "model"
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[Arrays], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -42,22 +54,22 @@ class Backend:
 
     name: str
     package: str
-    modules: tuple
+    modules: tuple[str, ...]
     extra: str
-    write: callable
-    open: callable
-    weigh: callable
+    write: Callable
+    open: Callable
+    weigh: Callable
     shares_weights: bool = True
-    precisions: tuple = ("float32",)
+    precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
 
     @property
-    def missing(self):
+    def missing(self) -> list[str]:
         """Required modules that are not installed."""
         return [module for module in self.modules if importlib.util.find_spec(module) is None]
 
-    def check_installed(self):
+    def check_installed(self) -> None:
         """Raise InputError if a required module is not installed."""
         if missing := self.missing:
             raise InputError(
@@ -66,21 +78,21 @@ class Backend:
             )
 
     @property
-    def versions(self):
+    def versions(self) -> dict[str, str]:
         """name -> version of the packages that an export depends on."""
         names = {"paddlepaddle", self.package, *(["onnx"] if "onnx" in self.modules else [])}
         return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
-def _write_program(trace, folder, stored):
+def _write_program(trace: Trace, folder: str | Path, stored: Mapping[int, Stored]) -> None:
     paddle.jit.save(trace.static, str(Path(folder) / PROGRAM))
 
 
-def _weigh_program(folder):
+def _weigh_program(folder: str | Path) -> int:
     return (Path(folder) / PROGRAM).with_suffix(".pdiparams").stat().st_size
 
 
-def _open_inference(folder, threads, precision):
+def _open_inference(folder: str | Path, threads: int, precision: str) -> Run:
     from paddle import inference
 
     paths = (str((Path(folder) / PROGRAM).with_suffix(suffix)) for suffix in (".json", ".pdiparams"))
@@ -91,7 +103,7 @@ def _open_inference(folder, threads, precision):
     predictor = inference.create_predictor(config)
     names = predictor.get_input_names()
 
-    def run(arrays):
+    def run(arrays: Arrays) -> list[np.ndarray]:
         for name in names:
             predictor.get_input_handle(name).copy_from_cpu(arrays[name])
         predictor.run()
@@ -100,20 +112,20 @@ def _open_inference(folder, threads, precision):
     return run
 
 
-def _write_onnx(trace, folder, stored):
+def _write_onnx(trace: Trace, folder: str | Path, stored: Mapping[int, Stored]) -> None:
     from ppdiffusers_ext.engine.onnx_graph import write_onnx  # onnx comes with an extra
 
     write_onnx(trace, Path(folder) / GRAPH, stored)
 
 
-def _weigh_onnx(folder):
+def _weigh_onnx(folder: str | Path) -> int:
     import onnx
 
     graph = onnx.load(str(Path(folder) / GRAPH), load_external_data=False).graph
     return sum(int(item.value) for x in graph.initializer for item in x.external_data if item.key == "length")
 
 
-def _open_onnxruntime(folder, threads, precision):
+def _open_onnxruntime(folder: str | Path, threads: int, precision: str) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -124,7 +136,7 @@ def _open_onnxruntime(folder, threads, precision):
     return lambda arrays: session.run(None, {name: arrays[name] for name in names})
 
 
-def _open_openvino(folder, threads, precision):
+def _open_openvino(folder: str | Path, threads: int, precision: str) -> Run:
     import openvino
 
     core = openvino.Core()
@@ -138,22 +150,22 @@ def _open_openvino(folder, threads, precision):
 
 
 class _OpenVinoSession:
-    def __init__(self, compiled):
+    def __init__(self, compiled: Any) -> None:
         self._compiled, self._request = compiled, compiled.create_infer_request()
         # An input has the names of all values that are the same, such as what it is reshaped to.
         self._names = [port.get_names() for port in compiled.inputs]
 
-    def __call__(self, arrays):
+    def __call__(self, arrays: Arrays) -> list[np.ndarray]:
         of_ports = [next(array for name, array in arrays.items() if name in known) for known in self._names]
         self._request.infer(dict(enumerate(of_ports)), share_inputs=True)
         return [tensor.data.copy() for tensor in self._request.output_tensors]
 
-    def rest(self):
+    def rest(self) -> None:
         self._compiled.release_memory()
 
 
 @functools.cache
-def _say_that_bf16_is_missing():
+def _say_that_bf16_is_missing() -> None:
     logger.warning("this processor has no arithmetic in bf16: OpenVINO computes in fp32")
 
 

@@ -8,6 +8,8 @@ A key covers everything that an export depends on: weights, shapes, dtypes, and 
 differs from its manifest is made again. A folder that cannot be written is replaced by a temporary one for the run.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json
@@ -16,7 +18,9 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -25,6 +29,12 @@ from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_in
 from ppdiffusers_ext.errors import printable
 from ppdiffusers_ext.files import check_file, read_json
 
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ppdiffusers_ext.engine.weights_file import Stored
+
+
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
@@ -32,7 +42,7 @@ _FOLDERS = ("weights", "exports", "digests")
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what reading a damaged entry raises
 
 
-def default_folder():
+def default_folder() -> Path:
     """Default folder of exports, in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ppdiffusers_ext" / "engine"
@@ -44,9 +54,10 @@ class ExportCache:
         folder: created where it is missing; `default_folder()` if left out.
     """
 
-    def __init__(self, folder=None):
+    def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.folder = Path(folder or default_folder())
-        self._verified = {}  # a file's identity -> digest: exports that share weights read them once
+        # A file's identity -> digest: exports that share weights read them once.
+        self._verified: dict[tuple[int, ...], str] = {}
         try:
             for name in _FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -64,15 +75,15 @@ class ExportCache:
                 (self.folder / name).mkdir()
 
     @property
-    def is_empty(self):
+    def is_empty(self) -> bool:
         """True if there are no exports."""
         return not any((self.folder / "exports").iterdir())
 
-    def folder_of(self, key):
+    def folder_of(self, key: dict) -> Path:
         """Folder of an export, whether it exists or not."""
         return self.folder / "exports" / _digest(key)
 
-    def find(self, key):
+    def find(self, key: dict) -> Path | None:
         """Folder of a complete and undamaged export, or None."""
         folder = self.folder_of(key)
         if not os.path.lexists(folder):
@@ -93,11 +104,11 @@ class ExportCache:
             _remove(folder)
             return None
 
-    def discard(self, key):
+    def discard(self, key: dict) -> None:
         """Remove an export."""
         _remove(self.folder_of(key))
 
-    def weights(self, layer, digest, transpose=False):
+    def weights(self, layer: nn.Layer, digest: str, transpose: bool = False) -> tuple[Path, dict[str, Stored]]:
         """Folder and index of the file of a network's weights; writes the file if it is missing or damaged.
 
         Args:
@@ -118,24 +129,24 @@ class ExportCache:
                 write_weights(layer, folder, transpose)
             return folder, read_index(folder)
 
-    def digest_of_checkpoint(self, path):
+    def digest_of_checkpoint(self, path: str | os.PathLike) -> str:
         """Digest of a file's content, cached while its size and modification time stay the same."""
-        path = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
-        status = path.stat()
-        note = self.folder / "digests" / f"{_digest(str(path))}.json"
-        identity = [str(path), status.st_size, status.st_mtime_ns]
+        file = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
+        status = file.stat()
+        note = self.folder / "digests" / f"{_digest(str(file))}.json"
+        identity = [str(file), status.st_size, status.st_mtime_ns]
         try:
             remembered = read_json(note, "note", "one of this cache is needed")
             if remembered["identity"] == identity and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
                 return remembered["digest"]
         except _DAMAGE:
             _remove(note)
-        digest = digest_of_file(path)
+        digest = digest_of_file(file)
         with moved_by("--engine-cache"), output_file(note) as temporary:
             Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
         return digest
 
-    def _digest_once(self, path):
+    def _digest_once(self, path: Path) -> str:
         status = path.stat()
         identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
         if identity not in self._verified:
@@ -143,13 +154,13 @@ class ExportCache:
         return self._verified[identity]
 
     @contextlib.contextmanager
-    def entry(self, key):
+    def entry(self, key: dict) -> Iterator[None]:
         """Hold the lock of a key, so that two processes do not make the same export."""
         with self._lock(_digest(key)):
             yield
 
     @contextlib.contextmanager
-    def write(self, key, weights=None):
+    def write(self, key: dict, weights: Path | None = None) -> Iterator[Path]:
         """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
@@ -160,14 +171,14 @@ class ExportCache:
             manifest = {"key": key, "files": files}
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
-    def _describe(self, path):
+    def _describe(self, path: Path) -> dict[str, int | str]:
         return {"size": path.stat().st_size, "digest": self._digest_once(path)}
 
-    def _lock(self, name):
+    def _lock(self, name: str) -> FileLock:
         return FileLock(self.folder / f".{name}.lock")
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     """Remove what stands in the place of an entry, whatever it is."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -175,11 +186,11 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def _digest(key):
+def _digest(key: Any) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _link(source, target):
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

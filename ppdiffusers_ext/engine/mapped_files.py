@@ -9,13 +9,14 @@ import ctypes
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 
 _MAPS = "/proc/self/maps"
 _PAUSE = 0.1  # seconds, in which some hundred megabytes are read
 
 
 @contextlib.contextmanager
-def forgetting(path):
+def forgetting(path: str | os.PathLike) -> Iterator[None]:
     """Release the pages read from a mapped file, while the block runs and at its end.
 
     Pages that are needed again are read again. Only read-only mappings are released, so nothing is lost. Without
@@ -26,7 +27,7 @@ def forgetting(path):
         return
     done = threading.Event()
 
-    def work():
+    def work() -> None:
         while not done.wait(_PAUSE):
             forget(path)
 
@@ -40,14 +41,14 @@ def forgetting(path):
         forget(path)
 
 
-def forget(path):
+def forget(path: str | os.PathLike) -> None:
     """Release the pages read from a mapped file."""
     system = ctypes.CDLL(None)
     for start, length in _mappings(path):
         system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
-def _mappings(path):
+def _mappings(path: str | os.PathLike) -> Iterator[tuple[int, int]]:
     """Start and length of the places in memory that a file is mapped to, and that cannot be written to."""
     inode = str(os.stat(path).st_ino)
     with open(_MAPS, encoding="utf-8", errors="replace") as lines:

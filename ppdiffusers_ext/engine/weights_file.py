@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,17 +34,17 @@ class Stored:
     transposed: bool = False
 
 
-def digest_of_layer(layer):
+def digest_of_layer(layer: nn.Layer) -> str:
     """Digest of names, shapes, dtypes and values of all weights of a network."""
     digest = xxhash.xxh3_128()
     for name, tensor in layer.state_dict().items():
         array = _array(tensor)
         digest.update(f"{name} {tensor.dtype} {array.shape}".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 
-def digest_of_file(path):
+def digest_of_file(path: str | os.PathLike) -> str:
     """Digest of a file's content."""
     digest = xxhash.xxh3_128()
     with open(check_file(path, "file", "a plain file is needed"), "rb") as file:
@@ -52,7 +53,7 @@ def digest_of_file(path):
     return digest.hexdigest()
 
 
-def write_weights(layer, folder, transpose=False):
+def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = False) -> None:
     """Write all weights of a network, one after the other, into a new folder.
 
     Args:
@@ -69,11 +70,11 @@ def write_weights(layer, folder, transpose=False):
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
             dtype = str(tensor.dtype).removeprefix("paddle.")
             index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, tensor.shape, transposed))
-            file.write(array)
+            file.write(array.data)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def read_index(folder):
+def read_index(folder: str | os.PathLike) -> dict[str, Stored]:
     """Name of a weight -> `Stored`.
 
     Raises:
@@ -90,7 +91,7 @@ def read_index(folder):
     return index
 
 
-def _is_sound(stored):
+def _is_sound(stored: Stored) -> bool:
     numbers = [stored.offset, stored.length, *stored.shape]
     size = _BYTES.get(stored.dtype) if isinstance(stored.dtype, str) else None
     return (
@@ -103,7 +104,7 @@ def _is_sound(stored):
     )
 
 
-def _array(tensor):
+def _array(tensor: paddle.Tensor) -> np.ndarray:
     # NumPy has no bf16: the bits are what is stored.
     array = tensor.view("int16").numpy() if tensor.dtype == paddle.bfloat16 else tensor.numpy()
     return np.ascontiguousarray(array)

@@ -1,7 +1,10 @@
 """Comparison of pairs of clips: checks, then the metrics of each pair."""
 
+from __future__ import annotations
+
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -10,6 +13,10 @@ from tqdm import tqdm
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.frames import MIN_SIDE
 from ppdiffusers_ext.metrics.video import VideoMetrics
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.metrics.sources import Clip, Pair
+
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +40,7 @@ class PairResult:
     resized_from: tuple | None = None
 
 
-def check_pair(pair, length=None, resize=False):
+def check_pair(pair: Pair, length: int | None = None, resize: bool = False) -> None:
     """Raise InputError if the clips of a `Pair` cannot be compared. Cheap, so all pairs can be checked first.
 
     Args:
@@ -55,7 +62,7 @@ def check_pair(pair, length=None, resize=False):
         raise InputError(f"{truth.path} has {size}, too small for SSIM; at least {MIN_SIDE}x{MIN_SIDE} is accepted")
 
 
-def evaluate_pair(pair, length=None, resize=False):
+def evaluate_pair(pair: Pair, length: int | None = None, resize: bool = False) -> PairResult:
     """Compare the clips of a `Pair` frame by frame, in order, and return a `PairResult`. Frame rates are ignored.
 
     Args:
@@ -78,8 +85,9 @@ def evaluate_pair(pair, length=None, resize=False):
             prediction = np.asarray(Image.fromarray(prediction).resize(size, Image.Resampling.BICUBIC))
         frames.append(metrics.add(prediction, truth))
     paths = str(pair.prediction.path), str(pair.truth.path)
-    return PairResult(pair.name, metrics.result(), tuple(frames), *paths, *size, resized_from)
+    width, height = size
+    return PairResult(pair.name, metrics.result(), tuple(frames), *paths, width, height, resized_from)
 
 
-def _size(clip):
+def _size(clip: Clip) -> tuple[int, int]:
     return clip.width, clip.height

@@ -15,13 +15,13 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 MIN_SIDE = 2 * _RADIUS + 1  # pixels; below, SSIM's window does not fit into the picture
 
 
-def frame_psnr(prediction, truth):
+def frame_psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, 10 log10(255^2 / mean squared error); math.inf for identical pictures."""
     error = np.mean(np.square(difference(prediction, truth), dtype=np.float64))
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def frame_psnr_uint8_overflow(prediction, truth):
+def frame_psnr_uint8_overflow(prediction: np.ndarray, truth: np.ndarray) -> float:
     """PSNR in dB as DisCo's evaluation computes it: incorrect, only for comparison with tables made in this way.
 
     The difference is taken and squared in uint8, so that every squared error is reduced modulo 256: a difference of
@@ -36,7 +36,7 @@ def frame_psnr_uint8_overflow(prediction, truth):
     return 20 * math.log10(255 / math.sqrt(error)) if error else 100.0
 
 
-def frame_ssim(prediction, truth):
+def frame_ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity, at most 1 (identical pictures), as Wang et al. (2004): mean over pixels and R, G, B.
 
     Equal to skimage.metrics.structural_similarity(prediction, truth, gaussian_weights=True, sigma=1.5,
@@ -55,23 +55,23 @@ def frame_ssim(prediction, truth):
     return float(np.mean(similarity[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]))
 
 
-def frame_l1(prediction, truth):
+def frame_l1(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Mean absolute error of values in [0, 1]: 0 for identical pictures, 1 for black against white."""
     return float(np.mean(np.abs(difference(prediction, truth)))) / 255
 
 
-def difference(prediction, truth):
+def difference(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """prediction - truth in levels, -255 to 255: an (H, W, 3) int16 array."""
     _check(prediction, truth)
     return np.subtract(prediction, truth, dtype=np.int16)
 
 
-def _blur(values):
+def _blur(values: np.ndarray) -> np.ndarray:
     """Each channel of (3, H, W) float64 values averaged under the window."""
     return gaussian_filter(values, (0, _SIGMA, _SIGMA), truncate=_RADIUS / _SIGMA)
 
 
-def _check(prediction, truth):
+def _check(prediction: np.ndarray, truth: np.ndarray) -> None:
     for name, picture in (("prediction", prediction), ("truth", truth)):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise ValueError(f"the {name} has shape {picture.shape} and type {picture.dtype}, not (H, W, 3) and uint8")

@@ -1,5 +1,8 @@
 """Metrics of two videos, computed frame by frame: memory does not grow with their length."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from ppdiffusers_ext.metrics.frames import difference, frame_l1, frame_psnr, frame_psnr_uint8_overflow, frame_ssim
@@ -19,13 +22,13 @@ class VideoMetrics:
     metrics.result()["psnr"]
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.num_frames = 0
         self.identical_frames = 0
         self._sums = dict.fromkeys(METRICS, 0.0)
-        self._difference = None  # of the frame before
+        self._difference: np.ndarray | None = None  # of the frame before
 
-    def add(self, prediction_frame, truth_frame):
+    def add(self, prediction_frame: np.ndarray, truth_frame: np.ndarray) -> dict[str, float | None]:
         """Add the next frame of both videos, (H, W, 3) uint8. Returns its metrics: a dict with the keys `METRICS`.
 
         psnr is math.inf for identical frames; flicker compares with the frame before, and is None for the first one.
@@ -36,7 +39,7 @@ class VideoMetrics:
             raise ValueError(
                 f"frame {self.num_frames} has shape {levels.shape}, the one before {self._difference.shape}"
             )
-        frame = {
+        frame: dict[str, Any] = {
             "psnr": frame_psnr(prediction_frame, truth_frame),
             "psnr_uint8_overflow": frame_psnr_uint8_overflow(prediction_frame, truth_frame),
             "ssim": frame_ssim(prediction_frame, truth_frame),
@@ -50,7 +53,7 @@ class VideoMetrics:
         self._difference = levels
         return frame
 
-    def _flicker(self, levels):
+    def _flicker(self, levels: np.ndarray) -> float | None:
         """Mean absolute difference between the changes of prediction and truth since the frame before, in levels.
 
         (p[t+1] - p[t]) - (q[t+1] - q[t]) = (p[t+1] - q[t+1]) - (p[t] - q[t]), so that one difference picture is all
@@ -60,7 +63,7 @@ class VideoMetrics:
             return None
         return float(np.mean(np.abs(levels - self._difference)))
 
-    def result(self):
+    def result(self) -> dict[str, Any]:
         """Metrics of the frames so far, a dict:
 
         psnr, psnr_uint8_overflow: dB, mean over the frames; psnr takes PSNR_CAP for identical frames and above it.
@@ -77,7 +80,7 @@ class VideoMetrics:
         return {**means, "num_frames": self.num_frames, "identical_frames": self.identical_frames}
 
 
-def video_metrics(prediction, truth):
+def video_metrics(prediction: Iterable[np.ndarray], truth: Iterable[np.ndarray]) -> dict[str, float | int | None]:
     """`VideoMetrics.result()` of two videos: (N, H, W, 3) uint8 arrays, or iterables of (H, W, 3) frames.
 
     Raises ValueError where one has more frames than the other.

@@ -124,7 +124,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory;
         `num_frames` is how many there will be, if it is known.
         """
-        features = []
+        features: list = []
         pose_images = iter(pose_images)
         while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
             chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
@@ -324,7 +324,7 @@ class Pose2VideoPipeline(NetworkPipeline):
                         f"the latents are not finite after step {i + 1} of {len(timesteps)}; weights that are intact, "
                         "or a dtype with a larger range (bf16 or fp32) are needed"
                     )
-                latents = after_step(self, *callback, i, timestep, latents)
+                latents = after_step(self, callback[0], callback[1], i, timestep, latents)
         return latents
 
     def _output(self, latents, output_type, *sizes):
@@ -343,4 +343,5 @@ def _dtype(layer):
 
 def _check_counts(counts):
     for name, count in counts.items():
-        check_number(name, count, *(STEPS if name == "num_inference_steps" else (1,)), is_whole=True)
+        lower, upper = STEPS if name == "num_inference_steps" else (1, None)
+        check_number(name, count, lower, upper, is_whole=True)

@@ -109,7 +109,7 @@ def _find_originals(source, inference_config, vae, image_encoder, base_model):
         if not Path(folder).is_dir():
             raise MissingFileError(f"folder {folder} does not exist; {option} names where it is")
     return Pose2VidConfig(
-        **{key: str(folder) for key, (_, folder) in folders.items()},
+        **{key: str(folder) for key, (_, folder) in folders.items()},  # type: ignore[arg-type]  # keys of texts alone
         denoising_unet_config_path=str(source / "config.json") if (source / "config.json").is_file() else "",
         denoising_unet_path=find_file(source, "denoising_unet"),
         motion_module_path=find_file(source, "motion_module", "motion_module_stage2", optional=True),

@@ -5,7 +5,8 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import paddle
 from ppdiffusers.utils import BaseOutput
@@ -68,7 +69,9 @@ class EasyAnimatePipeline(NetworkPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, folder, device="auto", dtype=None, paddle_dtype=None, **options):
+    def from_pretrained(  # type: ignore[override]  # what else is given are options of a configuration
+        cls, folder, device="auto", dtype=None, paddle_dtype=None, **options
+    ):
         """The pipeline of a folder of checkpoints, in the original's form or in ours.
 
         Args:
@@ -91,7 +94,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         check_files(config)
         return cls.open(config, Runtime.choose(device, dtype))
 
-    def save_pretrained(self, save_directory, **options):
+    def save_pretrained(self, save_directory, **options):  # type: ignore[override]  # refuses all
         """Raises InputError: tokenizers keep no files, and those of the folder are converted instead."""
         raise InputError(
             f"a {type(self).__name__} is not saved, since its tokenizers keep no files; `python -m "
@@ -190,7 +193,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         if not parts:
             raise InputError("the pipeline has no text encoder; embedded texts are accepted")
         return_freed_memory()
-        return Text(*parts, loras=self._loras_of_text())
+        return replace(Text(*parts), loras=self._loras_of_text())
 
     def _loras_of_text(self):
         """(path, weight) of the LoRA files with layers of the text encoders."""
@@ -235,18 +238,18 @@ class EasyAnimatePipeline(NetworkPipeline):
             predictions = call(self.scheduler.scale_model_input(latents, timestep), timestep, i)
             prediction = predictions[-1]
             if len(predictions) == 2:
-                prediction = rescale_guidance(*predictions, guidance_scale, guidance_rescale)
+                prediction = rescale_guidance(predictions[0], predictions[1], guidance_scale, guidance_rescale)
             latents = self.scheduler.step(prediction, timestep, latents).prev_sample
             if keep is not None:
                 latents = keep(latents, timesteps[i + 1 : i + 2])
             if not bool(paddle.isfinite(latents).all()):
                 raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-            latents = after_step(self, *callback, i, timestep, latents)
+            latents = after_step(self, callback[0], callback[1], i, timestep, latents)
         self._done_with("transformer")
         return latents
 
     def _output(self, latents, output_type, return_dict):
-        frames = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
+        frames: Any = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
         if output_type in ("np", "pil"):
             frames = frames.numpy()
         if output_type == "pil":

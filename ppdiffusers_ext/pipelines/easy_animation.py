@@ -77,7 +77,8 @@ def make(config, task, show_progress=True):
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    generator, denoised = paddle.Generator().manual_seed(config.seed), []
+    generator = paddle.Generator().manual_seed(config.seed)
+    denoised: list = []
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
 
     def write(target):
@@ -195,7 +196,7 @@ def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
         texts: embedded.
         denoised: list of the latents of the parts that were denoised before, which gets those of the others.
     """
-    before = []  # the frames that the part to come begins with
+    before: list = []  # the frames that the part to come begins with
     for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
         known = knowledge.of_part(count, before, is_last)
@@ -252,8 +253,8 @@ def _audio(config, task):
     """The `Audio` of the video that is made anew, or None."""
     if task != "video" or not config.audio or config.frames == 1:
         return None
-    source = open_frames(config.video)
-    return None if source.names else Audio(config.video, first_frame=source.info.start)
+    info = open_frames(config.video).info
+    return None if info is None else Audio(config.video, first_frame=info.start)
 
 
 def _write(config, frames, result, audio):

@@ -59,8 +59,8 @@ def read_components(config, runtime):
         InputError, MissingFileError: as `describe_parts`; files of tokenizers or options that do not fit.
     """
     folder = Path(config.model)
-    dtypes = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
-    parts = describe_parts(config, *dtypes, streams_blocks(config))
+    dtype, encoder_dtype = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
+    parts = describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
     components = {name: part.model for name, part in parts.items()}
     components["vae"].use_tiling = uses_tiles(config)
     components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
@@ -254,7 +254,7 @@ def _loras_of_parts(config, names):
     Raises:
         InputError: a file has layers of a network that is none of the `names` of parts.
     """
-    loras = {name: [] for name in (TRANSFORMER, *_TOKENIZERS)}
+    loras: dict[str, list] = {name: [] for name in (TRANSFORMER, *_TOKENIZERS)}
     for path, weight in config.loras or ():
         lora = Lora(path)
         lora.note()

@@ -4,6 +4,8 @@ The three kinds load and leave the memory as a `Part` does, and each time the Lo
 tensor, before a weight is stored: there is nothing to undo, and never more than some tensors beside what is stored.
 """
 
+from typing import Any
+
 import paddle
 
 from ppdiffusers_ext.environment import return_freed_memory
@@ -105,9 +107,11 @@ class StreamedPart(MergedPart):
         others: as of `MergedPart`; the model is uninitialised.
     """
 
+    _stream: Any = None  # while no weights are loaded
+
     def __init__(self, model, paths, blocks, loras=(), network=TRANSFORMER):
         super().__init__(model, paths, loras, network)
-        self._stream, self._names = None, {}
+        self._names: dict[str, list[str]] = {}
         for name, block in getattr(model, blocks).named_children():
             self._names[name] = [f"{blocks}.{name}.{weight}" for weight in block.state_dict()]
             block.register_forward_pre_hook(lambda *_, name=name: self._stream.bring(self._names[name]))

@@ -54,10 +54,10 @@ _NO_WEIGHTS = {
 class _Inference:
     """The keys of an inference configuration."""
 
-    unet_additional_kwargs: dict = None
-    pose_guider_kwargs: dict = None
-    noise_scheduler_kwargs: dict = None
-    sampler: str = None
+    unet_additional_kwargs: dict | None = None
+    pose_guider_kwargs: dict | None = None
+    noise_scheduler_kwargs: dict | None = None
+    sampler: str | None = None
 
 
 def check_paths(config):

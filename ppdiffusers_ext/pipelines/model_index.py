@@ -5,6 +5,7 @@ with closed lists, and nothing is imported for them: each accepted class has a r
 """
 
 import functools
+from collections.abc import Callable
 
 from paddle import nn
 
@@ -38,7 +39,7 @@ _TRANSFORMER_CLASSES = ("HunyuanTransformer3DModel", "Transformer3DModel", "Tran
 
 _OWN = (DenoisingUNet3D, ReferenceUNet, PoseGuider, AnimationUNet, PoseNet, FusionFaceId)
 # Class -> what makes the `Part` of a folder and a dtype.
-_READERS = {
+_READERS: dict[str, Callable] = {
     "AutoencoderKL": describe_vae,
     "AutoencoderKLTemporalDecoder": describe_video_vae,
     "CLIPVisionModelWithProjection": describe_image_encoder,

@@ -30,7 +30,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         network_names: of the modules that are networks.
     """
 
-    network_names = ()
+    network_names: tuple[str, ...] = ()
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
     def __init__(self):
@@ -75,7 +75,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         dtypes = [weights_dtype(engine, name) for name in (runtime.dtype, runtime.encoder_dtype)]
         if rung.halves and dtypes[0] == "float32" and engine == "eager":  # engines have weights of their own
             dtypes[0] = "bfloat16"
-        networks, scheduler = describe_folder(folder, cls.__name__, *dtypes, given=parts)
+        networks, scheduler = describe_folder(folder, cls.__name__, dtypes[0], dtypes[1], given=parts)
         models = {name: network.model for name, network in networks.items()}
         pipeline = cls(**{"scheduler": scheduler, **models, **parts})
         pipeline.use_networks(networks)

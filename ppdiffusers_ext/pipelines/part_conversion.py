@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from paddlenlp.transformers import PretrainedModel
@@ -96,7 +97,8 @@ class _Tensor:
         if not is_finite(array):
             raise InputError(f"{self._label} holds values that are not finite numbers; the file is damaged")
         if self._cast:
-            array = to_array(to_tensor(np.ascontiguousarray(array)).astype(self._cast))
+            tensor: Any = to_tensor(np.ascontiguousarray(array))
+            array = to_array(tensor.astype(self._cast))
             if not is_finite(array):
                 raise InputError(f"{self._label} has numbers too large for {self._cast}; fp32 or bf16 are accepted")
         return array
@@ -145,7 +147,8 @@ def keep_unused(report, part, folder, pattern, dtype):
         pattern: of the names that are kept.
         dtype: as of `part_to_paddle`.
     """
-    tensors, names = {}, {}
+    tensors: dict = {}
+    names: dict = {}
     for path in part.files:
         checkpoint = read_checkpoint(path)
         for name in report.left_out:
@@ -190,7 +193,7 @@ def part_to_torch(name, part, folder, dtype, files, unused=None):
         tensors = transpose(tensors, transposed_names(part.model))
     report = Report(name, len(tensors), [])
     names, positions, counts = _read_originals(checkpoint)
-    arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
+    arrays: dict = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
     for table in positions:  # they count the positions
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]

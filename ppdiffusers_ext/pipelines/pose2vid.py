@@ -9,7 +9,9 @@ import itertools
 import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -60,7 +62,7 @@ class Case:
     image_path: Path
     pose_path: Path
     num_frames: int
-    fps: float  # None for a pose picture
+    fps: float | Fraction | None  # None for a pose picture
     target: Path
 
     def poses(self):
@@ -95,7 +97,8 @@ def animate(config, show_progress=True):
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
-    results, errors = [], []
+    results: list = []
+    errors: list = []
     for case in cases:
         try:
             results.append(animate_case(pipeline, config, case))
@@ -142,7 +145,7 @@ def prepare_cases(config, now=None):
     now = now or datetime.now()
     if _is_file_name(config.output) and len(pairs) > 1:
         raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
-    cases = []
+    cases: list[Case] = []
     for image_path, pose_path in pairs:
         _tell_shape(config, image_path, *read_image(image_path).size)
         fps, count = _read_poses(config, pose_path)
@@ -292,7 +295,7 @@ def shown_frames(num_frames):
 def _write_video(result, fps, frames, poses, reference, audio):
     sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
     with contextlib.ExitStack() as stack:
-        writers = None
+        writers: Any = None
         for i, (frame, pose) in enumerate(zip(frames, poses)):
             row = side_by_side([reference, pose, frame])
             if writers is None:

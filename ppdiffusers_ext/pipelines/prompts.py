@@ -173,7 +173,7 @@ class Tokenizer:
             special = self._specials[parts[i]]
             parts[i - 1] = parts[i - 1].rstrip() if special.strips_before else parts[i - 1]
             parts[i + 1] = parts[i + 1].lstrip() if special.strips_behind else parts[i + 1]
-        ids = []
+        ids: list[int] = []
         for i, part in enumerate(parts):
             ids += [self._specials[part].id] if i % 2 else self._pieces(part)
         return ids

@@ -8,6 +8,7 @@ that every sampler follows the schedule the model was trained on.
 import inspect
 import logging
 import math
+from typing import Any
 
 import numpy as np
 import paddle
@@ -101,7 +102,7 @@ class _LocalScheduler(LocalConfigMixin):
 
     def register_to_config(self, **options):
         RULES.check(options, type(self).__name__)
-        super().register_to_config(**options)
+        super().register_to_config(**options)  # type: ignore[misc]  # it is a mixin of ppdiffusers' classes
 
     @classmethod
     def from_pretrained(cls, folder, subfolder=None, **options):
@@ -111,7 +112,7 @@ class _LocalScheduler(LocalConfigMixin):
     def save_pretrained(self, save_directory, to_diffusers=False, **options):
         """As ppdiffusers', into a folder of this computer. Raises InputError for options that are not known."""
         check_keys(options, ("save_directory", "to_diffusers"), "option of save_pretrained")
-        super().save_pretrained(str(save_directory), to_diffusers=to_diffusers)
+        super().save_pretrained(str(save_directory), to_diffusers=to_diffusers)  # type: ignore[misc]  # of a mix-in
 
 
 class UniPCMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.UniPCMultistepScheduler):
@@ -129,7 +130,8 @@ class DPMSolverMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.DPMSol
     def set_timesteps(self, num_inference_steps=None):
         super().set_timesteps(num_inference_steps)
         if self._leaves_none:
-            self.sigmas = paddle.concat([self.sigmas[:-1], paddle.zeros_like(self.sigmas[-1:])])
+            sigmas: Any = self.sigmas  # type: ignore[has-type]  # of ppdiffusers
+            self.sigmas = paddle.concat([sigmas[:-1], paddle.zeros_like(sigmas[-1:])])
 
     def step(self, model_output, timestep, sample, generator=None, return_dict=True):
         if self._leaves_none and self.step_index == len(self.timesteps) - 1:

@@ -92,7 +92,8 @@ class StableAnimatorPipeline(NetworkPipeline):
 
     def encode_poses(self, pose_images, height, width):
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
-        features, pose_images = [], iter(pose_images)
+        features: list = []
+        pose_images = iter(pose_images)
         while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
             chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
             pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in chunk])
@@ -274,7 +275,7 @@ class StableAnimatorPipeline(NetworkPipeline):
                 latents = self.scheduler.step(prediction, timestep, latents).prev_sample
                 if not bool(paddle.isfinite(latents).all()):
                     raise NonFiniteError(f"latents are not finite after step {i + 1}; intact weights are needed")
-                latents = after_step(self, *callback, i, timestep, latents)
+                latents = after_step(self, callback[0], callback[1], i, timestep, latents)
         return latents
 
     def _refine(self, refinement, chunk_size, prediction, latents, step, progress):

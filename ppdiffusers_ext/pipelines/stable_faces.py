@@ -177,11 +177,11 @@ class IdentityReport:
 
     def add(self, frame):
         """The next frame, (H, W, 3) uint8 RGB."""
-        face = None if self._reference is None else self._analyzer.embed(frame)
-        if face is not None:
+        face, cosine = self._analyzer.embed(frame) if self._reference is not None else None, None
+        if self._reference is not None and face is not None:
             lengths = np.linalg.norm(self._reference) * np.linalg.norm(face)
-            face = float(np.dot(self._reference, face) / lengths)
-        self.values.append(face)
+            cosine = float(np.dot(self._reference, face) / lengths)
+        self.values.append(cosine)
 
     def write(self, path):
         """Write JSON with `picture_has_face`, `csim` of each frame, their `mean_csim`, and `frames_without_face`."""

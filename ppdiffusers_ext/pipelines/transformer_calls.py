@@ -1,6 +1,7 @@
 """What a denoising step asks of EasyAnimate's transformers, in an engine: predictions for texts, wanted and not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import paddle
 
@@ -25,14 +26,15 @@ class Text:
 
     states: paddle.Tensor
     mask: paddle.Tensor
-    states_2: paddle.Tensor = None
-    mask_2: paddle.Tensor = None
+    states_2: paddle.Tensor | None = None
+    mask_2: paddle.Tensor | None = None
     loras: tuple = ()
 
     def rows(self, start, end):
         """Those of some of the texts."""
         parts = (self.states, self.mask, self.states_2, self.mask_2)
-        return Text(*(None if part is None else part[start:end] for part in parts), loras=self.loras)
+        rows: Any = (None if part is None else part[start:end] for part in parts)
+        return replace(Text(*rows), loras=self.loras)
 
 
 def size_multiple(transformer):

@@ -12,7 +12,7 @@ _CANDIDATE, _ACCEPTED = 0.1, 0.3  # scores of boxes that suppress others, and of
 _OVERLAP = 0.45  # of which the box with the lower score is left out
 
 
-def letterbox(frame, size):
+def letterbox(frame: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
     """Place a frame, (H, W, 3) uint8, in the upper left of a grey picture.
 
     Args:
@@ -28,7 +28,7 @@ def letterbox(frame, size):
     return picture.transpose(2, 0, 1).astype(np.float32), ratio
 
 
-def find_people(output, ratio, size):
+def find_people(output: np.ndarray, ratio: float, size: tuple[int, int]) -> np.ndarray:
     """Boxes of people from the detector's output for a picture.
 
     Args:
@@ -50,7 +50,7 @@ def find_people(output, ratio, size):
     return boxes[scores > _ACCEPTED]
 
 
-def _cells(size):
+def _cells(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The cell of each anchor, (anchors, 2), and its side in pixels, (anchors, 1)."""
     cells, strides = [], []
     for stride in _STRIDES:
@@ -60,7 +60,7 @@ def _cells(size):
     return np.concatenate(cells), np.concatenate(strides)
 
 
-def suppress(boxes, scores, overlap, edge=1):
+def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float, edge: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Leave out boxes that overlap one of a higher score.
 
     Args:

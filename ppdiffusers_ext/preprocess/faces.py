@@ -4,8 +4,11 @@ insightface's FaceAnalysis (deepinsight/insightface) with the networks of antelo
 arXiv:2105.04714) and ArcFace (Deng et al. 2019, arXiv:1801.07698), as Francis-Rings/StableAnimator uses it.
 """
 
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +41,7 @@ class Face:
     embedding: np.ndarray | None = None
 
     @property
-    def area(self):
+    def area(self) -> float:
         """Area of the box in pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
@@ -59,7 +62,14 @@ class FaceAnalyzer:
         InputError: insightface or CUDA is not installed, or files that cannot be used.
     """
 
-    def __init__(self, folder, device="cpu", channels="rgb", recognises=True, threads=None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        device: str = "cpu",
+        channels: str = "rgb",
+        recognises: bool = True,
+        threads: int | None = None,
+    ) -> None:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
@@ -69,7 +79,7 @@ class FaceAnalyzer:
         tasks = ["detection", "recognition"] if recognises else ["detection"]
         self._analysis = _open_analysis(folder, tasks, device, threads)
 
-    def find(self, frame):
+    def find(self, frame: np.ndarray) -> list[Face]:
         """Faces of a frame, the largest first.
 
         Args:
@@ -83,13 +93,13 @@ class FaceAnalyzer:
         faces = [Face(face.bbox, float(face.det_score), face.embedding) for face in found]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def embed(self, frame):
+    def embed(self, frame: np.ndarray) -> np.ndarray | None:
         """Embedding of the largest face of a frame, (512,) float32, or None without a face."""
         faces = self.find(frame)
         return faces[0].embedding if faces else None
 
 
-def _open_analysis(folder, tasks, device, threads):
+def _open_analysis(folder: str | os.PathLike, tasks: list[str], device: str, threads: int | None) -> Any:
     try:
         from insightface.app import FaceAnalysis
     except ImportError as error:
@@ -106,7 +116,7 @@ def _open_analysis(folder, tasks, device, threads):
     return analysis
 
 
-def draw_mask(boxes, size):
+def draw_mask(boxes: Sequence | np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Mask of filled boxes as in StableAnimator: corners are truncated to whole pixels and belong to the box.
 
     Args:
@@ -119,11 +129,16 @@ def draw_mask(boxes, size):
     mask = np.full(size, 0 if len(boxes) else 255, np.uint8)
     for box in boxes:
         left, top, right, bottom = (int(value) for value in box)
-        cv2.rectangle(mask, (left, top), (right, bottom), 255, thickness=cv2.FILLED)
+        cv2.rectangle(mask, (left, top), (right, bottom), (255,), thickness=cv2.FILLED)
     return mask
 
 
-def write_face_masks(pictures, target, find, progress=None):
+def write_face_masks(
+    pictures: str | os.PathLike,
+    target: str | os.PathLike,
+    find: Callable[[np.ndarray], Sequence | np.ndarray],
+    progress: Callable[[range, int], Iterable[int]] | None = None,
+) -> tuple[int, int]:
     """Write a mask of the faces in each picture of a folder, or frame of a video, under the same name into a folder.
 
     Without a face the whole mask is white. Masks that exist are skipped.
@@ -154,5 +169,5 @@ def write_face_masks(pictures, target, find, progress=None):
         if i in wanted:
             boxes = find(frame)
             without += not len(boxes)
-            write_image(target / names[i], draw_mask(boxes, frame.shape[:2]))
+            write_image(target / names[i], draw_mask(boxes, (frame.shape[0], frame.shape[1])))
     return len(missing), without

@@ -1,6 +1,8 @@
 """Third-party networks in ONNX files, run by ONNX Runtime."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +10,7 @@ from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 
-def session_settings(device="cpu", threads=None):
+def session_settings(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
     """Arguments of ONNX Runtime's `InferenceSession`. See `OnnxNetwork` for the parameters.
 
     Raises:
@@ -41,7 +43,7 @@ class OnnxNetwork:
         InputError: ONNX Runtime is not installed or has no CUDA, or the file is no network of this kind.
     """
 
-    def __init__(self, path, device="cpu", threads=None):
+    def __init__(self, path: str | os.PathLike, device: str = "cpu", threads: int | None = None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -63,7 +65,7 @@ class OnnxNetwork:
             raise InputError(f"{path} takes {self._input.shape}; a network of (n, 3, height, width) is accepted")
         self._batch = batch if isinstance(batch, int) else None
 
-    def __call__(self, pictures):
+    def __call__(self, pictures: np.ndarray) -> list[np.ndarray]:
         """(n, 3, height, width) float32 -> the outputs, each (n, ...), in as many calls as the file's batch needs."""
         step = self._batch or len(pictures)
         calls = []

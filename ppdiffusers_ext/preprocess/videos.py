@@ -5,8 +5,14 @@ The three functions follow the originals: `write_skeleton_video` is Moore-Animat
 `training_skeleton_extraction.py`. Frames are streamed a few at a time. Training skeletons that exist are skipped.
 """
 
+from __future__ import annotations
+
 import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.data.frames import VIDEOS, open_frames
 from ppdiffusers_ext.data.images import write_image
@@ -17,14 +23,29 @@ from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
 from ppdiffusers_ext.preprocess.tracks import choose_person
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.preprocess.alignment import Alignment
+    from ppdiffusers_ext.preprocess.extraction import TrackOptions
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+
+
 _CRF = 8  # of skeletons: thin lines on black, which cost little
 
 
-def _every(frames, count):
+def _every(frames: Iterable, count: int) -> Iterable:
     return frames
 
 
-def write_skeleton_video(video, target, estimator, style, options, progress=_every):
+def write_skeleton_video(
+    video: str | os.PathLike,
+    target: str | os.PathLike,
+    estimator: PoseEstimator,
+    style: Style,
+    options: TrackOptions,
+    progress: Callable[[Iterable, int], Iterable] = _every,
+) -> None:
     """Write the skeletons of one person in a video as a video with a shorter side of 512 pixels.
 
     Args:
@@ -49,8 +70,17 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
 
 
 def write_aligned_skeletons(
-    frames, reference, target, estimator, style, way="shape", options=None, progress=_every, bounds=(0, None), fps=None
-):
+    frames: str | os.PathLike,
+    reference: str | os.PathLike,
+    target: str | os.PathLike,
+    estimator: PoseEstimator,
+    style: Style,
+    way: str = "shape",
+    options: TrackOptions | None = None,
+    progress: Callable[[Iterable, int], Iterable] = _every,
+    bounds: tuple[int, int | None] = (0, None),
+    fps: float | Fraction | None = None,
+) -> tuple[Alignment | None, list[Pose]]:
     """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
 
     Args:
@@ -74,11 +104,11 @@ def write_aligned_skeletons(
     check_outputs([target if _is_video(target) else Path(target) / "frame_0.png"], [frames, reference])
     (of_picture,) = estimator(picture.read(0, 1))
     fps = fps or source.fps
-    poses = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
+    found = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
     if options is not None:
         of_picture = choose_person(of_picture)  # the picture's is the largest, whoever drives it
-        poses = track(poses, fps, options)
-    poses = list(poses)
+        found = track(found, fps, options)
+    poses = list(found)
     alignment = _align(way, of_picture, poses, picture, source)
     drawn = draw(map(alignment, poses) if alignment else poses, picture.width, picture.height, style)
     if _is_video(target):
@@ -91,7 +121,9 @@ def write_aligned_skeletons(
     return alignment, poses
 
 
-def _align(way, of_picture, poses, picture, source):
+def _align(
+    way: str, of_picture: Pose, poses: Sequence[Pose], picture: FrameSource, source: FrameSource
+) -> Alignment | None:
     if way == "none":
         return None
     if way == "original":
@@ -99,7 +131,13 @@ def _align(way, of_picture, poses, picture, source):
     return fit(of_picture, poses, (picture.height, picture.width), (source.height, source.width))
 
 
-def write_training_skeletons(pictures, target, estimator, style, progress=_every):
+def write_training_skeletons(
+    pictures: str | os.PathLike,
+    target: str | os.PathLike,
+    estimator: PoseEstimator,
+    style: Style,
+    progress: Callable[[Iterable, int], Iterable] = _every,
+) -> int:
     """Write the skeletons of all people in each picture of a folder, under the same names into another folder.
 
     Pictures whose skeletons exist are skipped.
@@ -119,7 +157,7 @@ def write_training_skeletons(pictures, target, estimator, style, progress=_every
     return len(missing)
 
 
-def find_videos(root):
+def find_videos(root: str | os.PathLike) -> list[Path]:
     """All videos below a folder, sorted.
 
     Raises:
@@ -134,5 +172,5 @@ def find_videos(root):
     return found
 
 
-def _is_video(target):
+def _is_video(target: str | os.PathLike) -> bool:
     return Path(target).suffix.lower() in (".mp4", ".mov")

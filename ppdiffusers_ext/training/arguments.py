@@ -143,7 +143,7 @@ class TrainingArguments(PaddleTrainingArguments):
         check_device(self.device)
         if self.device == "auto":
             self.device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
-        if self.fp16 and not paddle.is_compiled_with_cuda():
+        if self.fp16 and not paddle.is_compiled_with_cuda():  # type: ignore[has-type]  # paddlenlp's
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True
         if self.sharding and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
@@ -157,8 +157,10 @@ class TrainingArguments(PaddleTrainingArguments):
                 f"--sharding {self.sharding} needs a GPU: on a CPU, Paddle shares the optimiser's state alone; stage1 "
                 "is accepted"
             )
-        if self.resume_from_checkpoint == "latest":  # which is what happens without it
+        # "latest" is what happens without it.
+        if self.resume_from_checkpoint == "latest":  # type: ignore[has-type]  # paddlenlp's
             self.resume_from_checkpoint = None
-        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # a bar is for somebody who looks at it
+        # A bar is for somebody who looks at it.
+        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # type: ignore[has-type]  # paddlenlp's
         share_connections()
         super().__post_init__()

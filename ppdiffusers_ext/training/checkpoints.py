@@ -162,9 +162,14 @@ def _read_manifest(folder):
     """The `_Manifest` of a checkpoint. Raises InputError, MissingFileError where it is damaged or not there."""
     path = Path(folder) / MANIFEST
     content = read_json(path, "manifest", _ACCEPTED)
-    files, run, step = (content.get(key) if isinstance(content, dict) else None for key in ("files", "run", "step"))
-    sound = isinstance(files, dict) and isinstance(run, dict) and type(step) is int and 0 <= step <= _MOST_STEPS
-    if not sound or not all(_is_inside(name) and _is_file(entry) for name, entry in files.items()):
+    content = content if isinstance(content, dict) else {}
+    files, run, step = content.get("files"), content.get("run"), content.get("step")
+    if (
+        not isinstance(files, dict)
+        or not isinstance(run, dict)
+        or (type(step) is not int or not 0 <= step <= _MOST_STEPS)
+        or not all(_is_inside(name) and _is_file(entry) for name, entry in files.items())
+    ):
         raise InputError(f"manifest {path} does not say what is in the checkpoint; {_ACCEPTED}")
     return _Manifest({name: (entry["size"], entry["sha256"]) for name, entry in files.items()}, run, step)
 

@@ -5,6 +5,7 @@ import logging
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import paddle
 
@@ -51,7 +52,7 @@ def find_samples(data_arguments, arguments, choose):
             "--validation_steps 0, are accepted"
         )
     options = (arguments.seed, data_arguments.train_width, data_arguments.train_height, choose)
-    crop = {
+    crop: dict[str, Any] = {
         "scale": (data_arguments.crop_scale_min, data_arguments.crop_scale_max),
         "ratio": (data_arguments.crop_ratio_min, data_arguments.crop_ratio_max),
     }

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Callable
 
 from paddlenlp.trainer import PdArgumentParser
 from paddlenlp.trainer.integrations import INTEGRATION_TO_CALLBACK
@@ -22,7 +23,7 @@ from ppdiffusers_ext.training.arguments import DataArguments, ModelArguments, Tr
 from ppdiffusers_ext.training.bounds import BOUNDS, accepted_of, check_bounds, check_output_folder, check_use
 
 _ACCEPTED = "--help-all lists what is accepted"
-_FILES = {".yaml": read_yaml, ".yml": read_yaml, ".json": read_json}
+_FILES: dict[str, Callable] = {".yaml": read_yaml, ".yml": read_yaml, ".json": read_json}
 _LARGEST = 2**63
 _MOST_DIGITS = 1000
 _MOST_MESSAGE = 400

@@ -194,7 +194,7 @@ def plan_file(path, device, processes=1):
     kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
     values = read_options([str(path)], kinds)
     check_bounds(values)
-    model, data = (kind(**{item.name: values[item.name] for item in fields(kind)}) for kind in kinds[:2])
+    model, data = (_filled(kind, values) for kind in kinds[:2])
     data.check()
     stages = [int(digit) for digit in re.findall(r"stage([123])", values["sharding"])]
     options = TrainingOptions(
@@ -207,6 +207,10 @@ def plan_file(path, device, processes=1):
         ema=bool(values["ema_decay"]),
     )
     return plan_training(model, data, options, device)
+
+
+def _filled(kind, values):
+    return kind(**{item.name: values[item.name] for item in fields(kind)})
 
 
 def _level(values):

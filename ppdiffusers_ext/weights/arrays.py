@@ -7,13 +7,13 @@ numpy has neither bf16 nor 8-bit floats. The bits of bf16 are in uint16, which i
 import numpy as np
 import paddle
 
-BFLOAT16_BITS = np.dtype(np.uint16)
-FLOAT8_BITS = {name: np.dtype([(name, np.uint8)]) for name in ("float8_e4m3fn", "float8_e5m2")}
+BFLOAT16_BITS: np.dtype = np.dtype(np.uint16)
+FLOAT8_BITS: dict[str, np.dtype] = {name: np.dtype([(name, np.uint8)]) for name in ("float8_e4m3fn", "float8_e5m2")}
 _FLOAT8_NAMES = {dtype: name for name, dtype in FLOAT8_BITS.items()}
 _COMPARED = 1 << 22  # bytes at a time
 
 
-def to_array(tensor):
+def to_array(tensor: paddle.Tensor) -> np.ndarray:
     """A tensor as an array, which shares the memory of one that lies on the CPU."""
     tensor = tensor.detach().cpu()
     if tensor.dtype == paddle.bfloat16:
@@ -23,16 +23,16 @@ def to_array(tensor):
     return np.from_dlpack(tensor) if tensor.size else np.empty(tensor.shape, tensor.numpy().dtype)
 
 
-def to_tensor(array):
+def to_tensor(array: np.ndarray) -> paddle.Tensor:
     """An array as a tensor, which shares its memory."""
     if array.size == 0:  # which Paddle cannot make a view of
-        return paddle.zeros(array.shape, dtype_name(array.dtype))
+        return paddle.zeros(array.shape, dtype_name(array.dtype))  # type: ignore[arg-type]  # takes names of all dtypes
     if array.dtype in _FLOAT8_NAMES:
-        return to_tensor(array.view(np.uint8)).view(_FLOAT8_NAMES[array.dtype])
+        return to_tensor(array.view(np.uint8)).view(_FLOAT8_NAMES[array.dtype])  # type: ignore[arg-type]  # as above
     return paddle.Tensor(array, place=paddle.CPUPlace(), zero_copy=True)
 
 
-def dtype_name(dtype):
+def dtype_name(dtype: np.dtype) -> str:
     """What Paddle calls the numbers of an array: "float32", "bfloat16", "float8_e4m3fn", ..."""
     return "bfloat16" if dtype == BFLOAT16_BITS else _FLOAT8_NAMES.get(dtype) or str(dtype)
 

@@ -5,14 +5,22 @@ transposed; paddlenlp names CLIP's layers differently; VAEs saved before diffuse
 differently; some trainers put a prefix before every name.
 """
 
+from __future__ import annotations
+
 import logging
 import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.arrays import are_equal
 from ppdiffusers_ext.weights.selection import KNOWN
+
+if TYPE_CHECKING:
+    from paddle import nn
+
 
 logger = logging.getLogger(__name__)
 
@@ -93,12 +101,12 @@ _UNUSED = {
 }
 
 
-def transposed_names(model):
+def transposed_names(model: nn.Layer) -> set[str]:
     """Names of the tensors that torch stores as (out, in) and Paddle as (in, out)."""
     return {f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
 
 
-def names_in_model(model, tensors, source="the file"):
+def names_in_model(model: nn.Layer, tensors: Mapping[str, Any], source: Any = "the file") -> dict[str, str]:
     """What the tensors of a checkpoint are called in a model: a dict, without those that it has no use for.
 
     Args:
@@ -111,7 +119,8 @@ def names_in_model(model, tensors, source="the file"):
             left out.
     """
     kind = type(model).__name__
-    unused, found = _UNUSED.get(kind), {}
+    unused = _UNUSED.get(kind)
+    found: dict[str, list] = {}
     bare = _without_wrappers(model, tensors, source)
     for original in tensors:
         name = bare[original]
@@ -144,7 +153,7 @@ def _without_wrappers(model, names, source):
             "%s of the weights' names is left out, to have those of %s", " ".join(left_out), type(model).__name__
         )
     if len(set(bare.values())) < len(bare):
-        seen = {}
+        seen: dict = {}
         twice = next((seen[rest], name) for name, rest in bare.items() if seen.setdefault(rest, name) != name)
         raise InputError(f"{source} has {twice[0]} and {twice[1]}, which are one name here; one is accepted")
     return bare
@@ -158,14 +167,16 @@ def _is_before_all(prefix, names, model):
     )
 
 
-def original_layer_name(model, name):
+def original_layer_name(model: nn.Layer, name: str) -> str:
     """What a layer of a model is called in the original: most have its name."""
     for pattern, replacement in _BERT_LAYERS if type(model).__name__ == "BertModel" else ():
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def to_paddle_names(model, tensors, layout, source="the file"):
+def to_paddle_names(
+    model: nn.Layer, tensors: Mapping[str, Any], layout: str, source: Any = "the file"
+) -> dict[str, Any]:
     """Rename and transpose the tensors of a checkpoint for a model: a new dict, of views.
 
     Args:
@@ -178,6 +189,6 @@ def to_paddle_names(model, tensors, layout, source="the file"):
     return transpose(renamed, transposed_names(model)) if layout == "torch" else renamed
 
 
-def transpose(tensors, names):
+def transpose(tensors: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The tensors, those of two axes among the names transposed: from torch's layout to Paddle's, and back."""
     return {name: tensor.t() if name in names and tensor.ndim == 2 else tensor for name, tensor in tensors.items()}

@@ -5,7 +5,9 @@ underscores in the place of dots (`lora_unet_blocks_0_attn1_to_q`), or those of 
 (`transformer.blocks.0.attn1.to_q`). The elements have a name or two in each of these.
 """
 
+import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import InputError, printable
@@ -95,7 +97,7 @@ class Key:
     adapter: str
 
 
-def parse_keys(path, keys):
+def parse_keys(path: str | os.PathLike, keys: Iterable[str]) -> list[Key]:
     """The `Key` of each key of a file.
 
     Raises:
@@ -105,7 +107,7 @@ def parse_keys(path, keys):
     for key in keys:
         found = _ELEMENT.fullmatch(key)
         element = found and _element(found)
-        if not element:
+        if not found or not element:
             unknown.append(key)
             continue
         adapter = next((found[name] for name in ("adapter1", "adapter2", "adapter3") if found[name]), "")
@@ -137,7 +139,7 @@ def _stem(found):
     return found["layer"] + (f".processor.{found['projection']}_lora" if found["projection"] else "")
 
 
-def _layer(found):
+def _layer(found: re.Match[str]) -> tuple[str, str, bool, bool, bool]:
     """(network, layer, is_flat, has_prefix, is_peft)"""
     text = found["layer"]
     is_peft = text.startswith(PEFT)
@@ -162,13 +164,13 @@ def _unwrapped(layer, is_flat):
     return layer
 
 
-def shorten(keys):
+def shorten(keys: Sequence[str]) -> str:
     """The first few of many keys, for a message."""
     shown = ", ".join(printable(key, _LONGEST).replace("\n", " ") for key in keys[:_NAMED])
     return shown + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
-def known_prefixes():
+def known_prefixes() -> str:
     """The prefixes of each network, for a message."""
     names = {TRANSFORMER: "the transformer", TEXT_ENCODER: "the text encoder", TEXT_ENCODER_2: "the second one"}
     return "; ".join(
