@@ -76,6 +76,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def _check_names(self, words):
         """Refuse the first word that can be nothing but an option, and is none."""
+        if any(action.nargs == argparse.PARSER for action in self._actions):
+            return  # a command of commands, of which each has options of its own
         for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
             if name.startswith("--") and " " not in name and name not in self._option_string_actions:

@@ -4,6 +4,8 @@ numpy has neither bf16 nor 8-bit floats. The bits of bf16 are in uint16, which i
 8-bit formats (Micikevicius et al. 2022, arXiv:2209.05433) in bytes of a dtype that has the format's name.
 """
 
+from typing import Any
+
 import numpy as np
 import paddle
 
@@ -37,7 +39,7 @@ def dtype_name(dtype: np.dtype) -> str:
     return "bfloat16" if dtype == BFLOAT16_BITS else _FLOAT8_NAMES.get(dtype) or str(dtype)
 
 
-def are_equal(first, second):
+def are_equal(first: Any, second: Any) -> bool:
     """Whether two tensors have one shape and dtype and the same bits."""
     if list(first.shape) != list(second.shape) or first.dtype != second.dtype:
         return False
