@@ -23,7 +23,7 @@ help:
 	@echo '                 train a small StableAnimator: less than two hours on two processor cores'
 	@echo 'make test        run the tests (ARGS=tests/weights: a part of them)'
 	@echo 'make fuzz        try made-up input on every boundary (MINUTES=60)'
-	@echo 'make lint        run the linter and check the formatting'
+	@echo 'make lint        run the linter, and check formatting, spelling and types'
 	@echo 'make clean       remove .venv, build products and caches'
 
 install: $(STAMP)
@@ -75,7 +75,9 @@ fuzz: install
 lint: install
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m codespell_lib
+	@$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,7 +22,10 @@ EXTRAS = {
     "test": [
         "pytest",
         "pytest-xdist",
+        "pytest-timeout",
         "ruff",
+        "codespell",
+        "mypy",
         "import-linter",
         "hypothesis",
         "pysocks",

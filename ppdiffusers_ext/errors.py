@@ -9,6 +9,8 @@ import reprlib
 
 _MOST_SHOWN = 80
 _MOST_OF_PATH = 300
+_MOST_OF_NAMES = 160
+_LEAST_PART = 3  # letters of a name that are enough to find it
 
 
 class InputError(ValueError):
@@ -28,7 +30,7 @@ class NonFiniteError(InputError, ArithmeticError):
 
 
 def check_keys(values, known, what):
-    """Refuse keys that are not known, naming the nearest that is.
+    """Refuse keys that are not known, naming the nearest that is, or all where none is near.
 
     Args:
         values: dict, or what a file has in the place of one.
@@ -44,10 +46,41 @@ def check_keys(values, known, what):
     for key in values:
         if key not in known:
             text = key[:_MOST_SHOWN] if isinstance(key, str) else shown(key)
-            near = difflib.get_close_matches(text, known, n=1, cutoff=0.0)
-            raise InputError(
-                f"unknown {what}: {shown(key)}; " + (f"did you mean {near[0]!r}?" if near else "none is accepted")
-            )
+            raise InputError(f"unknown {what}: {shown(key)}; {suggestion(text, known)}")
+
+
+def nearest(text, known):
+    """The name that a text was probably meant to be: one nearly the same, or one that has it as a part; None if none.
+
+    Args:
+        text: str.
+        known: names, those to be preferred first.
+    """
+    known = {_bare(name): name for name in reversed(list(known))}
+    bare = _bare(text[:_MOST_SHOWN])
+    if near := difflib.get_close_matches(bare, known, n=1):
+        return known[near[0]]
+    parts = [name for name in known if len(bare) >= _LEAST_PART and bare in name]
+    return known[min(parts, key=len)] if parts else None
+
+
+def _bare(name):
+    return name.lower().lstrip("-").replace("_", "-")
+
+
+def suggestion(text, known):
+    """The end of a message about an unknown name: the nearest one, or where none is near, which there are."""
+    near = nearest(text, known)
+    if near is not None:
+        return f"did you mean {near!r}?"
+    *first, last = known or ["nothing"]
+    names = f"{', '.join(first)} or {last}" if first else last
+    return f"{printable(names, _MOST_OF_NAMES)} is accepted"
+
+
+def counted(number, noun, plural=None):
+    """A number and what it counts: "1 frame", "12,000 frames", "2 processes"."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def printable(text, most=None):

@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,7 +26,7 @@ _MOST_OF_NAME, _MOST_OF_PATH = 255, 4095  # bytes, in Linux
 _WORDS = {type(None): "nothing", list: "a list", str: "a text"}
 
 
-def check_file(path, what, accepted):
+def check_file(path: Any, what: str, accepted: str) -> Path:
     """The `Path` of a regular file that this user may read.
 
     Args:
@@ -45,7 +46,7 @@ def check_file(path, what, accepted):
     return path
 
 
-def check_folder(path, what, accepted):
+def check_folder(path: Any, what: str, accepted: str) -> Path:
     """The `Path` of a folder that this user may list; arguments and errors are those of `check_file`."""
     path = check_name(path, what, accepted)
     status = _status_of(path, what, accepted)
@@ -55,7 +56,7 @@ def check_folder(path, what, accepted):
     return path
 
 
-def check_name(path, what, accepted):
+def check_name(path: Any, what: str, accepted: str) -> Path:
     """The `Path` of a name that a file can have, whether there is one or not. Raises InputError for any other."""
     try:
         text = os.fspath(path)
@@ -223,13 +224,13 @@ def _reason(error):
     return printable(" ".join(str(error).split()), _MOST_REASON)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever is there
     """Plain values only. Numbers as people write them: 1e-5 is one, 30:60 and 2024-01-01 are texts.
 
     YAML 1.1 takes the first for a text, the second for 1860 (base 60), and the third for a date.
     """
 
-    yaml_implicit_resolvers = {}
+    yaml_implicit_resolvers: dict = {}
 
     def construct_mapping(self, node, deep=False):
         seen = set()

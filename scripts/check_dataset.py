@@ -13,6 +13,7 @@ each of which has images, poses and, if there are any, faces; --list writes a pa
 
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, run, whole
 
 
@@ -52,8 +53,8 @@ def work(options):
         raise InputError("--list and --data_root_path are of --system stable_animator; --meta is accepted")
     reports = check_dataset(options.source, options.min_frames or 2, on_report=_print)
     good = [report for report in reports if not report.problems]
-    seconds = sum(report.duration for report in good)
-    print(f"{len(good)} of {len(reports)} clips can be trained on, {seconds / 60:.1f} minutes")
+    seconds = sum(report.duration or 0 for report in good)
+    print(f"can be trained on: {counted(len(good), 'clip')} of {len(reports)}, {seconds / 60:.1f} minutes")
     if not good:
         return 1
     if options.meta:
@@ -75,7 +76,8 @@ def _check_animation_clips(options):
         options.source, options.data_root_path, options.min_frames or 17, on_report=_print_animation
     )
     good = [report for report in reports if not report.problems]
-    print(f"{len(good)} of {len(reports)} clips can be trained on, {sum(report.num_frames for report in good)} frames")
+    frames = counted(sum(report.num_frames or 0 for report in good), "frame")
+    print(f"can be trained on: {counted(len(good), 'clip')} of {len(reports)}, {frames}")
     if not good:
         return 1
     if options.list:
@@ -94,8 +96,8 @@ def _print_animation(report):
     if report.problems:
         print(f"problem  {folder}: {printable('; '.join(report.problems))}")
     else:
-        masks = f"{report.num_masks} masks" if report.num_masks else "no masks"
-        print(f"ok       {folder}: {report.width}x{report.height}, {report.num_frames} frames, {masks}")
+        masks = counted(report.num_masks, "mask") if report.num_masks else "no masks"
+        print(f"ok       {folder}: {report.width}x{report.height}, {counted(report.num_frames, 'frame')}, {masks}")
 
 
 def _print(report):
@@ -106,7 +108,7 @@ def _print(report):
         print(f"problem  {video}: {printable('; '.join(report.problems))}")
     else:
         size = f"{report.width}x{report.height}"
-        print(f"ok       {video}: {size}, {report.num_frames} frames, {report.fps:.2f} a second")
+        print(f"ok       {video}: {size}, {counted(report.num_frames, 'frame')}, {report.fps:.2f} a second")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,23 @@ class ArgumentParser(argparse.ArgumentParser):
                 self.error(f"{ascii(word[:_MOST_OF_VALUE])} is no text; characters of Unicode but NUL are accepted")
         return super().parse_known_args(args, namespace)
 
+    def parse_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else list(args)
+        self._check_names(words)  # before options that are missing are told: one may be there, mistyped
+        options, unknown = self.parse_known_args(words, namespace)
+        if unknown:
+            self.error(unknown_option(unknown, self._option_string_actions))
+        return options
+
+    def _check_names(self, words):
+        """Refuse the first word that can be nothing but an option, and is none."""
+        if any(action.nargs == argparse.PARSER for action in self._actions):
+            return  # a command of commands, of which each has options of its own
+        for word in words[: words.index("--")] if "--" in words else words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in name and name not in self._option_string_actions:
+                self.error(unknown_option([word], self._option_string_actions))
+
     def _get_values(self, action, arg_strings):
         if "" in arg_strings and (action.metavar in _OF_PATHS or action.type is Path):
             raise argparse.ArgumentError(action, "'' is no file name; that of a file or a folder is accepted")
@@ -73,6 +90,18 @@ class ArgumentParser(argparse.ArgumentParser):
             # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
             raise argparse.ArgumentError(action, "expected one argument")
         return super()._get_values(action, arg_strings)
+
+
+def unknown_option(words, known):
+    """What is said of words that no option or argument takes: the first option, and which is the nearest to it."""
+    from ppdiffusers_ext.errors import nearest, shown
+
+    word = next((word for word in words if word.startswith("-") and word != "-"), None)
+    if word is None:
+        return f"{shown(words[0])} is neither an option nor the value of one"
+    name = word.partition("=")[0]
+    near = nearest(name, [string for string in known if string.startswith("--")])
+    return f"there is no option {shown(name)}" + (f"; did you mean {near}?" if near else "")
 
 
 def whole(lower=None, upper=None):
@@ -186,6 +215,23 @@ def describe(error):
     if isinstance(error, MemoryError):
         return "out of memory; a smaller size or fewer frames may do with less"
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+
+
+def no_command(what, commands):
+    """Answer whoever runs a module that commands share: --help with what it is, anything else with an error.
+
+    Args:
+        what: the module's docstring.
+        commands: modules that can be run, which the answer names.
+
+    Returns:
+        the exit code.
+    """
+    accepted = ", ".join(f"python -m {name}" for name in commands)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(f"{what.strip()}\n\nIt is no command by itself. Commands: {accepted}")
+        return 0
+    return fail(f"this module is no command by itself; {accepted} are accepted")
 
 
 def fail(message, debug=False):

@@ -14,6 +14,7 @@ Tensors keep their bits unless --dtype is given. Names and shapes must be exactl
 import sys
 from pathlib import Path
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, run
 
 # The options that are of one system, on the way to Paddle.
@@ -69,8 +70,8 @@ def work(options):
         if name in OPTIONS[options.system]:
             extra[name] = value
     if options.system == "animate_anyone":
-        written = Path(options.source) / conversion.INFERENCE_CONFIG
-        extra["inference_config"] = extra.pop("config") or (None if written.exists() else CONFIG)
+        there = Path(options.source) / conversion.INFERENCE_CONFIG
+        extra["inference_config"] = extra.pop("config") or (None if there.exists() else CONFIG)
     elif options.system == "easy_animate":
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None
@@ -80,7 +81,7 @@ def work(options):
         reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
     for report in reports:
         written = ", ".join(f"{count} in {file}" for file, count in report.files.items())
-        print(f"{report.part:16} {report.read} tensors read, written {written}")
+        print(f"{report.part:16} {counted(report.read, 'tensor')} read, written {written}")
         if report.left_out:
             print(f"{'':16} left out, for the network has no use for them: {', '.join(report.left_out)}")
     print(f"wrote {options.target}")

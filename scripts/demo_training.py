@@ -8,6 +8,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import timedelta
 
+from ppdiffusers_ext.errors import counted
+
 MOST_CLIPS = 10**6
 SECONDS_BETWEEN_LINES = 10
 IMAGE_ENCODER = {
@@ -137,7 +139,7 @@ def train(script, name, settings, folder, processes):
         command += ["-m", "scripts.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "logs" / name)]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    print(f"scripts/{script}.py {file}: {settings['max_steps']:,} steps", file=sys.stderr, flush=True)
+    print(f"scripts/{script}.py {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
     finished = subprocess.run([*command, f"scripts/{script}.py", str(file)])
     if finished.returncode:
         raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")

@@ -26,6 +26,7 @@ if __package__ is None or __package__ == "":
     # Run as a file, from any folder.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, real, run, whole  # noqa: E402
 
 ALL = "all"
@@ -184,7 +185,7 @@ def _verify(entries, folder):
     for path, verdict, reason in verify(entries, folder):
         print(f"{verdict:<10}  {path}{': ' if reason else ''}{reason}", flush=True)
         bad += verdict != "ok"
-    return _fail(f"{bad} files in {folder} could not be verified") if bad else 0
+    return _fail(f"in {folder}, {counted(bad, 'file')} could not be verified") if bad else 0
 
 
 def _print_urls(entries, folder, program, mirror):
@@ -219,7 +220,7 @@ def _offline(entries, folder):
     if not bad:
         return 0
     print(WAYS, file=sys.stderr)
-    return _fail(f"{bad} of {len(outcomes)} files are missing from {folder}, or are wrong")
+    return _fail(f"missing from {folder}, or wrong: {counted(bad, 'file')} of {len(outcomes)}")
 
 
 def _download(entries, folder, options, patience):
@@ -243,8 +244,8 @@ def _download(entries, folder, options, patience):
             print(f"    {reason}", file=sys.stderr)
     if failed:
         print(WAYS, file=sys.stderr)
-        return _fail(f"{len(failed)} of {len(outcomes)} files are missing; the same command tries again")
-    print(f"all {len(outcomes)} files are in {folder}")
+        return _fail(f"missing: {counted(len(failed), 'file')} of {len(outcomes)}; the same command tries again")
+    print(f"all there: {counted(len(outcomes), 'file')} in {folder}")
     return 0
 
 
@@ -307,7 +308,7 @@ def _print_plan(plan, folder):
     unknown = sum(step.size is None for step in plan.to_fetch)
     about = "about " if any(step.is_rounded and step.size is not None for step in plan.to_fetch) else ""
     print(
-        f"to fetch: {len(plan.to_fetch)} files, {about}{_size(plan.bytes_to_fetch)}"
+        f"to fetch: {counted(len(plan.to_fetch), 'file')}, {about}{_size(plan.bytes_to_fetch)}"
         + (f" and {unknown} of unknown size" if unknown else "")
         + f"; free at {folder}: {_size(plan.free)}",
         flush=True,

@@ -1,6 +1,8 @@
 """What the commands of EasyAnimate share: their options, which are keys of the YAML files, and the work."""
 
-from scripts.command import ArgumentParser
+import sys
+
+from scripts.command import ArgumentParser, no_command
 
 # option strings, field of the configuration, type, help
 _MODEL = (
@@ -135,3 +137,7 @@ def _weight(text):
         return float(text)
     except ValueError:
         raise InputError(f"--lora has the weight {shown(text)}; a number, such as 0.6, is accepted") from None
+
+
+if __name__ == "__main__":
+    sys.exit(no_command(__doc__, ("scripts.predict_t2v", "scripts.predict_i2v", "scripts.predict_v2v")))

@@ -9,6 +9,7 @@ command goes on where it was stopped; a video that cannot be read does not stop 
 import multiprocessing
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts import poses
 from scripts.command import describe, run, whole
 from scripts.signals import stopped_by_signals
@@ -51,7 +52,8 @@ def work(options):
         except KeyboardInterrupt:
             _stop(pool)
             raise
-    print(f"{len(missing) - failed} videos made, {len(jobs) - len(missing)} were there, {failed} failed: {save}")
+    made = counted(len(missing) - failed, "video")
+    print(f"{made} made, there already: {len(jobs) - len(missing)}, failed: {failed}: {save}")
     return 1 if failed else 0
 
 
@@ -70,7 +72,7 @@ def _start(options):
     _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", threads)
 
 
-_worker = {}
+_worker: dict = {}
 
 
 def _make(video, target):

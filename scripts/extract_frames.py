@@ -7,6 +7,7 @@ What is there already is passed over, so that the same command goes on where it 
 
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, real, run
 
 
@@ -34,7 +35,7 @@ def work(options):
     writer = FolderWriter(options.folder)
     frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
     made = sum(map(writer.write, frames))
-    print(f"wrote {options.folder}: {made} frames made, {writer.num_frames - made} were there")
+    print(f"wrote {options.folder}: {counted(made, 'frame')} made, there already: {writer.num_frames - made}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Videos without a skeleton video are left out, with a note.
 
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, run
 
 
@@ -47,10 +48,10 @@ def work(options):
         )
     write_rows(target, entries)
     if without:
-        print(f"note: {without} videos have no skeleton video in {poses} and are left out", file=sys.stderr)
+        print(f"note: left out without a skeleton video in {poses}: {counted(without, 'video')}", file=sys.stderr)
     if unfit:
-        print(f"note: {unfit} videos have names that are not text in UTF-8 and are left out", file=sys.stderr)
-    print(f"wrote {target}: {len(entries)} clips")
+        print(f"note: left out with a name that is not text in UTF-8: {counted(unfit, 'video')}", file=sys.stderr)
+    print(f"wrote {target}: {counted(len(entries), 'clip')}")
 
 
 def _found_from(path, meta):

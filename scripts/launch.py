@@ -9,13 +9,17 @@ trainer has --debug. The messages of the first process are shown, those of all a
 default: log).
 """
 
+import logging
 import os
+import re
 import signal
 import sys
 import traceback
 
 from scripts.command import ArgumentParser, run
 
+_BAD_INPUT = 2  # the exit code of a trainer
+_MOST_LINES = 100  # of a log that are printed at the end
 _DEVICES = ("--gpus", "--devices", "--selected_gpus")
 
 
@@ -111,16 +115,71 @@ def _quiet(before, debug):
 def _start(words):
     from paddle.distributed.launch.main import launch
 
+    _tell_once()
     sys.argv = ["paddle.distributed.launch", *words]
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
         launch()
     except SystemExit as end:
-        if _is_of_signal(end):
+        if isinstance(end.code, int) and _is_of_signal(end):
             print(f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr)
             return 128 + end.code
         return end.code if end.code in (None, 0, 2) else 1  # Paddle has others for a process that was killed
     return 0
+
+
+def _tell_once():
+    """Have Paddle's launcher print what the processes say once, and end as the one that refused its input.
+
+    By itself it prints the log of the first process, then the end of the log of whichever it found to have failed,
+    often the first one's again; and it ends with the code of the first one, which it may have killed for the other.
+    """
+    from paddle.distributed.launch.job.container import Container
+    from paddle.distributed.launch.job.pod import Pod
+
+    for kind, name, own in (
+        (Container, "tail", _print_rest),
+        (Pod, "failed_container", _failed),
+        (Pod, "exit_code", property(_exit_code)),
+    ):
+        setattr(kind, name, own)
+    logger = logging.getLogger("LAUNCH")
+    logger.removeFilter(_is_of_use)
+    logger.addFilter(_is_of_use)
+
+
+def _failed(pod):
+    """The processes that failed, those that refused their input first."""
+    failed = [container for container in pod._containers if container.status == "failed"]
+    for container in failed:
+        container.first = pod._containers[0]
+    return sorted(failed, key=lambda container: container.exit_code != _BAD_INPUT)
+
+
+def _print_rest(container):
+    """Print the end of a process' log, but no line that the log of the first process has, which is printed already."""
+    while container.first.logs():
+        pass
+    if container is not container.first:
+        printed = set(_lines_of(container.first))
+        print(*(line for line in _lines_of(container)[-_MOST_LINES:] if line not in printed), sep="", flush=True)
+
+
+def _lines_of(container):
+    """The lines that a process of this launch has written to its log, which may have those of earlier ones too."""
+    with open(container.outfile, "rb") as file:
+        file.seek(container._log_start_offset)
+        return file.read().decode(errors="replace").splitlines(keepends=True)
+
+
+def _exit_code(pod):
+    codes = [container.exit_code for container in pod._containers]
+    return _BAD_INPUT if _BAD_INPUT in codes else next((code for code in codes if code != 0), 0)
+
+
+def _is_of_use(record):
+    """Whether a line of the launcher's is more than that a process has refused its input, as it has said itself."""
+    return not re.search(rf"Container failed.* code {_BAD_INPUT} log ", record.getMessage(), re.DOTALL)
 
 
 def _is_of_signal(end):

@@ -5,6 +5,7 @@ python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp
 
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts.command import ArgumentParser, real, run, whole
 
 
@@ -39,7 +40,7 @@ def work(options):
     with writer:
         for frame in tqdm(source.resampled(writer.fps), total=count, unit="frame", disable=None):
             writer.write(frame)
-    print(f"wrote {options.video}: {count} frames")
+    print(f"wrote {options.video}: {counted(count, 'frame')}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ of the whole process in GB (10^9 bytes); those for a GPU have not been measured.
 import json
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts import pose2vid
 from scripts.command import ArgumentParser, run, whole
 
@@ -57,7 +58,7 @@ def work(options):
         check_writable(options.json)
     runtime = Runtime.choose(system.device, system.dtype)
     (plans, length), available = system.plan(runtime), available_memory()
-    print(f"{system.width}x{system.height}, {length} frames, engine {system.engine} on {runtime.device}")
+    print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.device}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
     if options.json:

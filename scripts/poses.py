@@ -1,6 +1,8 @@
 """What the commands that estimate poses share."""
 
-from scripts.command import ArgumentParser, real, whole
+import sys
+
+from scripts.command import ArgumentParser, no_command, real, whole
 
 WEIGHTS = "pretrained_weights/DWPose"
 
@@ -59,3 +61,7 @@ def progress(title):
         return tqdm(frames, desc=title, total=count, unit="frame", disable=None)  # in a terminal only
 
     return show
+
+
+if __name__ == "__main__":
+    sys.exit(no_command(__doc__, ("scripts.animate", "scripts.vid2pose", "scripts.skeleton_extraction")))

@@ -24,7 +24,7 @@ def stopped_by_signals():
 
     A signal that is ignored, as under nohup, stays so.
     """
-    earlier = {}
+    earlier: dict = {}
 
     def stop(number, _):
         for each in earlier:

@@ -37,7 +37,7 @@ def work(options):
         None if options.original else poses.track_options(options),
         poses.progress("skeletons"),
     )
-    if alignment.missing:
+    if alignment is not None and alignment.missing:
         print(
             f"note: the picture does not show {', '.join(alignment.missing)}; aligned by the others", file=sys.stderr
         )

@@ -10,6 +10,7 @@ command goes on where it was stopped.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from scripts.command import ArgumentParser, any_seed, run
 from scripts.demo_training import (
@@ -142,7 +143,8 @@ def _mean_frame(folder):
 
     from ppdiffusers_ext.data.video import read_frames
 
-    total, count = 0, 0
+    total: Any = 0
+    count = 0
     for path in progress(sorted(folder.glob("*.mp4")), "reading clips for their mean frame"):
         for frame in read_frames(path, stride=4):
             total, count = total + frame.astype(np.int64), count + 1

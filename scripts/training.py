@@ -116,3 +116,10 @@ def _train(stage, arguments, kinds):
             train(stage, model, data, training)
     leave()
     return 0
+
+
+if __name__ == "__main__":
+    from scripts.command import no_command
+
+    trainers = ("trainer_stage1", "trainer_stage2", "trainer_stable_animator", "trainer_vae")
+    sys.exit(no_command(__doc__, [f"scripts.{name}" for name in trainers]))

@@ -8,6 +8,7 @@ is there already is passed over, and so is a folder that is missing, with a note
 
 import sys
 
+from ppdiffusers_ext.errors import counted
 from scripts import poses
 from scripts.command import describe, run, whole
 
@@ -49,7 +50,7 @@ def work(options):
             where = "" if isinstance(error, InputError) else f"{folder}: "
             print(f"error: {where}{describe(error)}", file=sys.stderr)
     if missing := len(folders) - len(there):
-        print(f"note: {missing} of {len(folders)} folders have no images/", file=sys.stderr)
+        print(f"note: without images/: {counted(missing, 'folder')} of {len(folders)}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -17,8 +17,10 @@ from unittest import mock
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("README*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     *sorted(ROOT.glob("docs/*.md")),
-    *sorted(ROOT.glob("examples/*/README.md")),
+    *sorted(ROOT.glob("examples/*/README*.md")),
 ]
 # Tools of others whose options pages name.
 FOREIGN = {
@@ -64,6 +66,24 @@ def commands(text):
                 words = shlex.split(re.sub(r"^\s*(?:- )?`?", "", line), comments=True)
                 found += [part for part in _parts(words) if _is_command(part)]
     return found
+
+
+def written_commands(text):
+    """The commands in the blocks of a page, in their order, with a word in the place of what is in some language."""
+    blocks = "\n\n".join(f"```\n{block}```" for block in [*fences(text, "bash"), *indented(text)])
+    return [_without_prompt(words) for words in commands(blocks)]
+
+
+def _without_prompt(words):
+    """A command whose prompts are all the same."""
+    before = ["", *words]
+    return ["PROMPT" if option in ("--prompt", "--negative-prompt") else word for option, word in zip(before, words)]
+
+
+def translation_of(page):
+    """Where a page, or a link to it, is in Chinese: docs/NAME.md in docs/NAME_zh.md."""
+    page = Path(page)
+    return page.with_name(f"{page.stem}_zh.md")
 
 
 def _parts(words):

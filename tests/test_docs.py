@@ -44,6 +44,7 @@ IDS = [str(path.relative_to(ROOT)) for path in PAGES]
 CONFIGURATIONS = (Pose2VidConfig, StableAnimationConfig, EasyAnimateConfig)
 # Folders of this repository: what stands below them in a page is a file that is there.
 _FOLDERS = ("assets", "benchmarks", "configs", "docs", "examples", "ppdiffusers_ext", "scripts", "tests")
+LANGUAGES = ("", "_zh")  # what the names of pages end in
 every_page = pytest.mark.parametrize("page", PAGES, ids=IDS)
 
 
@@ -150,14 +151,18 @@ def test_every_key_exists(page):
         if found := re.fullmatch(r"(\w+):(?: [\w./-]+)?", span):
             assert found[1] in known | {"error"}, span
     for table in tables(text):
-        if table[0][0].startswith("key"):
+        if table[0][0].startswith(("key", "键")):
             named = {key for row in table[1:] for key in re.findall(r"`(\w+)`", row[0])}
             assert named <= known, named - known
 
 
-def test_options_of_pose2vid_are_keys_as_its_page_says():
+@pytest.mark.parametrize(
+    ("page", "heading", "renames"),
+    [("pose2vid.md", "## The YAML file", "is"), ("pose2vid_zh.md", "## YAML 文件", "对应")],
+)
+def test_options_of_pose2vid_are_keys_as_its_page_says(page, heading, renames):
     """All of them but those that the page names."""
-    section = dict(sections(read(ROOT / "docs" / "pose2vid.md")))["## The YAML file"]
+    section = dict(sections(read(ROOT / "docs" / page)))[heading]
     fields = {item.name for item in dataclasses.fields(Pose2VidConfig)}
     for action in parser_of("scripts.pose2vid")._actions:
         for option in action.option_strings:
@@ -165,36 +170,47 @@ def test_options_of_pose2vid_are_keys_as_its_page_says():
                 continue
             if option.startswith("--") and option.removeprefix("--").replace("-", "_") not in fields:
                 assert f"`{option}`" in section, f"{option} is no key, which the page does not say"
-                renamed = re.search(rf"`{option}` is `(\w+)`", section)
+                renamed = re.search(rf"`{option}` {renames}\s+`(\w+)`", section)
                 assert renamed is None or renamed[1] in fields
+    assert re.search(rf"`--dtype` {renames}\s+`weight_dtype`", section)
 
 
-def test_defaults_of_pose2vid_are_as_its_page_says():
+@pytest.mark.parametrize(
+    ("page", "modules", "kind", "least"),
+    [
+        ("pose2vid", ["scripts.pose2vid"], Pose2VidConfig, 12),
+        ("stable_animator", ["scripts.stable_animator"], StableAnimationConfig, 1),
+        ("easy_animate", ["scripts.predict_t2v"], EasyAnimateConfig, 6),
+    ],
+)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_defaults_are_as_the_page_says(page, modules, kind, least, language):
     """Of all options whose default is a plain value of the configuration."""
-    defaults = {item.name: item.default for item in dataclasses.fields(Pose2VidConfig)}
-    fields = {
-        option: action.dest for action in parser_of("scripts.pose2vid")._actions for option in action.option_strings
-    }
+    header, off = (["选项", "默认值"], "关闭") if language == "_zh" else (["option", "default"], "off")
+    defaults = {item.name: item.default for item in dataclasses.fields(kind)}
+    actions = [action for module in modules for action in parser_of(module)._actions]
+    fields = {option: action.dest for action in actions for option in action.option_strings}
     checked = 0
-    for table in tables(read(ROOT / "docs" / "pose2vid.md")):
-        if table[0][:2] != ["option", "default"]:
+    for table in tables(read(ROOT / "docs" / f"{page}{language}.md")):
+        if table[0][:2] != header:
             continue
         for options, told, *_ in table[1:]:
             options, told = re.findall(r"`(-[\w-]+)`", options), told.split(", ")
             for option, value in zip(options, told) if len(options) == len(told) else ():
                 default = defaults.get(fields[option])
                 if isinstance(default, (str, int, float)) and default != "" and " " not in value:
-                    assert value == ("off" if default is False else str(default)), option
+                    assert value == (off if default is False else str(default).removesuffix(".0")), option
                     checked += 1
-    assert checked > 10
+    assert checked >= least
 
 
 @pytest.mark.parametrize(
-    ("page", "kind"), [("stable_animator.md", StableAnimationConfig), ("easy_animate.md", EasyAnimateConfig)]
+    ("page", "kind"), [("stable_animator", StableAnimationConfig), ("easy_animate", EasyAnimateConfig)]
 )
-def test_fields_that_are_no_keys_are_named(page, kind, tmp_path):
-    text = " ".join(read(ROOT / "docs" / page).split())
-    claim = re.search(rf"keys are the fields of `{kind.__name__}`([^.]*)\.", text)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_fields_that_are_no_keys_are_named(page, kind, language, tmp_path):
+    text = " ".join(read(ROOT / "docs" / f"{page}{language}.md").split())
+    claim = re.search(rf"(?:keys are the fields of|键 ?是) `{kind.__name__}`([^.。]*)[.。]", text)
     left_out = set(re.findall(r"`(\w+)`", claim[1]))
     for item in dataclasses.fields(kind):
         (tmp_path / "a.yaml").write_text(yaml.safe_dump({item.name: None}))
@@ -211,7 +227,11 @@ def test_fields_of_easy_animate_are_options_and_options_are_keys_as_the_pages_sa
     actions = [action for name in ("t2v", "i2v", "v2v") for action in parser_of(f"scripts.predict_{name}")._actions]
     options = {action.dest for action in actions} - {"help", "debug", "config", "checkpoint_key"}
     assert {item.name for item in dataclasses.fields(EasyAnimateConfig)} == options
-    assert "each of which is an option, too" in " ".join(read(ROOT / "docs" / "easy_animate.md").split())
+    for page, claim in (
+        ("easy_animate.md", "each of which is an option, too"),
+        ("easy_animate_zh.md", "每个字段也是命令行选项"),
+    ):
+        assert claim in " ".join(read(ROOT / "docs" / page).split())
 
 
 @every_page
@@ -257,7 +277,7 @@ def test_every_table_of_figures_names_the_command_that_makes_it(page):
     for heading, section in sections(read(page)):
         if any(_is_of_figures(table) for table in tables(section)):
             name = heading.lstrip("#").strip()
-            is_benchmark = name in _benchmarks() and page.name == "benchmarks.md"
+            is_benchmark = name in _benchmarks() and page.stem in ("benchmarks", "benchmarks_zh")
             assert is_benchmark or _MEASURES.search(" ".join(section.split())), heading
 
 
@@ -335,4 +355,4 @@ def _takes_all(parameters):
 def test_pages_are_found_and_say_something():
     assert len(PAGES) >= 12
     assert sum(len(commands(read(page))) for page in PAGES) > 80
-    assert all(examples_of(read(page)) for page in PAGES if page.parent.name != "docs")
+    assert all(examples_of(read(page)) for page in PAGES if page.name.startswith("README"))

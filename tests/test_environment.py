@@ -224,8 +224,8 @@ def test_peak_memory_is_that_of_this_process_alone():
         "if len(sys.argv) == 1:\n"
         "    subprocess.run([sys.executable, '-c', sys.orig_argv[2], 'child'], check=True)\n"
     )
-    own, childs = map(int, run_python(code).stdout.split())
-    assert 3e8 < own < 4e8 and 1e6 < childs < 1e8
+    own, of_child = map(int, run_python(code).stdout.split())
+    assert 3e8 < own < 4e8 and 1e6 < of_child < 1e8
 
 
 def test_peak_memory_is_measured_where_there_is_no_proc(tmp_path):

@@ -1,10 +1,23 @@
 """What messages quote: bounded, on one line, and without what a terminal obeys."""
 
+import ast
+import re
 import time
+from pathlib import Path
 
 import pytest
 
-from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown, shown_path
+from ppdiffusers_ext.errors import (
+    InputError,
+    MissingFileError,
+    check_keys,
+    counted,
+    nearest,
+    printable,
+    shown,
+    shown_path,
+    suggestion,
+)
 
 DEEP = []
 for _ in range(900):
@@ -75,3 +88,76 @@ def test_named_errors_are_pythons_too():
     assert issubclass(InputError, ValueError)
     assert issubclass(MissingFileError, (InputError, FileNotFoundError))
     assert str(MissingFileError("a.png does not exist")) == "a.png does not exist"
+
+
+KNOBS = ("guidance_interval", "step_cache_interval", "step_cache_depth", "context_overlap", "context_schedule")
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "expected"),
+    [
+        ("stpes", ("steps", "width"), "steps"),
+        ("WIDTH", ("steps", "width"), "width"),
+        ("context-overlap", KNOBS, "context_overlap"),
+        ("--max_stepz", ("max_steps", "save_steps"), "max_steps"),
+        ("steps", ("max_steps", "width"), "max_steps"),
+        ("overlap", KNOBS, "context_overlap"),
+        ("seed", KNOBS, None),
+        ("foo", KNOBS, None),
+        ("", KNOBS, None),
+        ("x" * 10**6, KNOBS, None),
+        ("seed", (), None),
+    ],
+)
+def test_nearest_name_is_one_that_was_meant_or_none(text, known, expected):
+    assert nearest(text, known) == expected
+
+
+def test_suggestion_without_a_near_name_says_what_there_is():
+    assert suggestion("seed", ["depth", "width"]) == "depth or width is accepted"
+    assert suggestion("seed", ["depth"]) == "depth is accepted"
+    assert suggestion("seed", []) == "nothing is accepted"
+    assert len(suggestion("seed", [f"other{i}" for i in range(10**4)])) <= 180
+    with pytest.raises(InputError, match="'seed'; guidance_interval, .* or context_schedule is accepted"):
+        check_keys({"seed": 1}, KNOBS, "knob")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((0, "frame"), "0 frames"),
+        ((1, "frame"), "1 frame"),
+        ((12000, "frame"), "12,000 frames"),
+        ((1, "process", "processes"), "1 process"),
+        ((2, "process", "processes"), "2 processes"),
+    ],
+)
+def test_count_has_the_noun_that_fits(words, expected):
+    assert counted(*words) == expected
+
+
+NOUNS = "clip|face|file|folder|frame|job|mask|number|part|skeleton|step|tensor|token|video"
+
+
+def told(call):
+    """The texts that a call of a logger or of print has, a mark in the place of each value."""
+    for node in ast.walk(call):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "%d" for part in node.values)
+            yield "".join(parts)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_no_note_counts_with_a_noun_that_is_always_of_many():
+    root = Path(__file__).parents[1]
+    found = []
+    for path in [*root.glob("ppdiffusers_ext/**/*.py"), *root.glob("scripts/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = node.func if isinstance(node, ast.Call) else None
+            is_note = isinstance(name, ast.Attribute) and name.attr in ("info", "warning")
+            if is_note or (isinstance(name, ast.Name) and name.id in ("print", "_fail")):
+                found += [(path.name, text) for text in told(node) if re.search(rf"%d ({NOUNS})s\b", text)]
+    # More than one as a rule: of so many frames a second, of faces where one is told of nowhere.
+    allowed = ("frames at %g", "shows %d faces")
+    assert [text for text in found if not any(word in text[1] for word in allowed)] == []

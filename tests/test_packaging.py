@@ -24,7 +24,7 @@ GPU_WITHOUT_DEPENDENCIES = {"insightface": "scikit-image"}
 
 _NOT_OURS = {".git", ".venv", "build", "dist", "output", "exp_output", "pretrained_weights", "__pycache__"}
 _CHECKED_SUFFIXES = {".py", ".md", ".yaml", ".yml", ".txt", ".toml", ".ini", ".cfg", ".sh"}
-_CHECKED_NAMES = {"Makefile", "run", ".gitignore", ".importlinter"}
+_CHECKED_NAMES = {"Makefile", "run", ".gitignore", ".codespellrc"}
 # Absolute paths of one machine: a place below the home or the working folder of whoever wrote the file.
 _MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:" + "|".join(("work", "root", "home")) + ")/")
 

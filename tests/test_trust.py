@@ -37,7 +37,8 @@ MODELS = (
     *("DenoisingUNet3D", "PoseGuider", "ReferenceUNet", "AnimationUNet", "PoseNet", "FusionFaceId", "IResNet"),
     *("AutoencoderKLMagvit", "HunyuanTransformer3D", "PixArtTransformer3D"),
 )
-LOADERS = (*PIPELINES, *MODELS, "UniPCMultistepScheduler")
+SAMPLERS = ("UniPCMultistepScheduler", "DPMSolverMultistepScheduler")
+LOADERS = (*PIPELINES, *MODELS, *SAMPLERS)
 # Names under which ppdiffusers, diffusers, paddlenlp or transformers look for weights.
 NAMES = (
     *("model_state.pdparams", "diffusion_pytorch_model.bin", "pytorch_model.bin", "model.safetensors"),
@@ -137,7 +138,9 @@ def folders(tmp_path_factory, parts):
             name = json.loads((root / pipeline / part / "config.json").read_text()).get("_class_name")
             if name in names:
                 found[name] = root / pipeline / part
-    found["UniPCMultistepScheduler"] = root / "Pose2VideoPipeline" / "scheduler"
+    for name, short in zip(SAMPLERS, ("UniPC", "DPM++")):
+        make_scheduler(short).save_pretrained(str(root / name))
+        found[name] = root / name
     easy = root / "EasyAnimateInpaintPipeline"
     found |= {"AutoencoderKLMagvit": easy / "vae", "HunyuanTransformer3D": easy / "transformer"}
     found["PixArtTransformer3D"] = root / "PixArtTransformer3D"
@@ -168,6 +171,8 @@ def with_part(folder, copy, part, weights):
 
 def hostile_attempts(name, folder, tmp_path, marker):
     """What `from_pretrained` is given: in each part's place hostile files, alone and beside others."""
+    if name in SAMPLERS:
+        return sampler_attempts(name, folder, tmp_path, marker)
     formats, attempts = itertools.cycle(FORMATS), []
     parts = PIPELINES.get(name, ("",))
     each = 1 if name in PIPELINES else 3
@@ -195,6 +200,29 @@ def hostile_attempts(name, folder, tmp_path, marker):
             value = [[str(path), 1.0]] if option == "loras" else str(path)
             attempts.append({"folder": str(folder), "options": {option: value}, "load": load, "refused": True})
     return attempts
+
+
+# What may stand in a scheduler_config.json: nothing that a sampler's options are.
+NO_SAMPLER = (
+    *('{"_class_name": "os.system"}', '{"_class_name": "payload.UniPCMultistepScheduler"}', '{"_class_name": ["os"]}'),
+    *('{"num_train_timesteps": 1000000000}', '{"trained_betas": ["__import__"]}', '{"beta_start": NaN}', "[]", "3"),
+    *('{"beta_schedule": {"_target_": "os.system"}}', '{"a":' * 3000, '{"solver_order": ' + "9" * 5000 + "}", ""),
+)
+
+
+def sampler_attempts(name, folder, tmp_path, marker):
+    """Of a sampler nothing is read but its options: hostile ones are refused, hostile files beside are not opened."""
+    attempts = []
+    for i, content in enumerate((*FORMATS, *NO_SAMPLER)):
+        copy = tmp_path / f"{name}-{i}"
+        path = with_part(folder, copy, "", weights=True) / "scheduler_config.json"
+        content(path, marker) if callable(content) else path.write_text(content)
+        attempts.append({"folder": str(copy), "refused": True})
+    copy = tmp_path / f"{name}-beside"
+    inner = with_part(folder, copy, "", weights=True)
+    for file, write in zip((*NAMES, *MORE_NAMES, "config.json", "model_index.json"), itertools.cycle(FORMATS)):
+        write(inner / file, marker)
+    return [*attempts, {"folder": str(copy), "refused": False}]
 
 
 NOT_THERE = ("no_such_folder", "owner/name", "~/no_such_folder", "bert-base-uncased", "hf://owner/name", "a" * 300)
@@ -251,14 +279,12 @@ def tried(tmp_path_factory, folders):
     root = tmp_path_factory.mktemp("hostile")
     marker, file = root / "executed", root / "model.safetensors"
     file.write_bytes(b"")
-    hostile = {name: hostile_attempts(name, folders[name], root, marker) for name in LOADERS if name[:3] != "Uni"}
+    hostile = {name: hostile_attempts(name, folders[name], root, marker) for name in LOADERS}
     local = {name: local_attempts(name, folders[name], str(file)) for name in LOADERS}
     root_of = folders["IResNet"].parent
     libraries = {name: library_attempts(name, root_of / path, root, marker) for name, path in LIBRARIES.items()}
     before = {name: hostile[name] for name in tuple(PIPELINES)[:3]}
-    after = {
-        name: [*(hostile[name] if name in hostile and name not in before else []), *local[name]] for name in local
-    }
+    after = {name: [*(hostile[name] if name not in before else []), *local[name]] for name in local}
     processes = [
         (start(["paddle"], before), before),
         (start(["paddle", "ppdiffusers", "paddlenlp.transformers"], {**after, **libraries}), {**after, **libraries}),
@@ -320,8 +346,7 @@ def test_a_name_that_is_no_folder_is_told_and_nothing_is_asked_of_the_network(tr
 
 
 def test_all_public_classes_that_load_are_tried():
-    # The two samplers load by the same code; one is attacked.
-    tried = {*LOADERS, "DPMSolverMultistepScheduler", "MotionModule", "FaceRefinement", "__version__"}
+    tried = {*LOADERS, "MotionModule", "FaceRefinement", "__version__"}
     assert set(ppdiffusers_ext.__all__) == tried
     for name in ("MotionModule", "FaceRefinement"):
         assert not hasattr(getattr(ppdiffusers_ext, name), "from_pretrained")

@@ -1,10 +1,15 @@
 """Animated pictures (GIF, WebP, PNG) as videos: counted by `animated_files`, decoded by imageio."""
 
+from __future__ import annotations
+
 import contextlib
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -16,6 +21,10 @@ from ppdiffusers_ext.data.transparency import lay_over, tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 _MOST_BYTES = 1 << 29
 _MOST_PIXELS = 1 << 26
@@ -49,7 +58,7 @@ class Animation:
     is_deep_grey: bool
 
 
-def is_animated(path):
+def is_animated(path: str | os.PathLike) -> bool:
     """Whether a file is a picture of several frames. A damaged one is, if two of them come before the damage."""
     path = Path(path)
     kind = format_of(_head(path)) if path.is_file() else None
@@ -61,7 +70,7 @@ def is_animated(path):
     return len(promise.delays) > 1
 
 
-def find_animation(path):
+def find_animation(path: str | os.PathLike) -> Animation | None:
     """The `Animation` in a file, None if it is of no such format.
 
     Raises:
@@ -107,7 +116,7 @@ def _starts(promise):
     return tuple(starts), unit, round(delays[-1] / unit)
 
 
-def decode_animation(animation, indices, background="white"):
+def decode_animation(animation: Animation, indices: range, background: str = "white") -> Iterator[np.ndarray]:
     """Iterate over the frames of these numbers, a range: (height, width, 3) uint8 RGB, upright, over a ground.
 
     Raises:

@@ -10,6 +10,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from PIL import Image
 
@@ -79,7 +80,7 @@ def _check_rectangle(promise, left, top, width, height):
 # ---------------------------------------------------------------- GIF
 
 
-def walk_gif(content, promise):
+def walk_gif(content: bytes, promise: Any) -> None:
     """Fill in the `Promise` of a GIF."""
     data, delay, promise.unit = _Bytes(content), None, Fraction(1, 100)
     if data.take(6) not in (b"GIF87a", b"GIF89a"):
@@ -160,9 +161,10 @@ def _take_blocks(data):
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
 
-def walk_png(content, promise):
+def walk_png(content: bytes, promise: Any) -> None:
     """Fill in the `Promise` of a PNG; one without animation has no `delays`."""
-    data, animation, seen = _Bytes(content), _PngAnimation(), []
+    data, animation = _Bytes(content), _PngAnimation()
+    seen: list = []
     if data.take(8) != b"\x89PNG\r\n\x1a\n":
         raise NotWholeError("it does not begin as a PNG")
     while seen[-1:] != [b"IEND"]:
@@ -238,7 +240,7 @@ def _read_chunk(kind, chunk, promise, animation, seen):
 _EXTENDED = (b"ICCP", b"ANIM", b"ANMF", b"EXIF", b"XMP ", b"ALPH", b"VP8 ", b"VP8L")
 
 
-def walk_webp(content, promise):
+def walk_webp(content: bytes, promise: Any) -> None:
     """Fill in the `Promise` of a WebP; one without animation has no `delays`."""
     data, promise.unit = _Bytes(content), Fraction(1, 1000)
     riff, size, kind = data.unpack("<4sI4s")
@@ -307,7 +309,7 @@ def _orientation(exif):
 WALKS = {"GIF": walk_gif, "PNG": walk_png, "WebP": walk_webp}
 
 
-def format_of(head):
+def format_of(head: bytes) -> str | None:
     """The format, a key of `WALKS`, of a file that begins with these bytes; None for another."""
     if head[:4] == b"GIF8":
         return "GIF"

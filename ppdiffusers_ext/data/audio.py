@@ -4,8 +4,11 @@ import contextlib
 import io
 import itertools
 import logging
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -37,13 +40,15 @@ class Audio:
             stored picture if left out.
     """
 
-    def __init__(self, path, start=0.0, first_frame=None):
+    def __init__(self, path: str | os.PathLike, start: float = 0.0, first_frame: float | None = None) -> None:
         self._path, self._start, self._first_frame = path, start, first_frame
-        self._packets, self._next = iter(()), None
-        self._plan, self._is_checked = None, False
+        self._packets: Iterator = iter(())
+        self._next: Any = None
+        self._plan: Any = None  # "copy", or the rate and the layout of channels to encode with
+        self._is_checked = False
         self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
 
-    def check(self, target, seconds=None):
+    def check(self, target: str | os.PathLike, seconds: float | Fraction | None = None) -> None:
         """Decide how the sound gets into a file, by reading it once and writing its beginning into memory.
 
         Args:
@@ -97,7 +102,7 @@ class Audio:
                 logger.warning("the sound of %s is cut off: %.2f of %.2f seconds are there; the rest is silent",
                                self._path, self._end, self._promised)  # fmt: skip
 
-    def add_to(self, container, stack):
+    def add_to(self, container: Any, stack: contextlib.ExitStack) -> None:
         """Add a track to an output.
 
         Args:
@@ -113,17 +118,18 @@ class Audio:
             self._packets = self._open(container, stack)
             self._next = next(self._packets, None)
 
-    def packets(self, end):
+    def packets(self, end: float | Fraction) -> Iterator[Any]:
         """The packets that begin before `end` seconds of the output and have not been given yet.
 
         Sound that cannot be read any more ends there, and the log says so: frames are not lost for it.
         """
         while self._next is not None and self._next.pts * self._next.time_base < end:
+            last = self._next.pts * self._next.time_base
             yield self._next
             try:
                 self._next = next(self._packets, None)
             except InputError as error:
-                logger.warning("the sound ends after %.2f seconds: %s", self._next.pts * self._next.time_base, error)
+                logger.warning("the sound ends after %.2f seconds: %s", last, error)
                 self._next = None
 
     def _open(self, container, stack):

@@ -1,5 +1,9 @@
 """A contact sheet of training clips that were checked, whichever system they are for."""
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -12,7 +16,7 @@ _CELL = 192  # pixels of the height of a picture on the sheet
 _MOST_ON_SHEET = 96
 
 
-def write_rows(path, reports, show):
+def write_rows(path: str | os.PathLike, reports: Sequence[Any], show: Callable[[Any], Sequence[np.ndarray]]) -> None:
     """Write a picture of clips without problems; of many, evenly chosen ones.
 
     Args:
@@ -33,7 +37,7 @@ def write_rows(path, reports, show):
     write_image(path, contact_sheet(cells, columns=max(1, 1536 // width)))
 
 
-def to_cell(frame):
+def to_cell(frame: np.ndarray) -> np.ndarray:
     """A frame, (H, W, 3) uint8, as high as a picture on the sheet."""
     width = max(2, round(frame.shape[1] * _CELL / frame.shape[0]))
     return np.asarray(Image.fromarray(frame).resize((width, _CELL), Image.Resampling.BILINEAR))

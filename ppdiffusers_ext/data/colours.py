@@ -8,6 +8,7 @@ bit.
 
 import functools
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -31,7 +32,7 @@ class ColourError(ValueError):
     """What a picture says about its colours cannot be used."""
 
 
-def to_srgb(image, is_adobe=False):
+def to_srgb(image: Image.Image, is_adobe: bool = False) -> Image.Image:
     """A picture of 8 bits a channel without transparency, in any mode of Pillow, as RGB in sRGB.
 
     Args:
@@ -56,12 +57,12 @@ def to_srgb(image, is_adobe=False):
     return _by_primaries(rgb, _ADOBE_RGB, _ADOBE_GAMMA) if is_adobe else rgb
 
 
-def plain_rgb(image):
+def plain_rgb(image: Image.Image) -> Image.Image:
     """The picture as RGB, whatever it says about its colours."""
     return _by_profile(image, None) if image.mode == "LAB" else image.convert("RGB")
 
 
-def is_adobe_rgb(image):
+def is_adobe_rgb(image: Image.Image) -> bool:
     """Whether the EXIF of an open picture says so, as cameras do that embed no profile (the rules of DCF)."""
     try:
         return "exif" in image.info and image.getexif().get_ifd(0xA005).get(1, "").rstrip("\0 ") == "R03"
@@ -92,8 +93,9 @@ def _by_profile(image, profile):
 def _transform(profile):
     """What converts from an ICC profile (None: Lab) to sRGB, None where nothing changes; and the mode of pixels."""
     try:
-        source = ImageCms.createProfile("LAB") if profile is None else ImageCms.getOpenProfile(io.BytesIO(profile))
-        kind = "Lab" if profile is None else source.profile.xcolor_space.strip()
+        is_lab = profile is None
+        source: Any = ImageCms.createProfile("LAB") if is_lab else ImageCms.getOpenProfile(io.BytesIO(profile))
+        kind = "Lab" if is_lab else source.profile.xcolor_space.strip()
         if kind not in _MODES:
             raise ColourError(f"its colour profile is of {kind!r} pixels")
         transform = ImageCms.buildTransform(

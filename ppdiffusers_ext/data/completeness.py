@@ -4,7 +4,10 @@ FFmpeg passes over what it cannot read and goes on at the next thing that it can
 shorter one. So the file's own tables are held against what FFmpeg finds.
 """
 
+from __future__ import annotations
+
 import contextlib
+from typing import TYPE_CHECKING, Any
 
 import av
 
@@ -14,8 +17,14 @@ from ppdiffusers_ext.data.packets import scan_packets
 from ppdiffusers_ext.data.video_file import ACCEPTED, open_video
 from ppdiffusers_ext.errors import InputError
 
+if TYPE_CHECKING:
+    import os
 
-def check_complete(path, container, stream, packets):
+    from ppdiffusers_ext.data.orientation import Crop
+    from ppdiffusers_ext.data.packets import Packets
+
+
+def check_complete(path: str | os.PathLike, container: Any, stream: Any, packets: Packets) -> Crop:
     """Raise InputError when a file holds less than it promises. Returns its `Crop`.
 
     Args:
@@ -40,7 +49,7 @@ def check_complete(path, container, stream, packets):
             if is_matroska:
                 videos = [video.index for video in container.streams.video]
                 count, sides = matroska.read_track(file, videos.index(stream.index))
-                crop = crop_of_sides(*sides, size)
+                crop = crop_of_sides(*sides, size)  # type: ignore[call-arg]  # four sides
             else:
                 count, aperture = mp4.read_track(file, stream.id)
                 crop = crop_of_aperture(aperture, size)

@@ -3,6 +3,8 @@
 Lengths are in units of the figure's height, x to the right and y downwards, the origin between the feet.
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -53,7 +55,7 @@ class _Canvas:
         return np.asarray(self.image.resize(self.size, Image.Resampling.BOX))
 
 
-def draw_pose(points, camera, width, height):
+def draw_pose(points: np.ndarray, camera: Any, width: int, height: int) -> np.ndarray:
     """The (H, W, 3) uint8 OpenPose drawing of (18, 2) keypoints: an ellipse for a limb, a dot for a joint."""
     canvas = _Canvas(camera, width, height, "black")
     radius = max(0.0065, 1.2 * _OVERSAMPLING / canvas.scale)  # at least 1.2 pixels, to be seen in small pictures
@@ -68,7 +70,7 @@ def draw_pose(points, camera, width, height):
     return canvas.finish()
 
 
-def draw_person(person, points, camera, width, height):
+def draw_person(person: Any, points: np.ndarray, camera: Any, width: int, height: int) -> np.ndarray:
     """The (H, W, 3) uint8 picture of a person whose (18, 2) keypoints are given."""
     canvas = _Canvas(camera, width, height, person.wall)
     point = dict(zip(KEYPOINTS, points))
@@ -81,7 +83,7 @@ def draw_person(person, points, camera, width, height):
     return canvas.finish()
 
 
-def draw_face(person, points, camera, width, height):
+def draw_face(person: Any, points: np.ndarray, camera: Any, width: int, height: int) -> np.ndarray:
     """The (H, W) uint8 mask of the head of a person whose (18, 2) keypoints are given: white, with the hair."""
     canvas = _Canvas(camera, width, height, "black")
     at, radius, _, _ = _head_frame(person, dict(zip(KEYPOINTS, points)))
@@ -152,7 +154,7 @@ def _on_torso(outline, x, y):
 
 
 def _draw_patch(canvas, outline, across, along, color):
-    down = np.linspace(*along, 8)
+    down = np.linspace(along[0], along[1], 8)
     sides = [[_on_torso(outline, x, y) for y in down] for x in across]
     canvas.polygon([*sides[0], *sides[1][::-1]], color)
 
@@ -215,6 +217,6 @@ def _draw_hair_in_front(canvas, person, at, radius):
             canvas.limb(at(side, -0.45), at(side * 1.06, 0.9), radius * 0.2, radius * 0.16, color)
 
 
-def shade(color, factor):
+def shade(color: Any, factor: float) -> Any:
     """A colour of `factor` times its brightness."""
     return tuple(int(channel * factor) for channel in color)

@@ -7,7 +7,9 @@ their names: frame_2.png comes before frame_10.png.
 import itertools
 import logging
 import math
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +20,7 @@ import PIL.Image
 from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
-from ppdiffusers_ext.errors import InputError, MissingFileError, shown
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted, shown
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +50,10 @@ class FrameSource:
     background: str = "white"
     info: VideoInfo | None = None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[np.ndarray]:
         return self.read()
 
-    def read(self, start=0, end=None):
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[np.ndarray]:
         """Iterator over the frames from `start` up to `end`, left out itself: (height, width, 3) uint8 RGB.
 
         Raises:
@@ -66,13 +68,13 @@ class FrameSource:
             return read_frames(self.path, start, end - start, info=self.info, background=self.background)
         return map(self._read_picture, self.names[start:end])
 
-    def start_of(self, index):
+    def start_of(self, index: int) -> float:
         """Seconds from the first frame's begin to that of another; of frame `num_frames`, to the end of the last."""
         if self.info is None:
             return float(index / self.fps)
         return self.info.times[index] if index < self.num_frames else self.info.duration
 
-    def resampled(self, fps, start=0, end=None):
+    def resampled(self, fps: float | Fraction, start: int = 0, end: int | None = None) -> Iterator[np.ndarray]:
         """Iterator over frames at an even rate: for each moment of it the frame that the source shows then.
 
         A video whose frames are shown for uneven times has to pass here, at its own `fps` if need be, before it is
@@ -85,7 +87,7 @@ class FrameSource:
         frames = self.read(start, end)
         return itertools.chain.from_iterable(map(itertools.repeat, frames, self._repeats(fps, start, end)))
 
-    def resampled_count(self, fps, start=0, end=None):
+    def resampled_count(self, fps: float | Fraction, start: int = 0, end: int | None = None) -> int:
         """How many frames `resampled` gives."""
         return sum(self._repeats(fps, start, end))
 
@@ -107,7 +109,9 @@ class FrameSource:
         return frame
 
 
-def open_frames(path, fps=None, background="white"):
+def open_frames(
+    path: str | os.PathLike, fps: float | Fraction | None = None, background: str = "white"
+) -> FrameSource:
     """A `FrameSource` of a video file, an animated picture, a folder of pictures, or one picture.
 
     Args:
@@ -124,10 +128,12 @@ def open_frames(path, fps=None, background="white"):
             raise InputError(f"{path} has no pictures; a folder of {', '.join(PICTURES)} files is accepted")
         _tell_gaps(path, names)
         first = read_image(path / names[0], background, path)
-        return FrameSource(path, *first.size, len(names), Fraction(fps or FOLDER_FPS), names, background)
+        width, height = first.size
+        return FrameSource(path, width, height, len(names), Fraction(fps or FOLDER_FPS), names, background)
     if path.suffix.lower() in PICTURES and not is_animated(path):
         picture = read_image(path, background, path.parent)
-        return FrameSource(path.parent, *picture.size, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
+        width, height = picture.size
+        return FrameSource(path.parent, width, height, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; a video file or a folder of pictures is accepted")
     info = probe_video(path)
@@ -140,15 +146,15 @@ def open_frames(path, fps=None, background="white"):
     return FrameSource(path, info.width, info.height, info.num_frames, info.fps, background=background, info=info)
 
 
-def picture_names(folder):
+def picture_names(folder: str | os.PathLike) -> tuple[str, ...]:
     """Names of the pictures in a folder, by number; those without one come first, by name."""
     names = [path.name for path in Path(folder).iterdir() if path.suffix.lower() in PICTURES and path.is_file()]
     return tuple(sorted((name for name in names if name[0] != "."), key=lambda name: (number_of(name), name)))
 
 
-def check_names(source):
+def check_names(source: FrameSource) -> None:
     """Raises InputError if the pictures of a `FrameSource` do not all have a number of their own, as frame_12.png."""
-    numbered = {}
+    numbered: dict = {}
     for name in source.names if len(source.names) > 1 else ():
         number = number_of(name)
         if number < 0 or number in numbered:
@@ -157,7 +163,7 @@ def check_names(source):
         numbered[number] = name
 
 
-def number_of(name):
+def number_of(name: str | os.PathLike) -> int:
     """The last number in a file's name, -1 if there is none."""
     found = re.findall(r"\d+", Path(name).stem)
     return int(found[-1]) if found else -1
@@ -168,11 +174,11 @@ def _tell_gaps(folder, names):
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers)) if numbers else []
     if missing:
         some = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        logger.warning("%s lacks the pictures of %d numbers (%s): those that are there are taken in order",
-                       folder, len(missing), some)  # fmt: skip
+        logger.warning("%s lacks the pictures of %s (%s): those that are there are taken in order",
+                       folder, counted(len(missing), "number"), some)  # fmt: skip
 
 
-def parse_range(text, source):
+def parse_range(text: str, source: FrameSource) -> tuple[int, int]:
     """The frames A:B of a `FrameSource`, either of which may be left out: (A, B).
 
     Raises:
@@ -190,10 +196,10 @@ def parse_range(text, source):
 class FolderWriter:
     """Frames into a folder as frame_0.png, frame_1.png and so on, each complete or not there at all."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike) -> None:
         self.folder, self.num_frames = Path(folder), 0
 
-    def write(self, frame):
+    def write(self, frame: np.ndarray) -> bool:
         """Write the next frame, unless it is there already. Returns whether it was written."""
         target = self.folder / f"frame_{self.num_frames}.png"
         self.num_frames += 1
@@ -203,13 +209,13 @@ class FolderWriter:
         return True
 
 
-def check_way(way):
+def check_way(way: str) -> None:
     """Raises InputError for a way to resize that is not known."""
     if way not in ("fit", "crop", "pad"):
         raise InputError(f"the way to resize {way!r} is not known; fit, crop or pad is accepted")
 
 
-def resize(frame, width, height, way="fit"):
+def resize(frame: np.ndarray, width: int, height: int, way: str = "fit") -> np.ndarray:
     """A frame in another size.
 
     Args:

@@ -2,7 +2,9 @@
 
 import io
 import math
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,9 @@ _ACCEPTED = "PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC are accepted"
 _AVIF, _HEIC = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-def read_image(path, background="white", whole=None):
+def read_image(
+    path: str | os.PathLike, background: str = "white", whole: str | os.PathLike | None = None
+) -> Image.Image:
     """The picture at `path` as an RGB `PIL.Image` in sRGB, upright (EXIF orientation applied).
 
     Args:
@@ -126,7 +130,7 @@ def _from_deep_grey(path, image):
     return levels
 
 
-def write_image(path, image):
+def write_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None:
     """Write a `PIL.Image`, an (H, W, 3) array or an (H, W) one of grey values, uint8; the suffix chooses the format.
 
     Complete or not at all.
@@ -144,7 +148,7 @@ def write_image(path, image):
         _save(temporary, image, format=kind)
 
 
-def write_gif(path, images, duration):
+def write_gif(path: str | os.PathLike, images: Sequence[Image.Image], duration: int) -> None:
     """Write palette images as an animated GIF that repeats for ever, each shown for so many milliseconds.
 
     Raises InputError where `path` cannot be written.
@@ -161,7 +165,7 @@ def _save(path, image, **options):
     path.write_bytes(buffer.getbuffer())
 
 
-def side_by_side(images):
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures next to each other: sequence of (H, W, 3) uint8 arrays -> one (max H, sum of W, 3), both sides even.
 
     Lower pictures are enlarged to the height of the highest, in proportion. Odd sides repeat their last row or column.
@@ -184,7 +188,7 @@ def _to_height(image, height):
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def contact_sheet(frames, columns, max_width=1536):
+def contact_sheet(frames: Sequence[np.ndarray], columns: int, max_width: int = 1536) -> Image.Image:
     """A grid of frames, row by row, as a `PIL.Image`; shrunk (never enlarged) to at most `max_width` pixels.
 
     frames: sequence of (H, W, 3) uint8 arrays of one shape. Raises ValueError for an empty one or for mixed shapes.

@@ -12,7 +12,7 @@ _MOST_BITS = 12
 _WINDOW = 1 << _MOST_BITS  # codes that are looked at together: more than there can be entries in the table
 
 
-def measure_pixels(content, code_size):
+def measure_pixels(content: bytes, code_size: int) -> tuple[int, int]:
     """(pixels, bytes behind the one that has the code that ends them; 0 where no code does).
 
     Args:
@@ -30,7 +30,7 @@ def measure_pixels(content, code_size):
     while True:
         places, widths = _places(code_size, min(number, _WINDOW))
         places = places + start
-        count = np.searchsorted(places + widths, total, "right")
+        count = int(np.searchsorted(places + widths, total, "right"))
         codes = words[places[:count] >> 3] >> (places[:count] & 7).astype(np.uint32)
         codes = (codes & ((1 << widths[:count]) - 1).astype(np.uint32)).astype(np.int64)
         found = np.flatnonzero((codes == clear) | (codes == end))
@@ -39,7 +39,7 @@ def measure_pixels(content, code_size):
         pixels += added
         if not len(found) and count < _WINDOW:
             return pixels, 0
-        last = found[0] if len(found) else count - 1
+        last = int(found[0]) if len(found) else count - 1
         start = int(places[last] + widths[last])
         if len(found) and codes[last] == end:
             return pixels, len(content) - (start + 7) // 8

@@ -1,6 +1,7 @@
 """The elements of Matroska and WebM files: how many frames there are, what of them is shown (RFC 8794, RFC 9559)."""
 
 import os
+from typing import Any
 
 _EBML, _SEGMENT, _CLUSTER, _TRACKS, _TRACK = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE
 _SIMPLE_BLOCK, _GROUP, _BLOCK, _VOID, _CRC = 0xA3, 0xA0, 0xA1, 0xEC, 0xBF
@@ -14,7 +15,7 @@ _ANYWHERE = {_VOID, _CRC}
 _NUMBERS = {0xE7, 0xA7, 0xAB, 0x9B, 0xFB, 0xFA}  # of clusters and groups: of up to eight bytes
 
 
-def read_track(file, video_index):
+def read_track(file: Any, video_index: int) -> tuple[Any, Any]:
     """What a file says of a track: how many frames its blocks hold, and by how many pixels its picture is cropped.
 
     Args:

@@ -8,7 +8,9 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError, shown
@@ -22,7 +24,9 @@ _DELIMITERS = ",\t;|"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def read_rows(path, fields, what, accepted, of_lines=False):
+def read_rows(
+    path: str | os.PathLike, fields: Mapping[str, Sequence[str]], what: str, accepted: str, of_lines: bool = False
+) -> list[dict[str, Any]]:
     """What a file says of each clip.
 
     Args:
@@ -143,7 +147,7 @@ def _read_fields(row, fields, where, accepted):
         return {field: _checked(cell, where, accepted) for field, cell in zip(fields, row)}
     if not isinstance(row, list) or not all(isinstance(pair, tuple) for pair in row):
         raise _lacking(where, [names[0] for names in fields.values()], accepted)
-    found = {}
+    found: dict = {}
     for name, value in row:
         field = next((field for field, names in fields.items() if _normal(name) in names), None)
         if field is None or value in (None, ""):
@@ -174,7 +178,7 @@ def _checked(name, where, accepted):
     return name
 
 
-def find_path(name, folders):
+def find_path(name: str, folders: Sequence[str | os.PathLike]) -> Path:
     """The path that a name in a meta file stands for: the first that exists.
 
     Args:
@@ -190,13 +194,13 @@ def find_path(name, folders):
     return next((path for path in candidates if os.path.exists(path)), Path(folders[0], [*forms][-1]))
 
 
-def write_rows(path, rows):
+def write_rows(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a meta file that `read_rows` reads: a JSON list of dicts."""
     with output_file(path) as temporary:
         Path(temporary).write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def can_be_listed(path):
+def can_be_listed(path: str | os.PathLike) -> bool:
     """Whether a path can be written into lists: it is text in UTF-8, and on one line."""
     try:
         return not re.search(r"[\r\n]", str(path)) and bool(str(path).encode())

@@ -3,6 +3,7 @@
 import os
 import struct
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ _OF_FRAGMENT = {b"mfhd", b"traf", b"pssh"} | _ANYWHERE
 _OF_TRACK = {b"tfhd", b"tfdt", b"trun", b"sdtp", b"sbgp", b"sgpd", b"subs", b"saiz", b"saio", b"senc"} | _ANYWHERE
 
 
-def read_track(file, track):
+def read_track(file: Any, track: int) -> tuple[Any, Any]:
     """What a file says of a track: how many frames its tables promise, those of fragments included, and its clean
     aperture.
 

@@ -1,8 +1,10 @@
 """How stored pixels are shown: turned, mirrored, and as wide as the file says."""
 
 import math
+import os
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,11 +28,11 @@ class Orientation:
     rotation: int = 0
     is_mirrored: bool = False
 
-    def apply(self, frame):
+    def apply(self, frame: np.ndarray) -> np.ndarray:
         """A stored picture, (H, W, channels), as it is shown."""
         return np.rot90(frame[:, ::-1] if self.is_mirrored else frame, -self.rotation // 90)
 
-    def size(self, width, height):
+    def size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of what `apply` makes of a picture of this size."""
         return (height, width) if self.rotation in (90, 270) else (width, height)
 
@@ -48,7 +50,7 @@ EXIF = (
 )
 
 
-def of_matrix(values, path):
+def of_matrix(values: Any, path: str | os.PathLike) -> Orientation:
     """The `Orientation` of a display matrix, as FFmpeg hands it over.
 
     Args:
@@ -86,15 +88,15 @@ class Crop:
     bottom: int
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         return self.right - self.left, self.bottom - self.top
 
-    def apply(self, frame):
+    def apply(self, frame: np.ndarray) -> np.ndarray:
         """That part of a frame, (H, W, channels)."""
         return frame[self.top : self.bottom, self.left : self.right]
 
 
-def crop_of_sides(left, top, right, bottom, size):
+def crop_of_sides(left: int, top: int, right: int, bottom: int, size: tuple[int, int]) -> Crop:
     """The `Crop` of a picture of a size, (width, height), that loses so many pixels at its sides.
 
     Raises:
@@ -103,7 +105,7 @@ def crop_of_sides(left, top, right, bottom, size):
     return _checked(Crop(left, top, size[0] - right, size[1] - bottom), size)
 
 
-def crop_of_aperture(aperture, size):
+def crop_of_aperture(aperture: Any, size: tuple[int, int]) -> Crop:
     """The `Crop` of a picture of a size, (width, height), with a clean aperture.
 
     Args:
@@ -128,13 +130,13 @@ def _checked(crop, size):
     return crop
 
 
-def shown_width(width, height, aspect, path):
+def shown_width(width: int, height: int, aspect: Fraction, path: str | os.PathLike) -> int:
     """Width of square pixels of a stored picture whose pixels have the shape `aspect`, width to height.
 
     Raises:
         InputError: the shape, or the size that it gives, is not plausible.
     """
-    if not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH or width * height * max(1, aspect) > _MOST_PIXELS:
+    if not 1 / _MOST_STRETCH <= aspect <= _MOST_STRETCH or width * height * max(Fraction(1), aspect) > _MOST_PIXELS:
         raise InputError(
             f"{path} has {width}x{height} pixels of the shape {aspect.numerator}:{aspect.denominator}; up to "
             f"{_MOST_STRETCH}:1 and {_MOST_PIXELS} pixels are accepted"
@@ -142,13 +144,13 @@ def shown_width(width, height, aspect, path):
     return max(1, round(width * aspect))
 
 
-def stretch(frame, width):
+def stretch(frame: np.ndarray, width: int) -> np.ndarray:
     """A frame, (H, W, 3) uint8, in another width."""
     if frame.shape[1] == width:
         return frame
     return np.asarray(Image.fromarray(frame).resize((width, frame.shape[0]), Image.Resampling.LANCZOS))
 
 
-def aspect_of(value):
+def aspect_of(value: Any) -> Fraction:
     """The shape of pixels, width to height, of what a file says of it: square ones where it says nothing."""
     return Fraction(value) if value else Fraction(1)

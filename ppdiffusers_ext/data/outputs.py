@@ -16,7 +16,9 @@ import re
 import secrets
 import shutil
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_name
@@ -32,13 +34,14 @@ _FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, 
 }
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes from its target's
+_MOST_TRIES = 100  # of temporary names
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # locks of other machines may not be seen
 _LEFTOVER = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{8}}\.part(?:\..*)?", re.DOTALL)
 
-_option = contextvars.ContextVar("option", default=None)
-_given = contextvars.ContextVar("given", default=())
-_made = set()  # folders that this process made, each of which goes if nothing gets into it
-_swept = set()  # folders in which this process has looked for leftovers
+_option: contextvars.ContextVar = contextvars.ContextVar("option", default=None)
+_given: contextvars.ContextVar = contextvars.ContextVar("given", default=())
+_made: set[str] = set()  # folders that this process made, each of which goes if nothing gets into it
+_swept: set[str] = set()  # folders in which this process has looked for leftovers
 
 
 class OutputError(InputError):
@@ -46,7 +49,7 @@ class OutputError(InputError):
 
 
 @contextlib.contextmanager
-def moved_by(option=None, given=()):
+def moved_by(option: str | None = None, given: Any = ()) -> Iterator[None]:
     """Within it, messages about outputs that cannot be written name the option that moves them.
 
     Args:
@@ -73,7 +76,7 @@ def _option_of(path):
 
 
 @contextlib.contextmanager
-def output_file(path):
+def output_file(path: str | os.PathLike) -> Iterator[Any]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends, remove it when it raises.
 
     The temporary name keeps the suffix of `path`, so that writers that go by the suffix recognise the format. Folders
@@ -91,7 +94,7 @@ def output_file(path):
 
 
 @contextlib.contextmanager
-def output_folder(path):
+def output_folder(path: str | os.PathLike) -> Iterator[Path]:
     """As `output_file` for a folder, which must be new or empty: yields the `Path` of a temporary one beside it."""
     with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         target, temporary = _prepare_folder(path, undo, held)
@@ -104,7 +107,7 @@ def output_folder(path):
 
 
 @contextlib.contextmanager
-def scratch_folder(target):
+def scratch_folder(target: str | os.PathLike) -> Iterator[Path]:
     """Yield the `Path` of a new folder beside `target`, for files that are needed while it is made; then remove it.
 
     Raises InputError where there cannot be one.
@@ -117,12 +120,16 @@ def scratch_folder(target):
         yield folder
 
 
-def check_writable(path):
+def check_writable(path: str | os.PathLike) -> None:
     """Raise the InputError that `output_file(path)` would, before minutes of computing. Leaves nothing behind."""
     check_outputs([path])
 
 
-def check_outputs(paths, inputs=(), folders=()):
+def check_outputs(
+    paths: Iterable[str | os.PathLike],
+    inputs: Iterable[str | os.PathLike | None] = (),
+    folders: Iterable[str | os.PathLike] = (),
+) -> None:
     """Hold all files that a job will write against what can be written, before it begins. Leaves nothing behind.
 
     Args:
@@ -135,7 +142,8 @@ def check_outputs(paths, inputs=(), folders=()):
             or one is an input, or a picture in a folder of pictures that is one.
     """
     with contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
-        targets, scratches = set(), {}  # the latter: folder -> another one in it, in which names are tried
+        targets: set[Path] = set()
+        scratches: dict[tuple[int, int], Path] = {}  # folder -> another one in it, in which names are tried
         for path, prepare in [(path, _prepare) for path in paths] + [(path, _prepare_folder) for path in folders]:
             with _failures_as_input_errors(path), _system_errors_as_input_errors(path):
                 _swept.discard(str(_real(path).parent))
@@ -174,7 +182,7 @@ def _check_apart(path, target, source):
         raise _not_writable(path, reason, "an output that is no input is accepted")
 
 
-def beside(target, ending):
+def beside(target: str | os.PathLike, ending: str) -> Path:
     """The path of a file beside another one: NAME_ENDING; a name that would be too long is cut, and a digest added."""
     target = check_name(target, "output", _ACCEPTED)
     if not target.name:
@@ -182,7 +190,7 @@ def beside(target, ending):
     return target.with_name(fitting_name(target.parent, target.stem, f"_{ending}"))
 
 
-def fitting_name(folder, name, ending):
+def fitting_name(folder: str | os.PathLike, name: str, ending: str) -> str:
     """A name with an ending that a folder's file system bears: cut if need be, with a digest of the whole."""
     most = _longest_name(folder) - len(os.fsencode(ending))
     if len(os.fsencode(name)) <= most:
@@ -243,29 +251,30 @@ def _create_file(path):
 
 def _create_folder(path):
     path.mkdir()
-    return os.open(path, os.O_RDONLY)
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # another process took it for a leftover before it was opened
+        return None
 
 
 def _claim(target, create, undo, held):
     """A new temporary file or folder beside a target, locked until `held` is closed."""
     _remove_leftovers(target.parent)
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _MOST_OF_SUFFIX else ""
-    while True:
+    for _ in range(_MOST_TRIES):
         # The name stays short enough for the file system, however long the target's is.
         name = f".{_cut(target.stem, _MOST_OF_NAME)}.{_HOST}-{secrets.token_hex(4)}.part{suffix}"
         temporary = target.with_name(name)
         undo.callback(_remove, temporary)
-        try:
-            descriptor = create(temporary)
-        except FileNotFoundError:
-            if not target.parent.is_dir():
-                raise
-            continue  # a new folder that another process took for a leftover before it was opened
+        descriptor = create(temporary)
+        if descriptor is None:
+            continue
         held.callback(os.close, descriptor)
         with contextlib.suppress(OSError):  # a file system without locks: then nobody takes it for a leftover
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.path.lexists(temporary):  # else another process took it for a leftover before it was locked
             return temporary
+    raise _not_writable(target, "other processes remove what is made there")
 
 
 def _remove_leftovers(folder):
@@ -365,7 +374,7 @@ def _failures_as_input_errors(path):
     try:
         yield
     except Exception as error:
-        what, helps = _FAILURES.get(getattr(error, "errno", None), (None, None))
-        if what is None:
+        if (number := getattr(error, "errno", None)) not in _FAILURES:
             raise
+        what, helps = _FAILURES[number]
         raise OutputError(f"{what} while writing {printable(path)}; {helps} {_option_of(Path(path))}") from error

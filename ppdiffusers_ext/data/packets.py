@@ -1,12 +1,18 @@
 """What a video holds, from its packets: which of them become frames, and when these are shown."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import av
 
 from ppdiffusers_ext.data.transparency import tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, make_decoder, open_video, packets_of
 from ppdiffusers_ext.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import os
 
 
 @dataclass
@@ -33,10 +39,10 @@ class Packets:
     last: int = 0
     is_damaged: bool = False
     order: list = field(default_factory=list)
-    first: object = None
+    first: Any = None
 
 
-def scan_packets(container, stream):
+def scan_packets(container: Any, stream: Any) -> Packets:
     """The `Packets` of a stream, from where it is to its end, without decoding them: all but `skipped` and `first`."""
     packets, latest = Packets(), None
     try:
@@ -81,7 +87,7 @@ def _is_hidden(packet, stream):
     return not (is_group or is_repeated or is_shown)
 
 
-def leave_out_leading(path, packets):
+def leave_out_leading(path: str | os.PathLike, packets: Packets) -> None:
     """Find the first frame, and leave pictures before it out that refer to others that are not in the file.
 
     A clip that was cut without coding it anew begins with them: pictures that are stored behind the first one at which
@@ -105,8 +111,11 @@ def leave_out_leading(path, packets):
     begin = packets.order[start][0]
     # Pictures shown before the one at which decoding begins may be missing; that one, or a later one, may not. With
     # gradual refresh it is not shown either, nor are those up to the first that is whole, which is no entry itself.
-    is_damaged = first is None or any(time >= begin for time in failed)
-    if is_damaged or (first.pts > begin and packets.order[position[first.pts]][1]):
+    if (
+        first is None
+        or any(time >= begin for time in failed)
+        or (first.pts > begin and packets.order[position[first.pts]][1])
+    ):
         raise damaged_frame(path, 0)
     decoded = {frame.pts for frame in shown}
     hidden = {time for time in packets.times if time < first.pts and time not in decoded}
@@ -188,6 +197,6 @@ def _first(path, frames):
     return frame
 
 
-def damaged_frame(path, index):
+def damaged_frame(path: str | os.PathLike, index: int) -> InputError:
     """The InputError of a frame that cannot be decoded."""
     return InputError(f"frame {index} of {path} cannot be decoded; {ACCEPTED}")

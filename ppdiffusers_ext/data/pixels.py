@@ -1,10 +1,20 @@
 """Decoded frames as RGB arrays of square pixels, upright."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ppdiffusers_ext.data.orientation import stretch
 from ppdiffusers_ext.data.transparency import lay_over
 from ppdiffusers_ext.errors import InputError
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy as np
+
 
 _BT709 = 1  # FFmpeg's code of the matrix
 _FULL_RANGE = 2
@@ -13,7 +23,9 @@ _MATRICES = {_BT709: "ITU709", 4: "FCC", 7: "SMPTE240M"}
 _BT2020 = (9, 10)  # for which PyAV has no name, but which it takes from the frame
 
 
-def to_upright(frame, convert, path, index, info, background="white"):
+def to_upright(
+    frame: Any, convert: Any, path: str | os.PathLike, index: int, info: Any, background: str = "white"
+) -> np.ndarray:
     """The (height, width, 3) uint8 RGB array of a decoded frame.
 
     Args:

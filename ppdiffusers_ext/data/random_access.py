@@ -5,6 +5,9 @@ its own.
 """
 
 import bisect
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -30,15 +33,16 @@ class FrameReader:
         MissingFileError, InputError: as `probe_video`.
     """
 
-    def __init__(self, path, background="white"):
+    def __init__(self, path: str | os.PathLike, background: str = "white") -> None:
         self.info, packets = probe_packets(path)
         self._path, self._background = path, background
-        self._times, self._keys = (packets.times, packets.keys) if packets else ([], [])
+        self._times: list[int] = packets.times if packets else []
+        self._keys: list[int] = packets.keys if packets else []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.info.num_frames
 
-    def read(self, indices):
+    def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames by their numbers, in the order given: (n, height, width, 3) uint8 RGB.
 
         Raises:
@@ -53,7 +57,8 @@ class FrameReader:
         return np.stack([frames[index] for index in indices])
 
     def _seek(self, wanted):
-        frames, convert, decoded, last = {}, VideoReformatter(), None, None
+        frames, convert, decoded = {}, VideoReformatter(), None
+        last: Any = None  # time of the frame before
         with open_video(self._path) as (container, stream):
             for index in wanted:
                 time = self._times[index]

@@ -1,5 +1,7 @@
 """Datasets of training clips, in which a clip that cannot be read is replaced by another, whoever asks for it."""
 
+from typing import Any
+
 import numpy as np
 
 from ppdiffusers_ext.errors import InputError
@@ -17,13 +19,13 @@ class RetryingClips:
         seed: of everything that is drawn.
     """
 
-    def __init__(self, length, seed):
+    def __init__(self, length: int, seed: int) -> None:
         self._length, self._seed = length, seed
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index`: what `_read` gives, with
 
         index: the sample's own.
@@ -32,7 +34,8 @@ class RetryingClips:
         Raises:
             InputError: no clip of many that were tried can be read.
         """
-        clips, failures = self._clips_of(index), []
+        clips = self._clips_of(index)
+        failures: list[str] = []
         for attempt in range(_ATTEMPTS):
             rng = np.random.default_rng([self._seed, index, attempt])
             number = self._shuffled(index, len(clips)) if attempt == 0 else int(rng.integers(len(clips)))

@@ -1,20 +1,28 @@
 """What is written beside a result. Where that fails the result is kept, and the failure is told when it is whole."""
 
+from __future__ import annotations
+
 import contextlib
+import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.data.outputs import OutputError
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class SideOutputError(InputError):
     """A result is complete, but what was to lie beside it is not."""
 
 
-def keep(write, target):
+def keep(write: Callable[[Any], object], target: str | os.PathLike) -> Any:
     """Write a result; where its place fails, into the system's temporary folder.
 
     Args:
@@ -47,10 +55,11 @@ class SideOutputs:
         result: path of what is to be kept.
     """
 
-    def __init__(self, result):
-        self._result, self._errors = result, []
+    def __init__(self, result: str | os.PathLike) -> None:
+        self._result = result
+        self._errors: list = []
 
-    def attempt(self, write, *arguments):
+    def attempt(self, write: Callable, *arguments: Any) -> Any:
         """Call `write(*arguments)` and return what it returns; None, and its error is remembered, where it raises."""
         try:
             return write(*arguments)
@@ -58,7 +67,7 @@ class SideOutputs:
             self._errors.append(error)
             return None
 
-    def tell(self):
+    def tell(self) -> None:
         """Raises SideOutputError if something failed: it says what, and what is kept all the same."""
         if self._errors:
             raise SideOutputError(f"{self._errors[0]} ({self._result} is complete)") from self._errors[0]
@@ -72,10 +81,10 @@ class SideVideo:
         arguments: of the `VideoWriter`.
     """
 
-    def __init__(self, side_outputs, *arguments):
+    def __init__(self, side_outputs: SideOutputs, *arguments: Any) -> None:
         self._side_outputs, self._arguments = side_outputs, arguments
 
-    def __enter__(self):
+    def __enter__(self) -> SideVideo:
         self._stack = contextlib.ExitStack()
         self._writer = self._side_outputs.attempt(self._open)
         return self
@@ -83,7 +92,7 @@ class SideVideo:
     def _open(self):
         return self._stack.enter_context(VideoWriter(*self._arguments))
 
-    def write(self, frames):
+    def write(self, frames: np.ndarray) -> None:
         """As `VideoWriter.write`."""
         if self._writer is not None:
             self._side_outputs.attempt(self._write, frames)
@@ -96,7 +105,7 @@ class SideVideo:
             self._stack.__exit__(type(error), error, error.__traceback__)  # may name it
             raise
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> Any:
         if exception[0] is not None:
             return self._stack.__exit__(*exception)
         return self._side_outputs.attempt(self._stack.close)

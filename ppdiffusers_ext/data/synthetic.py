@@ -7,10 +7,13 @@ follow from the seed; the same seed gives the same bits.
 Lengths are in units of the figure's height, x to the right and y downwards, the origin between the feet.
 """
 
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from PIL import ImageColor
@@ -55,7 +58,9 @@ class SyntheticClip:
     fps: Fraction
 
 
-def synthetic_clip(seed, num_frames, width, height, entrance=0, close=False):
+def synthetic_clip(
+    seed: int | Sequence[int], num_frames: int, width: int, height: int, entrance: int = 0, close: bool = False
+) -> SyntheticClip:
     """The `SyntheticClip` of a seed.
 
     Args:
@@ -89,7 +94,7 @@ def synthetic_clip(seed, num_frames, width, height, entrance=0, close=False):
     )
 
 
-def identity_of(person):
+def identity_of(person: Any) -> np.ndarray:
     """Who a person is, (512,) fp32 of unit variance: a direction that follows from the colours and shape of the head.
 
     People whose heads look alike have directions alike, as with the embeddings of a face recogniser.
@@ -187,7 +192,7 @@ def _camera(rng):
     )
 
 
-def keypoints(person, motion, index):
+def keypoints(person: Any, motion: Any, index: float) -> np.ndarray:
     """The (18, 2) keypoints of a person at frame `index` of a motion."""
     angle = 2 * np.pi * index / motion.period + motion.phase
     middle = motion.travel * np.sin(0.5 * angle) + motion.place
@@ -233,7 +238,9 @@ def _direction(angle):
     return np.array([np.sin(angle), np.cos(angle)])
 
 
-def write_clips(folder, seed, numbers, num_frames, side, entrance=0):
+def write_clips(
+    folder: str | os.PathLike, seed: int, numbers: Iterable[int], num_frames: int, side: int, entrance: int = 0
+) -> None:
     """Write drawn clips as training data: video/NUMBER.mp4 and video_dwpose/NUMBER.mp4. Those there are kept.
 
     Args:
@@ -252,7 +259,9 @@ def write_clips(folder, seed, numbers, num_frames, side, entrance=0):
                 writer.write(frames.repeat(2, axis=1).repeat(2, axis=2))
 
 
-def write_animation_clips(folder, seed, numbers, num_frames, side, entrance=0):
+def write_animation_clips(
+    folder: str | os.PathLike, seed: int, numbers: Iterable[int], num_frames: int, side: int, entrance: int = 0
+) -> None:
     """Write drawn clips as StableAnimator's training data: NUMBER/{images,poses,faces}/frame_N.png, NUMBER/face.npy.
 
     Args:

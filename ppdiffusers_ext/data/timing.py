@@ -5,8 +5,11 @@ picture 90,000, and a video with frames left out the average.
 """
 
 import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +46,7 @@ class Timing:
     is_even: bool
 
 
-def measure(ticks, unit, last, claimed, path):
+def measure(ticks: Sequence[int], unit: Fraction, last: int, claimed: Any, path: str | os.PathLike) -> Timing:
     """The `Timing` of frames.
 
     Args:

@@ -5,8 +5,13 @@ the picture that turns or mirrors it, and of square pixels, for a file may say t
 stream: memory does not grow with the number of frames.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -20,6 +25,12 @@ from ppdiffusers_ext.data.timing import measure
 from ppdiffusers_ext.data.transparency import tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, open_video
 from ppdiffusers_ext.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdiffusers_ext.data.packets import Packets
+
 
 _HDR = (16, 18)  # transfer curves PQ and HLG
 
@@ -65,11 +76,11 @@ class VideoInfo:
     animation: animated.Animation | None = field(default=None, compare=False, repr=False)
 
     @property
-    def orientation(self):
+    def orientation(self) -> Orientation:
         return Orientation(self.rotation, self.is_mirrored)
 
 
-def probe_video(path):
+def probe_video(path: str | os.PathLike) -> VideoInfo:
     """The `VideoInfo` of the first video track. Decodes only the first frame and walks over the packets: it is cheap.
 
     Raises MissingFileError where there is no file, and InputError for what is not a video, has no video track, no
@@ -78,7 +89,7 @@ def probe_video(path):
     return probe_packets(path)[0]
 
 
-def probe_packets(path):
+def probe_packets(path: str | os.PathLike) -> tuple[VideoInfo, Packets | None]:
     """What `probe_video` gives, and the `Packets` that it was found from; None instead for an animated picture."""
     animation = animated.find_animation(path)
     if animation is not None:
@@ -101,7 +112,7 @@ def probe_packets(path):
         raise InputError(f"{path} has frames of {coded} pixels and says that they have {named}; {ACCEPTED}")
     if crop.size != coded and aspect != 1:  # the size of the display, from which FFmpeg has it, is that of the part
         aspect *= Fraction(coded[0] * crop.size[1], coded[1] * crop.size[0]) if is_matroska else 1
-    width = shown_width(*crop.size, aspect, path)
+    width = shown_width(crop.size[0], crop.size[1], aspect, path)
     if width != crop.size[0]:
         note = "%s has pixels of the shape %d:%d: its frames of %dx%d pixels are read as %dx%d"
         tell_once(note, printable(path), *aspect.as_integer_ratio(), *crop.size, width, crop.size[1])
@@ -143,7 +154,14 @@ def _info_of_animation(animation):
     )  # fmt: skip
 
 
-def read_frames(path, start=0, count=None, stride=1, info=None, background="white"):
+def read_frames(
+    path: str | os.PathLike,
+    start: int = 0,
+    count: int | None = None,
+    stride: int = 1,
+    info: VideoInfo | None = None,
+    background: str = "white",
+) -> Iterator[np.ndarray]:
     """Iterate over the frames start, start + stride, ... of the video: `count` of them, or all up to its end.
 
     Yields (height, width, 3) uint8 RGB arrays. Decodes as it goes, on one thread, and closes the file when the

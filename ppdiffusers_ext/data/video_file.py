@@ -1,13 +1,21 @@
 """Video files as FFmpeg opens them: which files, which of their streams, and how strictly they are decoded."""
 
+from __future__ import annotations
+
 import collections
 import contextlib
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
 
 import av
 
 from ppdiffusers_ext.data.transparency import transparent_decoder
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_file
+
+if TYPE_CHECKING:
+    import os
+
 
 ACCEPTED = "a complete video file (MP4, MOV, WebM, MKV, GIF, WebP, APNG) is accepted"
 # A closed list: FFmpeg also reads playlists, which open other files and addresses.
@@ -18,7 +26,7 @@ _PICTURE_CODECS = ("mjpeg", "png", "bmp", "gif", "tiff", "webp")
 
 
 @contextlib.contextmanager
-def open_video(path, **options):
+def open_video(path: str | os.PathLike, **options: Any) -> Iterator[tuple[Any, Any]]:
     """Open the file and yield (container, stream): the first video stream that is no picture attached to the file.
 
     Args:
@@ -64,7 +72,7 @@ def _is_attached(path, container, stream):
 
 def _count_packets(path, enough):
     """How many packets each video stream has, counted until so many streams have several, or to the end."""
-    counts = collections.Counter()
+    counts: collections.Counter = collections.Counter()
     with contextlib.suppress(av.error.FFmpegError), av.open(f"file:{path}", options=_OPTIONS) as container:
         for packet in container.demux(video=tuple(range(len(container.streams.video)))):
             counts[packet.stream_index] += packet.size > 0
@@ -73,7 +81,7 @@ def _count_packets(path, enough):
     return counts
 
 
-def decode_strictly(container, stream, skipped=frozenset()):
+def decode_strictly(container: Any, stream: Any, skipped: Collection[int] = frozenset()) -> Iterator[Any]:
     """Decoded frames, in the order in which they are shown; damage raises `av.error.FFmpegError`.
 
     Args:
@@ -85,7 +93,7 @@ def decode_strictly(container, stream, skipped=frozenset()):
             yield from decode(packet)
 
 
-def make_decoder(stream):
+def make_decoder(stream: Any) -> Any:
     """What makes frames of the packets of `packets_of`, one by one, and raises `av.error.FFmpegError` on damage."""
     decoder = transparent_decoder(stream)
     if decoder is not None:
@@ -97,7 +105,7 @@ def make_decoder(stream):
     return lambda packet: packet.decode()
 
 
-def packets_of(container, stream):
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
     """The packets of a stream and the empty one that ends it; others that are empty would end it before."""
     for packet in container.demux(stream):
         if packet.size or packet.dts is None:

@@ -1,8 +1,12 @@
 """Videos written as H.264, by PyAV (FFmpeg): a stream, so that memory does not grow with the number of frames."""
 
+from __future__ import annotations
+
 import contextlib
+import os
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -10,6 +14,10 @@ from av.video.reformatter import VideoReformatter
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.audio import Audio
+
 
 _SUFFIXES = (".mp4", ".mov")
 _BT709 = 1  # the code of BT.709 in H.264 and FFmpeg for primaries, transfer curve and matrix alike
@@ -27,7 +35,15 @@ class VideoWriter:
     InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
     """
 
-    def __init__(self, path, fps, width, height, crf=18, audio=None):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        fps: float | Fraction,
+        width: int,
+        height: int,
+        crf: float = 18,
+        audio: Audio | None = None,
+    ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in _SUFFIXES:
             raise InputError(f"cannot write a video to {path}; a name that ends in .mp4 or .mov is accepted")
@@ -40,7 +56,7 @@ class VideoWriter:
         self.width, self.height, self.crf, self._audio = width, height, crf, audio
         self.num_frames = 0
 
-    def __enter__(self):
+    def __enter__(self) -> VideoWriter:
         if "libx264" not in av.codecs_available:
             raise InputError(
                 f"cannot write {self.path}: this PyAV has no encoder libx264; the wheels of av on PyPI have it"
@@ -58,7 +74,7 @@ class VideoWriter:
         return self
 
     def _add_stream(self):
-        stream = self._container.add_stream("libx264", rate=Fraction(self.fps))
+        stream: Any = self._container.add_stream("libx264", rate=Fraction(self.fps))  # PyAV types it as of any kind
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
         # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
@@ -70,7 +86,7 @@ class VideoWriter:
         context.color_range = _TV_RANGE
         return stream
 
-    def write(self, frames):
+    def write(self, frames: np.ndarray) -> None:
         """Append frames: (N, H, W, 3) or (H, W, 3) uint8 RGB. Raises ValueError for another shape or type."""
         frames = np.asarray(frames)
         expected = (self.height, self.width, 3)
@@ -81,7 +97,9 @@ class VideoWriter:
         for image in frames.reshape(-1, *expected):
             image = np.pad(image, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            frame = self._convert.reformat(frame, format="yuv420p", src_colorspace="DEFAULT", dst_colorspace="ITU709")
+            # PyAV takes names of colour spaces as well, which its types leave out.
+            spaces: dict[str, Any] = {"src_colorspace": "DEFAULT", "dst_colorspace": "ITU709"}
+            frame = self._convert.reformat(frame, format="yuv420p", **spaces)
             frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
             self._container.mux(self._stream.encode(frame))
             self.num_frames += 1
@@ -92,7 +110,7 @@ class VideoWriter:
             for packet in self._audio.packets(self.num_frames / self.fps):
                 self._container.mux(packet)
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> Any:
         return self._stack.__exit__(*exception)
 
     def _finish(self, kind, error, traceback):

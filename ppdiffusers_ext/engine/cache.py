@@ -1,12 +1,14 @@
-"""Exports of networks on the disk, each made once.
+"""Cache of exported networks on disk; each export is made once.
 
     FOLDER/weights/NAME/weights.bin     weights of a network, shared by its exports; named by their digest and layout
     FOLDER/exports/KEY/                 a graph, a link to its weights, and manifest.json, the last to be written
     FOLDER/digests/                     of checkpoints, so that one that has not changed is not read for its digest
 
-A key covers all that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that is not
-what its manifest says is made anew. A folder that cannot be written is replaced by one that lives as long as the run.
+A key covers everything that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that
+differs from its manifest is made again. A folder that cannot be written is replaced by a temporary one for the run.
 """
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -16,7 +18,9 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -25,6 +29,12 @@ from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_in
 from ppdiffusers_ext.errors import printable
 from ppdiffusers_ext.files import check_file, read_json
 
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ppdiffusers_ext.engine.weights_file import Stored
+
+
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
@@ -32,8 +42,8 @@ _FOLDERS = ("weights", "exports", "digests")
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what reading a damaged entry raises
 
 
-def default_folder():
-    """Where exports are kept unless the user says otherwise: in the user's cache folder."""
+def default_folder() -> Path:
+    """Default folder of exports, in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "ppdiffusers_ext" / "engine"
 
@@ -44,9 +54,10 @@ class ExportCache:
         folder: created where it is missing; `default_folder()` if left out.
     """
 
-    def __init__(self, folder=None):
+    def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.folder = Path(folder or default_folder())
-        self._verified = {}  # a file's identity -> digest: exports that share weights read them once
+        # A file's identity -> digest: exports that share weights read them once.
+        self._verified: dict[tuple[int, ...], str] = {}
         try:
             for name in _FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -64,16 +75,16 @@ class ExportCache:
                 (self.folder / name).mkdir()
 
     @property
-    def is_empty(self):
-        """Whether there are no exports at all."""
+    def is_empty(self) -> bool:
+        """True if there are no exports."""
         return not any((self.folder / "exports").iterdir())
 
-    def folder_of(self, key):
-        """Where an export is, or would be."""
+    def folder_of(self, key: dict) -> Path:
+        """Folder of an export, whether it exists or not."""
         return self.folder / "exports" / _digest(key)
 
-    def find(self, key):
-        """The folder of an export that is complete and undamaged, or None."""
+    def find(self, key: dict) -> Path | None:
+        """Folder of a complete and undamaged export, or None."""
         folder = self.folder_of(key)
         if not os.path.lexists(folder):
             return None
@@ -93,15 +104,15 @@ class ExportCache:
             _remove(folder)
             return None
 
-    def discard(self, key):
+    def discard(self, key: dict) -> None:
         """Remove an export."""
         _remove(self.folder_of(key))
 
-    def weights(self, layer, digest, transpose=False):
-        """Folder and index of the file of a network's weights, which is written where it is missing or damaged.
+    def weights(self, layer: nn.Layer, digest: str, transpose: bool = False) -> tuple[Path, dict[str, Stored]]:
+        """Folder and index of the file of a network's weights; writes the file if it is missing or damaged.
 
         Args:
-            layer, transpose: as of `write_weights`.
+            layer, transpose: see `write_weights`.
             digest: of the weights.
         """
         name = f"{digest}-transposed" if transpose else digest
@@ -118,24 +129,24 @@ class ExportCache:
                 write_weights(layer, folder, transpose)
             return folder, read_index(folder)
 
-    def digest_of_checkpoint(self, path):
-        """A digest of a file's content, remembered for as long as its size and time of change are the same."""
-        path = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
-        status = path.stat()
-        note = self.folder / "digests" / f"{_digest(str(path))}.json"
-        identity = [str(path), status.st_size, status.st_mtime_ns]
+    def digest_of_checkpoint(self, path: str | os.PathLike) -> str:
+        """Digest of a file's content, cached while its size and modification time stay the same."""
+        file = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
+        status = file.stat()
+        note = self.folder / "digests" / f"{_digest(str(file))}.json"
+        identity = [str(file), status.st_size, status.st_mtime_ns]
         try:
             remembered = read_json(note, "note", "one of this cache is needed")
             if remembered["identity"] == identity and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
                 return remembered["digest"]
         except _DAMAGE:
             _remove(note)
-        digest = digest_of_file(path)
+        digest = digest_of_file(file)
         with moved_by("--engine-cache"), output_file(note) as temporary:
             Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
         return digest
 
-    def _digest_once(self, path):
+    def _digest_once(self, path: Path) -> str:
         status = path.stat()
         identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
         if identity not in self._verified:
@@ -143,14 +154,14 @@ class ExportCache:
         return self._verified[identity]
 
     @contextlib.contextmanager
-    def entry(self, key):
-        """Hold the lock of a key, so that two processes do not make one export twice."""
+    def entry(self, key: dict) -> Iterator[None]:
+        """Hold the lock of a key, so that two processes do not make the same export."""
         with self._lock(_digest(key)):
             yield
 
     @contextlib.contextmanager
-    def write(self, key, weights=None):
-        """Yield a folder to write an export into, with a link to the file of weights; it is entered when complete."""
+    def write(self, key: dict, weights: Path | None = None) -> Iterator[Path]:
+        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:
@@ -160,14 +171,14 @@ class ExportCache:
             manifest = {"key": key, "files": files}
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
-    def _describe(self, path):
+    def _describe(self, path: Path) -> dict[str, int | str]:
         return {"size": path.stat().st_size, "digest": self._digest_once(path)}
 
-    def _lock(self, name):
+    def _lock(self, name: str) -> FileLock:
         return FileLock(self.folder / f".{name}.lock")
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     """Remove what stands in the place of an entry, whatever it is."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -175,11 +186,11 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def _digest(key):
+def _digest(key: Any) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _link(source, target):
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

@@ -1,8 +1,13 @@
-"""A function of a network that runs in a compiled engine: exported once for each set of shapes, and compared once."""
+"""Function of a network in a compiled engine: exported and compared with eager mode once per set of shapes."""
+
+from __future__ import annotations
 
 import logging
 import math
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -14,6 +19,14 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import attention_in_parts
 from ppdiffusers_ext.version import __version__
 
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ppdiffusers_ext.engine.backends import Backend
+    from ppdiffusers_ext.engine.cache import ExportCache
+    from ppdiffusers_ext.engine.network import Network
+
+
 logger = logging.getLogger(__name__)
 
 _BAR = "{desc}: {n_fmt} of {total_fmt} done{postfix} [{elapsed}]"
@@ -24,39 +37,53 @@ _ROOM, _LEAST_ROOM = 1.3, 10**9
 TOLERANCE, LEAST_DECIBELS = 1e-3, 30
 
 
+Function = Callable[..., list[paddle.Tensor]]
+Tensors = Mapping[str, paddle.Tensor]
+
+
 class EngineError(InputError):
-    """An export does not compute what the network computes."""
+    """Outputs of an export differ from those of the network."""
 
 
 class CompiledFunction:
     """Runs a function of a network in an engine.
 
-    The network's weights are loaded for a new export only, and released before the engine reads as many. An engine has
-    weights of its own for each set of shapes; of those that are open, the ones that were not needed for longest are
-    closed when their weights come to more than the network's by a third. Opening one again takes a second or two.
+    The network's weights are loaded only for a new export, and released before the engine reads its own. An engine has
+    its own weights for each set of shapes. The least recently used sessions are closed when the weights of all open
+    sessions exceed the network's by more than a third. Opening one again takes a second or two.
 
     Args:
-        name: of the function; part of the key in the cache.
+        name: of the function, part of the key in the cache.
         network: a `Network`, whose weights the function uses.
         backend: a `Backend`.
         cache: an `ExportCache`.
-        threads: of the processor.
-        precision: "float32" or "bfloat16", which the engine computes in; its inputs and outputs are fp32.
+        threads: number of CPU threads.
+        precision: "float32" or "bfloat16", the engine's compute dtype; inputs and outputs are fp32.
     """
 
-    def __init__(self, name, network, backend, cache, threads, precision="float32"):
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        backend: Backend,
+        cache: ExportCache,
+        threads: int,
+        precision: str = "float32",
+    ) -> None:
         self._name, self._network, self._backend, self._cache, self._threads = name, network, backend, cache, threads
         self._precision = precision
-        self._sessions = {}  # shapes and settings -> (session, bytes of its weights), the one used last at the end
-        self.report = []  # (what was done, seconds), for those who want to know where the time went
+        # Shapes and settings -> (session, bytes of its weights), the one used last at the end.
+        self._sessions: dict[str, tuple[Callable, int]] = {}
+        # (What was done, seconds), for those who want to know where the time went.
+        self.report: list[tuple[str, float]] = []
 
-    def __call__(self, function, inputs, **settings):
+    def __call__(self, function: Function, inputs: Tensors, **settings: Any) -> list[paddle.Tensor]:
         """Outputs of `function(*inputs.values())`.
 
         Args:
             function: of tensors, to a list of tensors.
             inputs: name -> tensor.
-            settings: numbers that the function is made with; they are part of the key.
+            settings: constants of the function, part of the key.
 
         Returns:
             List of fp32 tensors.
@@ -76,21 +103,21 @@ class CompiledFunction:
         outputs = outputs or session(arrays)
         return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
 
-    def has(self, inputs, **settings):
-        """Whether this is exported, undamaged, for inputs of these shapes."""
+    def has(self, inputs: Tensors, **settings: Any) -> bool:
+        """True if there is an undamaged export for inputs of these shapes."""
         shapes = _shapes(inputs)
         if str((shapes, settings)) in self._sessions:
             return True
         # Without any export at all, the weights need not be read for the key.
         return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
 
-    def rest(self):
-        """Free what open sessions work with, apart from weights, in engines that can; the next calls take it again."""
+    def rest(self) -> None:
+        """Free the working memory of open sessions, without weights, in engines that can; later calls retake it."""
         for session, _ in self._sessions.values():
             if hasattr(session, "rest"):
                 session.rest()
 
-    def _key(self, shapes, settings):
+    def _key(self, shapes: dict[str, list], settings: dict[str, Any]) -> dict[str, Any]:
         return {
             "function": self._name,
             **self._network.digest(self._cache),
@@ -103,7 +130,9 @@ class CompiledFunction:
             "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
         }
 
-    def _open(self, function, inputs, arrays, key):
+    def _open(
+        self, function: Function, inputs: Tensors, arrays: dict[str, np.ndarray], key: dict[str, Any]
+    ) -> tuple[tuple[Callable, int], list[np.ndarray] | None]:
         """The session with the bytes of its weights, and the outputs, where they have been computed on the way."""
         with self._cache.entry(key):
             folder = self._cache.find(key)
@@ -116,7 +145,9 @@ class CompiledFunction:
                     self._cache.discard(key)
             return self._make(function, inputs, arrays, key)
 
-    def _make(self, function, inputs, arrays, key):
+    def _make(
+        self, function: Function, inputs: Tensors, arrays: dict[str, np.ndarray], key: dict[str, Any]
+    ) -> tuple[tuple[Callable, int], list[np.ndarray]]:
         self._make_room(self._network_bytes())
         title = f"exporting {self._name} for {self._backend.name}, once for these shapes"
         logger.info("%s", title)
@@ -138,22 +169,22 @@ class CompiledFunction:
             raise
         return opened, outputs
 
-    def _open_export(self, folder):
+    def _open_export(self, folder: Path) -> tuple[Callable, int]:
         weights = self._backend.weigh(folder)
         self._make_room(weights)
         return self._backend.open(folder, self._threads, self._precision), weights
 
-    def _make_room(self, weights):
+    def _make_room(self, weights: int) -> None:
         """Close what was not needed for longest, until there is room for so many bytes more."""
         limit = max(_ROOM * self._network_bytes(), _LEAST_ROOM)
         while self._sessions and sum(open_weights for _, open_weights in self._sessions.values()) + weights > limit:
             del self._sessions[next(iter(self._sessions))]
             return_freed_memory()
 
-    def _network_bytes(self):
+    def _network_bytes(self) -> int:
         return sum(parameter.size * 4 for parameter in self._network.model.parameters())
 
-    def _export(self, layer, function, inputs, key):
+    def _export(self, layer: nn.Layer, function: Function, inputs: Tensors, key: dict[str, Any]) -> None:
         with attention_in_parts(not self._backend.fuses_attention):
             traced = trace(layer, function, inputs)
         folder, stored = None, {}
@@ -163,7 +194,7 @@ class CompiledFunction:
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)
 
-    def _timed(self, what, call, bar=None):
+    def _timed(self, what: str, call: Callable[[], Any], bar: tqdm | None = None) -> Any:
         start = time.monotonic()
         if bar is not None:
             bar.set_postfix_str(what)
@@ -175,21 +206,23 @@ class CompiledFunction:
         return result
 
 
-def _shapes(inputs):
+def _shapes(inputs: Tensors) -> dict[str, list]:
     return {name: [str(x.dtype).removeprefix("paddle."), *x.shape] for name, x in inputs.items()}
 
 
-def _view(x):
+def _view(x: paddle.Tensor) -> np.ndarray:
     """The numbers of a tensor, those in fp32 without a copy."""
     return np.from_dlpack(x.detach()) if x.dtype == paddle.float32 and x.place.is_cpu_place() else x.numpy()
 
 
-def _arrays(tensors):
+def _arrays(tensors: Sequence[paddle.Tensor]) -> list[np.ndarray]:
     return [tensor.astype("float32").numpy() for tensor in tensors]
 
 
-def compare(name, engine, outputs, expected, precision="float32"):
-    """Refuse outputs that differ from those of eager mode, both lists of arrays.
+def compare(
+    name: str, engine: str, outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray], precision: str = "float32"
+) -> None:
+    """Compare outputs of an export with those of eager mode, both lists of arrays.
 
     Raises:
         EngineError: shapes differ, or numbers by more than `TOLERANCE` of the largest, in half precision by more than
@@ -207,7 +240,7 @@ def compare(name, engine, outputs, expected, precision="float32"):
             raise EngineError(f"the export of {name} for engine {engine} {problem}; {other}--engine eager is accepted")
 
 
-def _compare_exactly(output, truth):
+def _compare_exactly(output: np.ndarray, truth: np.ndarray) -> str | None:
     largest, error = float(np.abs(truth).max()), float(np.abs(output - truth).max())
     if not (math.isfinite(error) and error <= TOLERANCE * largest):
         return (
@@ -217,14 +250,14 @@ def _compare_exactly(output, truth):
     return None
 
 
-def _compare_roughly(output, truth):
+def _compare_roughly(output: np.ndarray, truth: np.ndarray) -> str | None:
     decibels = signal_to_noise(output, truth)
     if not decibels >= LEAST_DECIBELS:
         return f"is {decibels:.1f} dB from eager mode in half precision, and {LEAST_DECIBELS} dB are needed"
     return None
 
 
-def signal_to_noise(output, truth):
-    """Decibels of the mean square of the truth over that of the difference from it."""
+def signal_to_noise(output: np.ndarray, truth: np.ndarray) -> float:
+    """Signal-to-noise ratio in dB: mean square of the truth over mean square of the difference."""
     noise, signal = (float(np.square(x, dtype="float64").mean()) for x in (output - truth, truth))
     return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)

@@ -1,7 +1,8 @@
-"""The weights of a network in one file that engines map into memory; all graphs of the network share it."""
+"""File of a network's weights that engines map into memory; all graphs of the network share it."""
 
 import json
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _BYTES |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies: `length` bytes from `offset` on in `file`, of this shape, or its transpose."""
+    """Location of a tensor: `length` bytes from `offset` in `file`, with this shape, or its transpose."""
 
     file: str
     offset: int
@@ -33,18 +34,18 @@ class Stored:
     transposed: bool = False
 
 
-def digest_of_layer(layer):
-    """A digest of names, shapes, dtypes and numbers of all weights of a network."""
+def digest_of_layer(layer: nn.Layer) -> str:
+    """Digest of names, shapes, dtypes and values of all weights of a network."""
     digest = xxhash.xxh3_128()
     for name, tensor in layer.state_dict().items():
         array = _array(tensor)
         digest.update(f"{name} {tensor.dtype} {array.shape}".encode())
-        digest.update(array)
+        digest.update(array.data)
     return digest.hexdigest()
 
 
-def digest_of_file(path):
-    """A digest of a file's content."""
+def digest_of_file(path: str | os.PathLike) -> str:
+    """Digest of a file's content."""
     digest = xxhash.xxh3_128()
     with open(check_file(path, "file", "a plain file is needed"), "rb") as file:
         while block := file.read(_READ_BYTES):
@@ -52,13 +53,13 @@ def digest_of_file(path):
     return digest.hexdigest()
 
 
-def write_weights(layer, folder, transpose=False):
-    """Write all weights of a network into a folder that is not there yet, one after the other.
+def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = False) -> None:
+    """Write all weights of a network, one after the other, into a new folder.
 
     Args:
         layer: an `nn.Layer`.
         folder: to be made.
-        transpose: whether the matrices of linear layers, which are (in, out) in Paddle, are written as (out, in).
+        transpose: True to write the matrices of linear layers, which are (in, out) in Paddle, as (out, in).
     """
     linear = {id(part.weight) for part in layer.sublayers(include_self=True) if isinstance(part, nn.Linear)}
     index = {}
@@ -69,11 +70,11 @@ def write_weights(layer, folder, transpose=False):
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
             dtype = str(tensor.dtype).removeprefix("paddle.")
             index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, tensor.shape, transposed))
-            file.write(array)
+            file.write(array.data)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 
 
-def read_index(folder):
+def read_index(folder: str | os.PathLike) -> dict[str, Stored]:
     """Name of a weight -> `Stored`.
 
     Raises:
@@ -90,7 +91,7 @@ def read_index(folder):
     return index
 
 
-def _is_sound(stored):
+def _is_sound(stored: Stored) -> bool:
     numbers = [stored.offset, stored.length, *stored.shape]
     size = _BYTES.get(stored.dtype) if isinstance(stored.dtype, str) else None
     return (
@@ -103,7 +104,7 @@ def _is_sound(stored):
     )
 
 
-def _array(tensor):
+def _array(tensor: paddle.Tensor) -> np.ndarray:
     # NumPy has no bf16: the bits are what is stored.
     array = tensor.view("int16").numpy() if tensor.dtype == paddle.bfloat16 else tensor.numpy()
     return np.ascontiguousarray(array)

@@ -1,6 +1,6 @@
-"""How good generated videos are: numbers by comparison with the true videos.
+"""Metrics of generated videos against the true videos.
 
-`frames` compares two pictures and `video` two videos, both without weights and without Paddle. `sources` finds what to
-compare, `evaluation` compares it, `report` prints and writes the result. A metric that needs a network gets a
-module of its own beside `frames`. docs/metrics.md says what each number means.
+`frames` compares two pictures and `video` two videos, both without weights and without Paddle. `sources` finds and
+pairs the clips, `evaluation` compares them, `report` prints and writes the result. A metric that needs a network gets
+a module of its own beside `frames`. See docs/metrics.md for the definitions.
 """

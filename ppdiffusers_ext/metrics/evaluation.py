@@ -1,7 +1,10 @@
-"""Comparison of pairs of clips: what may be compared, and the numbers of each pair."""
+"""Comparison of pairs of clips: checks, then the metrics of each pair."""
+
+from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -11,14 +14,18 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.frames import MIN_SIDE
 from ppdiffusers_ext.metrics.video import VideoMetrics
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.metrics.sources import Clip, Pair
+
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PairResult:
-    """The numbers of a pair.
+    """Metrics of one pair.
 
-    name: what stands for it in a table. scores: `VideoMetrics.result()`. frames: what `VideoMetrics.add` returned for
+    name: of the pair in a table. scores: `VideoMetrics.result()`. frames: what `VideoMetrics.add` returned for
     each frame. prediction, truth: paths. width, height: pixels at which the two were compared. resized_from: width
     and height of the prediction where it was resized, else None.
     """
@@ -33,12 +40,12 @@ class PairResult:
     resized_from: tuple | None = None
 
 
-def check_pair(pair, length=None, resize=False):
-    """Raise InputError where the clips of a `Pair` cannot be compared; cheap, so that all can be checked first.
+def check_pair(pair: Pair, length: int | None = None, resize: bool = False) -> None:
+    """Raise InputError if the clips of a `Pair` cannot be compared. Cheap, so all pairs can be checked first.
 
     Args:
-        length: frames from the beginning that are compared; None for all, which must be as many in both.
-        resize: whether the prediction will be brought to the size of the truth.
+        length: number of frames to compare from the beginning; None for all, which must be equally many in both.
+        resize: True if the prediction is resized to the size of the truth.
     """
     prediction, truth = pair.prediction, pair.truth
     counts = f"{prediction.path} has {prediction.num_frames} frames, {truth.path} {truth.num_frames}"
@@ -55,11 +62,11 @@ def check_pair(pair, length=None, resize=False):
         raise InputError(f"{truth.path} has {size}, too small for SSIM; at least {MIN_SIDE}x{MIN_SIDE} is accepted")
 
 
-def evaluate_pair(pair, length=None, resize=False):
-    """Compare the clips of a `Pair` frame by frame, in order: a `PairResult`. Frame rates are not looked at.
+def evaluate_pair(pair: Pair, length: int | None = None, resize: bool = False) -> PairResult:
+    """Compare the clips of a `Pair` frame by frame, in order, and return a `PairResult`. Frame rates are ignored.
 
     Args:
-        length, resize: as for `check_pair`. Resizing is Pillow's bicubic, the aspect ratio is not kept.
+        length, resize: see `check_pair`. Resizing is Pillow's bicubic; the aspect ratio is not kept.
 
     Raises:
         InputError: the clips cannot be compared, or a frame cannot be read.
@@ -78,8 +85,9 @@ def evaluate_pair(pair, length=None, resize=False):
             prediction = np.asarray(Image.fromarray(prediction).resize(size, Image.Resampling.BICUBIC))
         frames.append(metrics.add(prediction, truth))
     paths = str(pair.prediction.path), str(pair.truth.path)
-    return PairResult(pair.name, metrics.result(), tuple(frames), *paths, *size, resized_from)
+    width, height = size
+    return PairResult(pair.name, metrics.result(), tuple(frames), *paths, width, height, resized_from)
 
 
-def _size(clip):
+def _size(clip: Clip) -> tuple[int, int]:
     return clip.width, clip.height

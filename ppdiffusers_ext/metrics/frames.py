@@ -1,4 +1,4 @@
-"""Numbers by comparison of two pictures: PSNR, SSIM and L1, as the field defines them, and one that it got wrong.
+"""Metrics of two pictures: PSNR, SSIM and L1 as the field defines them, and some papers' PSNR with overflow.
 
 All functions take a prediction and the truth, (H, W, 3) uint8 arrays of one shape, and are symmetric in them. They
 raise ValueError for other shapes and types.
@@ -15,33 +15,33 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 MIN_SIDE = 2 * _RADIUS + 1  # pixels; below, SSIM's window does not fit into the picture
 
 
-def frame_psnr(prediction, truth):
+def frame_psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, 10 log10(255^2 / mean squared error); math.inf for identical pictures."""
     error = np.mean(np.square(difference(prediction, truth), dtype=np.float64))
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def frame_psnr_uint8_overflow(prediction, truth):
-    """PSNR in dB as DisCo's evaluation computes it: wrong, and only for comparison with numbers computed like this.
+def frame_psnr_uint8_overflow(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """PSNR in dB as DisCo's evaluation computes it: incorrect, only for comparison with tables made in this way.
 
     The difference is taken and squared in uint8, so that every squared error is reduced modulo 256: a difference of
-    16 levels counts as none. Large errors vanish: the result is never below 24.17 dB, for no square is more than 249
-    modulo 256, and two pictures of noise have about 28 dB. 100 where all squares vanish.
+    16 levels counts as none. Large errors vanish: the result is never below 24.17 dB, because no square is more than
+    249 modulo 256, and two pictures of noise have about 28 dB. The result is 100 if all squares vanish.
 
     Source: `psnr_eval` in tool/metrics/ssim_l1_lpips_psnr.py of Wangt-CN/DisCo, which later work on human dance
-    evaluated with; the mistake is described in DisCo's issue 86.
+    evaluated with; DisCo's issue 86 describes the error.
     """
     _check(prediction, truth)
     error = np.mean(np.square(np.subtract(prediction, truth, dtype=np.uint8), dtype=np.uint8))
     return 20 * math.log10(255 / math.sqrt(error)) if error else 100.0
 
 
-def frame_ssim(prediction, truth):
+def frame_ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity, at most 1 (identical pictures), as Wang et al. (2004): mean over pixels and R, G, B.
 
-    The same number as skimage.metrics.structural_similarity(prediction, truth, gaussian_weights=True, sigma=1.5,
+    Equal to skimage.metrics.structural_similarity(prediction, truth, gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False, data_range=255, channel_axis=-1), which also leaves out a border of 5 pixels, where
-    the window would not fit. Raises ValueError for sides below MIN_SIDE.
+    the window does not fit. Raises ValueError for sides below MIN_SIDE.
     """
     _check(prediction, truth)
     if min(prediction.shape[:2]) < MIN_SIDE:
@@ -55,23 +55,23 @@ def frame_ssim(prediction, truth):
     return float(np.mean(similarity[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]))
 
 
-def frame_l1(prediction, truth):
+def frame_l1(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Mean absolute error of values in [0, 1]: 0 for identical pictures, 1 for black against white."""
     return float(np.mean(np.abs(difference(prediction, truth)))) / 255
 
 
-def difference(prediction, truth):
+def difference(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """prediction - truth in levels, -255 to 255: an (H, W, 3) int16 array."""
     _check(prediction, truth)
     return np.subtract(prediction, truth, dtype=np.int16)
 
 
-def _blur(values):
+def _blur(values: np.ndarray) -> np.ndarray:
     """Each channel of (3, H, W) float64 values averaged under the window."""
     return gaussian_filter(values, (0, _SIGMA, _SIGMA), truncate=_RADIUS / _SIGMA)
 
 
-def _check(prediction, truth):
+def _check(prediction: np.ndarray, truth: np.ndarray) -> None:
     for name, picture in (("prediction", prediction), ("truth", truth)):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise ValueError(f"the {name} has shape {picture.shape} and type {picture.dtype}, not (H, W, 3) and uint8")

@@ -1,11 +1,20 @@
-"""Results of an evaluation as a table to read and as JSON to compute with."""
+"""Results of an evaluation as a table and as JSON."""
+
+from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.metrics.video import METRICS
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.metrics.evaluation import PairResult
+
 
 # name of the number, title of its column, digits behind the point
 _COLUMNS = (
@@ -18,19 +27,19 @@ _COLUMNS = (
 
 
 class Table:
-    """The lines of a table, one by one, so that each can be printed as soon as it is there.
+    """Table whose lines are made one at a time, so that each can be printed as soon as its pair is done.
 
-    names: of all rows to come, for the width of the first column.
+    names: of all rows, for the width of the first column.
     """
 
-    def __init__(self, names):
+    def __init__(self, names: Iterable[str]) -> None:
         self._width = max(map(len, [*names, "mean"]))
 
-    def header(self):
+    def header(self) -> str:
         titles = "  ".join(["frames", *(f"{title:>{_cell(title)}}" for _, title, _ in _COLUMNS)])
         return f"{'':{self._width}}  {titles}"
 
-    def row(self, name, scores):
+    def row(self, name: str, scores: Mapping[str, Any]) -> str:
         """The line of a name and its `VideoMetrics.result()` (or `mean_scores`); "-" for a number that is None."""
         count = scores.get("num_frames", "")
         cells = [f"{count:>6}"]
@@ -40,11 +49,11 @@ class Table:
         return f"{name:{self._width}}  {'  '.join(cells)}"
 
 
-def mean_scores(results):
-    """The mean of each metric over `PairResult`s, a dict with the keys `METRICS`: every pair counts as much.
+def mean_scores(results: Sequence[PairResult]) -> dict[str, float | None]:
+    """Mean of each metric over `PairResult`s, with equal weight for each pair: a dict with the keys `METRICS`.
 
-    Pairs of one frame have no flicker and do not count in its mean, which is None if there are no others. Raises
-    ValueError where there are no results.
+    Pairs of one frame have no flicker and do not count in its mean, which is None without other pairs. Raises
+    ValueError if there are no results.
     """
     if not results:
         raise ValueError("a mean needs at least one result")
@@ -55,7 +64,7 @@ def mean_scores(results):
     return means
 
 
-def to_json(results, per_frame=False):
+def to_json(results: Sequence[PairResult], per_frame: bool = False) -> str:
     """The JSON text of `PairResult`s: {"pairs": [...], "mean": {...}}. Strict JSON: null where a number is infinite.
 
     per_frame: also list the numbers of every frame.
@@ -70,16 +79,16 @@ def to_json(results, per_frame=False):
     return json.dumps({"pairs": pairs, "mean": mean_scores(results)}, indent=1, allow_nan=False) + "\n"
 
 
-def write_json(path, results, per_frame=False):
+def write_json(path: str | os.PathLike, results: Sequence[PairResult], per_frame: bool = False) -> None:
     """Write `to_json` to a file, complete or not at all. Raises InputError where the file cannot be written."""
     with output_file(path) as temporary:
         Path(temporary).write_text(to_json(results, per_frame), encoding="utf-8")
 
 
-def _cell(title):
+def _cell(title: str) -> int:
     """Characters of a column: as its title, but not less than its numbers have."""
     return max(len(title), 7)
 
 
-def _finite(value):
+def _finite(value: float | None) -> float | None:
     return value if value is None or math.isfinite(value) else None

@@ -1,6 +1,8 @@
-"""What is compared: videos, folders of frames and folders of videos, found, paired and opened."""
+"""Input of an evaluation: finds, pairs and opens videos, folders of frames and folders of videos."""
 
+import os
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ _ACCEPTED = (
 
 @dataclass(frozen=True)
 class Clip:
-    """A video (`info` is what `probe_video` said) or a folder of frames (`pictures` are its files in their order).
+    """A video (`info` is the result of `probe_video`) or a folder of frames (`pictures` are its files in order).
 
     width, height: pixels; of a folder those of its first picture, from which the others may not differ.
     """
@@ -32,7 +34,7 @@ class Clip:
     info: VideoInfo | None = None
     pictures: tuple = ()
 
-    def frames(self, count=None):
+    def frames(self, count: int | None = None) -> Iterator[np.ndarray]:
         """Iterate over the first `count` frames, or all: (H, W, 3) uint8 RGB arrays, read as they are asked for.
 
         Raises InputError for a frame that cannot be read or has another size.
@@ -41,7 +43,7 @@ class Clip:
             return read_frames(self.path, count=count, info=self.info)
         return self._read_pictures(self.pictures[:count])
 
-    def _read_pictures(self, paths):
+    def _read_pictures(self, paths: Iterable[Path]) -> Iterator[np.ndarray]:
         for path in paths:
             frame = np.asarray(read_image(path))
             if frame.shape != (self.height, self.width, 3):
@@ -52,17 +54,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two clips to be compared, and the name that stands for them in a table."""
+    """Two clips to compare, and their name in a table."""
 
     name: str
     prediction: Clip
     truth: Clip
 
 
-def open_clip(path):
+def open_clip(path: str | os.PathLike) -> Clip:
     """The `Clip` at `path`: a video, or a folder of frames in natural order (frame2 before frame10).
 
-    Raises MissingFileError where there is nothing, and InputError for what is neither or cannot be read.
+    Raises MissingFileError if there is nothing, and InputError for anything else or unreadable files.
     """
     kind, files = _look(Path(path))
     if kind == "folder of videos":
@@ -70,7 +72,7 @@ def open_clip(path):
     return _open(Path(path), files if kind == "folder of frames" else ())
 
 
-def find_pairs(prediction, truth):
+def find_pairs(prediction: str | os.PathLike, truth: str | os.PathLike) -> list[Pair]:
     """The `Pair`s of two paths: one of two clips; of two folders of videos, those of the same name without suffix.
 
     Raises MissingFileError where there is nothing, and InputError for a folder without frames and videos or with
@@ -90,14 +92,14 @@ def find_pairs(prediction, truth):
     return [Pair(stem, *(_open(by_stem[stem], ()) for by_stem in videos)) for stem in videos[0]]
 
 
-def natural_order(path):
+def natural_order(path: str | os.PathLike) -> tuple[list[int | str], str]:
     """A key to sort paths by: numbers in their names by value, the rest by letters, not by case."""
     path = Path(path)
     parts = re.split(r"(\d+)", path.stem)  # every second one is a number
     return [int(part) if index % 2 else part.lower() for index, part in enumerate(parts)], path.name
 
 
-def _look(path):
+def _look(path: Path) -> tuple[str, tuple[Path, ...]]:
     """What a path is, "video", "folder of frames" or "folder of videos", and the sorted files of a folder."""
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
@@ -119,7 +121,7 @@ def _look(path):
     return ("folder of frames", pictures) if pictures else ("folder of videos", videos)
 
 
-def _open(path, pictures):
+def _open(path: Path, pictures: tuple[Path, ...]) -> Clip:
     if not pictures:
         info = probe_video(path)
         return Clip(path, info.width, info.height, info.num_frames, info=info)
@@ -127,8 +129,8 @@ def _open(path, pictures):
     return Clip(path, width, height, len(pictures), pictures=pictures)
 
 
-def _by_stem(folder, files):
-    by_stem = {}
+def _by_stem(folder: Path, files: Iterable[Path]) -> dict[str, Path]:
+    by_stem: dict[str, Path] = {}
     for file in files:
         other = by_stem.setdefault(file.stem, file)
         if other is not file:
@@ -136,7 +138,7 @@ def _by_stem(folder, files):
     return by_stem
 
 
-def _check_same_stems(folders, videos):
+def _check_same_stems(folders: Sequence[Path], videos: Sequence[dict[str, Path]]) -> None:
     said = []
     for one, other in ((0, 1), (1, 0)):
         missing = [stem for stem in videos[one] if stem not in videos[other]]

@@ -1,4 +1,7 @@
-"""Numbers by comparison of two videos, frame by frame as these come: memory does not grow with their length."""
+"""Metrics of two videos, computed frame by frame: memory does not grow with their length."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +14,7 @@ PSNR_CAP = 100.0
 
 
 class VideoMetrics:
-    """Add the frames of both videos in their order, then ask for the result.
+    """Running metrics of two videos: add their frames in order, then get the result.
 
     metrics = VideoMetrics()
     for prediction_frame, truth_frame in zip(prediction, truth):
@@ -19,24 +22,24 @@ class VideoMetrics:
     metrics.result()["psnr"]
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.num_frames = 0
         self.identical_frames = 0
         self._sums = dict.fromkeys(METRICS, 0.0)
-        self._difference = None  # of the frame before
+        self._difference: np.ndarray | None = None  # of the frame before
 
-    def add(self, prediction_frame, truth_frame):
-        """Count in the next frame of both, (H, W, 3) uint8. Returns its own numbers: a dict with the keys `METRICS`.
+    def add(self, prediction_frame: np.ndarray, truth_frame: np.ndarray) -> dict[str, float | None]:
+        """Add the next frame of both videos, (H, W, 3) uint8. Returns its metrics: a dict with the keys `METRICS`.
 
-        Its psnr is math.inf where the two are identical; its flicker is that since the frame before, None for the
-        first. Raises ValueError for other shapes and types, or another size than that of the frame before.
+        psnr is math.inf for identical frames; flicker compares with the frame before, and is None for the first one.
+        Raises ValueError for other shapes and types, or a size that differs from the frame before.
         """
         levels = difference(prediction_frame, truth_frame)
         if self._difference is not None and self._difference.shape != levels.shape:
             raise ValueError(
                 f"frame {self.num_frames} has shape {levels.shape}, the one before {self._difference.shape}"
             )
-        frame = {
+        frame: dict[str, Any] = {
             "psnr": frame_psnr(prediction_frame, truth_frame),
             "psnr_uint8_overflow": frame_psnr_uint8_overflow(prediction_frame, truth_frame),
             "ssim": frame_ssim(prediction_frame, truth_frame),
@@ -50,7 +53,7 @@ class VideoMetrics:
         self._difference = levels
         return frame
 
-    def _flicker(self, levels):
+    def _flicker(self, levels: np.ndarray) -> float | None:
         """Mean absolute difference between the changes of prediction and truth since the frame before, in levels.
 
         (p[t+1] - p[t]) - (q[t+1] - q[t]) = (p[t+1] - q[t+1]) - (p[t] - q[t]), so that one difference picture is all
@@ -60,8 +63,8 @@ class VideoMetrics:
             return None
         return float(np.mean(np.abs(levels - self._difference)))
 
-    def result(self):
-        """The numbers of the frames so far, a dict:
+    def result(self) -> dict[str, Any]:
+        """Metrics of the frames so far, a dict:
 
         psnr, psnr_uint8_overflow: dB, mean over the frames; psnr takes PSNR_CAP for identical frames and above it.
         ssim, l1: mean over the frames.
@@ -77,7 +80,7 @@ class VideoMetrics:
         return {**means, "num_frames": self.num_frames, "identical_frames": self.identical_frames}
 
 
-def video_metrics(prediction, truth):
+def video_metrics(prediction: Iterable[np.ndarray], truth: Iterable[np.ndarray]) -> dict[str, float | int | None]:
     """`VideoMetrics.result()` of two videos: (N, H, W, 3) uint8 arrays, or iterables of (H, W, 3) frames.
 
     Raises ValueError where one has more frames than the other.
@@ -88,7 +91,7 @@ def video_metrics(prediction, truth):
     return metrics.result()
 
 
-def mean_scores(scores, names=METRICS):
+def mean_scores(scores: list[dict], names: Sequence[str] = METRICS) -> dict[str, dict[str, float]]:
     """The mean of numbers over clips.
 
     Args:

@@ -9,6 +9,7 @@ weight becomes the largest number of the format:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -49,7 +50,7 @@ def quantise(weight, form):
 class QuantisedLinear(Linear):
     """A `Linear` that has its weight in `stored`, a `Stored`; `weight` keeps name, shape and dtype, and no memory."""
 
-    stored = None
+    stored: Any = None
 
     def forward(self, x):
         return F.linear(x, self.stored.matrix(x.dtype), follow(self.bias, x))

@@ -9,7 +9,9 @@ gigabytes; so bounds are some times the sizes of what was published, and whateve
 
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, shown
 
@@ -91,7 +93,7 @@ class Text:
 class ListOf:
     """A list whose items fit a rule."""
 
-    rule: object
+    rule: Any
     low: int
     high: int
 
@@ -131,7 +133,7 @@ class Rules:
     fields: dict
     relations: tuple = ()
     defaults: dict = field(default_factory=dict)
-    size: object = None
+    size: Callable | None = None
     most: float = math.inf
 
     def check(self, options, source):

@@ -69,6 +69,8 @@ def dtype_name(dtype=None, paddle_dtype=None):
 class LocalConfigMixin:
     """Stands before ppdiffusers' `ConfigMixin`: configurations come from folders of this computer alone."""
 
+    config_name: str  # of `ConfigMixin`
+
     @classmethod
     def load_config(
         cls,
@@ -93,7 +95,7 @@ class LocalConfigMixin:
             raise InputError(
                 f"configuration {folder / cls.config_name} holds {shown(config)}; a JSON object is needed"
             )
-        more = ({},) if return_unused_kwargs else ()
+        more: tuple = ({},) if return_unused_kwargs else ()
         more += (None,) if return_commit_hash else ()
         return (config, *more) if more else config
 
@@ -104,7 +106,7 @@ class LocalConfigMixin:
             raise InputError(
                 f"{shown(config)} is no configuration; a dict is accepted, such as {cls.__name__}.load_config(folder)"
             )
-        return super().from_config(config, return_unused_kwargs, **options)
+        return super().from_config(config, return_unused_kwargs, **options)  # type: ignore[misc]  # ConfigMixin's
 
 
 class StrictModelMixin(LocalConfigMixin, ModelMixin):

@@ -57,7 +57,7 @@ class Job:
     reference_image: str = path_option()
     driving_video: str = path_option()
     output: str = path_option()
-    frames: str = None
+    frames: str | None = None
     fps: float = option(None, *FPS)
     resize: str = option("crop", choices=("fit", "crop", "pad"))
     person: int | str = "largest"
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def track(self):
-        return TrackOptions(self.person, self.gap, self.smoothing)
+        return TrackOptions(str(self.person), self.gap, self.smoothing)
 
 
 def read_jobs(path, **defaults):

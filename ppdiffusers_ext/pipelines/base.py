@@ -33,7 +33,8 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         folder_parts: what a folder's model_index.json may name as each part; see `pipelines.model_index`.
     """
 
-    network_names, folder_parts = (), {}
+    network_names: tuple[str, ...] = ()
+    folder_parts: dict = {}
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
     def __init__(self):
@@ -76,7 +77,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         dtypes = [weights_dtype(engine, name) for name in (runtime.dtype, runtime.encoder_dtype)]
         if rung.halves and dtypes[0] == "float32" and engine == "eager":  # engines have weights of their own
             dtypes[0] = "bfloat16"
-        networks, scheduler = describe_folder(folder, cls, *dtypes, given=parts)
+        networks, scheduler = describe_folder(folder, cls, dtypes[0], dtypes[1], given=parts)
         models = {name: network.model for name, network in networks.items()}
         pipeline = cls(**{"scheduler": scheduler, **models, **parts})
         pipeline.use_networks(networks)
@@ -269,7 +270,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
                         f"the latents are not finite after step {i + 1} of {count}; weights that are intact, "
                         "or a dtype with a larger range (bf16 or fp32) are needed"
                     )
-                latents = after_step(self, *callback, i, timestep, latents)
+                latents = after_step(self, callback[0], callback[1], i, timestep, latents)
                 if not calls:
                     progress.update()
                 if self._interrupt:

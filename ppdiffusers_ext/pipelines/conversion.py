@@ -7,13 +7,14 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from paddlenlp.transformers import PretrainedModel
 from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
-from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.files import parse_json
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown, shown_path
+from ppdiffusers_ext.files import check_folder, parse_json
 from ppdiffusers_ext.pipelines.loading import Part, build, known_options
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
@@ -21,6 +22,7 @@ from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transp
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
+_INDEX = "model_index.json"
 _UNUSED = "unused.safetensors"
 _CONVERTED = "one that this project's conversion wrote is accepted"
 _DIGITS = 16  # of a tensor's name in it, which is made of its content
@@ -36,6 +38,23 @@ class Report:
     read: int
     left_out: list
     files: dict = field(default_factory=dict)
+
+
+def check_converted(folder, pipeline):
+    """Raise InputError, MissingFileError unless a folder is one that `save_pretrained` of a pipeline wrote.
+
+    Args:
+        folder: `Path`.
+        pipeline: name of its class.
+    """
+    accepted = f"a folder that save_pretrained of a {pipeline}, or --to paddle, wrote is needed"
+    check_folder(folder, "folder", accepted)
+    index = folder / _INDEX
+    if not index.exists():
+        raise MissingFileError(f"folder {shown_path(folder)} has no {_INDEX}, so that it is no pipeline; {accepted}")
+    name = read_config(index).get("_class_name")
+    if name != pipeline:
+        raise InputError(f"{shown_path(folder)} holds a {shown(name)}; a {pipeline} is accepted")
 
 
 def find_file(folder, *stems, optional=False):
@@ -78,7 +97,8 @@ class _Tensor:
         if not is_finite(array):
             raise InputError(f"{self._label} holds values that are not finite numbers; the file is damaged")
         if self._cast:
-            array = to_array(to_tensor(np.ascontiguousarray(array)).astype(self._cast))
+            tensor: Any = to_tensor(np.ascontiguousarray(array))
+            array = to_array(tensor.astype(self._cast))
             if not is_finite(array):
                 raise InputError(f"{self._label} has numbers too large for {self._cast}; fp32 or bf16 are accepted")
         return array
@@ -89,7 +109,7 @@ def part_to_paddle(name, part, folder, dtype):
     arrays, originals, counts, report = {}, {}, {}, Report(name, 0, [])
     for path in part.files:
         checkpoint = read_checkpoint(path)
-        renamed = names_in_model(part.model, list(checkpoint.tensors))
+        renamed = names_in_model(part.model, checkpoint.tensors, path)
         own = {new: checkpoint.tensors[old] for old, new in renamed.items()}
         own = transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own
         arrays.update({new: _Tensor(old, own[new], dtype, checkpoint) for old, new in renamed.items()})
@@ -127,7 +147,8 @@ def keep_unused(report, part, folder, pattern, dtype):
         pattern: of the names that are kept.
         dtype: as of `part_to_paddle`.
     """
-    tensors, names = {}, {}
+    tensors: dict = {}
+    names: dict = {}
     for path in part.files:
         checkpoint = read_checkpoint(path)
         for name in report.left_out:
@@ -172,7 +193,7 @@ def part_to_torch(name, part, folder, dtype, files, unused=None):
         tensors = transpose(tensors, transposed_names(part.model))
     report = Report(name, len(tensors), [])
     names, positions, counts = _read_originals(checkpoint)
-    arrays = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
+    arrays: dict = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
     for table in positions:  # they count the positions
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]

@@ -4,6 +4,8 @@ The three kinds load and leave the memory as a `Part` does, and each time the Lo
 tensor, before a weight is stored: there is nothing to undo, and never more than some tensors beside what is stored.
 """
 
+from typing import Any
+
 import paddle
 
 from ppdiffusers_ext.environment import return_freed_memory
@@ -30,7 +32,7 @@ class MergedPart(Part):
 
     def __init__(self, model, paths, loras=(), network=TRANSFORMER):
         super().__init__(model, paths)
-        self._loras, self._network = list(loras), network
+        self.loras, self._network = tuple(loras), network
         self._read_additions()  # what does not fit is told before anything is loaded
 
     def fill(self):
@@ -41,14 +43,14 @@ class MergedPart(Part):
         load_weights(self.model, *self.files, change=change)
 
     def _read_additions(self):
-        return Additions(self.model, [(Lora(path), weight) for path, weight in self._loras], self._network)
+        return Additions(self.model, [(Lora(path), weight) for path, weight in self.loras], self._network)
 
     def _merge(self, additions):
         changed = set(additions.names)
         return lambda name, value: additions.merged(name, value) if name in changed else value
 
     def _compute_digest(self, cache):
-        merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self._loras]
+        merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self.loras]
         return "-".join([super()._compute_digest(cache), *merged])
 
 
@@ -105,9 +107,11 @@ class StreamedPart(MergedPart):
         others: as of `MergedPart`; the model is uninitialised.
     """
 
+    _stream: Any = None  # while no weights are loaded
+
     def __init__(self, model, paths, blocks, loras=(), network=TRANSFORMER):
         super().__init__(model, paths, loras, network)
-        self._stream, self._names = None, {}
+        self._names: dict[str, list[str]] = {}
         for name, block in getattr(model, blocks).named_children():
             self._names[name] = [f"{blocks}.{name}.{weight}" for weight in block.state_dict()]
             block.register_forward_pre_hook(lambda *_, name=name: self._stream.bring(self._names[name]))

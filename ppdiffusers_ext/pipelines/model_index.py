@@ -6,6 +6,7 @@ classes of the pipelines (`folder_parts`): part -> libraries -> classes; a part 
 """
 
 import functools
+from collections.abc import Callable
 
 from paddle import nn
 
@@ -28,7 +29,7 @@ PICTURE_VAE = {DIFFUSERS: ("AutoencoderKL",)}
 VIDEO_VAE = {DIFFUSERS: ("AutoencoderKLTemporalDecoder",)}
 
 # Class -> what makes the `Part` of a folder and a dtype.
-_READERS = {
+_READERS: dict[str, Callable] = {
     "AutoencoderKL": describe_vae,
     "AutoencoderKLTemporalDecoder": describe_video_vae,
     "CLIPVisionModelWithProjection": describe_image_encoder,

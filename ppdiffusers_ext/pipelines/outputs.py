@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +48,7 @@ class Case:
     image_path: Path
     pose_path: Path
     num_frames: int
-    fps: float  # None for a pose picture
+    fps: float | Fraction | None  # None for a pose picture
     target: Path
 
     def poses(self):
@@ -90,7 +92,7 @@ def write_case(case, decode, width, height, audio=None, way="fit"):
     return keep(write, case.target)
 
 
-def to_uint8(video):
+def to_uint8(video: np.ndarray) -> np.ndarray:
     """(3, frames, height, width) in [0, 1] -> (frames, height, width, 3) uint8."""
     return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
 
@@ -117,7 +119,7 @@ def shown_frames(num_frames):
 def _write_video(result, fps, frames, poses, reference, audio):
     sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
     with contextlib.ExitStack() as stack:
-        writers = None
+        writers: Any = None
         for i, (frame, pose) in enumerate(zip(frames, poses)):
             row = side_by_side([reference, pose, frame])
             if writers is None:

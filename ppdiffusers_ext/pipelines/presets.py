@@ -4,6 +4,7 @@ A preset sets keyword arguments of a pipeline's `__call__`, which are keys of it
 EasyAnimate have a folder of their own: its transformer is sped up in other ways than the others' UNets.
 """
 
+import os
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
@@ -44,7 +45,14 @@ def read_preset(preset, system=""):
     elif str(preset).endswith((".yaml", ".yml")):
         path = preset
     else:
-        raise InputError(f"preset {shown(preset)} does not exist; {accepted}")
+        raise InputError(f"preset {shown(preset)} {_problem_of(preset)}; {accepted}")
     values = read_yaml(path, "preset", accepted)
     check_keys(values, _KNOBS[system], f"knob in preset {shown_path(path)}")
     return values
+
+
+def _problem_of(preset):
+    """What is wrong with a name that is none of a preset."""
+    if not isinstance(preset, (str, Path)) or not os.path.exists(preset):  # False for names with NUL, too
+        return "does not exist"
+    return "is a folder" if os.path.isdir(preset) else "is a file whose name does not end in .yaml"

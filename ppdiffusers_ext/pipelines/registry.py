@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,8 @@ class AnimateAnyone:
 
 
 def _outputs(target):
-    return pose2vid.Case(None, None, 0, 1, Path(target)).result.paths
+    nothing: Any = None  # only the target counts
+    return pose2vid.Case(nothing, nothing, 0, 1, Path(target)).result.paths
 
 
 # What the same thing is called in a `StableAnimationConfig`.
@@ -87,8 +89,10 @@ _NAMES = {
     "decode_chunk_size": "chunk_size",
     "weight_dtype": "dtype",
 }
-_SHARED = ("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache")
-_SHARED += ("guidance_interval", "ignore_memory")
+_SHARED = (
+    *("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache"),
+    *("guidance_interval", "ignore_memory"),
+)
 _STEP_CACHE = ("step_cache_interval", "step_cache_depth")
 _OF_JOBS = ("output", "fps", "test_cases", "length")
 _EASY_NAMES = {"cfg": "guidance_scale", "weight_dtype": "dtype", "scheduler": "sampler"}
@@ -138,11 +142,12 @@ class StableAnimator:
         clip = stable_animation.prepare(config, image, skeletons)
         if self._pipeline is None:
             self._pipeline = stable_animation.open_pipeline(config, runtime, self._show_progress)
-        latents = stable_animation.denoise(self._pipeline, config, clip)
+        pipeline = self._pipeline
+        latents = stable_animation.denoise(pipeline, config, clip)
         case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
 
         def decode():
-            return self._pipeline.decode(latents, config.chunk_size, config.vae_device)
+            return pipeline.decode(latents, config.chunk_size, config.vae_device)
 
         result = pose2vid.write_case(case, decode, config.width, config.height, audio)
         if clip.refinement is not None:

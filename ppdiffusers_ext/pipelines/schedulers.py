@@ -5,10 +5,10 @@ The released Animate Anyone models are trained with v prediction and zero termin
 that every sampler follows the schedule the model was trained on.
 """
 
-import difflib
 import inspect
 import logging
 import math
+from typing import Any
 
 import numpy as np
 import paddle
@@ -16,7 +16,7 @@ import ppdiffusers.schedulers as ppdiffusers_schedulers
 from ppdiffusers import DDIMScheduler
 from ppdiffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
+from ppdiffusers_ext.errors import InputError, check_keys, nearest, printable, shown
 from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.models.rules import Anything, Choice, Either, Flag, ListOf, Number, Rules, Text, Whole
 from ppdiffusers_ext.models.strict import LocalConfigMixin, local_folder
@@ -34,6 +34,9 @@ ALIASES = {
     "DEIS": "DEISMultistepScheduler",
     "LMS": "LMSDiscreteScheduler",
 }
+
+# What is suggested. Other classes of ppdiffusers can be named too: some take steps like these, some need other models.
+SAMPLERS = ("DDIM", "DDPM", "PNDM", *ALIASES, "LCM", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverSinglestep")
 
 # Where alpha_bar would be exactly zero, solvers in terms of sigma divide by it. diffusers uses this value as well.
 _LAST_ALPHA_BAR = 2.0**-24
@@ -91,7 +94,15 @@ RULES = Rules(
 
 
 class _LocalScheduler(LocalConfigMixin):
-    """A scheduler whose `from_pretrained` takes folders of this computer alone."""
+    """A scheduler whose `from_pretrained` takes folders of this computer alone, and whose options are held to `RULES`.
+
+    Whoever makes it gets InputError, a ValueError, for others: the constructor and `from_config` register options
+    before they compute anything.
+    """
+
+    def register_to_config(self, **options):
+        RULES.check(options, type(self).__name__)
+        super().register_to_config(**options)  # type: ignore[misc]  # it is a mixin of ppdiffusers' classes
 
     @classmethod
     def from_pretrained(cls, folder, subfolder=None, **options):
@@ -101,7 +112,7 @@ class _LocalScheduler(LocalConfigMixin):
     def save_pretrained(self, save_directory, to_diffusers=False, **options):
         """As ppdiffusers', into a folder of this computer. Raises InputError for options that are not known."""
         check_keys(options, ("save_directory", "to_diffusers"), "option of save_pretrained")
-        super().save_pretrained(str(save_directory), to_diffusers=to_diffusers)
+        super().save_pretrained(str(save_directory), to_diffusers=to_diffusers)  # type: ignore[misc]  # of a mix-in
 
 
 class UniPCMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.UniPCMultistepScheduler):
@@ -119,7 +130,8 @@ class DPMSolverMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.DPMSol
     def set_timesteps(self, num_inference_steps=None):
         super().set_timesteps(num_inference_steps)
         if self._leaves_none:
-            self.sigmas = paddle.concat([self.sigmas[:-1], paddle.zeros_like(self.sigmas[-1:])])
+            sigmas: Any = self.sigmas  # type: ignore[has-type]  # of ppdiffusers
+            self.sigmas = paddle.concat([sigmas[:-1], paddle.zeros_like(sigmas[-1:])])
 
     def step(self, model_output, timestep, sample, generator=None, return_dict=True):
         if self._leaves_none and self.step_index == len(self.timesteps) - 1:
@@ -151,17 +163,15 @@ def scheduler_class(name):
     """The ppdiffusers scheduler called `name`: "DDIM", "DPM-Solver++", "UniPC", "Euler", "LCM", or a class name.
 
     Raises:
-        InputError: there is none; the message names the nearest.
+        InputError: there is none; the message names the nearest of `SAMPLERS`.
     """
     classes = _classes()
     wanted = _normalised(str(name)[:100])
     found = classes.get(wanted)
     if found is None:
-        near = difflib.get_close_matches(wanted, classes, n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"scheduler {shown(name)} is not known; did you mean {classes[near].__name__}? Accepted are DDIM, "
-            f"{', '.join(ALIASES)}, LCM and every scheduler class of ppdiffusers"
-        )
+        near = nearest(wanted, [_normalised(sampler) for sampler in SAMPLERS])
+        meant = "" if near is None else f"did you mean {classes[near].__name__}? "
+        raise InputError(f"scheduler {shown(name)} is not known; {meant}{', '.join(SAMPLERS)} are accepted")
     return found
 
 
@@ -246,10 +256,11 @@ def make_scheduler(name="DDIM", options=None):
     RULES.check(options, f"the options of {cls.__name__}")
     for option in options:
         if option not in known and option not in of_ddim:
-            near = difflib.get_close_matches(str(option)[:100], {*known, *of_ddim}, n=1, cutoff=0.0)[0]
+            near = nearest(str(option), sorted({*known, *of_ddim}))
+            meant = "" if near is None else f"did you mean {near!r}? "
             raise InputError(
-                f"scheduler option {shown(option)} is not known to {cls.__name__}; did you mean {near!r}? "
-                f"Accepted are {', '.join(sorted(known))}"
+                f"scheduler option {shown(option)} is not known to {cls.__name__}; {meant}{', '.join(sorted(known))} "
+                "are accepted"
             )
     alpha_bar = None
     if options.get("rescale_betas_zero_snr"):

@@ -5,6 +5,7 @@ linear blends over the overlaps hide the seams.
 """
 
 import math
+from typing import Any
 
 import paddle
 
@@ -71,7 +72,8 @@ def in_tiles(function, x, tile, scale_in=1, scale_out=1):
     if len(rows) == len(columns) == 1:
         return function(x)
     tall, wide = (min(tile, side) for side in (height, width))
-    total = weights = None
+    total: Any = None
+    weights: Any = None
     for top in rows:
         for left in columns:
             part = x[

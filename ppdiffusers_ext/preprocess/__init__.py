@@ -1,1 +1,1 @@
-"""From pictures and videos of people to what the systems are driven by: skeletons, alignment, faces."""
+"""Preprocessing of pictures and videos of people: skeletons, alignment, faces."""

@@ -1,16 +1,24 @@
-"""Moves the poses of a driving video to where the body in the reference picture is, and to its size.
+"""Alignment of the poses of a driving video with the position and size of the body in the reference picture.
 
-`fit_original` is what Francis-Rings/StableAnimator does (`DWPose/skeleton_extraction.py`): a straight line through
-heights of joints, which is too flat where poses differ much, bends the figure if the two pictures differ in their
-aspect ratio, and counts joints that were not seen. `fit` compares lengths of limbs instead.
+`fit_original` is the alignment of Francis-Rings/StableAnimator (`DWPose/skeleton_extraction.py`): a straight line
+through heights of joints. The line is too flat if poses differ much, the figure is distorted if the aspect ratios
+differ, and joints that are not visible count too. `fit` compares lengths of limbs instead.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ppdiffusers_ext.data.openpose import KEYPOINTS, LIMBS
 from ppdiffusers_ext.errors import InputError
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.preprocess.skeletons import Pose
+
 
 # The limbs whose lengths tell the size of a body: trunk, arms and legs, and the sides of the trunk.
 _TRUNK = ((2, 5), (8, 11), (2, 8), (5, 11))
@@ -34,11 +42,11 @@ class Alignment:
     offset: np.ndarray
     missing: tuple = ()
 
-    def __call__(self, pose):
+    def __call__(self, pose: Pose) -> Pose:
         return pose.moved(self.scale, self.offset)
 
 
-def fit_original(reference, driven):
+def fit_original(reference: Pose, driven: Sequence[Pose]) -> Alignment:
     """The `Alignment` of StableAnimator.
 
     Args:
@@ -59,11 +67,14 @@ def fit_original(reference, driven):
     return Alignment(np.array([scale, scale]), offset, missing)
 
 
-def fit(reference, driven, reference_size, driven_size):
-    """An `Alignment` that keeps the shape of the figure.
+def fit(
+    reference: Pose, driven: Sequence[Pose], reference_size: tuple[float, float], driven_size: tuple[float, float]
+) -> Alignment:
+    """`Alignment` that keeps the shape of the figure.
 
-    Sizes are compared by lengths of the limbs that are seen in the picture and in the video, each at its longest, so
-    that turning and bending do not count; places by the joints of head and trunk, each at its median.
+    The size comes from the lengths of the limbs that are visible in both the picture and the video, each at its
+    longest, so that turning and bending do not count. The position comes from the joints of head and trunk, each at
+    its median.
 
     Args:
         reference: `Pose` of the picture; the first person counts.
@@ -71,7 +82,7 @@ def fit(reference, driven, reference_size, driven_size):
         reference_size, driven_size: (height, width) of the picture and of the frames, in any unit.
 
     Raises:
-        InputError: nobody in the picture or the video, or no limb and no joint that both show.
+        InputError: nobody in the picture or the video, or no limb and no joint visible in both.
     """
     body, visible, missing = _reference_body(reference)
     frames = [pose for pose in driven if len(pose)]
@@ -87,7 +98,7 @@ def fit(reference, driven, reference_size, driven_size):
     return Alignment(scale, np.mean(body[joints] - places * scale, axis=0), missing)
 
 
-def _reference_body(reference):
+def _reference_body(reference: Pose) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """The body of the first person, which of its joints are seen, and the names of those that are not."""
     if not len(reference) or not reference.visible()[0].any():
         raise InputError(
@@ -97,7 +108,7 @@ def _reference_body(reference):
     return reference.body[0], visible, tuple(name for name, is_seen in zip(KEYPOINTS, visible) if not is_seen)
 
 
-def _check_enough(joints, bodies):
+def _check_enough(joints: Sequence[int], bodies: Sequence) -> None:
     if not len(bodies):
         raise InputError("no frame of the driving video shows one person; a video of a person is accepted")
     if len(joints) < 2:
@@ -107,7 +118,7 @@ def _check_enough(joints, bodies):
         )
 
 
-def _size_ratio(body, bodies, seen, common):
+def _size_ratio(body: np.ndarray, bodies: np.ndarray, seen: np.ndarray, common: Sequence[int]) -> float:
     """How much larger the reference's body is, by lengths of limbs, or of any joints' distance if it shows no limb."""
     pairs = [pair for pair in _LENGTHS if set(pair) <= set(common)]
     pairs = pairs or [(i, j) for i in common for j in common if i < j]

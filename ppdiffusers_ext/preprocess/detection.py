@@ -1,4 +1,4 @@
-"""Where people are in a frame: YOLOX's detector, apart from its network.
+"""Person detection with YOLOX: preprocessing and postprocessing around the network.
 
 From YOLOX (Ge et al. 2021, arXiv:2107.08430; Megvii-BaseDetection/YOLOX) as DWPose uses it (`onnxdet.py`).
 """
@@ -12,8 +12,8 @@ _CANDIDATE, _ACCEPTED = 0.1, 0.3  # scores of boxes that suppress others, and of
 _OVERLAP = 0.45  # of which the box with the lower score is left out
 
 
-def letterbox(frame, size):
-    """A frame, (H, W, 3) uint8, in the upper left of a grey picture.
+def letterbox(frame: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, float]:
+    """Place a frame, (H, W, 3) uint8, in the upper left of a grey picture.
 
     Args:
         size: (height, width) of the picture.
@@ -28,8 +28,8 @@ def letterbox(frame, size):
     return picture.transpose(2, 0, 1).astype(np.float32), ratio
 
 
-def find_people(output, ratio, size):
-    """The boxes of people from the detector's output for a picture.
+def find_people(output: np.ndarray, ratio: float, size: tuple[int, int]) -> np.ndarray:
+    """Boxes of people from the detector's output for a picture.
 
     Args:
         output: (anchors, 5 + classes) float32: box centre and logarithm of its sides in units of the anchor's cell,
@@ -50,7 +50,7 @@ def find_people(output, ratio, size):
     return boxes[scores > _ACCEPTED]
 
 
-def _cells(size):
+def _cells(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """The cell of each anchor, (anchors, 2), and its side in pixels, (anchors, 1)."""
     cells, strides = [], []
     for stride in _STRIDES:
@@ -60,17 +60,17 @@ def _cells(size):
     return np.concatenate(cells), np.concatenate(strides)
 
 
-def suppress(boxes, scores, overlap, edge=1):
+def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float, edge: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Leave out boxes that overlap one of a higher score.
 
     Args:
         boxes: (n, 4) of left, top, right, bottom in pixels.
         scores: (n,).
-        overlap: the part of two boxes' union, above which the one with the lower score is left out.
-        edge: what sides are longer by: 1 where both ends belong to a box, or 0.
+        overlap: intersection over union above which the box with the lower score is left out.
+        edge: pixels added to each side: 1 if both ends belong to a box, otherwise 0.
 
     Returns:
-        Boxes and scores that are left, in falling order of scores.
+        Remaining boxes and scores, in descending order of scores.
     """
     order = scores.argsort()[::-1]
     boxes, scores = boxes[order], scores[order]

@@ -1,11 +1,14 @@
-"""Faces in pictures: where they are, and whose they are.
+"""Face detection and face embeddings.
 
 insightface's FaceAnalysis (deepinsight/insightface) with the networks of antelopev2, SCRFD (Guo et al. 2021,
 arXiv:2105.04714) and ArcFace (Deng et al. 2019, arXiv:1801.07698), as Francis-Rings/StableAnimator uses it.
 """
 
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,8 +32,8 @@ class Face:
 
     Attributes:
         box: (4,) float32 of left, top, right, bottom in pixels.
-        score: how sure the detector is, 0 to 1.
-        embedding: (512,) float32, whose direction tells people apart; its length is not 1. None if not asked for.
+        score: confidence of the detector, 0 to 1.
+        embedding: (512,) float32, whose direction identifies the person; not normalised. None if not requested.
     """
 
     box: np.ndarray
@@ -38,39 +41,46 @@ class Face:
     embedding: np.ndarray | None = None
 
     @property
-    def area(self):
-        """Of the box, in pixels."""
+    def area(self) -> float:
+        """Area of the box in pixels."""
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
 
 class FaceAnalyzer:
-    """Finds the faces in frames, and what tells them apart.
+    """Finds the faces in frames and computes their embeddings.
 
     Args:
         folder: in which `models/antelopev2` has the ONNX files.
         device: "cpu" or "gpu".
         channels: order in which the networks, which were trained on BGR, see the frames' colours: "rgb", as
             StableAnimator's inference and its face masks have it, or "bgr", as its training has it.
-        recognises: whether embeddings are made.
-        threads: of the processor; as many as there are cores if left out.
+        recognises: True to compute embeddings.
+        threads: number of CPU threads (default: the number of cores).
 
     Raises:
         MissingFileError: no such files.
         InputError: insightface or CUDA is not installed, or files that cannot be used.
     """
 
-    def __init__(self, folder, device="cpu", channels="rgb", recognises=True, threads=None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        device: str = "cpu",
+        channels: str = "rgb",
+        recognises: bool = True,
+        threads: int | None = None,
+    ) -> None:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
         names = (DETECTOR, RECOGNISER) if recognises else (DETECTOR,)
-        advice = "`python scripts/download_weights.py --only antelopev2` gets it"
+        advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
         check_all_there([("", folder / name) for name in names], advice)
         tasks = ["detection", "recognition"] if recognises else ["detection"]
         self._analysis = _open_analysis(folder, tasks, device, threads)
 
-    def find(self, frame):
-        """The faces of a frame, the largest first.
+    def find(self, frame: np.ndarray) -> list[Face]:
+        """Faces of a frame, the largest first.
 
         Args:
             frame: (H, W, 3) uint8 RGB.
@@ -83,13 +93,13 @@ class FaceAnalyzer:
         faces = [Face(face.bbox, float(face.det_score), face.embedding) for face in found]
         return sorted(faces, key=lambda face: face.area, reverse=True)
 
-    def embed(self, frame):
-        """The embedding of the largest face of a frame, (512,) float32, or None where there is no face."""
+    def embed(self, frame: np.ndarray) -> np.ndarray | None:
+        """Embedding of the largest face of a frame, (512,) float32, or None without a face."""
         faces = self.find(frame)
         return faces[0].embedding if faces else None
 
 
-def _open_analysis(folder, tasks, device, threads):
+def _open_analysis(folder: str | os.PathLike, tasks: list[str], device: str, threads: int | None) -> Any:
     try:
         from insightface.app import FaceAnalysis
     except ImportError as error:
@@ -106,11 +116,11 @@ def _open_analysis(folder, tasks, device, threads):
     return analysis
 
 
-def draw_mask(boxes, size):
-    """Filled boxes, as StableAnimator draws them: corners are cut to whole pixels and belong to the box.
+def draw_mask(boxes: Sequence | np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Mask of filled boxes as in StableAnimator: corners are truncated to whole pixels and belong to the box.
 
     Args:
-        boxes: of (left, top, right, bottom) in pixels; without any, all of the mask is set.
+        boxes: list of (left, top, right, bottom) in pixels; if empty, the whole mask is white.
         size: (height, width) in pixels.
 
     Returns:
@@ -119,23 +129,28 @@ def draw_mask(boxes, size):
     mask = np.full(size, 0 if len(boxes) else 255, np.uint8)
     for box in boxes:
         left, top, right, bottom = (int(value) for value in box)
-        cv2.rectangle(mask, (left, top), (right, bottom), 255, thickness=cv2.FILLED)
+        cv2.rectangle(mask, (left, top), (right, bottom), (255,), thickness=cv2.FILLED)
     return mask
 
 
-def write_face_masks(pictures, target, find, progress=None):
-    """A mask of all faces in each picture of a folder or frame of a video, as pictures of the same names in a folder.
+def write_face_masks(
+    pictures: str | os.PathLike,
+    target: str | os.PathLike,
+    find: Callable[[np.ndarray], Sequence | np.ndarray],
+    progress: Callable[[range, int], Iterable[int]] | None = None,
+) -> tuple[int, int]:
+    """Write a mask of the faces in each picture of a folder, or frame of a video, under the same name into a folder.
 
-    Where no face is found, all of the mask is set. Masks that are there already are passed over.
+    Without a face the whole mask is white. Masks that exist are skipped.
 
     Args:
         pictures: folder, or video file, whose masks are named frame_0.png and so on.
         target: folder.
-        find: called with a frame, gives the boxes of its faces.
-        progress: called as `(indices, count)`, gives the iterable of indices back; such as tqdm.
+        find: function of a frame that returns the boxes of its faces.
+        progress: function of `(indices, count)` that returns an iterable of the indices, such as tqdm.
 
     Returns:
-        How many masks were made, and of how many of these pictures no face was found.
+        Number of masks written, and number of these pictures without a face.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written.
@@ -154,5 +169,5 @@ def write_face_masks(pictures, target, find, progress=None):
         if i in wanted:
             boxes = find(frame)
             without += not len(boxes)
-            write_image(target / names[i], draw_mask(boxes, frame.shape[:2]))
+            write_image(target / names[i], draw_mask(boxes, (frame.shape[0], frame.shape[1])))
     return len(missing), without

@@ -1,6 +1,8 @@
-"""Networks that come as ONNX files of others, run by ONNX Runtime."""
+"""Third-party networks in ONNX files, run by ONNX Runtime."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,8 +10,8 @@ from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError, MissingFileError
 
 
-def session_settings(device="cpu", threads=None):
-    """Arguments of ONNX Runtime's `InferenceSession`; the arguments are those of `OnnxNetwork`.
+def session_settings(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    """Arguments of ONNX Runtime's `InferenceSession`. See `OnnxNetwork` for the parameters.
 
     Raises:
         InputError: there is no CUDA.
@@ -31,7 +33,7 @@ class OnnxNetwork:
     Args:
         path: the ONNX file.
         device: "cpu", or "gpu" for ONNX Runtime's CUDA.
-        threads: of the processor; as many as there are cores if left out.
+        threads: number of CPU threads (default: the number of cores).
 
     Attributes:
         size: (height, width) of the pictures in pixels.
@@ -41,14 +43,14 @@ class OnnxNetwork:
         InputError: ONNX Runtime is not installed or has no CUDA, or the file is no network of this kind.
     """
 
-    def __init__(self, path, device="cpu", threads=None):
+    def __init__(self, path: str | os.PathLike, device: str = "cpu", threads: int | None = None) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise InputError("onnxruntime is not installed; `pip install onnxruntime` installs it") from error
         if not Path(path).is_file():
             raise MissingFileError(
-                f"{path} does not exist; `python scripts/download_weights.py --only DWPose` gets it"
+                f"{path} does not exist; `python scripts/download_weights.py --only DWPose` fetches it"
             )
         settings = session_settings(device, threads)
         try:
@@ -63,7 +65,7 @@ class OnnxNetwork:
             raise InputError(f"{path} takes {self._input.shape}; a network of (n, 3, height, width) is accepted")
         self._batch = batch if isinstance(batch, int) else None
 
-    def __call__(self, pictures):
+    def __call__(self, pictures: np.ndarray) -> list[np.ndarray]:
         """(n, 3, height, width) float32 -> the outputs, each (n, ...), in as many calls as the file's batch needs."""
         step = self._batch or len(pictures)
         calls = []

@@ -1,11 +1,14 @@
-"""Poses of people in pictures and videos: DWPose.
+"""Pose estimation with DWPose.
 
 From DWPose (Yang et al. 2023, arXiv:2307.15880; IDEA-Research/DWPose) as Francis-Rings/StableAnimator uses it
 (`DWPose/dwpose_utils`): YOLOX finds people, RTMPose finds 133 points of each of them.
 """
 
 import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,30 +33,37 @@ class PoseEstimator:
     """Finds the poses of all people in frames.
 
     Args:
-        folder: of `yolox_l.onnx` and `dw-ll_ucoco_384.onnx`.
+        folder: with `yolox_l.onnx` and `dw-ll_ucoco_384.onnx`.
         device: "cpu" or "gpu".
         channels: order in which the networks see the frames' colours: "rgb", as in StableAnimator, or "bgr", as in
             Moore-AnimateAnyone.
-        batch_size: frames that are worked on together.
-        threads: of the processor; as many as there are cores if left out.
+        batch_size: number of frames per call.
+        threads: number of CPU threads (default: the number of cores).
 
     Raises:
         MissingFileError, InputError: see `OnnxNetwork`.
     """
 
-    def __init__(self, folder, device="cpu", channels="rgb", batch_size=8, threads=None):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        device: str = "cpu",
+        channels: str = "rgb",
+        batch_size: int = 8,
+        threads: int | None = None,
+    ) -> None:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, self._batch_size = channels == "bgr", batch_size
         paths = [("", Path(folder) / name) for name in (DETECTOR, ESTIMATOR)]
-        check_all_there(paths, "`python scripts/download_weights.py --only DWPose` gets it")
+        check_all_there(paths, "`python scripts/download_weights.py --only DWPose` fetches them")
         self._detector = OnnxNetwork(Path(folder) / DETECTOR, device, threads)
         self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device, threads)
 
-    def __call__(self, frames):
-        """Iterable of (H, W, 3) uint8 RGB frames -> iterator over a `Pose` for each.
+    def __call__(self, frames: Iterable[np.ndarray]) -> Iterator[Pose]:
+        """Iterable of (H, W, 3) uint8 RGB frames -> iterator over one `Pose` per frame.
 
-        Where nobody is found, the whole frame is taken for a person, as in the original.
+        If nobody is detected, the whole frame counts as one person, as in the original.
         """
         frames = iter(frames)
         while chunk := list(itertools.islice(frames, self._batch_size)):
@@ -61,7 +71,7 @@ class PoseEstimator:
                 chunk = [np.ascontiguousarray(frame[..., ::-1]) for frame in chunk]
             yield from self._estimate(chunk)
 
-    def _estimate(self, frames):
+    def _estimate(self, frames: list[np.ndarray]) -> Iterator[Pose]:
         size = self._detector.size
         pictures, ratios = zip(*(letterbox(frame, size) for frame in frames))
         (detections,) = self._detector(np.stack(pictures))
@@ -70,18 +80,18 @@ class PoseEstimator:
         points, scores = estimate(self._estimator, frames, boxes)
         for frame, of_frame in zip(frames, boxes):
             count = len(of_frame)
-            yield to_pose(points[:count], scores[:count], frame.shape[:2])
+            yield to_pose(points[:count], scores[:count], (frame.shape[0], frame.shape[1]))
             points, scores = points[count:], scores[count:]
 
 
-def whole_frame(frame):
+def whole_frame(frame: np.ndarray) -> np.ndarray:
     """A box around all of a frame, (1, 4)."""
     height, width = frame.shape[:2]
     return np.array([[0, 0, width, height]])
 
 
-def estimate(network, frames, boxes):
-    """The points of people.
+def estimate(network: Any, frames: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints of people.
 
     Args:
         network: called with crops, (n, 3, height, width) float32, returns SimCC scores of columns, (n, 133, 2 width),
@@ -100,8 +110,8 @@ def estimate(network, frames, boxes):
     return points, scores
 
 
-def crop(frame, box, size):
-    """What the estimator sees of a person.
+def crop(frame: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crop of a person for the estimator.
 
     Args:
         frame: (H, W, 3) uint8.
@@ -126,7 +136,7 @@ def crop(frame, box, size):
     return picture, center, np.array([across, down])
 
 
-def decode(columns, rows):
+def decode(columns: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """SimCC scores of columns, (n, points, 2 width), and rows, (n, points, 2 height) -> points in pixels of the crop,
     (n, points, 2), and their scores, (n, points). Points whose score is not positive lie at -0.5."""
     points = np.stack([columns.argmax(axis=-1), rows.argmax(axis=-1)], axis=-1).astype(np.float32)
@@ -135,7 +145,7 @@ def decode(columns, rows):
     return points / _SPLIT, scores
 
 
-def to_pose(points, scores, size):
+def to_pose(points: np.ndarray, scores: np.ndarray, size: tuple[int, int]) -> Pose:
     """The network's points, (people, 133, 2) in pixels, and their scores, (people, 133), as a `Pose`.
 
     Args:

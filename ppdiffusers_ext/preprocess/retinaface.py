@@ -1,8 +1,10 @@
-"""RetinaFace, which finds faces where insightface's detector sees none.
+"""RetinaFace: the fallback face detector where insightface's detector finds no face.
 
 From RetinaFace (Deng et al. 2020, arXiv:1905.00641) as biubug6/Pytorch_Retinaface trained it and xinntao/facexlib
 publishes it (`detection_Resnet50_Final.pth`); StableAnimator's face masks fall back on it.
 """
+
+import os
 
 import numpy as np
 import paddle
@@ -24,12 +26,12 @@ _ACCEPTED = 0.97
 
 
 class RetinaFace(nn.Layer):
-    """The network: a ResNet-50, whose last three levels are brought together and looked at in three widths.
+    """The network: a ResNet-50 with a feature pyramid over its last three levels and context modules of three widths.
 
     Names of weights are those of the published file.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.body = resnet50(num_classes=0, with_pool=False)
         self.fpn = _FeaturePyramid([512, 1024, 2048])
@@ -38,7 +40,7 @@ class RetinaFace(nn.Layer):
         for name, numbers in heads.items():
             setattr(self, name, nn.LayerList([_Head(2 * numbers) for _ in _STRIDES]))
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(n, 3, H, W) -> scores (n, anchors), and boxes (n, anchors, 4) relative to their anchors."""
         body = self.body
         x = body.layer1(body.maxpool(body.relu(body.bn1(body.conv1(x)))))  # (n, 256, H/4, W/4)
@@ -50,23 +52,23 @@ class RetinaFace(nn.Layer):
         return F.softmax(classes)[..., 1], boxes
 
 
-def _rows(x, numbers):
+def _rows(x: paddle.Tensor, numbers: int) -> paddle.Tensor:
     """(n, k * numbers, h, w) -> (n, h * w * k, numbers)."""
     return x.transpose([0, 2, 3, 1]).reshape([x.shape[0], -1, numbers])
 
 
-def _convolution(inputs, outputs, size=3, is_rectified=True):
+def _convolution(inputs: int, outputs: int, size: int = 3, is_rectified: bool = True) -> nn.Sequential:
     layers = [nn.Conv2D(inputs, outputs, size, padding=size // 2, bias_attr=False), nn.BatchNorm2D(outputs)]
     return nn.Sequential(*layers, *([nn.ReLU()] if is_rectified else []))
 
 
 class _FeaturePyramid(nn.Layer):
-    def __init__(self, channels):
+    def __init__(self, channels: list[int]) -> None:
         super().__init__()
         self.output1, self.output2, self.output3 = (_convolution(count, _CHANNELS, 1) for count in channels)
         self.merge1, self.merge2 = (_convolution(_CHANNELS, _CHANNELS) for _ in range(2))
 
-    def forward(self, levels):
+    def forward(self, levels: list[paddle.Tensor]) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         first, second, third = (f(x) for f, x in zip((self.output1, self.output2, self.output3), levels))
         second = self.merge2(second + F.interpolate(third, second.shape[2:]))
         first = self.merge1(first + F.interpolate(second, first.shape[2:]))
@@ -76,7 +78,7 @@ class _FeaturePyramid(nn.Layer):
 class _Context(nn.Layer):
     """Looks 3, 5 and 7 positions wide."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         half, quarter = _CHANNELS // 2, _CHANNELS // 4
         self.conv3X3 = _convolution(_CHANNELS, half, is_rectified=False)
@@ -85,18 +87,18 @@ class _Context(nn.Layer):
         self.conv7X7_2 = _convolution(quarter, quarter)
         self.conv7x7_3 = _convolution(quarter, quarter, is_rectified=False)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         middle = self.conv5X5_1(x)
         wide = self.conv7x7_3(self.conv7X7_2(middle))
         return F.relu(paddle.concat([self.conv3X3(x), self.conv5X5_2(middle), wide], axis=1))
 
 
 class _Head(nn.Layer):
-    def __init__(self, outputs):
+    def __init__(self, outputs: int) -> None:
         super().__init__()
         self.conv1x1 = nn.Conv2D(_CHANNELS, outputs, 1)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.conv1x1(x)
 
 
@@ -110,25 +112,25 @@ class FaceFinder:
         MissingFileError, InputError: no such file, or one with other weights.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self._network = load_weights(create(RetinaFace), path)
 
     @paddle.no_grad()
-    def find(self, frame):
-        """Boxes of the faces, (n, 4) float32 of left, top, right, bottom in pixels, the surest first.
+    def find(self, frame: np.ndarray) -> np.ndarray:
+        """Boxes of the faces, (n, 4) float32 of left, top, right, bottom in pixels, the most certain first.
 
         Args:
             frame: (H, W, 3) uint8 RGB, which the network, trained on BGR, sees as it is, as in StableAnimator.
         """
         picture = (frame.astype(np.float32) - _MEAN).transpose(2, 0, 1)
         scores, offsets = self._network(paddle.to_tensor(picture[None]))
-        boxes, scores = to_boxes(offsets[0].numpy(), frame.shape[:2]), scores[0].numpy()
+        boxes, scores = to_boxes(offsets[0].numpy(), (frame.shape[0], frame.shape[1])), scores[0].numpy()
         kept = scores > _ACCEPTED
         return suppress(boxes[kept], scores[kept], _OVERLAP, 0)[0]
 
 
-def to_boxes(offsets, size):
-    """What the network says of its anchors, as boxes.
+def to_boxes(offsets: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Convert the network's anchor offsets to boxes.
 
     Args:
         offsets: (anchors, 4) float32: centre and logarithm of the sides.
@@ -144,7 +146,7 @@ def to_boxes(offsets, size):
     return np.concatenate([corner, corner + sides], axis=1)
 
 
-def _anchors(size):
+def _anchors(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Centre and sides of each anchor in pixels, both (anchors, 2) float32."""
     centers, sides = [], []
     for stride, of_stride in zip(_STRIDES, _ANCHORS):

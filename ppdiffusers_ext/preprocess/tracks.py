@@ -1,4 +1,4 @@
-"""One person through the frames of a video: who it is, gaps in what was seen, and trembling.
+"""Tracking of one person through a video: selection, gap filling, smoothing.
 
 The One-Euro filter is that of Casiez, Roussel, Vogel 2012 ("1 Euro filter: a simple speed-based low-pass filter for
 noisy input in interactive systems").
@@ -6,7 +6,10 @@ noisy input in interactive systems").
 
 import math
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +24,8 @@ _LEAST_JOINTS = 3  # that are seen of a person
 _LEAST_CUTOFF, _SPEED_COEFFICIENT, _SPEED_CUTOFF = 1.0, 0.5, 1.0
 
 
-def check_rule(rule):
-    """A rule for choosing a person.
+def check_rule(rule: str | int) -> str | int:
+    """Check a rule for choosing a person and return it.
 
     Raises:
         InputError: there is no such rule.
@@ -32,8 +35,8 @@ def check_rule(rule):
     return rule
 
 
-def choose_person(pose, rule="largest", before=None):
-    """One of the people in a frame, as a `Pose` of one; of nobody where none is seen.
+def choose_person(pose: Pose, rule: str | int = "largest", before: Pose | None = None) -> Pose:
+    """`Pose` of one of the people in a frame, or of nobody if none is detected.
 
     Args:
         rule: "largest", "surest" (by the mean score of the body's joints), "left", "right" or a number, counted from
@@ -48,7 +51,7 @@ def choose_person(pose, rule="largest", before=None):
     if before is not None and len(before):
         last = _box(before)
         overlaps = {i: _overlap(box, last) for i, box in boxes.items()}
-        nearest = max(people, key=overlaps.get)
+        nearest = max(people, key=lambda i: overlaps[i])
         if overlaps[nearest] > 0:
             return pose.person(nearest)
     if rule == "largest":
@@ -56,13 +59,13 @@ def choose_person(pose, rule="largest", before=None):
     if rule == "surest":
         return pose.person(max(people, key=lambda i: pose.body_scores[i].mean()))
     people.sort(key=lambda i: boxes[i][[0, 2]].sum())
-    number = {"left": 0, "right": len(people) - 1}.get(rule)
+    number = {"left": 0, "right": len(people) - 1}.get(str(rule))
     number = int(rule) if number is None else number
     return pose.person(people[number]) if number < len(people) else Pose.empty()
 
 
-def follow_person(poses, rule="largest"):
-    """Iterable of `Pose` of a video's frames -> iterator over that of one person in each; nobody where it is away."""
+def follow_person(poses: Iterable[Pose], rule: str | int = "largest") -> Iterator[Pose]:
+    """Iterable of `Pose` of a video's frames -> iterator over the `Pose` of one person in each; nobody in its gaps."""
     before = None
     for pose in poses:
         person = choose_person(pose, rule, before)
@@ -70,10 +73,10 @@ def follow_person(poses, rule="largest"):
         yield person
 
 
-def fill_gaps(poses, longest):
-    """Have a person who is away for up to `longest` frames move in a straight line meanwhile.
+def fill_gaps(poses: Iterable[Pose], longest: int) -> Iterator[Pose]:
+    """Interpolate linearly across gaps of up to `longest` frames in which a person is not detected.
 
-    Scores in a gap are the lower ones of its ends. Gaps at the start and at the end stay.
+    Scores in a gap are the lower ones of its two ends. Gaps at the start and at the end stay.
 
     Args:
         poses: iterable of `Pose` of one person or nobody. Read as it goes: no more than a gap is held.
@@ -82,7 +85,8 @@ def fill_gaps(poses, longest):
     Yields:
         As many `Pose`.
     """
-    before, gap = None, []
+    before: Any = None  # the last `Pose` of a person, if there is one
+    gap: list[Pose] = []
     for pose in poses:
         if not len(pose):
             gap.append(pose)
@@ -97,18 +101,18 @@ def fill_gaps(poses, longest):
     yield from gap
 
 
-def smooth(poses, fps, strength=1.0):
-    """Take trembling out of a person's motion, and leave fast motion alone.
+def smooth(poses: Iterable[Pose], fps: float | Fraction, strength: float = 1.0) -> Iterator[Pose]:
+    """Remove jitter from a person's motion and keep fast motion, with a One-Euro filter.
 
     Args:
         poses: iterable of `Pose` of one person or nobody; after nobody it starts anew.
         fps: frames per second.
-        strength: 1 for what suits most videos, 0 for none, more for more.
+        strength: 1 suits most videos, 0 is off, larger values smooth more.
 
     Yields:
         As many `Pose`.
     """
-    states = {}
+    states: dict = {}
     for pose in poses:
         if not len(pose) or strength == 0:
             states = {}
@@ -122,7 +126,9 @@ def smooth(poses, fps, strength=1.0):
         yield replace(pose, **smoothed)
 
 
-def _one_euro(points, state, fps, strength, size):
+def _one_euro(
+    points: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None, fps: float, strength: float, size: float
+) -> tuple[np.ndarray, np.ndarray]:
     """(smoothed points, smoothed speeds) from those of the frame before; speeds in sizes of the person per second."""
     if state is None:
         return points, np.zeros_like(points)
@@ -133,28 +139,28 @@ def _one_euro(points, state, fps, strength, size):
     return last + _share(cutoff, fps) * (points - last), speed
 
 
-def _share(cutoff, fps):
+def _share(cutoff: np.ndarray | float, fps: float) -> np.ndarray | float:
     """The weight of the new value in an exponential mean of a cut-off frequency."""
     return 1 / (1 + fps / (2 * math.pi * cutoff))
 
 
-def _between(start, end, share):
+def _between(start: Pose, end: Pose, share: float) -> Pose:
     points = {part: (1 - share) * getattr(start, part) + share * getattr(end, part) for part in _PARTS}
     scores = {name: np.minimum(getattr(start, name), getattr(end, name)) for name in _PARTS.values()}
     return Pose(**points, **scores)
 
 
-def _box(person):
+def _box(person: Pose) -> np.ndarray:
     """Left, top, right, bottom of the joints that are seen of one person."""
     joints = person.body[0][person.visible()[0]]
     return np.concatenate([joints.min(axis=0), joints.max(axis=0)])
 
 
-def _area(box):
+def _area(box: np.ndarray) -> float:
     return float(np.prod(box[2:] - box[:2]))
 
 
-def _overlap(box, other):
+def _overlap(box: np.ndarray, other: np.ndarray) -> float:
     """Common area as a part of both together, 0 if there is none."""
     common = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
     common = float(np.prod(np.maximum(common, 0)))

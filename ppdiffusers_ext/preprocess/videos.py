@@ -1,12 +1,18 @@
 """Skeletons of whole videos and folders of pictures, from files to files.
 
-The three ways are those of the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
+The three functions follow the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
 `write_aligned_skeletons` StableAnimator's `DWPose/skeleton_extraction.py`, `write_training_skeletons` its
-`training_skeleton_extraction.py`. Frames pass a few at a time; what is there already is not made again.
+`training_skeleton_extraction.py`. Frames are streamed a few at a time. Training skeletons that exist are skipped.
 """
 
+from __future__ import annotations
+
 import itertools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.data.frames import VIDEOS, open_frames
 from ppdiffusers_ext.data.images import write_image
@@ -17,15 +23,30 @@ from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
 from ppdiffusers_ext.preprocess.tracks import choose_person
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.preprocess.alignment import Alignment
+    from ppdiffusers_ext.preprocess.extraction import TrackOptions
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+
+
 _CRF = 8  # of skeletons: thin lines on black, which cost little
 
 
-def _every(frames, count):
+def _every(frames: Iterable, count: int) -> Iterable:
     return frames
 
 
-def write_skeleton_video(video, target, estimator, style, options, progress=_every):
-    """The skeletons of one person in a video, as a video of the shorter side 512.
+def write_skeleton_video(
+    video: str | os.PathLike,
+    target: str | os.PathLike,
+    estimator: PoseEstimator,
+    style: Style,
+    options: TrackOptions,
+    progress: Callable[[Iterable, int], Iterable] = _every,
+) -> None:
+    """Write the skeletons of one person in a video as a video with a shorter side of 512 pixels.
 
     Args:
         video: file or folder of pictures.
@@ -33,7 +54,7 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
         estimator: a `PoseEstimator`.
         style: a `Style`.
         options: `TrackOptions`.
-        progress: called as `(frames, count)`, gives the iterable of frames back; such as tqdm.
+        progress: function of `(frames, count)` that returns an iterable of the frames, such as tqdm.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written.
@@ -49,18 +70,27 @@ def write_skeleton_video(video, target, estimator, style, options, progress=_eve
 
 
 def write_aligned_skeletons(
-    frames, reference, target, estimator, style, way="shape", options=None, progress=_every, bounds=(0, None), fps=None
-):
-    """The skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
+    frames: str | os.PathLike,
+    reference: str | os.PathLike,
+    target: str | os.PathLike,
+    estimator: PoseEstimator,
+    style: Style,
+    way: str = "shape",
+    options: TrackOptions | None = None,
+    progress: Callable[[Iterable, int], Iterable] = _every,
+    bounds: tuple[int, int | None] = (0, None),
+    fps: float | Fraction | None = None,
+) -> tuple[Alignment | None, list[Pose]]:
+    """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
 
     Args:
         frames: video file or folder of pictures.
         reference: picture.
         target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
         estimator, style: a `PoseEstimator`, a `Style`.
-        way: to align: "shape" keeps the figure's, "original" is StableAnimator's, "none" leaves poses where they are.
-        options: `TrackOptions`; all people of each frame, as they were found, if left out.
-        progress: as of `write_skeleton_video`.
+        way: of alignment: "shape" keeps the figure's shape, "original" is StableAnimator's, "none" moves nothing.
+        options: `TrackOptions`; if left out, all people of each frame as they were detected.
+        progress: see `write_skeleton_video`.
         bounds: the first frame, and the one after the last (None for all).
         fps: frames per second of the result; the source's if left out.
 
@@ -74,11 +104,11 @@ def write_aligned_skeletons(
     check_outputs([target if _is_video(target) else Path(target) / "frame_0.png"], [frames, reference])
     (of_picture,) = estimator(picture.read(0, 1))
     fps = fps or source.fps
-    poses = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
+    found = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
     if options is not None:
         of_picture = choose_person(of_picture)  # the picture's is the largest, whoever drives it
-        poses = track(poses, fps, options)
-    poses = list(poses)
+        found = track(found, fps, options)
+    poses = list(found)
     alignment = _align(way, of_picture, poses, picture, source)
     drawn = draw(map(alignment, poses) if alignment else poses, picture.width, picture.height, style)
     if _is_video(target):
@@ -91,7 +121,9 @@ def write_aligned_skeletons(
     return alignment, poses
 
 
-def _align(way, of_picture, poses, picture, source):
+def _align(
+    way: str, of_picture: Pose, poses: Sequence[Pose], picture: FrameSource, source: FrameSource
+) -> Alignment | None:
     if way == "none":
         return None
     if way == "original":
@@ -99,13 +131,19 @@ def _align(way, of_picture, poses, picture, source):
     return fit(of_picture, poses, (picture.height, picture.width), (source.height, source.width))
 
 
-def write_training_skeletons(pictures, target, estimator, style, progress=_every):
-    """The skeletons of all people in each picture of a folder, under the same names in another folder.
+def write_training_skeletons(
+    pictures: str | os.PathLike,
+    target: str | os.PathLike,
+    estimator: PoseEstimator,
+    style: Style,
+    progress: Callable[[Iterable, int], Iterable] = _every,
+) -> int:
+    """Write the skeletons of all people in each picture of a folder, under the same names into another folder.
 
-    Pictures whose skeletons are there already are passed over.
+    Pictures whose skeletons exist are skipped.
 
     Returns:
-        How many were drawn.
+        Number of pictures drawn.
     """
     source, target = open_frames(pictures), Path(target)
     missing = [i for i, name in enumerate(source.names) if not (target / name).exists()]
@@ -119,7 +157,7 @@ def write_training_skeletons(pictures, target, estimator, style, progress=_every
     return len(missing)
 
 
-def find_videos(root):
+def find_videos(root: str | os.PathLike) -> list[Path]:
     """All videos below a folder, sorted.
 
     Raises:
@@ -134,5 +172,5 @@ def find_videos(root):
     return found
 
 
-def _is_video(target):
+def _is_video(target: str | os.PathLike) -> bool:
     return Path(target).suffix.lower() in (".mp4", ".mov")

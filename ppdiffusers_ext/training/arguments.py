@@ -1,4 +1,4 @@
-"""What the trainers of Animate Anyone can be told: three dataclasses, which `parser` reads.
+"""Options of Animate Anyone's trainers: dataclasses that `parser` reads.
 
 Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
 """
@@ -25,7 +25,7 @@ def option(default, text):
 
 @dataclass
 class TrainingArguments(PaddleTrainingArguments):
-    """paddlenlp's, of which batch size, steps, optimiser, precision, sharding and saving are of use here."""
+    """paddlenlp's arguments. Batch size, steps, optimiser, precision, sharding and saving are used here."""
 
     output_dir: str = option(
         "./exp_output", "folder of checkpoints and logs; a run goes on from its newest checkpoint"
@@ -53,7 +53,7 @@ class TrainingArguments(PaddleTrainingArguments):
         check_device(self.device)
         if self.device == "auto":
             self.device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
-        if self.fp16 and not paddle.is_compiled_with_cuda():
+        if self.fp16 and not paddle.is_compiled_with_cuda():  # type: ignore[has-type]  # paddlenlp's
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True
         if self.sharding and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
@@ -67,8 +67,10 @@ class TrainingArguments(PaddleTrainingArguments):
                 f"--sharding {self.sharding} needs a GPU: on a CPU, Paddle shares the optimiser's state alone; stage1 "
                 "is accepted"
             )
-        if self.resume_from_checkpoint == "latest":  # which is what happens without it
+        # "latest" is what happens without it.
+        if self.resume_from_checkpoint == "latest":  # type: ignore[has-type]  # paddlenlp's
             self.resume_from_checkpoint = None
-        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # a bar is for somebody who looks at it
+        # A bar is for somebody who looks at it.
+        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # type: ignore[has-type]  # paddlenlp's
         share_connections()
         super().__post_init__()

@@ -1,9 +1,12 @@
-"""What values of the trainers' options can be trained with."""
+"""Bounds of the trainers' options."""
 
 import os
 
+from paddlenlp.trainer.trainer_utils import SchedulerType
+
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import check_name
+from ppdiffusers_ext.options import any_of
 
 _MANY, _LONG = 10**6, 10**9
 _PART, _BELOW_ONE, _NOT_NEGATIVE = (0, 1), (0, 1 - 1e-12), (0, 3.0e38)  # the largest number of fp32
@@ -60,11 +63,13 @@ BOUNDS = {  # name: (smallest, largest)
     "noise_d_high": (1, _MANY),
 }
 CHOICES = {
+    "lr_scheduler_type": tuple(each.value for each in SchedulerType),
     "beta_schedule": ("scaled_linear", "linear", "squaredcos_cap_v2"),
     "fp16_opt_level": ("O1", "O2"),
     "optim": ("adamw", "adamw_mini", "adamw_custom", "adamw_16bit_moment"),
     "save_strategy": ("no", "steps", "epoch"),
 }
+SHARDING = ("stage1", "stage2", "stage3", "offload")  # or one of them with offload
 # Options of paddlenlp's that its Trainer has for other work: language models, evaluation, other kinds of parallelism
 # and of checkpoints. Here they would do nothing, or break what is promised of checkpoints.
 _OF_NO_USE = {
@@ -84,7 +89,7 @@ _OF_NO_USE = {
 
 
 def check_bounds(given):
-    """Raise an InputError for the first value that is out of its bounds.
+    """Raise InputError for the first value out of its bounds.
 
     Args:
         given: dict of the values of all options.
@@ -92,12 +97,20 @@ def check_bounds(given):
     for name, (least, most) in BOUNDS.items():
         value = given.get(name)
         if value is not None and not least <= value <= most:
-            small = value < least
-            bound = f"{'too small' if small else 'too large'}; {_told(least)} to {_told(most)} is accepted"
-            raise InputError(f"--{name} {shown(value)} is {bound}")
+            size = "too small" if value < least else "too large"
+            raise InputError(f"--{name} {shown(value)} is {size}; {accepted_of(name)}")
     for name, values in CHOICES.items():
         if given.get(name) is not None and str(getattr(given[name], "value", given[name])) not in values:
-            raise InputError(f"--{name} {shown(given[name])} is not known; {', '.join(values)} are accepted")
+            raise InputError(f"--{name} {shown(given[name])} is not known; {any_of(values)} is accepted")
+    words = str(given.get("sharding") or "").split()
+    if not set(words) <= set(SHARDING):
+        raise InputError(f"--sharding {shown(given['sharding'])} is not known; {any_of(SHARDING)} is accepted")
+
+
+def accepted_of(name):
+    """The end of a message about an option in `BOUNDS`: its range."""
+    least, most = map(_told, BOUNDS[name])
+    return f"{least} to {most} is accepted"
 
 
 def _told(bound):
@@ -107,18 +120,18 @@ def _told(bound):
 
 
 def check_use(given, defaults):
-    """Raise an InputError for an option that has no use in these trainings, and another value than its default."""
+    """Raise InputError for an option without effect in these trainings that differs from its default."""
     for name in sorted(_OF_NO_USE & given.keys()):
         if given[name] != defaults[name]:
             raise InputError(f"--{name} has no use in this training, which would not do it; leave it out")
 
 
 def check_output_folder(name, path):
-    """Raise an InputError for a folder that cannot be made or written to. Makes nothing.
+    """Raise InputError for a folder that cannot be created or written to. Creates nothing.
 
     Args:
         name: of the option.
-        path: what it was given.
+        path: value of the option.
     """
     accepted = "a folder that can be written is accepted"
     folder = check_name(os.path.abspath(os.path.expanduser(path)), f"--{name}", accepted)

@@ -1,8 +1,8 @@
-"""Checkpoints of training: complete or not there at all, with a list of what is in them.
+"""Training checkpoints: complete or absent, with a manifest.
 
 A checkpoint is written under a hidden name; when all processes are done it gets `manifest.json` (its files with sizes
-and sha256, and what the run must have in common to go on from it) and its name. Whatever is killed in between leaves
-the earlier checkpoints as they were.
+and sha256, and the settings that a resumed run must share) and its final name. A process that is killed in between
+leaves the earlier checkpoints untouched.
 """
 
 import json
@@ -25,21 +25,21 @@ _NAMED = 10  # differences that a message has
 
 
 def folder_of(output_dir, step):
-    """Where the checkpoint of a step lies."""
+    """Folder of the checkpoint of a step."""
     return Path(output_dir) / f"{PREFIX}{step}"
 
 
 def hidden_folder_of(output_dir, step):
-    """Where it is written."""
+    """Folder in which the checkpoint of a step is written before it is complete."""
     return Path(output_dir) / f"{_HIDDEN}{step}"
 
 
 def complete(hidden, folder, run, step):
-    """Give a checkpoint, all of whose files are written, its manifest and its name.
+    """Write the manifest of a checkpoint whose files are all written, and give it its final name.
 
     Args:
-        hidden, folder: where it was written, and where it belongs. What is there already is replaced.
-        run: dict of what another run must have in common with this one.
+        hidden, folder: where it was written, and its final folder, which is replaced if it exists.
+        run: dict of settings that a resumed run must share with this one.
         step: of the run.
     """
     hidden, folder = Path(hidden), Path(folder)
@@ -58,26 +58,26 @@ def complete(hidden, folder, run, step):
 
 
 def clean(output_dir):
-    """Remove what killed runs have begun to write."""
+    """Remove incomplete checkpoints of killed runs."""
     for path in Path(output_dir).glob(f"{_HIDDEN}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_all(output_dir):
-    """Remove all checkpoints, whether they are valid or not."""
+    """Remove all checkpoints, valid or not."""
     for step in steps_of(output_dir):
         shutil.rmtree(folder_of(output_dir, step))
     clean(output_dir)
 
 
 def steps_of(output_dir):
-    """The steps of all checkpoints in a folder, the newest first, whether they are valid or not."""
+    """Steps of all checkpoints in a folder, valid or not, the newest first."""
     names = [path.name.removeprefix(PREFIX) for path in Path(output_dir).glob(f"{PREFIX}*") if path.is_dir()]
     return sorted((int(name) for name in names if re.fullmatch("[0-9]{1,12}", name)), reverse=True)
 
 
 def problem_of(folder):
-    """What is wrong with a checkpoint, in words; None for a valid one. Reads all of it."""
+    """Description of what is wrong with a checkpoint, or None if it is valid. Reads all of its files."""
     try:
         folder = check_folder(folder, "checkpoint", "the folder of one is needed")
         for name, (size, sha256) in _read_manifest(folder).files.items():
@@ -98,7 +98,7 @@ def problem_of(folder):
 
 
 def run_of(folder):
-    """What a checkpoint's run has in common with one that goes on: the dict that `complete` was given.
+    """Settings that a run must share to resume from a checkpoint: the dict given to `complete`.
 
     Raises:
         InputError, MissingFileError: its manifest cannot be read.
@@ -107,9 +107,9 @@ def run_of(folder):
 
 
 def newest_valid(output_dir, on_problem=None):
-    """The newest valid checkpoint in a folder, or None.
+    """Newest valid checkpoint in a folder, or None.
 
-    on_problem: called with (folder, problem) for each newer one that is not valid.
+    on_problem: function called with (folder, problem) for each newer checkpoint that is not valid.
     """
     for step in steps_of(output_dir):
         folder = folder_of(output_dir, step)
@@ -122,12 +122,12 @@ def newest_valid(output_dir, on_problem=None):
 
 
 def step_of(folder):
-    """The step of a checkpoint. Raises InputError, MissingFileError where its manifest cannot be read."""
+    """Step of a checkpoint. Raises InputError or MissingFileError if its manifest cannot be read."""
     return _read_manifest(folder).step
 
 
 def check_run(folder, run):
-    """Raise an InputError unless the checkpoint is of a run that `run` can go on with.
+    """Raise InputError unless a run with the settings `run` can resume from the checkpoint.
 
     Args:
         run: dict as given to `complete`.
@@ -162,9 +162,14 @@ def _read_manifest(folder):
     """The `_Manifest` of a checkpoint. Raises InputError, MissingFileError where it is damaged or not there."""
     path = Path(folder) / MANIFEST
     content = read_json(path, "manifest", _ACCEPTED)
-    files, run, step = (content.get(key) if isinstance(content, dict) else None for key in ("files", "run", "step"))
-    sound = isinstance(files, dict) and isinstance(run, dict) and type(step) is int and 0 <= step <= _MOST_STEPS
-    if not sound or not all(_is_inside(name) and _is_file(entry) for name, entry in files.items()):
+    content = content if isinstance(content, dict) else {}
+    files, run, step = content.get("files"), content.get("run"), content.get("step")
+    if (
+        not isinstance(files, dict)
+        or not isinstance(run, dict)
+        or (type(step) is not int or not 0 <= step <= _MOST_STEPS)
+        or not all(_is_inside(name) and _is_file(entry) for name, entry in files.items())
+    ):
         raise InputError(f"manifest {path} does not say what is in the checkpoint; {_ACCEPTED}")
     return _Manifest({name: (entry["size"], entry["sha256"]) for name, entry in files.items()}, run, step)
 

@@ -1,4 +1,4 @@
-"""Curves for VisualDL: numbers of training and of validation, which share a chart where they share a name."""
+"""VisualDL curves of training and validation; values of the same name share a chart."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ TRAINING_RUN, VALIDATION_RUN = "train", "validation"
 
 
 class Curves(TrainerCallback):
-    """Writes numbers into two folders below a run's own, `train` and `validation`, and pictures into the second.
+    """Writes numbers into the folders `train` and `validation` of a run, and pictures into the latter.
 
-    VisualDL takes each folder for a run, and draws what has the same tag into one chart: `loss` of both.
+    VisualDL treats each folder as a run and draws values of the same tag, such as `loss`, into one chart.
     """
 
     def __init__(self):

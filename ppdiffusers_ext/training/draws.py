@@ -1,7 +1,7 @@
-"""What training draws at random: it follows from the run's seed and the numbers of the samples alone.
+"""Random numbers of training, which depend only on the run's seed and the numbers of the samples.
 
-So a run that is stopped and goes on, one with more processes, or one that splits its batches, draws what the undivided
-run would have drawn.
+A resumed run, a run with more processes and a run with accumulated batches therefore draw the same numbers as an
+undivided run.
 """
 
 import numpy as np
@@ -9,7 +9,8 @@ import paddle
 
 
 class Draws:
-    """
+    """Random number generators by seed, sample and purpose.
+
     Args:
         seed: of all draws.
     """
@@ -18,7 +19,7 @@ class Draws:
         self._seed = seed
 
     def rng(self, number, purpose):
-        """The `np.random.Generator` of a sample or a step for one purpose, a text."""
+        """`np.random.Generator` of a sample or a step for a purpose, given as text."""
         return np.random.default_rng([self._seed, number, *purpose.encode()])
 
     def normals(self, numbers, purpose, shape):
@@ -28,7 +29,7 @@ class Draws:
 
 
 def make_batch(samples, names):
-    """What batches of all kinds have: the arrays of such names, the samples' numbers, places and failures."""
+    """Common part of all batches: the arrays with these names, and the samples' numbers, places and failures."""
     batch = {name: np.stack([sample[name] for sample in samples]) for name in names}
     batch["index"] = np.array([sample["index"] for sample in samples], np.int64)
     batch["clips"] = [sample["clip"] for sample in samples]

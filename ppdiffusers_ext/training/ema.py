@@ -1,7 +1,7 @@
-"""The average of weights over the steps of training, which is often better than the last step's.
+"""Exponential moving average (EMA) of the weights, which is often better than the weights of the last step.
 
 theta_ema = decay * theta_ema + (1 - decay) * theta after each step (Polyak and Juditsky 1992), with a smaller decay at
-first, min(decay, (1 + steps) / (10 + steps)), so that what was random at the start is soon forgotten.
+first, min(decay, (1 + steps) / (10 + steps)), so that the random start is soon forgotten.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from ppdiffusers_ext.weights.arrays import to_array
 
 
 class ExponentialMovingAverage(TrainerCallback):
-    """The average of all parameters of a model that learn, in fp32, kept up by the trainer's steps.
+    """Average of all trainable parameters of a model, in fp32, updated by the trainer's steps.
 
     Args:
         model: `nn.Layer`.
@@ -36,13 +36,13 @@ class ExponentialMovingAverage(TrainerCallback):
         return self._averages
 
     def set_state(self, tensors):
-        """Go on from what `state` gave."""
+        """Restore the averages from `state`."""
         for name, average in self._averages.items():
             average.set_value(tensors[name])
 
     @contextlib.contextmanager
     def in_place(self):
-        """A block in which the model's parameters are the averages."""
+        """Context in which the model's parameters are the averages."""
         kept = {name: to_array(parameter).copy() for name, parameter in self._parameters.items()}
         try:
             for name, parameter in self._parameters.items():

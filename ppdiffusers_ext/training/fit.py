@@ -1,4 +1,4 @@
-"""A training run from its samples to its last checkpoint, whatever is trained."""
+"""Training run of any model, from its samples to its last checkpoint."""
 
 import contextlib
 import logging
@@ -9,7 +9,7 @@ from pathlib import Path
 import paddle
 
 from ppdiffusers_ext.environment import use_all_cores
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.trainer import PartsTrainer
 
@@ -18,9 +18,9 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def reproducible_start(seed):
-    """A block that makes a model: with the same random weights, and names of its parameters, in every process.
+    """Context for building a model with the same random weights and parameter names in every process.
 
-    The names are what the optimiser's state is kept under, and Paddle numbers them on for each further model.
+    The optimiser's state is stored by these names, and Paddle counts them up with each further model.
     """
     paddle.seed(seed)
     with paddle.utils.unique_name.guard():
@@ -28,7 +28,7 @@ def reproducible_start(seed):
 
 
 def samples_of_a_step(arguments):
-    """Samples of one optimisation step, over all processes and parts of a batch."""
+    """Number of samples of one optimisation step, over all processes and accumulated batches."""
     return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
 
 
@@ -36,12 +36,12 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
     """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
     Args:
-        model: `nn.Layer`, of which the parameters learn that have no `stop_gradient`.
-        parts, objective, max_bad_share: as of `PartsTrainer`.
-        samples, collate: dataset, and what makes a batch of its samples.
-        run: dict of what a run that goes on must have in common with this one, seed and processes aside.
+        model: `nn.Layer`; parameters without `stop_gradient` are trained.
+        parts, objective, max_bad_share: see `PartsTrainer`.
+        samples, collate: dataset, and function that makes a batch of its samples.
+        run: dict of settings that a resumed run must share with this one, besides seed and processes.
         arguments: `TrainingArguments`.
-        validate, held_out: as of `PartsTrainer`.
+        validate, held_out: see `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.
@@ -88,20 +88,16 @@ def _tell_start(learning, samples, held_out, arguments):
     logger.info(
         "training %s parameters on %s, %s held out: %s of %s, %s, %s, seed %d",
         f"{sum(parameter.size for parameter in learning):,}",
-        _counted(samples.num_clips, "clip"),
-        _counted(len(held_out or ()), "sample"),
-        _counted(arguments.max_steps, "step"),
-        _counted(samples_of_a_step(arguments), "sample"),
-        _counted(arguments.world_size, "process", "es"),
+        counted(samples.num_clips, "clip"),
+        counted(len(held_out or ()), "sample"),
+        counted(arguments.max_steps, "step"),
+        counted(samples_of_a_step(arguments), "sample"),
+        counted(arguments.world_size, "process", "processes"),
         f"{'fp16' if arguments.fp16 else 'bf16' if arguments.bf16 else 'fp32'} on {arguments.device}",
         arguments.seed,
     )
     curves = f"visualdl --logdir {Path(arguments.logging_dir).parent}" if "visualdl" in arguments.report_to else "off"
     logger.info("checkpoints and samples: %s; curves: %s", arguments.output_dir, curves)
-
-
-def _counted(number, noun, plural="s"):
-    return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
 def _find_checkpoint(arguments, run):

@@ -1,4 +1,4 @@
-"""A look at the gradients before each step: their norm for the log, and no step with any that is not finite."""
+"""Check of the gradients before each step: their norm for the log, and no step with non-finite gradients."""
 
 import logging
 import math
@@ -14,15 +14,15 @@ _NAMED = 3  # layers of a message
 
 
 class GradientWatch(TrainerCallback):
-    """Measures the norm of all gradients, and skips steps in which it is not finite, up to a number of them.
+    """Measures the norm of all gradients, and skips a limited number of steps in which it is not finite.
 
     Args:
-        model: `nn.Layer`, whose names of parameters the messages use.
-        max_skipped: steps that may be skipped in a run; the next one raises NonFiniteError.
+        model: `nn.Layer`, for the parameter names in messages.
+        max_skipped: number of steps that may be skipped in a run; the next one raises NonFiniteError.
 
     Attributes:
         norm: of the gradients of the last step, over all processes, before clipping.
-        batches: functions that tell of the batches of this step in words; filled by the trainer.
+        batches: functions that describe the batches of this step; filled by the trainer.
     """
 
     def __init__(self, model, max_skipped=0):
@@ -61,14 +61,14 @@ class GradientWatch(TrainerCallback):
 
 
 def innermost_optimizer(optimizer):
-    """What steps the parameters: with sharding, within the optimiser that shares them out."""
+    """Optimiser that updates the parameters: with sharding, the one inside the sharding optimiser."""
     while hasattr(optimizer, "_inner_opt"):
         optimizer = optimizer._inner_opt
     return optimizer
 
 
 def own_parameters(optimizer):
-    """The parameters that this process steps: with sharding, its share of them."""
+    """Parameters that this process updates: with sharding, its share of them."""
     return [item for item in innermost_optimizer(optimizer)._parameter_list if not item.stop_gradient]
 
 

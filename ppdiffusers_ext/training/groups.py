@@ -1,4 +1,4 @@
-"""What the processes of one training have to do with each other, where Paddle's own way is not enough."""
+"""Communication between the processes of one training, where Paddle's own is not enough."""
 
 import atexit
 import os
@@ -10,7 +10,7 @@ from paddle.distributed import collective
 
 
 def share_connections():
-    """Have groups of all processes use the connections of the first such group, where those are gloo's (on CPUs).
+    """Reuse the connections of the first group of all processes for later such groups, with gloo (on CPUs).
 
     For each group Paddle's `ProcessGroupGloo` writes the address of every process into the store under its rank alone
     ("0", "1"), where those of the group before it still are. A process that is a moment ahead reads such an old
@@ -28,33 +28,33 @@ def share_connections():
                 return first.process_group
         return make(backend, store, rank, world_size, *others, **options)
 
-    make_or_share.shares_connections = True
+    make_or_share.shares_connections = True  # type: ignore[attr-defined]  # a mark on the function itself
     collective._new_process_group_impl = make_or_share
 
 
 def wait_for_first(what):
-    """Wait until the first process has come here, which may take it minutes.
+    """Wait until the first process reaches this call, which may take minutes.
 
-    In a collective operation gloo gives up after half a minute, and the whole training with it.
+    A collective operation of gloo times out after half a minute, which would end the training.
 
     Args:
-        what: text that is another for each place and time.
+        what: text that is unique for each place and time.
     """
     if distributed.get_world_size() == 1:
         return
     store = core.create_or_get_global_tcp_store()
     if distributed.get_rank() == 0:
-        store.set(what, b"done")
+        store.set(what, b"done")  # type: ignore[arg-type]  # Paddle's types say text, its code bytes
     else:
         store.get(what)
 
 
 def from_first(what, make):
-    """A text that the first process makes, in every process.
+    """Returns a text that the first process makes, in every process.
 
     Args:
-        what: text that is another for each place.
-        make: function that makes it, called in the first process alone.
+        what: text that is unique for each place.
+        make: function that makes the text, called only in the first process.
     """
     if distributed.get_world_size() == 1:
         return make()
@@ -65,7 +65,7 @@ def from_first(what, make):
 
 
 def leave():
-    """End this process successfully, if it is one of several; return if it is alone.
+    """End this process successfully if it is one of several; return if it is alone.
 
     Once in some thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of,
     and the launcher takes the training, of which all is written, for a failed one. So Python's part of the end is
@@ -79,7 +79,7 @@ def leave():
         for rank in range(1, distributed.get_world_size()):
             store.get(f"{rank} leaves")
     else:
-        store.set(f"{distributed.get_rank()} leaves", b"done")
+        store.set(f"{distributed.get_rank()} leaves", b"done")  # type: ignore[arg-type]  # as above
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The trainers' --help: what matters in most trainings, a line for each option. --help-all has everything."""
+"""The trainers' --help: the options that matter in most trainings, one line each. --help-all has all of them."""
 
 import dataclasses
 
@@ -73,7 +73,7 @@ _LONGEST_DEFAULT = 16
 
 
 def short_help(usage, kinds):
-    """The text of --help.
+    """Text of --help.
 
     Args:
         usage: the trainer's docstring.

@@ -1,6 +1,6 @@
-"""What a training tells while it runs: a line for each logging step, and what a person needs around it.
+"""Logging of training runs.
 
-paddlenlp's logger and progress callbacks, and the messages of Paddle's libraries, are dealt with here alone.
+Configures the project's logger, paddlenlp's logger, and the messages of Paddle's libraries.
 """
 
 import logging
@@ -14,15 +14,15 @@ _QUIET = "paddle|paddlenlp|ppdiffusers|_distutils_hack|setuptools"
 
 
 def quieten_libraries():
-    """Have Paddle's libraries in C++ tell errors alone. To be called before Paddle is imported."""
+    """Limit Paddle's C++ libraries to error messages. Call it before Paddle is imported."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=_QUIET)
 
 
 def set_up_logs(debug):
-    """Show the project's lines, of other processes than the first the warnings; with `debug` paddlenlp's too.
+    """Show the project's log lines (of other processes than the first only warnings), with `debug` paddlenlp's too.
 
-    Nothing is coloured unless standard error is a terminal.
+    Lines are coloured only if standard error is a terminal.
     """
     handler = _Handler()
     handler.setFormatter(_Formatter())
@@ -33,20 +33,27 @@ def set_up_logs(debug):
 
 
 def set_up_loggers(debug):
-    """Have the loggers of paddlenlp and Paddle's fleet show warnings, or all with `debug`; colours as above."""
+    """Limit the loggers of paddlenlp and Paddle's fleet to warnings, unless `debug`; colours as above."""
+    from paddle.distributed import parallel
     from paddle.distributed.fleet.utils.log_util import logger as of_fleet
     from paddlenlp.utils.log import logger as of_paddlenlp
 
-    of_fleet.removeFilter(_is_warning)
+    of_fleet.removeFilter(_is_of_use)
     if not debug:
-        of_fleet.addFilter(_is_warning)  # its level is set anew when processes meet
+        of_fleet.addFilter(_is_of_use)  # its level is set anew when processes meet
+        parallel._print_modified_flags = _print_nothing  # which Paddle prints of flags that it has set itself
     of_paddlenlp.logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     if not sys.stderr.isatty():
         of_paddlenlp.handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)8s] - %(message)s"))
 
 
-def _is_warning(record):
-    return record.levelno >= logging.WARNING
+def _is_of_use(record):
+    """Whether a line of fleet's is a warning, and not that gradients are clipped by the norm over all shards."""
+    return record.levelno >= logging.WARNING and "ClipGradByGlobalNorm" not in record.getMessage()
+
+
+def _print_nothing(flags):
+    pass
 
 
 def _is_first():

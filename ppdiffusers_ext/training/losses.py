@@ -1,4 +1,4 @@
-"""What training minimises: the velocity of the noise process, weighted by its signal-to-noise ratio or not.
+"""Losses of training: velocity (v prediction) with optional weights by signal-to-noise ratio.
 
 Min-SNR weights are those of Hang et al. 2023 (arXiv:2303.09556) for v prediction.
 """
@@ -7,7 +7,7 @@ import paddle
 
 
 def add_offset(noise, offset, strength):
-    """Noise with an offset that is shared by all frames and places: (batch, channels, frames, height, width).
+    """Noise with an offset that all frames and positions share: (batch, channels, frames, height, width).
 
     Args:
         noise: normal, of that shape.
@@ -18,18 +18,18 @@ def add_offset(noise, offset, strength):
 
 
 def signal_to_noise(scheduler, timesteps):
-    """Ratio of the variances of signal and noise at each timestep: (batch,), 0 where there is only noise."""
+    """Ratio of the variances of signal and noise at each timestep: (batch,), 0 for pure noise."""
     alpha_bar = paddle.index_select(scheduler.alphas_cumprod, timesteps)
     return alpha_bar / (1 - alpha_bar)
 
 
 def min_snr_weights(snr, gamma):
-    """Weights (batch,) of samples for v prediction: min(snr + 1, gamma) / (snr + 1)."""
+    """Min-SNR weights (batch,) of samples for v prediction: min(snr + 1, gamma) / (snr + 1)."""
     return paddle.clip(snr + 1, max=gamma) / (snr + 1)
 
 
 def mean_squared_error(prediction, target, weights=None):
-    """Mean over the samples of each one's mean squared error, times its weight.
+    """Mean over the samples of each sample's weighted mean squared error.
 
     Args:
         prediction, target: (batch, ...).

@@ -1,27 +1,30 @@
-"""The trainers' options, read from a command line and from YAML or JSON files by one parser.
+"""Parser of the trainers' options, from a command line and from YAML or JSON files.
 
-A file's keys are the options' names, and its values pass through the same conversions as words of a command line do;
-options after the file take the place of what it says. Whatever cannot be used is an InputError before anything is
-computed.
+A file's keys are the options' names, and its values are converted as on a command line. Options after the file
+override its values. Whatever cannot be used raises InputError before anything is computed.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import os
 import re
+from collections.abc import Callable
 
 from paddlenlp.trainer import PdArgumentParser
 from paddlenlp.trainer.integrations import INTEGRATION_TO_CALLBACK
 
-from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.errors import InputError, nearest, printable, shown
 from ppdiffusers_ext.files import read_json, read_yaml
-from ppdiffusers_ext.training.bounds import check_bounds, check_output_folder, check_use
+from ppdiffusers_ext.options import any_of
+from ppdiffusers_ext.training.bounds import BOUNDS, accepted_of, check_bounds, check_output_folder, check_use
 
 _ACCEPTED = "--help-all lists what is accepted"
-_FILES = {".yaml": read_yaml, ".yml": read_yaml, ".json": read_json}
+_FILES: dict[str, Callable] = {".yaml": read_yaml, ".yml": read_yaml, ".json": read_json}
 _LARGEST = 2**63
+_MOST_DIGITS = 1000
 _MOST_MESSAGE = 400
 _KINDS = {"int": "a whole number", "float": "a number", "strtobool": "true or false", "str": "a text"}
 
@@ -31,7 +34,7 @@ def parse_arguments(arguments, kinds):
 
     Args:
         arguments: list of texts.
-        kinds: dataclasses of what is trained, on what, and how.
+        kinds: dataclasses of the model, the data and the training.
 
     Raises:
         InputError: unknown options, or values that cannot be used.
@@ -54,7 +57,7 @@ def parse_arguments(arguments, kinds):
 
 
 def read_options(arguments, kinds):
-    """The values of all options by name, of the right types, whatever they are.
+    """Returns the values of all options by name, with the right types but without checks of their bounds.
 
     Raises:
         InputError: unknown options, values of another type, a file that cannot be read.
@@ -67,15 +70,26 @@ def read_options(arguments, kinds):
     aliases = _aliases(kinds)
     values, unknown = parser.parse_known_args([_own_name(str(word), aliases) for word in arguments])
     if unknown:
-        parser.error(f"unknown arguments: {' '.join(unknown)}")
+        parser.error(_unknown(unknown, [*vars(values), *aliases]))
     return vars(values)
 
 
+def _unknown(words, known):
+    """What is said of words that no option takes: the first option, and which is the nearest to it."""
+    word = next((word for word in words if word.startswith("-")), None)
+    if word is None:
+        return f"{shown(words[0])} is neither an option nor the value of one"
+    name = word.partition("=")[0]
+    near = nearest(name, known)
+    return f"there is no option {shown(name)}" + (f"; did you mean --{near}?" if near else "")
+
+
+@functools.cache
 def make_parser(kinds):
-    """The parser of dataclasses. It raises InputError instead of ending the process."""
+    """The parser of a tuple of dataclasses, to be left as it is. It raises InputError instead of ending a process."""
     parser = _Parser(kinds, add_help=False, allow_abbrev=False)
     for action in parser._actions:
-        action.type = _checked(action.type, action.choices) if action.type else None
+        action.type = _checked(action.type, action.choices, action.dest) if action.type else None
         action.choices = None
     return parser
 
@@ -94,11 +108,15 @@ def _words_of_file(path, kinds, lists):
     if not isinstance(values, dict):
         raise InputError(f"training configuration {path} holds {type(values).__name__}; keys and values are needed")
     known = {item.name for kind in kinds for item in dataclasses.fields(kind) if item.init}
-    unknown = sorted(shown(key) if not isinstance(key, str) else printable(key, 80) for key in set(values) - known)
-    if unknown:
-        told = printable(", ".join(unknown), _MOST_MESSAGE)
+    if unknown := sorted(set(values) - known, key=str):
+        told = printable(", ".join(map(_with_nearest, unknown, [known] * len(unknown))), _MOST_MESSAGE)
         raise InputError(f"unknown keys in {path}: {told}; {_ACCEPTED}")
     return [word for key, value in values.items() if value is not None for word in _words(path, key, value, lists)]
+
+
+def _with_nearest(key, known):
+    near = nearest(key, sorted(known)) if isinstance(key, str) else None
+    return (printable(key, 80) if isinstance(key, str) else shown(key)) + (f" (did you mean {near}?)" if near else "")
 
 
 def _words(path, key, value, lists):
@@ -139,11 +157,17 @@ class _Parser(PdArgumentParser):
         return super()._get_values(action, arg_strings)
 
 
-def _checked(convert, choices):
-    """A conversion of argparse that refuses what is no finite, bounded value, in a short message."""
+def _checked(convert, choices, name):
+    """A conversion of argparse that refuses what is no finite, bounded value, in a short message.
+
+    Numbers of options in `BOUNDS` are left to `check_bounds`, unless they are too long to be computed with.
+    """
+    accepted = accepted_of(name) if name in BOUNDS else f"{-_LARGEST} to {_LARGEST - 1} is accepted"
     kind = _KINDS.get(getattr(convert, "__name__", ""), "a value")
 
     def check(text):
+        if kind == _KINDS["int"] and _is_long_number(text):
+            raise argparse.ArgumentTypeError(f"{shown(text)} is a number of {len(text)} digits; {accepted}")
         try:
             value = convert(text)
         except (ValueError, TypeError, OverflowError, RecursionError, argparse.ArgumentTypeError) as error:
@@ -151,14 +175,18 @@ def _checked(convert, choices):
         if isinstance(value, float) and not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"{shown(text)} is not a finite number")
         if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-            raise argparse.ArgumentTypeError(f"{shown(text)} is not between -2**63 and 2**63")
+            raise argparse.ArgumentTypeError(f"{shown(text)} is too {'small' if value < 0 else 'large'}; {accepted}")
         if isinstance(value, str):
             _check_text(value)
         if choices and value not in choices:
-            raise argparse.ArgumentTypeError(f"{shown(text)} is not one of {', '.join(map(str, choices))}")
+            raise argparse.ArgumentTypeError(f"{shown(text)} is not known; {any_of(choices)} is accepted")
         return value
 
     return check
+
+
+def _is_long_number(text):
+    return len(text) > _MOST_DIGITS and text.lstrip("+-").isdecimal()
 
 
 def _check_text(value):

@@ -1,4 +1,4 @@
-"""What training saves: of each network the tensors that were trained, in files that others load as they are."""
+"""Trained parts of networks: the files that training saves and other commands load without conversion."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """The tensors of a network whose names contain `only`: all of them by default.
+    """Tensors of a network whose names contain `only` (default: all).
 
-    suffix: .safetensors for our layout, .pth for torch's.
-    numbered: whether its files in checkpoints have the step in their names.
+    suffix: .safetensors for the project's layout, .pth for torch's.
+    numbered: True if its files in checkpoints have the step in their names.
     """
 
     network: nn.Layer
@@ -26,12 +26,12 @@ class TrainedPart:
     numbered: bool = False
 
     def path(self, folder, name, step=None):
-        """Of the file of this part in a folder: that of a checkpoint, or of the end of training without a step."""
+        """Path of this part's file in a folder: of a checkpoint, or without a step of the end of training."""
         number = f"-{step}" if self.numbered and step is not None else ""
         return Path(folder) / f"{name}{number}{self.suffix}"
 
     def save(self, path):
-        """Write them as the suffix says."""
+        """Write the tensors in the format of the suffix."""
         tensors = {name: tensor for name, tensor in self.network.state_dict().items() if self.only in name}
         if self.suffix == ".pth":
             tensors = transpose(tensors, transposed_names(self.network))
@@ -43,6 +43,6 @@ class TrainedPart:
                 write_safetensors(temporary, arrays, {"format": "pd"})
 
     def load(self, path):
-        """Read what `save` wrote. Raises an InputError unless it fits."""
+        """Read a file of `save`. Raises InputError unless it fits the network."""
         others = [name for name in self.network.state_dict() if self.only not in name]
         load_weights(self.network, path, may_miss=others)

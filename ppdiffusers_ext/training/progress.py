@@ -1,4 +1,4 @@
-"""The lines and the progress bar of a training."""
+"""Log lines and progress bar of a training."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ VALIDATION = "eval_"  # what the names of validation's numbers begin with, as pa
 
 
 class Progress(TrainerCallback):
-    """A line for each logging step and each validation; in a terminal a bar as well."""
+    """Log line for each logging step and each validation, and a progress bar in a terminal."""
 
     def __init__(self):
         self._bar = None

@@ -1,4 +1,4 @@
-"""The seed of a training for which one is to be drawn: the same in all processes, and in a run that goes on."""
+"""Seed of a training with --seed -1: the same in all processes and in a resumed run."""
 
 import logging
 import secrets
@@ -10,20 +10,25 @@ from ppdiffusers_ext.training.groups import from_first
 logger = logging.getLogger(__name__)
 
 DRAWN = -1
+_NEW, _KEPT = "new", "kept"
 
 
 def choose_seed(arguments):
-    """The seed that `TrainingArguments` name; for -1 that of the checkpoint that is gone on from, or a new one."""
+    """Seed of `TrainingArguments`; for -1 the seed of the checkpoint to resume from, or a new one."""
     if arguments.seed != DRAWN:
         return arguments.seed
-    seed = int(from_first("seed", lambda: str(_draw(arguments))))
-    logger.info("seed %d is drawn; --seed %d does the same again", seed, seed)
+    origin, _, text = from_first("seed", lambda: _draw(arguments)).partition(" ")
+    seed = int(text)
+    if origin == _NEW:
+        logger.info("seed %d is drawn; --seed %d does the same again", seed, seed)
+    else:
+        logger.info("seed %d is that of the checkpoint from which the run goes on", seed)
     return seed
 
 
 def _draw(arguments):
     earlier = _earlier_seed(arguments)
-    return secrets.randbelow(SEEDS[1] + 1) if earlier is None else earlier
+    return f"{_NEW} {secrets.randbelow(SEEDS[1] + 1)}" if earlier is None else f"{_KEPT} {earlier}"
 
 
 def _earlier_seed(arguments):

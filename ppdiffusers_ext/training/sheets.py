@@ -1,4 +1,4 @@
-"""Pictures of what a model paints, with labels that say what is what."""
+"""Labelled sheets of pictures, for validation."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -10,12 +10,12 @@ _GAP = 4
 
 
 def labelled_sheet(title, rows, scale=1):
-    """Rows of pictures with a title above all, a name before each row, and a label over each picture.
+    """Rows of pictures with a title, a name before each row, and a label over each picture.
 
     Args:
         title: text.
         rows: list of (name of the row, list of (label, (H, W, 3) uint8)); the pictures of a row have one height.
-        scale: times that pictures are enlarged, pixel by pixel.
+        scale: integer factor of nearest-neighbour enlargement.
 
     Returns:
         (H, W, 3) uint8.

@@ -1,8 +1,8 @@
-"""paddlenlp's Trainer, as all training here uses it.
+"""Trainer of all training here, based on paddlenlp's.
 
-What differs from it: samples come in their order (the dataset has shuffled them), so a run that goes on reads none of
-what it has seen; weights are saved as the parts that others load; checkpoints appear when they are complete; clips
-that cannot be read are counted; what the model paints is shown.
+Differences: samples come in order (the dataset has shuffled them), so a resumed run does not read earlier samples
+again; weights are saved as the parts that other commands load; checkpoints appear when they are complete; clips that
+cannot be read are counted; validation writes pictures.
 """
 
 import contextlib
@@ -40,17 +40,18 @@ _EMA = "ema.safetensors"
 
 
 class PartsTrainer(Trainer):
-    """
+    """Trains a model and saves its `TrainedPart`s.
+
     Args:
-        objective: called with the model and a batch, gives the loss; its `describe` tells of a batch in words.
+        objective: function of the model and a batch that returns the loss; its `describe` returns a text on a batch.
         parts: dict of `TrainedPart` by the name of their files.
-        run: dict of what a run that goes on must have in common with this one.
-        max_bad_share: part of the samples whose clip cannot be read, above which the run stops.
-        ema_decay: of the average of the weights that is saved at the end; 0 for the last weights.
-        validate: function called with the step every `validation_steps` steps, gives a dict of numbers and a labelled
-            picture; or None.
-        held_out: dataset of samples that are not trained on, whose loss is told at each validation; or None.
-        others: as of paddlenlp's `Trainer`.
+        run: dict of settings that a resumed run must share with this one.
+        max_bad_share: share of samples with unreadable clips above which the run stops.
+        ema_decay: decay of the average of the weights that is saved at the end; 0 saves the last weights.
+        validate: function of the step, called every `validation_steps` steps, that returns a dict of numbers and a
+            labelled picture; or None.
+        held_out: dataset of held-out samples whose loss is logged at each validation; or None.
+        others: see paddlenlp's `Trainer`.
     """
 
     def __init__(
@@ -172,13 +173,13 @@ class PartsTrainer(Trainer):
         )
 
     def save_trained(self):
-        """Write the trained parts into the output folder: their average, where one is kept."""
+        """Write the trained parts into the output folder: their average, if there is one."""
         if self.args.process_index == 0:
             with self.trained_weights():
                 self._save_parts(self.args.output_dir, None)
 
     def trained_weights(self):
-        """A block in which the model has the weights that training has come to: their average, where one is kept."""
+        """Context in which the model has its trained weights: their average, if there is one."""
         return self.ema.in_place() if self.ema else contextlib.nullcontext()
 
     def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):

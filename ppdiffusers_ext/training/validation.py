@@ -1,6 +1,7 @@
-"""How good a model in training is on clips that it is not trained on: numbers, and a picture to look at."""
+"""Validation on held-out clips during training: metrics and a labelled picture."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -15,12 +16,12 @@ _SHOWN = 3  # frames of each clip on the picture
 
 @dataclass(frozen=True)
 class Case:
-    """What is animated, all uint8.
+    """Case to animate, all uint8.
 
     Attributes:
         reference: (H, W, 3).
         poses: (frames, H, W, 3).
-        truth: the same of the frames that should come out, or None where nobody knows them.
+        truth: (frames, H, W, 3), the true frames, or None if they are unknown.
         embedding: (512,) of the reference's face, or None.
     """
 
@@ -31,11 +32,11 @@ class Case:
 
 
 class Validation:
-    """Animates cases and compares with the true frames.
+    """Animates cases and compares the results with the true frames.
 
     Args:
-        animate: called with a `Case` and its number, gives (frames, H, W, 3) uint8.
-        cases: function that gives an iterable of `Case`, the same each time.
+        animate: function of a `Case` and its number that returns (frames, H, W, 3) uint8.
+        cases: function that returns an iterable of `Case`, the same each time.
     """
 
     def __init__(self, animate, cases):
@@ -48,9 +49,10 @@ class Validation:
         A row of the picture is a case: the reference, then pose, truth (if it is known) and result of some frames.
 
         Args:
-            step: of training, which the picture's title says.
+            step: of training, for the title of the picture.
         """
-        scores, rows = [], []
+        scores: list[dict[str, Any]] = []
+        rows: list = []
         for index, case in enumerate(self._cases()):
             prediction = self._animate(case, index)
             pictures = {"pose": case.poses, "truth": case.truth, "result": prediction}

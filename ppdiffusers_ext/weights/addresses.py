@@ -3,14 +3,22 @@
 Afterwards `python scripts/download_weights.py --offline` checks the files, unpacks archives and records both.
 """
 
+from __future__ import annotations
+
+import os
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.weights.sources import sources_of
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.inventory import Item
 
-def list_addresses(items, folder, program, mirror=None):
+
+def list_addresses(items: Iterable[Item], folder: str | os.PathLike, program: str, mirror: str | None = None) -> str:
     """The text of a list: str.
 
     items: `Item`s. folder: of all weights. program: a name in FORMATS. mirror: an address to be asked first.

@@ -4,12 +4,20 @@ Whatever stands in a header, a function here gives a value of its kind, or None,
 server goes through `printable` before anybody sees it.
 """
 
+from __future__ import annotations
+
 import email.utils
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import requests
+
 
 _MOST_TEXT = 200  # characters of a server's text in a message
 _MOST_WAIT = 10**6  # seconds
@@ -32,7 +40,7 @@ class Offer:
     git_sha1: str | None = None
 
 
-def offer_of(heads, is_hub=False):
+def offer_of(heads: Sequence[requests.Response], is_hub: bool = False) -> Offer:
     """The `Offer` of some answers: the redirects, and what they led to. `is_hub`: the ETag is the hub's own."""
     for head in heads:
         tag, size = _bare(head.headers.get("X-Linked-Etag", "")), head.headers.get("X-Linked-Size", "")
@@ -50,18 +58,18 @@ def _number(text):
     return int(text) if re.fullmatch(_NUMBER, text) else None
 
 
-def said(text):
+def said(text: str | None) -> str:
     """A server's text as it may be shown."""
     return printable(" ".join(str(text).split()), _MOST_TEXT)
 
 
-def is_html(head, name):
+def is_html(head: requests.Response, name: str) -> bool:
     """Whether the server sends a web page in the place of a file."""
     kind = head.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind in ("text/html", "application/xhtml+xml") and not name.endswith((".html", ".htm"))
 
 
-def version_of(head):
+def version_of(head: requests.Response) -> str:
     """The ETag, or the date, by which a server tells versions apart; "" where it does not."""
     tag = head.headers.get("ETag", "")
     # A weak tag may stay the same when the bytes change.
@@ -70,7 +78,7 @@ def version_of(head):
     return version if re.fullmatch("[!-~]([ -~]{0,500}[!-~])?", version) else ""
 
 
-def length_of(head):
+def length_of(head: requests.Response) -> int | None:
     """The size of the answer's body as the server gives it, or None. Raises SourceError where that is no size."""
     text = head.headers.get("Content-Length")
     if text is None:
@@ -80,20 +88,20 @@ def length_of(head):
     return int(text)
 
 
-def size_of(head):
+def size_of(head: requests.Response) -> int | None:
     """The size of the whole file as the server gives it, or None. Raises SourceError where that is no size."""
     if head.status_code in (206, 416):
         return _number(head.headers.get("Content-Range", "").rpartition("/")[2])
     return length_of(head)
 
 
-def start_of(head):
+def start_of(head: requests.Response) -> int | None:
     """Where the range of an answer begins, in bytes; None where the server does not say."""
     match = re.fullmatch(rf"bytes ({_NUMBER})-{_NUMBER}/({_NUMBER}|\*)", head.headers.get("Content-Range", ""))
     return int(match[1]) if match else None
 
 
-def retry_after(head):
+def retry_after(head: requests.Response) -> float | None:
     """The seconds that the server asks to be left alone for, at least 0, or None where it asks for none."""
     text = head.headers.get("Retry-After", "").strip()
     if re.fullmatch("[0-9]+", text):
@@ -105,7 +113,7 @@ def retry_after(head):
     return min(max(0.0, seconds), _MOST_WAIT)
 
 
-def reason_of(error):
+def reason_of(error: BaseException) -> str:
     """What broke, without the object addresses and pools in urllib3's messages."""
     cause = error.args[0] if error.args else error
     cause = getattr(cause, "reason", cause)

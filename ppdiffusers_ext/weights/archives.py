@@ -13,6 +13,8 @@ import shutil
 import stat
 import unicodedata
 import zipfile
+from collections.abc import Iterable
+from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, check_name
@@ -34,7 +36,13 @@ class ArchiveError(InputError):
     """An archive is damaged, or has content that is refused."""
 
 
-def unpack(archive, folder, members=(), max_bytes=None, max_members=MAX_MEMBERS):
+def unpack(
+    archive: Path,
+    folder: Path,
+    members: Iterable[str] = (),
+    max_bytes: int | None = None,
+    max_members: int = MAX_MEMBERS,
+) -> dict[str, tuple[int, str]]:
     """Unpack `archive` into `folder`, which appears (or replaces an earlier one) only when all is there.
 
     A single folder around everything is left out. Files get no executable or setuid bits.

@@ -1,7 +1,12 @@
 """Puts the tensors of checkpoints into models, strictly: every name, every shape, every value a finite number."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -9,12 +14,16 @@ import ppdiffusers.utils.paddle_utils  # noqa: F401 (adds dtype_guard to paddle)
 from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_file, check_name, read_json
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
+
+if TYPE_CHECKING:
+    from paddle import nn
+
 
 _FOLDER_FILES = (
     "model_state.safetensors",
@@ -32,7 +41,7 @@ _BATCH = 128 << 20  # bytes that are put into a model at a time
 _PIECE = 1 << 17  # numbers that are looked at at a time
 _STRIP = 32  # columns that are transposed at a time
 # The bits of the exponent of each kind of number.
-_EXPONENTS = {
+_EXPONENTS: dict[np.dtype, np.unsignedinteger] = {
     np.dtype(np.float64): np.uint64(0x7FF0 << 48),
     np.dtype(np.float32): np.uint32(0x7F80 << 16),
     np.dtype(np.float16): np.uint16(0x7C00),
@@ -42,7 +51,7 @@ _EXPONENTS = {
 }
 
 
-def find_weights(folder):
+def find_weights(folder: str | os.PathLike) -> Path:
     """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out, or the index of several.
 
     Raises:
@@ -60,7 +69,7 @@ def find_weights(folder):
     )
 
 
-def read_config(path, may_be_infinite=False):
+def read_config(path: str | os.PathLike, may_be_infinite: bool = False) -> dict[str, Any]:
     """The dict in a `config.json`, given the file or its folder.
 
     Args:
@@ -78,7 +87,13 @@ def read_config(path, may_be_infinite=False):
     return config
 
 
-def check_fit(model, tensors, source, may_miss=(), may_exceed=()):
+def check_fit(
+    model: nn.Layer,
+    tensors: Mapping[str, Any],
+    source: str | os.PathLike,
+    may_miss: Iterable[str] = (),
+    may_exceed: Iterable[str] = (),
+) -> None:
     """Raise an InputError if names or shapes of tensors are not a model's; arguments as of `set_weights`."""
     own = model.state_dict()
     there = {id(own[name]) for name in own if name in tensors}  # a weight that has two names may come under either
@@ -93,19 +108,33 @@ def check_fit(model, tensors, source, may_miss=(), may_exceed=()):
         raise InputError(describe_mismatch(type(model).__name__, source, missing, unexpected, mismatched))
 
 
-def describe_mismatch(class_name, source, missing, unexpected, mismatched):
+def describe_mismatch(
+    class_name: str,
+    source: str | os.PathLike,
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+    mismatched: Iterable[str],
+) -> str:
     """One message that says in what way the weights at `source` are not those of the class, naming the first few."""
     parts = []
     for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched)):
         names = sorted(names)
         if names:
             parts.append(
-                f"{len(names)} tensors are {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+                f"{counted(len(names), 'tensor')} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             )
     return f"{source} does not hold the weights of this {class_name}: {'; '.join(parts)}"
 
 
-def set_weights(model, tensors, source, may_miss=(), may_exceed=(), files=(), change=None):
+def set_weights(
+    model: nn.Layer,
+    tensors: dict[str, paddle.Tensor],
+    source: str | os.PathLike,
+    may_miss: Iterable[str] = (),
+    may_exceed: Iterable[str] = (),
+    files: Any = (),
+    change: Callable | None = None,
+) -> None:
     """Put tensors (already in the model's names and layout) into a model, which may be uninitialised (`LazyGuard`).
 
     Args:
@@ -152,7 +181,7 @@ def _batches(names, tensors):
         yield batch
 
 
-def own_copy(tensor, dtype, files):
+def own_copy(tensor: paddle.Tensor, dtype: Any, files: Any) -> paddle.Tensor | None:
     """The tensor on the CPU in memory of its own, contiguous and of a dtype; None if not all of it is finite."""
     array = to_array(tensor)
     if not is_finite(array):
@@ -175,7 +204,7 @@ def _transposed_copy(array):
     return copy
 
 
-def is_finite(array):
+def is_finite(array: np.ndarray) -> bool:
     """Whether all numbers of an array (bf16 as its bits) are: none has the exponent of infinity and NaN."""
     if array.dtype not in _EXPONENTS:
         return True
@@ -185,15 +214,21 @@ def is_finite(array):
     return all((bits[start : start + _PIECE] & exponent).max() != exponent for start in range(0, bits.size, _PIECE))
 
 
-def give(tensor, parameter):
+def give(tensor: paddle.Tensor, parameter: paddle.Tensor) -> None:
     """Make a tensor on the CPU the value of a parameter, without a copy where the parameter has no memory yet."""
     if parameter._is_initialized() or not isinstance(paddle.framework._current_expected_place(), paddle.CPUPlace):
-        parameter.copy_(tensor, False)
+        parameter.copy_(tensor, False)  # type: ignore[call-arg]  # Paddle's types leave `blocking` out
     else:
         tensor._share_underline_tensor_to(parameter)
 
 
-def load_weights(model, *paths, may_miss=(), may_exceed=(), change=None):
+def load_weights(
+    model: Any,
+    *paths: str | os.PathLike,
+    may_miss: Iterable[str] = (),
+    may_exceed: Iterable[str] = (),
+    change: Callable | None = None,
+) -> Any:
     """Load one or more checkpoint files into a model, later files over earlier ones; strict as `set_weights`.
 
     Raises:
@@ -205,7 +240,7 @@ def load_weights(model, *paths, may_miss=(), may_exceed=(), change=None):
 def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=(), change=None):
     tensors = {}
     for checkpoint in checkpoints:
-        tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout))
+        tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path))
         checkpoint.tensors.clear()  # so that a tensor's memory is free when the model has taken it
     source = " + ".join(str(checkpoint.path) for checkpoint in checkpoints)
     files = [checkpoint.file for checkpoint in checkpoints]
@@ -213,22 +248,25 @@ def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=(), change=Non
     return model
 
 
-def release_weights(model):
+def release_weights(model: nn.Layer) -> None:
     """Give back the memory of a model's weights, which is then as `create` made it."""
     for tensor in model.state_dict().values():
         tensor._clear_data()
     return_freed_memory()
 
 
-def create(make, dtype="float32"):
+def create(make: Callable[[], Any], dtype: str = "float32") -> Any:
     """Call `make` so that no memory or time is spent on initial values: for models whose weights are loaded next."""
-    with no_init_weights(_enable=True), paddle.LazyGuard(), paddle.dtype_guard(dtype):
+    guard = paddle.dtype_guard(dtype)  # type: ignore[attr-defined]  # missing in Paddle's list of names
+    with no_init_weights(_enable=True), paddle.LazyGuard(), guard:
         model = make()
     model.eval()
     return model
 
 
-def load_motion_module(model, unet_path, motion_module_path=None):
+def load_motion_module(
+    model: Any, unet_path: str | os.PathLike, motion_module_path: str | os.PathLike | None = None
+) -> Any:
     """Load a `DenoisingUNet3D` from the weights of its spatial layers and those of its motion modules.
 
     This is how released models come, and how Stable Diffusion 1.5's UNet and AnimateDiff's motion module initialise
@@ -240,7 +278,7 @@ def load_motion_module(model, unet_path, motion_module_path=None):
     if motion_module_path is None:
         return load_weights(model, unet_path)
     checkpoint = read_checkpoint(motion_module_path)
-    names = to_paddle_names(model, checkpoint.tensors, checkpoint.layout)
+    names = to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path)
     if not any("motion_modules." in name for name in names):
         raise InputError(
             f"{motion_module_path} holds no motion module ({len(names)} tensors, none of them named "

@@ -46,7 +46,7 @@ class Record:
 class Checksums:
     """The records of a folder. Threads may share it; processes take turns by the folder's lock."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike) -> None:
         """Read the file; none is as good as an empty one. Raises InputError where it is damaged."""
         self.path = Path(folder) / NAME
         self._lock = threading.Lock()
@@ -58,11 +58,11 @@ class Checksums:
             what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {printable(error, 300)}"
             raise InputError(f"{self.path} is damaged ({what}); {_ACCEPTED}") from error
 
-    def get(self, path):
+    def get(self, path: str) -> Record | None:
         """The `Record` of a path (str, relative to the folder, with slashes), or None."""
         return self._records.get(path)
 
-    def put(self, path, record):
+    def put(self, path: str, record: Record) -> None:
         """Record a path and write the file, which is at any moment either the old or the new one."""
         with self._lock:
             self._records[path] = record
@@ -77,7 +77,7 @@ class Checksums:
             sync(self.path.parent)
 
 
-def sha256_of(path):
+def sha256_of(path: str | os.PathLike) -> str:
     """The SHA-256 of a file's content, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

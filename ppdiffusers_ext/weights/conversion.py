@@ -5,13 +5,22 @@ transposed; paddlenlp names CLIP's layers differently; VAEs saved before diffuse
 differently; some trainers put a prefix before every name.
 """
 
+from __future__ import annotations
+
 import logging
 import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.weights.arrays import are_equal
 from ppdiffusers_ext.weights.selection import KNOWN
+
+if TYPE_CHECKING:
+    from paddle import nn
+
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +32,11 @@ _WRAPPERS = (
 # What torch.compile, FSDP and activation checkpointing write into the names of the layers that they wrap.
 _INSERTED = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
+# Norms as TensorFlow called them, in old files of transformers' encoders, which still reads them.
+_OLD_NORMS = ((r"\.gamma$", ".weight"), (r"\.beta$", ".bias"))
 # paddlenlp's CLIP -> transformers' (which ppdiffusers' CLIP follows), applied in this order.
 _CLIP_NAMES = (
+    *_OLD_NORMS,
     (r"^vision_model\.class_embedding$", "vision_model.embeddings.class_embedding"),
     (r"^vision_model\.conv1\.", "vision_model.embeddings.patch_embedding."),
     (r"^vision_model\.positional_embedding\.", "vision_model.embeddings.position_embedding."),
@@ -43,6 +55,7 @@ _VAE_NAMES = (
 )
 # transformers' BERT -> paddlenlp's.
 _BERT_NAMES = (
+    *_OLD_NORMS,
     (r"^bert\.", ""),
     (r"^embeddings\.LayerNorm\.", "embeddings.layer_norm."),
     (r"^encoder\.layer\.", "encoder.layers."),
@@ -53,7 +66,7 @@ _BERT_NAMES = (
     (r"(\.layers\.\d+)\.output\.dense\.", r"\1.linear2."),
     (r"(\.layers\.\d+)\.output\.LayerNorm\.", r"\1.norm2."),
 )
-_T5_NAMES = ((r"^encoder\.embed_tokens\.", "shared."),)
+_T5_NAMES = (*_OLD_NORMS, (r"^encoder\.embed_tokens\.", "shared."))
 # paddlenlp's layers of BERT -> transformers'.
 _BERT_LAYERS = (
     (r"^encoder\.layers\.", "encoder.layer."),
@@ -88,33 +101,47 @@ _UNUSED = {
 }
 
 
-def transposed_names(model):
+def transposed_names(model: nn.Layer) -> set[str]:
     """Names of the tensors that torch stores as (out, in) and Paddle as (in, out)."""
     return {f"{name}.weight" for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
 
 
-def names_in_model(model, names):
+def names_in_model(model: nn.Layer, tensors: Mapping[str, Any], source: Any = "the file") -> dict[str, str]:
     """What the tensors of a checkpoint are called in a model: a dict, without those that it has no use for.
 
-    Raises InputError where two have one name when what a wrapper added to it is left out.
+    Args:
+        model: the layer that the tensors are for.
+        tensors: name -> `paddle.Tensor`.
+        source: where they are from, for messages.
+
+    Raises:
+        InputError: two have one name in the model, and are not equal; or they have when what a wrapper added to it is
+            left out.
     """
     kind = type(model).__name__
     unused = _UNUSED.get(kind)
-    bare = _without_wrappers(model, names)
-    known = set(bare.values())
-    renamed = {}
-    for original in names:
-        name = own = bare[original]
+    found: dict[str, list] = {}
+    bare = _without_wrappers(model, tensors, source)
+    for original in tensors:
+        name = bare[original]
         for pattern, replacement in _NAMES.get(kind, ()):
             name = re.sub(pattern, replacement, name)
-        if name != own and name in known:
-            continue  # a tensor under two names
         if unused is None or not unused.search(name):
-            renamed[original] = name
+            found.setdefault(name, []).append(original)
+    renamed = {}
+    for name, originals in found.items():
+        first = next((original for original in originals if bare[original] == name), originals[0])
+        for original in originals:
+            if original != first and not are_equal(tensors[first], tensors[original]):
+                raise InputError(
+                    f"{source} has two tensors for {name}, {first} and {original}, which differ; one is accepted, or "
+                    "the same under both names"
+                )
+        renamed[first] = name
     return renamed
 
 
-def _without_wrappers(model, names):
+def _without_wrappers(model, names, source):
     """The names, each with what is left of it without wrappers; a note says what was left out."""
     bare = {name: _INSERTED.sub("", name) for name in names}
     left_out = sorted({found for name in names for found in _INSERTED.findall(name)})
@@ -126,9 +153,9 @@ def _without_wrappers(model, names):
             "%s of the weights' names is left out, to have those of %s", " ".join(left_out), type(model).__name__
         )
     if len(set(bare.values())) < len(bare):
-        seen = {}
+        seen: dict = {}
         twice = next((seen[rest], name) for name, rest in bare.items() if seen.setdefault(rest, name) != name)
-        raise InputError(f"the weights have {twice[0]} and {twice[1]}, which are one name here; one is accepted")
+        raise InputError(f"{source} has {twice[0]} and {twice[1]}, which are one name here; one is accepted")
     return bare
 
 
@@ -140,25 +167,28 @@ def _is_before_all(prefix, names, model):
     )
 
 
-def original_layer_name(model, name):
+def original_layer_name(model: nn.Layer, name: str) -> str:
     """What a layer of a model is called in the original: most have its name."""
     for pattern, replacement in _BERT_LAYERS if type(model).__name__ == "BertModel" else ():
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def to_paddle_names(model, tensors, layout):
+def to_paddle_names(
+    model: nn.Layer, tensors: Mapping[str, Any], layout: str, source: Any = "the file"
+) -> dict[str, Any]:
     """Rename and transpose the tensors of a checkpoint for a model: a new dict, of views.
 
     Args:
         model: the layer that the tensors are for.
         tensors: name -> `paddle.Tensor`.
         layout: "torch" or "paddle".
+        source: as of `names_in_model`, and so are errors.
     """
-    renamed = {name: tensors[original] for original, name in names_in_model(model, list(tensors)).items()}
+    renamed = {name: tensors[original] for original, name in names_in_model(model, tensors, source).items()}
     return transpose(renamed, transposed_names(model)) if layout == "torch" else renamed
 
 
-def transpose(tensors, names):
+def transpose(tensors: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """The tensors, those of two axes among the names transposed: from torch's layout to Paddle's, and back."""
     return {name: tensor.t() if name in names and tensor.ndim == 2 else tensor for name, tensor in tensors.items()}

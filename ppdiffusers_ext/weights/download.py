@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from ppdiffusers_ext.files import check_name
 from ppdiffusers_ext.weights.answers import Offer, SourceError
 from ppdiffusers_ext.weights.archives import ArchiveError, unpack
 from ppdiffusers_ext.weights.checksums import Checksums, Record, sha256_of
+from ppdiffusers_ext.weights.entries import Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.hosts import Hosts, check_proxies, find_silent
 from ppdiffusers_ext.weights.inventory import Item, items_of, state_of
@@ -61,16 +63,16 @@ class Plan:
     free: int
 
     @property
-    def to_fetch(self):
+    def to_fetch(self) -> list[Step]:
         return [step for step in self.steps if step.state == "missing"]
 
     @property
-    def bytes_to_fetch(self):
+    def bytes_to_fetch(self) -> int:
         """Of those whose size is known."""
         return sum(step.size - step.done for step in self.to_fetch if step.size is not None)
 
     @property
-    def bytes_needed(self):
+    def bytes_needed(self) -> int:
         """On the disk: weights do not compress, so an archive and its content take at least twice its size."""
         archives = [step for step in self.steps if step.state in ("missing", "packed") and step.item.file.is_archive]
         return self.bytes_to_fetch + sum(step.size for step in archives if step.size is not None)
@@ -88,17 +90,25 @@ class Outcome:
 class Progress:
     """Is told how a download goes on; this one keeps it to itself. The calls come from several threads."""
 
-    def planned(self, plan):
+    def planned(self, plan: Plan) -> None:
         """Before the first byte."""
 
-    def advanced(self, count):
+    def advanced(self, count: int) -> None:
         """So many bytes came (or, negative, were thrown away)."""
 
-    def finished(self, outcome):
+    def finished(self, outcome: Outcome) -> None:
         """One item is done with."""
 
 
-def download(entries, folder, mirror=None, jobs=4, patience=None, progress=None, offline=False):
+def download(
+    entries: Sequence[Weights],
+    folder: str | os.PathLike,
+    mirror: str | None = None,
+    jobs: int = 4,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+    offline: bool = False,
+) -> list[Outcome]:
     """Bring the files of `entries` (`Weights`) into `folder`. Returns an `Outcome` for each, in their order.
 
     A file that cannot be fetched does not stop the others: see its outcome. Of two downloads into one folder, the
@@ -179,7 +189,8 @@ class _Run:
         if state == "packed":
             return index, Step(item, state, (self.folder / item.target).stat().st_size)
         if state != "missing":
-            size = path.stat().st_size if path.is_file() else record and record.size
+            noted = record.size if record else None
+            size = path.stat().st_size if path.is_file() else noted
             return index, Step(item, state, size)
         exact = item.file.size or (record and record.size) or self.ask_size(item)
         size, done = exact or item.file.about, part.stat().st_size if part.is_file() else 0

@@ -23,7 +23,7 @@ class File:
     members: tuple[str, ...] = ()
 
     @property
-    def is_archive(self):
+    def is_archive(self) -> bool:
         return bool(self.members)
 
 

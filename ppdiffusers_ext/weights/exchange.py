@@ -4,16 +4,26 @@
 and its body must keep a minimum rate. Redirects are followed here too: `requests` would read their bodies.
 """
 
+from __future__ import annotations
+
 import queue
 import re
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from ppdiffusers_ext.weights.answers import SourceError, length_of, reason_of, said
+
+if TYPE_CHECKING:
+    import requests
+
+    from ppdiffusers_ext.weights.sessions import Session
+
 
 ASKING = "asks a server"  # the name of the threads that do
 _MOST_REDIRECTS = 10
@@ -30,7 +40,7 @@ class Dropped(Exception):
     unknown: there is no host of that name, as far as those know who can be asked.
     """
 
-    def __init__(self, reason, wait=None, absent=False, unknown=False):
+    def __init__(self, reason: str, wait: float | None = None, absent: bool = False, unknown: bool = False) -> None:
         super().__init__(reason)
         self.wait, self.absent, self.unknown = wait, absent, unknown
 
@@ -61,7 +71,7 @@ class Patience:
     resolve_timeout: float = 3.0
 
     @property
-    def timeout(self):
+    def timeout(self) -> tuple[float, float]:
         return self.connect_timeout, self.read_timeout
 
 
@@ -73,22 +83,22 @@ class Answer:
         heads: those of the redirects before it, and it.
     """
 
-    def __init__(self, heads, patience):
+    def __init__(self, heads: list[requests.Response], patience: Patience) -> None:
         self.heads, self.head, self._patience = heads, heads[-1], patience
         # What http.client made of the answer; requests itself takes the cookies from it.
         self._http = self.head.raw._original_response
 
-    def __enter__(self):
+    def __enter__(self) -> Answer:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.head.close()
 
     @property
-    def is_chunked(self):
+    def is_chunked(self) -> bool:
         return bool(self._http.chunked)
 
-    def pieces(self):
+    def pieces(self) -> Iterator[bytes]:
         """The bytes of the body, without decoding its content, in pieces of at most 64 KiB.
 
         Raises Dropped where the line breaks, is too slow, or ends too early; SourceError for chunks that are none.
@@ -177,7 +187,15 @@ class _Rate:
         self._start, self._came = time.monotonic(), 0
 
 
-def open_answer(session, method, url, patience, headers=None, auth=None, is_enough=None):
+def open_answer(
+    session: Session,
+    method: str,
+    url: str,
+    patience: Patience,
+    headers: Mapping[str, str] | None = None,
+    auth: Any = None,
+    is_enough: Callable[[requests.Response], bool] | None = None,
+) -> Answer:
     """The `Answer` to a request; redirects are followed.
 
     auth: as `requests` takes it, for `url` and for addresses of the same server only.
@@ -219,16 +237,17 @@ def _in_time(ask, seconds, cut):
     The thread that asks may wait for a name to be resolved, from which nothing wakes it: it is left to itself, and
     closes what comes too late.
     """
-    ready, abandoned = queue.SimpleQueue(), threading.Event()
+    ready: queue.SimpleQueue = queue.SimpleQueue()
+    abandoned = threading.Event()
 
     def work():
         try:
-            result = ask(), None
-        except BaseException as error:
-            result = None, error
-        ready.put(result)
-        if abandoned.is_set() and result[0] is not None:
-            result[0].close()
+            head, error = ask(), None
+        except BaseException as failure:
+            head, error = None, failure
+        ready.put((head, error))
+        if abandoned.is_set() and head is not None:
+            head.close()
 
     threading.Thread(target=work, daemon=True, name=ASKING).start()
     try:

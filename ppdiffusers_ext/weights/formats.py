@@ -4,6 +4,8 @@ bf16 is held as its bits in uint16. Nothing that the file says of itself is beli
 file's size.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import math
@@ -12,6 +14,7 @@ import struct
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +23,14 @@ from ppdiffusers_ext.weights.pickles import Machine
 from ppdiffusers_ext.weights.selection import select
 from ppdiffusers_ext.weights.vocabulary import Array, TorchTensor, view
 
+if TYPE_CHECKING:
+    import os
+
+    from ppdiffusers_ext.weights.mapping import MappedFile
+
+
 _OLD_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file that torch before 1.6 wrote
-SAFETENSORS_DTYPES = {
+SAFETENSORS_DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
@@ -45,7 +54,7 @@ class Unfit(ValueError):
     """What is wrong with a file as a whole, said as the rest of a sentence that begins with its name."""
 
 
-def read_safetensors(file):
+def read_safetensors(file: MappedFile) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a .safetensors file.
 
     Read here and not by safetensors' own package, which lets two tensors have one name, and whose mapping cannot give
@@ -94,7 +103,7 @@ def _dict_without_duplicates(pairs):
     return result
 
 
-def read_npz(file, path):
+def read_npz(file: MappedFile, path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Arrays of a .npz file."""
     with zipfile.ZipFile(path) as archive:
         members = _members(archive)
@@ -117,7 +126,7 @@ def _read_npy(data):
     return view(data[start.tell() :], dtype, shape, fortran)
 
 
-def read_torch_zip(file, path, key=None):
+def read_torch_zip(file: MappedFile, path: str | os.PathLike, key: str | None = None) -> Any:
     """The content of a torch file since version 1.6: an archive of a pickle and of one member for each storage.
 
     Which dict of tensors is meant, `key` says here and in the readers below; see `selection.select`.
@@ -138,7 +147,7 @@ def read_torch_zip(file, path, key=None):
     return _named_arrays(content, storages, path, key)
 
 
-def read_old_torch(file, path, key=None):
+def read_old_torch(file: MappedFile, path: str | os.PathLike, key: str | None = None) -> Any:
     """The content of a torch file before version 1.6: five pickles, then the storages one after the other."""
     machine = Machine(file.data)
     if machine.run() != _OLD_TORCH_MAGIC or machine.run() != 1001:
@@ -155,7 +164,7 @@ def read_old_torch(file, path, key=None):
     return _named_arrays(content, storages, path, key)
 
 
-def read_paddle_pickle(file, path, key=None):
+def read_paddle_pickle(file: MappedFile, path: str | os.PathLike, key: str | None = None) -> Any:
     """The content of a .pdparams file: a pickle with the tensors in it."""
     return _named_arrays(Machine(file.data).run(), {}, path, key)
 
@@ -178,7 +187,7 @@ def _named_arrays(content, storages, path, key):
     return arrays
 
 
-def without_internal_name(value):
+def without_internal_name(value: Any) -> Any:
     """A pickled value; of a tensor that Paddle 2 saved as (internal name, array), the array."""
     is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], Array)
     return value[1] if is_pair else value
@@ -194,7 +203,7 @@ def _check_count(entries):
         raise Unfit(f"holds {len(entries)} tensors; {_MAX_TENSORS} at most are accepted")
 
 
-def most_bytes(file_size):
+def most_bytes(file_size: int) -> int:
     """How much all tensors of a file may take together: more than any honest file needs, for a bomb too little."""
     return 16 * file_size + (16 << 20)
 

@@ -5,6 +5,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -24,12 +25,12 @@ class Hosts:
     silent: dict = field(default_factory=dict)
 
     @property
-    def is_offline(self):
+    def is_offline(self) -> bool:
         """Whether no server has answered so far."""
         return not self.answered
 
 
-def check_proxies(urls):
+def check_proxies(urls: Iterable[str]) -> None:
     """Raise InputError where the environment names a proxy for one of the addresses that cannot be used."""
     for url in sorted({f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in urls}):
         proxy = _proxy_of(url)
@@ -89,7 +90,7 @@ def _has_socks():
     return True
 
 
-def find_silent(urls, hosts, seconds):
+def find_silent(urls: Iterable[str], hosts: Hosts, seconds: float) -> None:
     """Put the servers of `urls` into `hosts.silent` if no name of any can be resolved: this machine is offline.
 
     Where one can, an unknown name of another may be known in a moment, and the transfers find out. Names behind a
@@ -97,7 +98,7 @@ def find_silent(urls, hosts, seconds):
 
     seconds: how long an answer is waited for; a resolver without a network may take minutes.
     """
-    by_name = {}
+    by_name: dict = {}
     for url in urls:
         parts = urlsplit(_with_scheme(_proxy_of(url)) or url)
         by_name.setdefault((parts.hostname, parts.port or 0), set()).add(urlsplit(url).netloc)
@@ -113,7 +114,7 @@ def _with_scheme(proxy):
 
 def _resolve(names, seconds):
     """(host, port) -> None where its name can be resolved, else the reason."""
-    answers = queue.SimpleQueue()
+    answers: queue.SimpleQueue = queue.SimpleQueue()
 
     def work(host, port):
         try:

@@ -1,12 +1,20 @@
 """What of the registry is asked for, and what of it lies in a folder. Nothing here opens a connection."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.checksums import Checksums, sha256_of
 from ppdiffusers_ext.weights.entries import File, Weights
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.checksums import Record
+
 
 # present: there, and recorded. unrecorded: there, but nobody has checked it. wrong: there, but it cannot be the file.
 # packed: the archive is there, but not what it unpacks to.
@@ -21,24 +29,24 @@ class Item:
     file: File
 
     @property
-    def path(self):
+    def path(self) -> str:
         """Where it lies below the folder of all weights: str with slashes. Of an archive, the folder it fills."""
         return str(PurePosixPath(self.weights.folder) / self.file.path)
 
     @property
-    def remote(self):
+    def remote(self) -> str:
         """Its name at the source: str with slashes."""
         return self.file.remote or self.file.path
 
     @property
-    def target(self):
+    def target(self) -> str:
         """Where the file itself lies below that folder: `path`, but of an archive beside the folder it fills."""
         if not self.file.is_archive:
             return self.path
         return str(PurePosixPath(self.path).with_name(PurePosixPath(self.remote).name))
 
 
-def items_of(entries):
+def items_of(entries: Iterable[Weights]) -> list[Item]:
     """The `Item`s of a sequence of `Weights`, in their order. Raises ValueError where two have the same path."""
     items = [Item(weights, file) for weights in entries for file in weights.files]
     paths = [item.path for item in items]
@@ -47,7 +55,9 @@ def items_of(entries):
     return items
 
 
-def select(registry, systems=(), names=(), extras=False):
+def select(
+    registry: Sequence[Weights], systems: Iterable[str] = (), names: Iterable[str] = (), extras: bool = False
+) -> list[Weights]:
     """The entries of some systems (of all if none is given), or only those named, as a list of `Weights`.
 
     Alternatives and extras (`by_default` is False) are among them when they are named, or with `extras`.
@@ -78,13 +88,13 @@ class Total:
     unknown: int
 
     @staticmethod
-    def of(files):
+    def of(files: Iterable[File]) -> Total:
         sizes = [file.size or file.about for file in files]
         rounded = any(file.size is None and file.about is not None for file in files)
         return Total(sum(size for size in sizes if size is not None), rounded, sizes.count(None))
 
 
-def state_of(item, folder, record):
+def state_of(item: Item, folder: str | os.PathLike, record: Record | None) -> str:
     """One of STATES, by names and sizes only. `record` is the `Record` of the item's path, or None."""
     path = Path(folder) / item.path
     if path.exists() and item.file.is_archive != path.is_dir():
@@ -114,7 +124,7 @@ def _state_of_unpacked(item, path, record):
     return "present" if sizes_agree and hashes_agree else "missing"
 
 
-def missing(entries, folder):
+def missing(entries: Iterable[Weights], folder: str | os.PathLike) -> list[str]:
     """The paths of the entries' files that are not there (or cannot be the right ones): list of str.
 
     By names and sizes only; `verify` looks at the content. Raises InputError where checksums.json is damaged.
@@ -124,7 +134,7 @@ def missing(entries, folder):
     return [path for path, state in states.items() if state not in ("present", "unrecorded")]
 
 
-def verify(entries, folder):
+def verify(entries: Iterable[Weights], folder: str | os.PathLike) -> Iterator[tuple[str, str, str]]:
     """Hash every file that is there: yields (path, verdict, reason), the files of archives one by one.
 
     The verdict is "ok", "wrong", "missing", or "unrecorded" where no hash is known to compare with; the reason is ""

@@ -5,10 +5,14 @@ Most published checkpoints are pickles, and a pickle is a program. Here nothing 
 which is read where they are looked at. The index of a checkpoint in several files stands for all of them.
 """
 
+from __future__ import annotations
+
 import contextlib
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -22,6 +26,10 @@ from ppdiffusers_ext.weights.pickles import Machine, RefusedImport
 from ppdiffusers_ext.weights.selection import checkpoint_key, select
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX, check_shard, is_index, read_index
 from ppdiffusers_ext.weights.vocabulary import Array, Text
+
+if TYPE_CHECKING:
+    import paddle
+
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pdparams", ".npz")
 
@@ -43,11 +51,11 @@ class Checkpoint:
     path: Path
     tensors: dict
     layout: str
-    file: MappedFile
+    file: MappedFile | MappedFiles
     metadata: dict
 
 
-def load_tensors(path, key=None):
+def load_tensors(path: str | os.PathLike, key: str | None = None) -> dict[str, paddle.Tensor]:
     """Read a checkpoint file, or all that an index names: a dict of name -> `paddle.Tensor` on the CPU.
 
     They are in the file's own layout and dtypes, which may be 8-bit floats.
@@ -68,7 +76,7 @@ def load_tensors(path, key=None):
     return read_checkpoint(path, key).tensors
 
 
-def read_checkpoint(path, key=None):
+def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoint:
     """As `load_tensors`, with the layout: a `Checkpoint`."""
     path = check_file(path, "weight file", _ACCEPTED)
     with _damage_as_input_error(path):
@@ -100,7 +108,7 @@ def _read_shards(index, key):
     return Checkpoint(index, tensors, checkpoints[0].layout, files, checkpoints[0].metadata)
 
 
-def read_state(path):
+def read_state(path: str | os.PathLike) -> Any:
     """What `paddle.save` wrote of an optimiser or a schedule, as `paddle.load` gives it, but without running it.
 
     Returns:
@@ -194,7 +202,8 @@ def _reason(error):
 def _read(path, key=None):
     file = MappedFile(path)
     _refuse_messages(bytes(file.data[:512]))
-    layout, metadata = "torch", {}
+    layout = "torch"
+    metadata: dict = {}
     if path.suffix == ".safetensors":
         arrays, metadata = formats.read_safetensors(file)
         layout = "paddle" if metadata.get("format") in ("pd", "np") else "torch"  # np: paddlenlp

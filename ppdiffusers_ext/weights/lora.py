@@ -4,13 +4,19 @@
 of a file is used, or the file is refused by the keys that are not.
 """
 
+from __future__ import annotations
+
 import difflib
 import logging
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from paddle import nn
+from paddlenlp.transformers import T5EncoderModel
 
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
@@ -18,8 +24,14 @@ from ppdiffusers_ext.weights.assignment import is_finite
 from ppdiffusers_ext.weights.conversion import original_layer_name
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.lora_formulas import Whole, make_addition
-from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes, parse_keys, shorten
+from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TRANSFORMER, known_prefixes, parse_keys, shorten
 from ppdiffusers_ext.weights.lora_strengths import PEFT_CONFIG, Strengths
+
+if TYPE_CHECKING:
+    import paddle
+
+    from ppdiffusers_ext.weights.lora_formulas import Addition
+
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +45,20 @@ class Lora:
         path: of a .safetensors or any other checkpoint.
 
     Attributes:
-        networks: those that it has layers of: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 of `lora_names`.
+        networks: those that it has layers of: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2, T5_ENCODER of `lora_names`.
 
     Raises:
         InputError, MissingFileError: no such file, or one that has anything else than a LoRA's layers.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = path
         checkpoint = read_checkpoint(path)
-        self._layers = {}  # (network, layer, is_flat) -> element -> (key, tensor)
-        self._stems, self._bare, adapters, self._is_peft = {}, set(), {}, False
+        self._layers: dict = {}  # (network, layer, is_flat) -> element -> (key, tensor)
+        self._stems: dict = {}
+        self._bare: set = set()
+        self._is_peft = False
+        adapters: dict = {}
         for key in parse_keys(path, list(checkpoint.tensors)):
             layer = (key.network, key.layer, key.is_flat)
             elements = self._layers.setdefault(layer, {})
@@ -63,7 +78,7 @@ class Lora:
         self.networks = {network for network, _, _ in self._layers}
         self._strengths = Strengths(path, checkpoint.metadata, self._is_peft)
 
-    def note(self):
+    def note(self) -> None:
         """Log what is taken for granted: PEFT's scale is in a file of its own, which may be missing."""
         has_alpha = any("alpha" in elements for elements in self._layers.values())
         if self._is_peft and not has_alpha and not self._strengths.are_known:
@@ -73,23 +88,24 @@ class Lora:
                 PEFT_CONFIG,
             )
 
-    def of(self, model, network=TRANSFORMER):
+    def of(self, model: nn.Layer, network: str = TRANSFORMER) -> dict[str, Addition]:
         """Name of a model's layer -> `Addition`.
 
         Args:
             model: `nn.Layer`.
-            network: which of the file's layers are of this model; others are left alone.
+            network: which of the file's layers are of this model; others are left alone. A T5 has those of T5_ENCODER.
 
         Raises:
             InputError: layers that the model has not, or that do not fit, or that are incomplete; names some of them.
         """
         known = _Names(model)
-        own = {layer: elements for layer, elements in self._layers.items() if layer[0] == network}
+        networks = (network, T5_ENCODER) if isinstance(model, T5EncoderModel) else (network,)
+        own = {layer: elements for layer, elements in self._layers.items() if layer[0] in networks}
         names = {layer: known.find(*layer[1:]) for layer in own}
         unknown = [layer for layer in own if names[layer] is None]
         if unknown or not own:
             self._refuse(unknown, known, network)
-        found = {}
+        found: dict = {}
         for layer, elements in own.items():
             name = names[layer]
             if name in found:
@@ -104,7 +120,7 @@ class Lora:
             if not isinstance(model_layer, _PRODUCTS_FOR):
                 kind = type(model_layer).__name__
                 raise InputError(f"{addition.where} is of a {kind}; linear layers and convolutions are accepted")
-            addition = replace(addition, scale=self._strengths.scale(*layer[:2], addition))
+            addition = replace(addition, scale=self._strengths.scale(layer[0], layer[1], addition))
         weight, bias = model_layer.weight.shape, getattr(model_layer, "bias", None)
         shape = weight[::-1] if isinstance(model_layer, nn.Linear) else weight
         addition.check(name, tuple(shape), None if bias is None else tuple(bias.shape))
@@ -138,7 +154,7 @@ class _Names:
     def __init__(self, model):
         self.layers = {name: x for name, x in model.named_sublayers() if getattr(x, "weight", None) is not None}
         self._dotted = {original_layer_name(model, name): name for name in self.layers}
-        self._flat = {}
+        self._flat: dict[str, list[str]] = {}
         for original, name in self._dotted.items():
             self._flat.setdefault(original.replace(".", "_"), []).append(name)
 
@@ -149,7 +165,7 @@ class _Names:
         """Our name of a layer in a file, or None where there is none, or where the name fits two."""
         if not is_flat:
             return self._dotted.get(layer)
-        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or ()  # EasyAnimate's have two
+        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or []  # EasyAnimate's have two
         return found[0] if len(found) == 1 else None
 
 
@@ -168,8 +184,9 @@ class Additions:
         InputError: a weight that is no finite number, or as `Lora.of`.
     """
 
-    def __init__(self, model, loras, network=TRANSFORMER):
-        self._added, self._is_linear = {}, set()
+    def __init__(self, model: nn.Layer, loras: Iterable[tuple[Lora, float]], network: str = TRANSFORMER) -> None:
+        self._added: dict = {}
+        self._is_linear: set = set()
         layers = dict(model.named_sublayers())
         for lora, strength in loras:
             if not math.isfinite(strength):
@@ -183,7 +200,7 @@ class Additions:
                     self._is_linear.add(f"{name}.weight")
         self.names = list(self._added)
 
-    def merged(self, name, value):
+    def merged(self, name: str, value: paddle.Tensor) -> paddle.Tensor:
         """A parameter with what is added to it, in its dtype and in Paddle's layout.
 
         Raises:
@@ -221,7 +238,7 @@ class MergedLoras:
         network: see `Lora.of`.
     """
 
-    def __init__(self, model, loras, network=TRANSFORMER):
+    def __init__(self, model: nn.Layer, loras: Iterable[tuple[Lora, float]], network: str = TRANSFORMER) -> None:
         additions = Additions(model, loras, network)
         self._parameters, self._before = model.state_dict(), {}
         try:
@@ -234,7 +251,7 @@ class MergedLoras:
             self.undo()
             raise
 
-    def undo(self):
+    def undo(self) -> None:
         """Give the model the bits that it had."""
         for name, array in self._before.items():
             self._parameters[name].set_value(array)

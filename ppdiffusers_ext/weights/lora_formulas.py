@@ -5,8 +5,13 @@ Tucker's decomposition of convolutions); Liu et al. 2024, arXiv:2402.09353 (DoRA
 (outputs, inputs) of a linear layer, (outputs, inputs, *kernel) of a convolution. All is computed in fp32.
 """
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +19,10 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.assignment import is_finite
 from ppdiffusers_ext.weights.lora_names import METHODS, shorten
+
+if TYPE_CHECKING:
+    import paddle
+
 
 _EPSILON = np.finfo(np.float32).eps  # which LyCORIS adds to DoRA's norms
 
@@ -27,15 +36,15 @@ class LowRank:
     mid: np.ndarray | None = None
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         return self.down.shape[0]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         kernel = self.down.shape[2:] if self.mid is None else self.mid.shape[2:]
         return (self.up.shape[0], self.down.shape[1], *kernel)
 
-    def problem(self):
+    def problem(self) -> str | None:
         """What does not fit, or None."""
         ranks = {self.up.shape[1], self.down.shape[0], *(() if self.mid is None else self.mid.shape[:2])}
         if len(ranks) > 1:
@@ -43,7 +52,7 @@ class LowRank:
         outer = self.up.shape[2:] + (() if self.mid is None else self.down.shape[2:])
         return "a kernel where a matrix is needed" if math.prod(outer) != 1 else None
 
-    def compute(self):
+    def compute(self) -> np.ndarray:
         up = self.up.reshape(self.up.shape[:2])
         if self.mid is not None:
             return _tucker(self.mid, up, self.down.reshape(self.down.shape[:2]))
@@ -62,14 +71,14 @@ class Hadamard:
     t2: np.ndarray | None = None
 
     @property
-    def rank(self):
+    def rank(self) -> int:
         return self.w1_b.shape[0]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return _shape_of_pair(self.w1_a, self.w1_b, self.t1)
 
-    def problem(self):
+    def problem(self) -> str | None:
         if (self.t1 is None) != (self.t2 is None):
             return "one hada_t without the other"
         pairs = (self.w1_a, self.w1_b, self.t1), (self.w2_a, self.w2_b, self.t2)
@@ -78,7 +87,7 @@ class Hadamard:
             return f"parts of the ranks {self.rank}, {self.w2_b.shape[0]}"
         return problem or (None if _shape_of_pair(*pairs[1]) == self.shape else "two products of different shapes")
 
-    def compute(self):
+    def compute(self) -> np.ndarray:
         return _pair(self.w1_a, self.w1_b, self.t1) * _pair(self.w2_a, self.w2_b, self.t2)
 
 
@@ -95,17 +104,17 @@ class Kronecker:
     t2: np.ndarray | None = None
 
     @property
-    def rank(self):
+    def rank(self) -> int | None:
         """None where both are whole: nothing is divided by a rank then."""
         return next((b.shape[0] for b in (self.w2_b, self.w1_b) if b is not None), None)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         first = self.w1.shape if self.w1 is not None else _shape_of_pair(self.w1_a, self.w1_b)
         second = self.w2.shape if self.w2 is not None else _shape_of_pair(self.w2_a, self.w2_b, self.t2)
         return (first[0] * second[0], first[1] * second[1], *second[2:])
 
-    def problem(self):
+    def problem(self) -> str | None:
         for name, whole, a, b in (
             ("lokr_w1", self.w1, self.w1_a, self.w1_b),
             ("lokr_w2", self.w2, self.w2_a, self.w2_b),
@@ -124,7 +133,7 @@ class Kronecker:
             return f"parts of the ranks {self.w1_b.shape[0]}, {self.w2_b.shape[0]}"
         return None
 
-    def compute(self):
+    def compute(self) -> np.ndarray:
         first = self.w1 if self.w1 is not None else _pair(self.w1_a, self.w1_b)
         second = self.w2 if self.w2 is not None else _pair(self.w2_a, self.w2_b, self.t2)
         return np.kron(first.reshape(*first.shape, *[1] * (second.ndim - 2)), second)
@@ -138,13 +147,13 @@ class Whole:
     rank = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return self.diff.shape
 
-    def problem(self):
+    def problem(self) -> str | None:
         return None
 
-    def compute(self):
+    def compute(self) -> np.ndarray:
         return self.diff
 
 
@@ -186,21 +195,21 @@ class Addition:
         bias_is_scaled: whether it is scaled as the product, as PEFT's is.
     """
 
-    path: str
+    path: str | os.PathLike
     stem: str
-    product: object
-    scale: float | None = None
-    magnitude: np.ndarray | None = None
+    product: Any
+    scale: Any = None
+    magnitude: Any = None
     is_of_outputs: bool = False
-    bias: np.ndarray | None = None
+    bias: Any = None
     bias_is_scaled: bool = False
 
     @property
-    def where(self):
+    def where(self) -> str:
         """For messages."""
         return f"{self.path}: {shorten([self.stem])}"
 
-    def check(self, name, shape, bias_shape):
+    def check(self, name: str, shape: Sequence[int], bias_shape: Sequence[int] | None) -> None:
         """Raise InputError unless it can be added to a layer.
 
         Args:
@@ -218,7 +227,7 @@ class Addition:
             needed = "the layer has no bias" if bias_shape is None else f"{tuple(bias_shape)} is needed"
             raise InputError(f"{self.where} changes a bias by {self.bias.shape}; {needed}")
 
-    def of_weight(self, shape, strength, weight=None):
+    def of_weight(self, shape: Sequence[int], strength: float, weight: Any = None) -> np.ndarray:
         """What is added to a weight: fp32 of its shape in torch's layout.
 
         Args:
@@ -235,7 +244,7 @@ class Addition:
         sizes = [-1 if i == axis else 1 for i in range(weight.ndim)]
         return np.float32(strength) * (merged * (self.magnitude.reshape(sizes) / norm) - weight)
 
-    def of_bias(self, strength):
+    def of_bias(self, strength: float) -> np.ndarray:
         """What is added to the bias: (outputs,) fp32."""
         return np.float32(strength * (self.scale if self.bias_is_scaled else 1.0)) * self.bias
 
@@ -282,7 +291,7 @@ _NEEDED = {
 _WORDS = {"up": "lora_up", "down": "lora_down", "mid": "lora_mid", "up_bias": "lora_B.bias"}
 
 
-def make_addition(path, stem, elements):
+def make_addition(path: str | os.PathLike, stem: str, elements: Mapping[str, tuple[str, paddle.Tensor]]) -> Addition:
     """The `Addition` of a layer.
 
     Args:
@@ -307,8 +316,9 @@ def make_addition(path, stem, elements):
         raise InputError(f"{where} is there twice, in names of two tools; one is accepted")
     magnitude, bias = (arrays.get(a, arrays.get(b)) for a, b in (("dora_scale", "magnitude"), ("diff_b", "up_bias")))
     alpha = _read_alpha(path, *elements["alpha"]) if "alpha" in elements else None
-    scale = None if alpha is None else alpha / (product.rank or 1)
-    if product is not None and product.rank is None:
+    rank = None if product is None else product.rank
+    scale = None if alpha is None else alpha / (rank or 1)
+    if product is not None and rank is None:
         scale = 1.0  # also beside an alpha, which is of a rank
     return Addition(
         path,

@@ -5,14 +5,20 @@ underscores in the place of dots (`lora_unet_blocks_0_attn1_to_q`), or those of 
 (`transformer.blocks.0.attn1.to_q`). The elements have a name or two in each of these.
 """
 
+import os
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import InputError, printable
 
 TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 = "transformer", "text_encoder", "text_encoder_2"
+# The one that is a T5: V4's second, the only one before.
+T5_ENCODER = "T5 text encoder"
 
-# Before layers with underscores; the text encoders are numbered from 1, one alone has no number.
+# Before layers with underscores; the text encoders are numbered from 1. EasyAnimate's `LoRANetwork` numbers none: its
+# `create_network` takes one text encoder or a list of them, BERT and T5, and writes `lora_te_` before the layers of
+# all. Their paths tell which is meant.
 _FLAT = {
     "lora_unet_": TRANSFORMER,
     "lora_transformer_": TRANSFORMER,
@@ -21,6 +27,8 @@ _FLAT = {
     "lora_te1_": TEXT_ENCODER,
     "lora_te2_": TEXT_ENCODER_2,
 }
+_UNNUMBERED = "lora_te_"
+_OF_T5 = re.compile(r"_?encoder_block_\d+_layer_\d+_")  # BERT's begin with encoder_layer
 # Before layers with dots.
 DOTTED = {
     "transformer.": TRANSFORMER,
@@ -69,7 +77,7 @@ class Key:
     Attributes:
         text: the whole key.
         stem: the key without the element.
-        network: TRANSFORMER, TEXT_ENCODER or TEXT_ENCODER_2.
+        network: TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 or T5_ENCODER.
         layer: its path, in the original's names.
         is_flat: whether the path has underscores for dots.
         has_prefix: whether the key names the network; that of one that does not is the transformer's.
@@ -89,7 +97,7 @@ class Key:
     adapter: str
 
 
-def parse_keys(path, keys):
+def parse_keys(path: str | os.PathLike, keys: Iterable[str]) -> list[Key]:
     """The `Key` of each key of a file.
 
     Raises:
@@ -99,7 +107,7 @@ def parse_keys(path, keys):
     for key in keys:
         found = _ELEMENT.fullmatch(key)
         element = found and _element(found)
-        if not element:
+        if not found or not element:
             unknown.append(key)
             continue
         adapter = next((found[name] for name in ("adapter1", "adapter2", "adapter3") if found[name]), "")
@@ -131,7 +139,7 @@ def _stem(found):
     return found["layer"] + (f".processor.{found['projection']}_lora" if found["projection"] else "")
 
 
-def _layer(found):
+def _layer(found: re.Match[str]) -> tuple[str, str, bool, bool, bool]:
     """(network, layer, is_flat, has_prefix, is_peft)"""
     text = found["layer"]
     is_peft = text.startswith(PEFT)
@@ -143,6 +151,7 @@ def _layer(found):
             if layer.startswith(prefix):
                 own = layer[len(prefix) :]
                 is_peft |= own.startswith(PEFT)
+                network = T5_ENCODER if prefix == _UNNUMBERED and _OF_T5.match(own) else network
                 return network, _unwrapped(own.removeprefix(PEFT), is_flat), is_flat, True, is_peft
     return TRANSFORMER, _unwrapped(layer, False), False, False, is_peft
 
@@ -155,13 +164,13 @@ def _unwrapped(layer, is_flat):
     return layer
 
 
-def shorten(keys):
+def shorten(keys: Sequence[str]) -> str:
     """The first few of many keys, for a message."""
     shown = ", ".join(printable(key, _LONGEST).replace("\n", " ") for key in keys[:_NAMED])
     return shown + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
 
 
-def known_prefixes():
+def known_prefixes() -> str:
     """The prefixes of each network, for a message."""
     names = {TRANSFORMER: "the transformer", TEXT_ENCODER: "the text encoder", TEXT_ENCODER_2: "the second one"}
     return "; ".join(

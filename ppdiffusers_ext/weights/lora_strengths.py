@@ -5,13 +5,20 @@ kohya's scripts note `ss_network_alpha` in the file's metadata, diffusers notes 
 the rank.
 """
 
+from __future__ import annotations
+
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.files import parse_json, read_json
 from ppdiffusers_ext.weights.lora_names import DOTTED
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.lora_formulas import Addition
+
 
 PEFT_CONFIG = "adapter_config.json"
 _ACCEPTED = "the configuration of a LoRA, LoHa or LoKr of PEFT is accepted"
@@ -43,7 +50,7 @@ class Strengths:
         InputError: a configuration that cannot be read or has what is not computed.
     """
 
-    def __init__(self, path, metadata, is_peft):
+    def __init__(self, path: Any, metadata: dict[str, str], is_peft: bool) -> None:
         self._path, self._alpha = path, metadata.get("ss_network_alpha")
         self._configs, config = {}, Path(path).parent / PEFT_CONFIG
         if "lora_adapter_metadata" in metadata:
@@ -55,11 +62,11 @@ class Strengths:
             self._configs[None] = _Config(f"LoRA configuration {config}", values)
 
     @property
-    def are_known(self):
+    def are_known(self) -> bool:
         """Whether anything is noted."""
         return bool(self._configs) or self._alpha is not None
 
-    def scale(self, network, layer, addition):
+    def scale(self, network: str, layer: str, addition: Addition) -> float:
         """What the product of an `Addition` of a layer is multiplied by, where its own `alpha` does not say.
 
         Raises:
@@ -138,7 +145,7 @@ def _split(values):
     """What diffusers packed for several networks -> that of each: {"transformer.r": 4} -> {TRANSFORMER: {"r": 4}}."""
     if not isinstance(values, dict):
         return {None: values}
-    networks = {}
+    networks: dict = {}
     for name, value in values.items():
         prefix = next((prefix for prefix in DOTTED if name.startswith(prefix)), "")
         networks.setdefault(DOTTED.get(prefix), {})[name[len(prefix) :]] = value

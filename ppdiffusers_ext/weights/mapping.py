@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,7 +17,7 @@ class MappedFile:
         OSError, ValueError: it cannot be read, or is empty.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         with open(check_file(path, "weight file", "a file of tensors is accepted"), "rb") as file:
             self.size = os.fstat(file.fileno()).st_size
             if self.size == 0:
@@ -25,11 +26,11 @@ class MappedFile:
         self.data = memoryview(self._map)
         self._start = np.frombuffer(self.data, np.uint8).ctypes.data
 
-    def holds(self, array):
+    def holds(self, array: np.ndarray) -> bool:
         """Whether a numpy array is a view of this file."""
         return self._start <= array.ctypes.data < self._start + self.size
 
-    def forget(self):
+    def forget(self) -> None:
         """Give the memory back that holds what has been read; it is read again when it is looked at again.
 
         What has been written to the bytes since they were read is lost. Without effect where the system has no way.
@@ -45,14 +46,14 @@ class MappedFiles:
         files: the `MappedFile`s.
     """
 
-    def __init__(self, files):
+    def __init__(self, files: Sequence) -> None:
         self._files = files
 
-    def holds(self, array):
+    def holds(self, array: np.ndarray) -> bool:
         """Whether a numpy array is a view of one of them."""
         return any(file.holds(array) for file in self._files)
 
-    def forget(self):
+    def forget(self) -> None:
         """As `MappedFile.forget`."""
         for file in self._files:
             file.forget()

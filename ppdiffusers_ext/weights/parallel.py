@@ -3,11 +3,15 @@
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 _PATIENCE = 1.0  # seconds for what is under way
 
 
-def in_parallel(work, tasks, jobs, stop=None):
+def in_parallel(
+    work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int, stop: threading.Event | None = None
+) -> Iterator[Any]:
     """Call `work(task)` for all tasks in at most `jobs` threads; yields the results in the order they are ready.
 
     What a call raises is raised here. Then, or when the caller stops (Ctrl-C), `stop`, a `threading.Event`, is set, no
@@ -15,11 +19,12 @@ def in_parallel(work, tasks, jobs, stop=None):
     server cannot be woken, and must not hold up the end of the program, as those of concurrent.futures do.
     """
     tasks, stop = list(tasks), stop or threading.Event()
-    waiting, ready = queue.SimpleQueue(), queue.SimpleQueue()
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    ready: queue.SimpleQueue = queue.SimpleQueue()
     for task in tasks:
         waiting.put(task)
 
-    def serve():
+    def serve() -> None:
         while not stop.is_set():
             try:
                 task = waiting.get_nowait()

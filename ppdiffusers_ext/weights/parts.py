@@ -11,6 +11,9 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError
 
@@ -19,17 +22,17 @@ _READ_BYTES = 2**20
 _MOST_NOTE_BYTES = 2**26  # of a file of 230 GB
 
 
-def part_of(target):
+def part_of(target: Path) -> Path:
     """Where the data of a file lies until it is complete: beside it."""
     return target.with_name(f".{target.name}.part")
 
 
-def note_of(part):
+def note_of(part: Path) -> Path:
     """The note of a part: beside it."""
     return part.with_name(f"{part.name}.json")
 
 
-def remove_part(part):
+def remove_part(part: Path) -> None:
     """Remove a part and its note, as far as they are there."""
     part.unlink(missing_ok=True)
     note_of(part).unlink(missing_ok=True)
@@ -43,18 +46,20 @@ class Part:
         url, version, size: of the file it is of, as the note says; "" and None where it does not.
     """
 
-    def __init__(self, path, advance):
+    def __init__(self, path: Path, advance: Callable[[int], object]) -> None:
         """`advance` is called with the number of bytes that came (negative where they were thrown away)."""
         self.path, self._advance = path, advance
-        self.have, self.url, self.version, self.size = 0, "", "", None
-        self._digest, self._noted, self._file = hashlib.sha256(), 0, None
+        self.have, self.url, self.version = 0, "", ""
+        self.size: int | None = None
+        self._digest, self._noted = hashlib.sha256(), 0
+        self._file: Any = None
 
     @property
-    def sha256(self):
+    def sha256(self) -> str:
         """Of the bytes that are believed, as 64 hexadecimal digits."""
         return self._digest.hexdigest()
 
-    def restore(self, without_note=False):
+    def restore(self, without_note: bool = False) -> None:
         """Take over what an earlier run has left, as far as it is believed, and cut off the rest.
 
         without_note: believe all of a part that has no note: its hash will be compared in the end.
@@ -107,7 +112,7 @@ class Part:
                 read += len(block)
         return read, digest
 
-    def begin(self, url, version, size):
+    def begin(self, url: str, version: str, size: int | None) -> None:
         """Start anew, with a note of what is to come."""
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +122,7 @@ class Part:
         note_of(self.path).write_text(f"{head}\n", encoding="utf-8")
 
     @contextlib.contextmanager
-    def writing(self):
+    def writing(self) -> Iterator[None]:
         """While this is entered, `append` may be called. What has come is noted in the end, whatever ends it."""
         with open(self.path, "ab", buffering=0) as self._file:
             try:
@@ -127,7 +132,7 @@ class Part:
                 with contextlib.suppress(OSError):
                     self._note()
 
-    def append(self, data):
+    def append(self, data: bytes) -> None:
         """Add bytes. Raises OSError where the disk does not take them."""
         rest = memoryview(data)
         while rest:
@@ -144,18 +149,18 @@ class Part:
                 file.write(f"{self.have} {self.sha256}\n".encode())
             self._noted = self.have
 
-    def last(self, count):
+    def last(self, count: int) -> bytes:
         """The last bytes, as many as `count` or as there are."""
         with open(self.path, "rb") as file:
             file.seek(max(0, self.have - count))
             return file.read(count)
 
-    def start(self, count):
+    def start(self, count: int) -> bytes:
         """The first bytes, as many as `count` or as there are."""
         with open(self.path, "rb") as file:
             return file.read(count)
 
-    def discard(self):
+    def discard(self) -> None:
         """Remove the part and its note."""
         remove_part(self.path)
         self.url, self.version, self.size = "", "", None
@@ -168,7 +173,7 @@ class Part:
             self._advance(change)
 
 
-def noted_sha256(part, size):
+def noted_sha256(part: Path, size: int) -> str | None:
     """The sha256 that the note of a part gives to its first `size` bytes, or None."""
     _, marks = _read_note(note_of(part))
     return dict(marks).get(size)
@@ -186,7 +191,7 @@ def _read_note(path):
             return None, []
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None, []
-    marks = []
+    marks: list = []
     for line in lines:
         length, _, sha256 = line.decode("latin-1").partition(" ")
         # A line that was cut off by a kill ends the list.
@@ -198,7 +203,7 @@ def _read_note(path):
     return head, marks
 
 
-def sync(path):
+def sync(path: str | os.PathLike) -> None:
     """Have the disk keep a file, or the names in a folder. What cannot be synced (on a network, say) is left."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)

@@ -13,6 +13,8 @@ import codecs
 import collections
 import pickle
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 from ppdiffusers_ext.weights.vocabulary import GLOBALS, Array, Dtype, Global, Storage, Text
 
@@ -36,13 +38,16 @@ class Machine:
     storages: key -> `Storage`, all torch storages that were mentioned.
     """
 
-    def __init__(self, data, position=0):
+    def __init__(self, data: Any, position: int = 0) -> None:
         self.data = data
         self.position = position
         self.done = 0
-        self.storages = {}
+        self.storages: dict = {}
+        self.stack: list = []
+        self.marks: list = []
+        self.memo: dict = {}
 
-    def run(self):
+    def run(self) -> Any:
         """What the next pickle describes, in plain values, `Array` and `TorchTensor`.
 
         Raises:
@@ -59,24 +64,24 @@ class Machine:
         _check_depth(value)
         return value
 
-    def count(self, work):
+    def count(self, work: int) -> None:
         self.done += work
         if self.done > _MAX_OPERATIONS:
             raise ValueError("a pickle of too many operations")
 
-    def take(self, count):
+    def take(self, count: int) -> Any:
         end = self.position + count
         if end > len(self.data):
             raise ValueError("a pickle that ends too early")
         taken, self.position = self.data[self.position : end], end
         return taken
 
-    def number(self, count, signed=False):
+    def number(self, count: int, signed: bool = False) -> int:
         if count > _MAX_LINE:
             raise ValueError("a pickle with an endless number")
         return int.from_bytes(self.take(count), "little", signed=signed)
 
-    def line(self):
+    def line(self) -> bytes:
         for length in (_MAX_NAME, _MAX_LINE):
             window = bytes(self.data[self.position : self.position + length])
             end = window.find(b"\n")
@@ -85,40 +90,40 @@ class Machine:
                 return window[:end]
         raise ValueError("a pickle with an endless line")
 
-    def text(self, count, encoding="utf-8"):
+    def text(self, count: int, encoding: str = "utf-8") -> Any:
         raw = self.take(count)
         return str(raw, encoding, "surrogatepass") if count <= _MAX_NAME else Text(raw, encoding)
 
-    def since_mark(self):
+    def since_mark(self) -> list:
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
         return items
 
-    def pop_two(self):
+    def pop_two(self) -> tuple[Any, Any]:
         second, first = self.stack.pop(), self.stack.pop()
         return first, second
 
-    def pack(self, count):
+    def pack(self, count: int) -> None:
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def extend(self, items):
+    def extend(self, items: Iterable[Any]) -> None:
         if type(self.stack[-1]) is not list:
             raise ValueError("a pickle that appends to what is no list")
         self.stack[-1].extend(items)
 
-    def update(self, items):
+    def update(self, items: Any) -> None:
         if type(self.stack[-1]) not in (dict, collections.OrderedDict):
             raise ValueError("a pickle that puts entries into what is no dict")
         self.stack[-1].update(_dict_of(items))
 
-    def find(self, module, name):
+    def find(self, module: Any, name: Any) -> Any:
         found = GLOBALS.get((module, name)) if type(module) is type(name) is str else None
         if found is None:
             raise RefusedImport(f"{module}.{name}"[:200] if type(module) is type(name) is str else "what has no name")
         return found
 
-    def call(self):
+    def call(self) -> None:
         function, arguments = self.pop_two()
         if not isinstance(function, Global) or function.build is None:
             raise ValueError("a pickle that calls what is no function")
@@ -127,14 +132,14 @@ class Machine:
         self.count(sum(len(argument) for argument in arguments if type(argument) in (list, tuple)))
         self.stack.append(function.build(*arguments))
 
-    def set_state(self):
+    def set_state(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, (Array, Dtype)):
             target.fill(state)
         elif type(target) is not collections.OrderedDict:  # torch gives it an attribute, the versions of layers
             raise ValueError("a pickle that sets the state of what has none")
 
-    def refer(self):
+    def refer(self) -> Any:
         reference = self.stack.pop()
         if type(reference) is not tuple or len(reference) not in (5, 6):
             raise ValueError("a pickle with an unknown reference")
@@ -146,7 +151,7 @@ class Machine:
         self.storages[key] = Storage(storage.dtype, key)
         return self.storages[key]
 
-    def remember(self, index):
+    def remember(self, index: int) -> None:
         if not 0 <= index < _MAX_KEY:
             raise ValueError("a pickle that remembers at an impossible place")
         self.memo[index] = self.stack[-1]
@@ -154,7 +159,8 @@ class Machine:
 
 def _check_depth(value):
     """Refuse what nests so deep that looking at it might overflow the stack. A thing may hold itself."""
-    level, seen = {id(value): value}, set()
+    level = {id(value): value}
+    seen: set[int] = set()
     for _ in range(_MAX_DEPTH):
         level = {key: item for key, item in level.items() if key not in seen and isinstance(item, (dict, list, tuple))}
         if not level:
@@ -210,7 +216,7 @@ def _pusher(make):
     return lambda machine: machine.stack.append(make(machine))
 
 
-_OPERATIONS = {
+_HANDLERS = {
     pickle.PROTO: lambda m: m.take(1),
     pickle.FRAME: lambda m: m.take(8),
     pickle.MARK: lambda m: m.marks.append(len(m.stack)),
@@ -275,4 +281,4 @@ _OPERATIONS = {
     pickle.BUILD: Machine.set_state,
     pickle.BINPERSID: _pusher(Machine.refer),
 }
-_OPERATIONS = {code[0]: handler for code, handler in _OPERATIONS.items()}
+_OPERATIONS = {code[0]: handler for code, handler in _HANDLERS.items()}

@@ -69,7 +69,7 @@ def _load(path, map_location="cpu"):
 
 
 # Module in which a loader is defined -> its name -> what stands there instead.
-_REPLACED = {
+_REPLACED: dict[str, dict] = {
     "ppdiffusers.models.modeling_utils": {"load_state_dict": _load_into},
     "ppdiffusers.utils.load_utils": {"smart_load": _smart_load, "torch_load": _load_numpy},
     "paddlenlp.transformers.utils": {"paddlenlp_load": _load},
@@ -77,7 +77,7 @@ _REPLACED = {
 }
 
 
-def secure():
+def secure() -> None:
     """Replace the loaders of ppdiffusers and paddlenlp, imported or not. Doing it twice is as good as once."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return

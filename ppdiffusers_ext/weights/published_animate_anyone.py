@@ -62,8 +62,17 @@ ANIMATE_ANYONE = (
         folder="patrolli/AnimateAnyone",
         sources=("hf://patrolli/AnimateAnyone",),
         files=(
-            File("denoising_unet.pth", about=3_440_000_000),
-            File("reference_unet.pth", about=3_440_000_000),
+            # Both hashes are the names of the files in huggingface_hub's cache of this repository.
+            File(
+                "denoising_unet.pth",
+                sha256="b9e5a2c34fac369e8a922972ca2210916c6af175a0dad907deccf6235816ad52",
+                about=3_440_000_000,
+            ),
+            File(
+                "reference_unet.pth",
+                sha256="beddccb08d49a8b29b0f4d6d456c6521d4382a8d8d48884fa60ba8802509c214",
+                about=3_440_000_000,
+            ),
             File(
                 "pose_guider.pth",
                 sha256="1a8b7c1b4db92980fd977b4fd003c1396bbae9a9cdea00c35d452136d5e4f488",
@@ -155,7 +164,14 @@ ANIMATE_ANYONE = (
         systems=("animate_anyone",),
         folder="sd-image-variations-diffusers",
         sources=("hf://lambdalabs/sd-image-variations-diffusers", "hf://lambda/sd-image-variations-diffusers"),
-        files=(File("unet/config.json", size=871), File("unet/diffusion_pytorch_model.bin", about=3_440_000_000)),
+        files=(
+            File("unet/config.json", size=871),
+            File(
+                "unet/diffusion_pytorch_model.bin",
+                size=3_438_354_725,
+                sha256="ee23e3368e4e7c0e4ef636ed61923609c97fcaa583f8bb416e3e0986d4a0cfc6",
+            ),
+        ),
         licence="other (fine-tuned from Stable Diffusion, CreativeML OpenRAIL-M)",
         needed_by="scripts/trainer_stage1.py",
         by_default=False,

@@ -13,7 +13,10 @@ What belongs to an optimiser is never meant. Where this leaves a choice, the fil
 import contextlib
 import contextvars
 import logging
+import os
 import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, printable
 
@@ -29,11 +32,11 @@ _OF_TRAINING = re.compile(r"optim|^opt$|sched|scaler|callback|hyper", re.IGNOREC
 _MOST_DEPTH = 4  # names before that of a tensor
 _MOST_DICTS = 1000  # that are looked at
 _NAMED = 8  # dicts in a message
-_CHOSEN = contextvars.ContextVar("checkpoint key", default=None)
+_CHOSEN: contextvars.ContextVar[str | None] = contextvars.ContextVar("checkpoint key", default=None)
 
 
 @contextlib.contextmanager
-def checkpoint_key(name):
+def checkpoint_key(name: str | None) -> Iterator[None]:
     """Have `name` choose in all files that are read meanwhile; those that have their tensors at the top are read as
     they are, which a note says. None leaves the default.
     """
@@ -44,7 +47,9 @@ def checkpoint_key(name):
         _CHOSEN.reset(token)
 
 
-def select(content, is_tensor, path, key=None):
+def select(
+    content: Any, is_tensor: Callable[[Any], bool], path: str | os.PathLike, key: str | None = None
+) -> dict[str, Any]:
     """The named tensors that are meant. A note says in which dict they are, unless it is the file's own.
 
     Args:
@@ -89,7 +94,8 @@ def _asked(found, asked, path):
 
 def _dicts_in(content, is_tensor):
     """Names with dots between them, "" for the content itself -> each dict that holds tensors."""
-    level, found, seen = {"": content}, {}, set()
+    level, found = {"": content}, {}
+    seen: set[int] = set()
     for _ in range(_MOST_DEPTH):
         below = {}
         for name, item in level.items():

@@ -12,20 +12,20 @@ from ppdiffusers_ext.version import __version__
 class Session(requests.Session):
     """A session for one request at a time. Proxies are those of the environment."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._lines = []
+        self._lines: list[socket.socket] = []
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(self._lines))
         self.headers["User-Agent"] = f"ppdiffusers_ext/{__version__}"
         # Sizes, ranges and hashes are of the file as it is, not of a compressed transfer.
         self.headers["Accept-Encoding"] = "identity"
 
-    def get_redirect_target(self, response):
+    def get_redirect_target(self, response: requests.Response) -> None:
         """None: redirects are followed by `exchange`. This would read the bodies of all of them."""
         return None
 
-    def cut(self):
+    def cut(self) -> None:
         """End the lines that are open: what waits for their servers goes on at once, with an error."""
         while self._lines:
             with contextlib.suppress(OSError, IndexError):
@@ -57,7 +57,7 @@ def _watched(pool, lines):
     if getattr(pool, "is_watched", False):
         return pool
 
-    class Connection(pool.ConnectionCls):
+    class Connection(pool.ConnectionCls):  # type: ignore[name-defined]  # known when it runs: any kind of pool's
         def connect(self):
             super().connect()
             del lines[:-8]

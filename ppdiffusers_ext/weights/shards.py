@@ -5,7 +5,8 @@ of each tensor and that of its file, which lies beside the index.
 """
 
 import os
-from pathlib import PurePosixPath, PureWindowsPath
+from collections.abc import Collection
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, printable
 from ppdiffusers_ext.files import check_name, read_json
@@ -14,12 +15,12 @@ INDEX_SUFFIX = ".index.json"
 _MAX_BYTES = 64 << 20  # of an index, which has some hundred bytes for each tensor
 
 
-def is_index(path):
+def is_index(path: PurePath) -> bool:
     """Whether a file says of itself that it is the index of shards."""
     return path.name.endswith(INDEX_SUFFIX)
 
 
-def read_index(path):
+def read_index(path: Path) -> dict[Path, list[str]]:
     """Path of each shard -> names of its tensors.
 
     Raises:
@@ -32,7 +33,7 @@ def read_index(path):
         raise InputError(f"weight index {path} has no weight_map with the file of each tensor; one is needed")
     for file in set(names.values()):
         _check_place(path, file)
-    shards = {}
+    shards: dict = {}
     for name, file in names.items():
         shards.setdefault(path.parent / file, []).append(name)
     missing = [shard for shard in shards if not os.path.exists(shard)]
@@ -45,12 +46,12 @@ def read_index(path):
     return shards
 
 
-def files_of(path):
+def files_of(path: Path) -> list[Path]:
     """The files that a checkpoint is in: the path, or that of an index and those of its shards; as `read_index`."""
     return [path, *read_index(path)] if is_index(path) else [path]
 
 
-def check_shard(index, shard, names, found):
+def check_shard(index: Path, shard: Path, names: Collection[str], found: Collection[str]) -> None:
     """Raises InputError where a shard has not just the tensors that the index says.
 
     Args:

@@ -1,13 +1,23 @@
 """Where a file can be had: addresses in the order they are tried, and who may see the token."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.version import __version__
 from ppdiffusers_ext.weights.answers import Offer, SourceError, is_html, length_of, offer_of
 from ppdiffusers_ext.weights.exchange import Dropped, open_answer
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.exchange import Patience
+    from ppdiffusers_ext.weights.inventory import Item
+    from ppdiffusers_ext.weights.sessions import Session
+
 
 _HUB = "hf://"
 _MOST_ADDRESS = 2000  # characters
@@ -21,17 +31,17 @@ class Source:
     page: str = ""  # the hub's page of the repository; "" for sources that are not the hub
 
     @property
-    def is_hub(self):
+    def is_hub(self) -> bool:
         return bool(self.page)
 
     @property
-    def shown(self):
+    def shown(self) -> str:
         """The address without user name and password."""
         parts = urlsplit(self.url)
         return printable(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))
 
 
-def sources_of(item, mirror=None):
+def sources_of(item: Item, mirror: str | None = None) -> list[Source]:
     """The `Source`s of an `Item` in the order they are to be tried.
 
     With a mirror, that is first asked in the hub's layout, then in that of the folder of all weights; an archive is
@@ -53,7 +63,7 @@ def sources_of(item, mirror=None):
     return sources
 
 
-def check_address(url, option):
+def check_address(url: str, option: str) -> None:
     """Raise InputError unless `url` is one that files can be fetched from."""
     try:
         parts = urlsplit(url)
@@ -69,7 +79,7 @@ def check_address(url, option):
         )
 
 
-def hub_endpoint():
+def hub_endpoint() -> str:
     """The address of the hub: HF_ENDPOINT, or Hugging Face. Raises InputError where it is not an address."""
     from huggingface_hub import constants
 
@@ -79,7 +89,7 @@ def hub_endpoint():
     return endpoint
 
 
-def check_hub():
+def check_hub() -> None:
     """Raise InputError where HF_ENDPOINT is no address, or the token (HF_TOKEN, or a stored login) cannot be one."""
     from huggingface_hub import get_token
 
@@ -94,7 +104,7 @@ def check_hub():
         raise InputError("the hub's token has characters that no token has; set HF_TOKEN to one like hf_...")
 
 
-def authorise(source):
+def authorise(source: Source) -> Callable[[Any], Any] | None:
     """What `requests` is to be given as `auth`: adds the token (HF_TOKEN, or a stored login) for the hub only.
 
     ~/.netrc overwrites a header, but not this. When the hub redirects to another host, `requests` drops it.
@@ -105,14 +115,14 @@ def authorise(source):
 
     headers = build_hf_headers(library_name="ppdiffusers_ext", library_version=__version__)
 
-    def add(request):
+    def add(request: Any) -> Any:
         request.headers.update(headers)
         return request
 
     return add
 
 
-def ask(session, source, patience):
+def ask(session: Session, source: Source, patience: Patience) -> Offer | None:
     """The `Offer` of a source without fetching the file, or None where it gives none. One try."""
     try:
         # What the hub says of a large file it says before it leads to the storage.

@@ -1,10 +1,19 @@
 """Weights that are in memory only while they are used, and are read from their files each time."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import paddle
 
 from ppdiffusers_ext.weights.assignment import give, own_copy, set_weights
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 class WeightStream:
@@ -20,10 +29,12 @@ class WeightStream:
         MissingFileError, InputError: as `load_weights`.
     """
 
-    def __init__(self, model, paths, names, change=None):
+    def __init__(
+        self, model: nn.Layer, paths: Sequence[str | os.PathLike], names: Iterable[str], change: Callable | None = None
+    ) -> None:
         checkpoints, tensors = [read_checkpoint(path) for path in paths], {}
         for checkpoint in checkpoints:
-            tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout))
+            tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path))
         self._files, self._change = [checkpoint.file for checkpoint in checkpoints], change
         names, self._own = set(names), model.state_dict()
         self._tensors = {name: tensor for name, tensor in tensors.items() if name in names}
@@ -35,17 +46,17 @@ class WeightStream:
             return None
         return tensor if self._change is None else self._change(name, tensor)
 
-    def bring(self, names):
+    def bring(self, names: Iterable[str]) -> None:
         """Read weights into the model."""
         with paddle.no_grad():
             for name in names:
-                tensor = own_copy(self._tensors[name], self._own[name].dtype, self._files)
+                tensor: Any = own_copy(self._tensors[name], self._own[name].dtype, self._files)
                 tensor = tensor if self._change is None else self._change(name, tensor)
                 give(tensor, self._own[name])
         for file in self._files:
             file.forget()
 
-    def leave(self, names):
+    def leave(self, names: Iterable[str]) -> None:
         """Give back the memory of weights that were brought."""
         for name in names:
             self._own[name]._clear_data()

@@ -6,6 +6,8 @@ that only names and sizes are read.
 """
 
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 from ppdiffusers_ext.errors import printable
 
@@ -35,18 +37,18 @@ class Member:
         refused: what else than a plain file or a folder it is, in words, or None.
     """
 
-    def __init__(self, name, size, kind, stream):
+    def __init__(self, name: str, size: int, kind: bytes, stream: Any) -> None:
         self.name, self.size, self._stream, self._left = name, size, stream, size
         self.is_folder = kind == _FOLDER or (kind == b"\0" and name.endswith("/"))
         self.refused = None if self.is_folder or kind in _FILES else _KINDS.get(kind, _SPECIAL)
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         """The next bytes of its content, at most `count`; none at its end."""
         data = self._stream.take(min(count, self._left, _READ_BYTES))
         self._left -= len(data)
         return data
 
-    def skip(self):
+    def skip(self) -> None:
         """Go to the member behind."""
         if not self.is_folder and self.refused is None:
             while self._left:
@@ -54,7 +56,7 @@ class Member:
             self._stream.take(-self.size % _BLOCK)
 
 
-def members(file):
+def members(file: Any) -> Iterator[Member]:
     """Yields each `Member` of an open tar or tar.gz file, whose content is to be read before the next one's.
 
     Raises ValueError, zlib.error where the file is damaged, or headers are beyond all bounds.
@@ -97,7 +99,8 @@ class _Unzipped(_Plain):
 
     def __init__(self, file):
         super().__init__(file)
-        self._streams, self._zip, self._packed = 0, None, b""
+        self._streams, self._packed = 0, b""
+        self._zip: Any = None  # zlib's object of the stream that is being read
 
     def _more(self):
         while self._zip is not None or self._begin():
@@ -139,7 +142,7 @@ class _Headers:
 
     def next(self):
         """The next `Member`, or None at the end."""
-        more = {}
+        more: dict = {}
         for _ in range(_MOST_BEFORE):
             block = self._stream.take(_BLOCK)
             if not block.strip(b"\0"):
@@ -196,7 +199,8 @@ def _name(block):
 
 def _records(content, of_all):
     """What POSIX's header says of path, size and holes: records of "LENGTH KEY=VALUE\\n"."""
-    found, at = {}, 0
+    found: dict = {}
+    at = 0
     content = content.rstrip(b"\0")
     while at < len(content):
         length, space, _ = content[at : at + _MOST_DIGITS].partition(b" ")

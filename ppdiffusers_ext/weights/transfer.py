@@ -4,13 +4,18 @@ The data lies in a part until then (see `parts`), which says what of it may be c
 date) and an overlap that is fetched twice keep two versions from being mixed.
 """
 
+from __future__ import annotations
+
 import errno
 import logging
 import shutil
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha1
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ppdiffusers_ext.errors import InputError
@@ -30,6 +35,16 @@ from ppdiffusers_ext.weights.checksums import sha256_of
 from ppdiffusers_ext.weights.exchange import Dropped, open_answer
 from ppdiffusers_ext.weights.parts import Part, sync
 from ppdiffusers_ext.weights.sources import authorise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ppdiffusers_ext.weights.exchange import Patience
+    from ppdiffusers_ext.weights.hosts import Hosts
+    from ppdiffusers_ext.weights.parts import Part
+    from ppdiffusers_ext.weights.sessions import Session
+    from ppdiffusers_ext.weights.sources import Source
+
 
 _logger = logging.getLogger(__name__)
 
@@ -74,7 +89,17 @@ class Transfer:
     advance: called with the number of bytes that came (negative when a part was thrown away).
     """
 
-    def __init__(self, session, source, part, expected, patience, hosts, stop, advance):
+    def __init__(
+        self,
+        session: Session,
+        source: Source,
+        part: Path,
+        expected: Expected,
+        patience: Patience,
+        hosts: Hosts,
+        stop: threading.Event,
+        advance: Callable[[int], object],
+    ) -> None:
         self._session, self._source, self._count = session, source, advance
         self._part = Part(Path(part), self._advance)
         self._expected, self._patience, self._stop = expected, patience, stop
@@ -89,7 +114,7 @@ class Transfer:
     def _sha256(self):
         return self._expected.sha256 or self._offer.sha256
 
-    def run(self):
+    def run(self) -> Fetched:
         """Fetch and verify the file. Returns a `Fetched`.
 
         Raises:
@@ -322,7 +347,7 @@ class Transfer:
         )
 
 
-def git_sha1_of(path):
+def git_sha1_of(path: Path) -> str:
     """Git's hash of a file's content, as 40 hexadecimal digits."""
     digest = sha1(b"blob %d\0" % path.stat().st_size)
     with open(path, "rb") as file:

@@ -6,14 +6,16 @@ tensor is a description until `array` makes it a view of the file's bytes.
 
 import collections
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS
 
-TORCH_STORAGES = {
+TORCH_STORAGES: dict[str, np.dtype] = {
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
     "HalfStorage": np.dtype(np.float16),
@@ -31,7 +33,7 @@ TORCH_STORAGES = {
 class Global:
     """What a pickle refers to by a name. Only those with a `build` can be called; a torch storage has a dtype."""
 
-    build: object = None
+    build: Callable | None = None
     dtype: np.dtype | None = None
 
 
@@ -46,7 +48,7 @@ class Text:
     def _latin1(self):
         return self.raw if self.encoding == "latin1" else str(self.raw, self.encoding).encode("latin1")
 
-    def encode(self, encoding):
+    def encode(self, encoding: str) -> Any:
         """Its bytes in Latin-1, the only encoding there is here."""
         return self._latin1
 
@@ -58,10 +60,10 @@ class Dtype:
     code: str
     big_endian: bool = False
 
-    def fill(self, state):
+    def fill(self, state: Any) -> None:
         self.big_endian = state[1] == ">"
 
-    def numpy(self):
+    def numpy(self) -> np.dtype:
         return np.dtype(self.code).newbyteorder(">" if self.big_endian else "<")
 
 
@@ -71,7 +73,7 @@ class Array:
 
     value: np.ndarray | None = None
 
-    def fill(self, state):
+    def fill(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         if dtype.code[:1] != "O":
             self.value = view(data, dtype.numpy(), shape, fortran)
@@ -94,7 +96,7 @@ class TorchTensor:
     size: tuple
     stride: tuple
 
-    def array(self, data):
+    def array(self, data: Any) -> np.ndarray:
         """The tensor as a view of the storage's bytes."""
         size, stride = _checked_shape(self.size), _checked_shape(self.stride)
         dtype = self.storage.dtype
@@ -121,7 +123,7 @@ def _checked_shape(values):
     return tuple(values)
 
 
-def view(data, dtype, shape, fortran):
+def view(data: Any, dtype: np.dtype, shape: Sequence[int], fortran: bool) -> np.ndarray:
     """Bytes as an array, in their own byte order, without a copy.
 
     Raises ValueError where they are not as many as it needs, or the dtype is none of numbers.

@@ -6,10 +6,13 @@ What is written are numpy arrays in the order given, as they are (bf16 as its bi
 
 import json
 import math
+import os
 import pickle
 import struct
 import sys
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -23,12 +26,12 @@ _STORAGE_NAMES = {dtype: name for name, dtype in TORCH_STORAGES.items()}
 _ALIGNMENT = 64  # bytes; where torch starts each storage in the file
 
 
-def write_safetensors(path, arrays, metadata):
+def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Write arrays by name as .safetensors, with a dict of texts: "format" is "pt" for torch's layout, else "pd".
 
     The package safetensors wants all of them at once in memory of its own.
     """
-    header = {"__metadata__": metadata}
+    header: dict[str, Any] = {"__metadata__": metadata}
     position = 0
     for name, array in arrays.items():
         header[name] = {
@@ -45,7 +48,7 @@ def write_safetensors(path, arrays, metadata):
             file.write(_bytes(array))
 
 
-def write_torch(path, arrays):
+def write_torch(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays by name as `torch.save` writes a state dict since version 1.6.
 
     Raises InputError for 8-bit floats, which have no kind of storage of their own there.
@@ -65,7 +68,7 @@ def write_torch(path, arrays):
 
 
 def _bytes(array):
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _add(archive, name, data):

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import resource
@@ -9,7 +10,15 @@ import pytest
 from PIL import Image
 
 from ppdiffusers_ext.data.images import write_gif, write_image
-from ppdiffusers_ext.data.outputs import beside, check_outputs, check_writable, moved_by, output_file, output_folder
+from ppdiffusers_ext.data.outputs import (
+    beside,
+    check_outputs,
+    check_writable,
+    moved_by,
+    output_file,
+    output_folder,
+    scratch_folder,
+)
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 
@@ -43,6 +52,28 @@ def test_file_mode_follows_the_umask(tmp_path):
     finally:
         os.umask(previous)
     assert (tmp_path / "out.txt").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system in which nobody can make files")
+@pytest.mark.parametrize("write", [output_file, output_folder, scratch_folder, contextlib.closing])
+def test_place_in_which_nothing_can_be_made_is_refused_at_once(write):
+    with pytest.raises(InputError, match="cannot write /proc/"):
+        if write is contextlib.closing:
+            check_outputs(["/proc/a"], folders=["/proc/b"])
+        with write("/proc/new"):
+            pass
+
+
+def test_place_in_which_others_remove_all_that_is_made_is_refused(tmp_path, monkeypatch):
+    make = os.mkdir
+
+    def make_and_lose(path, *mode):
+        make(path, *mode)
+        os.rmdir(path)
+
+    monkeypatch.setattr(os, "mkdir", make_and_lose)
+    with pytest.raises(InputError, match="other processes remove what is made there"), output_folder(tmp_path / "a"):
+        pass
 
 
 @pytest.mark.parametrize("interruption", [RuntimeError, KeyboardInterrupt, SystemExit])

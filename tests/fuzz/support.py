@@ -56,10 +56,10 @@ def refused_or_read():
 def bounded(most=MOST_BYTES):
     """Raises `Hang` after 10 seconds, and AssertionError where memory grew by more than `most` bytes.
 
-    Where the hang is in a library's own code, which signals do not end, the process dies with a traceback.
+    Where the hang is in a library's own code, which Python's signals do not end, the process dies with a traceback.
     """
     before = _reset_peak()
-    faulthandler.dump_traceback_later(6 * MOST_SECONDS, exit=True)
+    _die_after(6 * MOST_SECONDS)
     earlier = signal.signal(signal.SIGALRM, _raise_hang)
     signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
     try:
@@ -67,9 +67,18 @@ def bounded(most=MOST_BYTES):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, earlier)
-        faulthandler.cancel_dump_traceback_later()
+        _die_after(0)
     grown = _status("VmHWM") - before
     assert grown <= most, f"{grown >> 20} MiB for one example"
+
+
+def _die_after(seconds):
+    """Have this process die with a traceback after seconds of computing, unless this is called again; 0 for never.
+
+    The signal's handler is in C. `faulthandler.dump_traceback_later` takes a thread, and 4 ms, each time.
+    """
+    faulthandler.register(signal.SIGPROF, chain=True)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _raise_hang(*_):
@@ -79,12 +88,13 @@ def _raise_hang(*_):
 def _reset_peak():
     """Bytes in memory now, from which on the peak is counted anew."""
     global _kept
-    if _status("VmRSS") > _kept + MOST_BYTES:  # not each time: it takes long in a process that holds much
+    now = _status("VmRSS")
+    if now > _kept + MOST_BYTES:  # not each time: it takes long in a process that holds much
         gc.collect()
-        _kept = _status("VmRSS")
+        now = _kept = _status("VmRSS")
     with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")
-    return _status("VmRSS")
+    return now
 
 
 def _status(name):

@@ -12,7 +12,7 @@ from paddle import nn
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
-from ppdiffusers_ext.weights.lora_names import TEXT_ENCODER, TEXT_ENCODER_2, TRANSFORMER
+from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TEXT_ENCODER, TEXT_ENCODER_2, TRANSFORMER
 from ppdiffusers_ext.weights.writing import write_safetensors
 from tests.fuzz.support import bounded, fuzz, refused_or_read
 
@@ -22,6 +22,7 @@ PREFIXES = (
     *("base_model.model.", "base_model.model.transformer.", "lora_control_", "lora_", "", ".", "_"),
 )
 LAYERS = ("to_q", "conv", "a.b", "a_b", "norm", "table", "blocks.0", "to_k", "to_q.to_q", "", "processor.to_q_lora")
+LAYERS += ("encoder.block.0.layer.0.q", "encoder.block.1.layer.0.q", "encoder.block.0.layer")
 ELEMENTS = (
     *(
         "lora_down.weight",
@@ -78,6 +79,11 @@ class Network(nn.Layer):
         )
         self.a, self.a_b, self.blocks = nn.Layer(), nn.Linear(4, 4, bias_attr=False), nn.LayerList([nn.Linear(4, 4)])
         self.a.b = nn.Conv2D(4, 4, 1)
+        self.encoder = nn.Layer()  # as a T5 names its layers
+        block = nn.Layer()
+        block.layer = nn.LayerList([nn.Layer()])
+        block.layer[0].q = nn.Linear(4, 4)
+        self.encoder.block = nn.LayerList([block])
 
 
 @functools.cache
@@ -136,7 +142,7 @@ def merged(path):
             layers = MergedLoras(model, [(lora, 0.5)], kind)
             result[kind] = {name: to_array(x).copy() for name, x in model.state_dict().items()}
             layers.undo()
-        assert lora.networks and lora.networks <= {TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2}
+        assert lora.networks and lora.networks <= {TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2, T5_ENCODER}
         return result
     finally:
         for name, x in model.state_dict().items():

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import functools
 import io
-import os
 from pathlib import Path
 
 import pytest
@@ -59,7 +58,7 @@ def words(draw, name):
 def test_words_come_to_a_configuration_or_are_refused(name, monkeypatch):
     monkeypatch.chdir(ROOT)
 
-    @fuzz(examples=EXAMPLES_OF.get(name, FEW), given_words=words(name))
+    @fuzz(given_words=words(name))
     def try_words(given_words):
         told = io.StringIO()
         with bounded(), contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
@@ -72,10 +71,3 @@ def test_words_come_to_a_configuration_or_are_refused(name, monkeypatch):
                 assert told.getvalue().startswith("error: ") and len(told.getvalue()) < 1000
 
     try_words()
-
-
-# Those that come to a configuration have as many examples as a boundary has, the others fewer.
-FEW = int(os.environ.get("FUZZ_EXAMPLES", "200")) // 10
-EXAMPLES_OF = dict.fromkeys(
-    ("animate", "plan_memory", "pose2vid", "predict_i2v", "predict_t2v", "predict_v2v", "stable_animator"), FEW * 4
-)

@@ -27,7 +27,7 @@ OWN = (
 )
 CLASSES = (*OWN, AutoencoderKL, AutoencoderKLTemporalDecoder, CLIPVisionConfig, BertConfig, T5Config)
 
-# What is said in the configurations of released models.
+# From the config.json of released models: runwayml/stable-diffusion-v1-5 (unet, vae).
 SD = {
     **{"act_fn": "silu", "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280], "freq_shift": 0},
     **{"center_input_sample": False, "cross_attention_dim": 768, "downsample_padding": 1, "flip_sin_to_cos": True},
@@ -43,26 +43,46 @@ MOTION = {
 }
 VAE = {
     **{"down_block_types": ["DownEncoderBlock2D"] * 4, "block_out_channels": [128, 256, 512, 512]},
-    **{"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 2, "sample_size": 768},
+    **{"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 2, "scaling_factor": 0.18215},
+}
+# stabilityai/stable-video-diffusion-img2vid-xt (unet)
+SVD = {
+    **{"addition_time_embed_dim": 256, "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 1024},
+    "down_block_types": [*["CrossAttnDownBlockSpatioTemporal"] * 3, "DownBlockSpatioTemporal"],
+    **{"in_channels": 8, "layers_per_block": 2, "num_attention_heads": [5, 10, 20, 20], "num_frames": 25},
+    **{"out_channels": 4, "projection_class_embeddings_input_dim": 768, "sample_size": 96},
+    "up_block_types": ["UpBlockSpatioTemporal", *["CrossAttnUpBlockSpatioTemporal"] * 3],
+    "transformer_layers_per_block": 1,
+}
+# EasyAnimateV5.1-7b-zh-Control (vae), which has more latents than those before it.
+V5_VAE = {
+    **{"latent_channels": 16, "block_out_channels": [128, 256, 512, 512], "mid_block_attention_type": "spatial"},
+    "down_block_types": ["SpatialDownBlock3D", *["SpatialTemporalDownBlock3D"] * 3],
+    "up_block_types": ["SpatialUpBlock3D", *["SpatialTemporalUpBlock3D"] * 3],
+    **{"mid_block_use_attention": False, "scaling_factor": 0.7125, "spatial_group_norm": True},
+    **{"slice_mag_vae": False, "slice_compression_vae": False, "mini_batch_encoder": 4, "mini_batch_decoder": 1},
 }
 SIXTEEN = {"num_attention_heads": 16, "patch_size": 14}
 PUBLISHED = [
     (ReferenceUNet, SD),
+    # with the motion modules of PaddleMIX's configs/inference/inference_v2.yaml
     (DenoisingUNet3D, {**SD, "use_motion_module": True, "motion_module_kwargs": MOTION}),
-    (AutoencoderKL, {**VAE, "up_block_types": ["UpDecoderBlock2D"] * 4, "act_fn": "silu", "norm_num_groups": 32}),
-    (AutoencoderKLTemporalDecoder, {**VAE, "force_upcast": True, "scaling_factor": 0.18215}),
-    (AnimationUNet, {"num_attention_heads": [5, 10, 20, 20], "num_frames": 14, "sample_size": 96}),
-    (HunyuanTransformer3D, {}),
-    (HunyuanTransformer3D, {"num_layers": 48, "hidden_size": 2048, "attention_head_dim": 128}),
-    (PixArtTransformer3D, {"caption_channels": 4096, "sample_size": 128, "motion_module_kwargs": MOTION}),
-    (AutoencoderKLMagvit, {"mid_block_attention_type": "spatial", "latent_channels": 16}),
-    # CLIP ViT-L/14, ViT-H/14 and ViT-bigG/14
+    (
+        AutoencoderKL,
+        {
+            **{**VAE, "up_block_types": ["UpDecoderBlock2D"] * 4, "act_fn": "silu"},
+            **{"norm_num_groups": 32, "sample_size": 512},
+        },
+    ),
+    (AutoencoderKLTemporalDecoder, {**VAE, "force_upcast": True, "sample_size": 768}),  # of SVD
+    (AnimationUNet, SVD),
+    (AutoencoderKLMagvit, V5_VAE),
+    # openai/clip-vit-large-patch14 and laion/CLIP-ViT-bigG-14-laion2B-39B-b160k
     *(
         (CLIPVisionConfig, {**SIXTEEN, "hidden_size": a, "intermediate_size": b, "num_hidden_layers": c})
-        for a, b, c in ((1024, 4096, 24), (1280, 5120, 32), (1664, 8192, 48))
+        for a, b, c in ((1024, 4096, 24), (1664, 8192, 48))
     ),
-    (BertConfig, {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 119547}),
-    # T5-XXL v1.1, mT5-XL, mT5-XXL, T5-11B
+    # google's t5-v1_1-xxl, mt5-xl, mt5-xxl and t5-11b-ssm-nqo
     *(
         (T5Config, {"d_model": a, "d_ff": b, "num_layers": 24, "num_heads": c, "d_kv": d, "vocab_size": e})
         for a, b, c, d, e in (
@@ -70,6 +90,14 @@ PUBLISHED = [
             (1024, 65536, 128, 128, 32128),
         )
     ),
+]
+# Not looked up: what the classes have where nothing is said, and sizes at or above those of released models.
+AS_LARGE = [
+    (HunyuanTransformer3D, {}),
+    (HunyuanTransformer3D, {"num_layers": 48, "hidden_size": 2048, "attention_head_dim": 128}),
+    (PixArtTransformer3D, {"caption_channels": 4096, "sample_size": 128, "motion_module_kwargs": MOTION}),
+    (CLIPVisionConfig, {**SIXTEEN, "hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}),  # ViT-H
+    (BertConfig, {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 119547}),
     (IResNet, {"layers": [6, 26, 60, 6]}),
 ]
 
@@ -91,7 +119,7 @@ def test_every_option_has_a_rule_that_its_default_fits(cls):
     rules.check_fields({name: value for name, value in options.items() if value is not None}, "defaults")
 
 
-@pytest.mark.parametrize("cls, options", PUBLISHED)
+@pytest.mark.parametrize("cls, options", [*PUBLISHED, *AS_LARGE])
 def test_what_was_published_fits_and_is_a_fraction_of_the_bound(cls, options):
     rules = rules_of(cls.__name__)
     rules.check({**defaults(cls), **options}, "published")

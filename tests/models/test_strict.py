@@ -98,7 +98,7 @@ def rewrite(folder, function):
 
 def test_missing_tensor_is_named(folder):
     rewrite(folder, lambda tensors: {name: tensors[name] for name in tensors if name != "conv_in.weight"})
-    with pytest.raises(InputError, match="1 tensors are missing .*conv_in.weight"):
+    with pytest.raises(InputError, match="1 tensor missing .*conv_in.weight"):
         PoseGuider.from_pretrained(str(folder))
 
 
@@ -112,7 +112,7 @@ def test_renamed_tensor_is_named_with_its_new_and_old_name(folder):
 
 def test_additional_tensor_is_named(folder):
     rewrite(folder, lambda tensors: {**tensors, "novelty": paddle.ones([2])})
-    with pytest.raises(InputError, match="1 tensors are unexpected .*novelty"):
+    with pytest.raises(InputError, match="1 tensor unexpected .*novelty"):
         PoseGuider.from_pretrained(str(folder))
 
 
@@ -132,6 +132,6 @@ def test_weights_of_another_model_are_refused(saved, tmp_path):
 def test_description_lists_the_first_names_of_each_kind():
     message = describe_mismatch("Model", "file", ["c", "a", "d", "b"], ["e"], ["f: [1] instead of [2]"])
     assert message == (
-        "file does not hold the weights of this Model: 4 tensors are missing (a, b, c, ...); "
-        "1 tensors are unexpected (e); 1 tensors are of another shape (f: [1] instead of [2])"
+        "file does not hold the weights of this Model: 4 tensors missing (a, b, c, ...); "
+        "1 tensor unexpected (e); 1 tensor of another shape (f: [1] instead of [2])"
     )

@@ -178,7 +178,7 @@ UNKNOWN = {
 def test_unknown_argument_of_from_pretrained_is_named_with_the_nearest(folders, cls):
     for name, near in UNKNOWN.items():
         for value in (True, None, "x" * 10**5):
-            with pytest.raises(InputError, match=f"unknown option.*: '{name}'; did you mean {near or ''}") as caught:
+            with pytest.raises(InputError, match=f"unknown option.*: '{name}'; .*{near or 'accepted|mean'}") as caught:
                 cls.from_pretrained(folders / cls.__name__, **{name: value})
             assert len(str(caught.value)) < 300
 

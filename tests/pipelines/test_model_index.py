@@ -1,19 +1,29 @@
 """What a model_index.json may say: closed lists, held before anything is imported or read."""
 
 import json
+import math
 import os
 import sys
 
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.models.rules import Anything, option_names
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.model_index import INDEX, describe_folder, read_index
-from ppdiffusers_ext.pipelines.schedulers import UniPCMultistepScheduler, make_scheduler, scheduler_names
+from ppdiffusers_ext.pipelines.schedulers import (
+    RULES,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+    make_scheduler,
+    scheduler_class,
+    scheduler_names,
+)
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.conftest import RELEASED_SCHEDULE
+from tests.fuzz.support import bounded
 
 PIPELINES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)
 CLASS = pytest.mark.parametrize("cls", PIPELINES, ids=lambda cls: cls.__name__)
@@ -194,6 +204,32 @@ def test_every_scheduler_is_loaded_as_it_was_saved(saved):
         if type(loaded) is not type(scheduler) or before != after:
             different[name] = before, after
     assert different == {}
+
+
+# What no option of any sampler may be, and what stops a reader that is not bounded.
+NO_OPTIONS = (10**30, "x" * 10**6, {"_target_": "os.system"}, [["8"]], [None], math.nan)
+
+
+def test_options_of_every_scheduler_are_held_to_rules(folder, saved):
+    networks = dict.fromkeys(("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider"))
+    index, path = json.loads((saved / INDEX).read_text()), saved / "scheduler" / "scheduler_config.json"
+    for name in scheduler_names():
+        (saved / INDEX).write_text(json.dumps({**index, "scheduler": ["ppdiffusers", name]}))
+        options = [option for option in option_names(scheduler_class(name)) if option != "kwargs"]
+        options = [option for option in options if not isinstance(RULES.fields[option], Anything)]
+        assert options
+        for i, option in enumerate(options):
+            path.write_text(json.dumps({"_class_name": name, option: NO_OPTIONS[i % len(NO_OPTIONS)]}))
+            with bounded(most=64 << 20), pytest.raises(InputError, match=f"{option} is .* is accepted|NaN"):
+                describe_folder(saved, "Pose2VideoPipeline", "float32", "float32", given=networks)
+
+
+@pytest.mark.parametrize("cls", [UniPCMultistepScheduler, DPMSolverMultistepScheduler])
+def test_own_schedulers_hold_options_to_rules_however_they_are_made(cls):
+    for value in (10**9, -1, "1000", [1000], 0.5):
+        for make in (cls, lambda **options: cls.from_config(options)):
+            with bounded(most=64 << 20), pytest.raises(InputError, match=f"{cls.__name__}: num_train_timesteps is"):
+                make(num_train_timesteps=value)
 
 
 def test_own_scheduler_is_loaded_with_its_options(tmp_path):

@@ -192,3 +192,19 @@ def test_preset_counts_for_a_configuration_that_is_made_in_python():
     assert Pose2VidConfig(preset="fast").step_cache_interval == read_preset("fast")["step_cache_interval"]
     assert Pose2VidConfig(memory="minimal").vae_tile_size == 512
     assert Pose2VidConfig(memory="minimal", vae_tile_size=0).vae_tile_size == 0
+
+
+def test_key_that_is_no_knob_is_answered_with_the_knobs(tmp_path):
+    (tmp_path / "a.yaml").write_text("seed: 3\n")
+    with pytest.raises(InputError, match="'seed'; guidance_interval, .*context_schedule is accepted"):
+        read_preset(str(tmp_path / "a.yaml"))
+
+
+def test_name_of_something_else_is_told_what_it_is(tmp_path):
+    (tmp_path / "a.txt").write_text("guidance_interval: [0, 1]\n")
+    for name, problem in (("", "is a folder"), ("a.txt", "is a file whose name does not end in .yaml")):
+        with pytest.raises(InputError, match=f"{problem}; one of exact, balanced, fast, or a YAML file"):
+            read_preset(str(tmp_path / name))
+    for name in ("nowhere", "a\0b", "\ud800", "a" * 5000, 3, None, ["exact"]):
+        with pytest.raises(InputError, match="does not exist; one of exact"):
+            read_preset(name)

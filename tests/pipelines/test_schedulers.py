@@ -11,6 +11,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.schedulers import (
     ALIASES,
+    SAMPLERS,
     check_scheduler,
     make_scheduler,
     scheduler_class,
@@ -54,6 +55,19 @@ def test_scheduler_is_found_by_short_name_and_class_name_in_any_case(name, expec
 def test_unknown_scheduler_is_answered_with_the_nearest(name, nearest):
     with pytest.raises(InputError, match=f"{name}.* did you mean {nearest}"):
         scheduler_class(name)
+
+
+@pytest.mark.parametrize("name", ["foo", "VQ", "Flow", "Karras", "RePaint2", "ScoreSde", "Wuerst"])
+def test_nothing_is_suggested_that_is_not_accepted(name):
+    with pytest.raises(InputError, match=f"'{name}' is not known; .* are accepted") as caught:
+        scheduler_class(name)
+    meant = str(caught.value).partition("did you mean ")[2].partition("?")[0]
+    assert not meant or meant in {scheduler_class(sampler).__name__ for sampler in SAMPLERS}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_that_is_suggested_takes_steps(name):
+    check_scheduler(make_scheduler(name, RELEASED_SCHEDULE), 30)
 
 
 @pytest.mark.parametrize("name", ["", "scheduler", "torch", None, 3])

@@ -1,5 +1,6 @@
 """The parsers of all commands, and what each makes of its options before it computes."""
 
+import functools
 import importlib
 from pathlib import Path
 
@@ -17,8 +18,9 @@ def command_names():
     return sorted(name for name in names if not name.startswith("trainer_"))
 
 
+@functools.cache
 def parser_of(name):
-    """The parser of a command."""
+    """The parser of a command, to be left as it is."""
     if name in TASKS:
         return easy_animate.make_parser(name, "", TASKS[name])
     return importlib.import_module(f"scripts.{name}").make_parser()

@@ -47,7 +47,7 @@ def test_each_clip_is_reported_and_the_good_ones_written(tmp_path, capsys, folde
     assert [line.split()[0] for line in lines[:4]] == ["ok", "problem", "problem", "ok"]
     assert "there is no pose video" in lines[1]
     assert "96x128, 20 frames, 15.00 a second" in lines[0]
-    assert lines[4] == "2 of 4 clips can be trained on, 0.0 minutes"
+    assert lines[4] == "can be trained on: 2 clips of 4, 0.0 minutes"
     entries = json.loads(meta.read_text())
     assert [entry["video_path"] for entry in entries] == [str(folder / "video" / name) for name in ("0.mp4", "3.mp4")]
     with PIL.Image.open(sheet) as picture:
@@ -65,7 +65,7 @@ def test_cleaned_meta_file_can_be_trained_on(tmp_path, folder):
 
 def test_nothing_that_can_be_trained_on_is_exit_code_1_and_writes_nothing(tmp_path, capsys, folder):
     assert check(folder, "--min-frames", "21", "--meta", tmp_path / "meta.json") == 1
-    assert "0 of 4 clips can be trained on" in capsys.readouterr().out
+    assert "can be trained on: 0 clips of 4" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
@@ -100,7 +100,7 @@ def test_names_that_lists_cannot_have_are_problems(tmp_path, capsys):
     assert check(data, "--meta", tmp_path / "meta.json") == 1
     text = capsys.readouterr().out
     assert text.count("its path is not text in UTF-8 on one line, and lists cannot have it") == 2
-    assert "\x1b" not in text and "0 of 3 clips can be trained on" in text
+    assert "\x1b" not in text and "can be trained on: 0 clips of 3" in text
     assert not (tmp_path / "meta.json").exists()
 
 
@@ -133,7 +133,7 @@ def test_clips_of_stable_animator_are_reported_and_the_good_ones_written(animati
     assert "1 frames have no skeleton, such as frame_7" in lines[1]
     assert "frame_10.png" in lines[2]
     assert "it has no images or no poses" in lines[3]
-    assert lines[4] == "1 of 4 clips can be trained on, 20 frames"
+    assert lines[4] == "can be trained on: 1 clip of 4, 20 frames"
     (clip,) = find_animation_clips(names[0])
     assert clip.images == animation_data / "00000" / "images"
     with PIL.Image.open(names[1]) as picture:

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+import runpy
 
 import pytest
 
@@ -194,3 +196,35 @@ def test_config_that_is_no_yaml_file_is_refused(name, kind, tmp_path, capsys):
             work(parser_of(name).parse_args(["--demo", "--config", str(path)]))
         return
     assert f"configuration {path}" in answer(name, words, capsys)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mistyped_option_is_answered_with_the_nearest(name, capsys):
+    for action in parser_of(name)._actions:
+        for option in action.option_strings:
+            if len(option) > 5:  # of others, a letter is too much
+                mistyped = option[:-1] + ("q" if option[-1] != "q" else "z")
+                for words in ([mistyped], [mistyped, "1"], [f"{mistyped}=1"]):
+                    line = answer(name, words, capsys)  # which misses options that are needed, too
+                    assert f"there is no option '{mistyped}'; did you mean --" in line, (mistyped, line)
+        if action.option_strings and "-" in action.option_strings[-1].strip("-"):
+            other = f"--{action.option_strings[-1].strip('-').replace('-', '_')}"
+            assert f"did you mean {action.option_strings[-1]}?" in answer(name, [other, "1"], capsys)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_option_that_is_like_none_is_told_without_a_suggestion(name, capsys):
+    assert "did you mean" not in answer(name, [*needed(name), "--wxyz"], capsys)
+    assert "did you mean" not in answer(name, [*needed(name), "-z"], capsys)
+
+
+@pytest.mark.parametrize("module", ["easy_animate", "poses", "training"])
+def test_module_that_is_no_command_names_those_there_are(module, capsys, monkeypatch):
+    for words, code in ((["--help"], 0), ([], 2), (["--prompt", "x"], 2)):
+        monkeypatch.setattr("sys.argv", [module, *words])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_module(f"scripts.{module}", run_name="__main__", alter_sys=False)
+        told = capsys.readouterr()
+        assert stop.value.code == code
+        named = re.findall(r"python -m scripts\.(\w+)", told.out if code == 0 else told.err)
+        assert named and all((FOLDER / f"{name}.py").is_file() for name in named)

@@ -62,12 +62,15 @@ def test_dtype(tmp_path, original):
     ("arguments", "message"),
     [
         (("nowhere", "OUT", "--to", "paddle"), "folder nowhere does not exist"),
-        (("nowhere", "OUT", "--to", "torch"), "nowhere"),
+        (("nowhere", "OUT", "--to", "torch"), "folder nowhere does not exist; a folder that save_pretrained"),
         (("ORIGINAL", "ORIGINAL", "--to", "paddle"), "a new or an empty folder is accepted"),
         (("ORIGINAL", "/proc/new", "--to", "paddle"), "cannot write /proc/new"),
         (("ORIGINAL", "OUT", "--to", "paddle", "--vae", "nowhere"), "folder nowhere does not exist; --vae names"),
         (("ORIGINAL", "OUT", "--to", "torch", "--vae", "x"), "--vae cannot be used with --to torch"),
-        (("ORIGINAL", "OUT", "--to", "torch"), "model_index.json does not exist"),
+        (
+            ("ORIGINAL", "OUT", "--to", "torch"),
+            "has no model_index.json, so that it is no pipeline",
+        ),
         (("ORIGINAL", "OUT", "--to", "paddle", "--config", "nowhere.yaml"), "nowhere.yaml"),
         # The released models' configuration is taken unless another is given: these weights are not of that.
         (("ORIGINAL", "OUT", "--to", "paddle", "--dtype", "fp16", "--base-model", "OTHER"), "OTHER does not exist"),

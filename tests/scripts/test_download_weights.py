@@ -111,7 +111,7 @@ def test_downloads_what_is_missing(command, server):
     assert table[1] == ["net", "net/a.bin", "512.0", "kB", "missing"]  # its size was asked for
     assert table[2] == ["net", "net/b/c.bin", "512.0", "kB", "missing"]
     assert result.lines[3].startswith("to fetch: 2 files, 1.0 MB; free at weights: ")
-    assert result.lines[4] == "all 2 files are in weights"
+    assert result.lines[4] == "all there: 2 files in weights"
     assert sorted(result.err.splitlines()) == ["fetched  net/a.bin", "fetched  net/b/c.bin"]
     assert Path("weights/net/b/c.bin").read_bytes() == CONTENT
     assert [path for method, path, _ in server.requests if method == "HEAD"] == ["/a.bin"]
@@ -146,7 +146,7 @@ def test_failure(command, server):
     result = command()
     assert result.code == 1
     lines = result.err.splitlines()
-    assert lines[-1] == "error: 1 of 2 files are missing; the same command tries again"
+    assert lines[-1] == "error: missing: 1 file of 2; the same command tries again"
     assert "missing  net/a.bin" in lines
     assert f"    {server.url}/a.bin: the server answers 404 (Not Found)" in lines
     assert Path("weights/net/b/c.bin").exists()
@@ -190,7 +190,7 @@ def test_offline(command, server):
     result = command("--offline")
     assert result.code == 1
     assert result.lines == ["missing     net/a.bin", "missing     net/b/c.bin"]
-    assert result.err.splitlines()[-1] == "error: 2 of 2 files are missing from weights, or are wrong"
+    assert result.err.splitlines()[-1] == "error: missing from weights, or wrong: 2 files of 2"
     assert server.requests == []
     assert not Path("weights").exists()
     command()

@@ -1,6 +1,8 @@
 """The launcher of several processes: what it refuses at once, and what it leaves to Paddle's."""
 
 import importlib
+import logging
+from types import SimpleNamespace
 
 import paddle
 import pytest
@@ -101,3 +103,54 @@ def test_exit_code_says_how_it_ended(capsys, monkeypatch, launch_by_paddle, code
     monkeypatch.setattr("sys.argv", [])
     assert launch.main([TRAINER]) == code
     assert capsys.readouterr().err.lstrip("\n") == said
+
+
+class Process:
+    """What Paddle's launcher knows of a process that has ended."""
+
+    def __init__(self, folder, rank, exit_code, lines, earlier=""):
+        self.outfile, self.exit_code = folder / f"workerlog.{rank}", exit_code
+        self.status = "failed" if exit_code else "completed"
+        self.outfile.write_text(earlier + lines)
+        self._log_start_offset, self._read = len(earlier), len(earlier)
+
+    def logs(self):  # as Paddle's: prints what has come since, and says whether that was all
+        rest = self.outfile.read_text()[self._read :]
+        self._read += len(rest)
+        print(rest, end="")
+        return bool(rest)
+
+
+REFUSED = "error: training data nowhere.json do not exist; others are accepted\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code", "said"),
+    [
+        ((2, REFUSED), (2, REFUSED), 2, [REFUSED]),
+        ((2, REFUSED), (-15, ""), 2, [REFUSED]),
+        ((-15, ""), (2, REFUSED), 2, [REFUSED]),
+        ((-15, "a step\n"), (2, REFUSED), 2, ["a step\n", REFUSED]),
+        ((1, "Traceback\n"), (2, REFUSED), 2, [REFUSED, "Traceback\n"]),
+        ((1, "error: disk full\n"), (-15, ""), 1, ["error: disk full\n"]),
+        ((0, "done\n"), (-9, "a step\n"), -9, ["done\n", "a step\n"]),
+        ((0, "done\n"), (0, "done\n"), 0, ["done\n"]),
+    ],
+)
+@pytest.mark.parametrize("earlier", ["", REFUSED])
+def test_what_processes_say_is_told_once(capsys, tmp_path, first, second, code, said, earlier):
+    processes = [Process(tmp_path, rank, *each, earlier) for rank, each in enumerate((first, second))]
+    pod = SimpleNamespace(_containers=processes)
+    while processes[0].logs():
+        pass
+    failed = launch._failed(pod)
+    if failed:
+        launch._print_rest(failed[0])
+    assert launch._exit_code(pod) == code
+    assert sorted(capsys.readouterr().out.splitlines(keepends=True)) == sorted(said)
+
+
+@pytest.mark.parametrize(("code", "is_shown"), [(2, False), (1, True), (-9, True), (-2, True)])
+def test_launchers_own_line_is_left_out_where_a_process_has_said_why(code, is_shown):
+    text = f"Container failed !!!\nContainer rank 0 status failed cmd ['a', '--b'] code {code} log logs/workerlog.0"
+    assert launch._is_of_use(logging.LogRecord("LAUNCH", logging.ERROR, "", 0, text, (), None)) == is_shown

@@ -19,6 +19,7 @@ import yaml
 
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights import load_tensors
 from scripts.command import run
 from scripts.pose2vid import make_parser, work
@@ -151,7 +152,7 @@ def test_all_frames_are_animated_or_a_note_says_how_many(configure, case, inputs
     arguments = [*configure(length=of_file), *case, *options, "--output", str(inputs / "a.mp4")]
     assert run(make_parser(), work, arguments) == 0
     assert probe_video(inputs / "a.mp4").num_frames == count
-    assert (f"{count} of the 5 frames of {inputs / 'pose.mp4'} are animated" in capsys.readouterr().err) == (count < 5)
+    assert (f"of the 5 of {inputs / 'pose.mp4'} will be animated" in capsys.readouterr().err) == (count < 5)
 
 
 def test_pictures_and_poses_of_another_shape_are_told_of_and_get_it_as_asked(configure, case, inputs, capsys):
@@ -290,11 +291,30 @@ def test_nothing_to_animate_is_refused(configure, refuse):
     refuse(configure(), "nothing to animate", "--reference-image")
 
 
-def test_a_window_longer_than_the_position_table_is_refused(configure, inputs, refuse):
+def test_a_window_longer_than_the_position_table_is_refused_before_plans_and_seeds(configure, inputs, capsys):
     with VideoWriter(inputs / "long.mp4", 10, 64, 64) as writer:
         writer.write(np.zeros((40, 64, 64, 3), dtype=np.uint8))
     case = ["--reference-image", str(inputs / "person.png"), "--pose-video", str(inputs / "long.mp4")]
-    refuse([*configure(length=40), *case, "--context-frames", "36"], "36", "32")
+    assert run(make_parser(), work, [*configure(length=40), *case, "--context-frames", "36"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("a context window of 36 frames is longer than the motion module's position table of 32") == 1
+    assert "memory" not in told and "seed" not in told
+
+
+@pytest.mark.parametrize("key", ["inference_config", "denoising_unet_config_path"])
+def test_file_of_options_that_is_missing_is_not_taken_for_weights(configure, case, inputs, capsys, key):
+    assert run(make_parser(), work, [*configure(**{key: str(inputs / "nowhere")}), *case]) == 2
+    told = capsys.readouterr().err
+    assert f"{key} {inputs / 'nowhere'} does not exist" in told and "download" not in told
+
+
+def test_a_single_case_that_fails_is_told_once(configure, case, monkeypatch, capsys):
+    def fail(*arguments):
+        raise InputError("this case fails; another one is accepted")
+
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.animate_anyone.run.animate_case", fail)
+    assert run(make_parser(), work, [*configure(), *case]) == 2
+    assert capsys.readouterr().err.count("this case fails") == 1
 
 
 # Bad configurations.

@@ -91,7 +91,10 @@ def test_vid2pose_puts_its_file_beside_the_video_and_does_not_make_it_twice(tmp_
             ("--video_path", "DANCE", "--person", "tallest"),
             "person 'tallest' is not known; largest, surest, left, right",
         ),
-        (("--video_path", "DANCE", "--dwpose", "none"), "`python scripts/download_weights.py --only DWPose` gets it"),
+        (
+            ("--video_path", "DANCE", "--dwpose", "none"),
+            "`python scripts/download_weights.py --only DWPose` fetches them",
+        ),
         (("--video_path", "DANCE", "--output", "kps.avi"), "a name that ends in .mp4 or .mov is accepted"),
     ],
 )
@@ -112,12 +115,12 @@ def test_folder_of_videos_is_made_once_and_goes_on(tmp_path, networks, capsys):
     (root / "c.mp4").write_bytes((root / "c.mp4").read_bytes()[:900])
     assert call(extract_dwpose_from_vid, *command) == 1
     output = capsys.readouterr()
-    assert "2 videos made, 0 were there, 1 failed" in output.out and "c.mp4" in output.err
+    assert "2 videos made, there already: 0, failed: 1" in output.out and "c.mp4" in output.err
     save = tmp_path / "data" / "video_dwpose"
     assert sorted(str(path.relative_to(save)) for path in save.rglob("*.mp4")) == ["a.mp4", "deeper/b.mp4"]
     write_dance(root / "c.mp4", 3)
     assert call(extract_dwpose_from_vid, *command) == 0
-    assert "1 videos made, 2 were there, 0 failed" in capsys.readouterr().out
+    assert "1 video made, there already: 2, failed: 0" in capsys.readouterr().out
 
 
 def test_meta_file_has_the_pairs(tmp_path, capsys, monkeypatch):
@@ -128,7 +131,7 @@ def test_meta_file_has_the_pairs(tmp_path, capsys, monkeypatch):
     assert call(extract_meta_info, "--root_path", "fashion", "--dataset_name", "fashion") == 0
     entries = json.loads((tmp_path / "data" / "fashion_meta.json").read_text())
     assert entries == [{"video_path": "fashion/a.mp4", "kps_path": "fashion_dwpose/a.mp4"}]
-    assert "1 videos have no skeleton video" in capsys.readouterr().err
+    assert "left out without a skeleton video" in capsys.readouterr().err
     (tmp_path / "fashion_dwpose/a.mp4").unlink()
     assert call(extract_meta_info, "--root_path", "fashion", "--dataset_name", "fashion") == 2
     assert "extract_dwpose_from_vid --video_root` makes them" in capsys.readouterr().err
@@ -191,7 +194,7 @@ def test_training_skeletons_have_the_names_of_the_pictures(tmp_path, networks, c
     command = ("--root_path", tmp_path, "--name", "rec", "--start", "1", "--end", "3", "--dwpose", networks)
     assert call(training_skeleton_extraction, *command) == 0
     output = capsys.readouterr()
-    assert "00001/poses: 3 made" in output.out and "1 of 3 folders have no images/" in output.err
+    assert "00001/poses: 3 made" in output.out and "without images/: 1 folder of 3" in output.err
     poses = tmp_path / "rec" / "00001" / "poses"
     assert sorted(path.name for path in poses.iterdir()) == [f"frame_{i}.png" for i in range(3)]
     assert open_frames(poses).width == SIZE[1]
@@ -203,9 +206,9 @@ def test_training_skeletons_have_the_names_of_the_pictures(tmp_path, networks, c
 def test_frames_of_a_video_and_back(tmp_path, dance, capsys):
     folder = tmp_path / "frames"
     assert call(extract_frames, dance, folder, "--frames", "1:5") == 0
-    assert "4 frames made, 0 were there" in capsys.readouterr().out
+    assert "4 frames made, there already: 0" in capsys.readouterr().out
     assert call(extract_frames, dance, folder, "--frames", "1:") == 0
-    assert "1 frames made, 4 were there" in capsys.readouterr().out
+    assert "1 frame made, there already: 4" in capsys.readouterr().out
     assert call(make_video, folder, tmp_path / "again.mp4", "--fps", "12") == 0
     info = probe_video(tmp_path / "again.mp4")
     assert (info.num_frames, info.fps, info.width) == (5, 12, SIZE[1])

@@ -67,7 +67,10 @@ def test_signal_at_any_moment_leaves_nothing_unfinished(tmp_path, number, code):
         child = start(folder)
         time.sleep(rng.uniform(0, 0.1))
         child.send_signal(number)
-        _, error = child.communicate(timeout=20)
+        try:
+            _, error = child.communicate(timeout=20)
+        finally:
+            child.kill()
         assert child.returncode == code, error.decode()
         assert "error: stopped by" in error.decode() and "Traceback" not in error.decode()
         assert unfinished(folder) == []

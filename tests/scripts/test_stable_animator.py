@@ -216,7 +216,7 @@ def optimize(folder, output, *arguments, **options):
 def test_faces_are_optimised_with_what_is_found(folder, tmp_path, capsys):
     assert optimize(folder, tmp_path / "out") == 0
     told = capsys.readouterr()
-    assert "face_optimization.json" in told.out and "1 of 3 skeletons show no face" in told.err
+    assert "face_optimization.json" in told.out and "1 skeleton of 3 without a face" in told.err
     first, second = read_json(tmp_path / "out" / "face_optimization.json")
     assert (first["step"], first["iteration"], second["iteration"]) == (0, 0, 1)
     assert first["cosines"][1] is None and all(-1 <= first["cosines"][i] <= 1 for i in (0, 2))

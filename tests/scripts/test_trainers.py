@@ -367,5 +367,6 @@ def test_checkpoint_of_another_run_is_refused(tmp_path, refuse, stage_1, stage, 
 
 def test_launch_of_several_processes_fails_with_the_reason(tmp_path, data):
     printed = train(1, tmp_path, data, processes=2, code=2, meta_paths="nowhere.json")
-    assert "error: training data nowhere.json do not exist" in printed
+    (line,) = printed.splitlines()
+    assert line.startswith("error: training data nowhere.json do not exist")
     assert "Traceback" not in printed + ends_of_logs(tmp_path)

@@ -8,7 +8,7 @@ import yaml
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments
 from ppdiffusers_ext.training.arguments import TrainingArguments
-from ppdiffusers_ext.training.bounds import BOUNDS
+from ppdiffusers_ext.training.bounds import BOUNDS, CHOICES
 from ppdiffusers_ext.training.parser import parse_arguments, read_options
 from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,
@@ -184,6 +184,61 @@ def test_help_is_short_and_help_all_has_everything(capsys, stage):
     assert main(stage, ["--help-all"], "usage") == 0
     printed = capsys.readouterr().out
     assert all(f"--{name}" in printed for name in read_options([], kinds_of(stage)))
+
+
+CHOSEN = {
+    **{name: values for name, values in CHOICES.items() if name not in ("optim",)},
+    "optim": ("adamw", "adamw_mini"),
+    "sharding": ("stage1", "stage2", "stage3", "offload"),
+    "logging_strategy": ("no", "steps", "epoch"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("value", ["foo", "", "Linear", "stage1 foo", "1"])
+def test_choice_that_is_not_known_is_answered_with_those_there_are(tmp_path, stage, name, value):
+    if name not in read_options([], kinds_of(stage)) or (name, value) == ("sharding", ""):
+        return
+    with pytest.raises(InputError, match=f"--{name}.* is not known; .*accepted") as caught:
+        parse([f"--{name}={value}"], tmp_path, kinds_of(stage))
+    assert all(choice in str(caught.value) for choice in CHOSEN[name])
+    assert "together" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in BOUNDS if isinstance(BOUNDS[name][0], int)))
+@pytest.mark.parametrize("value", [2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**400, int("9" * 4000)])
+def test_range_that_is_told_is_that_of_the_option(tmp_path, name, value):
+    kinds = next(kinds for kinds in map(kinds_of, STAGES) if name in read_options([], kinds))
+    if not isinstance(read_options([], kinds)[name], int):
+        return
+    least, most = BOUNDS[name]
+    with pytest.raises(InputError, match=f"--{name}.*; {least} to {most} is accepted"):
+        parse([f"--{name}={value}"], tmp_path, kinds)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_option_is_suggested_where_it_is_mistyped(tmp_path, stage):
+    for name in read_options([], kinds_of(stage)):
+        mistyped = f"{name[:-1]}{'q' if name[-1] != 'q' else 'z'}"
+        with pytest.raises(InputError, match=f"there is no option '--{mistyped}'; did you mean --") as caught:
+            parse([f"--{mistyped}", "1"], tmp_path, kinds_of(stage))
+        if len(name) > 8:
+            near = str(caught.value).partition("mean --")[2].partition("?")[0]
+            assert len(set(near) ^ set(name)) <= 2
+
+
+def test_option_that_is_like_none_is_told_without_a_suggestion(tmp_path):
+    with pytest.raises(InputError, match="there is no option '--wxyz'; --help-all"):
+        parse(["--wxyz", "1"], tmp_path)
+    with pytest.raises(InputError, match="'stray' is neither an option nor the value of one"):
+        parse(["stray"], tmp_path)
+
+
+def test_key_of_a_file_is_answered_with_the_nearest(tmp_path):
+    (tmp_path / "a.yaml").write_text("max_stepz: 4\nwxyz: 1\n")
+    with pytest.raises(InputError, match=r"unknown keys in .*: max_stepz \(did you mean max_steps\?\), wxyz;"):
+        parse([str(tmp_path / "a.yaml")], tmp_path)
 
 
 def test_help_all_explains_the_schedules_mismatch(capsys):

@@ -48,6 +48,15 @@ def test_run_that_goes_on_has_its_seed_again(tmp_path):
     assert choose_seed(arguments(tmp_path / "out", overwrite_output_dir=True)) != 0
 
 
+def test_note_says_whether_the_seed_is_drawn_or_the_checkpoints(tmp_path, caplog):
+    write_checkpoint(tmp_path / "out", 0)
+    with caplog.at_level("INFO", logger="ppdiffusers_ext"):
+        choose_seed(arguments(tmp_path / "out"))
+        assert caplog.messages == ["seed 0 is that of the checkpoint from which the run goes on"]
+        drawn = choose_seed(arguments(tmp_path / "new"))
+    assert caplog.messages[1] == f"seed {drawn} is drawn; --seed {drawn} does the same again"
+
+
 def test_all_processes_draw_the_same(tmp_path):
     (tmp_path / "draw.py").write_text(SCRIPT)
     words = ["-m", "scripts.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path), str(tmp_path / "draw.py")]

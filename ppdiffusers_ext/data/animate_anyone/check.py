@@ -1,16 +1,24 @@
 """Looks through training data before hours are spent on them: a report, a cleaned meta file and a contact sheet."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ppdiffusers_ext.data import meta_files
-from ppdiffusers_ext.data.animate_anyone.clips import check_clip, find_clips
+from ppdiffusers_ext.data.animate_anyone.clips import ClipReport, check_clip, find_clips
 from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
 
 
-def check_dataset(sources, min_frames=2, on_report=None):
+def check_dataset(
+    sources: Any,
+    min_frames: int = 2,
+    on_report: Callable[[ClipReport], object] | None = None,
+) -> list[ClipReport]:
     """Check every clip of the sources of `find_clips`: a list of `ClipReport`s, in their order.
 
     Frames are decoded here, one in the middle of each video, so that a file that only looks right is found as well.
@@ -31,7 +39,7 @@ def check_dataset(sources, min_frames=2, on_report=None):
     return reports
 
 
-def write_meta(path, reports):
+def write_meta(path: str | os.PathLike, reports: Sequence[ClipReport]) -> int:
     """Write a meta file of the clips without problems, with absolute paths. Returns how many they are.
 
     Raises:
@@ -45,7 +53,7 @@ def write_meta(path, reports):
     return len(good)
 
 
-def write_sheet(path, reports):
+def write_sheet(path: str | os.PathLike, reports: Sequence[ClipReport]) -> None:
     """Write a picture with a frame of each clip without problems beside its pose; of many, evenly chosen ones."""
     write_rows(path, reports, lambda report: [_middle(report, file) for file in _paths(report)])
 

@@ -8,6 +8,7 @@ CSV. A folder either has such files in `meta_data` (the `ubcNbili_data` layout),
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.data.meta_files import ENDINGS, find_path, read_rows
 from ppdiffusers_ext.data.video import probe_video
@@ -51,7 +52,7 @@ class ClipReport:
     problems: tuple = field(default=())
 
 
-def find_clips(sources):
+def find_clips(sources: Any) -> list[ClipFiles]:
     """All clips of meta files and folders, in their order: a list of `ClipFiles`, each once.
 
     Args:
@@ -78,7 +79,7 @@ def find_clips(sources):
     return list(clips)
 
 
-def check_clip(files, min_frames=2):
+def check_clip(files: ClipFiles, min_frames: int = 2) -> ClipReport:
     """Probe both videos of a clip: a `ClipReport`. Frames are not decoded.
 
     Args:

@@ -5,7 +5,9 @@ and how they are cropped is the original's way (Moore-AnimateAnyone, `src/datase
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,7 +25,7 @@ class FrameChoice:
     targets: tuple
 
 
-def choose_image(rng, num_frames, margin):
+def choose_image(rng: np.random.Generator, num_frames: int, margin: int) -> Any:
     """Stage 1: a reference and one target at least `margin` frames away, where the clip is long enough."""
     margin = min(margin, num_frames)
     reference = int(rng.integers(num_frames))
@@ -36,7 +38,7 @@ def choose_image(rng, num_frames, margin):
     return FrameChoice(reference, (int(target),))
 
 
-def choose_video(rng, num_frames, count, stride):
+def choose_video(rng: np.random.Generator, num_frames: int, count: int, stride: int) -> Any:
     """Stage 2: `count` frames `stride` apart, closer in a clip that is shorter, and any frame as the reference."""
     length = min(num_frames, (count - 1) * stride + 1)
     start = int(rng.integers(num_frames - length + 1))
@@ -44,7 +46,13 @@ def choose_video(rng, num_frames, count, stride):
     return FrameChoice(int(rng.integers(num_frames)), tuple(targets.tolist()))
 
 
-def choose_crop(rng, width, height, scale=(1.0, 1.0), ratio=(0.9, 1.0)):
+def choose_crop(
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    scale: tuple[float, float] = (1.0, 1.0),
+    ratio: tuple[float, float] = (0.9, 1.0),
+) -> tuple[float, float, float, float]:
     """A box (left, top, right, bottom): a part `scale` of the area, of a `ratio` of width to height.
 
     Where none fits in ten tries, the largest one in the middle whose ratio is within the bounds (as torchvision does).
@@ -83,13 +91,23 @@ class TrainingClips(RetryingClips):
         scale, ratio: bounds of the random crop, as of `choose_crop`. Reference, targets and poses share it.
     """
 
-    def __init__(self, clips, length, seed, width, height, choose, scale=(1.0, 1.0), ratio=(0.9, 1.0)):
+    def __init__(
+        self,
+        clips: Sequence[Any],
+        length: int,
+        seed: int,
+        width: int,
+        height: int,
+        choose: Callable,
+        scale: tuple[float, float] = (1.0, 1.0),
+        ratio: tuple[float, float] = (0.9, 1.0),
+    ) -> None:
         super().__init__(length, seed)
         self._clips = list(clips)
         self._size, self._choose, self._scale, self._ratio = (width, height), choose, scale, ratio
 
     @property
-    def num_clips(self):
+    def num_clips(self) -> int:
         return len(self._clips)
 
     def _clips_of(self, index):
@@ -122,5 +140,8 @@ class TrainingClips(RetryingClips):
 
     def _resized(self, frames, box):
         """(n, H, W, 3) uint8 -> (3, n, height, width) fp32 in [0, 1]: the box of each."""
-        images = [Image.fromarray(frame).resize(self._size, Image.BILINEAR, box=box) for frame in frames]
+        images = [
+            np.asarray(Image.fromarray(frame).resize(self._size, Image.Resampling.BILINEAR, box=box))
+            for frame in frames
+        ]
         return np.stack(images).astype(np.float32).transpose(3, 0, 1, 2) / 255

@@ -4,7 +4,9 @@ From aigc-apps/EasyAnimate (`easyanimate/data/bucket_sampler.py`, `easyanimate/u
 PixArt-alpha (Chen et al. 2023, arXiv:2310.00426).
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 MULTIPLE = 16  # pixels
 FRAMES_MULTIPLE = 8
@@ -48,14 +50,14 @@ class Bucket:
     exact: tuple
     size: tuple
 
-    def cover(self, height, width):
+    def cover(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture is resized to such that it covers the bucket; then its middle is cut out."""
         if self.size[0] / height > self.size[1] / width:
             return self.size[0], int(width * self.size[0] / height)
         return int(height * self.size[1] / width), self.size[1]
 
 
-def find_bucket(height, width, base, shapes=None):
+def find_bucket(height: float, width: float, base: int, shapes: Any = None) -> Bucket:
     """The `Bucket` of the nearest shape.
 
     Args:
@@ -68,18 +70,18 @@ def find_bucket(height, width, base, shapes=None):
     return scale_bucket(ratio, shapes[ratio], base)
 
 
-def scale_bucket(ratio, size, base):
+def scale_bucket(ratio: Any, size: tuple[float, float], base: int) -> Bucket:
     """The `Bucket` of an entry of a table, at a size."""
     exact = tuple(side / _OF_TABLE * base for side in size)
     return Bucket(ratio, exact, tuple(int(side // MULTIPLE * MULTIPLE) for side in exact))
 
 
-def round_frames(count, multiple=FRAMES_MULTIPLE):
+def round_frames(count: int, multiple: int = FRAMES_MULTIPLE) -> int:
     """Frames that can be made for so many that were asked for: one, or a multiple."""
     return 1 if count == 1 else count // multiple * multiple
 
 
-def split_long(count, length, overlap, multiple=FRAMES_MULTIPLE):
+def split_long(count: int, length: int, overlap: int, multiple: int = FRAMES_MULTIPLE) -> list[tuple[int, int]]:
     """Parts that a long video is made in, as (first frame, frames): each begins with the last ones of the one before.
 
     Args:
@@ -101,7 +103,9 @@ def split_long(count, length, overlap, multiple=FRAMES_MULTIPLE):
     return parts
 
 
-def frames_of_sizes(image_size, video_size, token_size, num_frames, multiple=FRAMES_MULTIPLE):
+def frames_of_sizes(
+    image_size: int, video_size: int, token_size: int, num_frames: int, multiple: int = FRAMES_MULTIPLE
+) -> dict[int, int]:
     """Size of training -> frames, such that videos of all sizes have about as many tokens.
 
     Args:
@@ -114,7 +118,7 @@ def frames_of_sizes(image_size, video_size, token_size, num_frames, multiple=FRA
     return {size: int(min(tokens / size**2, num_frames) // multiple * multiple) for size in sizes}
 
 
-def group(items, batch):
+def group(items: Iterable[Any], batch: int) -> Iterator[list[int]]:
     """Batches of numbers of items of like shape, pictures apart from videos, in the order in which they are complete.
 
     Args:
@@ -124,7 +128,7 @@ def group(items, batch):
     Yields:
         lists of numbers.
     """
-    open_batches = {}
+    open_batches: dict = {}
     for number, (kind, height, width) in enumerate(items):
         ratio = min(SHAPES, key=lambda key: abs(key - height / width))
         waiting = open_batches.setdefault((kind, ratio), [])

@@ -1,6 +1,7 @@
 """Looks through StableAnimator's training clips before hours are spent on them, as `dataset_check` does for others."""
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,12 @@ class AnimationReport:
     problems: tuple = field(default=())
 
 
-def check_animation_clips(path_lists, root=None, min_frames=17, on_report=None):
+def check_animation_clips(
+    path_lists: Iterable[str | os.PathLike],
+    root: str | os.PathLike | None = None,
+    min_frames: int = 17,
+    on_report: Callable[[AnimationReport], object] | None = None,
+) -> list[AnimationReport]:
     """Check every clip of path lists: a list of `AnimationReport`s, in their order.
 
     Of each clip the frame in the middle is read, with its skeleton and its mask.
@@ -60,7 +66,7 @@ def check_animation_clips(path_lists, root=None, min_frames=17, on_report=None):
     return reports
 
 
-def check_animation_clip(folder, min_frames=17):
+def check_animation_clip(folder: Path, min_frames: int = 17) -> AnimationReport:
     """The `AnimationReport` of a folder."""
     if not can_be_listed(folder.resolve()):
         return AnimationReport(folder, problems=(NOT_LISTED,))
@@ -108,14 +114,15 @@ def _count_masks(clip, images):
 
 def _middle(clip):
     """The picture in the middle of a clip, its skeleton and its mask: PIL pictures, None for what is missing."""
-    images, found = Frames(clip.images), []
+    images = Frames(clip.images)
+    found: list = []
     middle = len(images) // 2
     for path, background in ((clip.images, "white"), (clip.poses, "black"), (clip.faces, "black")):
         found += Frames(path, background).read([middle], images.names) if path is not None else [None]
     return found
 
 
-def write_list(path, reports):
+def write_list(path: str | os.PathLike, reports: Sequence[AnimationReport]) -> int:
     """Write a path list of the clips without problems, with absolute paths. Returns how many they are.
 
     Raises:
@@ -129,7 +136,7 @@ def write_list(path, reports):
     return len(good)
 
 
-def write_animation_sheet(path, reports):
+def write_animation_sheet(path: str | os.PathLike, reports: Sequence[AnimationReport]) -> None:
     """Write a picture with a frame of each clip without problems beside its skeleton and its mask."""
 
     def show(report):

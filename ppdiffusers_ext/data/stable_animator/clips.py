@@ -8,8 +8,10 @@ beside them, which the original does not know, is the embedding of the clip's fa
 
 import logging
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,7 +20,7 @@ from ppdiffusers_ext.data.frames import VIDEOS, picture_names
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.meta_files import find_path, read_rows
 from ppdiffusers_ext.data.random_access import FrameReader
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_folder, check_name
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,7 @@ class AnimationClip:
     embedding: Path | None = None
 
 
-def find_animation_clips(path_list, root=None):
+def find_animation_clips(path_list: str | os.PathLike, root: str | os.PathLike | None = None) -> list[AnimationClip]:
     """The clips of a path list.
 
     Args:
@@ -65,12 +67,12 @@ def find_animation_clips(path_list, root=None):
         raise InputError(f"none of the {len(folders)} folders of {path_list} is a clip; {_LAYOUT}")
     if len(clips) < len(folders):
         missing = folders[found.index(None)]
-        logger.warning("%d of %d clips of %s have no images or no poses, such as %s: they are passed over",
-                       len(folders) - len(clips), len(folders), path_list, missing)  # fmt: skip
+        logger.warning("without images or poses, and passed over: %s of the %d of %s, such as %s",
+                       counted(len(folders) - len(clips), "clip"), len(folders), path_list, missing)  # fmt: skip
     return clips
 
 
-def clip_folders(path_list, root=None):
+def clip_folders(path_list: str | os.PathLike, root: str | os.PathLike | None = None) -> list[Path]:
     """The folders that a path list names, as of `find_animation_clips`, whatever is in them."""
     path_list = check_name(path_list, "training data", _LISTS)
     if not os.path.exists(path_list):
@@ -83,7 +85,7 @@ def clip_folders(path_list, root=None):
     return [find_path(row["folder"], [base]) for row in rows]
 
 
-def find_clip(folder):
+def find_clip(folder: Path) -> AnimationClip | None:
     """The `AnimationClip` of a folder, or None where images or poses are missing."""
     images, poses, faces = (_part(folder, name) for name in (_IMAGES, _POSES, _FACES))
     embedding = folder / _EMBEDDING
@@ -99,7 +101,7 @@ def _part(folder, name):
     return next((path for ending in VIDEOS if (path := folder / f"{name}{ending}").is_file()), None)
 
 
-def read_embedding(path):
+def read_embedding(path: str | os.PathLike) -> np.ndarray:
     """The embedding of a face from a .npy file: (512,) fp32.
 
     Raises:
@@ -130,27 +132,28 @@ class Frames:
         names: of each frame, by which those of another folder are found; None for a video, whose frames have numbers.
     """
 
-    def __init__(self, path, background="white"):
+    def __init__(self, path: str | os.PathLike, background: str = "white") -> None:
         self.path, self._background = Path(path), background
         self._reader = None if self.path.is_dir() else FrameReader(self.path, background)
         self._files = {Path(name).stem: name for name in picture_names(self.path)} if self._reader is None else {}
         self.names = list(self._files) if self._reader is None else None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._files) if self._reader is None else len(self._reader)
 
-    def read(self, indices, names=None):
+    def read(self, indices: Iterable[int], names: Sequence[str] | None = None) -> list[Any]:
         """Frames by their numbers or, in a folder and where these are known, by the names of others.
 
         Returns:
-            A list of PIL RGB pictures, with None for a name that is not there.
+            A list of PIL RGB pictures, with None for one that is not in the folder.
 
         Raises:
-            InputError: there is no such number, or a frame that cannot be read.
+            InputError: a video has no such number, or a frame cannot be read.
         """
         if self._reader is not None:
             return [Image.fromarray(frame) for frame in self._reader.read(list(indices))]
-        wanted = [self.names[index] for index in indices] if names is None else [names[index] for index in indices]
+        names = list(self._files) if names is None else names
+        wanted = [names[index] if index < len(names) else None for index in indices]
         paths = [self.path / self._files[name] if name in self._files else None for name in wanted]
         return [path and read_image(path, self._background, self.path) for path in paths]
 
@@ -176,7 +179,7 @@ class Sample:
     place: str
 
 
-def choose_frames(rng, num_frames, count, stride=4):
+def choose_frames(rng: np.random.Generator, num_frames: int, count: int, stride: int = 4) -> tuple[Any, Any]:
     """Numbers of `count` frames, `stride` apart or closer in a clip that is shorter, and that of another as reference.
 
     Raises:
@@ -192,7 +195,9 @@ def choose_frames(rng, num_frames, count, stride=4):
     raise InputError(f"it has {num_frames} frames; {count + 1} are needed, one of them for the reference")
 
 
-def read_sample(clip, rng, width, height, count, stride=4):
+def read_sample(
+    clip: AnimationClip, rng: np.random.Generator, width: int, height: int, count: int, stride: int = 4
+) -> Sample:
     """A `Sample` of an `AnimationClip`.
 
     Args:
@@ -205,11 +210,12 @@ def read_sample(clip, rng, width, height, count, stride=4):
     """
     images, poses = Frames(clip.images), Frames(clip.poses, "black")
     targets, reference = choose_frames(rng, len(images), count, stride)
-    if images.names is None and poses.names is None and len(images) != len(poses):
+    if (images.names is None or poses.names is None) and len(images) != len(poses):
         raise InputError(f"{clip.poses} has {len(poses)} frames, {clip.images} {len(images)}")
     drawn = poses.read(targets, images.names)
     if None in drawn:
-        raise InputError(f"{clip.poses} lacks the skeleton of {images.names[targets[drawn.index(None)]]}")
+        number = targets[drawn.index(None)]
+        raise InputError(f"{clip.poses} lacks the skeleton of {images.names[number] if images.names else number}")
     masks = Frames(clip.faces, "black").read(targets, images.names) if clip.faces is not None else [None] * count
     of_size = [picture.resize((width, height)) for picture in images.read([reference, *targets])]
     pixels = _to_pixels(of_size)

@@ -4,6 +4,9 @@ A box is (top, bottom, left, right) in whole pixels, all of them inside, as in F
 (`inference_op.py`).
 """
 
+import os
+from typing import Any
+
 import numpy as np
 
 from ppdiffusers_ext.data.frames import open_frames
@@ -15,13 +18,13 @@ WHITE = 255
 _MIN_BRIGHTNESS, _MAX_COLOUR = 48, 24
 
 
-def box_of_mask(mask):
+def box_of_mask(mask: np.ndarray) -> Any:
     """The box around the white pixels of a mask, (height, width) uint8, or None where there are none."""
     rows, columns = np.nonzero(mask == WHITE)
     return (rows.min().item(), rows.max().item(), columns.min().item(), columns.max().item()) if rows.size else None
 
 
-def read_mask(path, size):
+def read_mask(path: Any, size: tuple[int, int]) -> np.ndarray:
     """A mask, (height, width) uint8: white (255) where a face is, black (0) elsewhere.
 
     Args:
@@ -34,7 +37,7 @@ def read_mask(path, size):
     return _check(np.asarray(read_image(path, "black")).min(axis=2), size, path)
 
 
-def read_boxes(folder, num_frames, size):
+def read_boxes(folder: str | os.PathLike, num_frames: int, size: tuple[int, int]) -> list[Any]:
     """The boxes of a folder of masks, or of a video of them: for each frame a box, or None without a face.
 
     Raises:
@@ -60,7 +63,7 @@ def _check(mask, size, path):
     return mask
 
 
-def box_of_dots(skeleton, height, width):
+def box_of_dots(skeleton: np.ndarray, height: int, width: int) -> Any:
     """The box around the dots that DWPose draws for a face, for a skeleton that is resized.
 
     Args:

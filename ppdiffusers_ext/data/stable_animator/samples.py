@@ -3,7 +3,9 @@
 Sets of clips may have different sizes; all samples of an optimisation step are of one set.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,16 +50,25 @@ class AnimationSamples(RetryingClips):
             has none; not needed where all have one.
     """
 
-    def __init__(self, sets, length, seed, samples_per_step, num_frames, stride, embed):
+    def __init__(
+        self,
+        sets: Sequence[ClipSet],
+        length: int,
+        seed: int,
+        samples_per_step: int,
+        num_frames: int,
+        stride: int,
+        embed: Any,
+    ) -> None:
         super().__init__(length, seed)
         self._sets, self._samples_per_step = list(sets), samples_per_step
         self._num_frames, self._stride, self._embed = num_frames, stride, embed
 
     @property
-    def num_clips(self):
+    def num_clips(self) -> int:
         return sum(len(each.clips) for each in self._sets)
 
-    def set_of(self, index):
+    def set_of(self, index: int) -> int:
         """The number of the set that a sample is of: the same for all of a step."""
         if len(self._sets) == 1:
             return 0

@@ -25,7 +25,7 @@ class FrameGroupNorm(GroupNorm):
         super().__init__(num_groups, num_channels, epsilon)
         self.per_frame = per_frame
 
-    def forward(self, x, num_frames):
+    def forward(self, x, num_frames):  # type: ignore[override]  # frames are in the batch
         if self.per_frame or num_frames == 1:
             return super().forward(x)  # (batch*frames, channels, height, width)
         folded, channels, height, width = x.shape
@@ -152,7 +152,7 @@ class Conditions:
 
     times: dict
     clip: dict
-    context: paddle.Tensor = None
+    context: paddle.Tensor | None = None
     num_frames: int = 1
     num_unconditional: int = 0
 
@@ -243,7 +243,8 @@ class DownBlock(UNetBlock):
 
         With a number of `units` only the first of them run, without down-sampling.
         """
-        skips, features = [], {}
+        skips: list = []
+        features: dict = {}
         for i in range(len(self.resnets) if units is None else units):
             x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
             x = self._transform(i, x, conditions, features)
@@ -263,7 +264,7 @@ class MidBlock(UNetBlock):
 
     def forward(self, x, conditions):
         """(batch*frames, channels, h, w) -> the same shape, dict of features."""
-        features = {}
+        features: dict = {}
         x = self._resnet(0, x, conditions)
         x = self._transform(0, x, conditions, features)
         return self._resnet(1, x, conditions), features
@@ -288,7 +289,7 @@ class UpBlock(UNetBlock):
     def forward(self, x, skips, conditions, units=None):
         """(batch*frames, in_channels, h, w) and the list of all open skips, whose last ones are consumed ->
         (batch*frames, channels, h', w'), dict of features. With a range of `units` only those run."""
-        features = {}
+        features: dict = {}
         for i in range(len(self.resnets)) if units is None else units:
             x = paddle.concat([x, skips.pop()], axis=1)  # (batch*frames, in_channels + skip, h, w)
             x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)

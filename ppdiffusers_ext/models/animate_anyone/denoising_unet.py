@@ -34,7 +34,7 @@ class DenoisingUNet3D(UNetTrunk):
     @register_to_config
     def __init__(
         self,
-        sample_size: int = None,
+        sample_size: int | None = None,
         in_channels: int = 4,
         out_channels: int = 4,
         center_input_sample: bool = False,
@@ -60,8 +60,8 @@ class DenoisingUNet3D(UNetTrunk):
         attention_head_dim: int = 8,
         dual_cross_attention: bool = False,
         use_linear_projection: bool = False,
-        class_embed_type: str = None,
-        num_class_embeds: int = None,
+        class_embed_type: str | None = None,
+        num_class_embeds: int | None = None,
         upcast_attention: bool = False,
         resnet_time_scale_shift: str = "default",
         use_inflated_groupnorm: bool = False,
@@ -69,11 +69,11 @@ class DenoisingUNet3D(UNetTrunk):
         motion_module_resolutions: tuple = (1, 2, 4, 8),
         motion_module_mid_block: bool = False,
         motion_module_decoder_only: bool = False,
-        motion_module_type: str = None,
-        motion_module_kwargs: dict = None,
-        unet_use_cross_frame_attention: bool = None,
-        unet_use_temporal_attention: bool = None,
-        mode: str = None,
+        motion_module_type: str | None = None,
+        motion_module_kwargs: dict | None = None,
+        unet_use_cross_frame_attention: bool | None = None,
+        unet_use_temporal_attention: bool | None = None,
+        mode: str | None = None,
         task_type: str = "action",
     ):
         super().__init__()

@@ -47,7 +47,7 @@ class TemporalAttention(Attention):
             PositionalEncoding(channels, position_encoding_max_len) if position_encoding_max_len else None
         )
 
-    def forward(self, x):
+    def forward(self, x):  # type: ignore[override]  # attends to itself alone
         return super().forward(x if self.pos_encoder is None else self.pos_encoder(x))  # (batch, frames, channels)
 
 

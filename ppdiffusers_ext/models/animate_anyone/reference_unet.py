@@ -42,7 +42,7 @@ class ReferenceUNet(UNetTrunk):
     @register_to_config
     def __init__(
         self,
-        sample_size: int = None,
+        sample_size: int | None = None,
         in_channels: int = 4,
         out_channels: int = 4,
         center_input_sample: bool = False,
@@ -68,8 +68,8 @@ class ReferenceUNet(UNetTrunk):
         attention_head_dim: int = 8,
         dual_cross_attention: bool = False,
         use_linear_projection: bool = False,
-        class_embed_type: str = None,
-        num_class_embeds: int = None,
+        class_embed_type: str | None = None,
+        num_class_embeds: int | None = None,
         upcast_attention: bool = False,
         resnet_time_scale_shift: str = "default",
     ):

@@ -42,8 +42,8 @@ class TransformerConditions:
         shift: (rows, 1, channels), what the cross-attention adds where its context is a single key, or None.
     """
 
-    reference: tuple = None
-    shift: paddle.Tensor = None
+    reference: tuple | None = None
+    shift: paddle.Tensor | None = None
 
 
 def beside(unconditional, conditional):

@@ -7,11 +7,10 @@ published, and those that say nothing of what is computed.
 """
 
 import ast
-import difflib
 import logging
 from dataclasses import dataclass
 
-from ppdiffusers_ext.errors import InputError, printable, shown
+from ppdiffusers_ext.errors import InputError, printable, shown, suggestion
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import ListOf, Rules, Whole, option_names
@@ -219,8 +218,8 @@ def options_of(cls, config, source, more=None):
     names = {*known, *rules.fixed, *rules.idle}
     for name in more or {}:
         if name not in names:
-            near = difflib.get_close_matches(shown(name), names, n=1, cutoff=0.0)[0]
-            raise InputError(f"option {shown(name)} of {cls.__name__} is not known; did you mean {near!r}?")
+            near = suggestion(str(name), sorted(names))
+            raise InputError(f"option {shown(name)} of {cls.__name__} is not known; {near}")
     given = {**config, **(more or {})}
     if unknown := sorted(set(given) - names):
         names = printable(", ".join(unknown), 500)

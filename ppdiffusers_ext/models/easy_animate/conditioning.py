@@ -101,5 +101,5 @@ class _TorchAttention(nn.Layer):
         """(batch, queries, channels), (batch, keys, channels) twice -> as the first."""
         weights = follow(self.in_proj_weight, query).chunk(3, axis=0)
         biases = follow(self.in_proj_bias, query).chunk(3, axis=0)
-        projected = [F.linear(x, w.t(), b) for x, w, b in zip((query, key, value), weights, biases)]
-        return self.out_proj(scaled_dot_product(*projected, self.heads))
+        query, key, value = [F.linear(x, w.t(), b) for x, w, b in zip((query, key, value), weights, biases)]
+        return self.out_proj(scaled_dot_product(query, key, value, self.heads))

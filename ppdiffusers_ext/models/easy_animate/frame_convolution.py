@@ -27,7 +27,7 @@ def convolve_frames(frames, count, weight, bias, stride, padding, zeros):
         A list of (batch, filters, height', width').
     """
     taps, step = weight.shape[2], stride[0]
-    sums = [None] * ((count + 2 * zeros - taps) // step + 1)  # of lists of strips
+    sums: list = [None] * ((count + 2 * zeros - taps) // step + 1)  # of lists of strips
     for i, frame in enumerate(frames, start=zeros):
         # A frame is seen by several results: what it gives to all of them is computed together.
         seen = [(k, (i - k) // step) for k in range(taps) if (i - k) % step == 0 and 0 <= (i - k) // step < len(sums)]

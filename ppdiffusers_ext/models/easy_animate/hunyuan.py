@@ -187,8 +187,8 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             {"cosines", "sines": (frames * tokens, head channels); "turn": (head channels, head channels); "frames":
             (frames, channels), but for a picture}.
         """
-        sides = (side // self.config.patch_size for side in (height, width))
-        return self._tables(frames, rotations(*sides, self.config.attention_head_dim, self.config.sample_size))
+        rows, columns = (side // self.config.patch_size for side in (height, width))
+        return self._tables(frames, rotations(rows, columns, self.config.attention_head_dim, self.config.sample_size))
 
     def _tables(self, frames, rotation):
         dtype = compute_dtype(self.proj_out.weight)
@@ -218,7 +218,8 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     def end(self, x, time, conditions, size):
         """What leaves the last block -> (batch, out_channels, *size), frames, height and width of the latents."""
         x = self.norm_out(x, self.time_extra_emb(time, conditions["extra"]))
-        return unpatch(self.proj_out(x), *size, self.config.patch_size, self.config.out_channels)
+        frames, height, width = size
+        return unpatch(self.proj_out(x), frames, height, width, self.config.patch_size, self.config.out_channels)
 
     def _see(self, time, conditions):
         return Conditions(

@@ -78,9 +78,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         basic_block_type: str = "motionmodule",
         enable_uvit: bool = False,
         motion_module_type: str = "Vanilla",
-        motion_module_kwargs: dict = None,
-        motion_module_kwargs_even: dict = None,
-        motion_module_kwargs_odd: dict = None,
+        motion_module_kwargs: dict | None = None,
+        motion_module_kwargs_even: dict | None = None,
+        motion_module_kwargs_odd: dict | None = None,
     ):
         super().__init__()
         channels = num_attention_heads * attention_head_dim
@@ -194,7 +194,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     def rest(self, x, time, conditions, size):
         """What leaves the first block, and frames, height and width of the latents -> what leaves the last."""
         seen, skips, size = self._see(time, conditions), [], self._tokens(size)
-        for i, block in enumerate(self.transformer_blocks[1:], 1):
+        for i, block in enumerate(list(self.transformer_blocks)[1:], 1):
             if self.config.enable_uvit and i <= _SKIPS:
                 skips.append(x)
             if self.config.enable_uvit and i >= _FIRST_WITH_SKIP:
@@ -208,7 +208,8 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         table = follow(self.scale_shift_table, x).unsqueeze(0) + time.unsqueeze(1)  # (batch, 2, channels)
         shift, scale = table.chunk(2, axis=1)
         x = self.proj_out(_normed(x, _EPSILON) * (1 + scale) + shift)  # (batch, frames * tokens, patch * patch * 8)
-        return unpatch(x, *size, self.config.patch_size, self.config.out_channels)
+        frames, height, width = size
+        return unpatch(x, frames, height, width, self.config.patch_size, self.config.out_channels)
 
     def _tokens(self, size):
         return size[0], *(side // self.config.patch_size for side in size[1:])

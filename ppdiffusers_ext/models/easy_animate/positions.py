@@ -60,11 +60,13 @@ def rotations(height, width, channels, base):
         channels: of an attention head, a multiple of 4.
         base: side of the square in tokens.
     """
-    rows, columns = (_places(*bounds, size) for bounds, size in zip(fit_grid(height, width, base), (height, width)))
+    rows, columns = (
+        _places(start, stop, size) for (start, stop), size in zip(fit_grid(height, width, base), (height, width))
+    )
     frequencies = 1.0 / _BASE ** (np.arange(0, channels // 2, 2, dtype=np.float32) / (channels // 2))
     rows, columns = np.meshgrid(rows, columns, indexing="ij")
-    angles = [np.outer(places.reshape(-1), frequencies) for places in (columns, rows)]
-    angles = np.concatenate(angles, axis=1).repeat(2, axis=1)  # (height * width, channels)
+    of_axes = [np.outer(places.reshape(-1), frequencies) for places in (columns, rows)]
+    angles = np.concatenate(of_axes, axis=1).repeat(2, axis=1)  # (height * width, channels)
     return tuple(paddle.to_tensor(table.astype(np.float32)) for table in (np.cos(angles), np.sin(angles)))
 
 

@@ -1,5 +1,7 @@
 """Layers that all of EasyAnimate's transformers have, under the original's names."""
 
+from collections.abc import Callable
+
 import paddle.nn.functional as F
 from paddle import nn
 
@@ -17,7 +19,10 @@ class StepwiseTransformer:
         CONDITIONS: names of the methods that prepare -> names of what they return, in order.
     """
 
-    CONDITIONS = {}
+    CONDITIONS: dict[str, tuple[str, ...]] = {}
+    begin: Callable
+    rest: Callable
+    end: Callable
 
     def denoise(self, latents, time, conditions):
         """One prediction.

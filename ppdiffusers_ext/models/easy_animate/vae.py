@@ -219,7 +219,8 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
 
     def _decode_on(self, chunks, coder):
         """Each chunk goes on where the one before ended (V4)."""
-        kept, place = {}, FIRST
+        kept: dict = {}
+        place = FIRST
         for z in chunks:
             yield coder.decode_chunk(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
             place = NEXT
@@ -295,8 +296,8 @@ class _Decoder(nn.Layer):
         """
         start = before.shape[2] if before is not None else 0
         if not paddle.in_dynamic_mode():
-            seen = paddle.concat([part for part in (before, z, after) if part is not None], axis=2)
-            return self._stacked(seen, chunk, start, start + z.shape[2])
+            stacked = paddle.concat([part for part in (before, z, after) if part is not None], axis=2)
+            return self._stacked(stacked, chunk, start, start + z.shape[2])
         seen = [frame for part in (before, z, after) if part is not None for frame in part.unbind(2)]
         frames = self.mid_block(self.conv_in(seen, len(seen), chunk), chunk)  # of (batch, channels, height, width)
         frames = frames[start : start + z.shape[2]]

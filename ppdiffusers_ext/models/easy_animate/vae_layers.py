@@ -52,7 +52,7 @@ class CausalConv3d(nn.Conv3D):
         super().__init__(inputs, outputs, 3)
         self._step, self._around = stride, padding
 
-    def forward(self, frames, count, chunk):
+    def forward(self, frames, count, chunk):  # type: ignore[override]  # frame by frame
         """So many frames of (batch, inputs, height, width), an iterable -> list of (batch, outputs, height', width').
 
         The frames are taken one after the other, and not kept.
@@ -68,7 +68,7 @@ class CausalConv3d(nn.Conv3D):
         return convolve_frames(frames, count, weight, bias, self._step, self._around, zeros)
 
     def _after(self, before, frames, chunk):
-        last = collections.deque(maxlen=_BEFORE)
+        last: collections.deque = collections.deque(maxlen=_BEFORE)
         for frame in itertools.chain(before, frames):
             last.append(frame)
             yield frame
@@ -334,7 +334,7 @@ class MidBlock3D(nn.Layer):
     def forward(self, frames, chunk):
         """List of (batch, channels, height, width) -> the same."""
         frames = self.convs[0](frames, chunk)
-        for i, conv in enumerate(self.convs[1:]):
+        for i, conv in enumerate(list(self.convs)[1:]):
             if len(self.attentions):
                 frames = self.attentions[i](frames)
             frames = conv(frames, chunk)
@@ -343,7 +343,7 @@ class MidBlock3D(nn.Layer):
     def stacked(self, x, chunk):
         """(batch, channels, frames, height, width) -> the same."""
         x = self.convs[0].stacked(x, chunk)
-        for i, conv in enumerate(self.convs[1:]):
+        for i, conv in enumerate(list(self.convs)[1:]):
             if len(self.attentions):
                 x = self.attentions[i].stacked(x)
             x = conv.stacked(x, chunk)

@@ -28,7 +28,8 @@ def in_tiles(chunks, function, size, step):
 
 
 def _cut(chunks, window):
-    return (chunk[(..., *window)] for chunk in chunks)
+    place = (..., *window)
+    return (chunk[place] for chunk in chunks)
 
 
 def join_tiles(rows, blended, size):

@@ -141,10 +141,11 @@ class VideoTransformer(nn.Layer):
         if context is None:
             return [None] * len(self.transformer_blocks)
         picture = context[:, :1]
-        return [
-            BlockConditions(*spatial.attn2.processor.prepare(spatial.attn2, context), over_time.see(picture))
-            for spatial, over_time in zip(self.transformer_blocks, self.temporal_transformer_blocks)
-        ]
+        conditions = []
+        for spatial, over_time in zip(self.transformer_blocks, self.temporal_transformer_blocks):
+            value, face_key, face_value = spatial.attn2.processor.prepare(spatial.attn2, context)
+            conditions.append(BlockConditions(value, face_key, face_value, over_time.see(picture)))
+        return conditions
 
     def forward(self, x, clip, indicator):
         """

@@ -5,6 +5,8 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 original's.
 """
 
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -78,7 +80,8 @@ class _Perceiver(nn.Layer):
     def forward(self, tokens, context):
         """(batch, tokens, channels), (batch, context tokens, context_channels) -> (batch, tokens, channels)."""
         context = self.proj_in(context)  # (batch, context tokens, channels)
-        for attention, (norm, widen, _, narrow) in self.layers:
+        layers: Any = self.layers  # Paddle types what a list of layers holds as no list
+        for attention, (norm, widen, _, narrow) in layers:
             tokens = tokens + attention(tokens, context)
             tokens = tokens + narrow(F.gelu(widen(norm(tokens))))
         return self.norm_out(self.proj_out(tokens))

@@ -47,7 +47,7 @@ class PoseNet(StrictModelMixin, ConfigMixin):
         """
         x = pictures.flatten(0, 1) if pictures.ndim == 5 else pictures  # (batch*frames, 3, height, width)
         x = x.astype(compute_dtype(self.final_proj.weight))
-        for convolution in self.conv_layers[::2]:
+        for convolution in list(self.conv_layers)[::2]:
             x = F.silu(convolution(x))  # (batch*frames, width, height / 2^k, width / 2^k)
         x = self.final_proj(x) * self.scale.astype(x.dtype)  # (batch*frames, noise_latent_channels, h / 8, w / 8)
         return x.astype(pictures.dtype if paddle.is_floating_point(pictures) else x.dtype)

@@ -13,12 +13,13 @@ from pathlib import Path
 import yaml
 
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import (
+    check_converted,
     describe_own,
     find_file,
     part_to_paddle,
@@ -77,9 +78,7 @@ def to_torch(source, target, dtype=None):
     Arguments, results and errors are those of `to_paddle`.
     """
     source = Path(source)
-    name = read_config(source / "model_index.json").get("_class_name")
-    if name != Pose2VideoPipeline.__name__:
-        raise InputError(f"{source} holds a {name}; a {Pose2VideoPipeline.__name__} is accepted")
+    check_converted(source, Pose2VideoPipeline.__name__)
     parts = {
         "vae": describe_vae(source / "vae"),
         "image_encoder": describe_image_encoder(source / "image_encoder"),
@@ -105,7 +104,7 @@ def _find_originals(source, inference_config, vae, image_encoder, base_model):
         if not Path(folder).is_dir():
             raise MissingFileError(f"folder {folder} does not exist; {option} names where it is")
     return Pose2VidConfig(
-        **{key: str(folder) for key, (_, folder) in folders.items()},
+        **{key: str(folder) for key, (_, folder) in folders.items()},  # type: ignore[arg-type]  # keys of texts alone
         denoising_unet_config_path=str(source / "config.json") if (source / "config.json").is_file() else "",
         denoising_unet_path=find_file(source, "denoising_unet"),
         motion_module_path=find_file(source, "motion_module", "motion_module_stage2", optional=True),

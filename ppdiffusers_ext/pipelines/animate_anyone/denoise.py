@@ -81,7 +81,7 @@ class WindowPredictor:
                     paddle.index_add_(totals[i], index, 2, of_window * self._times[window])
             on_batch()
         means = [total / self._covered for total in totals]
-        return guide(*means, self._guidance.scale) if guided else means[0]
+        return guide(means[0], means[1], self._guidance.scale) if guided else means[0]
 
     def _predict(self, number, x, pose, times, guided):
         count, num_frames = x.shape[0], x.shape[2]
@@ -109,7 +109,7 @@ class WindowPredictor:
 def _batches(windows, size):
     """Lists of up to `size` neighbouring windows of equal length."""
     batches = []
-    for _, alike in itertools.groupby(windows, key=len):
-        alike = list(alike)
+    for _, group in itertools.groupby(windows, key=len):
+        alike = list(group)
         batches += [alike[i : i + size] for i in range(0, len(alike), size)]
     return batches

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, check_keys
-from ppdiffusers_ext.files import check_all_there, read_yaml
+from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
@@ -31,16 +31,20 @@ _REQUIRED = (
 
 
 _OPTIONAL = ("denoising_unet_config_path", "motion_module_path")
+_NO_WEIGHTS = {
+    "inference_config": "a YAML file of the networks' options, such as configs/inference/inference_v2.yaml, is needed",
+    "denoising_unet_config_path": "a config.json of the denoising UNet is needed, or none, for the base model's",
+}
 
 
 @dataclass
 class _Inference:
     """The keys of an inference configuration."""
 
-    unet_additional_kwargs: dict = None
-    pose_guider_kwargs: dict = None
-    noise_scheduler_kwargs: dict = None
-    sampler: str = None
+    unet_additional_kwargs: dict | None = None
+    pose_guider_kwargs: dict | None = None
+    noise_scheduler_kwargs: dict | None = None
+    sampler: str | None = None
 
 
 def check_paths(config):
@@ -53,8 +57,12 @@ def check_paths(config):
     for key in _REQUIRED:
         if not getattr(config, key):
             raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
+    for key, accepted in _NO_WEIGHTS.items():
+        if path := getattr(config, key):
+            check_file(path, key, accepted)
+    keys = (key for key in (*_REQUIRED, *_OPTIONAL) if key not in _NO_WEIGHTS)
     check_all_there(
-        [(key, path) for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))],
+        [(key, path) for key in keys if (path := getattr(config, key))],
         "`python scripts/download_weights.py --system animate_anyone` fetches the released weights, docs/weights.md "
         "lists them",
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ppdiffusers_ext.models.layers import MAX_SCORES
 from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
-from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK, check_window
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import (
     DECODING,
@@ -34,9 +34,11 @@ def plan_memory(config, runtime, rungs=tuple(RUNGS)):
         A list of `MemoryPlan`.
 
     Raises:
-        InputError, MissingFileError: configurations of networks that cannot be read.
+        InputError, MissingFileError: configurations of networks that cannot be read, or context windows that are
+            longer than the motion modules can take.
     """
     models = {name: part.model for name, part in describe_parts(config).items()}
+    check_window(min(config.length, config.context_frames), models["denoising_unet"].max_frames)
     program = resident_memory()
     on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
     return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]

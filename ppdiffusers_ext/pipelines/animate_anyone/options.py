@@ -73,14 +73,14 @@ class Pose2VidConfig:
     steps: int = option(30, *STEPS)
     fps: float = option(None, *FPS)  # of the result; the pose video's if left out
     resize: str = option("fit", choices=RESIZES)  # of pictures and poses of another shape; fit stretches them
-    scheduler: str = None  # instead of the inference configuration's sampler
+    scheduler: str | None = None  # instead of the inference configuration's sampler
     context_frames: int = option(24, *_CONTEXT)
     context_stride: int = option(1, *COUNTS)
     context_overlap: int = option(None, 0, _CONTEXT[1])
     context_schedule: str = option(None, choices=SCHEDULES)
     context_batch_size: int = option(None, *COUNTS)
-    sequential_guidance: bool = None  # half the memory, one call more for each window
-    guidance_interval: list = None  # part of the steps with guidance: from, to
+    sequential_guidance: bool | None = None  # half the memory, one call more for each window
+    guidance_interval: list | None = None  # part of the steps with guidance: from, to
     step_cache_interval: int = option(None, *COUNTS)  # every how many steps the whole network runs
     step_cache_depth: int = option(None, *COUNTS)  # how many of its last units run in the others
     fp16_reference_features: bool = False  # round the reference features as the original does
@@ -131,7 +131,7 @@ class Pose2VidConfig:
                 f"context_overlap is {self.context_overlap}; a number below context_frames, {self.context_frames}, "
                 "is accepted"
             )
-        Guidance(interval=self.guidance_interval)  # refuses what is no interval
+        Guidance(interval=self.guidance_interval)  # type: ignore[arg-type]  # refuses what is no interval
         StepCaching(self.step_cache_interval, self.step_cache_depth)  # refuses numbers below 1
         self.test_cases = _checked_cases(self.test_cases)
         for name in ("width", "height"):

@@ -38,6 +38,15 @@ CLIP_SIZE = 224
 POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
 
 
+def check_window(num_frames, limit):
+    """Raise an InputError for a context window of more frames than a denoising UNet's `max_frames` (None for any)."""
+    if limit is not None and num_frames > limit:
+        raise InputError(
+            f"a context window of {num_frames} frames is longer than the motion module's position table of {limit}; "
+            f"context_frames of at most {limit} is accepted"
+        )
+
+
 @dataclass
 class Pose2VideoPipelineOutput(BaseOutput):
     """`videos`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`."""
@@ -124,7 +133,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory;
         `num_frames` is how many there will be, if it is known.
         """
-        features = []
+        features: list = []
         pose_images = iter(pose_images)
         while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
             chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
@@ -302,12 +311,7 @@ class Pose2VideoPipeline(NetworkPipeline):
 
     def _windows(self, num_frames, schedule, size, stride, overlap):
         windows = get_schedule(schedule)(num_frames, size, stride, overlap)
-        longest, limit = max(len(window) for window in windows), self.denoising_unet.max_frames
-        if limit is not None and longest > limit:
-            raise InputError(
-                f"a context window of {longest} frames is longer than the {limit} frames of the motion module's "
-                f"position table; context_frames of at most {limit} is accepted"
-            )
+        check_window(max(len(window) for window in windows), self.denoising_unet.max_frames)
         return windows
 
     def _initial_latents(self, latents, pose_shape, generator):
@@ -334,4 +338,5 @@ def _dtype(layer):
 
 def _check_counts(counts):
     for name, count in counts.items():
-        check_number(name, count, *(STEPS if name == "num_inference_steps" else (1,)), is_whole=True)
+        lower, upper = STEPS if name == "num_inference_steps" else (1, None)
+        check_number(name, count, lower, upper, is_whole=True)

@@ -18,7 +18,7 @@ from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, load_pipeline, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
@@ -51,13 +51,17 @@ def animate(config, show_progress=True):
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
-    results, errors = [], []
+    results: list = []
+    errors: list = []
     for case in cases:
         try:
             results.append(animate_case(pipeline, config, case))
         except Exception as error:  # whatever is wrong with one is no matter of the others
+            if errors:  # the first one is raised at the end
+                logger.warning("%s failed: %s", case.target, error)
+            elif len(cases) > 1:
+                logger.warning("%s failed; what comes after it goes on", case.target)
             errors.append(error)
-            logger.warning("%s failed: %s", case.target, error)
     if errors:
         raise errors[0]
     return results
@@ -95,7 +99,7 @@ def prepare_cases(config, now=None):
     now = now or datetime.now()
     if _is_file_name(config.output) and len(pairs) > 1:
         raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
-    cases = []
+    cases: list[Case] = []
     for image_path, pose_path in pairs:
         _tell_shape(config, image_path, *read_image(image_path).size)
         fps, count = _read_poses(config, pose_path)
@@ -118,9 +122,10 @@ def _read_poses(config, path):
     available = source.resampled_count(source.fps)
     wanted = available if config.length is None else config.length
     if wanted > available:
-        logger.warning("%s has %d frames, less than the %d asked for: all of them are used", path, available, wanted)
+        has = counted(available, "frame")
+        logger.warning("%s has %s, less than the %d asked for: the result has as many", path, has, wanted)
     elif wanted < available:
-        logger.warning("%d of the %d frames of %s are animated", wanted, available, path)
+        logger.warning("%s of the %d of %s will be animated", counted(wanted, "frame"), available, path)
     return config.fps or source.fps, min(wanted, available)
 
 

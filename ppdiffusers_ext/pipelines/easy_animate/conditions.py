@@ -14,7 +14,7 @@ import PIL.Image
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +108,8 @@ def count_frames(config, multiple):
             "higher fps, are accepted"
         )
     if frames != config.frames:
-        logger.warning("%s has %d frames at %g frames a second: %d are made", config.video, available, config.fps,
-                       frames)  # fmt: skip
+        logger.warning("%s has %s at %g frames a second: the result has %d", config.video, counted(available, "frame"),
+                       config.fps, frames)  # fmt: skip
     return frames
 
 

@@ -100,7 +100,7 @@ def to_torch(source, target, dtype=None):
         for name, part in parts.items():
             is_encoder = isinstance(part.model, PretrainedModel)
             file = "model.safetensors" if is_encoder else "diffusion_pytorch_model.safetensors"
-            files = ((f"{name}/{file}", ""),)
+            files: tuple[tuple[str, str], ...] = ((f"{name}/{file}", ""),)
             if name == "transformer" and is_first:
                 files = ((MOTION_MODULE, _OF_MOTION), *files)
             reports.append(part_to_torch(name, part, folder, dtype, files, read_unused(source / name, dtype)))

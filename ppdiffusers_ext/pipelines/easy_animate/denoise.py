@@ -1,6 +1,7 @@
 """What a denoising step asks of EasyAnimate's transformers, in an engine: predictions for texts, wanted and not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import paddle
 
@@ -20,17 +21,20 @@ class Text:
     Attributes:
         states, mask: of the first text encoder, (batch, tokens, channels) and (batch, tokens).
         states_2, mask_2: of the second, which V4 has.
+        loras: (path, weight) of the LoRA files that were merged into the text encoders.
     """
 
     states: paddle.Tensor
     mask: paddle.Tensor
-    states_2: paddle.Tensor = None
-    mask_2: paddle.Tensor = None
+    states_2: paddle.Tensor | None = None
+    mask_2: paddle.Tensor | None = None
+    loras: tuple = ()
 
     def rows(self, start, end):
         """Those of some of the texts."""
-        parts = (getattr(self, name) for name in self.__dataclass_fields__)
-        return Text(*(None if part is None else part[start:end] for part in parts))
+        parts = (self.states, self.mask, self.states_2, self.mask_2)
+        rows: Any = (None if part is None else part[start:end] for part in parts)
+        return replace(Text(*rows), loras=self.loras)
 
 
 def size_multiple(transformer):

@@ -1,17 +1,15 @@
 """What the model_index.json of a published folder may name, of all versions of EasyAnimate.
 
-Its parts are read by what their own configurations say; see `loading`.
+Names of parts and their classes are those of the original's pipelines (aigc-apps/EasyAnimate at e4f1a4f,
+`easyanimate/pipeline`). The index of V5.1, the one that could be looked at, has the library "diffusers" for the
+original's classes too; those of V1 to V4 could not: as `register_modules` writes them is accepted beside it. Parts are
+read by what their own configurations say; see `loading`.
 """
 
 from ppdiffusers_ext.pipelines.model_index import CLIP, DIFFUSERS, OURS, SCHEDULER, TRANSFORMERS
 
-_ORIGINAL = (
-    "easyanimate",
-    "easyanimate.models",
-    "easyanimate.models.transformer3d",
-    "easyanimate.models.autoencoder_magvit",
-)
-_ORIGINAL += ("transformer3d", "autoencoder_magvit")  # as the original's own save_pretrained writes them
+# What diffusers' `register_modules` notes for the original's own classes: the module's whole name.
+_ORIGINAL = ("easyanimate.models.transformer3d", "easyanimate.models.autoencoder_magvit")
 _TOKENIZERS = (
     "BertTokenizer",
     "BertTokenizerFast",

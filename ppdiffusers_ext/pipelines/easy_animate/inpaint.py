@@ -45,7 +45,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         self.register_modules(image_encoder=image_encoder, image_processor=image_processor)
 
     @paddle.no_grad()
-    def __call__(
+    def __call__(  # type: ignore[override]  # takes more between the texts and the size
         self,
         text,
         negative=None,

@@ -23,7 +23,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.assignment import find_weights, read_config
 from ppdiffusers_ext.weights.lora import Lora
-from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes
+from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TRANSFORMER, known_prefixes
 from ppdiffusers_ext.weights.shards import files_of
 
 _TRANSFORMERS = {
@@ -60,8 +60,8 @@ def read_components(config, runtime):
         InputError, MissingFileError: as `describe_parts`; files of tokenizers or options that do not fit.
     """
     folder = Path(config.model)
-    dtypes = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
-    parts = describe_parts(config, *dtypes, streams_blocks(config))
+    dtype, encoder_dtype = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
+    parts = describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
     components = {name: part.model for name, part in parts.items()}
     components["vae"].use_tiling = uses_tiles(config)
     components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
@@ -114,7 +114,8 @@ def check_files(config):
     paths += [("", folder / "scheduler" / "scheduler_config.json")]
     paths += [("folder", folder / _TOKENIZERS[name]) for name in names if name in _TOKENIZERS]
     paths += [(name, getattr(config, name)) for name in ("transformer_path", "motion_module_path", "vae_path")]
-    paths += [(f"LoRA {i + 1}", path) for i, (path, _) in enumerate(config.loras or ())]
+    for i, (path, _) in enumerate(config.loras or ()):
+        check_all_there([(f"LoRA {i + 1}", path)], "a file of a LoRA's weights is needed")
     check_all_there([(what, path) for what, path in paths if path], _FETCH)
     absent = []
     for name in names:
@@ -254,11 +255,12 @@ def _loras_of_parts(config, names):
     Raises:
         InputError: a file has layers of a network that is none of the `names` of parts.
     """
-    loras = {name: [] for name in (TRANSFORMER, *_TOKENIZERS)}
+    loras: dict[str, list] = {name: [] for name in (TRANSFORMER, *_TOKENIZERS)}
     for path, weight in config.loras or ():
         lora = Lora(path)
         lora.note()
-        for network in sorted(lora.networks):
+        t5 = "text_encoder_2" if "text_encoder_2" in names else "text_encoder"
+        for network in sorted({t5 if network == T5_ENCODER else network for network in lora.networks}):
             if network not in names:
                 raise InputError(
                     f"{path} has layers of the {network}, which {config.model} has not; known prefixes are "

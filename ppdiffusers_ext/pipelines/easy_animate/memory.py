@@ -76,7 +76,7 @@ def _plan(models, config, runtime):
     # Encoders of texts and pictures are used once, and leave the memory on every rung before others come.
     peaks = {name.replace("_", " "): max(weights[name]) for name in weights if name.endswith(("encoder", "encoder_2"))}
     of_video = _Bytes(models, config, runtime)
-    stages = {
+    stages: dict[str, tuple[str, str | None, int]] = {
         "transformer": ("transformer", "vae", of_video.transformer()),
         "decoding of frames": ("vae", "transformer", of_video.decoding()),
     }

@@ -144,9 +144,7 @@ class EasyAnimateConfig:
         self._check_numbers()
         self._check_loras()
         scheduler_class(self.sampler)
-        endings, what = (".mp4", ".mov"), "a video"
-        if self.frames == 1:
-            endings, what = (".png",), "a picture"
+        endings, what = ((".png",), "a picture") if self.frames == 1 else ((".mp4", ".mov"), "a video")
         if Path(self.output).suffix.lower() not in endings:
             accepted = " or ".join(endings)
             raise InputError(
@@ -169,8 +167,8 @@ class EasyAnimateConfig:
         if task != "text" and not self.prompt.strip():
             logger.warning("the prompt is empty: only the %s says what is to be seen", _WORDS[task])
         if task == "pictures" and self.start_image is None:
-            given = f"end picture {self.end_image} without a start" if self.end_image else "start picture is not given"
-            raise InputError(f"{given}; a start picture, with or without an end picture, is accepted")
+            wrong = f"end picture {self.end_image} without a start" if self.end_image else "start picture is not given"
+            raise InputError(f"{wrong}; a start picture, with or without an end picture, is accepted")
         if task == "video" and self.video is None:
             raise InputError("there is no video to be made anew; a video file or a folder of pictures is needed")
         if task == "video" and self.segment is not None:

@@ -4,7 +4,9 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/pipeline/pipeline_easyanimate.py`).
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
 
 import paddle
 from ppdiffusers.utils import BaseOutput
@@ -30,6 +32,10 @@ from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.model_index import read_index
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+_ENCODERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
 
 @dataclass
@@ -66,7 +72,9 @@ class EasyAnimatePipeline(NetworkPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, folder, device="auto", dtype=None, paddle_dtype=None, **options):
+    def from_pretrained(  # type: ignore[override]  # what else is given are options of a configuration
+        cls, folder, device="auto", dtype=None, paddle_dtype=None, **options
+    ):
         """The pipeline of a folder of checkpoints, in the original's form or in ours.
 
         Args:
@@ -87,7 +95,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         check_files(config)
         return cls.open(config, Runtime.choose(device, dtype))
 
-    def save_pretrained(self, save_directory, **options):
+    def save_pretrained(self, save_directory, **options):  # type: ignore[override]  # refuses all
         """Raises InputError: tokenizers keep no files, and those of the folder are converted instead."""
         raise InputError(
             f"a {type(self).__name__} is not saved, since its tokenizers keep no files; `python -m "
@@ -177,7 +185,7 @@ class EasyAnimatePipeline(NetworkPipeline):
             InputError: there is no encoder, or something is no text.
         """
         texts, parts = [prompts] if isinstance(prompts, str) else list(prompts), []
-        for encoder, tokenizer in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+        for encoder, tokenizer in _ENCODERS.items():
             if getattr(self, encoder) is None or getattr(self, tokenizer) is None:
                 continue
             network = self._network(encoder)
@@ -186,11 +194,26 @@ class EasyAnimatePipeline(NetworkPipeline):
         if not parts:
             raise InputError("the pipeline has no text encoder; embedded texts are accepted")
         return_freed_memory()
-        return Text(*parts)
+        return replace(Text(*parts), loras=self._loras_of_text())
+
+    def _loras_of_text(self):
+        """(path, weight) of the LoRA files with layers of the text encoders."""
+        networks = [self._networks[name] for name in _ENCODERS if name in self._networks]
+        return tuple(dict.fromkeys((str(path), weight) for network in networks for path, weight in network.loras))
 
     def embed_both(self, text, negative=None):
-        """The `Text` of what is wanted and that of what is not, as of the call; embedded ones stay as they are."""
+        """The `Text` of what is wanted and that of what is not, as of the call; embedded ones stay as they are.
+
+        A note tells where these were embedded without a LoRA that the text encoders have.
+        """
         if isinstance(text, Text):
+            given = [each for each in (text, negative) if isinstance(each, Text)]
+            without = [lora for lora in self._loras_of_text() if any(lora not in each.loras for each in given)]
+            if without:
+                logger.warning(
+                    "the layers of text encoders in %s have no effect: the texts are embedded already, without them",
+                    ", ".join(dict.fromkeys(path for path, _ in without)),
+                )
             return text, negative
         wanted = [text] if isinstance(text, str) else list(text)
         unwanted = [negative or ""] * len(wanted) if negative is None or isinstance(negative, str) else list(negative)
@@ -217,14 +240,14 @@ class EasyAnimatePipeline(NetworkPipeline):
             predictions = call(scaled, timestep, step)  # each (batch, 4, frames, h, w)
             if len(predictions) == 1:
                 return predictions[0]
-            return rescale_guidance(*predictions, guidance_scale, guidance_rescale)
+            return rescale_guidance(predictions[0], predictions[1], guidance_scale, guidance_rescale)
 
         latents = self._denoise(latents, predict, callback, timesteps, calls=0, keep=keep)
         self._done_with("transformer")
         return latents
 
     def _output(self, latents, output_type, return_dict):
-        frames = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
+        frames: Any = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
         if output_type in ("np", "pil"):
             frames = frames.numpy()
         if output_type == "pil":

@@ -18,7 +18,7 @@ import paddle
 import sentencepiece
 from tokenizers.models import WordPiece
 
-from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted, printable, shown
 from ppdiffusers_ext.files import check_name, read_bytes, read_text
 from ppdiffusers_ext.models.rules import Choice, Either, Flag, ListOf, Nested, Number, Rules, Text, Whole
 from ppdiffusers_ext.weights.assignment import read_config
@@ -173,7 +173,7 @@ class Tokenizer:
             special = self._specials[parts[i]]
             parts[i - 1] = parts[i - 1].rstrip() if special.strips_before else parts[i - 1]
             parts[i + 1] = parts[i + 1].lstrip() if special.strips_behind else parts[i + 1]
-        ids = []
+        ids: list[int] = []
         for i, part in enumerate(parts):
             ids += [self._specials[part].id] if i % 2 else self._pieces(part)
         return ids
@@ -190,9 +190,9 @@ class Tokenizer:
         seen = next(end for end, row in beginnings if len(row) <= room and row == ids[: len(row)])
         around = len(self._opening) + len(self._closing)
         logger.warning(
-            "the prompt %s has %d tokens and %s sees %d of them; not seen is its end: %s",
+            "the prompt %s has %s and %s sees %d of them; not seen is its end: %s",
             _quote(text, _QUOTED // 2),
-            len(ids) + around,
+            counted(len(ids) + around, "token"),
             self.kind,
             room + around,
             _quote(text[seen:], _QUOTED),

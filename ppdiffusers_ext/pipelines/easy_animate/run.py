@@ -19,7 +19,7 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs
 from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
 from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
@@ -77,7 +77,8 @@ def make(config, task, show_progress=True):
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    generator, denoised = paddle.Generator().manual_seed(config.seed), []
+    generator = paddle.Generator().manual_seed(config.seed)
+    denoised: list = []
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
 
     def write(target):
@@ -142,8 +143,8 @@ def _tell_parts(parts, overlap):
     shared = sum(parts[-2]) - start
     last = f"; the last one has {count} and shares {shared}" if (count, shared) != (length, overlap) else ""
     logger.warning(
-        "the video of %d frames is made in %d parts of %d frames that share %d%s",
-        start + count, len(parts), length, overlap, last,
+        "the video of %s is made in %s of %s that share %d%s",
+        counted(start + count, "frame"), counted(len(parts), "part"), counted(length, "frame"), overlap, last,
     )  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
         texts: embedded.
         denoised: list of the latents of the parts that were denoised before, which gets those of the others.
     """
-    before = []  # the frames that the part to come begins with
+    before: list = []  # the frames that the part to come begins with
     for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
         known = knowledge.of_part(count, before, is_last)
@@ -252,8 +253,8 @@ def _audio(config, task):
     """The `Audio` of the video that is made anew, or None."""
     if task != "video" or not config.audio or config.frames == 1:
         return None
-    source = open_frames(config.video)
-    return None if source.names else Audio(config.video, first_frame=source.info.start)
+    info = open_frames(config.video).info
+    return None if info is None else Audio(config.video, first_frame=info.start)
 
 
 def _write(config, frames, result, audio):

@@ -34,9 +34,9 @@ MODES = {
 }
 _GPU = Runtime("gpu:0", "bfloat16")
 # Of Hunyuan-DiT (Li et al. 2024, arXiv:2405.08748), and of CLIP's large model.
-_BERT = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_BERT: dict = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _BERT |= {"vocab_size": 47020, "max_position_embeddings": 512}
-_MT5 = {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32, "vocab_size": 250112}
+_MT5: dict = {"d_model": 2048, "d_kv": 64, "d_ff": 5120, "num_layers": 24, "num_heads": 32, "vocab_size": 250112}
 _MT5 |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
 _CLIP = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 _CLIP |= {"patch_size": 14, "projection_dim": 768}

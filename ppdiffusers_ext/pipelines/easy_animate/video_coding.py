@@ -102,7 +102,7 @@ def _smooth(vae, chunks, count, chunk, coder):
     sizes = vae.chunks_of_frames(count - chunk)
     pieces = _cut(chunks, [chunk // 2, *sizes, chunk - chunk // 2])
     yield next(pieces)
-    waiting = collections.deque()
+    waiting: collections.deque = collections.deque()
 
     def encoded():
         for _ in sizes:
@@ -116,7 +116,7 @@ def _smooth(vae, chunks, count, chunk, coder):
 
 def _cut(chunks, sizes):
     """Pieces of so many frames from a video in chunks."""
-    held = []
+    held: list = []
     for size in sizes:
         while sum(part.shape[2] for part in held) < size:
             held.append(next(chunks))

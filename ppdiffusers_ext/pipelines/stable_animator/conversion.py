@@ -14,6 +14,7 @@ from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.pipelines.conversion import (
+    check_converted,
     describe_own,
     find_file,
     part_to_paddle,
@@ -87,9 +88,7 @@ def to_torch(source, target, dtype=None):
     Arguments, results and errors are those of `to_paddle`.
     """
     source = Path(source)
-    name = read_config(source / "model_index.json").get("_class_name")
-    if name != StableAnimatorPipeline.__name__:
-        raise InputError(f"{source} holds a {name}; a {StableAnimatorPipeline.__name__} is accepted")
+    check_converted(source, StableAnimatorPipeline.__name__)
     parts = {"image_encoder": describe_image_encoder(source / "image_encoder")}
     for name, cls in _CLASSES.items():
         if name != "recognizer" or (source / name).is_dir():

@@ -155,7 +155,7 @@ class TilePredictor:
                 total[:, places] = total.index_select(places, axis=1) + prediction * weights
             report()
         means = [total / self._counts for total in totals]
-        return guide(*means, clip.scales) if guided else means[0]
+        return guide(means[0], means[1], clip.scales) if guided else means[0]
 
     def _predict(self, key, x, places, times):
         """(1, window, 4, h, w) -> the same."""

@@ -11,7 +11,7 @@ import paddle
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_dots, box_of_mask, read_boxes, read_mask
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.models.stable_animator import IResNet
 from ppdiffusers_ext.options import COUNTS, STEPS, option, path_option
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, check_steps, embed_reference
@@ -96,7 +96,9 @@ class RefinementConfig:
                 "says where they are, is accepted"
             )
         if missing:
-            logger.warning("%d of %d skeletons show no face: those frames are left as they are", missing, len(boxes))
+            logger.warning(
+                "%s of %d without a face: such frames are left as they are", counted(missing, "skeleton"), len(boxes)
+            )
         return boxes
 
 
@@ -175,11 +177,11 @@ class IdentityReport:
 
     def add(self, frame):
         """The next frame, (H, W, 3) uint8 RGB."""
-        face = None if self._reference is None else self._analyzer.embed(frame)
-        if face is not None:
+        face, cosine = self._analyzer.embed(frame) if self._reference is not None else None, None
+        if self._reference is not None and face is not None:
             lengths = np.linalg.norm(self._reference) * np.linalg.norm(face)
-            face = float(np.dot(self._reference, face) / lengths)
-        self.values.append(face)
+            cosine = float(np.dot(self._reference, face) / lengths)
+        self.values.append(cosine)
 
     def write(self, path):
         """Write JSON with `picture_has_face`, `csim` of each frame, their `mean_csim`, and `frames_without_face`."""

@@ -102,7 +102,8 @@ class StableAnimatorPipeline(NetworkPipeline):
 
     def encode_poses(self, pose_images, height, width):
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
-        features, pose_images = [], iter(pose_images)
+        features: list = []
+        pose_images = iter(pose_images)
         while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
             chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
             pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in chunk])

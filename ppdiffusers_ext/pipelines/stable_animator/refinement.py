@@ -113,7 +113,7 @@ class FaceRefinement:
             embeddings = self.recognizer(paddle.concat(faces))  # (faces, features)
             likeness = F.cosine_similarity(embeddings, self.reference.expand(embeddings.shape), axis=-1)  # (faces,)
             ((1 - likeness).abs().sum() / count).backward()
-            values = iter(likeness.tolist())
+            values = iter(likeness.numpy().tolist())
             cosines += [None if box is None else next(values) for box in boxes]
         return cosines
 

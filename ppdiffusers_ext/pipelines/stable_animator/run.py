@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -160,10 +161,11 @@ def prepare(config, picture, skeletons):
     face = find_face(config.faces, pixels, config.image, config.channels) if is_looked_for else None
     if config.refinement is not None:
         refinement = config.refinement.prepare(pixels, face, skeletons, config.steps, config.height, config.width)
+    embedding: Any = None
     if config.embedding is not None:
         embedding = read_embedding(config.embedding)
-    else:
-        embedding = None if face is None else face.embedding
+    elif face is not None:
+        embedding = face.embedding
     return Clip(_fit(picture, config), skeletons, embedding, refinement)
 
 

@@ -1,8 +1,8 @@
-"""Training of the autoencoder whose latents the animation networks work on.
+"""Training of the autoencoder that makes the latents of the animation networks.
 
 Latent diffusion (Rombach et al. 2022, arXiv:2112.10752) without its adversarial and perceptual losses, which need
-other networks: absolute and squared error of the pixels, and a slight pull of the latents towards normal noise. Made
-for small models of simple pictures; what comes out for photographs is blurred.
+other networks: absolute and squared error of the pixels, and a weak KL divergence of the latents from normal noise.
+For small models of simple pictures; photographs come out blurred.
 """
 
 import functools
@@ -31,8 +31,8 @@ _LOG_VARIANCE = -6.0  # of the latents, at the start
 def train_autoencoder(model_arguments, data_arguments, arguments):
     """Train an `AutoencoderKL` on frames of clips, from the newest checkpoint in the output folder if there is one.
 
-    The output folder has the folder `vae` afterwards, with weights and a config whose scaling factor brings the
-    latents to unit variance. Returns the trainer. Raises what `fit` raises.
+    Writes the folder `vae` into the output folder, with weights and a config whose scaling factor gives latents of
+    unit variance. Returns the trainer. Raises the errors of `fit`.
     """
     config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
@@ -84,7 +84,7 @@ class _Wrapped(nn.Layer):
 
 
 def collate(samples):
-    """One batch of samples of `TrainingClips`: targets and references alike as pictures."""
+    """Batch of samples of `TrainingClips`, with targets and references as pictures alike."""
     pixels = [np.concatenate([sample["pixel_values"][:, 0], sample["reference_pixel_values"]]) for sample in samples]
     return {
         "pixels": np.stack(pixels).reshape(-1, 3, *pixels[0].shape[1:]),  # (2 * batch, 3, h, w) in [-1, 1]
@@ -95,7 +95,7 @@ def collate(samples):
 
 
 class AutoencoderObjective:
-    """The loss of one batch of `collate`. Its noise follows from the run's seed and the numbers of the samples alone.
+    """Loss of one batch of `collate`. Its noise depends only on the run's seed and the numbers of the samples.
 
     Args:
         seed: of the noise.
@@ -108,7 +108,7 @@ class AutoencoderObjective:
         self._seed, self._kl_weight, self._colour_weight = seed, kl_weight, colour_weight
 
     def __call__(self, model, batch):
-        """A number as a tensor."""
+        """Returns the loss, a scalar tensor."""
         pixels = batch["pixels"]
         vae = getattr(model, "_layers", model).vae
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -124,7 +124,7 @@ class AutoencoderObjective:
         return loss
 
     def describe(self, batch):
-        """The batch in words."""
+        """Text that names the batch for messages."""
         return ", ".join(batch["clips"])
 
 

@@ -1,5 +1,7 @@
 """The clips that Animate Anyone's trainers are told of, as samples."""
 
+from typing import Any
+
 from ppdiffusers_ext.data.animate_anyone.clips import find_clips
 from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips
 from ppdiffusers_ext.errors import InputError
@@ -23,7 +25,7 @@ def find_samples(data_arguments, arguments, choose):
             "--validation_steps 0, are accepted"
         )
     options = (arguments.seed, data_arguments.train_width, data_arguments.train_height, choose)
-    crop = {
+    crop: dict[str, Any] = {
         "scale": (data_arguments.crop_scale_min, data_arguments.crop_scale_max),
         "ratio": (data_arguments.crop_ratio_min, data_arguments.crop_ratio_max),
     }

@@ -1,8 +1,8 @@
 """The two training stages of Animate Anyone: which networks run, and which of their tensors learn.
 
 From Animate Anyone (Hu et al. 2023, arXiv:2311.17117) in the form of MooreThreads/Moore-AnimateAnyone
-(`train_stage_1.py`, `train_stage_2.py`). Stage 1 learns single frames: the denoising UNet without motion modules, the
-pose guider, and the reference UNet as far as it reaches the loss. Stage 2 learns motion: the motion modules alone.
+(`train_stage_1.py`, `train_stage_2.py`). Stage 1 learns single frames: it trains the denoising UNet without motion
+modules, the pose guider, and the part of the reference UNet that reaches the loss. Stage 2 trains the motion modules.
 """
 
 from paddle import nn
@@ -50,7 +50,7 @@ class AnimateAnyoneModel(nn.Layer):
             reference_latents: (batch, 4, height / 8, width / 8).
             image_embedding: (batch, 1, dim) of CLIP.
             pose_pixels: (batch, 3, frames, height, width), values in [0, 1].
-            unconditional: leave the reference UNet out, as for a part of the batches.
+            unconditional: leave the reference UNet out, as in a share of the steps.
             fp16_reference_features: round the reference features, and their gradients, as the original does.
 
         Returns:
@@ -65,7 +65,7 @@ class AnimateAnyoneModel(nn.Layer):
 
 
 def freeze(model, stage):
-    """Have only those parameters of an `AnimateAnyoneModel` learn that the stage trains. Returns their names.
+    """Freeze all parameters of an `AnimateAnyoneModel` but those of the stage. Returns the names of the trained ones.
 
     Raises:
         InputError: there is no such stage, or the denoising UNet has motion modules in stage 1 or none in stage 2.

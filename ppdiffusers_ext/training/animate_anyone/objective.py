@@ -1,4 +1,4 @@
-"""From a batch of training clips to the loss of Animate Anyone: latents, noise, embeddings, prediction, weights."""
+"""Loss of Animate Anyone for a batch of training clips: latents, noise, embeddings, prediction, weights."""
 
 import numpy as np
 import paddle
@@ -11,10 +11,10 @@ _ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
 
 
 class Collate:
-    """Makes one batch of samples of `TrainingClips`, in the process that reads them.
+    """Collates samples of `TrainingClips` into a batch, in the process that reads them.
 
     Args:
-        image_processor: ppdiffusers' `CLIPImageProcessor`, which takes the whole reference picture.
+        image_processor: ppdiffusers' `CLIPImageProcessor`, which gets the whole reference picture.
     """
 
     def __init__(self, image_processor):
@@ -31,16 +31,16 @@ class Collate:
 
 
 class Objective:
-    """The loss of one batch.
+    """Loss of one batch.
 
     Args:
-        vae, image_encoder: frozen; they have no part in what is trained.
-        scheduler: of the noise, with v prediction.
+        vae, image_encoder: frozen networks.
+        scheduler: noise scheduler with v prediction.
         seed: of all draws.
-        samples_per_step: samples of one optimisation step, over all processes and parts of a batch.
-        noise_offset: strength of the offset that a clip's noise shares.
-        snr_gamma: bound of Min-SNR weights; 0 for none.
-        uncond_ratio: part of the steps without reference, so that guidance can be used.
+        samples_per_step: number of samples of one optimisation step, over all processes and accumulated batches.
+        noise_offset: strength of the noise offset that all frames of a clip share.
+        snr_gamma: bound of the Min-SNR weights; 0 turns them off.
+        uncond_ratio: share of the steps without reference, which guidance needs.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Objective:
                 parameter.stop_gradient = True
 
     def __call__(self, model, batch):
-        """The loss of an `AnimateAnyoneModel` (or what wraps it) for a batch of `Collate`: a number as a tensor."""
+        """Returns the loss of an `AnimateAnyoneModel` (or its wrapper) for a batch of `Collate`, a scalar tensor."""
         indices = [int(index) for index in batch["index"]]
         unconditional = self.is_unconditional(indices[0])
         with paddle.no_grad():
@@ -80,12 +80,12 @@ class Objective:
         return loss
 
     def describe(self, batch):
-        """The batch in words: clips and timesteps."""
+        """Text with the clips and timesteps of the batch."""
         timesteps = [self._draw_timestep(int(index)) for index in batch["index"]]
         return ", ".join(f"{clip} at timestep {timestep}" for clip, timestep in zip(batch["clips"], timesteps))
 
     def is_unconditional(self, index):
-        """Whether the step that a sample belongs to is without reference: one draw for all of the step."""
+        """True if the step of a sample has no reference: one draw per step."""
         return bool(self._draws.rng(index // self._samples_per_step, "step").random() < self._uncond_ratio)
 
     def encode(self, batch, indices):
@@ -109,7 +109,7 @@ class Objective:
         return latents[:, :, 1:].contiguous(), latents[:, :, 0].contiguous()
 
     def embed(self, pixels, unconditional):
-        """CLIP's embedding (batch, 1, dim); of black pixels where there is no reference, as originally."""
+        """CLIP's embedding (batch, 1, dim); of black pixels without a reference, as in the original."""
         pixels = paddle.zeros_like(pixels) if unconditional else pixels
         return self._image_encoder(pixels).image_embeds.unsqueeze(1)
 

@@ -1,4 +1,4 @@
-"""One training run of Animate Anyone, from its arguments to its last checkpoint."""
+"""Training run of Animate Anyone, from its arguments to its last checkpoint."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ppdiffusers_ext.weights.assignment import load_weights, read_config
 def train(stage, model_arguments, data_arguments, training_arguments):
     """Train a stage, from the newest checkpoint in the output folder if there is one. Returns the trainer.
 
-    The trained parts lie in the output folder afterwards, as safetensors that `pose2vid` and the next stage load.
+    Writes the trained parts into the output folder, as safetensors that `pose2vid` and the next stage load.
 
     Raises:
         InputError, MissingFileError: weights, data or checkpoints that cannot be used.
@@ -66,7 +66,7 @@ def train(stage, model_arguments, data_arguments, training_arguments):
 
 
 def make_model(stage, arguments):
-    """The `AnimateAnyoneModel` of a stage, with the weights that `ModelArguments` name; the rest is random."""
+    """`AnimateAnyoneModel` of a stage with the weights of `ModelArguments`; other weights are random."""
     base = read_config(Path(arguments.base_model_path) / "unet")
     config = read_config(arguments.denoising_unet_config_path) if arguments.denoising_unet_config_path else base
     inference = read_inference_config(arguments.inference_config_path)
@@ -104,7 +104,7 @@ def _chooser(stage, arguments):
 
 
 def make_noise_scheduler(arguments):
-    """The noise process of `ModelArguments`: zero terminal SNR, v prediction."""
+    """Noise scheduler of `ModelArguments`: zero terminal SNR, v prediction."""
     schedule = {name: getattr(arguments, name) for name in ("num_train_timesteps", "beta_start", "beta_end")}
     return make_scheduler(
         "DDIM",

@@ -1,4 +1,4 @@
-"""The clips that StableAnimator's trainers are told of, as samples."""
+"""Samples of the clips in StableAnimator's training options."""
 
 from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
 from ppdiffusers_ext.data.stable_animator.samples import AnimationSamples, ClipSet
@@ -8,14 +8,14 @@ from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddi
 
 
 def find_samples(data, arguments):
-    """The `AnimationSamples` to train on, and those of the clips that are held out (None where none are).
+    """Returns the `AnimationSamples` for training, and those of the held-out clips (None without held-out clips).
 
     Args:
         data: `StableDataArguments`.
         arguments: `TrainingArguments`.
 
     Raises:
-        InputError, MissingFileError: clips, or the networks that find faces, that cannot be used.
+        InputError, MissingFileError: clips or face networks that cannot be used.
     """
     sets, held_out = [], []
     count = data.validation_clips if arguments.validation_steps else 0
@@ -42,6 +42,6 @@ def find_samples(data, arguments):
 
 
 def describe_sets(data):
-    """What of the clips a run that goes on must have in common with this one."""
+    """Description of the clips that a resumed run must share with this one."""
     sizes = [[width, height, share] for _, width, height, share in data.named_sets()]
     return {"sizes": sizes, "frames": [data.sample_n_frames, data.sample_stride]}

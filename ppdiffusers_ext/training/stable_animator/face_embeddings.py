@@ -1,4 +1,4 @@
-"""Embeddings of faces in training pictures, made once and kept on the disk."""
+"""Face embeddings of training pictures, computed once and cached on disk."""
 
 import hashlib
 import io
@@ -12,14 +12,13 @@ from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGN
 
 
 class FaceEmbeddings:
-    """Gives the embedding of a picture's largest face, from the cache where it has been made before.
+    """Embedding of a picture's largest face, from the cache if it is there.
 
-    What is kept is found by the picture's pixels and by the files of the networks, so that neither another size nor
-    another file is taken for the same.
+    The key is the picture's pixels and the files of the networks, so another size or another file has its own entry.
 
     Args:
-        faces: folder in which models/antelopev2 is. Its networks are opened when a face is first looked for.
-        cache: folder to keep embeddings in; made if it is not there.
+        faces: folder with models/antelopev2. Its networks are opened at the first picture that is not in the cache.
+        cache: folder of the embeddings; created if it is missing.
 
     Raises:
         MissingFileError: the networks are not there.
@@ -28,12 +27,12 @@ class FaceEmbeddings:
     def __init__(self, faces, cache):
         self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
         files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
-        advice = "`python scripts/download_weights.py --only antelopev2` gets it"
+        advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
         check_all_there([("", path) for path in files], advice)
         self._networks = [(path.name, path.stat().st_size) for path in files]
 
     def __call__(self, picture):
-        """(H, W, 3) uint8 RGB -> (512,) fp32, zeros where there is no face."""
+        """(H, W, 3) uint8 RGB -> (512,) fp32, zeros without a face."""
         path = self._cache / f"{self._key(picture)}.npy"
         kept = _read(path) if path.is_file() else None
         if kept is not None and kept.shape == (EMBEDDING,) and kept.dtype == np.float32:

@@ -1,9 +1,9 @@
-"""How much memory a training of StableAnimator will take, from its configuration alone: no weights are read.
+"""Memory prediction for a training of StableAnimator, from its configuration alone: no weights are read.
 
-The peak is in the backward pass (or, where the optimiser's state is only there for its step, in that step). What the
-layers keep for the gradient is proportional to the widths of the UNet's units times their positions; the factors were
-measured on a CPU in fp32 (`python -m benchmarks training_memory` compares predictions with peaks). Figures for a GPU
-follow from the same factors and the bytes of its dtypes, and have not been measured.
+The peak is in the backward pass, or in the optimiser's step if its state is offloaded between steps. The activations
+that layers keep for the gradient are proportional to the widths of the UNet's units times their positions; the factors
+were measured on a CPU in fp32 (`python -m benchmarks training_memory` compares predictions with peaks). Figures for a
+GPU follow from the same factors and the bytes of its dtypes, and have not been measured.
 """
 
 import math
@@ -39,7 +39,7 @@ _PUBLISHED_IMAGE_ENCODER = 632_076_800  # parameters of CLIP ViT-H/14 with proje
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes of one process at the peak: of the GPU's memory, or of the machine's on a CPU; `parts` by name."""
+    """Peak memory of one process in bytes: of the GPU, or of the machine on a CPU; `parts` by name."""
 
     device: str
     peak: int
@@ -53,15 +53,15 @@ class TrainingMemory:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What of a trainer's options decides its memory.
+    """Options of a trainer that determine its memory.
 
     Attributes:
-        batch: samples of a process that are computed together.
+        batch: samples per process.
         level: "fp32", or "O1" or "O2" for halves as paddlenlp calls them; on a CPU there is fp32 alone.
-        checkpointing: of gradients.
-        sharding: stage, 0 to 3. processes: that share.
-        offload: whether the optimiser's state leaves the GPU between its steps.
-        ema: whether an average of the weights is kept.
+        checkpointing: True for gradient checkpointing.
+        sharding: stage, 0 to 3. processes: number of processes that share.
+        offload: True if the optimiser's state leaves the GPU between steps.
+        ema: True if an average of the weights is kept.
     """
 
     batch: int = 1
@@ -74,7 +74,7 @@ class TrainingOptions:
 
 
 def plan_training(model_arguments, data_arguments, options, device="cpu", program=None):
-    """The `TrainingMemory` of each size that a training has clips of: a dict by (width, height).
+    """`TrainingMemory` for each size of a training's clips: a dict by (width, height).
 
     Args:
         model_arguments: `StableModelArguments`. Where the folder of Stable Video Diffusion is not there, it is the
@@ -82,7 +82,7 @@ def plan_training(model_arguments, data_arguments, options, device="cpu", progra
         data_arguments: `StableDataArguments`.
         options: `TrainingOptions`.
         device: "cpu" or "gpu".
-        program: bytes that the program has taken before; what this one has if left out.
+        program: bytes that the program takes before (default: those of this process).
     """
     svd = Path(model_arguments.pretrained_model_name_or_path)
     vae = _vae(svd)
@@ -181,12 +181,12 @@ def _activations(unet, vae, size, checkpointing, device):
 
 
 def plan_file(path, device, processes=1):
-    """The `TrainingMemory` by size of a training whose YAML file is given, as of `plan_training`.
+    """`TrainingMemory` by size for a training's YAML file. See `plan_training`.
 
     Args:
-        path: of what `scripts/trainer_stable_animator.py` takes.
+        path: YAML file of `scripts/trainer_stable_animator.py`.
         device: "cpu" or "gpu".
-        processes: of the launch.
+        processes: number of processes of the launch.
 
     Raises:
         MissingFileError, InputError: no such file, or values that cannot be used.
@@ -194,7 +194,7 @@ def plan_file(path, device, processes=1):
     kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
     values = read_options([str(path)], kinds)
     check_bounds(values)
-    model, data = (kind(**{item.name: values[item.name] for item in fields(kind)}) for kind in kinds[:2])
+    model, data = (_filled(kind, values) for kind in kinds[:2])
     data.check()
     stages = [int(digit) for digit in re.findall(r"stage([123])", values["sharding"])]
     options = TrainingOptions(
@@ -207,6 +207,10 @@ def plan_file(path, device, processes=1):
         ema=bool(values["ema_decay"]),
     )
     return plan_training(model, data, options, device)
+
+
+def _filled(kind, values):
+    return kind(**{item.name: values[item.name] for item in fields(kind)})
 
 
 def _level(values):

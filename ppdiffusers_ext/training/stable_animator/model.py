@@ -1,7 +1,7 @@
-"""The training step of StableAnimator: which networks run, which of their tensors learn, noise and loss.
+"""Training step of StableAnimator: networks, trainable parameters, noise and loss.
 
 From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Rings/StableAnimator (`train_single.py`,
-`train.py`). All of the pose net and the face encoder learn, and of the UNet what belongs to its transformers.
+`train.py`). The pose net, the face encoder and the transformers of the UNet are trained.
 """
 
 import math
@@ -62,24 +62,24 @@ class StableAnimatorModel(nn.Layer):
 
 @dataclass(frozen=True)
 class Kept:
-    """What samples see of their reference, (batch,) of 0 and 1 each: CLIP's token, and its latents."""
+    """Dropout masks of the reference, (batch,) of 1 (keep) and 0 (drop): for CLIP's token and for the latents."""
 
     tokens: paddle.Tensor
     pictures: paddle.Tensor
 
     @classmethod
     def draw(cls, uniform, rate):
-        """Of numbers (batch,) from 0 to 1: below 2 * rate without the token, from rate to 3 * rate without latents."""
+        """Masks of numbers (batch,) from 0 to 1: no token below 2 * rate, no latents from rate to 3 * rate."""
         uniform = np.asarray(uniform, np.float32)
         tokens, pictures = uniform >= 2 * rate, (uniform < rate) | (uniform >= 3 * rate)
         return cls(*(paddle.to_tensor(keeps.astype(np.float32)) for keeps in (tokens, pictures)))
 
 
 def freeze(model, whole_unet=False):
-    """Have only those parameters of a `StableAnimatorModel` learn that training changes. Returns their names.
+    """Freeze all parameters of a `StableAnimatorModel` but the trained ones. Returns the names of the trained ones.
 
     Args:
-        whole_unet: whether all of the UNet learns, which one without Stable Video Diffusion's weights has to.
+        whole_unet: True to train the whole UNet, which is required without Stable Video Diffusion's weights.
     """
     trained = []
     for name, parameter in model.named_parameters():
@@ -92,16 +92,16 @@ def freeze(model, whole_unet=False):
 
 
 def parts(model, suffix=".safetensors"):
-    """The `TrainedPart`s by the names of their files, each a whole network, as inference loads it.
+    """`TrainedPart`s by the names of their files, each a whole network, as inference loads it.
 
-    In checkpoints they are called unet-STEP and so on, as originally.
+    In checkpoints they are named unet-STEP and so on, as in the original.
     """
     names = ("unet", "pose_net", "face_encoder")
     return {name: TrainedPart(getattr(model, name), suffix=suffix, numbered=True) for name in names}
 
 
 def sigma_of(uniform, noises=NOISES):
-    """The noise's strength for numbers from 0 to 1, an array of which it has the shape: large for small ones.
+    """Noise level sigma for an array of numbers from 0 to 1, of the same shape: large for small numbers.
 
     A schedule of log signal-to-noise that is a cosine in time, between two shifts for resolutions, `noises`.
     """
@@ -117,7 +117,7 @@ def sigma_of(uniform, noises=NOISES):
 
 
 def stratify(uniform):
-    """Numbers (batch,) from 0 to 1, each moved into a part of its own of that range."""
+    """Stratify numbers (batch,) from 0 to 1: each is moved into its own part of that range."""
     return (np.arange(len(uniform)) + np.asarray(uniform, np.float64)) / len(uniform)
 
 
@@ -125,7 +125,7 @@ def encode_clip(vae, pixels, noise, at_once):
     """Latents of frames, (batch, frames, 3, height, width) in [-1, 1], drawn by normal noise of the latents' shape.
 
     Args:
-        at_once: pictures that are encoded together.
+        at_once: number of pictures per call of the encoder.
 
     Returns:
         (batch, frames, 4, h, w), scaled.
@@ -143,13 +143,13 @@ def encode_reference(vae, pixels, picture_noise, noise):
 
 
 def denoise(prediction, noisy, sigmas):
-    """What a velocity takes for the clean latents: (batch, frames, 4, h, w)."""
+    """Clean latents predicted by a velocity: (batch, frames, 4, h, w)."""
     sigmas = sigmas.reshape([-1, 1, 1, 1, 1])
     return noisy / (sigmas.square() + 1) - prediction * sigmas / (sigmas.square() + 1).sqrt()
 
 
 def weighted_error(denoised, latents, sigmas, masks):
-    """The loss: faces count twice, and noise that is weak counts more, so that it is the velocity's squared error.
+    """Squared error with double weight on faces, weighted by sigma to equal the squared error of the velocity.
 
     Args:
         denoised, latents: (batch, frames, 4, h, w).

@@ -1,4 +1,4 @@
-"""From a batch of StableAnimator's training samples to their loss."""
+"""Loss of StableAnimator for a batch of training samples."""
 
 import numpy as np
 import paddle
@@ -20,20 +20,20 @@ _ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face
 
 
 def collate(samples):
-    """Makes one batch of samples of `AnimationSamples`."""
+    """Collate samples of `AnimationSamples` into a batch."""
     return make_batch(samples, _ARRAYS)
 
 
 class StableObjective:
-    """The loss of one batch.
+    """Loss of one batch.
 
     Args:
-        vae, image_encoder: frozen; they have no part in what is trained.
+        vae, image_encoder: frozen networks.
         seed: of all draws.
-        samples_per_step: samples of one optimisation step, over all processes and parts of a batch. Each has a part of
-            its own of the range that sigmas are drawn from.
-        dropout: part of the samples without CLIP's token, and of those without the picture's latents; see `Kept`.
-        noises: as of `sigma_of`.
+        samples_per_step: number of samples of one optimisation step, over all processes and accumulated batches. Each
+            has its own part of the range that sigmas are drawn from.
+        dropout: rate of the dropout of CLIP's token and of the picture's latents; see `Kept`.
+        noises: see `sigma_of`.
     """
 
     def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1, noises=NOISES):
@@ -46,7 +46,7 @@ class StableObjective:
                 parameter.stop_gradient = True
 
     def __call__(self, model, batch):
-        """The loss of a `StableAnimatorModel` (or what wraps it) for a batch of `collate`: a number as a tensor."""
+        """Returns the loss of a `StableAnimatorModel` (or its wrapper) for a batch of `collate`, a scalar tensor."""
         indices = [int(index) for index in batch["index"]]
         with paddle.no_grad():
             latents, picture = self.encode(batch, indices)
@@ -59,7 +59,7 @@ class StableObjective:
         return weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
 
     def describe(self, batch):
-        """The batch in words: clips and sigmas."""
+        """Text with the clips and sigmas of the batch."""
         sigmas = [self.draw_sigma(int(index)) for index in batch["index"]]
         return ", ".join(f"{clip} at sigma {sigma:.3g}" for clip, sigma in zip(batch["clips"], sigmas))
 
@@ -75,6 +75,6 @@ class StableObjective:
         return latents, picture
 
     def draw_sigma(self, index):
-        """The noise's strength for a sample."""
+        """Noise level sigma of a sample."""
         place = (index % self._samples_per_step + self._draws.rng(index, "sigma").random()) / self._samples_per_step
         return float(sigma_of(place, self._noises))

@@ -1,7 +1,7 @@
-"""What StableAnimator's trainer can be told, as `arguments` has it for those of Animate Anyone.
+"""Options of StableAnimator's trainer. See `arguments` for those of Animate Anyone.
 
-Names are those of the original (Francis-Rings/StableAnimator, `train.py`, `train_single.py`) where it has them, beside
-paddlenlp's of the same meaning.
+The original's names (Francis-Rings/StableAnimator, `train.py`, `train_single.py`) are accepted beside paddlenlp's of
+the same meaning.
 """
 
 import re
@@ -15,7 +15,7 @@ from ppdiffusers_ext.training.stable_animator.model import NOISES
 
 @dataclass
 class StableModelArguments:
-    """Which weights StableAnimator's training starts from."""
+    """Initial weights and noise of StableAnimator's training."""
 
     pretrained_model_name_or_path: str = option(
         "./pretrained_weights/stable_animator/stable-video-diffusion-img2vid-xt",
@@ -52,7 +52,7 @@ class StableModelArguments:
 
 @dataclass
 class StableDataArguments:
-    """Which clips StableAnimator is trained on, and at which sizes."""
+    """Clips for StableAnimator's training and their sizes."""
 
     data_root_path: Optional[str] = option(None, "folder that relative paths of path lists are in; each list's own")
     data_path: Optional[str] = option(None, "path list (or folder) of the clips of a single size")
@@ -75,7 +75,7 @@ class StableDataArguments:
     max_bad_share: float = option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
 
     def check(self):
-        """Raise an InputError for values that no training can have."""
+        """Raise InputError for values that cannot be used."""
         if not 0 < self.vec_share < 1:
             raise InputError(
                 f"--vec_share {self.vec_share} is no part of the steps; a number between 0 and 1 is accepted"
@@ -90,7 +90,7 @@ class StableDataArguments:
                 raise InputError(f"{width}x{height} cannot be trained on; multiples of 64 are accepted")
 
     def named_sets(self):
-        """The sets of clips as (path list, width, height, share).
+        """Returns the sets of clips as a list of (path list, width, height, share).
 
         Raises:
             InputError: none is named, more than one way is used, or what cannot be understood.

@@ -1,7 +1,7 @@
-"""A small recogniser of drawn people: an `IResNet` that tells from a picture of a head whose it is.
+"""Small recogniser of drawn people: an `IResNet` from a picture of a head to an identity vector.
 
-It learns the true identity vectors of `data.synthetic`, so that it can say how like a person an animated head is, and
-can stand for ArcFace in the optimisation of faces.
+It learns the true identity vectors of `data.synthetic`. It measures the likeness of an animated head, and replaces
+ArcFace in the optimisation of faces.
 """
 
 import numpy as np
@@ -21,17 +21,17 @@ _LEARNING_RATE, _NOISE = 2e-3, 0.05
 
 
 def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: numbers):
-    """Train, and write the weights as .safetensors.
+    """Train the recogniser and write its weights as .safetensors.
 
     Args:
         clips: list of `AnimationClip` that have masks and embeddings.
         path: file to write.
-        steps, batch: of training.
-        seed: of all that is drawn.
-        progress: given the steps as an iterable, gives them back.
+        steps, batch: number of steps and samples per step.
+        seed: of all random numbers.
+        progress: function of the iterable of steps that returns an iterable of them, such as tqdm.
 
     Returns:
-        The mean cosine between what the last tenth of the steps recognised and the truth.
+        Mean cosine between prediction and truth over the last tenth of the steps.
     """
     rng = np.random.default_rng(seed)
     paddle.seed(seed)

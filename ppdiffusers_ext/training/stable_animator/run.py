@@ -1,4 +1,4 @@
-"""One training run of StableAnimator, from its arguments to its last checkpoint."""
+"""Training run of StableAnimator, from its arguments to its last checkpoint."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _ADAPTER = "processor.id_to_"
 def train(model_arguments, data_arguments, training_arguments):
     """Train, from the newest checkpoint in the output folder if there is one. Returns the trainer.
 
-    The networks lie in the output folder afterwards, in files that `scripts.stable_animator` loads.
+    Writes the networks into the output folder, in files that `scripts.stable_animator` loads.
 
     Raises:
         InputError, MissingFileError: weights, data or checkpoints that cannot be used.
@@ -88,7 +88,7 @@ def _given_case(data):
 
 
 def make_model(arguments, clip_width):
-    """The `StableAnimatorModel` with the weights that `StableModelArguments` name; the rest is new.
+    """`StableAnimatorModel` with the weights of `StableModelArguments`; other weights are new.
 
     Args:
         clip_width: of the image encoder's embedding.

@@ -1,7 +1,7 @@
-"""An autoencoder of videos from one of pictures, as Stable Video Diffusion's was made from Stable Diffusion's.
+"""Video autoencoder from a picture autoencoder, as Stable Video Diffusion's was made from Stable Diffusion's.
 
-From Blattmann et al. 2023, arXiv:2311.15127: the decoder gets layers over time beside those over pixels. Here they do
-nothing yet, so that frames are decoded to what the autoencoder of pictures decodes them to.
+From Blattmann et al. 2023, arXiv:2311.15127: the decoder gets temporal layers beside the spatial ones. Here they have
+no effect at first, so frames are decoded as by the picture autoencoder.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ _LAYERS = 2  # of each block: with one, ppdiffusers' decoder for videos leaves t
 def to_video_vae(vae, pixels):
     """An `AutoencoderKLTemporalDecoder` with the weights of an `AutoencoderKL`.
 
-    Blocks of one layer get a second one that changes nothing. The latents are those after the convolution that
-    pictures' autoencoders have in front of the decoder, and videos' have not.
+    Blocks of one layer get a second one that changes nothing. The latents are those after `post_quant_conv`, which
+    picture autoencoders have in front of the decoder and video autoencoders do not have.
 
     Args:
         pixels: (n, 3, height, width) in [-1, 1], whose latents the scaling factor brings to unit variance.

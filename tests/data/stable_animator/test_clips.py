@@ -1,5 +1,7 @@
 """StableAnimator's training clips: folders and videos give the same, what is missing is told or made up for."""
 
+import shutil
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -89,6 +91,28 @@ def test_missing_skeletons_are_told(folder):
     with pytest.raises(InputError, match="poses lacks the skeleton of frame_"):
         for seed in range(20):
             read(clip_of(folder), seed)
+
+
+@pytest.mark.parametrize("video", ["images", "poses"])
+def test_folder_of_another_length_than_a_video_is_told(folder, video):
+    with VideoWriter(folder / f"{video}.mp4", 8, 48, 32) as writer:
+        writer.write(np.stack([frame_of(i) for i in range(COUNT + 3)]))
+    shutil.rmtree(folder / video)
+    (clip,) = find_animation_clips(folder.parent)
+    with pytest.raises(InputError, match=r"poses(\.mp4)? has \d+ frames, .*images(\.mp4)? \d+"):
+        read(clip)
+
+
+def test_masks_that_a_folder_lacks_beside_a_video_are_ones(folder):
+    for name in ("images", "poses"):
+        with VideoWriter(folder / f"{name}.mp4", 8, 48, 32) as writer:
+            writer.write(np.stack([frame_of(i) for i in range(COUNT)]))
+        shutil.rmtree(folder / name)
+    for i in range(COUNT):
+        if i > 1:
+            (folder / "faces" / f"frame_{i}.png").unlink()
+    (clip,) = find_animation_clips(folder.parent)
+    assert np.all(read(clip).masks[1:] == 1)
 
 
 def test_videos_of_other_lengths_are_told(tmp_path):

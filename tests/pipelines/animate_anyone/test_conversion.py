@@ -310,7 +310,7 @@ def test_one_tensor_that_does_not_fit_is_named(tmp_path, original, files, file, 
     else:
         tensors[name] = tensors[name][..., :-1]
     changed = change(original, tmp_path / "original", file, tensors)
-    with pytest.raises(InputError, match=f"1 tensors are {how}"):
+    with pytest.raises(InputError, match=f"1 tensor {how}"):
         to_paddle(changed, tmp_path / "converted", changed / "config.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["original"]
 

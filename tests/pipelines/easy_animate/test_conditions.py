@@ -65,7 +65,7 @@ def test_a_video_is_taken_at_the_rate_that_is_asked_for(video):
 def test_a_short_video_gives_fewer_frames_with_a_notice(video, caplog):
     config = replace(CONFIG, video=video, frames=144)
     assert count_frames(config, 8) == 8
-    assert "has 12 frames at 12 frames a second: 8 are made" in caplog.text
+    assert "has 12 frames at 12 frames a second: the result has 8" in caplog.text
     with pytest.raises(InputError, match="has 2 frames at 2 frames a second; 8 or more"):
         count_frames(replace(config, fps=2), 8)
 

@@ -115,7 +115,7 @@ def test_tensors_of_a_part_that_is_not_complete_are_named(tmp_path):
     files = write_easy(tmp_path, "v3")
     arrays = {name: array for name, array in files[TRANSFORMER].items() if not name.startswith("proj_out")}
     write_safetensors(tmp_path / TRANSFORMER, arrays, {"format": "pt"})
-    with pytest.raises(InputError, match="2 tensors are missing .proj_out.bias, proj_out.weight"):
+    with pytest.raises(InputError, match="2 tensors missing .proj_out.bias, proj_out.weight"):
         describe_parts(config_for(tmp_path, "v3"))["transformer"].load()
 
 
@@ -126,9 +126,7 @@ def test_v1_needs_its_motion_module_and_takes_no_other(tmp_path):
     with pytest.raises(InputError, match="has no motion_module_kwargs; options of the motion modules are needed"):
         describe_parts(config_for(tmp_path, "v1", transformer={}))
     write_safetensors(tmp_path / MOTION_MODULE, {"x": np.zeros(2, np.float32)}, {"format": "pt"})
-    with pytest.raises(
-        InputError, match=r"tensors are missing \(transformer_blocks.0.attn_temporal.*1 tensors are unex"
-    ):
+    with pytest.raises(InputError, match=r"tensors missing \(transformer_blocks.0.attn_temporal.*1 tensor unex"):
         describe_parts(config_for(tmp_path, "v1"))["transformer"].load()
 
 
@@ -236,6 +234,8 @@ T5_LAYER = "encoder.block.1.layer.0.SelfAttention.q", (32, 32), "encoder.block.1
         ("lora_te1_", BERT_LAYER, "text_encoder"),
         ("text_encoder.", BERT_LAYER, "text_encoder"),
         ("lora_te2_", T5_LAYER, "text_encoder_2"),
+        ("lora_te_", T5_LAYER, "text_encoder_2"),
+        ("lora_te__", T5_LAYER, "text_encoder_2"),
         ("text_encoder_2.", T5_LAYER, "text_encoder_2"),
     ],
 )
@@ -245,6 +245,36 @@ def test_text_encoders_are_numbered_from_one(tmp_path, prefix, layer, part):
     name = name if prefix.endswith(".") else name.replace(".", "_")
     write_lora(tmp_path / "a.safetensors", {name: sizes}, prefix=prefix)
     assert changed_parts(tmp_path, "v4", tmp_path / "a.safetensors") == {part: [own]}
+
+
+def test_unnumbered_layers_are_of_the_text_encoder_that_has_them(tmp_path):
+    """As EasyAnimate's `create_network` names those of a list of text encoders: one prefix for all."""
+    write_easy(tmp_path, "v4")
+    path, layers = tmp_path / "a.safetensors", [BERT_LAYER, T5_LAYER]
+    write_lora(path, {name.replace(".", "_"): sizes for name, sizes, _ in layers}, prefix="lora_te_")
+    expected = {"text_encoder": [BERT_LAYER[2]], "text_encoder_2": [T5_LAYER[2]]}
+    assert changed_parts(tmp_path, "v4", path) == expected
+    for prefix, name, sizes in (
+        ("lora_te_", "encoder_block_1_layer_0_SelfAttention_x", (32, 32)),
+        ("lora_te_", "encoder_block_9_layer_0_SelfAttention_q", (32, 32)),
+        ("lora_te_", "encoder_layer_9_attention_self_query", (24, 24)),
+        ("lora_te_", "pooler_dense", (24, 24)),
+        ("lora_te1_", "encoder_block_1_layer_0_SelfAttention_q", (32, 32)),
+        ("lora_te2_", "encoder_layer_0_attention_self_query", (24, 24)),
+    ):
+        write_lora(path, {name: sizes}, prefix=prefix)
+        with pytest.raises(InputError, match=f"a.safetensors is of another model, which has {prefix}{name}"):
+            describe_parts(config_for(tmp_path, "v4", loras=[(str(path), 1.0)]))
+
+
+def test_a_layer_of_t5_with_and_without_a_number_is_one_twice(tmp_path):
+    write_easy(tmp_path, "v4")
+    name = T5_LAYER[0].replace(".", "_")
+    arrays = write_lora(tmp_path / "a.safetensors", {name: (32, 32)}, prefix="lora_te_")
+    arrays |= {key.replace("lora_te_", "lora_te2_"): value for key, value in arrays.items()}
+    write_safetensors(tmp_path / "a.safetensors", arrays, {"format": "pt"})
+    with pytest.raises(InputError, match="has the layer .*SelfAttention.q twice"):
+        describe_parts(config_for(tmp_path, "v4", loras=[(str(tmp_path / "a.safetensors"), 1.0)]))
 
 
 def test_layers_of_a_text_encoder_that_is_not_there_are_refused(tmp_path):

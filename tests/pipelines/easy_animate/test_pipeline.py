@@ -10,6 +10,7 @@ from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPip
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from tests.pipelines.easy_folders import write_easy
+from tests.weights.test_lora import write as write_lora
 
 NETWORK = {
     "num_attention_heads": 2,
@@ -133,6 +134,34 @@ def test_a_folder_becomes_a_pipeline_that_takes_prompts(tmp_path):
         pipeline(["a", "b"], ["c"] * 3, **given)
     with pytest.raises(InputError, match="unknown option: 'smapler'; did you mean 'sampler'"):
         EasyAnimatePipeline.from_pretrained(tmp_path / "v4", smapler="DDIM")
+
+
+def test_embedded_texts_without_the_lora_of_a_text_encoder_are_told(tmp_path, caplog):
+    write_easy(tmp_path / "v4", "v4")
+    path = tmp_path / "a.safetensors"
+    write_lora(path, {"encoder_layer_0_attention_self_query": (24, 24)}, prefix="lora_te_")
+
+    def make(*loras):
+        folder = tmp_path / "v4"
+        given = [[str(path), weight] for weight in loras]
+        return EasyAnimateInpaintPipeline.from_pretrained(folder, device="cpu", loras=given)
+
+    def warnings(pipeline, *texts):
+        caplog.clear()
+        pipeline.embed_both(*texts)  # which every call does first
+        return [text for text in caplog.messages if "have no effect" in text]
+
+    plain, half, whole = make(), make(0.5), make(1.0)
+    texts = [pipeline.embed("a dog") for pipeline in (plain, half, whole)]
+    assert float((texts[0].states - texts[2].states).abs().max()) > 1e-4
+    told = f"the layers of text encoders in {path} have no effect: the texts are embedded already, without them"
+    for i, pipeline in enumerate((half, whole), 1):
+        for j, text in enumerate(texts):
+            assert warnings(pipeline, text, texts[i]) == ([] if i == j else [told])
+            assert warnings(pipeline, texts[i], text) == ([] if i == j else [told])
+        assert warnings(pipeline, "a dog") == []
+    assert warnings(plain, texts[0].rows(0, 1), texts[0]) == []
+    assert warnings(half, texts[1].rows(0, 1), texts[1]) == []
 
 
 def test_text_encoders_leave_the_memory_when_they_have_done_their_part(tmp_path):

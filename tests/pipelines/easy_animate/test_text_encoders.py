@@ -106,11 +106,58 @@ def test_a_table_of_tokens_is_read_by_either_name(tmp_path, name):
     assert t5_error(write(tmp_path, config, {**tensors, name: table, **decoder})) < 1e-5
 
 
-def test_of_two_tables_the_shared_one_is_taken(tmp_path):
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+def test_two_tables_of_tokens_must_be_one(tmp_path, file, is_reversed):
     config, tensors = golden("text_encoder_2")
-    tensors["encoder.embed_tokens.weight"] = tensors["shared.weight"] * 2
-    assert t5_error(write(tmp_path, config, dict(sorted(tensors.items(), reverse=True)))) < 1e-5
-    assert t5_error(write(tmp_path, config, dict(sorted(tensors.items())))) < 1e-5
+
+    def read(**tables):
+        names = dict(zip(("shared", "own"), TABLES))
+        own = {**tensors, **{names[key]: value for key, value in tables.items()}}
+        return write(tmp_path, config, dict(sorted(own.items(), reverse=is_reversed)), file)
+
+    table = tensors["shared.weight"]
+    assert t5_error(read(shared=table, own=table.copy())) < 1e-5
+    last = table.copy()
+    last[-1, -1] += 1e-6
+    for other in (2 * table, -table, last, table[:, :-1], table[:-1], table.astype(np.float16), table[:0]):
+        for tables in ({"shared": table, "own": other}, {"shared": other, "own": table}):
+            folder = read(**tables)
+            with pytest.raises(InputError, match=f"{folder / file} has two tensors for shared.weight.*which differ"):
+                describe(make_t5, folder).load()
+
+
+def old_name(name):
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+def test_norms_of_bert_are_read_by_their_old_names(tmp_path, prefix):
+    config, tensors = golden("text_encoder")
+    old = {f"{prefix}{old_name(name)}": tensor for name, tensor in tensors.items()}
+    assert sum(name.endswith(("gamma", "beta")) for name in old) == 2 * (1 + 2 * config["num_hidden_layers"])
+    assert bert_error(write(tmp_path, config, old)) < 1e-5
+    name = "encoder.layer.0.output.LayerNorm.weight"
+    both = {**old, f"{prefix}{name}": tensors[name]}
+    assert bert_error(write(tmp_path, config, both)) < 1e-5
+    both[f"{prefix}{name}"] = tensors[name] + 1
+    with pytest.raises(InputError, match="two tensors for encoder.layers.0.norm2.weight.*LayerNorm.gamma.*differ"):
+        bert_error(write(tmp_path, config, both))
+
+
+def test_norms_of_t5_are_read_by_their_old_names(tmp_path):
+    config, tensors = golden("text_encoder_2")
+    old = {name.replace("norm.weight", "norm.gamma"): tensor for name, tensor in tensors.items()}
+    assert old.keys() != tensors.keys()
+    assert t5_error(write(tmp_path, config, old)) < 1e-5
+
+
+def test_a_bert_with_and_without_its_prefix_is_refused_where_both_differ(tmp_path):
+    config, tensors = golden("text_encoder")
+    name = "encoder.layer.0.output.dense.weight"
+    assert bert_error(write(tmp_path, config, {**tensors, f"bert.{name}": tensors[name]})) < 1e-5
+    with pytest.raises(InputError, match=f"encoder.layers.0.linear2.weight, .*{name}.*differ"):
+        bert_error(write(tmp_path, config, {**tensors, f"bert.{name}": 2 * tensors[name]}))
 
 
 # Of transformers 4.46.3: channels 0 to 3 of text 0's tokens 1 and 3, and of text 1's last token.
@@ -179,9 +226,7 @@ def test_weights_that_do_not_fit_are_told(tmp_path):
     config, tensors = golden("text_encoder")
     del tensors["encoder.layer.1.output.dense.weight"]
     folder = write(tmp_path, config, {**tensors, "encoder.layer.2.output.dense.bias": np.zeros(24, np.float32)})
-    with pytest.raises(
-        InputError, match="1 tensors are missing .*layers.1.linear2.weight.*; 1 tensors are unexpected"
-    ):
+    with pytest.raises(InputError, match="1 tensor missing .*layers.1.linear2.weight.*; 1 tensor unexpected"):
         describe(make_bert, folder).load()
     config, tensors = golden("text_encoder_2")
     with pytest.raises(InputError, match=r"shared.weight: \[60, 32\] instead of \[61, 32\]"):
