@@ -162,7 +162,8 @@ def _print_rest(container):
         pass
     if container is not container.first:
         printed = set(_lines_of(container.first))
-        print(*(line for line in _lines_of(container)[-_MOST_LINES:] if line not in printed), sep="", flush=True)
+        rest = [line for line in _lines_of(container)[-_MOST_LINES:] if line not in printed]
+        print("".join(rest), end="", flush=True)
 
 
 def _lines_of(container):
