@@ -221,7 +221,7 @@ def test_options_of_every_scheduler_are_held_to_rules(folder, saved):
         for i, option in enumerate(options):
             path.write_text(json.dumps({"_class_name": name, option: NO_OPTIONS[i % len(NO_OPTIONS)]}))
             with bounded(most=64 << 20), pytest.raises(InputError, match=f"{option} is .* is accepted|NaN"):
-                describe_folder(saved, "Pose2VideoPipeline", "float32", "float32", given=networks)
+                describe_folder(saved, Pose2VideoPipeline, "float32", "float32", given=networks)
 
 
 @pytest.mark.parametrize("cls", [UniPCMultistepScheduler, DPMSolverMultistepScheduler])

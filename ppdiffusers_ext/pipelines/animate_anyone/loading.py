@@ -57,12 +57,13 @@ def check_paths(config):
     for key in _REQUIRED:
         if not getattr(config, key):
             raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
-    for key, accepted in _NO_WEIGHTS.items():
-        if path := getattr(config, key):
-            check_file(path, key, accepted)
-    keys = (key for key in (*_REQUIRED, *_OPTIONAL) if key not in _NO_WEIGHTS)
+    paths = {key: path for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))}
+    if all(Path(path).exists() for key, path in paths.items() if key not in _NO_WEIGHTS):  # downloading would not help
+        for key, accepted in _NO_WEIGHTS.items():
+            if key in paths:
+                check_file(paths[key], key, accepted)
     check_all_there(
-        [(key, path) for key in keys if (path := getattr(config, key))],
+        list(paths.items()),
         "`python scripts/download_weights.py --system animate_anyone` fetches the released weights, docs/weights.md "
         "lists them",
     )

@@ -114,9 +114,11 @@ def check_files(config):
     paths += [("", folder / "scheduler" / "scheduler_config.json")]
     paths += [("folder", folder / _TOKENIZERS[name]) for name in names if name in _TOKENIZERS]
     paths += [(name, getattr(config, name)) for name in ("transformer_path", "motion_module_path", "vae_path")]
-    for i, (path, _) in enumerate(config.loras or ()):
-        check_all_there([(f"LoRA {i + 1}", path)], "a file of a LoRA's weights is needed")
-    check_all_there([(what, path) for what, path in paths if path], _FETCH)
+    files = [(what, path) for what, path in paths if path]
+    loras = [(f"LoRA {i + 1}", path) for i, (path, _) in enumerate(config.loras or ())]
+    if all(Path(path).exists() for _, path in files):  # downloading would not help
+        check_all_there(loras, "a file of a LoRA's weights is needed")
+    check_all_there([*files, *loras], _FETCH)
     absent = []
     for name in names:
         try:

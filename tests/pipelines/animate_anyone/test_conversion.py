@@ -366,7 +366,7 @@ def test_folder_that_is_not_empty_is_not_touched(tmp_path, converted):
 def test_folder_of_another_pipeline_is_refused(tmp_path, converted):
     shutil.copytree(converted[0], tmp_path / "other")
     (tmp_path / "other" / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    with pytest.raises(InputError, match="holds a StableDiffusionPipeline; a Pose2VideoPipeline is accepted"):
+    with pytest.raises(InputError, match="holds a 'StableDiffusionPipeline'; a Pose2VideoPipeline is accepted"):
         to_torch(tmp_path / "other", tmp_path / "back")
 
 

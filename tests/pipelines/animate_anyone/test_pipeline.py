@@ -400,7 +400,7 @@ def no_network_may_run(monkeypatch, parts):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"context_frames": 13, "pose_images": [PIL.Image.new("RGB", (8, 8))] * 14}, "13 frames .* 12 frames"),
+        ({"context_frames": 13, "pose_images": [PIL.Image.new("RGB", (8, 8))] * 14}, "13 frames .* table of 12"),
         ({"context_frames": 3, "context_overlap": 3}, "overlap of 3 .* 3 frames"),
         ({"context_schedule": "unifrom"}, "'unifrom' is not known"),
         ({"width": 7}, "width 7 is too small; 8 pixels"),
