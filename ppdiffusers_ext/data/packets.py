@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
+from ppdiffusers_ext.data.decoding import decode_strictly, make_decoder, packets_of
 from ppdiffusers_ext.data.transparency import tell_once
-from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, make_decoder, open_video, packets_of
+from ppdiffusers_ext.data.video_file import ACCEPTED, open_video
 from ppdiffusers_ext.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ class Packets:
         shown: of these, the ones that become frames.
         times: when the shown ones begin, as stored, in units of the stream; sorted.
         keys: those of them at which decoding can begin; sorted.
-        skipped: times of packets that a decoder is not to be given, for it lacks what they refer to.
+        skipped: times of packets that a decoder is not to be given, for it lacks what they refer to; None among them
+            stands for all that have no time.
         last: units that the last one lasts, 0 where the file does not say.
         is_damaged: whether the file is.
         order: of each coded picture with a time: (time, whether decoding can begin there, whether it is shown).
+        untimed: numbers of the coded pictures that are shown and do not say when.
         first: the first decoded frame, PyAV's.
     """
 
@@ -39,6 +42,7 @@ class Packets:
     last: int = 0
     is_damaged: bool = False
     order: list = field(default_factory=list)
+    untimed: list = field(default_factory=list)
     first: Any = None
 
 
@@ -56,6 +60,7 @@ def scan_packets(container: Any, stream: Any) -> Packets:
             is_shown = not (packet.is_discard or _is_hidden(packet, stream))
             packets.shown += is_shown
             if packet.pts is None:
+                packets.untimed += [packets.total - 1] * is_shown
                 continue
             packets.order.append((packet.pts, packet.is_keyframe, is_shown))
             if is_shown and (latest is None or packet.pts > latest):
@@ -99,7 +104,7 @@ def leave_out_leading(path: str | os.PathLike, packets: Packets) -> None:
     Raises:
         InputError: the first frame cannot be decoded.
     """
-    if len(packets.times) != packets.shown:  # it does not say when each is shown: decoding alone tells which there are
+    if packets.untimed and not _leave_out_untimed(path, packets):
         _count_decoded(path, packets)
         return
     position = {time: index for index, (time, _, _) in enumerate(packets.order)}
@@ -120,12 +125,29 @@ def leave_out_leading(path: str | os.PathLike, packets: Packets) -> None:
     decoded = {frame.pts for frame in shown}
     hidden = {time for time in packets.times if time < first.pts and time not in decoded}
     packets.first = shown[0]
-    packets.skipped = before | frozenset(failed) | _leading(packets, start) & hidden
+    packets.skipped |= before | frozenset(failed) | _leading(packets, start) & hidden
     if hidden:
         note = "%s begins with %d pictures that need others, which were cut off: they are left out"
         tell_once(note, printable(path), len(hidden))
         packets.shown -= len(hidden)
         _sort(packets, hidden)
+
+
+def _leave_out_untimed(path, packets):
+    """Leave pictures without a time out where they all precede the first one; returns whether they do.
+
+    Matroska has no times below zero: so come the leading pictures of a clip that was cut to begin at the time zero of
+    a keyframe, right behind it, and all that are before it. Of other files decoding alone tells what there is.
+    """
+    count = len(packets.untimed)
+    is_behind_entry = bool(packets.order) and packets.order[0][1]
+    if not packets.order or packets.untimed[-1] >= count + is_behind_entry:
+        return False
+    note = "%s begins with %d pictures that have no time, being shown before its beginning: they are left out"
+    tell_once(note, printable(path), count)
+    packets.shown -= count
+    packets.skipped = frozenset([None])
+    return True
 
 
 def _leading(packets, start):
@@ -142,7 +164,7 @@ def _entry(path, packets, position):
     # Some recorders do not mark them: the decoder knows as well.
     with open_video(path) as (container, stream):
         try:
-            frame = next(decode_strictly(container, stream), None)
+            frame = next(decode_strictly(container, stream, packets.skipped), None)
         except av.error.FFmpegError:
             frame = None
     if frame is not None and frame.key_frame and not frame.is_corrupt:
@@ -158,9 +180,7 @@ def _decode_beginning(path, packets, start, before):
     begin, good, failed = packets.order[start][0], [], []
     with open_video(path) as (container, stream):
         decode = make_decoder(stream)
-        for packet in packets_of(container, stream):
-            if packet.pts in before:
-                continue
+        for packet in packets_of(container, stream, before | packets.skipped):
             try:
                 frames = decode(packet)
             except av.error.FFmpegError:

@@ -13,9 +13,10 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ppdiffusers_ext.data.decoding import decode_strictly
 from ppdiffusers_ext.data.pixels import to_upright
 from ppdiffusers_ext.data.video import probe_packets, read_frames
-from ppdiffusers_ext.data.video_file import decode_strictly, open_video
+from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError
 
 
@@ -85,7 +86,7 @@ class FrameReader:
             container.seek(key, stream=stream)
         except av.error.FFmpegError:  # the file's own index does not know it
             return
-        for frame in decode_strictly(container, stream, self.info.skipped):
+        for frame in decode_strictly(container, stream, self.info.skipped, begin=key):
             # With gradual refresh, no picture stands on its own: frames come out that are only nearly right.
             is_entered |= frame.pts == key and frame.key_frame
             if not is_entered and frame.pts is not None and frame.pts >= key:

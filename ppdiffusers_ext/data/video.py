@@ -18,12 +18,13 @@ from av.video.reformatter import VideoReformatter
 
 from ppdiffusers_ext.data import animated
 from ppdiffusers_ext.data.completeness import check_complete
+from ppdiffusers_ext.data.decoding import decode_strictly
 from ppdiffusers_ext.data.orientation import Crop, Orientation, aspect_of, of_matrix, shown_width
 from ppdiffusers_ext.data.packets import damaged_frame, leave_out_leading, scan_packets
 from ppdiffusers_ext.data.pixels import to_upright
 from ppdiffusers_ext.data.timing import measure
 from ppdiffusers_ext.data.transparency import tell_once
-from ppdiffusers_ext.data.video_file import ACCEPTED, decode_strictly, open_video
+from ppdiffusers_ext.data.video_file import ACCEPTED, open_video
 from ppdiffusers_ext.errors import InputError, printable
 
 if TYPE_CHECKING:

@@ -1,15 +1,14 @@
-"""Video files as FFmpeg opens them: which files, which of their streams, and how strictly they are decoded."""
+"""Video files as FFmpeg opens them: which files, and which of their streams."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import av
 
-from ppdiffusers_ext.data.transparency import transparent_decoder
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_file
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
 ACCEPTED = "a complete video file (MP4, MOV, WebM, MKV, GIF, WebP, APNG) is accepted"
 # A closed list: FFmpeg also reads playlists, which open other files and addresses.
 _FORMATS = "mov,matroska,webm"
-_MOST_PIXELS = 1 << 26  # of a coded picture: 8192x8192
-_OPTIONS = {"format_whitelist": _FORMATS, "max_pixels": str(_MOST_PIXELS)}
+MOST_PIXELS = 1 << 26  # of a coded picture: 8192x8192
+_OPTIONS = {"format_whitelist": _FORMATS, "max_pixels": str(MOST_PIXELS)}
 _PICTURE_CODECS = ("mjpeg", "png", "bmp", "gif", "tiff", "webp")
 
 
@@ -54,6 +53,12 @@ def open_video(path: str | os.PathLike, **options: Any) -> Iterator[tuple[Any, A
         yield container, streams[0]
 
 
+def open_again(stream: Any) -> Any:
+    """The same stream of the same file, with a decoder of its own. It keeps the file open while it is in use."""
+    container = av.open(stream.container.name, options=_OPTIONS, metadata_errors="replace")
+    return container.streams[stream.index]
+
+
 def _is_attached(path, container, stream):
     """Whether a stream is a cover picture and no track. PyAV does not show FFmpeg's own flag for that.
 
@@ -79,34 +84,3 @@ def _count_packets(path, enough):
             if sum(count > 1 for count in counts.values()) == enough:
                 break
     return counts
-
-
-def decode_strictly(container: Any, stream: Any, skipped: Collection[int] = frozenset()) -> Iterator[Any]:
-    """Decoded frames, in the order in which they are shown; damage raises `av.error.FFmpegError`.
-
-    Args:
-        skipped: times of packets, in units of the stream, that the decoder is not given.
-    """
-    decode = make_decoder(stream)
-    for packet in packets_of(container, stream):
-        if packet.pts is None or packet.pts not in skipped:
-            yield from decode(packet)
-
-
-def make_decoder(stream: Any) -> Any:
-    """What makes frames of the packets of `packets_of`, one by one, and raises `av.error.FFmpegError` on damage."""
-    decoder = transparent_decoder(stream)
-    if decoder is not None:
-        return lambda packet: decoder.decode(packet if packet.size else None)
-    if not stream.codec_context.is_open:
-        stream.codec_context.thread_count = 1  # so that a damaged file fails at the same frame every time
-        # Without err_detect a damaged picture is patched up with parts of others, in silence.
-        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MOST_PIXELS)}
-    return lambda packet: packet.decode()
-
-
-def packets_of(container: Any, stream: Any) -> Iterator[Any]:
-    """The packets of a stream and the empty one that ends it; others that are empty would end it before."""
-    for packet in container.demux(stream):
-        if packet.size or packet.dts is None:
-            yield packet
