@@ -159,7 +159,9 @@ def _print_rest(container):
         pass
     if container is not container.first:
         printed = set(_lines_of(container.first))
-        print(*(line for line in _lines_of(container)[-_MOST_LINES:] if line not in printed), sep="", flush=True)
+        print(
+            *(line for line in _lines_of(container)[-_MOST_LINES:] if line not in printed), sep="", end="", flush=True
+        )
 
 
 def _lines_of(container):
