@@ -133,5 +133,5 @@ def test_description_lists_the_first_names_of_each_kind():
     message = describe_mismatch("Model", "file", ["c", "a", "d", "b"], ["e"], ["f: [1] instead of [2]"])
     assert message == (
         "file does not hold the weights of this Model: 4 tensors missing (a, b, c, ...); "
-        "1 tensor unexpected (e); 1 tensors are of another shape (f: [1] instead of [2])"
+        "1 tensor unexpected (e); 1 tensor of another shape (f: [1] instead of [2])"
     )

@@ -151,7 +151,7 @@ def test_problems_of_clips_of_stable_animator_are_told(animation_data, tmp_path,
     assert (
         "it has 20 frames, a sample needs 30; poses.mp4 has 19 frames, images 20; the skeletons are of another" in text
     )
-    assert "0 of 4 clips" in text
+    assert "0 clips of 4" in text
 
 
 @pytest.mark.parametrize(

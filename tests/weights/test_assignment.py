@@ -129,7 +129,7 @@ def test_missing_unexpected_and_mismatched_names_are_listed(pose_guider, make_po
         set_weights(make_pose_guider(), tensors, "a.pth")
     assert str(error.value) == (
         "a.pth does not hold the weights of this PoseGuider: 1 tensor missing (conv_in.weight); "
-        "1 tensor unexpected (novelty); 1 tensors are of another shape (conv_in.bias: [9] instead of [8])"
+        "1 tensor unexpected (novelty); 1 tensor of another shape (conv_in.bias: [9] instead of [8])"
     )
 
 
