@@ -120,7 +120,7 @@ def test_path_lists_name_clips_and_pass_over_what_is_none(folder, tmp_path, capl
     (tmp_path / "list.txt").write_text(f"rec/00001\n\n{tmp_path}/rec/00002\nrec/00003\nrec/nowhere\n")
     first, second = find_animation_clips(tmp_path / "list.txt")
     assert first == clip_of(folder) and second.faces is None
-    assert "2 of 4 clips" in caplog.text and "00003: they are passed over" in caplog.text
+    assert "passed over: 2 clips of the 4" in caplog.text and "00003" in caplog.text
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "list.txt").write_text("rec/00001\n")
     assert find_animation_clips(tmp_path / "lists" / "list.txt", tmp_path) == [first]

@@ -307,7 +307,7 @@ def test_misnamed_poses_are_told(folder, tmp_path, capsys):
     for name in ("frame_0.png", "frame_2.png"):
         write_image(poses / name, skeleton)
     assert call(folder, tmp_path / "out", poses=poses) == 0
-    assert "lacks the pictures of 1 numbers (1): those that are there are taken in order" in capsys.readouterr().err
+    assert "lacks the pictures of 1 number (1): those that are there are taken in order" in capsys.readouterr().err
 
 
 def test_weights_of_another_network_are_named(folder, tmp_path, capsys):
