@@ -71,17 +71,24 @@ class ArgumentParser(argparse.ArgumentParser):
         self._check_names(words)  # before options that are missing are told: one may be there, mistyped
         options, unknown = self.parse_known_args(words, namespace)
         if unknown:
-            self.error(unknown_option(unknown, self._option_string_actions))
+            self.error(unknown_option(unknown, self._known()))
         return options
+
+    def _known(self):
+        """The option strings of this parser, and of those of its commands if it has any."""
+        found = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found += [string for parser in action.choices.values() for string in parser._option_string_actions]
+        return found
 
     def _check_names(self, words):
         """Refuse the first word that can be nothing but an option, and is none."""
-        if any(action.nargs == argparse.PARSER for action in self._actions):
-            return  # a command of commands, of which each has options of its own
+        known = self._known()
         for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
-            if name.startswith("--") and " " not in name and name not in self._option_string_actions:
-                self.error(unknown_option([word], self._option_string_actions))
+            if name.startswith("--") and " " not in name and name not in known:
+                self.error(unknown_option([word], known))
 
     def _get_values(self, action, arg_strings):
         if "" in arg_strings and (action.metavar in _OF_PATHS or action.type is Path):

@@ -80,7 +80,7 @@ def work(options):
     else:
         reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
     for report in reports:
-        written = ", ".join(f"{count} in {file}" for file, count in report.files.items())
+        written = ", ".join(f"{count:,} in {file}" for file, count in report.files.items())
         print(f"{report.part:16} {counted(report.read, 'tensor')} read, written {written}")
         if report.left_out:
             print(f"{'':16} left out, for the network has no use for them: {', '.join(report.left_out)}")

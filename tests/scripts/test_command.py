@@ -187,3 +187,14 @@ def test_output_to_a_full_disk_is_told():
 def test_closed_output_is_no_error():
     process = subprocess.run(["sh", "-c", f'"{sys.executable}" -m scripts.make_demo_assets --help >&-'], cwd=ROOT)
     assert process.returncode == 0
+
+
+def test_options_of_a_parsers_commands_are_known_and_suggested(capsys):
+    parser = ArgumentParser(prog="measure")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("memory").add_argument("--cases", nargs="+")
+    assert parser.parse_args(["memory", "--cases", "a", "b"]).cases == ["a", "b"]
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(["memory", "--casez", "a"])
+    assert stop.value.code == 2
+    assert "there is no option '--casez'; did you mean --cases?" in capsys.readouterr().err

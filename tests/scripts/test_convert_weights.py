@@ -44,7 +44,7 @@ def test_both_directions(tmp_path, capsys, original, files):
     printed = capsys.readouterr().out
     count = len(files["denoising_unet.pth"]) + len(files["motion_module.pth"])
     assert f"denoising_unet   {count:,} tensors read" in printed
-    assert f"{count} in denoising_unet/diffusion_paddle_model.safetensors" in printed
+    assert f"{count:,} in denoising_unet/diffusion_paddle_model.safetensors" in printed
     assert convert(there, back, "--to", "torch") == 0
     assert f"{len(files['motion_module.pth'])} in motion_module.pth" in capsys.readouterr().out
     for file in ORIGINAL_FILES:

@@ -150,7 +150,7 @@ def test_meta_file_is_read_from_any_folder(tmp_path, capsys, monkeypatch, root, 
     output = output.replace("ELSEWHERE", str(tmp_path / "a" / "b" / "c" / "d"))
     assert call(extract_meta_info, "--root_path", root, "--dataset_name", "x", "--output", output) == 0
     captured = capsys.readouterr()
-    assert "3 clips" in captured.out and "with a name that is not text in UTF-8: 1 video" in captured.err
+    assert "3 clips" in captured.out and "left out with a name that is not text in UTF-8: 1 video\n" in captured.err
     meta = (tmp_path / "work" / output).resolve()
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
