@@ -4,6 +4,7 @@ A process holds a lock on what it writes. So what a process that was killed (SIG
 from what another one is writing, and is removed when the next one begins to write into the same folder.
 """
 
+import atexit
 import contextlib
 import contextvars
 import errno
@@ -42,6 +43,7 @@ _option: contextvars.ContextVar = contextvars.ContextVar("option", default=None)
 _given: contextvars.ContextVar = contextvars.ContextVar("given", default=())
 _made: set[str] = set()  # folders that this process made, each of which goes if nothing gets into it
 _swept: set[str] = set()  # folders in which this process has looked for leftovers
+_claimed: dict[Path, int] = {}  # temporary files and folders that may be there -> number of the process that made them
 
 
 class OutputError(InputError):
@@ -266,6 +268,7 @@ def _claim(target, create, undo, held):
         name = f".{_cut(target.stem, _MOST_OF_NAME)}.{_HOST}-{secrets.token_hex(4)}.part{suffix}"
         temporary = target.with_name(name)
         undo.callback(_remove, temporary)
+        _claimed[temporary] = os.getpid()
         descriptor = create(temporary)
         if descriptor is None:
             continue
@@ -314,6 +317,16 @@ def _remove(path):
         shutil.rmtree(path, ignore_errors=True)
     elif kind == stat.S_IFREG:
         os.unlink(path)
+    _claimed.pop(path, None)
+
+
+@atexit.register
+def _remove_claimed():
+    """Remove what a signal that came while something was removed, or was about to be, has left."""
+    for path, process in list(_claimed.items()):
+        if process == os.getpid():
+            with contextlib.suppress(OSError):
+                _remove(path)
 
 
 def _make_folders(path, folder, undo):
@@ -352,6 +365,7 @@ def _flush(path):
 def _enter(path, temporary, target):
     with _system_errors_as_input_errors(path):
         os.replace(temporary, target)
+    _claimed.pop(temporary, None)
 
 
 def _not_writable(path, reason, accepted=_ACCEPTED):

@@ -3,6 +3,8 @@ import errno
 import os
 import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +84,27 @@ def test_interrupted_writing_leaves_no_file_and_no_folder(tmp_path, interruption
         temporary.write_text("half")
         raise interruption
     assert everything_in(tmp_path) == []
+
+
+INTERRUPTED = """
+import os, sys
+from ppdiffusers_ext.data.outputs import output_file
+
+def interrupt(path, *, real=os.unlink):
+    os.unlink = real
+    raise KeyboardInterrupt
+
+os.unlink = interrupt
+with output_file(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    raise ValueError
+"""
+
+
+def test_interruption_of_the_removal_leaves_nothing_when_the_process_ends(tmp_path):
+    call = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "out.mp4")]
+    ended = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "KeyboardInterrupt" in ended.stderr and everything_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
