@@ -13,6 +13,7 @@ from ppdiffusers_ext.data.video_file import MOST_PIXELS, open_again
 # Pictures that may follow a cut before all references from before it are gone: H.264 holds 16 at most, and an encoder
 # puts up to 16 pictures that are none between two that are.
 _REACH = 16 * 17
+_OUTPUT_CORRUPT = 8  # FFmpeg's AV_CODEC_FLAG_OUTPUT_CORRUPT
 _IDR, _SLICE = 5, 1  # kinds of NAL units
 
 
@@ -65,48 +66,62 @@ def _set_up(context, **options):
 class _CutDecoder:
     """A strict decoder of H.264 that also accepts what is left over behind a cut.
 
-    Where decoding begins at a picture that is no IDR picture, one of those behind it may strike references from before
-    the cut off the list (memory management control operations). FFmpeg's strict decoder fails at that and loses a
-    frame, though all that is shown is there. From there on a second decoder, which is not strict, gives the frames: it
-    marks the ones that it had to patch up, which are damaged. It does until the picture is past and both are in step.
+    Where decoding begins at a picture that is no IDR picture, it, or one of those behind it, may strike references from
+    before the cut off the list (memory management control operations). FFmpeg's strict decoder fails at that and loses
+    a frame, though all that is shown is there. From there on a second decoder, which is not strict, gives the frames,
+    until the picture is past and both are in step. It marks frames whose slices it had to patch up: these are damaged.
+    Bits of headers that are wrong it may miss where the strict decoder would not.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        stream.codec_context.flags &= ~_OUTPUT_CORRUPT  # which the pass before may have set
         self._begin: Any = None
         # Whether references from before the beginning may still be around; None before the first packet.
         self._is_near: bool | None = None
         self._seen = 0  # packets
         self._packets: list = []  # what the strict decoder was given
         self._given = 0  # frames that it gave
+        self._has_given = False  # whether any decoder gave a frame
         self._lenient: Any = None
         self._failed: Any = None
         self._error: Any = None
-        self._is_failing = False  # whether the packet before this one failed
 
     def decode(self, packet: Any) -> list:
         """Frames of a packet; raises `av.error.FFmpegError` on damage."""
         self._follow(packet)
+        if not packet.size and self._has_given:
+            self._let_out()
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            if self._is_failing and packet.pts is not None:  # the same operations, said again in the next picture
+            if self._seen == 2 and self._lenient is not None and packet.pts is not None:
+                # The one at which decoding begins failed, which this one refers to.
                 self._failed, self._error = packet.pts, error
                 return self._decode_leniently(packet, [])
             # A picture that is shown before the beginning may lack what it refers to.
             if not self._is_near or packet.pts is None or packet.pts < self._begin:
                 raise
-            self._failed, self._error, self._is_failing = packet.pts, error, True
+            self._failed, self._error = packet.pts, error
             self._lenient, earlier = self._replay()
             self._stop()
             return self._decode_leniently(packet, [], earlier)
-        self._is_failing = False
         if self._lenient is not None:
             return self._decode_leniently(packet, frames)
+        self._has_given |= bool(frames)
         if self._is_near:
             self._packets.append(packet)
             self._given += len(frames)
         return frames
+
+    def _let_out(self):
+        """Give the last frames too: at the end FFmpeg holds back those decoded before the first one was given.
+
+        It takes them for pictures before the one at which decoding begins. Behind a frame that was given none are.
+        """
+        for stream in (self._stream, self._lenient):
+            if stream is not None:
+                stream.codec_context.flags |= _OUTPUT_CORRUPT
 
     def _follow(self, packet):
         if self._is_near is None:
@@ -117,7 +132,10 @@ class _CutDecoder:
         self._seen += 1
 
     def _stop(self):
-        """Accept no failure any more: encoders strike off all that is from before a keyframe in one picture."""
+        """Accept no failure any more, but one of the second picture where the first one failed.
+
+        Encoders strike off all that is from before a keyframe in one picture.
+        """
         self._is_near = False
         self._packets.clear()
 
@@ -137,6 +155,7 @@ class _CutDecoder:
         times = [frame.pts for frame in frames]
         if None not in times and times[:1] > [self._failed] and times == [frame.pts for frame in strict]:
             self._lenient = None
+        self._has_given |= bool(frames)
         return frames
 
 

@@ -163,39 +163,6 @@ def test_only_the_beginning_is_decoded_to_find_out(tmp_path, whole, monkeypatch)
     assert 1 <= len(decoded) <= 10
 
 
-STRIKES = {  # parameters with which the first picture behind the cut strikes off references from before it
-    f"keyint={keyint} bframes={bframes} pyramid={pyramid} ref={ref}": (
-        f"open-gop=1:keyint={keyint}:min-keyint={keyint}:bframes={bframes}:b-pyramid={pyramid}:ref={ref}:scenecut=0"
-    )
-    for keyint in (10, 12)
-    for bframes in (0, 2, 3)
-    for pyramid in ("none", "strict", "normal")
-    for ref in (1, 4)
-}
-
-
-@pytest.mark.parametrize("ending", [".mp4", ".mkv"])
-@pytest.mark.parametrize("parameters", STRIKES.values(), ids=STRIKES)
-def test_cut_at_any_keyframe_of_open_groups_gives_the_frames_of_the_whole_one(
-    tmp_path, clip_of_60, parameters, ending
-):
-    path = encode(tmp_path / "whole.mp4", clip_of_60, "libx264", **{"x264-params": parameters})
-    frames, reader = np.stack(list(read_frames(path))), FrameReader(path)
-    assert all(np.array_equal(reader.read([index])[0], frames[index]) for index in (FRAMES - 1, 31, 0, 17))
-    for key in (1, 2, 3):
-        part = cut(path, tmp_path / f"{key}{ending}", key=key)
-        info, read, reader = probe_video(part), list(read_frames(part)), FrameReader(part)
-        assert info.num_frames == len(read) == len(reader) > 5
-        assert np.array_equal(np.stack(read), frames[-info.num_frames :])
-        for index in (info.num_frames - 1, 0, info.num_frames // 2):
-            assert np.array_equal(reader.read([index])[0], read[index])
-
-
-@pytest.fixture(scope="module")
-def clip_of_60():
-    return synthetic_clip(0, FRAMES, 64, 64).target
-
-
 @pytest.mark.parametrize("kind", ["x264, open groups", "x265, open groups", "mpeg2", "mpeg4"])
 @pytest.mark.parametrize("key", [1, 2])
 def test_leading_pictures_that_would_begin_before_zero_are_counted_as_they_are_read(tmp_path, whole, kind, key):
