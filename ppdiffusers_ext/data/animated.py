@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -21,10 +20,6 @@ from ppdiffusers_ext.data.transparency import lay_over, tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_bytes
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 _MOST_BYTES = 1 << 29
 _MOST_PIXELS = 1 << 26

@@ -110,7 +110,7 @@ class Audio:
             stack: an `ExitStack` that closes the file of the sound.
 
         Raises:
-            InputError, MissingFileError: as of `check`.
+            InputError, MissingFileError: see `check`.
         """
         if not self._is_checked:
             self.check(container.name)

@@ -66,7 +66,7 @@ def _set_up(context, **options):
 class _CutDecoder:
     """A strict decoder of H.264 that also accepts what is left over behind a cut.
 
-    Where decoding begins at a picture that is no IDR picture, it, or one of those behind it, may strike references from
+    Where decoding begins at a picture that is no IDR picture, it or one of those behind it may strike references from
     before the cut off the list (memory management control operations). FFmpeg's strict decoder fails at that and loses
     a frame, though all that is shown is there. From there on a second decoder, which is not strict, gives the frames,
     until the picture is past and both are in step. It marks frames whose slices it had to patch up: these are damaged.

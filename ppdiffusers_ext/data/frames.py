@@ -82,7 +82,7 @@ class FrameSource:
 
         Args:
             fps: frames per second.
-            start, end: as of `read`, in frames of the source.
+            start, end: see `read`, in frames of the source.
         """
         frames = self.read(start, end)
         return itertools.chain.from_iterable(map(itertools.repeat, frames, self._repeats(fps, start, end)))

@@ -312,7 +312,7 @@ def _remove(path):
     try:
         kind = stat.S_IFMT(os.lstat(path).st_mode)
     except OSError:
-        return
+        kind = None
     if kind == stat.S_IFDIR:
         shutil.rmtree(path, ignore_errors=True)
     elif kind == stat.S_IFREG:

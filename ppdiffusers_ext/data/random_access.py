@@ -25,7 +25,7 @@ class FrameReader:
 
     Args:
         path: of the file.
-        background: as of `read_frames`.
+        background: see `read_frames`.
 
     Attributes:
         info: its `VideoInfo`.

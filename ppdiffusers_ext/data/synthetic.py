@@ -246,7 +246,7 @@ def write_clips(
     Args:
         folder: of the set.
         seed, numbers: clip n of the set is that of the seed (seed, n).
-        num_frames, entrance: of each, as of `synthetic_clip`.
+        num_frames, entrance: of each, see `synthetic_clip`.
         side: pixels of the drawings. The files have twice as many, so that H.264's coarser colours lose none.
     """
     for number in numbers:
@@ -265,7 +265,7 @@ def write_animation_clips(
     """Write drawn clips as StableAnimator's training data: NUMBER/{images,poses,faces}/frame_N.png, NUMBER/face.npy.
 
     Args:
-        folder, seed, numbers, num_frames, side, entrance: as of `write_clips`, of figures that are close; the files
+        folder, seed, numbers, num_frames, side, entrance: see `write_clips`, of figures that are close; the files
             are as large as the drawings.
     """
     for number in numbers:

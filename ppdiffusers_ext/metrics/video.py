@@ -91,7 +91,7 @@ def video_metrics(prediction: Iterable[np.ndarray], truth: Iterable[np.ndarray])
     return metrics.result()
 
 
-def mean_scores(scores: list[dict], names: Sequence[str] = METRICS) -> dict[str, dict[str, float]]:
+def mean_by_way(scores: list[dict], names: Sequence[str] = METRICS) -> dict[str, dict[str, float]]:
     """The mean of numbers over clips.
 
     Args:

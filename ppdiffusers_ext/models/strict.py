@@ -133,8 +133,8 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
         """The model of a folder that `save_pretrained` wrote, in evaluation mode.
 
         Args:
-            folder, subfolder: as of `local_folder`.
-            dtype, paddle_dtype: as of `dtype_name`.
+            folder, subfolder: see `local_folder`.
+            dtype, paddle_dtype: see `dtype_name`.
             options: of the constructor, which go before those in the folder's config.json.
 
         Raises:

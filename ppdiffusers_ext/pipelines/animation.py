@@ -1,6 +1,6 @@
 """From a picture and any video of a person to an animation: poses, alignment, the animation itself, sound.
 
-A system (`systems`) says how its skeletons are drawn and how it makes frames of them. Between the two lies a skeleton
+A system (`registry`) says how its skeletons are drawn and how it makes frames of them. Between the two lies a skeleton
 video, which is what the systems were made for.
 """
 
@@ -108,10 +108,10 @@ class Animator:
     """Runs jobs with one configuration; poses' networks and the pipeline are loaded once.
 
     Args:
-        system: an instance of one of `systems.SYSTEMS`.
+        system: an instance of one of `registry.SYSTEMS`.
         estimator: a `PoseEstimator`.
         style: a `Style`.
-        progress: as of `preprocess.videos`.
+        progress: see `preprocess.videos`.
         limit: frames at most; all if left out.
         keep: write an overlay video beside each result.
     """

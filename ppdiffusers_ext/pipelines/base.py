@@ -59,10 +59,10 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
 
         Args:
             folder: on this computer; nothing is downloaded.
-            device: as of `Runtime.choose`.
+            device: see `Runtime.choose`.
             dtype, paddle_dtype: "fp32", "bf16" or "fp16", or Paddle's dtype; either name. fp32 if left out.
-            memory: rung of the memory ladder, as of `use_memory`.
-            engine, engine_cache: as of `use_engine`.
+            memory: rung of the memory ladder, see `use_memory`.
+            engine, engine_cache: see `use_engine`.
             parts: networks or a scheduler by name, instead of the folder's.
 
         Raises:
@@ -126,7 +126,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         Args:
             places: a device, a dtype, or both, in this order.
             device: "cpu", "gpu" or "gpu:N".
-            dtype, paddle_dtype: as of `from_pretrained`.
+            dtype, paddle_dtype: see `from_pretrained`.
 
         Returns:
             The pipeline.

@@ -3,6 +3,7 @@
 import functools
 
 import paddle
+from ppdiffusers.image_processor import VaeImageProcessor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
 
@@ -31,6 +32,20 @@ def chunks_without_gradients(make):
             made.close()
 
     return chunks
+
+
+def to_output(chunks, output_type):
+    """Decoded frames as a pipeline returns them.
+
+    Args:
+        chunks: iterable of (n, 3, height, width) tensors in [0, 1].
+        output_type: "pd" or "np" for (1, 3, frames, height, width), "pil" for a list of pictures.
+    """
+    frames = paddle.concat(list(chunks), axis=0)  # (frames, 3, height, width)
+    if output_type == "pil":
+        return VaeImageProcessor.numpy_to_pil(VaeImageProcessor.pd_to_numpy(frames))
+    video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
+    return video.numpy() if output_type == "np" else video
 
 
 def check_call(output_type, callback, tensor_inputs=CALLBACK_TENSORS):
@@ -62,7 +77,7 @@ def after_step(pipeline, callback, tensor_inputs, step, timestep, latents):
     """Call a callback after a step.
 
     Args:
-        callback, tensor_inputs: as of `check_call`.
+        callback, tensor_inputs: see `check_call`.
         latents: after the step.
 
     Returns:

@@ -145,7 +145,7 @@ def keep_unused(report, part, folder, pattern, dtype):
         part: `Part` of the original's files.
         folder: where `part_to_paddle` has put the part.
         pattern: of the names that are kept.
-        dtype: as of `part_to_paddle`.
+        dtype: see `part_to_paddle`.
     """
     tensors: dict = {}
     names: dict = {}

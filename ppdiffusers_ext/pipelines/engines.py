@@ -126,7 +126,7 @@ class CompiledEngine:
 
     @property
     def preparation_seconds(self):
-        """As of `EagerEngine`."""
+        """See `EagerEngine`."""
         return self._seconds_before + sum(_seconds(function) for function in self._functions.values())
 
     def check(self, network):
@@ -194,7 +194,7 @@ class AutoEngine:
 
     @property
     def preparation_seconds(self):
-        """As of `EagerEngine`."""
+        """See `EagerEngine`."""
         return self._compiled.preparation_seconds
 
     def check(self, network):

@@ -22,7 +22,7 @@ class MergedPart(Part):
     """A `Part` with LoRA files merged into its weights.
 
     Args:
-        model, paths: as of `Part`.
+        model, paths: see `Part`.
         loras: (path, weight) of each file, in any order.
         network: which of their layers are of this model, see `Lora.of`.
 
@@ -60,7 +60,7 @@ class QuantisedPart(MergedPart):
     Args:
         form: one of `models.quantised.FORMATS`.
         blocks: name of the model's blocks.
-        others: as of `MergedPart`; the model is uninitialised.
+        others: see `MergedPart`; the model is uninitialised.
 
     Raises:
         InputError: another form, or as `MergedPart`.
@@ -104,7 +104,7 @@ class StreamedPart(MergedPart):
 
     Args:
         blocks: name of the model's blocks.
-        others: as of `MergedPart`; the model is uninitialised.
+        others: see `MergedPart`; the model is uninitialised.
     """
 
     _stream: Any = None  # while no weights are loaded

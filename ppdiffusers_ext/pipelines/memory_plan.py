@@ -60,7 +60,7 @@ def first_fitting(plans, ignores, fewer, available=None):
         plans: list of `MemoryPlan`, that which is wanted and those of lower rungs.
         ignores: whether it need not fit.
         fewer: option of which less would do.
-        available: as of `check_memory`.
+        available: see `check_memory`.
 
     Raises:
         InputError: it does not fit.

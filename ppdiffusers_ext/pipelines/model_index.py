@@ -94,7 +94,7 @@ def describe_folder(folder, pipeline, dtype, encoder_dtype, given):
     """The parts of a pipeline's folder, of which nothing but configurations is read yet.
 
     Args:
-        folder, pipeline: as of `read_index`.
+        folder, pipeline: see `read_index`.
         dtype, encoder_dtype: of the weights; the second of the VAE and the image encoder.
         given: names of parts that are not wanted.
 

@@ -32,7 +32,7 @@ class AnimateAnyone:
 
     Attributes:
         width, height: of the video in pixels.
-        device, dtype: as of `Runtime.choose`.
+        device, dtype: see `Runtime.choose`.
         engine: what runs the networks.
     """
 

@@ -183,7 +183,7 @@ def to_paddle_names(
         model: the layer that the tensors are for.
         tensors: name -> `paddle.Tensor`.
         layout: "torch" or "paddle".
-        source: as of `names_in_model`, and so are errors.
+        source: see `names_in_model`, also for errors.
     """
     renamed = {name: tensors[original] for original, name in names_in_model(model, tensors, source).items()}
     return transpose(renamed, transposed_names(model)) if layout == "torch" else renamed

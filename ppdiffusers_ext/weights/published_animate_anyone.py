@@ -65,7 +65,6 @@ ANIMATE_ANYONE = (
             # Both hashes are the names of the files in huggingface_hub's cache of this repository.
             File(
                 "denoising_unet.pth",
-                sha256="b9e5a2c34fac369e8a922972ca2210916c6af175a0dad907deccf6235816ad52",
                 about=3_440_000_000,
             ),
             File(

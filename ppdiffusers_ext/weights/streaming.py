@@ -23,7 +23,7 @@ class WeightStream:
         model: whose other weights are loaded, strictly as by `load_weights`; these are looked at once, and left.
         paths: of checkpoints, later ones over earlier ones.
         names: of the weights that are read again and again.
-        change: as of `set_weights`, of these and the others.
+        change: see `set_weights`, of these and the others.
 
     Raises:
         MissingFileError, InputError: as `load_weights`.

@@ -51,6 +51,22 @@ def nothing_may_run(monkeypatch):
 CLASS = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 
 
+@CLASS
+def test_callback_may_end_the_call_after_its_step(calls, cls):
+    steps = []
+
+    def stop(pipeline, step, timestep, tensors):
+        steps.append((step, pipeline.interrupt))
+        pipeline._interrupt = step == 1
+
+    call = functools.partial(calls[cls], output_type="latent", callback_on_step_end=stop)
+    stopped = call(num_inference_steps=4)[0]
+    assert steps == [(0, False), (1, False)] and bool(paddle.isfinite(stopped).all())
+    steps.clear()
+    call(num_inference_steps=1)  # the next call begins anew
+    assert steps == [(0, False)]
+
+
 def shape_of(output):
     if isinstance(output, list):
         return ["list", len(output), *shape_of(output[0])]

@@ -385,7 +385,11 @@ def test_a_missing_weight_file_is_refused(configure, case, refuse):
 
 
 def test_all_missing_weight_files_are_told_at_once(configure, case, refuse):
-    missing = {"pose_guider_path": "none.pdparams", "reference_unet_path": "nothing.pdparams"}
+    missing = {
+        "pose_guider_path": "none.pdparams",
+        "reference_unet_path": "nothing.pdparams",
+        "inference_config": "nowhere.yaml",
+    }
     refuse([*configure(**missing), *case], *missing, *missing.values(), "do not exist")
 
 

@@ -88,7 +88,7 @@ class TrainingClips(RetryingClips):
         length, seed: see `RetryingClips`.
         width, height: pixels of the samples.
         choose: called with (rng, number of frames of a clip); gives a `FrameChoice`.
-        scale, ratio: bounds of the random crop, as of `choose_crop`. Reference, targets and poses share it.
+        scale, ratio: bounds of the random crop, see `choose_crop`. Reference, targets and poses share it.
     """
 
     def __init__(

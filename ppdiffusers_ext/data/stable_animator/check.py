@@ -1,4 +1,4 @@
-"""Looks through StableAnimator's training clips before hours are spent on them, as `dataset_check` does for others."""
+"""Looks through StableAnimator's training clips before hours are spent on them."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence

@@ -73,7 +73,7 @@ def find_animation_clips(path_list: str | os.PathLike, root: str | os.PathLike |
 
 
 def clip_folders(path_list: str | os.PathLike, root: str | os.PathLike | None = None) -> list[Path]:
-    """The folders that a path list names, as of `find_animation_clips`, whatever is in them."""
+    """The folders that a path list names (see `find_animation_clips`), whatever is in them."""
     path_list = check_name(path_list, "training data", _LISTS)
     if not os.path.exists(path_list):
         raise MissingFileError(f"training data {path_list} do not exist; {_LISTS}")

@@ -159,7 +159,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         """Conditions that texts and sizes make.
 
         Args:
-            first, first_mask, second, second_mask: as of `forward`.
+            first, first_mask, second, second_mask: see `forward`.
             sizes: (batch, 6 * 256), what `embed_numbers` makes of those of `forward`.
 
         Returns:
@@ -199,7 +199,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         return tables
 
     def begin(self, latents, time, conditions):
-        """As of `denoise` -> what leaves the first block, (batch, frames * tokens, channels), and what it added."""
+        """As `denoise`, but gives what leaves the first block, (batch, frames * tokens, channels), and what it added."""
         known = [conditions["known"]] if "known" in conditions else []
         latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
         x = self.pos_embed(latents.astype(compute_dtype(self.proj_out.weight)))  # (batch, frames * tokens, channels)

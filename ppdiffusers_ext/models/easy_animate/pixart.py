@@ -150,7 +150,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         """Conditions that a text and sizes make.
 
         Args:
-            states, mask: as of `forward`.
+            states, mask: see `forward`.
             resolution, aspect_ratio: (batch, 2 * 256) and (batch, 256), what `embed_numbers` makes of those of
                 `forward`, where the network is told of sizes.
 
@@ -182,7 +182,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         return {"places": places.astype(compute_dtype(self.proj_out.weight))}
 
     def begin(self, latents, time, conditions):
-        """As of `denoise` -> what leaves the first block, (batch, frames * tokens, channels), and what it added."""
+        """As `denoise`, but gives what leaves the first block, (batch, frames * tokens, channels), and what it added."""
         size = self._tokens(latents.shape[2:])
         known = [conditions["known"]] if "known" in conditions else []
         latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)

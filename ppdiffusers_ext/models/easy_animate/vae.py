@@ -96,7 +96,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
     def encode(self, x, coder=None):
         """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`.
 
-        coder: as of `decode_chunks`.
+        coder: see `decode_chunks`.
         """
         tile, overlap = self.config.tile_sample_min_size, self.config.tile_overlap_factor
         chunks = iter(x.split(self.chunks_of_frames(x.shape[2]), axis=2))

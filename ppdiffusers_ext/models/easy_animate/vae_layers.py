@@ -156,7 +156,7 @@ class ResidualBlock3D(nn.Layer):
 
     Args:
         inputs, outputs: channels.
-        groups, by_frame: as of `FramesNorm`.
+        groups, by_frame: see `FramesNorm`.
     """
 
     def __init__(self, inputs, outputs, groups, by_frame):
@@ -288,7 +288,7 @@ class Level(nn.Layer):
     Args:
         inputs, outputs: channels.
         layers: how many blocks.
-        groups, by_frame: as of `FramesNorm`.
+        groups, by_frame: see `FramesNorm`.
         sampler: name of what changes the size -> the layer, or an empty dict.
     """
 
@@ -318,7 +318,7 @@ class MidBlock3D(nn.Layer):
     """Residual blocks with attention between them.
 
     Args:
-        channels, layers, groups, by_frame: as of `Level`.
+        channels, layers, groups, by_frame: see `Level`.
         heads: of the attention, or 0 for none.
         attention: "3d" over all frames, or "spatial" over each.
     """

@@ -32,7 +32,7 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
     Args:
         num_face_tokens: of them.
         norm_num_groups: of all group norms; small networks need fewer, for a group of one channel forgets its level.
-        others: as of `UNetSpatioTemporalConditionModel`, with the defaults of Stable Video Diffusion.
+        others: see `UNetSpatioTemporalConditionModel`, with the defaults of Stable Video Diffusion.
     """
 
     @register_to_config
@@ -116,7 +116,7 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         """Sinusoidal embeddings, in fp32, of the time and of what the motion is to be like.
 
         Args:
-            timestep, added_time_ids: as of `forward`.
+            timestep, added_time_ids: see `forward`.
 
         Returns:
             (batch, block_out_channels[0]) and (batch, projection_class_embeddings_input_dim).

@@ -91,6 +91,6 @@ def make_unet(engine, network, steps=1, calls=1):
 
     Args:
         engine: an `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
-        network, steps, calls: as of `CompiledUNet`.
+        network, steps, calls: see `CompiledUNet`.
     """
     return network.load() if engine.needs_weights else CompiledUNet(network, engine, steps, calls)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.metrics.video import mean_scores, video_metrics
+from ppdiffusers_ext.metrics.video import mean_by_way, video_metrics
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
@@ -114,7 +114,7 @@ def summary(scores):
         dict of "ways" (way -> metric -> mean), "psnr_above_baseline" (dB above the better of the two that paint
         nothing) and "flicker_below_stage_1" (part by which the flicker is less than that of stage 1 per frame).
     """
-    ways = mean_scores(scores)
+    ways = mean_by_way(scores)
     model, single, *baselines = (ways[way] for way in WAYS)
     return {
         "ways": ways,

@@ -48,7 +48,7 @@ def check_memory(config, runtime, available=None):
     """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
 
     Args:
-        config, runtime: as of `plan_memory`.
+        config, runtime: see `plan_memory`.
         available: bytes of host memory; `available_memory()` if left out.
 
     Raises:

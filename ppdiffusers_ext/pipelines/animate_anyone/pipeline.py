@@ -27,7 +27,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients, to_output
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.model_index import CLIP, PICTURE_VAE, SCHEDULER, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
@@ -286,7 +286,9 @@ class Pose2VideoPipeline(NetworkPipeline):
         num_steps, calls = len(self.scheduler.timesteps), len(predictor.batches)
         latents = self._denoise(latents, predict, callback, calls=calls, eta=eta, generator=generator)
         self._done_with("denoising_unet")
-        videos = self._output(latents, output_type, decode_chunk_size, vae_tile_size)
+        videos = latents
+        if output_type != "latent":
+            videos = to_output(self.decode(latents, decode_chunk_size, vae_tile_size), output_type)
         return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
 
     def _latent_side(self, side, name):
@@ -321,15 +323,6 @@ class Pose2VideoPipeline(NetworkPipeline):
         elif list(latents.shape) != shape:
             raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
         return latents.astype("float32") * self.scheduler.init_noise_sigma
-
-    def _output(self, latents, output_type, *sizes):
-        if output_type == "latent":
-            return latents
-        frames = paddle.concat(list(self.decode(latents, *sizes)), axis=0)  # (frames, 3, height, width)
-        if output_type == "pil":
-            return self.reference_processor.numpy_to_pil(self.reference_processor.pd_to_numpy(frames))
-        video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
-        return video.numpy() if output_type == "np" else video
 
 
 def _dtype(layer):

@@ -71,7 +71,7 @@ def open_pipeline(config, longest, show_progress=True):
     """The pipeline of a configuration, in a memory in which it fits.
 
     Args:
-        config, show_progress: as of `animate`.
+        config, show_progress: see `animate`.
         longest: frames of the longest clip to come.
 
     Raises:

@@ -10,7 +10,7 @@ class EagerCoder:
         vae: `AutoencoderKLMagvit`, or `AutoencoderKL` for pictures.
 
     Attributes:
-        fixed_shapes: as of `EagerEngine`.
+        fixed_shapes: see `EagerEngine`.
     """
 
     fixed_shapes = False

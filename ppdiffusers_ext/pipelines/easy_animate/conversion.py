@@ -1,6 +1,6 @@
 """Folders of EasyAnimate's checkpoints from the original's form to ours, and back.
 
-Both have the same parts in folders of the same names, which `easy_loading` reads in either form. In ours, each network
+Both have the same parts in folders of the same names, which `loading` reads in either form. In ours, each network
 is one file that its class's `from_pretrained` loads; V1's transformer has its motion modules. Tokenizers, options of
 the sampler and of CLIP's pictures stay as they are. Checkpoints in several files become one.
 """

@@ -25,7 +25,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
     Args:
         image_encoder: CLIP's, or None.
         image_processor: `pictures.PictureProcessor`, or None.
-        others: as of `EasyAnimatePipeline`. A transformer for inpainting sees what is known; of one for texts alone,
+        others: see `EasyAnimatePipeline`. A transformer for inpainting sees what is known; of one for texts alone,
             the known part of the latents is replaced after each step.
     """
 
@@ -78,7 +78,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
             clip_tokens: what CLIP sees of a picture, which `embed_picture` gives, or None.
             strength: part of the steps that are taken, from the video on; 1 begins from noise.
             clip_apply_ratio: part of the steps, the last ones, in which CLIP's tokens are seen.
-            others: as of `EasyAnimatePipeline`.
+            others: see `EasyAnimatePipeline`.
 
         Raises:
             InputError, NonFiniteError: as there.

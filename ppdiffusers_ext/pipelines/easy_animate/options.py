@@ -62,11 +62,11 @@ class EasyAnimateConfig:
         steps, guidance_scale, guidance_rescale, sampler, seed: of the pipeline; samplers by name.
         strength: part of the steps that are taken from `video` on; 0.7 if left out, or 1 with a mask.
         clip_apply_ratio: part of the steps, the last ones, in which CLIP sees the picture.
-        resize: what pictures of another shape become: as of `data.frames.resize`.
+        resize: what pictures of another shape become: see `data.frames.resize`.
         audio: whether the sound of `video` is copied.
-        device, dtype: as of `Runtime.choose`.
+        device, dtype: see `Runtime.choose`.
         weights: int8 or fp8: what the transformer's weights are kept in; as `dtype` if left out.
-        engine, engine_cache: what runs the networks, as of `NetworkPipeline.use_engine`.
+        engine, engine_cache: what runs the networks, see `NetworkPipeline.use_engine`.
         preset: a name or a YAML file, see `presets`.
         guidance_interval, block_cache_threshold: of the pipeline; as the preset says if left out.
         memory: rung of the memory ladder.

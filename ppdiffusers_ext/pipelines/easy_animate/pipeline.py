@@ -79,7 +79,7 @@ class EasyAnimatePipeline(NetworkPipeline):
 
         Args:
             folder: with transformer, vae, text_encoder, tokenizer, scheduler and so on.
-            device, dtype, paddle_dtype: as of `NetworkPipeline.from_pretrained`.
+            device, dtype, paddle_dtype: see `NetworkPipeline.from_pretrained`.
             options: more fields of `EasyAnimateConfig`: sampler, memory, weights, engine, loras, ...
 
         Raises:
@@ -202,7 +202,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         return tuple(dict.fromkeys((str(path), weight) for network in networks for path, weight in network.loras))
 
     def embed_both(self, text, negative=None):
-        """The `Text` of what is wanted and that of what is not, as of the call; embedded ones stay as they are.
+        """The `Text` of what is wanted and that of what is not, see the call; embedded ones stay as they are.
 
         A note tells where these were embedded without a LoRA that the text encoders have.
         """

@@ -50,7 +50,7 @@ def make(config, task, show_progress=True):
 
     Args:
         config: `EasyAnimateConfig`.
-        task: one of `easy_configuration.TASKS`: what it is made of.
+        task: one of `options.TASKS`: what it is made of.
         show_progress: of the pipeline, on stderr.
 
     Returns:
@@ -93,13 +93,13 @@ def prepare(config, task):
     """Check all that was given, and say what will be made.
 
     Args:
-        config, task: as of `make`.
+        config, task: see `make`.
 
     Returns:
         The `EasyAnimateConfig` with sizes and frames that there can be, and the parts of the video as of `split_long`.
 
     Raises:
-        InputError, MissingFileError: as of `make`.
+        InputError, MissingFileError: see `make`.
     """
     config = config.check(task)
     check_engine(config.engine)

@@ -59,7 +59,7 @@ def size_table(models, memories=MEMORIES, sizes=SIZES, runtime=_GPU):
     """The first of `MODES` that fits, or None, for memories and sizes.
 
     Args:
-        models: as of `plan_models`.
+        models: see `plan_models`.
         memories: GB of GPUs.
         sizes: (height, width, frames) of videos of a text.
         runtime: a `Runtime` on a GPU.

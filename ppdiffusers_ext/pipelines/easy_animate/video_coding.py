@@ -65,7 +65,7 @@ def decode(vae, latents, coder=None):
     in chunks that begin half a chunk later, and is the mean of both.
 
     Args:
-        vae, coder: as of `encode`.
+        vae, coder: see `encode`.
         latents: (batch, channels, frames, height, width) of unit variance.
 
     Yields:

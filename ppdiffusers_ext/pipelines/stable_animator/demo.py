@@ -10,7 +10,7 @@ from PIL import Image
 
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.metrics.video import METRICS, mean_scores, video_metrics
+from ppdiffusers_ext.metrics.video import METRICS, mean_by_way, video_metrics
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
 from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
@@ -119,7 +119,7 @@ def summary(scores):
         dict of "ways" (way -> metric -> mean), "psnr_above_reference" (dB above the reference repeated) and
         "identity_without_face" (change of the identity measure without the face's embedding).
     """
-    ways = mean_scores(scores, (*METRICS, IDENTITY))
+    ways = mean_by_way(scores, (*METRICS, IDENTITY))
     return {
         "ways": ways,
         "psnr_above_reference": ways[MODEL]["psnr"] - ways[REPEATED]["psnr"],

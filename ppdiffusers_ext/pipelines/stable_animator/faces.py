@@ -32,7 +32,7 @@ class RefinementConfig:
         recognizer: file of the weights of an `IResNet`, such as glintr100_torch.pth.
         picture_mask: of the picture's face; found in the picture if left out.
         masks: folder of masks, one for each frame, of the video's size; found in the skeletons if left out.
-        iterations, first_step: as of `FaceRefinement`.
+        iterations, first_step: see `FaceRefinement`.
         last_step: the same; `LAST_STEP` or the last one if left out.
     """
 
@@ -145,7 +145,7 @@ def find_face(folder, picture, path, channels):
         folder: in which models/antelopev2 is.
         picture: (H, W, 3) uint8 RGB.
         path: of the picture, for the notice.
-        channels: as of `FaceAnalyzer`.
+        channels: see `FaceAnalyzer`.
     """
     faces = FaceAnalyzer(folder, _device(), channels).find(picture)
     if not faces:

@@ -42,7 +42,7 @@ class StableAnimationConfig:
         fps: frames per second of the videos.
         device: auto, cpu, gpu or gpu:N.
         dtype: fp32, bf16 or fp16, of the UNet, the pose net and the face encoder.
-        engine, engine_cache: what runs the networks, as of `NetworkPipeline.use_engine`.
+        engine, engine_cache: what runs the networks, see `NetworkPipeline.use_engine`.
         preset: a name or a YAML file, see `presets`; only what is of this system counts.
         guidance_interval, step_cache_interval, step_cache_depth: of `StableAnimatorPipeline.__call__`; as the preset
             says if left out.
@@ -50,8 +50,8 @@ class StableAnimationConfig:
             two upper ones are the same here, where the size of a decoded chunk is part of what is decoded.
         ignore_memory: begin even if memory will probably not do.
         vae_device: where frames are decoded, such as cpu; where the other networks are if left out.
-        resize: what a picture of another shape than the video's becomes: as of `data.frames.resize`.
-        channels: order of colours in which the face is seen, as of `FaceAnalyzer`.
+        resize: what a picture of another shape than the video's becomes: see `data.frames.resize`.
+        channels: order of colours in which the face is seen, see `FaceAnalyzer`.
         anchored, repeats_noise: of `StableAnimatorPipeline.__call__`.
         refinement: a `RefinementConfig`, or None: the face is not optimised.
         reports: whether a report says how like the picture's face those in the frames are.

@@ -25,7 +25,7 @@ from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number, is_number
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients, to_output
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.model_index import CLIP, SCHEDULER, VIDEO_VAE, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
@@ -255,7 +255,9 @@ class StableAnimatorPipeline(NetworkPipeline):
 
         latents = self._denoise(latents, predict, callback, calls=len(windows))
         self._done_with("unet")
-        output = self._output(latents, output_type, decode_chunk_size)
+        output = latents
+        if output_type != "latent":
+            output = to_output(self.decode(latents, decode_chunk_size), output_type)
         return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
 
     def _encode_person(self, image, face_embedding, height, width, noise, strength):
@@ -292,15 +294,6 @@ class StableAnimatorPipeline(NetworkPipeline):
         clean = clean_latents(prediction, latents, sigma)
         clean = refinement.refine(clean, vae, step, len(self.scheduler.timesteps), chunk_size, report)
         return velocity(clean, latents, sigma)
-
-    def _output(self, latents, output_type, chunk_size):
-        if output_type == "latent":
-            return latents
-        frames = paddle.concat(list(self.decode(latents, chunk_size)), axis=0)  # (frames, 3, height, width)
-        if output_type == "pil":
-            return self.image_processor.numpy_to_pil(self.image_processor.pd_to_numpy(frames))
-        video = frames.transpose([1, 0, 2, 3]).unsqueeze(0)  # (1, 3, frames, height, width)
-        return video.numpy() if output_type == "np" else video
 
 
 def for_clip(pixels):

@@ -95,7 +95,7 @@ class FaceRefinement:
 
         Args:
             clean: (1, frames, 4, h, w), with `stop_gradient` False.
-            vae, chunk_size: as of `refine`.
+            vae, chunk_size: see `refine`.
 
         Returns:
             For each frame the cosine between its face's embedding and the picture's, None for one without a face.

@@ -12,7 +12,7 @@ def find_samples(data_arguments, arguments, choose):
     """The `TrainingClips` to train on, and those that are held out (None where none are).
 
     Args:
-        choose: as of `TrainingClips`.
+        choose: see `TrainingClips`.
 
     Raises:
         InputError: what `find_clips` raises, and more held-out clips than there are.

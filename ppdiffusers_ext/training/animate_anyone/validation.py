@@ -21,7 +21,7 @@ class AnimateAnyone:
 
     Args:
         pipeline: of the networks in training.
-        num_inference_steps, guidance_scale: as of the pipeline.
+        num_inference_steps, guidance_scale: see the pipeline.
         seed: of the noise.
     """
 

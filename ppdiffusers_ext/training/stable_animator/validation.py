@@ -18,7 +18,7 @@ class StableAnimator:
     """The same with a `StableAnimatorPipeline`, in one window.
 
     Args:
-        pipeline, num_inference_steps, guidance_scale, seed: as of `AnimateAnyone`.
+        pipeline, num_inference_steps, guidance_scale, seed: see `AnimateAnyone`.
     """
 
     def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
