@@ -199,7 +199,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         return tables
 
     def begin(self, latents, time, conditions):
-        """As `denoise`, but gives what leaves the first block, (batch, frames * tokens, channels), and what it added."""
+        """Returns the output of the first block, (batch, frames * tokens, channels), and what the block added."""
         known = [conditions["known"]] if "known" in conditions else []
         latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
         x = self.pos_embed(latents.astype(compute_dtype(self.proj_out.weight)))  # (batch, frames * tokens, channels)

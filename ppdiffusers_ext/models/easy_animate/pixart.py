@@ -182,7 +182,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         return {"places": places.astype(compute_dtype(self.proj_out.weight))}
 
     def begin(self, latents, time, conditions):
-        """As `denoise`, but gives what leaves the first block, (batch, frames * tokens, channels), and what it added."""
+        """Returns the output of the first block, (batch, frames * tokens, channels), and what the block added."""
         size = self._tokens(latents.shape[2:])
         known = [conditions["known"]] if "known" in conditions else []
         latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
