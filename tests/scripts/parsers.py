@@ -51,7 +51,7 @@ def config_of(name, options):
 
 
 def _animation(options):
-    from ppdiffusers_ext.pipelines.animation import Job, read_jobs
+    from ppdiffusers_ext.pipelines.jobs import Job, read_jobs
     from ppdiffusers_ext.pipelines.registry import get_system
 
     kind = get_system(options.system)

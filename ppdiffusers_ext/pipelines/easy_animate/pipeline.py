@@ -81,7 +81,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         check_keys(options, [*own, *(name for name in names() if name != "model")], "option")
         folder = local_folder(folder, accepted="a folder of checkpoints of EasyAnimate is needed")
         dtype = SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
-        config = EasyAnimateConfig(str(folder), device=device, dtype=dtype, **options)
+        config = EasyAnimateConfig(model=str(folder), device=device, dtype=dtype, **options)
         check_options(config)
         read_index(folder, cls, is_needed=False)
         check_files(config)

@@ -8,9 +8,8 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.stable_animator import memory as stable_memory_plan
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
-from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
-from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 from scripts import plan_memory as command
 from scripts.command import run
