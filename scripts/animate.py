@@ -59,7 +59,6 @@ def read_config(options):
         jobs = read_jobs(options.batch, **how)
     else:
         jobs = [make_job(how)]
-        jobs[0].check_inputs()
     path = options.config or get_system(options.system).config_file
     given = {name: value for name, value in given_options(options, cls).items() if name not in _OF_JOBS}
     config = cls.load(path, **given)
@@ -70,6 +69,8 @@ def read_config(options):
 def work(options):
     """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
     config, jobs = read_config(options)
+    if not options.batch:
+        jobs[0].check_inputs()
 
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.animation import Animator

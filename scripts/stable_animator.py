@@ -38,13 +38,13 @@ def read_config(options):
     refinement = given_options(options, RefinementConfig)
     config = StableAnimationConfig.load(options.config, refinement, **given_options(options, StableAnimationConfig))
     config.check()
-    config.check_inputs()
     return config
 
 
 def work(options):
     """Animate, and print where the results are."""
     config = read_config(options)
+    config.check_inputs()
 
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
 

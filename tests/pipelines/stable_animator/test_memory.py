@@ -26,7 +26,12 @@ def config(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(CONFIG["args"][name]))
     return StableAnimationConfig(
-        str(tmp_path), "unet.pth", "pose_net.pth", "face_encoder.pth", width=1024, height=1024
+        svd=str(tmp_path),
+        unet="unet.pth",
+        pose_net="pose_net.pth",
+        face_encoder="face_encoder.pth",
+        width=1024,
+        height=1024,
     )
 
 
@@ -36,7 +41,7 @@ def host(config, frames=24, rung="high", runtime=CPU):
     return plan.host
 
 
-@pytest.mark.parametrize("less", [{"width": 512}, {"height": 512}, {"chunk_size": 1}], ids=str)
+@pytest.mark.parametrize("less", [{"width": 512}, {"height": 512}, {"decode_chunk_size": 1}], ids=str)
 def test_less_work_takes_less_memory(config, less):
     assert host(replace(config, **less)) < host(config)
 
