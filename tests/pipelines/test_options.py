@@ -1,5 +1,6 @@
 """Options that the systems share: declared once, told at once, read by any of their names, in one precedence."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -24,7 +25,9 @@ every_system = pytest.mark.parametrize("name", SYSTEMS)
 def load(tmp_path):
     def write_and_load(name, values, **given):
         path = tmp_path / "options.yaml"
-        path.write_text(yaml.safe_dump({**NEEDED.get(name, {}), **values}))
+        named = {key_names(SYSTEMS[name].options).get(key) for key in values}
+        needed = {key: value for key, value in NEEDED.get(name, {}).items() if key not in named}
+        path.write_text(yaml.safe_dump({**needed, **values}))
         return SYSTEMS[name].options.load(path, **given)
 
     return write_and_load
@@ -55,6 +58,11 @@ def test_option_goes_before_file_before_preset_before_default_and_none_never_doe
     assert load(name, {"seed": 5}, seed=0).seed == 0
 
 
+# Values of fields that take no text, and have no default that is a number.
+VALUES = {"num_frames": 8, "context_overlap": 3, "decode_chunk_size": 3, "segment": 9, "base": 600, "strength": 0.5}
+VALUES |= {"loras": [["a", 1.0]], "reports": True, "channels": "bgr", "dtype": "bf16", "scheduler": "DDIM"}
+
+
 @pytest.mark.parametrize(
     ("name", "alias"),
     [
@@ -67,21 +75,14 @@ def test_option_goes_before_file_before_preset_before_default_and_none_never_doe
 def test_old_name_is_read_as_the_new_one_and_both_at_once_are_refused(name, alias, load):
     field = key_names(SYSTEMS[name].options)[alias]
     item = next(item for item in fields(SYSTEMS[name].options) if item.name == field)
-    value = {
-        "num_frames": 8,
-        "loras": [["a", 1.0]],
-        "reports": True,
-        "channels": "bgr",
-        "segment": 9,
-        "base": 600,
-    }.get(field, item.default if isinstance(item.default, (int, float)) else "x")
-    value = {"dtype": "bf16", "scheduler": "DDIM", "strength": 0.5}.get(field, value)
+    default = item.default if isinstance(item.default, (int, float)) else "x"
+    value = VALUES.get(field, default)
     given = {"pose_video": "x"} if field == "reference_image" else {"reference_image": "x"}
     given = given if field in ("reference_image", "pose_video") else {}
     assert getattr(load(name, {alias: value, **given}), field) == value
     assert getattr(load(name, given, **{alias: value}), field) == value
     with pytest.raises(InputError, match="names of one option"):
-        load(name, {field: value, alias: value})
+        load(name, {field: value, alias: copy.deepcopy(value)})
 
 
 FILES = {
