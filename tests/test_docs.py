@@ -3,6 +3,7 @@
 Nothing is listed here that the code knows: parsers, configurations, extras and targets are asked.
 """
 
+import argparse
 import ast
 import dataclasses
 import importlib
@@ -167,7 +168,7 @@ def test_options_of_pose2vid_are_keys_as_its_page_says():
     section = dict(sections(read(ROOT / "docs" / "pose2vid.md")))["## The YAML file"]
     fields = set(key_names(Pose2VidConfig))
     for action in parser_of("scripts.pose2vid")._actions:
-        for option in action.option_strings:
+        for option in action.option_strings if action.help != argparse.SUPPRESS else ():  # old names, and --no-x
             if option in ("--help", "--debug"):
                 continue
             if option.startswith("--") and option.removeprefix("--").replace("-", "_") not in fields:
