@@ -99,9 +99,9 @@ def _animate_anyone(settings, folder, width, height, length):
         "output": f"{folder}/output",
         "width": width,
         "height": height,
-        "length": length,
-        "steps": 1,
-        "cfg": GUIDANCE,
+        "num_frames": length,
+        "num_inference_steps": 1,
+        "guidance_scale": GUIDANCE,
         "memory": settings["rung"],
         **get_rung(settings["rung"]).options,
         "engine": settings["engine"],
@@ -112,7 +112,7 @@ def _animate_anyone(settings, folder, width, height, length):
         config = Pose2VidConfig(**{**full_size.configuration(f"{settings['folder']}/model"), **values})
     else:
         config = Pose2VidConfig.load("configs/inference/demo.yaml", **values)
-    (plan,) = plan_memory(config, Runtime.choose(config.device, config.weight_dtype), [config.memory])
+    (plan,) = plan_memory(config, Runtime.choose(config.device, config.dtype), [config.memory])
     return plan, timed(lambda: pose2vid.animate(config, show_progress=False))
 
 

@@ -22,8 +22,7 @@ _BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 # Options that may make less memory do, of which each command has some.
 _LESS_MEMORY = {
     "a smaller size": ("--width", "-W"),
-    "fewer frames": ("--length", "-L", "--frames_overlap"),
-    "a smaller --tile_size": ("--tile_size",),
+    "fewer frames": ("-L",),
     "fewer --context-frames": ("--context-frames",),
     "a smaller --segment": ("--segment",),
     "--sequential-guidance": ("--sequential-guidance",),
@@ -56,8 +55,13 @@ class ArgumentParser(argparse.ArgumentParser):
         print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
 
+    def add_argument(self, *names, **settings):
+        """As argparse's; flags are spelled with hyphens."""
+        return super().add_argument(*map(_hyphened, names), **settings)
+
     def parse_known_args(self, args=None, namespace=None):
-        for word in sys.argv[1:] if args is None else args:
+        args = list(map(_hyphened, sys.argv[1:] if args is None else args))
+        for word in args:
             try:
                 is_name = "\0" not in word and os.fsencode(word) is not None
             except UnicodeEncodeError:
@@ -109,6 +113,14 @@ def unknown_option(words, known):
     name = word.partition("=")[0]
     near = nearest(name, [string for string in known if string.startswith("--")])
     return f"there is no option {shown(name)}" + (f"; did you mean {near}?" if near else "")
+
+
+def _hyphened(word):
+    """A word whose underscores become hyphens if it is a flag; the value after an equals sign stays."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}"
 
 
 def whole(lower=None, upper=None):
@@ -195,7 +207,7 @@ def _given(parser, options):
     """Names of options, as a user writes them, and the texts that were given for them."""
     actions = [(action, getattr(options, action.dest, None)) for action in parser._actions]
     return [
-        (action.option_strings[-1] if action.option_strings else action.metavar, str(value))
+        (next((name for name in action.option_strings if name.startswith("--")), action.metavar), str(value))
         for action, value in actions
         if isinstance(value, (str, Path))
     ]
