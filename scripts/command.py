@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -18,6 +19,7 @@ from scripts.signals import stopped_by_signals
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _MOST_OF_VALUE = 400
 _OF_PATHS = ("FILE", "DIR", "VIDEO", "IN", "OUT")
+_FLAG = re.compile(r"--[A-Za-z][\w-]*")
 _BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 # Options that may make less memory do, of which each command has some.
 _LESS_MEMORY = {
@@ -60,7 +62,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().add_argument(*map(_hyphened, names), **settings)
 
     def parse_known_args(self, args=None, namespace=None):
-        args = list(map(_hyphened, sys.argv[1:] if args is None else args))
+        args = _spell(sys.argv[1:] if args is None else args)
         for word in args:
             try:
                 is_name = "\0" not in word and os.fsencode(word) is not None
@@ -91,7 +93,7 @@ class ArgumentParser(argparse.ArgumentParser):
         known = self._known()
         for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
-            if name.startswith("--") and " " not in name and name not in known:
+            if name.startswith("--") and " " not in name and _hyphened(name) not in known:
                 self.error(unknown_option([word], known))
 
     def _get_values(self, action, arg_strings):
@@ -117,10 +119,15 @@ def unknown_option(words, known):
 
 def _hyphened(word):
     """A word whose underscores become hyphens if it is a flag; the value after an equals sign stays."""
-    if not word.startswith("--"):
-        return word
     name, equals, value = word.partition("=")
-    return f"{name.replace('_', '-')}{equals}{value}"
+    return f"{name.replace('_', '-')}{equals}{value}" if _FLAG.fullmatch(name) else word
+
+
+def _spell(words):
+    """The words of a command line with hyphens in its flags. What comes after -- are no flags."""
+    words = list(words)
+    flags = words.index("--") if "--" in words else len(words)
+    return [*map(_hyphened, words[:flags]), *words[flags:]]
 
 
 def whole(lower=None, upper=None):
