@@ -214,7 +214,7 @@ def test_underscores_in_options_are_hyphens_and_stay_in_values(name):
     parser = parser_of(name)
     for action in parser._actions:
         for option in action.option_strings if action.nargs != 0 else ():
-            values = [str(next(iter(action.choices or ["1"])))] * (
+            values = [str(next(iter(action.choices or ["2"])))] * (
                 action.nargs if isinstance(action.nargs, int) else 1
             )
             other = f"--{option.strip('-').replace('-', '_')}" if option.startswith("--") else option
