@@ -38,7 +38,7 @@ def plan_memory(config, runtime, rungs=tuple(RUNGS)):
             longer than the motion modules can take.
     """
     models = {name: part.model for name, part in describe_parts(config).items()}
-    check_window(min(config.length, config.context_frames), models["denoising_unet"].max_frames)
+    check_window(min(config.num_frames, config.context_frames), models["denoising_unet"].max_frames)
     program = resident_memory()
     on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
     return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]

@@ -17,7 +17,7 @@ from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.models.strict import dtype_name, local_folder
-from ppdiffusers_ext.options import check_options, key_names
+from ppdiffusers_ext.options import by_field, check_options, key_names
 from ppdiffusers_ext.pipelines.base import SHORT_DTYPES, NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
@@ -90,7 +90,8 @@ class EasyAnimatePipeline(NetworkPipeline):
         check_keys(options, [*own, *known], "option")
         folder = local_folder(folder, accepted="a folder of checkpoints of EasyAnimate is needed")
         dtype = SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
-        config = EasyAnimateConfig.load(model=str(folder), device=device, dtype=dtype, **options)
+        given, _ = by_field(EasyAnimateConfig, options, "option")
+        config = EasyAnimateConfig(model=str(folder), device=device, dtype=dtype, **given)
         check_options(config)
         read_index(folder, cls, is_needed=False)
         check_files(config)

@@ -55,7 +55,7 @@ def test_smaller_videos_take_less(models, less):
 
 
 def test_frames_take_memory_for_their_latents_alone_while_they_are_decoded(models):
-    short, long = (plan(models, frames=frames) for frames in (48, 96))
+    short, long = (plan(models, num_frames=frames) for frames in (48, 96))
     assert short.stage == long.stage == "decoding of frames"
     assert long.host - short.host == 12 * (384 // 8) * (672 // 8) * 4 * 8 * 4
 
@@ -80,12 +80,12 @@ def test_rungs_and_tiles_take_less(models):
 
 def test_tiles_of_v4_wait_for_one_another(models):
     large = replace(CONFIG, width=1680, height=960)
-    first, second = (plan(models, large, "minimal", frames=frames) for frames in (16, 24))
+    first, second = (plan(models, large, "minimal", num_frames=frames) for frames in (16, 24))
     latents = 2 * (960 // 8) * (1680 // 8) * 4 * 8 * 4
     tiles = (3 * 384 + 96) * (5 * 384 + 240) + 384 * 384
     assert second.host - first.host == latents + 8 * tiles * 3 * 4
     of_v3 = {**models, "vae": create(lambda: AutoencoderKLMagvit(**V3_VAE))}
-    first, second = (plan(of_v3, large, "minimal", frames=frames) for frames in (16, 24))
+    first, second = (plan(of_v3, large, "minimal", num_frames=frames) for frames in (16, 24))
     assert second.host - first.host == latents
 
 
