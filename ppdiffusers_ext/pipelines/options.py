@@ -5,6 +5,7 @@ Nothing here imports Paddle: mistakes in options are told at once, not after the
 
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.files import check_all_there
@@ -183,6 +184,14 @@ class PoseOptions(RunOptions):
         unset="as the preset says",
         group=SPEED,
     )
+
+    def check_windows(self):
+        """Raises InputError for windows that share all their frames."""
+        overlap: Any = self.context_overlap
+        if overlap >= self.context_frames:
+            raise InputError(
+                f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
+            )
 
     def check_inputs(self):
         """Raises MissingFileError for a picture or a pose video that is not there."""

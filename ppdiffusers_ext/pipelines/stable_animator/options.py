@@ -209,6 +209,7 @@ class StableAnimationConfig(PoseOptions):
                 self.num_inference_steps,
             )
         check_size(self.width, self.height)
+        self.check_windows()
         time_tiles(1, self.context_frames, self.context_overlap, self.anchored)
         if self.faces is None and self.reports:
             raise InputError(
