@@ -58,7 +58,7 @@ def animate(settings, folder, width, height, length):
     from ppdiffusers_ext.pipelines.schedulers import make_scheduler
     from ppdiffusers_ext.runtime import Runtime
 
-    config = EasyAnimateConfig(width=width, height=height, frames=length, memory=settings["rung"])
+    config = EasyAnimateConfig(width=width, height=height, num_frames=length, memory=settings["rung"])
     models, files = _models(not settings["full_size"]), Path(settings["folder"]) / "model"
     (plan,) = plan_models(models, config, Runtime.choose("cpu", "fp32"), [config.memory])
     models["vae"].use_tiling = uses_tiles(config)

@@ -62,7 +62,7 @@ def configuration(folder):
         "image_encoder_path": str(folder / "image_encoder"),
         **{f"{name}_path": str(folder / NAMES[name]) for name in ("denoising_unet", "reference_unet", "pose_guider")},
         "inference_config": str(folder / "inference.yaml"),
-        "weight_dtype": "fp32",
+        "dtype": "fp32",
     }
 
 

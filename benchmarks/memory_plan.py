@@ -99,9 +99,9 @@ def _animate_anyone(settings, folder, width, height, length):
         "output": f"{folder}/output",
         "width": width,
         "height": height,
-        "length": length,
-        "steps": 1,
-        "cfg": GUIDANCE,
+        "num_frames": length,
+        "num_inference_steps": 1,
+        "guidance_scale": GUIDANCE,
         "memory": settings["rung"],
         **get_rung(settings["rung"]).options,
         "engine": settings["engine"],
@@ -112,7 +112,7 @@ def _animate_anyone(settings, folder, width, height, length):
         config = Pose2VidConfig(**{**full_size.configuration(f"{settings['folder']}/model"), **values})
     else:
         config = Pose2VidConfig.load("configs/inference/demo.yaml", **values)
-    (plan,) = plan_memory(config, Runtime.choose(config.device, config.weight_dtype), [config.memory])
+    (plan,) = plan_memory(config, Runtime.choose(config.device, config.dtype), [config.memory])
     return plan, timed(lambda: pose2vid.animate(config, show_progress=False))
 
 
@@ -124,8 +124,8 @@ def _stable_animator(settings, folder, width, height, length):
     from benchmarks.svd_clip import make_config
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.models.stable_animator.arcface import IResNet
-    from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
     from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+    from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
     from ppdiffusers_ext.runtime import Runtime
     from ppdiffusers_ext.weights.writing import write_safetensors
@@ -144,12 +144,12 @@ def _stable_animator(settings, folder, width, height, length):
     paddle.set_device("cpu")
     config = make_config(
         f"{settings['folder']}/model",
-        image=f"{folder}/picture.png",
-        poses=f"{folder}/poses.mp4",
+        reference_image=f"{folder}/picture.png",
+        pose_video=f"{folder}/poses.mp4",
         output=f"{folder}/output",
         width=width,
         height=height,
-        steps=1,
+        num_inference_steps=1,
         memory=settings["rung"],
         engine=settings["engine"],
         engine_cache=f"{settings['folder']}/cache",

@@ -74,7 +74,7 @@ def make_config(folder, **options):
     from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
     files = {name: str(Path(folder) / NAMES[name]) for name in ("unet", "pose_net", "face_encoder")}
-    return StableAnimationConfig(str(folder), **files, **options)
+    return StableAnimationConfig(svd=str(folder), **files, **options)
 
 
 def ours(settings):

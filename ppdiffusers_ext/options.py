@@ -1,23 +1,27 @@
-"""What an option is: its kind, its bounds and its choices, declared once where a configuration's field is.
+"""Declaration of options: each is a field of a dataclass, with its type, bounds, help and old names.
 
-    @dataclass
+    @dataclass(kw_only=True)
     class Config:
-        steps: int = option(30, 1, 1000)
-        dtype: str = option("fp32", choices=("fp32", "bf16"))
-        output: str | None = path_option(None)
+        num_inference_steps: int = option(30, 1, 1000, help="number of denoising steps", aliases=("steps",))
+        dtype: str = option("fp32", choices=("fp32", "bf16"), help="precision of the networks")
+        output: str | None = path_option(None, help="file to write")
 
-YAML files, command lines and Python's callers are held to that by `check_options`, in the same words.
+YAML keys (`read_options`), flags of commands (`scripts.options`) and the pages docs/options*.md
+(`scripts.option_pages`) follow from the declaration. Values of every origin are checked by `check_values`, in the
+same words. Dataclasses instead of pydantic: the configurations are dataclasses, the messages are the project's own,
+and a validation library's errors would have to be translated into them.
 """
 
 import dataclasses
 import logging
 import math
 import numbers
+import re
 import secrets
 import typing
 
-from ppdiffusers_ext.errors import InputError, shown, shown_path
-from ppdiffusers_ext.files import check_name
+from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
+from ppdiffusers_ext.files import check_name, read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,8 @@ GUIDANCE = (0, 100)
 FPS = (0.1, 240)
 COUNTS = (1, 1000)  # of what is computed at a time
 
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
 DRAWN = -1  # the seed that stands for any
 SEEDS = (DRAWN, 2**63 - 1)
 _MOST_DRAWN = 2**32  # so that it can be typed, and given to whatever takes 32 bits only
@@ -38,32 +44,119 @@ _DECLARED = "option"
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What values a field takes beside those of its type.
+    """Declaration of an option beside its name, type and default, which are the field's.
 
     Attributes:
         lower, upper: bounds of a number, both accepted; None for none.
         choices: the only values, if there are any.
-        is_path: whether it names a file or a folder.
+        is_path: True if it names a file or a folder.
+        pattern, accepted: regular expression of the whole text, and the words for what it accepts.
+        help: one sentence: what the option does, with its unit.
+        unset: what a default of None stands for.
+        group: heading under which help texts and pages list it.
+        aliases: other names of the YAML key; with hyphens, of the flag.
+        keys: other names of the YAML key alone.
+        flags: other flags, such as -W.
+        off: flags that set it to False.
+        metavar: placeholders of the flag's values; a tuple for a flag of several values.
+        repeats: True if the flag may be given several times: the value is a list.
+        read: function from what was typed after the flag to the value; by type if left out.
+        has_flag: False for an option of files alone.
     """
 
     lower: float | None = None
     upper: float | None = None
     choices: tuple = ()
     is_path: bool = False
+    pattern: str = ""
+    accepted: str = ""
+    help: str = ""
+    unset: str = ""
+    group: str = ""
+    aliases: tuple = ()
+    keys: tuple = ()
+    flags: tuple = ()
+    off: tuple = ()
+    metavar: str | tuple = ""
+    repeats: bool = False
+    read: typing.Callable | None = None
+    has_flag: bool = True
 
 
-def option(default, lower=None, upper=None, choices=()):
-    """A dataclass' field with this default, and with bounds or choices."""
-    return _field(default, Option(lower, upper, tuple(choices)))
+def option(default, lower=None, upper=None, choices=(), **declared):
+    """A dataclass field with this default (`dict` and `list` stand for new ones) and the rest of an `Option`."""
+    return _field(default, Option(lower, upper, tuple(choices), **declared))
 
 
-def path_option(default=dataclasses.MISSING):
-    """A dataclass' field that names a file or a folder."""
-    return _field(default, Option(is_path=True))
+def path_option(default=dataclasses.MISSING, **declared):
+    """As `option`, of a field that names a file or a folder; without a default it is required."""
+    return _field(default, Option(is_path=True, **declared))
+
+
+def inherited(cls, name, default, **changes):
+    """The field of a base class with another default, and with changes to its `Option`."""
+    return _field(default, dataclasses.replace(declaration(field_of(cls, name)), **changes))
 
 
 def _field(default, declared):
-    return dataclasses.field(default=default, metadata={_DECLARED: declared})
+    kind = "default_factory" if default in (dict, list) else "default"
+    return dataclasses.field(**{kind: default}, metadata={_DECLARED: declared})
+
+
+def field_of(cls, name):
+    return next(item for item in dataclasses.fields(cls) if item.name == name)
+
+
+def declaration(item):
+    """The `Option` of a dataclass field."""
+    return item.metadata.get(_DECLARED, Option())
+
+
+def kind_of(item):
+    """The type of a field without None; None for a field of several types."""
+    kinds = [one for one in typing.get_args(item.type) or (item.type,) if one is not type(None)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def key_names(cls):
+    """Every YAML key of a dataclass, old names included -> the field's name."""
+    found: dict[str, str] = {}
+    for item in dataclasses.fields(cls):
+        declared = declaration(item)
+        found |= dict.fromkeys((item.name, *declared.aliases, *declared.keys), item.name)
+    return found
+
+
+def by_field(cls, values, what):
+    """Values by field name, of values by any of its names; also, the names that were used, by field name.
+
+    Args:
+        values: dict.
+        what: what a name is, for messages, such as "key in file.yaml".
+
+    Raises:
+        InputError: a name that is not known, or two names of one option.
+    """
+    names = key_names(cls)
+    check_keys(values, list(names), what)
+    found: dict[str, typing.Any] = {}
+    used: dict[str, str] = {}
+    for name, value in values.items():
+        if (other := used.setdefault(names[name], name)) != name:
+            raise InputError(f"{what}: {other} and {name} are names of one option; one of them is accepted")
+        found[names[name]] = value
+    return found, used
+
+
+def read_options(cls, path):
+    """The options in a YAML file, checked: dict by field name.
+
+    Raises:
+        MissingFileError, InputError: no such file, keys that are not known, or values that are not accepted.
+    """
+    values, used = by_field(cls, read_yaml(path), f"key in {shown_path(path)}")
+    check_values(cls, values, path, used)
+    return values
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -95,9 +188,7 @@ def check_values(cls, values, path=None, names=None):
     for item in dataclasses.fields(cls):
         if item.name not in values or (values[item.name] is None and item.default is None):
             continue
-        kinds = [one for one in typing.get_args(item.type) or (item.type,) if one is not type(None)]
-        kind = kinds[0] if len(kinds) == 1 else None
-        declared = item.metadata.get(_DECLARED, Option())
+        kind, declared = kind_of(item), declaration(item)
         if kind in _WORDS:
             name = (names or {}).get(item.name, item.name)
             _check_value(f"{name}{where}", values[item.name], kind, declared, item.default)
@@ -115,6 +206,8 @@ def _check_value(name, value, kind, declared, default):
         check_name(value, name, "the name of a file or a folder is accepted")
     elif kind is str:
         _check_text(name, value)
+        if declared.pattern and not re.fullmatch(declared.pattern, str(value)):
+            raise InputError(f"{name} {shown(value)} is not known; {declared.accepted} is accepted")
 
 
 def any_of(choices):

@@ -8,10 +8,9 @@ import paddle
 
 from ppdiffusers_ext.environment import use_all_cores
 from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.options import DTYPES
 
 logger = logging.getLogger(__name__)
-
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)

@@ -11,64 +11,77 @@ whose output is there are passed over, and one that fails, for whatever reason, 
 then). The report has a row for each job, and is there after Ctrl-C too.
 """
 
+import dataclasses
 import sys
 import traceback
 
-from scripts import pose2vid, poses
-from scripts.command import ArgumentParser, describe, real, run, whole
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
+from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
+from scripts import poses
+from scripts.command import ArgumentParser, describe, run
+from scripts.options import add_options, given_options, refuse_others
+
+# What a job says instead of the system's options.
+_OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases")
 
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.animate", description=__doc__, reads_checkpoints=True)
     parser = poses.add_options(parser)
-    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: that of the released one)")
     parser.add_argument(
-        "--system", default="animate_anyone", metavar="NAME", help="or stable_animator (default: animate_anyone)"
+        "--system", default=POSED[0], metavar="NAME", help=f"{' or '.join(POSED)} (default: {POSED[0]})"
     )
-    parser.add_argument("--reference-image", metavar="FILE", help="picture of the person")
-    parser.add_argument("--driving-video", metavar="FILE", help="video of a person who moves, or a folder of pictures")
-    parser.add_argument("--batch", metavar="FILE", help="YAML file of many jobs, instead of these")
+    parser.add_argument("--batch", metavar="FILE", help="YAML file of many jobs, instead of one")
     parser.add_argument("--report", metavar="FILE", help="write what became of each job of --batch as JSON")
-    parser.add_argument("--frames", metavar="A:B", help="of the driving video, B left out (default: all)")
-    parser.add_argument("--resize", metavar="WAY", help="of the picture: fit, crop or pad (default: crop)")
-    parser.add_argument("--person", metavar="WHO", help="largest, surest, left, right, or a number (default: largest)")
-    parser.add_argument("--align", metavar="WAY", help="shape, original or none (default: shape)")
-    parser.add_argument(
-        "--gap", type=whole(0, 100_000), metavar="N", help="frames of absence that are filled (default: 5)"
-    )
-    parser.add_argument("--smoothing", type=real(0, 1000), metavar="X", help="of motion; 0 is none (default: 1)")
-    parser.add_argument("--no-audio", dest="audio", action="store_false", default=None, help="copy no sound")
-    return pose2vid.add_options(parser)
+    add_options(parser, Job)
+    for name in POSED:
+        cls = SYSTEMS[name].options
+        add_options(parser, cls, _of_system(cls), defaults=False)
+    return parser
 
 
-def work(options):
-    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
-    from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.pipelines.animation import Animator, Job, read_jobs
-    from ppdiffusers_ext.pipelines.registry import get_system
-    from ppdiffusers_ext.runtime import Runtime
+def _of_system(cls):
+    """The fields of a system's options that are no job's."""
+    return [item.name for item in dataclasses.fields(cls) if item.name not in _OF_JOBS]
 
-    kind = get_system(options.system)
-    named = {name: getattr(options, name) for name in ("reference_image", "driving_video", "output")}
-    names = ("frames", "fps", "resize", "person", "align", "gap", "smoothing", "audio", "seed")
-    how = {name: value for name in names if (value := getattr(options, name)) is not None}
+
+def read_config(options):
+    """The configuration of the system that is asked for, and the list of jobs; both are checked."""
+    cls, how = get_system(options.system, POSED).options, given_options(options, Job)
+    refuse_others(options, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
     if options.batch:
-        if any(value is not None for value in named.values()):
+        if any(name in how for name in ("reference_image", "driving_video", "output")):
             raise InputError(
                 "--batch has pictures, videos and outputs of its own; it or the three options is accepted"
             )
         jobs = read_jobs(options.batch, **how)
     else:
-        if missing := [f"--{name.replace('_', '-')}" for name, value in named.items() if value is None]:
-            raise InputError(f"{', '.join(missing)} is missing; all three, or --batch, are needed")
-        jobs = [Job(**named, **how)]
-    overrides = {**pose2vid.read_overrides(options, options.system), "output": None, "fps": None, "test_cases": {}}
-    system = kind(options.config or kind.config_file, overrides)
+        jobs = [make_job(how)]
+    path = options.config or get_system(options.system).config_file
+    given = {name: value for name, value in given_options(options, cls).items() if name not in _OF_JOBS}
+    config = cls.load(path, **given)
+    config.check()
+    return config, jobs
+
+
+def work(options):
+    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
+    config, jobs = read_config(options)
+    if not options.batch:
+        jobs[0].check_inputs()
+
+    from ppdiffusers_ext.pipelines import registry
+    from ppdiffusers_ext.pipelines.animation import Animator
+    from ppdiffusers_ext.runtime import Runtime
+
+    system = registry.SYSTEMS[options.system](config)
     device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
     estimator = poses.make_estimator(options, system.channels, device=device)
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    animator = Animator(system, estimator, style, progress, options.length, keep=options.debug)
+    animator = Animator(system, estimator, style, progress, config.num_frames, keep=options.debug)
     if options.batch:
         return _run_all(animator, jobs, options)
     _tell(animator.run(jobs[0]))

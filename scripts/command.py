@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import sys
@@ -18,12 +19,12 @@ from scripts.signals import stopped_by_signals
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _MOST_OF_VALUE = 400
 _OF_PATHS = ("FILE", "DIR", "VIDEO", "IN", "OUT")
+_FLAG = re.compile(r"--[A-Za-z][\w-]*")
 _BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 # Options that may make less memory do, of which each command has some.
 _LESS_MEMORY = {
     "a smaller size": ("--width", "-W"),
-    "fewer frames": ("--length", "-L", "--frames_overlap"),
-    "a smaller --tile_size": ("--tile_size",),
+    "fewer frames": ("-L",),
     "fewer --context-frames": ("--context-frames",),
     "a smaller --segment": ("--segment",),
     "--sequential-guidance": ("--sequential-guidance",),
@@ -56,8 +57,13 @@ class ArgumentParser(argparse.ArgumentParser):
         print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
 
+    def add_argument(self, *names, **settings):
+        """As argparse's; flags are spelled with hyphens."""
+        return super().add_argument(*map(_hyphened, names), **settings)
+
     def parse_known_args(self, args=None, namespace=None):
-        for word in sys.argv[1:] if args is None else args:
+        args = _spell(sys.argv[1:] if args is None else args)
+        for word in args:
             try:
                 is_name = "\0" not in word and os.fsencode(word) is not None
             except UnicodeEncodeError:
@@ -87,7 +93,7 @@ class ArgumentParser(argparse.ArgumentParser):
         known = self._known()
         for word in words[: words.index("--")] if "--" in words else words:
             name = word.partition("=")[0]
-            if name.startswith("--") and " " not in name and name not in known:
+            if name.startswith("--") and " " not in name and _hyphened(name) not in known:
                 self.error(unknown_option([word], known))
 
     def _get_values(self, action, arg_strings):
@@ -109,6 +115,19 @@ def unknown_option(words, known):
     name = word.partition("=")[0]
     near = nearest(name, [string for string in known if string.startswith("--")])
     return f"there is no option {shown(name)}" + (f"; did you mean {near}?" if near else "")
+
+
+def _hyphened(word):
+    """A word whose underscores become hyphens if it is a flag; the value after an equals sign stays."""
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}" if _FLAG.fullmatch(name) else word
+
+
+def _spell(words):
+    """The words of a command line with hyphens in its flags. What comes after -- are no flags."""
+    words = list(words)
+    flags = words.index("--") if "--" in words else len(words)
+    return [*map(_hyphened, words[:flags]), *words[flags:]]
 
 
 def whole(lower=None, upper=None):
@@ -195,7 +214,7 @@ def _given(parser, options):
     """Names of options, as a user writes them, and the texts that were given for them."""
     actions = [(action, getattr(options, action.dest, None)) for action in parser._actions]
     return [
-        (action.option_strings[-1] if action.option_strings else action.metavar, str(value))
+        (next((name for name in action.option_strings if name.startswith("--")), action.metavar), str(value))
         for action, value in actions
         if isinstance(value, (str, Path))
     ]

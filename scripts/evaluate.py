@@ -108,7 +108,7 @@ def evaluate_demo(options):
         )
     seed = choose_seed(options.seed)
     config = Pose2VidConfig.load(options.config)
-    evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.weight_dtype))
+    evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.dtype))
     scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
     result = {"seed": seed, "clips": options.clips, **summary(scores)}
     text = json.dumps({**result, "scores": scores}, indent=1, allow_nan=False) + "\n"

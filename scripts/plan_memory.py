@@ -21,22 +21,31 @@ import json
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts import pose2vid
+from ppdiffusers_ext.pipelines.systems import SYSTEMS, get_system
 from scripts.command import ArgumentParser, run, whole
+from scripts.options import add_options, given_options, refuse_others
 
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.plan_memory", description=__doc__)
-    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help="or stable_animator, easy_animate")
-    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: the system's in configs)")
+    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help=f"one of {', '.join(SYSTEMS)}")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: that of the released one)")
     parser.add_argument("--train", metavar="FILE", help="YAML file of a training of StableAnimator, instead")
     parser.add_argument("--table", action="store_true", help="of sizes and GPUs, for easy_animate")
     parser.add_argument(
         "--processes", type=whole(1, 10_000), default=1, metavar="N", help="with --train: of the launch (1)"
     )
-    pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
+    for system in SYSTEMS.values():
+        add_options(parser, system.options, defaults=False)
     return parser
+
+
+def read_config(options):
+    """The configuration of the system that is asked for."""
+    system = get_system(options.system)
+    refuse_others(options, system.options, [each.options for each in SYSTEMS.values()], options.system)
+    return system.options.load(options.config or system.config_file, **given_options(options, system.options))
 
 
 def work(options):
@@ -45,15 +54,16 @@ def work(options):
         return plan_training(options)
     if options.table:
         return print_table(options)
+    config = read_config(options)
+
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_writable, output_file
+    from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
-    from ppdiffusers_ext.pipelines.registry import PLANNED, get_system
     from ppdiffusers_ext.runtime import Runtime
 
-    kind = get_system(options.system, PLANNED)
-    system = kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
+    system = registry.SYSTEMS[options.system](config)
     if options.json:
         check_writable(options.json)
     runtime = Runtime.choose(system.device, system.dtype)

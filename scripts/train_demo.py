@@ -166,7 +166,9 @@ def make_card(options, folder):
         for key, value in values.items()
         if isinstance(value, str) and value.startswith(shipped)
     }
-    config = Pose2VidConfig.load("configs/inference/demo.yaml", **moved, **({"steps": 1} if options.quick else {}))
+    config = Pose2VidConfig.load(
+        "configs/inference/demo.yaml", **moved, **({"num_inference_steps": 1} if options.quick else {})
+    )
     evaluation = DemoEvaluation(config, Runtime.choose("cpu", "fp32"))
     seed, clips = options.seed + 1, 1 if options.quick else 20
     result = summary([evaluation.scores(seed, number) for number in progress(range(clips), "measuring on new clips")])
@@ -186,8 +188,8 @@ def make_card(options, folder):
         evaluation_seed=seed,
         above=result["psnr_above_baseline"],
         below=100 * result["flicker_below_stage_1"],
-        steps=config.steps,
-        cfg=config.cfg,
+        steps=config.num_inference_steps,
+        cfg=config.guidance_scale,
     )
 
 

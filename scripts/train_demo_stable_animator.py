@@ -168,8 +168,8 @@ def describe_model(folder, **options):
     from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
     weights = {name: str(folder / f"{name}.safetensors") for name in ("unet", "pose_net", "face_encoder")}
-    sizes = {"width": SIDE, "height": SIDE, "tile_size": 4, "overlap": 1}
-    ways = {"steps": 3, "guidance_scale": 1.0, "anchored": False, "repeats_noise": False}
+    sizes = {"width": SIDE, "height": SIDE, "context_frames": 4, "context_overlap": 1}
+    ways = {"num_inference_steps": 3, "guidance_scale": 1.0, "anchored": False, "repeats_noise": False}
     return StableAnimationConfig(
         **{"device": "cpu", "svd": str(folder / "svd"), **weights, **sizes, **ways, **options}
     )
@@ -181,7 +181,7 @@ def _evaluate(options, folder):
     from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, StableDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
-    config = describe_model(folder, **({"steps": 1} if options.quick else {}))
+    config = describe_model(folder, **({"num_inference_steps": 1} if options.quick else {}))
     count, frames = (1, 4) if options.quick else (20, NUM_FRAMES)
     seed, runtime = options.seed + 1, Runtime.choose("cpu", "fp32")
     evaluation = StableDemoEvaluation(config, folder / "recognizer.safetensors", runtime, frames)
@@ -207,9 +207,9 @@ def _evaluate(options, folder):
         evaluation_seed=seed,
         evaluated=count,
         frames=frames,
-        steps=config.steps,
+        steps=config.num_inference_steps,
         guidance=config.guidance_scale,
-        tile=config.tile_size,
+        tile=config.context_frames,
         ways="\n".join(rows),
         above=result["psnr_above_reference"],
         without=result["identity_without_face"],

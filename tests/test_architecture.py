@@ -37,7 +37,7 @@ FORBIDDEN = {
 
 SYSTEMS = ("animate_anyone", "stable_animator", "easy_animate")
 # Modules that know the systems by name, and so import them; all others get what they need as arguments.
-REGISTRIES = {"pipelines.registry"}
+REGISTRIES = {"pipelines.registry", "pipelines.systems"}
 # Files that each system has in these rooms.
 SAME_FILES = {
     "pipelines": {"options", "loading", "memory", "pipeline", "denoise", "run", "conversion"},

@@ -4,6 +4,6 @@ set -eu
 "${PYTHON:-.venv/bin/python}" -m scripts.predict_t2v \
     --config "${CONFIG:-configs/inference/easy_animate/v4.yaml}" \
     --prompt "${PROMPT:-A train passes through autumn hills, seen from above.}" \
-    --frames 432 --segment 144 --overlap 4 \
+    --num-frames 432 --segment 144 --overlap 4 \
     --output "${OUTPUT:-easy_animate_long.mp4}" \
     "$@"

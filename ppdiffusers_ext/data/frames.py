@@ -10,7 +10,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -67,6 +67,10 @@ class FrameSource:
         if not self.names:
             return read_frames(self.path, start, end - start, info=self.info, background=self.background)
         return map(self._read_picture, self.names[start:end])
+
+    def first(self, count: int) -> "FrameSource":
+        """The first frames, as a `FrameSource` of at most so many, for reading alone."""
+        return replace(self, num_frames=min(count, self.num_frames), names=self.names[:count])
 
     def start_of(self, index: int) -> float:
         """Seconds from the first frame's begin to that of another; of frame `num_frames`, to the end of the last."""
@@ -211,25 +215,25 @@ class FolderWriter:
 
 def check_way(way: str) -> None:
     """Raises InputError for a way to resize that is not known."""
-    if way not in ("fit", "crop", "pad"):
-        raise InputError(f"the way to resize {way!r} is not known; fit, crop or pad is accepted")
+    if way not in ("stretch", "crop", "pad", "fit"):
+        raise InputError(f"the way to resize {way!r} is not known; stretch, crop or pad is accepted")
 
 
-def resize(frame: np.ndarray, width: int, height: int, way: str = "fit") -> np.ndarray:
+def resize(frame: np.ndarray, width: int, height: int, way: str = "stretch") -> np.ndarray:
     """A frame in another size.
 
     Args:
         frame: (H, W, 3) uint8.
         width, height: pixels.
-        way: "fit" stretches it, "crop" keeps its shape and cuts off what is too much on both sides, "pad" keeps it
-            whole between black borders.
+        way: "stretch" (or "fit", its old name) distorts it, "crop" keeps its shape and cuts off what is too much on
+            both sides, "pad" keeps it whole between black borders.
 
     Returns:
         (height, width, 3) uint8.
     """
     check_way(way)
     image = PIL.Image.fromarray(frame)
-    if way == "fit":
+    if way in ("stretch", "fit"):
         return np.asarray(image.resize((width, height), PIL.Image.Resampling.LANCZOS))
     choose = max if way == "crop" else min
     scale = choose(width / image.width, height / image.height)

@@ -7,7 +7,6 @@ video, which is what the systems were made for.
 import contextlib
 import logging
 import os
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,90 +17,12 @@ from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.errors import InputError, check_keys
-from ppdiffusers_ext.files import read_yaml
-from ppdiffusers_ext.options import (
-    FPS,
-    FRAMES,
-    SEEDS,
-    check_options,
-    check_values,
-    merge,
-    option,
-    path_option,
-)
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
-from ppdiffusers_ext.preprocess.extraction import TrackOptions, draw
-from ppdiffusers_ext.preprocess.tracks import check_rule
+from ppdiffusers_ext.preprocess.extraction import draw
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A picture, a video that drives it, and how. Every field is a key of a batch file.
-
-    Attributes:
-        reference_image, driving_video, output: paths; the driving video may be a folder of pictures.
-        frames: "A:B" of the driving video; all if left out.
-        fps: of the result; the driving video's if left out. Its speed stays.
-        resize: how the picture gets the size of the result: "fit", "crop" or "pad"; see `data.frames.resize`.
-        person: who of the driving video; a rule of `tracks.choose_person`.
-        align: "shape", "original" or "none"; see `preprocess.videos`.
-        gap, smoothing: of `TrackOptions`.
-        audio: whether the driving video's sound is copied.
-        seed: instead of the configuration's.
-    """
-
-    reference_image: str = path_option()
-    driving_video: str = path_option()
-    output: str = path_option()
-    frames: str | None = None
-    fps: float = option(None, *FPS)
-    resize: str = option("crop", choices=("fit", "crop", "pad"))
-    person: int | str = "largest"
-    align: str = option("shape", choices=("shape", "original", "none"))
-    gap: int = option(5, 0, FRAMES[1])
-    smoothing: float = option(1.0, 0, 1000)
-    audio: bool = True
-    seed: int = option(None, *SEEDS)
-
-    def __post_init__(self):
-        check_options(self)
-        if Path(self.output).suffix.lower() not in (".mp4", ".mov"):
-            raise InputError(f"output {self.output} is not accepted; a file name that ends in .mp4 or .mov is")
-        check_rule(self.person)
-
-    @property
-    def track(self):
-        return TrackOptions(str(self.person), self.gap, self.smoothing)
-
-
-def read_jobs(path, **defaults):
-    """The jobs of a batch file: a YAML file with `jobs`, a list of mappings with the fields of `Job` as keys.
-
-    Args:
-        defaults: fields of jobs that do not say them.
-
-    Raises:
-        MissingFileError, InputError: no such file, unknown keys, or values that are not possible.
-    """
-    values = read_yaml(path)
-    check_keys(values, ["jobs"], f"key in {path}")
-    jobs = values.get("jobs")
-    if not (isinstance(jobs, list) and jobs and all(isinstance(job, dict) for job in jobs)):
-        raise InputError(f"{path} has no list of jobs; `jobs:` with a list of mappings is accepted")
-    read = []
-    for number, job in enumerate(jobs):
-        check_keys(job, [item.name for item in fields(Job)], f"key in job {number} of {path}")
-        if missing := {"reference_image", "driving_video", "output"} - set(job):
-            raise InputError(f"job {number} of {path} lacks {', '.join(sorted(missing))}; all three are needed")
-        check_values(Job, job, path)
-        read.append(Job(**merge(defaults, job)))
-    if len({Path(job.output).resolve() for job in read}) < len(read):
-        raise InputError(f"two jobs of {path} have the same output; different names are accepted")
-    return read
 
 
 class Animator:

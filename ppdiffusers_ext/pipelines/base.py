@@ -12,11 +12,12 @@ from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
 from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name, local_folder
+from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
 from ppdiffusers_ext.pipelines.engines import make_engine, weights_dtype
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import check_given, describe_folder
-from ppdiffusers_ext.runtime import DTYPES, Runtime, check_device
+from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.pipelines.options import ENGINES
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("auto", "eager", *BACKENDS)
 # What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
 # and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with
 # which it is compared. As measured on two cores of an AMD EPYC, cautiously.

@@ -65,7 +65,7 @@ class Case:
         return Result(self.target, beside(self.target, row), beside(self.target, "sheet.png"), self.num_frames)
 
 
-def write_case(case, decode, width, height, audio=None, way="fit"):
+def write_case(case, decode, width, height, audio=None, way="stretch"):
     """Write what a case has become: a `Result`.
 
     Args:

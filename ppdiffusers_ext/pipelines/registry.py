@@ -9,25 +9,21 @@ import numpy as np
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import beside
-from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.options import check_values, choose_seed
+from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
-from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
-from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
+from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import check_files
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
-from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 
 
 class AnimateAnyone:
     """
     Args:
-        path: YAML file of a `Pose2VidConfig`.
-        options: its fields -> values that replace the file's; None leaves them.
+        config: a `Pose2VidConfig`.
         show_progress: of the pipeline.
 
     Attributes:
@@ -36,18 +32,18 @@ class AnimateAnyone:
         engine: what runs the networks.
     """
 
-    channels, style, config_file = "bgr", "animate_anyone", "configs/inference/animation.yaml"
+    channels, style = "bgr", "animate_anyone"
 
-    def __init__(self, path, options, show_progress=True):
-        self._config = config = Pose2VidConfig.load(path, **options)
+    def __init__(self, config, show_progress=True):
+        self._config = config
         self.width, self.height = config.width, config.height
-        self.device, self.dtype, self.engine = config.device, config.weight_dtype, config.engine
+        self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
         self._show_progress, self._pipeline = show_progress, None
 
     def plan(self, runtime):
         """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has."""
-        config = replace(self._config, length=self._config.length or self._config.context_frames)
-        return plan_memory(config, runtime), config.length
+        config = replace(self._config, num_frames=self._config.num_frames or self._config.context_frames)
+        return plan_memory(config, runtime), config.num_frames
 
     def run(self, job, picture, audio=None):
         """Animate: the `Result`.
@@ -60,9 +56,10 @@ class AnimateAnyone:
         seed = choose_seed(self._config.seed if job.seed is None else job.seed)
         config = replace(
             self._config,
-            test_cases={str(picture): [str(job.skeletons)]},
+            reference_image=str(picture),
+            pose_video=str(job.skeletons),
             output=str(job.output),
-            length=job.num_frames,
+            num_frames=job.num_frames,
             fps=None,
             seed=seed,
         )
@@ -81,45 +78,14 @@ def _outputs(target):
     return pose2vid.Case(nothing, nothing, 0, 1, Path(target)).result.paths
 
 
-# What the same thing is called in a `StableAnimationConfig`.
-_NAMES = {
-    "cfg": "guidance_scale",
-    "context_frames": "tile_size",
-    "context_overlap": "overlap",
-    "decode_chunk_size": "chunk_size",
-    "weight_dtype": "dtype",
-}
-_SHARED = (
-    *("width", "height", "seed", "steps", "device", "preset", "memory", "engine", "engine_cache"),
-    *("guidance_interval", "ignore_memory"),
-)
-_STEP_CACHE = ("step_cache_interval", "step_cache_depth")
-_OF_JOBS = ("output", "fps", "test_cases", "length")
-_EASY_NAMES = {"cfg": "guidance_scale", "weight_dtype": "dtype", "scheduler": "sampler"}
-
-
-def _own_options(system, kind, options, renamed, shared):
-    """Options of pose2vid as fields of another system's configuration, a dict.
-
-    Raises InputError for those that it has not, and for values that it does not take.
-    """
-    given = {name: value for name, value in options.items() if value is not None and name not in _OF_JOBS}
-    if unknown := sorted(set(given) - set(renamed) - set(shared)):
-        raise InputError(f"{system} has no {', '.join(unknown)}; {', '.join([*renamed, *shared])} it has")
-    own = {renamed.get(name, name): value for name, value in given.items()}
-    check_values(kind, own, names={renamed.get(name, name): f"--{name.replace('_', '-')}" for name in given})
-    return own
-
-
 class StableAnimator:
-    """As `AnimateAnyone`, of a `StableAnimationConfig`: options that it has not are refused."""
+    """As `AnimateAnyone`, of a `StableAnimationConfig`."""
 
-    channels, style, config_file = "rgb", "stable_animator", "configs/inference/stable_animator.yaml"
+    channels, style = "rgb", "stable_animator"
 
-    def __init__(self, path, options, show_progress=True):
-        own = _own_options("stable_animator", StableAnimationConfig, options, _NAMES, _SHARED + _STEP_CACHE)
-        self._config = config = StableAnimationConfig.load(path, **own)
-        self._length = options.get("length") or config.tile_size
+    def __init__(self, config, show_progress=True):
+        self._config = config
+        self._length = config.num_frames or config.context_frames
         stable_animation.check(config, 1)
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
@@ -132,11 +98,11 @@ class StableAnimator:
     def run(self, job, picture, audio=None):
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
         seed = choose_seed(self._config.seed if job.seed is None else job.seed)
-        config = replace(self._config, image=str(picture), seed=seed)
+        config = replace(self._config, reference_image=str(picture), seed=seed)
         check_files(config)
         skeletons, image = open_frames(job.skeletons), read_image(picture)
         if config.refinement is not None:
-            config.refinement.check(np.asarray(image), config.steps)
+            check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
         runtime = Runtime.choose(config.device, config.dtype)
         stable_animation.check_memory(config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)
@@ -147,7 +113,7 @@ class StableAnimator:
         case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
 
         def decode():
-            return pipeline.decode(latents, config.chunk_size, config.vae_device)
+            return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
 
         result = pose2vid.write_case(case, decode, config.width, config.height, audio)
         if clip.refinement is not None:
@@ -172,26 +138,14 @@ class SkeletonJob:
 class EasyAnimate:
     """As `AnimateAnyone`, of an `EasyAnimateConfig`, as far as plans of memory go: it knows of no skeletons."""
 
-    config_file = "configs/inference/easy_animate/v4.yaml"
-
-    def __init__(self, path, options):
-        own = _own_options("easy_animate", EasyAnimateConfig, options, _EASY_NAMES, _SHARED)
-        self._config = config = EasyAnimateConfig.load(path, **own, frames=options.get("length"))
+    def __init__(self, config):
+        self._config = config
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
 
     def plan(self, runtime):
         """As `AnimateAnyone.plan`."""
-        return plan_easy_memory(self._config, runtime), self._config.frames
+        return plan_easy_memory(self._config, runtime), self._config.num_frames
 
 
-SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator}
-PLANNED = {**SYSTEMS, "easy_animate": EasyAnimate}
-
-
-def get_system(name, systems=None):
-    """The class of a system, of `SYSTEMS` if left out. Raises InputError for one that is not among them."""
-    systems = SYSTEMS if systems is None else systems
-    if name not in systems:
-        raise InputError(f"system {shown(name)} is not known; {', '.join(systems)} is accepted")
-    return systems[name]
+SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator, "easy_animate": EasyAnimate}

@@ -20,23 +20,9 @@ from ppdiffusers_ext.errors import InputError, check_keys, nearest, printable, s
 from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.models.rules import Anything, Choice, Either, Flag, ListOf, Number, Rules, Text, Whole
 from ppdiffusers_ext.models.strict import LocalConfigMixin, local_folder
+from ppdiffusers_ext.pipelines.scheduler_names import ALIASES, check_scheduler_name, normalised
 
 logger = logging.getLogger(__name__)
-
-# Short names, beside the class names with and without "Scheduler".
-ALIASES = {
-    "DPM-Solver++": "DPMSolverMultistepScheduler",
-    "DPM++": "DPMSolverMultistepScheduler",
-    "UniPC": "UniPCMultistepScheduler",
-    "Euler": "EulerDiscreteScheduler",
-    "Euler-a": "EulerAncestralDiscreteScheduler",
-    "Heun": "HeunDiscreteScheduler",
-    "DEIS": "DEISMultistepScheduler",
-    "LMS": "LMSDiscreteScheduler",
-}
-
-# What is suggested. Other classes of ppdiffusers can be named too: some take steps like these, some need other models.
-SAMPLERS = ("DDIM", "DDPM", "PNDM", *ALIASES, "LCM", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverSinglestep")
 
 # Where alpha_bar would be exactly zero, solvers in terms of sigma divide by it. diffusers uses this value as well.
 _LAST_ALPHA_BAR = 2.0**-24
@@ -143,19 +129,14 @@ class DPMSolverMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.DPMSol
         return self.config.algorithm_type == "dpmsolver++"
 
 
-def _normalised(name):
-    name = name.lower().replace("-", "").replace("_", "").replace(" ", "")
-    return name[: -len("scheduler")] if name.endswith("scheduler") else name
-
-
 def _classes():
     classes = {}
     for name in dir(ppdiffusers_schedulers):
         if name.endswith("Scheduler") and inspect.isclass(getattr(ppdiffusers_schedulers, name)):
-            classes[_normalised(name)] = getattr(ppdiffusers_schedulers, name)
+            classes[normalised(name)] = getattr(ppdiffusers_schedulers, name)
     classes["unipcmultistep"] = UniPCMultistepScheduler
     classes["dpmsolvermultistep"] = DPMSolverMultistepScheduler
-    classes.update({_normalised(alias): classes[_normalised(name)] for alias, name in ALIASES.items()})
+    classes.update({normalised(alias): classes[normalised(name)] for alias, name in ALIASES.items()})
     return classes
 
 
@@ -165,14 +146,8 @@ def scheduler_class(name):
     Raises:
         InputError: there is none; the message names the nearest of `SAMPLERS`.
     """
-    classes = _classes()
-    wanted = _normalised(str(name)[:100])
-    found = classes.get(wanted)
-    if found is None:
-        near = nearest(wanted, [_normalised(sampler) for sampler in SAMPLERS])
-        meant = "" if near is None else f"did you mean {classes[near].__name__}? "
-        raise InputError(f"scheduler {shown(name)} is not known; {meant}{', '.join(SAMPLERS)} are accepted")
-    return found
+    check_scheduler_name(name)
+    return _classes()[normalised(str(name))]
 
 
 def scheduler_names():

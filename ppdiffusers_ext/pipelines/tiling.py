@@ -9,18 +9,9 @@ from typing import Any
 
 import paddle
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.options import LEAST_TILE
 
-LEAST_TILE = 64  # pixels
 _OVERLAP = 4  # part of a tile: a fourth
-
-
-def check_tile_size(size):
-    """Raises InputError for a size of tiles (pixels) that is neither 0, for none, nor large enough."""
-    if size and size < LEAST_TILE:
-        raise InputError(
-            f"vae_tile_size is {size}; 0, for the whole picture at once, or {LEAST_TILE} or more is accepted"
-        )
 
 
 def tile_of(vae):

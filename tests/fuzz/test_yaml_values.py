@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from ppdiffusers_ext.pipelines.animation import Job, read_jobs
 from ppdiffusers_ext.pipelines.easy_animate.conversion import read_transformer_options
 from ppdiffusers_ext.pipelines.easy_animate.options import TASKS, EasyAnimateConfig
+from ppdiffusers_ext.pipelines.jobs import Job, read_jobs
 from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, KNOBS, read_preset
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
-from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
-from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
 from tests.fuzz.support import fuzz, refused_or_read
 
 TEXTS = st.one_of(

@@ -125,4 +125,4 @@ def config_for(folder, version, **options):
     """The `EasyAnimateConfig` of a folder that `write_easy` wrote."""
     if version == "v1":
         options = {"motion_module_path": str(folder / MOTION_MODULE), "transformer": v1_options(), **options}
-    return EasyAnimateConfig(str(folder), **options)
+    return EasyAnimateConfig(model=str(folder), **options)

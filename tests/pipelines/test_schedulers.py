@@ -9,9 +9,8 @@ import ppdiffusers
 import pytest
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.scheduler_names import ALIASES, SAMPLERS
 from ppdiffusers_ext.pipelines.schedulers import (
-    ALIASES,
-    SAMPLERS,
     check_scheduler,
     make_scheduler,
     scheduler_class,

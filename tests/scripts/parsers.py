@@ -4,13 +4,13 @@ import functools
 import importlib
 from pathlib import Path
 
-from scripts import easy_animate, pose2vid, stable_animator
-from scripts.easy_animate import OF_TASK
+from ppdiffusers_ext.pipelines.easy_animate.options import TASKS as OF_TASK
+from scripts import animate, easy_animate, plan_memory, pose2vid, stable_animator
 
 TASKS = dict(zip(("predict_t2v", "predict_i2v", "predict_v2v"), OF_TASK))
 FOLDER = Path(__file__).parents[2] / "scripts"
 # Modules that are no commands, and the trainers, whose options are paddlenlp's.
-_OTHERS = ("__init__", "command", "demo_training", "easy_animate", "launch", "poses", "signals", "training")
+_OTHERS = ("__init__", "command", "demo_training", "easy_animate", "launch", "options", "poses", "signals", "training")
 
 
 def command_names():
@@ -39,28 +39,11 @@ def config_of(name, options):
     if name in TASKS:
         return easy_animate.read_config(options).check(TASKS[name])
     if name == "plan_memory":
-        from ppdiffusers_ext.pipelines.registry import PLANNED, get_system
-
-        kind = get_system(options.system, PLANNED)
-        return kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
+        return plan_memory.read_config(options)
     if name == "animate":
-        return _animation(options)
+        return animate.read_config(options)
     if hasattr(options, "smoothing"):
         from scripts.poses import track_options
 
         return track_options(options)
     return None
-
-
-def _animation(options):
-    from ppdiffusers_ext.pipelines.animation import Job, read_jobs
-    from ppdiffusers_ext.pipelines.registry import get_system
-
-    kind = get_system(options.system)
-    names = ("frames", "fps", "resize", "person", "align", "gap", "smoothing", "audio", "seed")
-    how = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if options.batch:
-        return read_jobs(options.batch, **how)
-    Job(str(options.reference_image), str(options.driving_video), str(options.output), **how)
-    overrides = {**pose2vid.read_overrides(options, options.system), "output": None, "fps": None}
-    return kind(options.config or kind.config_file, overrides)

@@ -158,7 +158,7 @@ def test_a_long_video_is_made_in_parts_of_which_each_begins_with_the_end_of_the_
 
 def test_parts_make_all_frames(models, tmp_path):
     options = {"prompt": "x", "output": "a.mp4", "width": 64, "height": 48}
-    config = EasyAnimateConfig(str(models / "v4"), frames=24, segment=16, overlap=10, **options)
+    config = EasyAnimateConfig(model=str(models / "v4"), num_frames=24, segment=16, overlap=10, **options)
     assert easy_animation.prepare(config, "text")[1] == [(0, 16), (6, 16), (8, 16)]
     with pytest.raises(InputError, match="parts of 8 frames cannot share 9"):
         easy_animation.prepare(replace(config, segment=10, overlap=9), "text")

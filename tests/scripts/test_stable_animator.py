@@ -169,7 +169,7 @@ def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
         (("--faces", "nowhere"), "--only antelopev2"),
         (("--validation_control_folder", "nowhere"), "nowhere does not exist"),
         (("--validation_image", "nowhere.png"), "nowhere.png does not exist"),
-        (("--tile_size", 1), "--tile_size is 1; a whole number from 2"),
+        (("--tile_size", 1), "--tile-size is 1; a whole number from 2"),
         (("--device", "gpu"), "needs a Paddle with CUDA"),
         (("--engine", "tensorrt"), "engine 'tensorrt' is not known"),
         (("--memory", "least"), "memory 'least' is not known"),
@@ -177,10 +177,10 @@ def test_face_is_found_in_the_picture(folder, tmp_path, capsys):
         (("--dtype", "int8"), "dtype 'int8' is not known"),
         (("--vae-device", "tpu"), "device 'tpu' is not known"),
         (("--step-cache-interval", 0), "--step-cache-interval is 0; a whole number from 1"),
-        (("--resize", "squeeze"), "--resize 'squeeze' is not known; fit, crop or pad is accepted"),
+        (("--resize", "squeeze"), "--resize 'squeeze' is not known; stretch, crop, pad or fit is accepted"),
         (("--face-channels", "gbr"), "--face-channels 'gbr' is not known; rgb or bgr is accepted"),
         (("--fps", 0), "--fps is 0.0; a number from 0.1 to 240"),
-        (("--decode_chunk_size", 0), "--decode_chunk_size is 0; a whole number from 1"),
+        (("--decode_chunk_size", 0), "--decode-chunk-size is 0; a whole number from 1"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_written(folder, tmp_path, capsys, arguments, message):
@@ -271,7 +271,7 @@ def test_options_of_the_better_way_matter(folder, tmp_path):
     [
         (("--end_refine_step", 1), "steps 0 to 1 cannot be refined, of 1 that are counted from 0"),
         (("--start_refine_step", 1), "steps 1 to 0 cannot be refined"),
-        (("--num_optimization_iter", 0), "--num_optimization_iter is 0; a whole number from 1 to 1000 is accepted"),
+        (("--num_optimization_iter", 0), "--num-optimization-iter is 0; a whole number from 1 to 1000 is accepted"),
         (("--face_embedding_extractor_weight_path", "nowhere.pth"), "nowhere.pth, do not exist"),
         (("--face_embedding_extractor_weight_path", "unet.safetensors"), "not hold the weights of this IResNet"),
         (("--validation_image_mask", "nowhere.png"), "nowhere.png does not exist"),
@@ -282,8 +282,8 @@ def test_options_of_the_better_way_matter(folder, tmp_path):
         (("--validation_control_mask_folder", "empty"), "no mask in"),
         (("--validation_control_mask_folder", "mask.png"), "has 1 masks for 3 skeletons; one each is needed"),
         (("--validation_control_mask_folder", "poses"), "is 96x96; 128x64, as what it masks, is needed"),
-        (("--no-face", None), "the picture shows no face that could be optimised for; --validation_image_mask"),
-        (("--validation_control_folder", "empty"), "show no faces (dots); --validation_control_mask_folder"),
+        (("--no-face", None), "the picture shows no face that could be optimised for; --picture-mask"),
+        (("--validation_control_folder", "empty"), "show no faces (dots); --masks"),
     ],
 )
 def test_bad_input_for_the_optimisation_is_told(folder, tmp_path, capsys, arguments, message):

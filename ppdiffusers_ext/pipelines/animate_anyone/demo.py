@@ -47,7 +47,9 @@ class DemoEvaluation:
         self._single = _without_motion(self._pipeline, config.denoising_unet_path)
         for pipeline in (self._pipeline, self._single):
             pipeline.set_progress_bar_config(disable=True)
-        self._settings = DemoSettings(config.width, config.height, num_frames, config.steps, config.cfg)
+        self._settings = DemoSettings(
+            config.width, config.height, num_frames, config.num_inference_steps, config.guidance_scale
+        )
         mean = read_image(Path(config.pretrained_base_model_path) / "mean_frame.png")
         self._mean = np.asarray(mean.resize((config.width, config.height), Image.Resampling.BILINEAR))
 

@@ -38,7 +38,7 @@ def plan_memory(config, runtime, rungs=tuple(RUNGS)):
             longer than the motion modules can take.
     """
     models = {name: part.model for name, part in describe_parts(config).items()}
-    check_window(min(config.length, config.context_frames), models["denoising_unet"].max_frames)
+    check_window(min(config.num_frames, config.context_frames), models["denoising_unet"].max_frames)
     program = resident_memory()
     on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
     return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]
@@ -73,7 +73,7 @@ def _kept_bytes(config, models):
     """What the clip has from its poses on: their features, and latents (noise, prediction, sum and counts)."""
     channels = models["denoising_unet"].config.block_out_channels[0]
     positions = math.prod(_latent_size(config, models["vae"]))
-    return config.length * positions * (channels + 4 * models["vae"].config.latent_channels) * FLOAT
+    return config.num_frames * positions * (channels + 4 * models["vae"].config.latent_channels) * FLOAT
 
 
 def _latent_size(config, vae):
@@ -89,8 +89,8 @@ def _stages(config, models):
     tile = config.vae_tile_size // scale or max(height, width)
     pixels = min(tile, height) * min(tile, width) * scale**2 * vae.block_out_channels[0]
     guider = config.height * config.width * models["pose_guider"].config.block_out_channels[0]
-    frames, rows = min(config.context_frames, config.length), config.context_batch_size
-    guided = config.cfg > 1
+    frames, rows = min(config.context_frames, config.num_frames), config.context_batch_size
+    guided = config.guidance_scale > 1
     positions = height * width
     picture = positions * unet.block_out_channels[0]
     heads = unet.attention_head_dim

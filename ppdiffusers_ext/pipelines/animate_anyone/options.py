@@ -1,144 +1,170 @@
-"""The configuration of pose2vid: a YAML file, overridden by what the command line says, checked before any work."""
+"""Options of Animate Anyone's pose to video: what to animate, with what, and how."""
 
 import logging
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, replace
+from typing import Any
 
-from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
-from ppdiffusers_ext.files import check_name, read_yaml
-from ppdiffusers_ext.options import (
-    COUNTS,
-    FPS,
-    FRAMES,
-    GUIDANCE,
-    SEEDS,
-    SIDES,
-    STEPS,
-    check_options,
-    check_values,
-    merge,
-    option,
-    path_option,
-)
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.files import check_all_there, check_name
+from ppdiffusers_ext.options import COUNTS, SIDES, check_options, inherited, merge, option, path_option
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.options import (
+    CONFIGS,
+    INPUT,
+    MODEL,
+    SAMPLING,
+    SPEED,
+    WINDOWS,
+    PoseOptions,
+    check_tile_size,
+)
 from ppdiffusers_ext.pipelines.presets import read_preset
-from ppdiffusers_ext.pipelines.tiling import check_tile_size
+from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
 from ppdiffusers_ext.pipelines.windows import SCHEDULES
-from ppdiffusers_ext.runtime import DTYPES
 
 logger = logging.getLogger(__name__)
 
+CONFIG = CONFIGS / "animation.yaml"
 SIDE_MULTIPLE = 8
-RESIZES = ("fit", "crop", "pad")
 
-_CONTEXT = (1, 100_000)  # frames of a window; the network may say less
 # What a preset or a rung of the memory ladder says unless the user does, where neither of them says it.
 _KNOBS = {"context_overlap": 4, "context_schedule": "uniform"}
+_BY_RUNG = "as memory says"
 
 
-@dataclass
-class Pose2VidConfig:
+def _of_model(help, unset=""):
+    return path_option("", help=help, unset=unset, group=MODEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose2VidConfig(PoseOptions):
     """What `pipelines.animate_anyone.run.animate` needs to know. Every field is a key of the YAML file.
 
-    A preset and a rung of the memory ladder stand for some of the options below them (`pipelines.presets`,
-    `pipelines.memory`): these are filled in where they are left out.
+    A preset and a rung of the memory ladder stand for some of the options (`pipelines.presets`, `pipelines.memory`):
+    these are filled in where they are left out. Paths are relative to the working directory.
     """
 
-    # The model. Paths are relative to the working directory.
-    pretrained_base_model_path: str = path_option("")  # folder of Stable Diffusion 1.5; only unet/config.json is read
-    pretrained_vae_path: str = path_option("")  # folder of an AutoencoderKL
-    image_encoder_path: str = path_option("")  # folder of a CLIPVisionModelWithProjection
-    denoising_unet_config_path: str = path_option(
-        ""
-    )  # config.json of the denoising UNet; the base model's if left out
-    denoising_unet_path: str = path_option("")  # its spatial weights
-    reference_unet_path: str = path_option("")
-    pose_guider_path: str = path_option("")
-    motion_module_path: str = path_option("")  # the denoising UNet's temporal weights, unless they are in its own file
-    inference_config: str = path_option("")  # YAML with unet_additional_kwargs, noise_scheduler_kwargs and sampler
-    weight_dtype: str = option("fp32", choices=DTYPES)
+    pretrained_base_model_path: str = _of_model("folder of Stable Diffusion 1.5, of which unet/config.json is read")
+    pretrained_vae_path: str = _of_model("folder of the AutoencoderKL")
+    image_encoder_path: str = _of_model("folder of the CLIPVisionModelWithProjection")
+    denoising_unet_config_path: str = _of_model("config.json of the denoising UNet", "the base model's")
+    denoising_unet_path: str = _of_model("weights of the denoising UNet")
+    reference_unet_path: str = _of_model("weights of the reference UNet")
+    pose_guider_path: str = _of_model("weights of the pose guider")
+    motion_module_path: str = _of_model("weights of the motion modules", "those among the denoising UNet's")
+    inference_config: str = _of_model("YAML file of unet_additional_kwargs, noise_scheduler_kwargs and sampler")
 
-    # What to animate: picture -> pose videos (or pose pictures).
-    test_cases: dict = field(default_factory=dict)
+    test_cases: dict = option(
+        dict, help="mapping of pictures to lists of pose videos, or of pose pictures", group=INPUT, has_flag=False
+    )
 
-    # How.
-    preset: str = "exact"  # or balanced, fast, or a YAML file of one's own
-    memory: str = option("high", choices=RUNGS)
-    width: int = option(512, *SIDES)  # pixels, rounded down to a multiple of 8
-    height: int = option(784, *SIDES)
-    length: int = option(None, *FRAMES)  # frames, at most those of the pose video; all of them if left out
-    seed: int = option(42, *SEEDS)
-    cfg: float = option(3.5, *GUIDANCE)  # guidance scale; 1 is without guidance and takes half the time
-    steps: int = option(30, *STEPS)
-    fps: float = option(None, *FPS)  # of the result; the pose video's if left out
-    resize: str = option("fit", choices=RESIZES)  # of pictures and poses of another shape; fit stretches them
-    scheduler: str | None = None  # instead of the inference configuration's sampler
-    context_frames: int = option(24, *_CONTEXT)
-    context_stride: int = option(1, *COUNTS)
-    context_overlap: int = option(None, 0, _CONTEXT[1])
-    context_schedule: str = option(None, choices=SCHEDULES)
-    context_batch_size: int = option(None, *COUNTS)
-    sequential_guidance: bool | None = None  # half the memory, one call more for each window
-    guidance_interval: list | None = None  # part of the steps with guidance: from, to
-    step_cache_interval: int = option(None, *COUNTS)  # every how many steps the whole network runs
-    step_cache_depth: int = option(None, *COUNTS)  # how many of its last units run in the others
-    fp16_reference_features: bool = False  # round the reference features as the original does
-    decode_chunk_size: int = option(None, *COUNTS)
-    vae_tile_size: int = option(None, upper=SIDES[1])  # pixels; 0 is for whole pictures and frames
-    device: str = "auto"
-    engine: str = "eager"  # or auto, inference, onnx, openvino: what runs the networks
-    engine_cache: str = path_option("")  # folder of exports; the user's cache folder if left out
-    ignore_memory: bool = False  # begin even if memory will probably not do
-
-    # Where to: a folder, or a file for a single case. A dated folder under output/ if left out.
-    output: str = path_option(None)
+    output: str | None = inherited(
+        PoseOptions,
+        "output",
+        None,
+        help="folder to write, or the file for a single case",
+        unset="a dated folder in output/",
+    )
+    width: int = inherited(
+        PoseOptions, "width", 512, help="width of the frames in pixels, rounded down to a multiple of 8"
+    )
+    height: int = inherited(
+        PoseOptions, "height", 784, help="height of the frames in pixels, rounded down to a multiple of 8"
+    )
+    fps: float | None = inherited(PoseOptions, "fps", None, unset="that of the pose video")
+    num_inference_steps: int = inherited(PoseOptions, "num_inference_steps", 30)
+    scheduler: str | None = option(
+        None,
+        help="sampler: DDIM, DPM-Solver++, UniPC, Euler, LCM or any scheduler of ppdiffusers",
+        unset="that of inference_config",
+        group=SAMPLING,
+        aliases=("sampler",),
+    )
+    context_overlap: int | None = inherited(PoseOptions, "context_overlap", None, unset="4")
+    context_stride: int = option(
+        1, *COUNTS, help="number of strides, each twice the one before, that windows have", group=WINDOWS
+    )
+    context_schedule: str | None = option(
+        None,
+        choices=tuple(SCHEDULES),
+        help="order of the windows: uniform wraps round to the first frame, sliding does not",
+        unset="uniform",
+        group=WINDOWS,
+    )
+    context_batch_size: int | None = option(
+        None, *COUNTS, help="number of windows that are denoised in one call", unset=_BY_RUNG, group=SPEED
+    )
+    sequential_guidance: bool | None = option(
+        None,
+        help="guide in two calls instead of a batch of two, for half the memory",
+        unset=_BY_RUNG,
+        group=SPEED,
+    )
+    fp16_reference_features: bool = option(
+        False, help="round the reference features to fp16 as the original does", group=SPEED
+    )
+    decode_chunk_size: int | None = inherited(PoseOptions, "decode_chunk_size", None, unset=_BY_RUNG)
+    vae_tile_size: int | None = option(
+        None,
+        upper=SIDES[1],
+        help="side in pixels of the tiles in which pictures pass the autoencoder; 0 is the whole picture",
+        unset=_BY_RUNG,
+        group=SPEED,
+    )
 
     def __post_init__(self):
+        super().__post_init__()
         presets = (read_preset("exact"), read_preset(self.preset))
         rungs = (get_rung("high").options, get_rung(self.memory).options)
         for name, value in merge(_KNOBS, *presets, *rungs).items():
             if getattr(self, name) is None:
-                setattr(self, name, value)
+                object.__setattr__(self, name, value)
 
     @classmethod
-    def load(cls, path, **overrides):
-        """Read the YAML file and replace what `overrides` gives (a value of None leaves the file's).
-
-        An override goes before the file's key, which goes before the preset and the rung of the memory ladder,
-        whoever names these.
-
-        Raises:
-            MissingFileError, InputError: no such file, not YAML, or unknown keys or values that are not accepted.
-        """
-        values = read_yaml(path)
-        check_keys(values, [item.name for item in fields(cls)], f"key in {shown_path(path)}")
-        check_values(cls, values, path)
-        config = cls(**merge(values, overrides))
-        config.check()
-        return config
+    def load(cls, path=None, **overrides):
+        """As `RunOptions.load`; the values are checked, and the size is rounded."""
+        return super().load(path, **overrides).check()
 
     def check(self):
-        """Check every value, and round the size.
+        """Check every value: the `Pose2VidConfig` with a size that there can be.
 
         Raises:
             InputError: a value that cannot be used.
         """
         check_options(self)
         check_tile_size(self.vae_tile_size)
-        if self.context_overlap >= self.context_frames:
+        overlap: Any = self.context_overlap  # filled in where it was left out, as step caching below
+        if overlap >= self.context_frames:
             raise InputError(
-                f"context_overlap is {self.context_overlap}; a number below context_frames, {self.context_frames}, "
-                "is accepted"
+                f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
             )
         Guidance(interval=self.guidance_interval)  # type: ignore[arg-type]  # refuses what is no interval
-        StepCaching(self.step_cache_interval, self.step_cache_depth)  # refuses numbers below 1
-        self.test_cases = _checked_cases(self.test_cases)
-        for name in ("width", "height"):
-            side = getattr(self, name)
+        caching: Any = (self.step_cache_interval, self.step_cache_depth)
+        StepCaching(*caching)  # refuses numbers below 1
+        if self.scheduler is not None:
+            check_scheduler_name(self.scheduler)
+        if (self.reference_image is None) != (self.pose_video is None):
+            raise InputError("reference_image and pose_video belong together; both or neither are accepted")
+        sides: dict[str, Any] = {"width": self.width, "height": self.height}
+        for name, side in sides.items():
             if side % SIDE_MULTIPLE:
-                setattr(self, name, side - side % SIDE_MULTIPLE)
-                logger.warning("%s %d is rounded down to %d, a multiple of 8", name, side, getattr(self, name))
+                sides[name] = side - side % SIDE_MULTIPLE
+                logger.warning("%s %d is rounded down to %d, a multiple of 8", name, side, sides[name])
+        return replace(self, test_cases=_checked_cases(self.test_cases), **sides)
+
+    @property
+    def cases(self):
+        """Pairs of a picture and a pose video: the one that is named, or else those of test_cases."""
+        if self.reference_image is not None:
+            return [(self.reference_image, self.pose_video)]
+        return [(image, pose) for image, poses in self.test_cases.items() for pose in poses]
+
+    def check_inputs(self):
+        """Raises MissingFileError for pictures and pose videos that are not there."""
+        named = [(what, path) for pair in self.cases for what, path in zip(("picture", "pose video"), pair)]
+        check_all_there(list(dict.fromkeys(named)), "files that are there are accepted")
 
 
 def _checked_cases(cases):

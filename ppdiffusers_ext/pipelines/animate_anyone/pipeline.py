@@ -30,8 +30,9 @@ from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients, to_output
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.model_index import CLIP, PICTURE_VAE, SCHEDULER, own
+from ppdiffusers_ext.pipelines.options import check_tile_size
 from ppdiffusers_ext.pipelines.schedulers import set_steps
-from ppdiffusers_ext.pipelines.tiling import check_tile_size, in_tiles, tile_of, tile_starts, untiled
+from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of, tile_starts, untiled
 from ppdiffusers_ext.pipelines.windows import get_schedule
 
 CLIP_SIZE = 224

@@ -30,7 +30,7 @@ from ppdiffusers_ext.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 _STRETCH = 0.02  # by which shapes may differ unseen
-_DONE = {"fit": "stretched", "crop": "cropped", "pad": "put between borders"}
+_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
 def animate(config, show_progress=True):
@@ -77,10 +77,10 @@ def open_pipeline(config, longest, show_progress=True):
     Raises:
         InputError, MissingFileError: files that do not fit, or not enough memory.
     """
-    runtime = Runtime.choose(config.device, config.weight_dtype)
+    runtime = Runtime.choose(config.device, config.dtype)
     check_paths(config)
-    check_scheduler(make_configured_scheduler(config), config.steps)
-    logger.info("%s", check_memory(replace(config, length=longest), runtime))
+    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
+    logger.info("%s", check_memory(replace(config, num_frames=longest), runtime))
     pipeline = load_pipeline(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
@@ -93,7 +93,7 @@ def prepare_cases(config, now=None):
     Raises:
         InputError, MissingFileError: a file that cannot be read, or a place that cannot be written.
     """
-    pairs = [(image, pose) for image, poses in config.test_cases.items() for pose in poses]
+    pairs = config.cases
     if not pairs:
         raise InputError("there is nothing to animate; test_cases, or --reference-image and --pose-video, are needed")
     now = now or datetime.now()
@@ -120,7 +120,7 @@ def _read_poses(config, path):
     source = open_frames(path, background="black")
     _tell_shape(config, path, source.width, source.height)
     available = source.resampled_count(source.fps)
-    wanted = available if config.length is None else config.length
+    wanted = available if config.num_frames is None else config.num_frames
     if wanted > available:
         has = counted(available, "frame")
         logger.warning("%s has %s, less than the %d asked for: the result has as many", path, has, wanted)
@@ -133,8 +133,8 @@ def _tell_shape(config, path, width, height):
     """Say what becomes of a picture, or of poses, of another shape than the result's."""
     if abs(width * config.height / (height * config.width) - 1) > _STRETCH:
         logger.warning(
-            "%s is %dx%d, of another shape than %dx%d, and is %s (resize: fit stretches, crop cuts off what is too "
-            "much, pad adds borders)",
+            "%s is %dx%d, of another shape than %dx%d, and is %s (resize: stretch distorts it, crop cuts off what "
+            "is too much, pad adds borders)",
             path, width, height, config.width, config.height, _DONE[config.resize],
         )  # fmt: skip
 
@@ -155,7 +155,7 @@ def _target(config, image_path, pose_path, is_picture, now):
     folder = Path(f"output/{now:%Y%m%d}/{now:%H%M%S}--seed_{config.seed}-{size}")
     folder = folder if config.output is None else Path(config.output)
     pose = pose_path.stem.replace("_kps", "")
-    ending = f"_{config.height}x{config.width}_{config.cfg:g}{suffix}"
+    ending = f"_{config.height}x{config.width}_{config.guidance_scale:g}{suffix}"
     return folder / fitting_name(folder, f"{image_path.stem}_{pose}", ending)
 
 
@@ -167,7 +167,7 @@ def animate_case(pipeline, config, case, audio=None):
         audio: an `Audio` to put beside the frames.
     """
     image, poses = read_image(case.image_path), case.poses()
-    if config.resize != "fit":  # which is what the pipeline does
+    if config.resize != "stretch":  # which is what the pipeline does
         size = (config.width, config.height, config.resize)
         image = PIL.Image.fromarray(resize(np.asarray(image), *size))
         poses = (resize(pose, *size) for pose in poses)
@@ -177,8 +177,8 @@ def animate_case(pipeline, config, case, audio=None):
         config.width,
         config.height,
         video_length=case.num_frames,
-        num_inference_steps=config.steps,
-        guidance_scale=config.cfg,
+        num_inference_steps=config.num_inference_steps,
+        guidance_scale=config.guidance_scale,
         generator=paddle.Generator().manual_seed(config.seed),
         output_type="latent",
         context_schedule=config.context_schedule,

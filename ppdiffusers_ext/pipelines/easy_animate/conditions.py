@@ -74,19 +74,19 @@ def fit(picture, config, path=None):
     height, width = picture.shape[:2]
     if path is not None and abs(width * config.height / (height * config.width) - 1) > _STRETCH:
         logger.warning(
-            "%s is %dx%d, of another shape than %dx%d, and is %s (--resize fit stretches, crop cuts off what is too "
-            "much, pad adds borders; --base chooses a size of its shape)",
+            "%s is %dx%d, of another shape than %dx%d, and is %s (--resize stretch distorts it, crop cuts off "
+            "what is too much, pad adds borders; --base chooses a size of its shape)",
             path, width, height, config.width, config.height, _DONE[config.resize],
         )  # fmt: skip
     if (height, width) == (config.height, config.width):
         return picture
-    if config.resize == "fit":  # as the original does
+    if config.resize == "stretch":  # as the original does
         size = (config.width, config.height)
         return np.asarray(PIL.Image.fromarray(picture).resize(size, PIL.Image.Resampling.BICUBIC))
     return resize(picture, config.width, config.height, config.resize)
 
 
-_DONE = {"fit": "stretched", "crop": "cropped", "pad": "put between borders"}
+_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
 def count_frames(config, multiple):
@@ -101,13 +101,13 @@ def count_frames(config, multiple):
     """
     source = open_frames(config.video)
     available = source.resampled_count(config.fps)
-    frames = round_frames(min(config.frames, available), multiple)
+    frames = round_frames(min(config.num_frames, available), multiple)
     if not frames:
         raise InputError(
             f"{config.video} has {available} frames at {config.fps:g} frames a second; {multiple} or more, or a "
             "higher fps, are accepted"
         )
-    if frames != config.frames:
+    if frames != config.num_frames:
         logger.warning("%s has %s at %g frames a second: the result has %d", config.video, counted(available, "frame"),
                        config.fps, frames)  # fmt: skip
     return frames
@@ -123,7 +123,7 @@ def know_video(config):
         InputError, MissingFileError: files that cannot be read.
     """
     source = open_frames(config.video)
-    frames = itertools.islice(source.resampled(config.fps), config.frames)
+    frames = itertools.islice(source.resampled(config.fps), config.num_frames)
     paths = itertools.chain([config.video], itertools.repeat(None))  # a notice for the first frame alone
     video = np.stack([fit(frame, config, path) for frame, path in zip(frames, paths)])
     return Known(video, _mask(config, video.shape[:3]))

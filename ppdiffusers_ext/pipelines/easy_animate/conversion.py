@@ -63,7 +63,9 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
     if not transformer and (source / INFERENCE_CONFIG).is_file():
         transformer = read_transformer_options(source / INFERENCE_CONFIG)
     config = EasyAnimateConfig(
-        str(source), transformer or {}, motion_module_path=str(motion_module) if motion_module else None
+        model=str(source),
+        transformer=transformer or {},
+        motion_module_path=str(motion_module) if motion_module else None,
     )
     check_files(config)
     parts, reports = describe_parts(config), []
@@ -86,7 +88,7 @@ def to_torch(source, target, dtype=None):
     Arguments, results and errors are those of `to_paddle`.
     """
     source = Path(source)
-    config = EasyAnimateConfig(str(source))
+    config = EasyAnimateConfig(model=str(source))
     check_files(config)
     cls, options = read_transformer(source)
     if options["_class_name"] != cls.__name__:

@@ -298,7 +298,7 @@ def _describe_text_encoder(config, name, dtype, loras):
 
 def make_configured_scheduler(config):
     """The scheduler of an `EasyAnimateConfig`. Raises as `read_scheduler` and `make_scheduler`."""
-    return make_scheduler(config.sampler, read_scheduler(config.model, config.sampler))
+    return make_scheduler(config.scheduler, read_scheduler(config.model, config.scheduler))
 
 
 def read_scheduler(folder, sampler):

@@ -123,12 +123,12 @@ class _Bytes:
         self._dtype, self._encoder_dtype = runtime.dtype, runtime.encoder_dtype
         self._is_compiled = self._is_cpu and config.engine != "eager"
         self.is_known = config.start_image is not None or config.video is not None
-        self._latents = latents_shape(self._vae, 1, config.frames, config.height, config.width)
+        self._latents = latents_shape(self._vae, 1, config.num_frames, config.height, config.width)
         self._pixels = config.height * config.width
 
     def kept(self):
         """What there is from the beginning to the end: latents, and the video where something of it is known."""
-        video = _KNOWN * 3 * self._config.frames * self._pixels if self.is_known else 0
+        video = _KNOWN * 3 * self._config.num_frames * self._pixels if self.is_known else 0
         return (_LATENTS * math.prod(self._latents) + video) * FLOAT
 
     def transformer(self):
@@ -145,7 +145,7 @@ class _Bytes:
         """A chunk in the encoder's first layers."""
         frames = self._vae.config.mini_batch_encoder if self._is_of_videos else 1
         width = self._vae.config.block_out_channels[0]
-        numbers = min(frames, self._config.frames) * self._area()[0] * width
+        numbers = min(frames, self._config.num_frames) * self._area()[0] * width
         in_paddle = self._of_numbers(numbers * _ENCODING + self._gathered, self._encoder_dtype)
         return max(in_paddle, self._in_engine(numbers * _ENGINE_ENCODING))
 
@@ -157,11 +157,11 @@ class _Bytes:
         if self._is_of_videos:
             frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
             if self._vae.config.cache_compression_vae:
-                left = area * _kept_numbers(self._vae, goes_on=frames < self._config.frames)
+                left = area * _kept_numbers(self._vae, goes_on=frames < self._config.num_frames)
                 # A picture leaves nothing.
-                all_left = area * _kept_numbers(self._vae, goes_on=True) if self._config.frames > 1 else 0
-                waiting = tiles * 3 * self._config.frames if tiles > area else 0
-        frames = min(frames, self._config.frames)
+                all_left = area * _kept_numbers(self._vae, goes_on=True) if self._config.num_frames > 1 else 0
+                waiting = tiles * 3 * self._config.num_frames if tiles > area else 0
+        frames = min(frames, self._config.num_frames)
         numbers = frames * area * (first + second)
         in_paddle = self._of_numbers(numbers * _DECODING + left + self._gathered, self._encoder_dtype)
         # Whatever an engine runs, Paddle has run once to check it.

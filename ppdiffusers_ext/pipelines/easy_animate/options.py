@@ -1,21 +1,18 @@
 """What EasyAnimate is to make, with what, and how: YAML files and what a command says, checked before any work."""
 
+import contextlib
 import logging
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE, find_bucket
-from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
-from ppdiffusers_ext.files import check_name, read_yaml
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.files import check_all_there, check_name, parse_yaml
 from ppdiffusers_ext.options import (
-    FPS,
     FRAMES,
-    GUIDANCE,
-    SEEDS,
-    SIDES,
-    STEPS,
+    any_of,
     check_options,
-    check_values,
+    inherited,
     is_number,
     merge,
     option,
@@ -23,10 +20,19 @@ from ppdiffusers_ext.options import (
 )
 from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.options import (
+    CONFIGS,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    SAMPLING,
+    SPEED,
+    VIDEO,
+    VIDEOS,
+    RunOptions,
+)
 from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, read_preset
-from ppdiffusers_ext.pipelines.schedulers import scheduler_class
-from ppdiffusers_ext.runtime import DTYPES
+from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
 
 logger = logging.getLogger(__name__)
 
@@ -36,99 +42,161 @@ TASKS = {
     "pictures": ("start_image", "end_image"),
     "video": ("video", "mask", "strength", "audio"),
 }
+# Fields that not every task has -> the tasks that have them.
+_TASKS_OF: dict[str, tuple] = {name: (task,) for task, names in TASKS.items() for name in names}
+_TASKS_OF |= {"segment": ("text", "pictures"), "overlap": ("text", "pictures"), "resize": ("pictures", "video")}
+CONFIG = CONFIGS / "easy_animate" / "v4.yaml"
 _STRENGTH = 0.7  # of a video that is made anew as a whole, as in the original
 
 
-@dataclass(frozen=True)
-class EasyAnimateConfig:
-    """
-    Attributes:
-        model: folder of a released checkpoint, or one of ours.
-        transformer: options of the transformer that go before those in its config.json.
-        transformer_path, motion_module_path, vae_path: files whose weights go before the folder's; V1 has its motion
-            module in a file of its own.
-        loras: list of [file, weight].
-        prompt, negative_prompt: what is wanted, and what is not.
-        start_image, end_image: pictures that the video begins and ends with.
-        video: what is made anew: a video, or a folder of pictures.
-        mask: picture or video that is white where `video` is made anew; all of it if left out.
-        output: .mp4 file, or .png for one frame.
-        width, height: pixels, rounded down to multiples of 16.
-        base: instead of them, the size of the nearest bucket to their shape, or to that of the picture or the video:
-            the side of a square of as many pixels.
-        frames: rounded down to what the autoencoder can make (multiples of 8 for V3 and V4); 1 is a picture.
-        fps: frames per second.
-        segment, overlap: frames of the parts that a long video is made in, and how many they share.
-        steps, guidance_scale, guidance_rescale, sampler, seed: of the pipeline; samplers by name.
-        strength: part of the steps that are taken from `video` on; 0.7 if left out, or 1 with a mask.
-        clip_apply_ratio: part of the steps, the last ones, in which CLIP sees the picture.
-        resize: what pictures of another shape become: see `data.frames.resize`.
-        audio: whether the sound of `video` is copied.
-        device, dtype: see `Runtime.choose`.
-        weights: int8 or fp8: what the transformer's weights are kept in; as `dtype` if left out.
-        engine, engine_cache: what runs the networks, see `NetworkPipeline.use_engine`.
-        preset: a name or a YAML file, see `presets`.
-        guidance_interval, block_cache_threshold: of the pipeline; as the preset says if left out.
-        memory: rung of the memory ladder.
-        vae_tiling: whether frames are decoded in tiles; as the rung says if left out.
-        ignore_memory: begin even if memory will probably not do.
-    """
+_INSTEAD = "the folder's"
 
-    model: str = path_option("")
-    transformer: dict = field(default_factory=dict)
-    transformer_path: str | None = path_option(None)
-    motion_module_path: str | None = path_option(None)
-    vae_path: str | None = path_option(None)
-    loras: list = field(default_factory=list)
-    prompt: str = ""
-    negative_prompt: str = ""
-    start_image: str | None = path_option(None)
-    end_image: str | None = path_option(None)
-    video: str | None = path_option(None)
-    mask: str | None = path_option(None)
-    output: str = path_option("")
-    width: int = option(672, MULTIPLE, SIDES[1])
-    height: int = option(384, MULTIPLE, SIDES[1])
-    base: int | None = option(None, 512, 1280)
-    frames: int = option(144, *FRAMES)
-    fps: float = option(24, *FPS)
-    segment: int | None = option(None, *FRAMES)
-    overlap: int = option(4, *FRAMES)
-    steps: int = option(25, *STEPS)
-    guidance_scale: float = option(7.0, *GUIDANCE)
-    guidance_rescale: float = option(0.0, 0, 1)
-    sampler: str = "Euler"
-    seed: int = option(43, *SEEDS)
-    strength: float | None = option(None, 0, 1)
-    clip_apply_ratio: float = option(0.4, 0, 1)
-    resize: str = option("crop", choices=("fit", "crop", "pad"))
-    audio: bool = True
-    device: str = "auto"
-    dtype: str = option("fp32", choices=DTYPES)
-    weights: str | None = option(None, choices=("int8", "fp8"))
-    engine: str = "eager"
-    engine_cache: str | None = path_option(None)
-    preset: str = "exact"
-    guidance_interval: list | None = None
-    block_cache_threshold: float | None = option(None, 0)
-    memory: str = option("high", choices=RUNGS)
-    vae_tiling: bool | None = None
-    ignore_memory: bool = False
 
-    @classmethod
-    def load(cls, path, **overrides):
-        """Read a YAML file of these fields.
+def read_lora(words):
+    """[file, weight] of two words; a word that is no number stays, to be told by the check."""
+    file, weight = words
+    with contextlib.suppress(ValueError):
+        weight = float(weight)
+    return [file, weight]
 
-        Args:
-            overrides: fields -> values that replace the file's; None leaves it.
 
-        Raises:
-            MissingFileError, InputError: no such file, or keys or values that are not known.
-        """
-        values = read_yaml(path)
-        check_keys(values, names(), f"key in {shown_path(path)}")
-        check_values(cls, values, path)
-        return cls(**merge(values, overrides))
+def read_network_options(pairs):
+    """A dict of pairs of a name and a value in YAML."""
+    accepted = "a number, a text, or a list or mapping in brackets is accepted"
+    return {name: parse_yaml(text, f"transformer {shown(name)}", accepted) for name, text in pairs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EasyAnimateConfig(RunOptions):
+    """What to make, with what, and how. Every field is a key of the YAML file."""
+
+    model: str = path_option(
+        "", help="folder of a released checkpoint, or of ours", group=MODEL, aliases=("model_name",)
+    )
+    transformer: dict = option(
+        dict,
+        help="options of the transformer that go before those in its config.json",
+        group=MODEL,
+        metavar=("OPTION", "VALUE"),
+        repeats=True,
+        read=read_network_options,
+    )
+    transformer_path: str | None = path_option(None, help="weights of the transformer", unset=_INSTEAD, group=MODEL)
+    motion_module_path: str | None = path_option(None, help="weights of V1's motion module", group=MODEL)
+    vae_path: str | None = path_option(None, help="weights of the autoencoder", unset=_INSTEAD, group=MODEL)
+    loras: list = option(
+        list,
+        help="add a LoRA file, so many times as strong; may be repeated",
+        group=MODEL,
+        aliases=("lora",),
+        flags=("--lora",),
+        metavar=("FILE", "WEIGHT"),
+        repeats=True,
+        read=lambda pairs: list(map(read_lora, pairs)),
+    )
+    prompt: str = option("", help="what is to be seen, in English or, from V4 on, in Chinese", group=INPUT)
+    negative_prompt: str = option("", help="what is not to be seen", group=INPUT)
+    start_image: str | None = path_option(
+        None, help="picture that the video begins with", group=INPUT, aliases=("validation_image_start",)
+    )
+    end_image: str | None = path_option(
+        None, help="picture that the video ends with", group=INPUT, aliases=("validation_image_end",)
+    )
+    video: str | None = path_option(
+        None, help="video to make anew, or a folder of pictures", group=INPUT, aliases=("validation_video",)
+    )
+    mask: str | None = path_option(
+        None,
+        help="picture or video that is white where the video is made anew",
+        unset="everywhere",
+        group=INPUT,
+        aliases=("validation_video_mask",),
+    )
+
+    output: str = inherited(RunOptions, "output", "", help="file to write: a video, or .png for one frame")
+    audio: bool = option(True, help="copy the sound of the video", group=OUTPUT)
+    width: int = inherited(
+        RunOptions,
+        "width",
+        672,
+        lower=MULTIPLE,
+        help="width of the frames in pixels, rounded down to a multiple of 16",
+    )
+    height: int = inherited(
+        RunOptions,
+        "height",
+        384,
+        lower=MULTIPLE,
+        help="height of the frames in pixels, rounded down to a multiple of 16",
+    )
+    base: int | None = option(
+        None,
+        512,
+        1280,
+        help="instead of width and height, the nearest bucket of as many pixels as a square of this side",
+        unset="width and height",
+        group=VIDEO,
+        aliases=("base_resolution",),
+    )
+    num_frames: int = inherited(
+        RunOptions,
+        "num_frames",
+        144,
+        help="number of frames, rounded down to what the autoencoder makes (multiples of 8); 1 is a picture",
+        unset="",
+        aliases=("frames", "length", "video_length"),
+    )
+    fps: float = inherited(RunOptions, "fps", 24)
+    segment: int | None = option(
+        None,
+        *FRAMES,
+        help="number of frames of the parts that a long video is made in",
+        unset="one part",
+        group=VIDEO,
+        aliases=("partial_video_length",),
+    )
+    overlap: int = option(
+        4, *FRAMES, help="number of frames that parts share", group=VIDEO, aliases=("overlap_video_length",)
+    )
+    resize: str = inherited(RunOptions, "resize", "crop")
+    guidance_scale: float = inherited(RunOptions, "guidance_scale", 7.0)
+    guidance_rescale: float = option(
+        0.0, 0, 1, help="how far guidance keeps the spread of the prediction, from 0 to 1", group=SAMPLING
+    )
+    scheduler: str = option(
+        "Euler",
+        help="sampler: Euler, Euler A, DPM++, PNDM, DDIM or any scheduler of ppdiffusers",
+        group=SAMPLING,
+        aliases=("sampler", "sampler_name"),
+    )
+    seed: int = inherited(RunOptions, "seed", 43)
+    strength: float | None = option(
+        None,
+        0,
+        1,
+        help="part of the denoising steps that are taken from the video on",
+        unset="0.7, or 1 with a mask",
+        group=SAMPLING,
+        aliases=("denoise_strength",),
+    )
+    clip_apply_ratio: float = option(
+        0.4, 0, 1, help="part of the denoising steps, the last ones, in which CLIP sees the picture", group=SAMPLING
+    )
+    weights: str | None = option(
+        None,
+        choices=("int8", "fp8"),
+        help="keep the weights of the transformer in 8 bits",
+        unset="as dtype says",
+        group=SPEED,
+    )
+    block_cache_threshold: float | None = option(
+        None,
+        0,
+        help="how much of the first block's output may change before all blocks run again",
+        unset="as the preset says",
+        group=SPEED,
+    )
+    vae_tiling: bool | None = option(None, help="decode the frames in tiles", unset="as memory says", group=SPEED)
 
     def check(self, task):
         """Refuse what no video can be made of: the `EasyAnimateConfig` with the strength that counts.
@@ -143,14 +211,20 @@ class EasyAnimateConfig:
         self._check_task(task)
         self._check_numbers()
         self._check_loras()
-        scheduler_class(self.sampler)
-        endings, what = ((".png",), "a picture") if self.frames == 1 else ((".mp4", ".mov"), "a video")
+        check_scheduler_name(self.scheduler)
+        endings, what = ((".png",), "a picture") if self.num_frames == 1 else (VIDEOS, "a video")
         if Path(self.output).suffix.lower() not in endings:
-            accepted = " or ".join(endings)
             raise InputError(
-                f"output {shown(self.output)} is no name of {what}; one that ends in {accepted} is accepted"
+                f"output {shown(self.output)} is no name of {what}; one that ends in {any_of(endings)} is accepted"
             )
         return replace(self, strength=self._strength())
+
+    def check_inputs(self):
+        """Raises MissingFileError for pictures and videos that are not there."""
+        named = [
+            (name.replace("_", " "), getattr(self, name)) for name in ("start_image", "end_image", "video", "mask")
+        ]
+        check_all_there([pair for pair in named if pair[1] is not None], "files that are there are accepted")
 
     def _check_task(self, task):
         if not self.model:
@@ -175,8 +249,10 @@ class EasyAnimateConfig:
             raise InputError("a video is made anew in one piece; segments are for texts and pictures")
 
     def _check_numbers(self):
-        if self.strength is not None and not int(self.steps * self.strength):
-            raise InputError(f"a strength of {self.strength} takes none of {self.steps} steps; more is accepted")
+        if self.strength is not None and not int(self.num_inference_steps * self.strength):
+            raise InputError(
+                f"a strength of {self.strength} takes none of {self.num_inference_steps} steps; more is accepted"
+            )
         if self.segment is not None and not self.overlap < self.segment:
             raise InputError(
                 f"segments of {self.segment} frames cannot share {self.overlap}; fewer than they have are accepted"
@@ -229,6 +305,6 @@ class EasyAnimateConfig:
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}
 
 
-def names():
-    """The fields of an `EasyAnimateConfig`."""
-    return [item.name for item in fields(EasyAnimateConfig)]
+def names_of_task(task):
+    """The fields that count for one of `TASKS`, in order."""
+    return [item.name for item in fields(EasyAnimateConfig) if task in _TASKS_OF.get(item.name, TASKS)]

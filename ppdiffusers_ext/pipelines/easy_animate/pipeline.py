@@ -17,7 +17,7 @@ from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.models.strict import dtype_name, local_folder
-from ppdiffusers_ext.options import check_options
+from ppdiffusers_ext.options import by_field, check_options, key_names
 from ppdiffusers_ext.pipelines.base import SHORT_DTYPES, NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
@@ -26,7 +26,7 @@ from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
 from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, read_components
-from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig, names
+from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.model_index import read_index
@@ -86,10 +86,12 @@ class EasyAnimatePipeline(NetworkPipeline):
             InputError, MissingFileError: files that are missing, damaged or of another model; unknown options.
         """
         own = ["device", "dtype", "paddle_dtype"]
-        check_keys(options, [*own, *(name for name in names() if name != "model")], "option")
+        known = (name for name, field in key_names(EasyAnimateConfig).items() if field != "model")
+        check_keys(options, [*own, *known], "option")
         folder = local_folder(folder, accepted="a folder of checkpoints of EasyAnimate is needed")
         dtype = SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
-        config = EasyAnimateConfig(str(folder), device=device, dtype=dtype, **options)
+        given, _ = by_field(EasyAnimateConfig, options, "option")
+        config = EasyAnimateConfig(model=str(folder), device=device, dtype=dtype, **given)
         check_options(config)
         read_index(folder, cls, is_needed=False)
         check_files(config)

@@ -71,9 +71,9 @@ def make(config, task, show_progress=True):
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, task)
-    check_scheduler(make_configured_scheduler(config), config.steps)
+    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     runtime = Runtime.choose(config.device, config.dtype)
-    logger.info("%s", check_memory(replace(config, frames=parts[0][1]), runtime))
+    logger.info("%s", check_memory(replace(config, num_frames=parts[0][1]), runtime))
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
@@ -108,14 +108,14 @@ def prepare(config, task):
     config = config.of_shape(*_shape(config, task)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)
     if task == "video":
-        config = replace(config, frames=count_frames(config, multiple))
-        return config, [(0, config.frames)]
-    frames = _rounded("frames", config.frames, multiple)
+        config = replace(config, num_frames=count_frames(config, multiple))
+        return config, [(0, config.num_frames)]
+    frames = _rounded("frames", config.num_frames, multiple)
     length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
     parts = [(0, frames)] if frames <= length else split_whole(frames, length, config.overlap, multiple)
     if len(parts) > 1:
         _tell_parts(parts, config.overlap)
-    return replace(config, frames=frames), parts
+    return replace(config, num_frames=frames), parts
 
 
 def split_whole(frames, length, overlap, multiple):
@@ -237,7 +237,7 @@ def _denoise(pipeline, config, texts, known, count, generator):
         height=config.height,
         width=config.width,
         num_frames=count,
-        num_inference_steps=config.steps,
+        num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         guidance_rescale=config.guidance_rescale,
         strength=config.strength,
@@ -251,7 +251,7 @@ def _denoise(pipeline, config, texts, known, count, generator):
 
 def _audio(config, task):
     """The `Audio` of the video that is made anew, or None."""
-    if task != "video" or not config.audio or config.frames == 1:
+    if task != "video" or not config.audio or config.num_frames == 1:
         return None
     info = open_frames(config.video).info
     return None if info is None else Audio(config.video, first_frame=info.start)

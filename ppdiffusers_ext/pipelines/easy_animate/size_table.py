@@ -78,7 +78,7 @@ def size_table(models, memories=MEMORIES, sizes=SIZES, runtime=_GPU):
 
 def _need(models, size, options, runtime):
     height, width, frames = size
-    config = replace(EasyAnimateConfig(height=height, width=width, frames=frames), **options)
+    config = replace(EasyAnimateConfig(height=height, width=width, num_frames=frames), **options)
     (plan,) = plan_models(models, config, runtime, [config.memory])
     return plan.device
 

@@ -70,7 +70,7 @@ def to_paddle(source, target, dtype=None):
     if not (source / _SVD).is_dir():
         raise MissingFileError(f"folder {source / _SVD} does not exist; a folder with the original's files is needed")
     files = {name: find_file(source / _OWN, name) for name in ("unet", "pose_net", "face_encoder")}
-    parts = describe_parts(StableAnimationConfig(str(source / _SVD), **files))
+    parts = describe_parts(StableAnimationConfig(svd=str(source / _SVD), **files))
     scheduler = make_scheduler("Euler", read_scheduler(source / _SVD))
     pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
     if recognizer := find_file(source / _OWN, _RECOGNIZER, optional=True):

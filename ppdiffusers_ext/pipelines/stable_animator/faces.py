@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,93 +12,76 @@ from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_dots, box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.models.stable_animator import IResNet
-from ppdiffusers_ext.options import COUNTS, STEPS, option, path_option
-from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, check_steps, embed_reference
+from ppdiffusers_ext.pipelines.stable_animator.options import check_steps
+from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, embed_reference
 from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
 from ppdiffusers_ext.weights.assignment import create, load_weights
 from ppdiffusers_ext.weights.loading import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
-LAST_STEP = 20  # that is refined, if there are so many
 
+def check_refinement(config, picture, num_steps):
+    """Raises InputError, MissingFileError for what can be told before frames are read and networks are loaded.
 
-@dataclass(frozen=True)
-class RefinementConfig:
-    """The optimisation of faces, from files; see `FaceRefinement`.
-
-    Attributes:
-        recognizer: file of the weights of an `IResNet`, such as glintr100_torch.pth.
-        picture_mask: of the picture's face; found in the picture if left out.
-        masks: folder of masks, one for each frame, of the video's size; found in the skeletons if left out.
-        iterations, first_step: see `FaceRefinement`.
-        last_step: the same; `LAST_STEP` or the last one if left out.
+    Args:
+        config: `RefinementConfig`.
+        picture: (H, W, 3) uint8 RGB.
+        num_steps: of denoising.
     """
+    if not Path(config.recognizer).is_file():
+        raise MissingFileError(
+            f"the weights of the face recogniser, {config.recognizer}, do not exist; `python scripts/"
+            "download_weights.py --only StableAnimator-face_optimisation` fetches the released ones"
+        )
+    check_steps(config.first_step, config.end(num_steps), config.iterations, num_steps)
+    if config.picture_mask is not None and _marked(config, picture) is None:
+        raise InputError(f"mask {config.picture_mask} is black; white (255) where the picture's face is is needed")
 
-    recognizer: str = path_option()
-    picture_mask: str | None = path_option(None)
-    masks: str | None = path_option(None)
-    iterations: int = option(3, *COUNTS)
-    first_step: int = option(0, 0, STEPS[1])
-    last_step: int | None = option(None, 0, STEPS[1])
 
-    def check(self, picture, num_steps):
-        """Raises InputError, MissingFileError for what can be told before frames are read and networks are loaded."""
-        if not Path(self.recognizer).is_file():
-            raise MissingFileError(
-                f"the weights of the face recogniser, {self.recognizer}, do not exist; `python scripts/"
-                "download_weights.py --only StableAnimator-face_optimisation` fetches the released ones"
-            )
-        check_steps(self.first_step, self.end(num_steps), self.iterations, num_steps)
-        if self.picture_mask is not None and self._marked(picture) is None:
-            raise InputError(f"mask {self.picture_mask} is black; white (255) where the picture's face is is needed")
+def prepare_refinement(config, picture, face, skeletons, num_steps, height, width):
+    """The `FaceRefinement`.
 
-    def end(self, num_steps):
-        """The last step that is refined."""
-        return min(LAST_STEP, num_steps - 1) if self.last_step is None else self.last_step
+    Args:
+        config: `RefinementConfig`.
+        picture: (H, W, 3) uint8 RGB.
+        face: the `Face` in it, or None.
+        skeletons: a `FrameSource`.
+        num_steps: of denoising.
+        height, width: of the video.
 
-    def prepare(self, picture, face, skeletons, num_steps, height, width):
-        """The `FaceRefinement`.
+    Raises:
+        InputError, MissingFileError: no face in the picture or in any frame, or masks or weights that do not fit.
+    """
+    box = _marked(config, picture) if config.picture_mask is not None else _pixels_of(face, picture)
+    if box is None:
+        raise InputError(
+            "the picture shows no face that could be optimised for; --picture-mask, which marks it, is accepted"
+        )
+    boxes = _boxes(config, skeletons, height, width)
+    recognizer = load_recognizer(config.recognizer)
+    reference = embed_reference(recognizer, picture, box)
+    return FaceRefinement(recognizer, reference, boxes, config.first_step, config.end(num_steps), config.iterations)
 
-        Args:
-            picture: (H, W, 3) uint8 RGB.
-            face: the `Face` in it, or None.
-            skeletons: a `FrameSource`.
-            num_steps: of denoising.
-            height, width: of the video.
 
-        Raises:
-            InputError, MissingFileError: no face in the picture or in any frame, or masks or weights that do not fit.
-        """
-        box = self._marked(picture) if self.picture_mask is not None else _pixels_of(face, picture)
-        if box is None:
-            raise InputError(
-                "the picture shows no face that could be optimised for; --validation_image_mask, which marks it, is "
-                "accepted"
-            )
-        boxes = self._boxes(skeletons, height, width)
-        recognizer = load_recognizer(self.recognizer)
-        reference = embed_reference(recognizer, picture, box)
-        return FaceRefinement(recognizer, reference, boxes, self.first_step, self.end(num_steps), self.iterations)
+def _marked(config, picture):
+    return box_of_mask(read_mask(config.picture_mask, picture.shape[:2]))
 
-    def _marked(self, picture):
-        return box_of_mask(read_mask(self.picture_mask, picture.shape[:2]))
 
-    def _boxes(self, skeletons, height, width):
-        if self.masks is not None:
-            return read_boxes(self.masks, skeletons.num_frames, (height, width))
-        boxes = [box_of_dots(skeleton, height, width) for skeleton in skeletons]
-        missing = boxes.count(None)
-        if missing == len(boxes):
-            raise InputError(
-                f"the skeletons in {skeletons.path} show no faces (dots); --validation_control_mask_folder, which "
-                "says where they are, is accepted"
-            )
-        if missing:
-            logger.warning(
-                "%s of %d without a face: such frames are left as they are", counted(missing, "skeleton"), len(boxes)
-            )
-        return boxes
+def _boxes(config, skeletons, height, width):
+    if config.masks is not None:
+        return read_boxes(config.masks, skeletons.num_frames, (height, width))
+    boxes = [box_of_dots(skeleton, height, width) for skeleton in skeletons]
+    missing = boxes.count(None)
+    if missing == len(boxes):
+        raise InputError(
+            f"the skeletons in {skeletons.path} show no faces (dots); --masks, which says where they are, is accepted"
+        )
+    if missing:
+        logger.warning(
+            "%s of %d without a face: such frames are left as they are", counted(missing, "skeleton"), len(boxes)
+        )
+    return boxes
 
 
 def _pixels_of(face, picture):

@@ -72,7 +72,7 @@ def _stages(config, models, num_frames):
     """stage -> (the network that is in memory, bytes that it works with)."""
     pixels, positions = config.height * config.width, _positions(config, models)
     unet, vae = models["unet"].config, models["vae"].config
-    window, chunk = min(config.tile_size, num_frames), min(config.chunk_size, num_frames)
+    window, chunk = min(config.context_frames, num_frames), min(config.decode_chunk_size, num_frames)
     of_frame = pixels * vae.block_out_channels[0]
     scores = 2 * min(window * unet.num_attention_heads[0] * positions**2, MAX_SCORES)
     numbers = {

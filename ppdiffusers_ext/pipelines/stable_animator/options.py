@@ -1,122 +1,193 @@
 """Options of StableAnimator: what to animate, with what, and how."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
-from ppdiffusers_ext.errors import InputError, check_keys, shown_path
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.errors import InputError, shown, shown_path
 from ppdiffusers_ext.options import (
     COUNTS,
-    FPS,
-    FRAMES,
-    GUIDANCE,
-    SEEDS,
-    SIDES,
     STEPS,
+    by_field,
+    check_options,
     check_values,
+    inherited,
+    is_number,
     merge,
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.options import CONFIGS, MODEL, OUTPUT, SAMPLING, SPEED, WINDOWS, PoseOptions
 from ppdiffusers_ext.pipelines.presets import read_preset
-from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
-from ppdiffusers_ext.runtime import DTYPES
+from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+
+CONFIG = CONFIGS / "stable_animator.yaml"
+LAST_STEP = 20  # that is refined, if there are so many
+SIDE_MULTIPLE = 64
+# Flags of the original that have no effect there: windows overlap by --frames_overlap. Gradients are always computed
+# in parts.
+WITHOUT_EFFECT = ("--overlap", "--batch-frames", "--max-frame-num", "--gradient-checkpointing")
 
 _KNOBS = ("guidance_interval", "step_cache_interval", "step_cache_depth")
+_FACE = "Face"
+_REFINEMENT = "Face optimisation"
 
 
 @dataclass(frozen=True)
-class StableAnimationConfig:
-    """What to animate, with what, and how.
+class RefinementConfig:
+    """The optimisation of faces, see `faces.prepare_refinement`. Keys below `refinement` in a YAML file."""
 
-    Attributes:
-        svd: folder of Stable Video Diffusion.
-        unet, pose_net, face_encoder: files of StableAnimator's weights.
-        faces: folder in which models/antelopev2 has the networks that find the picture's face; None for no face.
-        embedding: .npy file of the embedding of the picture's face, which is not looked for then.
-        image: picture of the person.
-        poses: video, or folder of pictures, of skeletons.
-        output: folder to write.
-        width, height, guidance_scale, steps, tile_size, overlap, noise, chunk_size, seed: of
-            `StableAnimatorPipeline.__call__`.
-        fps: frames per second of the videos.
-        device: auto, cpu, gpu or gpu:N.
-        dtype: fp32, bf16 or fp16, of the UNet, the pose net and the face encoder.
-        engine, engine_cache: what runs the networks, see `NetworkPipeline.use_engine`.
-        preset: a name or a YAML file, see `presets`; only what is of this system counts.
-        guidance_interval, step_cache_interval, step_cache_depth: of `StableAnimatorPipeline.__call__`; as the preset
-            says if left out.
-        memory: rung of the memory ladder, which says whether networks leave the memory, and are kept in halves; the
-            two upper ones are the same here, where the size of a decoded chunk is part of what is decoded.
-        ignore_memory: begin even if memory will probably not do.
-        vae_device: where frames are decoded, such as cpu; where the other networks are if left out.
-        resize: what a picture of another shape than the video's becomes: see `data.frames.resize`.
-        channels: order of colours in which the face is seen, see `FaceAnalyzer`.
-        anchored, repeats_noise: of `StableAnimatorPipeline.__call__`.
-        refinement: a `RefinementConfig`, or None: the face is not optimised.
-        reports: whether a report says how like the picture's face those in the frames are.
-    """
+    recognizer: str = path_option(
+        "./pretrained_weights/stable_animator/Animation/glintr100_torch.pth",
+        help="weights of the face recogniser",
+        group=_REFINEMENT,
+        aliases=("face_embedding_extractor_weight_path",),
+    )
+    picture_mask: str | None = path_option(
+        None,
+        help="mask that is white where the picture's face is",
+        unset="found in the picture",
+        group=_REFINEMENT,
+        aliases=("validation_image_mask",),
+    )
+    masks: str | None = path_option(
+        None,
+        help="folder of masks of the video's size, one for each frame, that are white where its face is",
+        unset="found in the skeletons",
+        group=_REFINEMENT,
+        aliases=("validation_control_mask_folder",),
+    )
+    iterations: int = option(
+        3,
+        *COUNTS,
+        help="number of iterations in each denoising step",
+        group=_REFINEMENT,
+        aliases=("num_optimization_iter",),
+    )
+    first_step: int = option(
+        0,
+        0,
+        STEPS[1],
+        help="first denoising step that is optimised, from 0",
+        group=_REFINEMENT,
+        aliases=("start_refine_step",),
+    )
+    last_step: int | None = option(
+        None,
+        0,
+        STEPS[1],
+        help="last denoising step that is optimised",
+        unset=f"{LAST_STEP}, or the last one",
+        group=_REFINEMENT,
+        aliases=("end_refine_step",),
+    )
 
-    svd: str = path_option()
-    unet: str = path_option()
-    pose_net: str = path_option()
-    face_encoder: str = path_option()
-    faces: str | None = path_option(None)
-    embedding: str | None = path_option(None)
-    image: str = path_option("")
-    poses: str = path_option("")
-    output: str = path_option("")
-    width: int = option(512, *SIDES)
-    height: int = option(512, *SIDES)
-    guidance_scale: float = option(3.0, *GUIDANCE)
-    steps: int = option(25, *STEPS)
-    tile_size: int = option(16, 2, FRAMES[1])
-    overlap: int = option(4, 0, FRAMES[1])
-    noise: float = option(0.02, 0, 10)
-    chunk_size: int = option(4, *COUNTS)
-    seed: int = option(23123134, *SEEDS)
-    fps: float = option(8, *FPS)
-    device: str = "auto"
-    dtype: str = option("fp32", choices=DTYPES)
-    engine: str = "eager"
-    engine_cache: str | None = path_option(None)
-    preset: str = "exact"
-    guidance_interval: list | None = None
-    step_cache_interval: int | None = option(None, *COUNTS)
-    step_cache_depth: int | None = option(None, *COUNTS)
-    memory: str = option("high", choices=RUNGS)
-    ignore_memory: bool = False
-    vae_device: str | None = None
-    resize: str = option("fit", choices=("fit", "crop", "pad"))
-    channels: str = option("rgb", choices=("rgb", "bgr"))
-    anchored: bool = True
-    repeats_noise: bool = True
-    refinement: RefinementConfig | None = None
-    reports: bool = False
+    def end(self, num_steps):
+        """The last step that is refined."""
+        return min(LAST_STEP, num_steps - 1) if self.last_step is None else self.last_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableAnimationConfig(PoseOptions):
+    """What to animate, with what, and how. Every field is a key of the YAML file; `refinement` is a mapping there."""
+
+    svd: str = path_option(
+        help="folder of Stable Video Diffusion", group=MODEL, aliases=("pretrained_model_name_or_path",)
+    )
+    unet: str = path_option(help="weights of the UNet", group=MODEL, aliases=("unet_model_name_or_path",))
+    pose_net: str = path_option(help="weights of the pose net", group=MODEL, aliases=("posenet_model_name_or_path",))
+    face_encoder: str = path_option(
+        help="weights of the face encoder", group=MODEL, aliases=("face_encoder_model_name_or_path",)
+    )
+    faces: str | None = path_option(
+        None, help="folder in which models/antelopev2 has the networks that find faces", unset="no face", group=_FACE
+    )
+    find_face: bool = option(True, help="look for the picture's face", group=_FACE, off=("--no-face",))
+    embedding: str | None = path_option(
+        None,
+        help=".npy file of the embedding of the picture's face, which is not looked for then",
+        group=_FACE,
+        aliases=("face_embedding",),
+    )
+    channels: str = option(
+        "rgb",
+        choices=("rgb", "bgr"),
+        help="order of colours in which the face is seen: rgb, as released weights expect, or bgr, as in training",
+        group=_FACE,
+        aliases=("face_channels",),
+    )
+    optimize_face: bool | None = option(
+        None,
+        help="make faces more like the picture's in every denoising step",
+        unset="if there is refinement",
+        group=_REFINEMENT,
+    )
+    refinement: RefinementConfig | None = option(
+        None, help="mapping of the options of face optimisation, which it turns on", group=_REFINEMENT, has_flag=False
+    )
+
+    output: str = inherited(PoseOptions, "output", "", help="folder to write", aliases=("output_dir",))
+    reports: bool = option(
+        False,
+        help="write identity.json: how like the picture's face those in the frames are",
+        group=OUTPUT,
+        aliases=("report",),
+    )
+    width: int = inherited(PoseOptions, "width", 512, help="width of the frames in pixels, a multiple of 64")
+    height: int = inherited(PoseOptions, "height", 512, help="height of the frames in pixels, a multiple of 64")
+    fps: float = inherited(PoseOptions, "fps", 8)
+    guidance_scale: float = inherited(PoseOptions, "guidance_scale", 3.0)
+    seed: int = inherited(PoseOptions, "seed", 23123134)
+    noise_aug_strength: float = option(
+        0.02, 0, 10, help="strength of the noise on the picture", group=SAMPLING, aliases=("noise",)
+    )
+    context_frames: int = inherited(PoseOptions, "context_frames", 16, lower=2)
+    context_overlap: int = inherited(
+        PoseOptions, "context_overlap", 4, help="number of frames that windows share, and one", keys=("overlap",)
+    )
+    anchored: bool = option(
+        True, help="begin each window with the clip's first frame", group=WINDOWS, off=("--no-anchor",)
+    )
+    repeats_noise: bool = option(
+        True, help="repeat the noise of a window in all windows", group=WINDOWS, off=("--own-noise",)
+    )
+    vae_device: str | None = option(
+        None,
+        pattern="auto|cpu|gpu(:[0-9]{1,4})?",
+        accepted="auto, cpu, gpu or gpu:N",
+        help="where frames are decoded",
+        unset="as device says",
+        group=SPEED,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.find_face:
+            object.__setattr__(self, "faces", None)
 
     @classmethod
-    def load(cls, path, **overrides):
-        """Read a YAML file of these fields but for image, poses and output; `refinement` is a mapping.
+    def read(cls, path):
+        """As `RunOptions.read`; the value of `refinement` is a dict of fields of `RefinementConfig`."""
+        values = super().read(path)
+        if values.get("refinement") is not None:
+            what = f"key under refinement in {shown_path(path)}"
+            values["refinement"], used = by_field(RefinementConfig, values["refinement"], what)
+            check_values(RefinementConfig, values["refinement"], path, used)
+        return values
+
+    @classmethod
+    def load(cls, path=None, refinement=None, **overrides):
+        """As `RunOptions.load`.
 
         Args:
-            overrides: fields -> values that replace the file's; None leaves it.
-
-        Raises:
-            MissingFileError, InputError: no such file, or keys or values that are not known.
+            refinement: fields of `RefinementConfig` that go before the file's; they count where faces are optimised.
         """
-        values = read_yaml(path)
-        name = shown_path(path)
-        check_keys(values, _names(cls) - {"image", "poses", "output"}, f"key in {name}")
-        if missing := {"svd", "unet", "pose_net", "face_encoder"} - set(values):
-            raise InputError(f"{name} lacks {', '.join(sorted(missing))}; paths of the weights are needed")
-        if (refinement := values.get("refinement")) is not None:
-            check_keys(refinement, _names(RefinementConfig), f"key under refinement in {name}")
-            if "recognizer" not in refinement:
-                raise InputError(f"refinement in {name} lacks recognizer; the path of its weights is needed")
-            check_values(RefinementConfig, refinement, path)
-            values["refinement"] = RefinementConfig(**refinement)
-        check_values(cls, values, path)
-        return cls(**merge(values, overrides))
+        values = cls.read(path)
+        of_file = values.pop("refinement", None)
+        config = cls.of_values(values, overrides, path)
+        if config.optimize_face is False or (of_file is None and not config.optimize_face):
+            return config
+        return replace(config, refinement=RefinementConfig(**merge(of_file or {}, refinement or {})))
 
     @property
     def knobs(self):
@@ -126,6 +197,44 @@ class StableAnimationConfig:
             raise InputError(f"preset {self.preset} has {', '.join(others)}; {', '.join(_KNOBS)} are accepted")
         return merge(preset, {name: getattr(self, name) for name in _KNOBS})
 
+    def check(self):
+        """Raises InputError for what no clip can be animated with."""
+        check_options(self)
+        if self.refinement is not None:
+            check_options(self.refinement)
+            check_steps(
+                self.refinement.first_step,
+                self.refinement.end(self.num_inference_steps),
+                self.refinement.iterations,
+                self.num_inference_steps,
+            )
+        check_size(self.width, self.height)
+        time_tiles(1, self.context_frames, self.context_overlap, self.anchored)
+        if self.faces is None and self.reports:
+            raise InputError(
+                "a report of faces needs the networks that find them; --reports without --no-face is accepted"
+            )
+        knobs = self.knobs
+        Guidance(interval=knobs.get("guidance_interval", (0, 1)))  # refuse what is none
+        StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
 
-def _names(cls):
-    return {item.name for item in fields(cls)}
+
+def check_size(width, height):
+    """Raises InputError for sides, in pixels, that the networks cannot make."""
+    if not all(
+        is_number(side, is_whole=True) and side >= 64 and side % SIDE_MULTIPLE == 0 for side in (width, height)
+    ):
+        raise InputError(
+            f"the size {shown(width)}x{shown(height)} does not fit; multiples of 64 are accepted, such as 512x512"
+        )
+
+
+def check_steps(first, last, iterations, num_steps):
+    """Raises InputError for steps of a refinement that a clip has not."""
+    if not 0 <= first <= last < num_steps:
+        raise InputError(
+            f"steps {first} to {last} cannot be refined, of {num_steps} that are counted from 0; a first one of 0 and "
+            f"more, and a last one from there to {num_steps - 1}, are accepted"
+        )
+    if iterations < 1:
+        raise InputError(f"num_optimization_iter {iterations} is too small; 1 and more are accepted")

@@ -18,11 +18,11 @@ from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusio
 from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
-from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
-from ppdiffusers_ext.options import STEPS, check_number, is_number
+from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients, to_output
@@ -30,6 +30,7 @@ from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.model_index import CLIP, SCHEDULER, VIDEO_VAE, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
+from ppdiffusers_ext.pipelines.stable_animator.options import check_size
 from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 
@@ -305,9 +306,6 @@ def for_clip(pixels):
 
 def check_options(width, height, steps, chunk_size):
     """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
-    if not all(is_number(side, is_whole=True) and side >= 64 and side % 64 == 0 for side in (width, height)):
-        raise InputError(
-            f"the size {shown(width)}x{shown(height)} does not fit; multiples of 64 are accepted, such as 512x512"
-        )
+    check_size(width, height)
     check_number("num_inference_steps", steps, *STEPS, is_whole=True)
     check_number("decode_chunk_size", chunk_size, 1, is_whole=True)

@@ -18,6 +18,7 @@ from ppdiffusers.models.resnet import SpatioTemporalResBlock
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
+from ppdiffusers_ext.pipelines.stable_animator.options import check_steps
 
 LEARNING_RATE = 0.1  # of the first step; it falls to 0 towards the last
 
@@ -126,17 +127,6 @@ def clean_latents(prediction, latents, sigma):
 def velocity(clean, latents, sigma):
     """The velocity by which latents with noise come to these clean ones."""
     return (latents / (sigma**2 + 1) - clean) * ((sigma**2 + 1) ** 0.5 / sigma)
-
-
-def check_steps(first, last, iterations, num_steps):
-    """Raises InputError for steps of a refinement that a clip has not."""
-    if not 0 <= first <= last < num_steps:
-        raise InputError(
-            f"steps {first} to {last} cannot be refined, of {num_steps} that are counted from 0; a first one of 0 and "
-            f"more, and a last one from there to {num_steps - 1}, are accepted"
-        )
-    if iterations < 1:
-        raise InputError(f"num_optimization_iter {iterations} is too small; 1 and more are accepted")
 
 
 @paddle.no_grad()

@@ -16,21 +16,19 @@ from ppdiffusers_ext.data.images import read_image, write_gif
 from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
-from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.options import (
-    check_options,
-    choose_seed,
-)
-from ppdiffusers_ext.pipelines.caching import StepCaching
+from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, find_face
+from ppdiffusers_ext.pipelines.stable_animator.faces import (
+    IdentityReport,
+    check_refinement,
+    find_face,
+    prepare_refinement,
+)
 from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, load_pipeline, make_configured_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
-from ppdiffusers_ext.pipelines.stable_animator.pipeline import check_options as check_arguments
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.runtime import Runtime, check_device
@@ -67,14 +65,14 @@ def animate(config, show_progress=True):
         InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
             before networks are loaded.
     """
-    check_options(config)
+    config.check()
     config = replace(config, seed=choose_seed(config.seed))
-    picture, source = read_image(config.image), open_frames(config.poses, background="black")
-    _check_options(config, source)
+    picture, source = read_image(config.reference_image), _open_poses(config)
+    check(config, source.num_frames)
     check_files(config)
-    check_scheduler(make_configured_scheduler(config), config.steps)
+    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     if config.refinement is not None:
-        config.refinement.check(np.asarray(picture), config.steps)
+        check_refinement(config.refinement, np.asarray(picture), config.num_inference_steps)
     folder = Path(config.output)
     pictures, gif, video = (folder / f"animated_images{ending}" for ending in ("", ".gif", ".mp4"))
     results = Results(
@@ -87,30 +85,32 @@ def animate(config, show_progress=True):
     refinement = config.refinement
     masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
     written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
-    check_outputs(written, (config.image, config.poses, config.embedding, *masks), [pictures])
+    check_outputs(written, (config.reference_image, config.pose_video, config.embedding, *masks), [pictures])
     return _animate(config, picture, source, results, show_progress)
 
 
-def _check_options(config, source):
-    check(config, source.num_frames)
+def _open_poses(config):
+    """The `FrameSource` of the skeletons that are animated."""
+    source = open_frames(config.pose_video, background="black")
     check_names(source)
+    wanted = source.num_frames if config.num_frames is None else config.num_frames
+    if wanted > source.num_frames:
+        logger.warning(
+            "%s has %d frames, less than the %d asked for: all of them are used",
+            config.pose_video, source.num_frames, wanted,
+        )  # fmt: skip
+    elif wanted < source.num_frames:
+        logger.warning("%d of the %d frames of %s are animated", wanted, source.num_frames, config.pose_video)
+    return source.first(wanted)
 
 
 def check(config, num_frames):
     """Raises InputError for options that do not fit a clip of so many frames."""
-    check_options(config)
-    if config.refinement is not None:
-        check_options(config.refinement)
-    check_arguments(config.width, config.height, config.steps, config.chunk_size)
-    time_tiles(num_frames, config.tile_size, config.overlap, config.anchored)
-    if config.faces is None and config.reports:
-        raise InputError("a report of faces needs the networks that find them; --report without --no-face is accepted")
+    config.check()
+    time_tiles(num_frames, config.context_frames, config.context_overlap, config.anchored)
     check_engine(config.engine)
     if config.vae_device is not None:
         check_device(config.vae_device)
-    knobs = config.knobs
-    Guidance(interval=knobs.get("guidance_interval", (0, 1)))  # refuse what is none
-    StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
 
 
 def _animate(config, picture, source, results, show_progress):
@@ -126,7 +126,7 @@ def _animate(config, picture, source, results, show_progress):
         if identity is not None:
             identity.values.clear()
         sides = SideOutputs(pictures)
-        _write(pipeline.decode(latents, config.chunk_size, config.vae_device), config, where, identity, sides)
+        _write(pipeline.decode(latents, config.decode_chunk_size, config.vae_device), config, where, identity, sides)
         if clip.refinement is not None:
             sides.attempt(write_history, where.optimization, clip.refinement)
         if identity is not None:
@@ -158,9 +158,11 @@ def prepare(config, picture, skeletons):
     """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
     pixels, refinement = np.asarray(picture), None
     is_looked_for = config.faces is not None and config.embedding is None
-    face = find_face(config.faces, pixels, config.image, config.channels) if is_looked_for else None
+    face = find_face(config.faces, pixels, config.reference_image, config.channels) if is_looked_for else None
     if config.refinement is not None:
-        refinement = config.refinement.prepare(pixels, face, skeletons, config.steps, config.height, config.width)
+        refinement = prepare_refinement(
+            config.refinement, pixels, face, skeletons, config.num_inference_steps, config.height, config.width
+        )
     embedding: Any = None
     if config.embedding is not None:
         embedding = read_embedding(config.embedding)
@@ -185,16 +187,16 @@ def denoise(pipeline, config, clip):
         clip.embedding,
         config.width,
         config.height,
-        config.steps,
+        config.num_inference_steps,
         min_guidance_scale=config.guidance_scale,
         max_guidance_scale=config.guidance_scale,
-        noise_aug_strength=config.noise,
-        tile_size=config.tile_size,
-        tile_overlap=config.overlap,
+        noise_aug_strength=config.noise_aug_strength,
+        tile_size=config.context_frames,
+        tile_overlap=config.context_overlap,
         anchored=config.anchored,
         repeats_noise=config.repeats_noise,
         **config.knobs,
-        decode_chunk_size=config.chunk_size,
+        decode_chunk_size=config.decode_chunk_size,
         refinement=clip.refinement,
         generator=paddle.Generator().manual_seed(config.seed),
         output_type="latent",
@@ -211,10 +213,10 @@ def _fit(picture, config):
     """The picture in the video's shape, if it is to keep its own within it; else as it is, which is stretched."""
     if abs(picture.width * config.height / (picture.height * config.width) - 1) < _STRETCH:
         return picture
-    if config.resize == "fit":
+    if config.resize == "stretch":
         logger.warning(
             "%s is %dx%d and is stretched to the shape of %dx%d; --resize crop or pad keeps its own",
-            config.image, picture.width, picture.height, config.width, config.height,
+            config.reference_image, picture.width, picture.height, config.width, config.height,
         )  # fmt: skip
         return picture
     return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))

@@ -22,7 +22,7 @@ def config(monkeypatch):
     """The demo's, with guidance, at a size at which every stage takes more than the program itself."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(memory_plan, "resident_memory", lambda: 600_000_000)
-    return Pose2VidConfig.load("configs/inference/demo.yaml", width=1024, height=1024, cfg=3.5)
+    return Pose2VidConfig.load("configs/inference/demo.yaml", width=1024, height=1024, guidance_scale=3.5)
 
 
 def host(config, rung="high", runtime=CPU):
@@ -44,8 +44,8 @@ def test_every_rung_takes_less_than_the_one_above(config):
         {"width": 512},
         {"height": 512},
         {"context_frames": 12},
-        {"length": 12},
-        {"cfg": 1.0},
+        {"num_frames": 12},
+        {"guidance_scale": 1.0},
         {"sequential_guidance": True},
     ],
     ids=str,
@@ -55,7 +55,7 @@ def test_less_work_takes_less_memory(config, less):
 
 
 def test_frames_beyond_a_window_take_memory_for_their_poses_and_latents_only(config):
-    more = host(replace(config, length=240)) - host(replace(config, length=24))
+    more = host(replace(config, num_frames=240)) - host(replace(config, num_frames=24))
     positions, channels = 128 * 128, 64 + 4 * 8
     assert more == 216 * positions * channels * 4
 
@@ -67,14 +67,14 @@ def test_a_rung_that_the_user_chose_keeps_the_options_that_the_user_chose(config
 
 
 def test_half_precision_halves_the_weights_of_the_unets(config):
-    small = replace(config, width=64, height=64, length=1)
+    small = replace(config, width=64, height=64, num_frames=1)
     full, half = (host(small, runtime=Runtime("cpu", dtype)) for dtype in ("float32", "bfloat16"))
     weights = (ROOT / "assets/demo_model/unet/diffusion_paddle_model.safetensors").stat().st_size  # in fp16
     assert weights < full - half
 
 
 def test_half_precision_in_an_engine_halves_what_stays_but_not_what_exports_are_made_of(config):
-    small = replace(config, width=64, height=64, length=1, engine="openvino")
+    small = replace(config, width=64, height=64, num_frames=1, engine="openvino")
     half = Runtime("cpu", "bfloat16")
     assert host(small, "high", half) < host(small, "high")
     assert host(small, "low", half) == host(small, "low")  # one network at a time

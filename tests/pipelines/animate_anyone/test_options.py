@@ -53,7 +53,7 @@ def test_the_keys_of_the_existing_example_are_known(load):
 
 def test_overrides_win_and_none_leaves_the_files_value(load):
     config = load({"steps": 3, "seed": 5}, steps=7, seed=None)
-    assert (config.steps, config.seed) == (7, 5)
+    assert (config.num_inference_steps, config.seed) == (7, 5)
 
 
 def test_sizes_are_rounded_down_to_multiples_of_8(load):

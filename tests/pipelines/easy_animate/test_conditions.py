@@ -11,7 +11,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 
-CONFIG = EasyAnimateConfig(width=64, height=32, frames=8, fps=12)
+CONFIG = EasyAnimateConfig(width=64, height=32, num_frames=8, fps=12)
 
 
 def plain(value, height=32, width=64):
@@ -63,7 +63,7 @@ def test_a_video_is_taken_at_the_rate_that_is_asked_for(video):
 
 
 def test_a_short_video_gives_fewer_frames_with_a_notice(video, caplog):
-    config = replace(CONFIG, video=video, frames=144)
+    config = replace(CONFIG, video=video, num_frames=144)
     assert count_frames(config, 8) == 8
     assert "has 12 frames at 12 frames a second: the result has 8" in caplog.text
     with pytest.raises(InputError, match="has 2 frames at 2 frames a second; 8 or more"):

@@ -90,8 +90,8 @@ def test_all_three_folders_load_as_the_same(tmp_path, version):
     write_easy(tmp_path / "original", version)
     expected = states(config_for(tmp_path / "original", version))
     to_paddle(tmp_path / "original", tmp_path / "there", transformer=options_of(version))
-    check_files(EasyAnimateConfig(str(tmp_path / "there")))
-    assert_equal_states(states(EasyAnimateConfig(str(tmp_path / "there"))), expected)
+    check_files(EasyAnimateConfig(model=str(tmp_path / "there")))
+    assert_equal_states(states(EasyAnimateConfig(model=str(tmp_path / "there"))), expected)
     to_torch(tmp_path / "there", tmp_path / "back")
     assert_equal_states(states(config_for(tmp_path / "back", version)), expected)
 
@@ -129,7 +129,7 @@ def test_what_the_vae_was_trained_with_comes_back(tmp_path):
     write_safetensors(path, arrays, {"format": "pt"})
     reports = {report.part: report for report in to_paddle(tmp_path / "original", tmp_path / "there")}
     assert reports["vae"].files["vae/unused.safetensors"] == 2 and reports["vae"].left_out == []
-    describe_parts(EasyAnimateConfig(str(tmp_path / "there")))["vae"].load()
+    describe_parts(EasyAnimateConfig(model=str(tmp_path / "there")))["vae"].load()
     to_torch(tmp_path / "there", tmp_path / "back")
     assert_same(tmp_path / "back" / "vae" / "diffusion_pytorch_model.safetensors", arrays)
 
@@ -141,7 +141,7 @@ def test_dtype_is_that_of_all_numbers(tmp_path):
     for folder in ("half", "back"):
         for path in (tmp_path / folder).rglob("*.safetensors"):
             assert {str(tensor.dtype) for tensor in load_tensors(path).values()} == {"paddle.bfloat16"}, path
-    part = describe_parts(EasyAnimateConfig(str(tmp_path / "half")))["transformer"]
+    part = describe_parts(EasyAnimateConfig(model=str(tmp_path / "half")))["transformer"]
     assert part.load().proj_out.weight.dtype == paddle.float32
 
 

@@ -21,7 +21,7 @@ SLICES = {"slice_mag_vae": False, "mini_batch_encoder": 8, "mini_batch_decoder":
 V4_VAE = {**SLICES, "cache_compression_vae": True}
 V3_VAE = {**SLICES, "slice_compression_vae": True}
 WIDTH, DEPTH = 352, 40
-CONFIG = EasyAnimateConfig(width=672, height=384, frames=48)
+CONFIG = EasyAnimateConfig(width=672, height=384, num_frames=48)
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +49,13 @@ def count(model):
     return sum(tensor.size for tensor in model.state_dict().values())
 
 
-@pytest.mark.parametrize("less", [{"width": 336}, {"height": 192}, {"frames": 8}], ids=str)
+@pytest.mark.parametrize("less", [{"width": 336}, {"height": 192}, {"num_frames": 8}], ids=str)
 def test_smaller_videos_take_less(models, less):
     assert plan(models, **less).host < plan(models).host
 
 
 def test_frames_take_memory_for_their_latents_alone_while_they_are_decoded(models):
-    short, long = (plan(models, frames=frames) for frames in (48, 96))
+    short, long = (plan(models, num_frames=frames) for frames in (48, 96))
     assert short.stage == long.stage == "decoding of frames"
     assert long.host - short.host == 12 * (384 // 8) * (672 // 8) * 4 * 8 * 4
 
@@ -63,11 +63,11 @@ def test_frames_take_memory_for_their_latents_alone_while_they_are_decoded(model
 def test_frames_and_guidance_take_tokens_of_the_transformer(models):
     wide = {**models, "vae": create(lambda: AutoencoderKLMagvit(**V4_VAE, block_out_channels=(32,) * 4))}
     tokens = 24 * 36 * 42  # of one text more
-    low = plan(wide, frames=144, guidance_scale=1.0)
-    high = plan(wide, frames=144)
+    low = plan(wide, num_frames=144, guidance_scale=1.0)
+    high = plan(wide, num_frames=144)
     assert low.stage == high.stage == "transformer"
     assert high.host - low.host > tokens * WIDTH * (DEPTH // 2 - 1) * 4
-    assert plan(wide, frames=144, rung="medium").host == low.host
+    assert plan(wide, num_frames=144, rung="medium").host == low.host
 
 
 def test_rungs_and_tiles_take_less(models):
@@ -80,17 +80,17 @@ def test_rungs_and_tiles_take_less(models):
 
 def test_tiles_of_v4_wait_for_one_another(models):
     large = replace(CONFIG, width=1680, height=960)
-    first, second = (plan(models, large, "minimal", frames=frames) for frames in (16, 24))
+    first, second = (plan(models, large, "minimal", num_frames=frames) for frames in (16, 24))
     latents = 2 * (960 // 8) * (1680 // 8) * 4 * 8 * 4
     tiles = (3 * 384 + 96) * (5 * 384 + 240) + 384 * 384
     assert second.host - first.host == latents + 8 * tiles * 3 * 4
     of_v3 = {**models, "vae": create(lambda: AutoencoderKLMagvit(**V3_VAE))}
-    first, second = (plan(of_v3, large, "minimal", frames=frames) for frames in (16, 24))
+    first, second = (plan(of_v3, large, "minimal", num_frames=frames) for frames in (16, 24))
     assert second.host - first.host == latents
 
 
 def test_weights_are_in_memory_as_they_are_kept(models):
-    small = replace(CONFIG, width=16, height=16, frames=1)
+    small = replace(CONFIG, width=16, height=16, num_frames=1)
     transformer = models["transformer"]
     linear = sum(layer.weight.size for layer in transformer.blocks.sublayers() if type(layer).__name__ == "Linear")
     alone = {
@@ -136,7 +136,7 @@ def test_earlier_versions(make_vae):
         lambda: PixArtTransformer3D(4, 8, 4, 8, 28, 32, caption_channels=16, motion_module_kwargs=motion)
     )
     of_v1 = {"vae": make_vae(), "transformer": transformer}
-    assert plan(of_v1, frames=16).host < plan(of_v1, frames=80).host
+    assert plan(of_v1, num_frames=16).host < plan(of_v1, num_frames=80).host
     of_v3 = {"vae": create(lambda: AutoencoderKLMagvit(**V3_VAE)), "transformer": transformer}
     of_v4 = {"vae": create(lambda: AutoencoderKLMagvit(**V4_VAE)), "transformer": transformer}
     assert plan(of_v3).host < plan(of_v4).host  # which keeps what its chunks end with

@@ -69,7 +69,7 @@ def converted(tmp_path_factory, original):
 
 def load(folder):
     names = {name: str(folder / "Animation" / f"{name}.pth") for name in ("unet", "pose_net", "face_encoder")}
-    pipeline = load_pipeline(StableAnimationConfig(str(folder / SVD), **names), Runtime("cpu", "float32"))
+    pipeline = load_pipeline(StableAnimationConfig(svd=str(folder / SVD), **names), Runtime("cpu", "float32"))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -8,9 +8,8 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.stable_animator import memory as stable_memory_plan
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
-from ppdiffusers_ext.pipelines.stable_animator.faces import RefinementConfig
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
-from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 from scripts import plan_memory as command
 from scripts.command import run
@@ -27,7 +26,12 @@ def config(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps(CONFIG["args"][name]))
     return StableAnimationConfig(
-        str(tmp_path), "unet.pth", "pose_net.pth", "face_encoder.pth", width=1024, height=1024
+        svd=str(tmp_path),
+        unet="unet.pth",
+        pose_net="pose_net.pth",
+        face_encoder="face_encoder.pth",
+        width=1024,
+        height=1024,
     )
 
 
@@ -37,7 +41,7 @@ def host(config, frames=24, rung="high", runtime=CPU):
     return plan.host
 
 
-@pytest.mark.parametrize("less", [{"width": 512}, {"height": 512}, {"chunk_size": 1}], ids=str)
+@pytest.mark.parametrize("less", [{"width": 512}, {"height": 512}, {"decode_chunk_size": 1}], ids=str)
 def test_less_work_takes_less_memory(config, less):
     assert host(replace(config, **less)) < host(config)
 

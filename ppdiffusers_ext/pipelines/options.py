@@ -1,0 +1,198 @@
+"""Options that the three systems share, declared once; each system's `options` module adds its own.
+
+Nothing here imports Paddle: mistakes in options are told at once, not after the seconds that this takes.
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+
+from ppdiffusers_ext.errors import InputError, shown_path
+from ppdiffusers_ext.files import check_all_there
+from ppdiffusers_ext.options import (
+    COUNTS,
+    DTYPES,
+    FPS,
+    FRAMES,
+    GUIDANCE,
+    SEEDS,
+    SIDES,
+    STEPS,
+    by_field,
+    merge,
+    option,
+    path_option,
+    read_options,
+)
+from ppdiffusers_ext.pipelines.memory import RUNGS
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "inference"
+ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
+RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
+VIDEOS = (".mp4", ".mov")  # names of videos that can be written
+LEAST_TILE = 64  # pixels
+
+INPUT, OUTPUT, VIDEO, SAMPLING = "Input", "Output", "Video", "Sampling"
+MODEL, WINDOWS, SPEED = "Model", "Windows of frames", "Speed and memory"
+
+
+def read_interval(words):
+    """Two numbers of two words; words that are none stay, to be told by the check."""
+    return [_number(word) for word in words]
+
+
+def _number(word):
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+def interval_option(unset):
+    """Declares a part of the denoising steps: two numbers from 0 to 1."""
+    return option(
+        None,
+        help="part of the denoising steps with guidance, such as 0.2 0.8; the other steps take half the time",
+        unset=unset,
+        group=SPEED,
+        metavar=("FROM", "TO"),
+        read=read_interval,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every system can be told. Every field is a key of its YAML file."""
+
+    output: str | None = path_option(None, help="file or folder to write", group=OUTPUT)
+    width: int = option(512, *SIDES, help="width of the frames in pixels", group=VIDEO, flags=("-W",))
+    height: int = option(512, *SIDES, help="height of the frames in pixels", group=VIDEO, flags=("-H",))
+    num_frames: int | None = option(
+        None,
+        *FRAMES,
+        help="number of frames, at most those of the pose video",
+        unset="all of the pose video",
+        group=VIDEO,
+        flags=("-L",),
+        aliases=("length", "video_length"),
+    )
+    fps: float | None = option(None, *FPS, help="frames per second of the result", group=VIDEO)
+    resize: str = option(
+        "stretch",
+        choices=RESIZES,
+        help="what becomes of pictures of another shape: stretch distorts them, crop cuts off what is too much, pad "
+        "adds borders (fit is the old name of stretch)",
+        group=VIDEO,
+    )
+    num_inference_steps: int = option(25, *STEPS, help="number of denoising steps", group=SAMPLING, aliases=("steps",))
+    guidance_scale: float = option(
+        3.5,
+        *GUIDANCE,
+        help="scale of classifier-free guidance; 1 is without guidance, in half the time",
+        group=SAMPLING,
+        aliases=("cfg",),
+    )
+    seed: int = option(42, *SEEDS, help="random seed of the initial noise; -1 draws one", group=SAMPLING)
+    guidance_interval: list | None = interval_option("as the preset says")
+    device: str = option(
+        "auto",
+        pattern="auto|cpu|gpu(:[0-9]{1,4})?",
+        accepted="auto, cpu, gpu or gpu:N",
+        help="where the networks run: auto is the first GPU, or else the CPU",
+        group=SPEED,
+    )
+    dtype: str = option(
+        "fp32", choices=tuple(DTYPES), help="precision of the networks", group=SPEED, aliases=("weight_dtype",)
+    )
+    engine: str = option("eager", choices=ENGINES, help="what runs the networks; eager is Paddle", group=SPEED)
+    engine_cache: str | None = path_option(
+        None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
+    )
+    preset: str = option(
+        "exact", help="how much a faster result may cost: exact, balanced, fast or a YAML file", group=SPEED
+    )
+    memory: str = option(
+        "high", choices=tuple(RUNGS), help="how much is kept in memory and computed at a time", group=SPEED
+    )
+    ignore_memory: bool = option(False, help="begin even if the memory will probably not do", group=SPEED)
+
+    def __post_init__(self):
+        if self.resize == "fit":
+            object.__setattr__(self, "resize", "stretch")
+
+    @classmethod
+    def read(cls, path):
+        """The options in a YAML file, checked: dict by field name; none of None."""
+        return {} if path is None else read_options(cls, path)
+
+    @classmethod
+    def load(cls, path=None, **overrides):
+        """The options in a YAML file, or the defaults, and what `overrides` gives (None leaves the file's).
+
+        An override goes before the file's key, which goes before the preset and the rung of the memory ladder,
+        whoever names these. Old names are accepted.
+
+        Raises:
+            MissingFileError, InputError: no such file, or keys or values that are not accepted.
+        """
+        return cls.of_values(cls.read(path), overrides, path)
+
+    @classmethod
+    def of_values(cls, values, overrides, path=None):
+        """The options of a file's values, by field name, and of `overrides`; arguments and errors as of `load`."""
+        given = merge(values, by_field(cls, overrides, "option")[0])
+        needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
+        if missing := [name for name in needed if name not in given]:
+            where = "the call" if path is None else shown_path(path)
+            raise InputError(f"{where} lacks {', '.join(missing)}; paths of the weights are needed")
+        return cls(**given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseOptions(RunOptions):
+    """What the systems can be told that animate a picture by a pose video."""
+
+    reference_image: str | None = path_option(
+        None, help="picture of the person", group=INPUT, aliases=("image", "validation_image")
+    )
+    pose_video: str | None = path_option(
+        None,
+        help="video of skeletons, or a folder of pictures of them",
+        group=INPUT,
+        aliases=("poses", "validation_control_folder"),
+    )
+    context_frames: int = option(
+        24, 1, FRAMES[1], help="number of frames that are denoised together", group=WINDOWS, aliases=("tile_size",)
+    )
+    context_overlap: int | None = option(
+        4, 0, FRAMES[1], help="number of frames that windows share", group=WINDOWS, aliases=("frames_overlap",)
+    )
+    decode_chunk_size: int | None = option(
+        4, *COUNTS, help="number of frames that are decoded together", group=SPEED, aliases=("chunk_size",)
+    )
+    step_cache_interval: int | None = option(
+        None,
+        *COUNTS,
+        help="run the whole network in every N-th step only",
+        unset="as the preset says",
+        group=SPEED,
+    )
+    step_cache_depth: int | None = option(
+        None,
+        *COUNTS,
+        help="number of the network's last units that run in the other steps",
+        unset="as the preset says",
+        group=SPEED,
+    )
+
+    def check_inputs(self):
+        """Raises MissingFileError for a picture or a pose video that is not there."""
+        named = (("picture", self.reference_image), ("pose video", self.pose_video))
+        check_all_there([pair for pair in named if pair[1] is not None], "files that are there are accepted")
+
+
+def check_tile_size(size):
+    """Raises InputError for a size of tiles (pixels) that is neither 0, for none, nor large enough."""
+    if size and size < LEAST_TILE:
+        raise InputError(
+            f"vae_tile_size is {size}; 0, for the whole picture at once, or {LEAST_TILE} or more is accepted"
+        )

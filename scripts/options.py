@@ -1,0 +1,138 @@
+"""Flags of a command, made from the declarations of options in the library, and the values that were given."""
+
+import argparse
+import contextlib
+import dataclasses
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import any_of, check_values, declaration, kind_of
+
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_TRUTH = {"true": True, "false": False}
+
+
+class _Store(argparse.Action):
+    """Keeps what was typed after a flag, and which of its names the flag had."""
+
+    def __init__(self, *strings, repeats=False, **settings):
+        super().__init__(*strings, **settings)
+        self._repeats = repeats
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        values = self.const if self.const is not None and values in (None, []) else values
+        if self._repeats:
+            values = [*(getattr(namespace, self.dest) or []), values]
+        setattr(namespace, self.dest, values)
+        namespace.spelled = {**getattr(namespace, "spelled", {}), self.dest: option_string}
+
+
+def add_options(parser, cls, names=None, defaults=True):
+    """Add a flag for each declared field of a dataclass that has none yet; gives the parser back.
+
+    Args:
+        names: of the fields; all if left out.
+        defaults: whether help texts tell the defaults: not where several systems have different ones.
+    """
+    groups = {group.title: group for group in parser._action_groups}
+    for item in dataclasses.fields(cls):
+        declared = declaration(item)
+        is_asked = (names is None or item.name in names) and declared.help and declared.has_flag
+        if is_asked and f"--{item.name.replace('_', '-')}" not in parser._option_string_actions:
+            if declared.group not in groups:
+                groups[declared.group] = parser.add_argument_group(declared.group)
+            _add_flags(groups[declared.group], item, declared, help_of(item, declared) if defaults else declared.help)
+    return parser
+
+
+def help_of(item, declared):
+    """The help of a field, with what it takes and its default."""
+    takes = f": {any_of(declared.choices)}" if declared.choices and declared.choices[0] not in declared.help else ""
+    default = default_of(item, declared)
+    return (f"{declared.help}{takes}" + (f" (default: {default})" if default else "")).replace("%", "%%")
+
+
+def default_of(item, declared):
+    """The words for the default of a field: those of None, or the value; "" for none that says anything."""
+    if item.default in (None, "", dataclasses.MISSING) or isinstance(item.default, bool):
+        return declared.unset
+    return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+
+
+def flags_of(name, declared):
+    """The flags of a field, the one that is named in messages first, and old names after it: two lists."""
+    old = [alias for alias in declared.aliases if alias != name]
+    return [f"--{name.replace('_', '-')}", *declared.flags], [f"--{alias.replace('_', '-')}" for alias in old]
+
+
+def _add_flags(group, item, declared, text):
+    flags, old = flags_of(item.name, declared)
+    known = group._option_string_actions
+    settings = {"dest": item.name, "action": _Store, "repeats": declared.repeats}
+    if kind_of(item) is bool:
+        settings |= {"nargs": "?", "const": "true", "metavar": "true|false"}
+        off = [f"--no-{item.name.replace('_', '-')}", *declared.off]
+        off = [flag for flag in off if flag not in known]
+        group.add_argument(*off, dest=item.name, action=_Store, nargs=0, const="false", help=argparse.SUPPRESS)
+    elif isinstance(declared.metavar, tuple):
+        settings |= {"nargs": len(declared.metavar), "metavar": declared.metavar}
+    else:
+        settings["metavar"] = declared.metavar or (
+            "FILE" if declared.is_path else _METAVARS.get(kind_of(item), "TEXT")
+        )
+    group.add_argument(*flags, help=_with_off(text, item, declared), **settings)
+    if old := [flag for flag in old if flag not in known]:
+        group.add_argument(*old, help=argparse.SUPPRESS, **settings)
+
+
+def _with_off(text, item, declared):
+    """The help of a switch that is on by default names the flag that turns it off."""
+    if kind_of(item) is bool and item.default is True:
+        return f"{text} (default; {(declared.off or (f'--no-{item.name}',))[0]} turns it off)"
+    return text
+
+
+def spelled(options, name):
+    """The flag by which an option was given."""
+    return getattr(options, "spelled", {}).get(name, f"--{name.replace('_', '-')}")
+
+
+def given_options(options, *classes):
+    """The values that were given for fields of dataclasses, checked: dict by name.
+
+    Raises:
+        InputError: a value that is not accepted, named by the flag as it was typed.
+    """
+    given: dict[str, object] = {}
+    for cls in classes:
+        own = {}
+        for item in dataclasses.fields(cls):
+            if (typed := getattr(options, item.name, None)) is not None:
+                own[item.name] = _value(item, typed)
+        check_values(cls, own, names={name: spelled(options, name) for name in own})
+        given |= own
+    return given
+
+
+def refuse_others(options, cls, others, what, accepted=()):
+    """Raises InputError for an option that was given and that one of other dataclasses declares, but not this one.
+
+    Args:
+        what: whose options these are, for the message.
+        accepted: names that are none of this dataclass and accepted nevertheless.
+    """
+    own = {item.name for item in dataclasses.fields(cls)}.union(accepted)
+    for name in {item.name: None for other in others for item in dataclasses.fields(other)}:
+        if name not in own and getattr(options, name, None) is not None:
+            raise InputError(f"{spelled(options, name)} is no option of {what}; docs/options.md lists those that are")
+
+
+def _value(item, typed):
+    declared, kind = declaration(item), kind_of(item)
+    if declared.read is not None:
+        return declared.read(typed)
+    if kind is bool:
+        return _TRUTH.get(typed, typed)
+    if kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(typed)
+    return typed

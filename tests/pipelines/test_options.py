@@ -1,0 +1,121 @@
+"""Options that the systems share: declared once, told at once, read by any of their names, in one precedence."""
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+import yaml
+
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import declaration, key_names
+from ppdiffusers_ext.pipelines.jobs import Job
+from ppdiffusers_ext.pipelines.options import CONFIGS
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
+from ppdiffusers_ext.pipelines.systems import SYSTEMS
+
+CLASSES = [*(system.options for system in SYSTEMS.values()), RefinementConfig, Job]
+NEEDED = {"stable_animator": dict.fromkeys(("svd", "unet", "pose_net", "face_encoder"), "x")}
+every_system = pytest.mark.parametrize("name", SYSTEMS)
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write_and_load(name, values, **given):
+        path = tmp_path / "options.yaml"
+        named = {key_names(SYSTEMS[name].options).get(key) for key in values}
+        needed = {key: value for key, value in NEEDED.get(name, {}).items() if key not in named}
+        path.write_text(yaml.safe_dump({**needed, **values}))
+        return SYSTEMS[name].options.load(path, **given)
+
+    return write_and_load
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_field_has_a_sentence_and_a_group_and_no_two_share_a_name(cls):
+    assert [item.name for item in fields(cls) if not (declaration(item).help and declaration(item).group)] == []
+    names = [name for item in fields(cls) for name in {item.name, *declaration(item).aliases, *declaration(item).keys}]
+    assert len(names) == len(set(names)) == len(key_names(cls))
+
+
+@every_system
+def test_option_goes_before_file_before_preset_before_default_and_none_never_does(name, load):
+    def interval(values, **given):
+        config = load(name, values, **given)
+        return config.guidance_interval if name == "animate_anyone" else config.knobs["guidance_interval"]
+
+    default, fast = interval({}), interval({"preset": "fast"})
+    assert default == [0.0, 1.0]
+    assert interval({}, preset="fast") == interval({"preset": "exact"}, preset="fast") == fast
+    assert interval({"preset": "fast", "guidance_interval": [0.1, 0.9]}) == [0.1, 0.9]
+    assert interval({"guidance_interval": [0.1, 0.9]}, preset="fast") == [0.1, 0.9]
+    assert interval({"guidance_interval": [0.1, 0.9]}, guidance_interval=[0.3, 0.4]) == [0.3, 0.4]
+    assert interval({"guidance_interval": [0.1, 0.9]}, guidance_interval=None) == [0.1, 0.9]
+    assert interval({"guidance_interval": None, "preset": "fast"}) == fast
+    assert load(name, {"seed": 5}).seed == load(name, {"seed": 5}, seed=None).seed == 5
+    assert load(name, {"seed": 5}, seed=0).seed == 0
+
+
+# Values of fields that take no text, and have no default that is a number.
+VALUES = {"num_frames": 8, "context_overlap": 3, "decode_chunk_size": 3, "segment": 9, "base": 600, "strength": 0.5}
+VALUES |= {"loras": [["a", 1.0]], "reports": True, "channels": "bgr", "dtype": "bf16", "scheduler": "DDIM"}
+
+
+@pytest.mark.parametrize(
+    ("name", "alias"),
+    [
+        (name, alias)
+        for name, system in SYSTEMS.items()
+        for alias, field in key_names(system.options).items()
+        if alias != field
+    ],
+)
+def test_old_name_is_read_as_the_new_one_and_both_at_once_are_refused(name, alias, load):
+    field = key_names(SYSTEMS[name].options)[alias]
+    item = next(item for item in fields(SYSTEMS[name].options) if item.name == field)
+    default = item.default if isinstance(item.default, (int, float)) else "x"
+    value = VALUES.get(field, default)
+    given = {"pose_video": "x"} if field == "reference_image" else {"reference_image": "x"}
+    given = given if field in ("reference_image", "pose_video") else {}
+    assert getattr(load(name, {alias: value, **given}), field) == value
+    assert getattr(load(name, given, **{alias: value}), field) == value
+    with pytest.raises(InputError, match="names of one option"):
+        load(name, {field: value, alias: copy.deepcopy(value)})
+
+
+FILES = {
+    **dict.fromkeys(sorted((CONFIGS / "easy_animate").glob("*.yaml")), "easy_animate"),
+    CONFIGS / "animation.yaml": "animate_anyone",
+    CONFIGS / "demo.yaml": "animate_anyone",
+    CONFIGS / "stable_animator.yaml": "stable_animator",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_shipped_file_is_read(path):
+    assert SYSTEMS[FILES[path]].options.load(path)
+
+
+def test_parsers_and_mistakes_need_no_paddle():
+    """All in one process: what is imported stays."""
+    code = """
+import json, sys
+from scripts import animate, easy_animate, plan_memory, pose2vid, stable_animator
+from scripts.command import run
+demo = ["--config", "configs/inference/demo.yaml"]
+codes = [
+    run(pose2vid.make_parser(), pose2vid.work, [*demo, "--steps", "0"]),
+    run(pose2vid.make_parser(), pose2vid.work, [*demo, "--reference-image", "no.png", "--pose-video", "no.mp4"]),
+    run(pose2vid.make_parser(), pose2vid.work, [*demo, "--scheduler", "Eular"]),
+    run(stable_animator.make_parser(), stable_animator.work, ["--width", "100"]),
+    run(easy_animate.make_parser("p", "", "text"), easy_animate.make_work("text"), ["--output", "a.mp4"]),
+    run(plan_memory.make_parser(), plan_memory.work, ["--memory", "some"]),
+    run(animate.make_parser(), animate.work, ["--seed", "x"]),
+]
+print(json.dumps([codes, "paddle" in sys.modules]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=CONFIGS.parents[1], capture_output=True, text=True)
+    assert json.loads(done.stdout) == [[2] * 7, False], done.stderr
+    assert done.stderr.count("error: ") == 7
