@@ -18,7 +18,7 @@ import numpy as np
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.assignment import is_finite
-from ppdiffusers_ext.weights.lora_names import METHODS, shorten
+from ppdiffusers_ext.weights.lora_names import ALPHA_ACCEPTED, METHODS, shorten
 
 if TYPE_CHECKING:
     import paddle
@@ -317,6 +317,8 @@ def make_addition(path: str | os.PathLike, stem: str, elements: Mapping[str, tup
     magnitude, bias = (arrays.get(a, arrays.get(b)) for a, b in (("dora_scale", "magnitude"), ("diff_b", "up_bias")))
     alpha = _read_alpha(path, *elements["alpha"]) if "alpha" in elements else None
     rank = None if product is None else product.rank
+    if alpha == 0 and rank is not None:
+        raise InputError(f"{path}: {shorten([elements['alpha'][0]])} is 0; {ALPHA_ACCEPTED}")
     scale = None if alpha is None else alpha / (rank or 1)
     if product is not None and rank is None:
         scale = 1.0  # also beside an alpha, which is of a rank

@@ -66,6 +66,8 @@ _OTHERS = (
     ("LoRA of embeddings", r"\.lora_embedding_[AB]"),
     ("scales", r"\.(scale_weight|scale_input|weight_scale|scaled_fp8|scale)$"),
 )
+# kohya's scripts take an alpha of 0 for the rank, others for no effect at all.
+ALPHA_ACCEPTED = "another number is needed, as tools differ in what 0 means"
 METHODS = "LoRA, LoCon, DoRA, LoHa, LoKr and differences (diff, diff_b) are accepted"
 _NAMED = 3  # keys of a message
 _LONGEST = 120  # characters of a key in it

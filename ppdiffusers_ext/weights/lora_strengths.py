@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.files import parse_json, read_json
-from ppdiffusers_ext.weights.lora_names import DOTTED
+from ppdiffusers_ext.weights.lora_names import ALPHA_ACCEPTED, DOTTED
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.weights.lora_formulas import Addition
@@ -79,7 +79,7 @@ class Strengths:
             return addition.scale
         if self._alpha in (None, "", "None"):
             return 1.0
-        return _number(f"{self._path}: ss_network_alpha", self._alpha) / addition.product.rank
+        return _read_alpha(f"{self._path}: ss_network_alpha", self._alpha) / addition.product.rank
 
 
 class _Config:
@@ -135,7 +135,8 @@ class _Config:
 
     def _of_layer(self, pattern, layer, default, name):
         found = next((known for known in pattern if layer == known or layer.endswith(f".{known}")), None)
-        value = _number(f"{self._where}: {name}", default if found is None else pattern[found])
+        read = _read_alpha if name == "alpha" else _number
+        value = read(f"{self._where}: {name}", default if found is None else pattern[found])
         if name == "r" and not 0 < value <= _MOST_RANK:
             raise InputError(f"{self._where}: r is {shown(value)}; a whole number above 0 is needed")
         return value
@@ -150,6 +151,13 @@ def _split(values):
         prefix = next((prefix for prefix in DOTTED if name.startswith(prefix)), "")
         networks.setdefault(DOTTED.get(prefix), {})[name[len(prefix) :]] = value
     return networks
+
+
+def _read_alpha(where, value):
+    number = _number(where, value)
+    if number == 0:
+        raise InputError(f"{where} is 0; {ALPHA_ACCEPTED}")
+    return number
 
 
 def _number(where, value):

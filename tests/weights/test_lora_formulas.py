@@ -277,6 +277,12 @@ def test_alpha_of_several_numbers_is_refused(tmp_path, shape):
     refused(write(tmp_path / "a.safetensors", elements), "alpha is of the shape .*one finite number is needed")
 
 
+@pytest.mark.parametrize("alpha", [0, 0.0, -0.0, [0.0], np.int8(0), np.float16(1e-9)])
+def test_alpha_of_zero_is_refused(tmp_path, alpha):
+    elements, _, _ = low_rank(drawing(), (6, 4))
+    refused(write(tmp_path / "a.safetensors", {**elements, "alpha": np.array(alpha)}), "alpha is 0; another number")
+
+
 def test_sums_that_are_too_large_are_refused_and_leave_the_network(tmp_path):
     elements, _, _ = low_rank(drawing(), (6, 4))
     model = network()

@@ -262,6 +262,8 @@ def test_alpha_of_the_metadata_stands_in_for_the_layers_own(tmp_path, network):
         file = write(tmp_path / "a.safetensors", arrays, {"ss_network_alpha": text})
         with pytest.raises(InputError, match="ss_network_alpha is .*; a number is needed"):
             Lora(file).of(network)
+    with pytest.raises(InputError, match="ss_network_alpha is 0; another number is needed"):
+        Lora(write(tmp_path / "a.safetensors", arrays, {"ss_network_alpha": "0.0"})).of(network)
 
 
 def peft_arrays(path="blocks.0.attn1.to_q", prefix="base_model.model."):
@@ -317,6 +319,8 @@ def test_configuration_of_peft_is_of_files_with_its_names_alone(tmp_path, networ
         ({"r": "two"}, "r is 'two'; a number is needed"),
         ({"r": -1}, "has r -1|r is -1"),
         ({"lora_alpha": None}, "alpha is None; a number is needed"),
+        ({"lora_alpha": 0}, "alpha is 0; another number is needed"),
+        ({"alpha_pattern": {"attn1.to_q": 0}}, "alpha is 0; another number is needed"),
         ({"lora_alpha": [8]}, r"alpha is \[8\]; a number is needed"),
         ({"peft_type": "VERA"}, "is of the kind 'VERA'; the configuration of a LoRA, LoHa or LoKr"),
         ({"peft_type": "ADALORA"}, "is of the kind 'ADALORA'"),
