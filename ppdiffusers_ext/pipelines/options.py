@@ -109,12 +109,12 @@ class RunOptions:
         None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
     )
     preset: str = option(
-        "exact", help="how much a faster result may cost: exact, balanced, fast or a YAML file", group=SPEED
+        "exact", help="speed at the cost of exactness: exact, balanced, fast or a YAML file", group=SPEED
     )
     memory: str = option(
         "high", choices=tuple(RUNGS), help="how much is kept in memory and computed at a time", group=SPEED
     )
-    ignore_memory: bool = option(False, help="begin even if the memory will probably not do", group=SPEED)
+    ignore_memory: bool = option(False, help="start even if the memory is predicted not to suffice", group=SPEED)
 
     def __post_init__(self):
         if self.resize == "fit":
@@ -173,7 +173,7 @@ class PoseOptions(RunOptions):
     step_cache_interval: int | None = option(
         None,
         *COUNTS,
-        help="run the whole network in every N-th step only",
+        help="run the whole network only in every N-th step",
         unset="as the preset says",
         group=SPEED,
     )

@@ -129,7 +129,7 @@ class StableAnimationConfig(PoseOptions):
     output: str = inherited(PoseOptions, "output", "", help="folder to write", aliases=("output_dir",))
     reports: bool = option(
         False,
-        help="write identity.json: how like the picture's face those in the frames are",
+        help="write identity.json: similarity of the frames' faces to the picture's",
         group=OUTPUT,
         aliases=("report",),
     )
@@ -143,7 +143,7 @@ class StableAnimationConfig(PoseOptions):
     )
     context_frames: int = inherited(PoseOptions, "context_frames", 16, lower=2)
     context_overlap: int = inherited(
-        PoseOptions, "context_overlap", 4, help="number of frames that windows share, and one", keys=("overlap",)
+        PoseOptions, "context_overlap", 4, help="number of frames that windows share, less one", keys=("overlap",)
     )
     anchored: bool = option(
         True, help="begin each window with the clip's first frame", group=WINDOWS, off=("--no-anchor",)
