@@ -143,8 +143,8 @@ class Pose2VidConfig(PoseOptions):
             check_scheduler_name(self.scheduler)
         if (self.reference_image is None) != (self.pose_video is None):
             raise InputError(
-                "reference_image and pose_video (--reference-image, --pose-video) belong together; both or neither are "
-                "accepted"
+                "reference_image and pose_video (--reference-image, --pose-video) belong together; both or neither "
+                "are accepted"
             )
         sides: dict[str, Any] = {"width": self.width, "height": self.height}
         for name, side in sides.items():

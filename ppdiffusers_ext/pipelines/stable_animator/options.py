@@ -143,7 +143,11 @@ class StableAnimationConfig(PoseOptions):
     )
     context_frames: int = inherited(PoseOptions, "context_frames", 16, lower=2)
     context_overlap: int = inherited(
-        PoseOptions, "context_overlap", 4, help="number of frames that windows share, less one", keys=("overlap",)
+        PoseOptions,
+        "context_overlap",
+        4,
+        help="number of frames that windows share; one less if they are anchored",
+        keys=("overlap",),
     )
     anchored: bool = option(
         True, help="begin each window with the clip's first frame", group=WINDOWS, off=("--no-anchor",)
