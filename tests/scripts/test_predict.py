@@ -253,7 +253,11 @@ def refuse(capsys, code, *parts):
         (predict_i2v, ("--prompt", "x", "--start-image", "none.png"), ("none.png does not exist",)),
         (predict_v2v, ("--prompt", "x", "--video", "video.mp4", "--strength", "1.2"), ("strength is 1.2; a number",)),
         (predict_v2v, ("--prompt", "x", "--video", "none.mp4"), ("none.mp4 does not exist",)),
-        (predict_t2v, ("--prompt", "x", "--lora", "a.safetensors", "much"), ("the weight 'much'",)),
+        (
+            predict_t2v,
+            ("--prompt", "x", "--lora", "a.safetensors", "much"),
+            ("--lora", "'much'", "a file and a weight"),
+        ),
         (predict_t2v, ("--prompt", "x", "--lora", "a.safetensors", "1"), ("a.safetensors does not exist",)),
         (predict_t2v, ("--prompt", "x", "--engine", "warp"), ("engine 'warp' is not known",)),
         (predict_t2v, ("--prompt", "x", "--transformer", "depth", "2"), ("depth",)),

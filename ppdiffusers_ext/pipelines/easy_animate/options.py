@@ -266,7 +266,7 @@ class EasyAnimateConfig(RunOptions):
         for entry in self.loras:
             pair = isinstance(entry, (list, tuple)) and len(entry) == 2
             if not pair or not isinstance(entry[0], str) or not is_number(entry[1]):
-                raise InputError(f"loras has {shown(entry)}; {accepted}")
+                raise InputError(f"loras (--lora) has {shown(entry)}; {accepted}")
             check_name(entry[0], "the file of loras,", accepted)
 
     def _strength(self):
