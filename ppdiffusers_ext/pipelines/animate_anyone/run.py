@@ -18,12 +18,12 @@ from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
-from ppdiffusers_ext.errors import InputError, counted
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, load_pipeline, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, write_case
+from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
 
@@ -120,13 +120,7 @@ def _read_poses(config, path):
     source = open_frames(path, background="black")
     _tell_shape(config, path, source.width, source.height)
     available = source.resampled_count(source.fps)
-    wanted = available if config.num_frames is None else config.num_frames
-    if wanted > available:
-        has = counted(available, "frame")
-        logger.warning("%s has %s, less than the %d asked for: the result has as many", path, has, wanted)
-    elif wanted < available:
-        logger.warning("%s of the %d of %s will be animated", counted(wanted, "frame"), available, path)
-    return config.fps or source.fps, min(wanted, available)
+    return config.fps or source.fps, animated_frames(path, available, config.num_frames)
 
 
 def _tell_shape(config, path, width, height):
