@@ -339,7 +339,7 @@ def _enter(path, temporary, target):
     with _system_errors_as_input_errors(path):
         if (watcher := _watcher.get()) is not None:
             watcher.completed(temporary, target)
-        if target.is_dir() and any(target.iterdir()):
+        if temporary.is_dir() and target.is_dir() and _is_replaced(target):
             _exchange(temporary, target)
             remove(temporary)
         else:
