@@ -22,7 +22,7 @@ import sys
 
 from ppdiffusers_ext.errors import counted
 from scripts import pose2vid
-from scripts.command import ArgumentParser, run, whole
+from scripts.command import ArgumentParser, add_existing, run, whole
 
 
 def make_parser():
@@ -36,7 +36,7 @@ def make_parser():
     )
     pose2vid.add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
@@ -47,23 +47,30 @@ def work(options):
         return print_table(options)
     from pathlib import Path
 
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.outputs import check_writable, output_file
+    from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
     from ppdiffusers_ext.pipelines.registry import PLANNED, get_system
     from ppdiffusers_ext.runtime import Runtime
 
     kind = get_system(options.system, PLANNED)
     system = kind(options.config or kind.config_file, pose2vid.read_overrides(options, options.system))
+    results = None
     if options.json:
         check_writable(options.json)
+        given = {name: value for name, value in vars(options).items() if value is not None}
+        how = {name: value for name, value in given.items() if name not in ("overwrite", "skip_existing", "debug")}
+        made = Made("plan_memory", {"--config": digest(options.config or kind.config_file)}, how)
+        results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
     runtime = Runtime.choose(system.device, system.dtype)
     (plans, length), available = system.plan(runtime), available_memory()
     print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.device}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
-    if options.json:
+    if results is not None and results.missing:
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
-        with output_file(options.json) as path:
+        with results.recorded(), output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 

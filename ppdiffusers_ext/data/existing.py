@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.data.outputs import OutputError, given_as, real_target, watched_by
 from ppdiffusers_ext.data.records import Made, Records, files_below, record
@@ -36,8 +37,8 @@ class Results:
     """
 
     made: dict[Path, Made]
-    missing: list[Path]
-    kept: int
+    missing: list[Path] = field(default_factory=list)
+    kept: int = 0
     _replaces: bool = False
     _removed: list[Path] = field(default_factory=list)
 
@@ -71,7 +72,7 @@ class Results:
 
 
 def check_existing(
-    made: Mapping[str | os.PathLike, Made],
+    made: Mapping[Any, Made],
     overwrite: bool = False,
     skip_existing: bool = False,
     pattern: str | None = None,
@@ -99,7 +100,7 @@ def check_existing(
     if not skip_existing:
         if existing or leftovers:
             raise ExistsError(_refusal(existing or leftovers, len(paths)))
-        return Results(paths, list(paths), 0)
+        return Results(paths, list(paths))
     if leftovers:
         raise ExistsError(
             f"{shown_path(leftovers[0])} is of an earlier run that made more ({counted(len(leftovers), 'such file')});"

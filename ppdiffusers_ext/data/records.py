@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,9 +82,17 @@ def digest(path: str | os.PathLike, names: Iterable[str] | None = None) -> str:
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()
 
 
+def digest_of(values: Any) -> str:
+    """The SHA-256 of values as JSON writes them, where they are what a result is made of."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _digest_of_file(path: str | os.PathLike) -> str:
     content = hashlib.sha256()
-    with open(path, "rb") as file:
+    # A pipe would be waited for, and a device has no end.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{shown_path(path)} is a pipe, a device or another special file; a file is accepted")
         while block := file.read(_BLOCK):
             content.update(block)
     return content.hexdigest()
