@@ -102,12 +102,8 @@ def _check_animation_clips(options):
     if options.meta:
         raise InputError("--meta is of Animate Anyone's clips; --list is accepted")
     folders = [folder for source in options.source for folder in clip_folders(source, options.data_root_path)]
-    files = [
-        path
-        for folder in folders
-        for part in (".", "images", "poses", "faces")
-        for path in sorted((folder / part).glob("*"))
-    ]
+    places = [folder / part for folder in folders for part in (".", "images", "poses", "faces")]
+    files = [path for place in places for path in sorted(place.glob("*"))]
     results = _results(options, files, options.list, options.sheet)
     reports = check_animation_clips(
         options.source, options.data_root_path, options.min_frames or 17, on_report=_print_animation

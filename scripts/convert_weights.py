@@ -77,6 +77,7 @@ def work(options):
     elif options.system == "easy_animate":
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None
+    _check_apart(options)
     results = check_existing({options.target: _made_of(options)}, options.overwrite, options.skip_existing)
     if not results.missing:
         print(f"kept {options.target}")
@@ -94,14 +95,29 @@ def work(options):
     print(f"wrote {options.target}")
 
 
+def _inputs(options):
+    """Name of each file or folder that is given, as a message has it -> its path."""
+    names = {"IN": "source", "--vae": "vae", "--image-encoder": "image_encoder", "--base-model": "base_model"}
+    names |= {"--config": "config", "--motion-module": "motion_module"}
+    return {name: path for name, field in names.items() if (path := getattr(options, field))}
+
+
+def _check_apart(options):
+    """Refuse to replace what is read."""
+    from ppdiffusers_ext.errors import InputError
+
+    target = Path(os.path.realpath(options.target))
+    for name, path in _inputs(options).items():
+        real = Path(os.path.realpath(path))
+        if options.overwrite and (target == real or target in real.parents):
+            raise InputError(f"OUT {options.target}: it would replace {name}; another folder is accepted")
+
+
 def _made_of(options):
     """The `Made` of the folder: of the contents of all that is given and is there."""
     from ppdiffusers_ext.data.records import Made, digest
 
-    names = {"IN": "source", "--vae": "vae", "--image-encoder": "image_encoder", "--base-model": "base_model"}
-    names |= {"--config": "config", "--motion-module": "motion_module"}
-    given = {name: path for name, field in names.items() if (path := getattr(options, field))}
-    inputs = {name: digest(path) for name, path in given.items() if os.path.exists(path)}
+    inputs = {name: digest(path) for name, path in _inputs(options).items() if os.path.exists(path)}
     how = {"--system": options.system, "--to": options.to, "--dtype": options.dtype}
     return Made("convert_weights", inputs, {**how, "--checkpoint-key": options.checkpoint_key})
 
