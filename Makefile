@@ -61,10 +61,10 @@ demo: install
 	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml
 
 train-demo: install
-	@$(VENV_PYTHON) -m scripts.train_demo
+	@$(VENV_PYTHON) -m scripts.train_demo --skip-existing
 
 train-demo-stable-animator: install
-	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator
+	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator --skip-existing
 
 test: install
 	@$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
