@@ -18,6 +18,7 @@ from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
+from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, load_pipeline, make_configured_scheduler
@@ -104,6 +105,8 @@ def prepare_cases(config, now=None):
         _tell_shape(config, image_path, *read_image(image_path).size)
         fps, count = _read_poses(config, pose_path)
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
+        if fps is not None:
+            check_video_rate(target, fps)
         case = Case(Path(image_path), Path(pose_path), count, fps, target)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
@@ -139,17 +142,17 @@ def _is_file_name(output):
 
 
 def _target(config, image_path, pose_path, is_picture, now):
-    suffix = ".png" if is_picture else ".mp4"
+    accepted = (".png",) if is_picture else SUFFIXES
     if _is_file_name(config.output):
         target = Path(config.output)
-        if target.suffix.lower() != suffix:
-            raise InputError(f"output {target} ends in {target.suffix}; {suffix} or a folder is accepted")
+        if target.suffix.lower() not in accepted:
+            raise InputError(f"output {target} ends in {target.suffix}; {', '.join(accepted)} or a folder is accepted")
         return target
     size = f"{config.width}x{config.height}"
     folder = Path(f"output/{now:%Y%m%d}/{now:%H%M%S}--seed_{config.seed}-{size}")
     folder = folder if config.output is None else Path(config.output)
     pose = pose_path.stem.replace("_kps", "")
-    ending = f"_{config.height}x{config.width}_{config.guidance_scale:g}{suffix}"
+    ending = f"_{config.height}x{config.width}_{config.guidance_scale:g}{accepted[0]}"
     return folder / fitting_name(folder, f"{image_path.stem}_{pose}", ending)
 
 
