@@ -6,9 +6,10 @@
 Poses of both are estimated, the video's are moved to where the picture's body is and to its size, the picture is
 animated, and the video's sound is copied. Beside the result come the same beside picture and skeletons, and a contact
 sheet; with --debug also an overlay of the driving video. A batch file has `jobs:`, a list of mappings with the keys
-reference_image, driving_video and output, and frames, fps, resize, person, align, gap, smoothing, audio, seed; jobs
-whose output is there are passed over, and one that fails, for whatever reason, does not stop the others (exit code 1
-then). The report has a row for each job, and is there after Ctrl-C too.
+reference_image, driving_video and output, and frames, fps, resize, person, align, gap, smoothing, audio, seed. A job
+that fails, for whatever reason, does not stop the others (exit code 1 then). The report has a row for each job, and is
+there after Ctrl-C too. Outputs that exist are refused: --overwrite replaces them, --skip-existing passes over their
+jobs.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
 from scripts import poses
-from scripts.command import ArgumentParser, describe, run
+from scripts.command import ArgumentParser, add_existing, describe, run
 from scripts.options import add_options, given_options, refuse_others
 
 # What a job says instead of the system's options.
@@ -39,7 +40,7 @@ def make_parser():
     for name in POSED:
         cls = SYSTEMS[name].options
         add_options(parser, cls, _of_system(cls), defaults=False)
-    return parser
+    return add_existing(parser)
 
 
 def _of_system(cls):
@@ -84,7 +85,12 @@ def work(options):
     animator = Animator(system, estimator, style, progress, config.num_frames, keep=options.debug)
     if options.batch:
         return _run_all(animator, jobs, options)
-    _tell(animator.run(jobs[0]))
+    held = animator.hold(jobs, options.overwrite, options.skip_existing)
+    if not held.missing:
+        print(f"kept          {jobs[0].output}")
+        return 0
+    with held.recorded():
+        _tell(animator.run(jobs[0]))
     return 0
 
 
@@ -98,15 +104,16 @@ def _run_all(animator, jobs, options):
     if options.report:
         inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
         check_outputs([options.report], [options.batch, *inputs])
+    held = animator.hold(jobs, options.overwrite, options.skip_existing)
     rows = [{"output": job.output, "state": "not begun"} for job in jobs]
     for number, (job, row) in enumerate(zip(jobs, rows)):
         print(f"job {number + 1} of {len(jobs)}: {job.output}")
-        if Path(job.output).exists():
+        if Path(job.output) not in held.missing:
             row["state"] = "was there"
             continue
         row["state"] = "stopped"
         try:
-            with moved_by(f"output of job {number}"):
+            with moved_by(f"output of job {number}"), held.recorded():
                 _tell(animator.run(job))
             row["state"] = "made"
         except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 import sys
 
 from ppdiffusers_ext.pipelines.easy_animate.options import CONFIG, EasyAnimateConfig, names_of_task
-from scripts.command import ArgumentParser, no_command
+from scripts.command import ArgumentParser, add_existing, no_command
 from scripts.options import add_options, given_options
 
 
@@ -16,7 +16,7 @@ def make_parser(prog, description, task):
     """
     parser = ArgumentParser(prog=prog, description=description, reads_checkpoints=True)
     parser.add_argument("--config", metavar="FILE", default=CONFIG, help="YAML file (default: that of EasyAnimate V4)")
-    return add_options(parser, EasyAnimateConfig, names_of_task(task))
+    return add_existing(add_options(parser, EasyAnimateConfig, names_of_task(task)))
 
 
 def make_work(task):
@@ -29,7 +29,7 @@ def make_work(task):
 
         from ppdiffusers_ext.pipelines.easy_animate.run import make
 
-        result = make(config, task)
+        result = make(config, task, overwrite=options.overwrite, skip_existing=options.skip_existing)
         print(f"{'picture' if result.num_frames == 1 else 'video'}    {result.video}")
         print(f"preview  {result.contact_sheet}")
 

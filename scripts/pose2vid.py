@@ -12,14 +12,14 @@ sheet. A pose picture instead of a pose video gives a picture.
 import sys
 
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, add_existing, run
 from scripts.options import add_options, given_options
 
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.pose2vid", description=__doc__, reads_checkpoints=True)
     parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
-    return add_options(parser, Pose2VidConfig)
+    return add_existing(add_options(parser, Pose2VidConfig))
 
 
 def read_config(options):
@@ -34,7 +34,7 @@ def work(options):
 
     from ppdiffusers_ext.pipelines.animate_anyone.run import animate
 
-    for result in animate(config):
+    for result in animate(config, overwrite=options.overwrite, skip_existing=options.skip_existing):
         print(f"video         {result.video}")
         print(f"side by side  {result.side_by_side}")
         print(f"preview       {result.contact_sheet}")

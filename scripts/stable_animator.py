@@ -5,8 +5,8 @@
 
 The skeletons are a folder of pictures or a video, such as scripts.skeleton_extraction makes. Writes into the output
 folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4; with --optimize-face also
-face_optimization.json, loss and cosines of every step; with --reports also identity.json. Pictures that are there
-already are never replaced: another folder is asked for. The original's flags are accepted, too.
+face_optimization.json, loss and cosines of every step; with --reports also identity.json. Results that exist
+are refused: --overwrite replaces them, --skip-existing keeps them. The original's flags are accepted, too.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from ppdiffusers_ext.pipelines.stable_animator.options import (
     RefinementConfig,
     StableAnimationConfig,
 )
-from scripts.command import ArgumentParser, run
+from scripts.command import ArgumentParser, add_existing, run
 from scripts.options import add_options, given_options
 
 
@@ -30,7 +30,7 @@ def make_parser():
     add_options(parser, StableAnimationConfig)
     add_options(parser, RefinementConfig)
     parser.add_argument(*WITHOUT_EFFECT, dest="without_effect", nargs="?", help=argparse.SUPPRESS)
-    return parser
+    return add_existing(parser)
 
 
 def read_config(options):
@@ -48,7 +48,7 @@ def work(options):
 
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
 
-    results = animate(config)
+    results = animate(config, overwrite=options.overwrite, skip_existing=options.skip_existing)
     print(f"pictures  {results.pictures}\ngif       {results.gif}\nvideo     {results.video}")
     if results.optimization is not None:
         print(f"faces     {results.optimization}")

@@ -18,6 +18,7 @@ from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.existing import hold_results, made_of
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
 from ppdiffusers_ext.preprocess.extraction import draw
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
@@ -60,6 +61,15 @@ class Animator:
     def outputs(self, job):
         """Paths of all files that a job writes."""
         return [*self._system.outputs(job.output), *([_overlay(job.output)] if self._keep else [])]
+
+    def hold(self, jobs, overwrite=True, skip_existing=False):
+        """The `Results` of jobs, held against what exists; see `existing.hold_results`."""
+        return hold_results([self._result_of(job) for job in jobs], overwrite, skip_existing)
+
+    def _result_of(self, job):
+        inputs = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+        video, *beside = self.outputs(job)
+        return video, beside, lambda: made_of("animate", inputs, self._system.config, job)
 
     def check_apart(self, jobs, report=None):
         """Raises InputError if two jobs would write one file, or one writes what another reads, or the report."""

@@ -27,6 +27,7 @@ class AnimateAnyone:
         show_progress: of the pipeline.
 
     Attributes:
+        config: as given.
         width, height: of the video in pixels.
         device, dtype: see `Runtime.choose`.
         engine: what runs the networks.
@@ -35,14 +36,14 @@ class AnimateAnyone:
     channels, style = "bgr", "animate_anyone"
 
     def __init__(self, config, show_progress=True):
-        self._config = config
+        self.config = config
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
         self._show_progress, self._pipeline = show_progress, None
 
     def plan(self, runtime):
         """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has."""
-        config = replace(self._config, num_frames=self._config.num_frames or self._config.context_frames)
+        config = replace(self.config, num_frames=self.config.num_frames or self.config.context_frames)
         return plan_memory(config, runtime), config.num_frames
 
     def run(self, job, picture, audio=None):
@@ -53,9 +54,9 @@ class AnimateAnyone:
             picture: path of the picture, of the video's size.
             audio: an `Audio`, or None.
         """
-        seed = choose_seed(self._config.seed if job.seed is None else job.seed)
+        seed = choose_seed(self.config.seed if job.seed is None else job.seed)
         config = replace(
-            self._config,
+            self.config,
             reference_image=str(picture),
             pose_video=str(job.skeletons),
             output=str(job.output),
@@ -84,7 +85,7 @@ class StableAnimator:
     channels, style = "rgb", "stable_animator"
 
     def __init__(self, config, show_progress=True):
-        self._config = config
+        self.config = config
         self._length = config.num_frames or config.context_frames
         stable_animation.check(config, 1)
         self.width, self.height = config.width, config.height
@@ -93,12 +94,12 @@ class StableAnimator:
 
     def plan(self, runtime):
         """As `AnimateAnyone.plan`."""
-        return plan_stable_memory(self._config, self._length, runtime), self._length
+        return plan_stable_memory(self.config, self._length, runtime), self._length
 
     def run(self, job, picture, audio=None):
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
-        seed = choose_seed(self._config.seed if job.seed is None else job.seed)
-        config = replace(self._config, reference_image=str(picture), seed=seed)
+        seed = choose_seed(self.config.seed if job.seed is None else job.seed)
+        config = replace(self.config, reference_image=str(picture), seed=seed)
         check_files(config)
         skeletons, image = open_frames(job.skeletons), read_image(picture)
         if config.refinement is not None:
@@ -122,7 +123,7 @@ class StableAnimator:
 
     def outputs(self, target):
         """As `AnimateAnyone.outputs`."""
-        return [*_outputs(target), *([beside(target, "faces.json")] if self._config.refinement is not None else [])]
+        return [*_outputs(target), *([beside(target, "faces.json")] if self.config.refinement is not None else [])]
 
 
 @dataclass(frozen=True)

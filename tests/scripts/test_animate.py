@@ -10,6 +10,7 @@ import yaml
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.records import RECORDS
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
@@ -59,7 +60,7 @@ def test_picture_and_video_become_an_animation_with_sound(folder, tmp_path, caps
     assert (info.width, info.height, info.num_frames, info.fps) == (64, 96, 10, 12.5)
     when, _ = sound_of(target)
     assert when == pytest.approx(1.0 - 10 / 25, abs=0.07)
-    names = sorted(path.name for path in target.parent.iterdir())
+    names = sorted(path.name for path in target.parent.iterdir() if path.name != RECORDS)
     assert names == ["out.mp4", "out_sheet.png", "out_side_by_side.mp4"]
     # The skeleton stands where the picture's person stands, and goes to the right.
     middle = [row[:, 64:128] for row in open_frames(target.with_name("out_side_by_side.mp4"))]
@@ -90,7 +91,9 @@ def test_batch_loads_once_goes_on_and_reports(folder, tmp_path, capsys, monkeypa
     (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
     loaded, load = [], pose2vid.load_pipeline
     monkeypatch.setattr(pose2vid, "load_pipeline", lambda *arguments: loaded.append(1) or load(*arguments))
-    assert start(folder, "--batch", tmp_path / "jobs.yaml", "--report", tmp_path / "report.json") == 1
+    assert (
+        start(folder, "--batch", tmp_path / "jobs.yaml", "--skip-existing", "--report", tmp_path / "report.json") == 1
+    )
     report = json.loads((tmp_path / "report.json").read_text())
     assert [row["state"] for row in report] == ["made", "failed", "was there", "made"]
     assert "nobody is found in the reference picture" in report[1]["error"]

@@ -24,6 +24,7 @@ from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, load_pipeline, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.existing import hold_results, made_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
@@ -34,12 +35,13 @@ _STRETCH = 0.02  # by which shapes may differ unseen
 _DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
-def animate(config, show_progress=True):
+def animate(config, show_progress=True, overwrite=True, skip_existing=False):
     """Animate every case of a configuration.
 
     Args:
         config: a checked `Pose2VidConfig`.
         show_progress: a progress bar on stderr, over steps and windows, with the time left.
+        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         A list of `Result`, one for each pair of picture and pose video.
@@ -51,6 +53,22 @@ def animate(config, show_progress=True):
     check_engine(config.engine)
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
+    held = hold_results([_result_of(config, case) for case in cases], overwrite, skip_existing)
+    results: list = [case.result for case in cases if case.target not in held.missing]
+    for result in results:
+        logger.warning("%s exists and is kept", result.video)
+    cases = [case for case in cases if case.target in held.missing]
+    with held.recorded():
+        return results + (_animate_all(config, cases, show_progress) if cases else [])
+
+
+def _result_of(config, case):
+    inputs = {"--reference-image": case.image_path, "--pose-video": case.pose_path}
+    video, *beside = case.result.paths
+    return video, beside, lambda: made_of("pose2vid", inputs, config)
+
+
+def _animate_all(config, cases, show_progress):
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
     results: list = []
     errors: list = []

@@ -28,6 +28,7 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, describe
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.existing import hold_results, made_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
@@ -45,13 +46,14 @@ class Result:
     num_frames: int
 
 
-def make(config, task, show_progress=True):
+def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
     """Make a video, or a picture.
 
     Args:
         config: `EasyAnimateConfig`.
         task: one of `options.TASKS`: what it is made of.
         show_progress: of the pipeline, on stderr.
+        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         `Result`.
@@ -67,6 +69,13 @@ def make(config, task, show_progress=True):
     result = Result(target, beside(target, "sheet.png"), start + count)
     inputs = (config.start_image, config.end_image, config.video, config.mask)
     check_outputs((result.video, result.contact_sheet), inputs)
+    names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), inputs))
+    held = hold_results(
+        [(target, [result.contact_sheet], lambda: made_of("easy_animate", names, config))], overwrite, skip_existing
+    )
+    if not held.missing:
+        logger.warning("%s exists and is kept", target)
+        return result
     audio = _audio(config, task)
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
@@ -86,7 +95,8 @@ def make(config, task, show_progress=True):
         _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
         return made
 
-    return keep(write, target)
+    with held.recorded():
+        return keep(write, target)
 
 
 def prepare(config, task):

@@ -18,6 +18,7 @@ from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.existing import hold_results, made_of
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.outputs import animated_frames
@@ -56,8 +57,13 @@ class Results:
         return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
 
 
-def animate(config, show_progress=True):
+def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     """Animate, and write the frames as pictures, as GIF and as MP4.
+
+    Args:
+        config: `StableAnimationConfig`.
+        show_progress: of the pipeline, on stderr.
+        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         `Results`.
@@ -86,8 +92,18 @@ def animate(config, show_progress=True):
     refinement = config.refinement
     masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
     written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
-    check_outputs(written, (config.reference_image, config.pose_video, config.embedding, *masks), [pictures])
-    return _animate(config, picture, source, results, show_progress)
+    inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
+    inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
+    beside = [path for path in (pictures, *written) if path != video]
+    held = hold_results(
+        [(video, beside, lambda: made_of("stable_animator", inputs, config))], overwrite, skip_existing
+    )
+    if not held.missing:
+        logger.warning("%s exists and is kept", video)
+        return results
+    with held.recorded():
+        check_outputs(written, inputs.values(), [pictures])
+        return _animate(config, picture, source, results, show_progress)
 
 
 def _open_poses(config):

@@ -1,0 +1,65 @@
+"""Results of a run that exist: refused, replaced or kept, as in all commands; see `data.existing`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ppdiffusers_ext.data.existing import ExistsError, check_existing
+from ppdiffusers_ext.data.records import Made, digest
+from ppdiffusers_ext.errors import InputError, shown_path
+
+# Fields of options that do not change a result, or that stand for inputs, whose content counts.
+_OTHERS = frozenset(
+    "output test_cases reference_image pose_video driving_video start_image end_image video mask embedding "
+    "engine_cache ignore_memory".split()
+)
+
+
+def hold_results(cases, overwrite=True, skip_existing=False):
+    """The `Results` of cases, held against what exists before anything is computed.
+
+    With `skip_existing` a case is kept if its main result exists.
+
+    Args:
+        cases: tuples of the path of the main result, a list of the paths of what lies beside it, and its `Made` or a
+            function that returns it.
+        overwrite, skip_existing: see `check_existing`.
+
+    Raises:
+        ExistsError: see `check_existing`; or what lies beside a result that is missing exists, and would be replaced.
+    """
+    paths: dict[Any, Any] = {}
+    for main, beside, made in cases:
+        if not (skip_existing and Path(main).exists()):
+            paths |= dict.fromkeys(beside, made)
+            there = [path for path in beside if Path(path).exists()] if skip_existing else []
+            if there:
+                raise ExistsError(f"{shown_path(there[0])} exists without {shown_path(main)}; --overwrite replaces it")
+        paths[main] = made
+    return check_existing(paths, overwrite and not skip_existing, skip_existing)
+
+
+def made_of(command, inputs, *options):
+    """The `Made` of a result.
+
+    Args:
+        command: its name.
+        inputs: names of inputs -> their paths, None for one that was not given.
+        options: dataclasses of options.
+    """
+    digests = {name: _digest(path) for name, path in inputs.items() if path is not None}
+    given = {
+        f"--{item.name.replace('_', '-')}": getattr(each, item.name)
+        for each in options
+        for item in dataclasses.fields(each)
+        if item.name not in _OTHERS
+    }
+    return Made(command, digests, given)
+
+
+def _digest(path):
+    """The digest of an input; of one that cannot be read, which its reader tells, words that are none."""
+    try:
+        return digest(path)
+    except (OSError, InputError):
+        return "unreadable"
