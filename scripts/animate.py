@@ -85,6 +85,7 @@ def work(options):
     animator = Animator(system, estimator, style, progress, config.num_frames, keep=options.debug)
     if options.batch:
         return _run_all(animator, jobs, options)
+    animator.check(jobs[0])  # an output that is an input is told as that
     held = animator.hold(jobs, options.overwrite, options.skip_existing)
     if not held.missing:
         print(f"kept          {jobs[0].output}")

@@ -28,6 +28,8 @@ def hold_results(cases, overwrite=True, skip_existing=False):
     Raises:
         ExistsError: see `check_existing`; or what lies beside a result that is missing exists, and would be replaced.
     """
+    if len(cases) == 1 and not overwrite and not skip_existing:
+        check_existing({cases[0][0]: cases[0][2]})  # whose message is about the one result
     paths: dict[Any, Any] = {}
     for main, beside, made in cases:
         if not (skip_existing and Path(main).exists()):

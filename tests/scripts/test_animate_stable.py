@@ -59,7 +59,7 @@ def test_picture_and_video_become_an_animation_with_sound(folder, tmp_path, caps
     info = probe_video(tmp_path / "out.mp4")
     assert (info.width, info.height, info.num_frames, info.fps) == (128, 64, 4, 25)
     assert sound_of(tmp_path / "out.mp4") is not None
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".")
     assert names == ["out.mp4", "out_sheet.png", "out_side_by_side.mp4"]
     assert next(iter(open_frames(tmp_path / "out.mp4"))).std() > 1
 
