@@ -455,7 +455,7 @@ def test_an_earlier_result_survives_a_failed_run(configure, case, inputs, monkey
     before = target.read_bytes()
     monkeypatch.setattr("ppdiffusers_ext.data.video_writer.VideoWriter.write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(make_parser(), work, [*configure(), *case, "--output", str(target)])
+        run(make_parser(), work, [*configure(), *case, "--output", str(target), "--overwrite"])
     assert target.read_bytes() == before
     assert not list(inputs.rglob("*.part*"))
 
