@@ -202,7 +202,7 @@ def test_pictures_of_an_earlier_run_stay(folder, tmp_path, capsys):
     write_image(tmp_path / "out" / "animated_images" / "frame_7.png", np.zeros((16, 16, 3), np.uint8))
     assert call(folder, tmp_path / "out") == 2
     assert "animated_images" in (error := capsys.readouterr().err.splitlines()[-1]) and "--overwrite replaces" in error
-    assert call(folder, tmp_path / "out", "--overwrite") == 2
+    assert call(folder, tmp_path / "out", "--overwrite", None) == 2
     assert "frame_7.png in it has no record of having been made" in capsys.readouterr().err.splitlines()[-1]
     assert [path.name for path in tmp_path.rglob("*.*")] == ["frame_7.png"]
 
