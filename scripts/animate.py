@@ -14,8 +14,8 @@ then). The report has a row for each job, and is there after Ctrl-C too.
 import sys
 import traceback
 
-from scripts import pose2vid, poses
-from scripts.command import ArgumentParser, describe, real, run, whole
+from . import pose2vid, poses
+from .command import ArgumentParser, describe, real, run, whole
 
 
 def make_parser():

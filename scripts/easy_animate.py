@@ -2,7 +2,7 @@
 
 import sys
 
-from scripts.command import ArgumentParser, no_command
+from .command import ArgumentParser, no_command
 
 # option strings, field of the configuration, type, help
 _MODEL = (

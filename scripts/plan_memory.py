@@ -21,8 +21,9 @@ import json
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts import pose2vid
-from scripts.command import ArgumentParser, run, whole
+
+from . import pose2vid
+from .command import ArgumentParser, run, whole
 
 
 def make_parser():

@@ -11,7 +11,7 @@ sheet. A pose picture instead of a pose video gives a picture.
 
 import sys
 
-from scripts.command import ArgumentParser, run
+from .command import ArgumentParser, run
 
 # option strings, name of the configuration's field, type, help
 _OPTIONS = (
@@ -57,9 +57,12 @@ _FLAGS = (
 )
 
 
+CONFIG = "configs/inference/demo.yaml"
+
+
 def make_parser(prog="python -m scripts.pose2vid", description=__doc__):
     parser = ArgumentParser(prog=prog, description=description, reads_checkpoints=True)
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
+    parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"YAML file (default: the demo's, {CONFIG})")
     parser.add_argument("--reference-image", metavar="FILE", help="picture of the person, instead of test_cases")
     parser.add_argument("--resize", metavar="WAY", help="of other shapes: fit (stretch), crop or pad (default: fit)")
     parser.add_argument("--pose-video", metavar="FILE", help="pose video (or picture), instead of test_cases")

@@ -11,7 +11,7 @@ already are never replaced: another folder is asked for.
 
 import sys
 
-from scripts.command import ArgumentParser, run
+from .command import ArgumentParser, run
 
 ROOT = "pretrained_weights/stable_animator"
 

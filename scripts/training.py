@@ -86,10 +86,12 @@ def kinds_of(stage):
 
 
 def _help(usage, kinds, everything):
+    from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.training.help import short_help
     from ppdiffusers_ext.training.parser import make_parser
 
-    print(usage.strip() + "\n\n" + make_parser(kinds).format_help() if everything else short_help(usage, kinds))
+    usage = as_called(usage).strip()
+    print(f"{usage}\n\n{make_parser(kinds).format_help()}" if everything else short_help(usage, kinds))
     return 0
 
 
@@ -119,7 +121,7 @@ def _train(stage, arguments, kinds):
 
 
 if __name__ == "__main__":
-    from scripts.command import no_command
+    from .command import no_command
 
     trainers = ("trainer_stage1", "trainer_stage2", "trainer_stable_animator", "trainer_vae")
     sys.exit(no_command(__doc__, [f"scripts.{name}" for name in trainers]))
