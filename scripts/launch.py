@@ -62,7 +62,7 @@ def work(options):
 def _place_of_trainer(words):
     """The number of words before the trainer, which is a Python file or the name of a command."""
     for place, word in enumerate(words):
-        is_value = place > 0 and words[place - 1].startswith("--") and words[place - 1] != "--debug"
+        is_value = place > 0 and re.fullmatch("--(?!debug$)[^=]*", words[place - 1])
         if word.endswith(".py") or (not is_value and _name_of(word) is not None):
             return place
     return len(words)

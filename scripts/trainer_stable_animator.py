@@ -2,6 +2,9 @@
 
 python -m scripts.launch --gpus 0,1 scripts/trainer_stable_animator.py --do_train --data_path clips.txt
 python -m scripts.launch --gpus 0,1 scripts/trainer_stable_animator.py training.yaml
+python scripts/trainer_stable_animator.py training.yaml
+
+The last line is for one process.
 """
 
 import sys

@@ -2,6 +2,9 @@
 
 python -m scripts.launch --gpus 0,1 scripts/trainer_stage1.py --do_train --output_dir ./exp_output/stage1
 python -m scripts.launch --gpus 0,1 scripts/trainer_stage1.py training.yaml
+python scripts/trainer_stage1.py training.yaml
+
+The last line is for one process.
 """
 
 import sys
