@@ -14,7 +14,8 @@ each of which has images, poses and, if there are any, faces; --list writes a pa
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, run, whole
+
+from .command import ArgumentParser, run, whole
 
 
 def make_parser():

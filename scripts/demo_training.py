@@ -106,9 +106,9 @@ def write_image_encoder(folder, seed, channels):
 
 def read_settings(path, configured, folder):
     """The settings of a training as YAML file, with another work folder than the one that they name."""
-    import yaml
+    from ppdiffusers_ext.files import read_yaml
 
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path, "training configuration")
     for key, value in settings.items():
         if isinstance(value, str) and value.startswith(configured):
             settings[key] = str(folder) + value.removeprefix(configured)
@@ -119,7 +119,7 @@ def train(script, name, settings, folder, processes):
     """Run a training command in processes of its own.
 
     Args:
-        script: in scripts, without ending.
+        script: name of the command.
         name: of its settings and logs in the folder.
         settings: dict, for two processes; one process takes batches that are twice as large.
         folder: `Path`.
@@ -132,15 +132,17 @@ def train(script, name, settings, folder, processes):
 
     from ppdiffusers_ext.errors import InputError
 
-    command = [sys.executable, "-u"]
+    command = [sys.executable, "-u", "-m"]
     if processes == 1:
         settings = {**settings, "per_device_train_batch_size": 2 * settings["per_device_train_batch_size"]}
+        command += [f"{__package__}.{script}"]
     else:
-        command += ["-m", "scripts.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "logs" / name)]
+        logs = str(folder / "logs" / name)
+        command += [f"{__package__}.launch", "--nproc_per_node", "2", "--log_dir", logs, script]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    print(f"scripts/{script}.py {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
-    finished = subprocess.run([*command, f"scripts/{script}.py", str(file)])
+    print(f"{script} {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
+    finished = subprocess.run([*command, str(file)])
     if finished.returncode:
         raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")
 

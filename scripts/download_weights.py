@@ -22,12 +22,14 @@ import textwrap
 import threading
 from pathlib import Path
 
-if __package__ is None or __package__ == "":
-    # Run as a file, from any folder.
+if not __package__:  # run as a file, from any folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, real, run, whole  # noqa: E402
+from ppdiffusers_ext.packaged import as_called
+
+from .command import ArgumentParser, real, run, whole  # noqa: E402
 
 ALL = "all"
 WIDTH = 100  # columns of --list
@@ -174,7 +176,7 @@ def _list(entries, folder):
     head, *lines = _table(rows)
     print(head)
     for weights, line in zip(entries, lines):
-        about = f"{', '.join(weights.systems)}; needed by {weights.needed_by}; licence: {weights.licence}"
+        about = f"{', '.join(weights.systems)}; needed by {as_called(weights.needed_by)}; licence: {weights.licence}"
         print(line, *textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    "), sep="\n")
 
 

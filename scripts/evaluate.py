@@ -16,7 +16,7 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 
 import sys
 
-from scripts.command import ArgumentParser, any_seed, run, whole
+from .command import ArgumentParser, any_seed, run, whole
 
 
 def make_parser():

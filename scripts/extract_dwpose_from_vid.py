@@ -10,9 +10,10 @@ import multiprocessing
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts import poses
-from scripts.command import describe, run, whole
-from scripts.signals import stopped_by_signals
+
+from . import poses
+from .command import describe, run, whole
+from .signals import stopped_by_signals
 
 
 def make_parser():

@@ -8,7 +8,8 @@ What is there already is passed over, so that the same command goes on where it 
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, real, run
+
+from .command import ArgumentParser, real, run
 
 
 def make_parser():

@@ -11,8 +11,8 @@ over. Instead of a folder, a video is accepted; its masks are named frame_0.png 
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, run
-from scripts.poses import progress
+from .command import ArgumentParser, run
+from .poses import progress
 
 WEIGHTS = "pretrained_weights/stable_animator"
 

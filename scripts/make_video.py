@@ -6,7 +6,8 @@ python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, real, run, whole
+
+from .command import ArgumentParser, real, run, whole
 
 
 def make_parser():

@@ -8,8 +8,8 @@ Writes frame_0.png, frame_1.png and so on into the folder, at the picture's size
 
 import sys
 
-from scripts import poses
-from scripts.command import run
+from . import poses
+from .command import run
 
 
 def make_parser():

@@ -2,7 +2,7 @@
 
     python -m scripts.train_demo
 
-Draws the clips, then runs scripts/trainer_vae.py, trainer_stage1.py and trainer_stage2.py with the files in
+Draws the clips, then runs trainer_vae, trainer_stage1 and trainer_stage2 with the files in
 configs/training/demo, and puts together what pose2vid loads. Two processor cores take about three hours. The same
 command goes on where it was stopped.
 """
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.command import ArgumentParser, any_seed, run
-from scripts.demo_training import (
+from .command import ArgumentParser, any_seed, run
+from .demo_training import (
     Clock,
     draw,
     number_of_clips,
@@ -153,13 +153,13 @@ def _mean_frame(folder):
 
 def make_card(options, folder):
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
-    import yaml
-
+    from ppdiffusers_ext.files import read_yaml
+    from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.runtime import Runtime
 
-    values = yaml.safe_load(Path("configs/inference/demo.yaml").read_text(encoding="utf-8"))
+    values = read_yaml("configs/inference/demo.yaml")
     shipped = values["pretrained_base_model_path"]
     moved = {
         key: str(folder) + value.removeprefix(shipped)
@@ -177,7 +177,7 @@ def make_card(options, folder):
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
         for way, score in result["ways"].items()
     ]
-    return CARD.format(
+    return as_called(CARD).format(
         clips=options.clips,
         seed=options.seed,
         processes=options.processes,

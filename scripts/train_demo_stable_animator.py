@@ -2,7 +2,7 @@
 
     python -m scripts.train_demo_stable_animator
 
-Draws the clips, trains the recogniser, runs scripts/trainer_stable_animator.py with the files in
+Draws the clips, trains the recogniser, runs trainer_stable_animator with the files in
 configs/training/stable_animator_demo, and puts together what scripts.stable_animator loads, with a card that says how
 good it is. The autoencoder, which stays frozen, is that of assets/demo_model (`make train-demo` trains it). Two
 processor cores take less than two hours. The same command goes on where it was stopped.
@@ -13,8 +13,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, any_seed, run
-from scripts.demo_training import (
+from .command import ArgumentParser, any_seed, run
+from .demo_training import (
     Clock,
     draw,
     number_of_clips,
@@ -178,6 +178,7 @@ def describe_model(folder, **options):
 def _evaluate(options, folder):
     """Write samples.png and scores.json into the model's folder, and return its card."""
     from ppdiffusers_ext.data.images import write_image
+    from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, StableDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
@@ -195,7 +196,7 @@ def _evaluate(options, folder):
         cells = [("psnr", ".2f"), ("ssim", ".3f"), ("l1", ".4f"), ("flicker", ".2f"), (IDENTITY, ".3f")]
         rows.append(f"| {way} | " + " | ".join(f"{score[k]:{f}}" if k in score else "" for k, f in cells) + " |")
     times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
-    return CARD.format(
+    return as_called(CARD).format(
         clips=options.clips,
         seed=options.seed,
         processes=options.processes,

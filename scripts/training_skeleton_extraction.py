@@ -9,8 +9,9 @@ is there already is passed over, and so is a folder that is missing, with a note
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts import poses
-from scripts.command import describe, run, whole
+
+from . import poses
+from .command import describe, run, whole
 
 
 def make_parser():

@@ -8,8 +8,8 @@ is accepted too.
 
 import sys
 
-from scripts import poses
-from scripts.command import run
+from . import poses
+from .command import run
 
 
 def make_parser():

@@ -12,6 +12,7 @@ from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
@@ -44,7 +45,7 @@ class Part(Network):
     @property
     def files(self):
         """The files of the weights. Raises MissingFileError where a folder has none."""
-        return [find_weights(path) if Path(path).is_dir() else path for path in self._paths]
+        return [find_weights(path) if Path(path).is_dir() else path for path in map(located, self._paths)]
 
     def load(self):
         """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""

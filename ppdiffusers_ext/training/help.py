@@ -1,7 +1,5 @@
 """The trainers' --help: the options that matter in most trainings, one line each. --help-all has all of them."""
 
-import dataclasses
-
 _RESULT = ("output_dir", "save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint")
 _COMMON = {
     "Steps": (
@@ -72,14 +70,13 @@ _SHORT = {  # of options whose own help is longer than a line
 _LONGEST_DEFAULT = 16
 
 
-def short_help(usage, kinds):
+def short_help(usage, fields):
     """Text of --help.
 
     Args:
         usage: the trainer's docstring.
-        kinds: the dataclasses of its options.
+        fields: name -> `declared.Declared` of its options.
     """
-    fields = {item.name: item for kind in kinds for item in dataclasses.fields(kind)}
     lines = [usage.strip()]
     for title, names in {**_STARTS, **_COMMON}.items():
         lines += ["", f"{title}:"]
@@ -88,7 +85,7 @@ def short_help(usage, kinds):
 
 
 def _line(item):
-    text, default = _SHORT.get(item.name) or item.metadata["help"], getattr(item.default, "value", item.default)
+    text, default = _SHORT.get(item.name) or item.text, item.default
     told = "" if default in (None, "", False) or len(str(default)) > _LONGEST_DEFAULT else f" ({default})"
     return f"  --{item.name:<33}{text}{told}"
 

@@ -16,6 +16,7 @@ from paddlenlp.transformers.model_utils import no_init_weights
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_file, check_name, read_json
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import read_checkpoint
@@ -57,7 +58,7 @@ def find_weights(folder: str | os.PathLike) -> Path:
     Raises:
         MissingFileError: there is none.
     """
-    folder = check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")
+    folder = Path(located(check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")))
     if os.path.isfile(folder):
         return folder
     for name in (*_FOLDER_FILES, *_INDICES):
@@ -79,7 +80,7 @@ def read_config(path: str | os.PathLike, may_be_infinite: bool = False) -> dict[
     Raises:
         MissingFileError, InputError: there is no such file, or it is none that can be read, or no JSON object.
     """
-    path = check_name(path, "model configuration", "a config.json is needed")
+    path = Path(located(check_name(path, "model configuration", "a config.json is needed")))
     path = path / "config.json" if os.path.isdir(path) else path
     config = read_json(path, "model configuration", "a config.json is needed", may_be_infinite=may_be_infinite)
     if not isinstance(config, dict):

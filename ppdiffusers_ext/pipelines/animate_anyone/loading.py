@@ -8,6 +8,7 @@ from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import Part, build, describe_image_encoder, describe_vae, known_options
@@ -58,7 +59,9 @@ def check_paths(config):
         if not getattr(config, key):
             raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
     paths = {key: path for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))}
-    if all(Path(path).exists() for key, path in paths.items() if key not in _NO_WEIGHTS):  # downloading would not help
+    if all(
+        Path(located(path)).exists() for key, path in paths.items() if key not in _NO_WEIGHTS
+    ):  # downloading would not help
         for key, accepted in _NO_WEIGHTS.items():
             if key in paths:
                 check_file(paths[key], key, accepted)
