@@ -11,11 +11,12 @@ With --system stable_animator, DIR is a path list (a clip's folder in each line,
 each of which has images, poses and, if there are any, faces; --list writes a path list of those without problems.
 """
 
+import os
 import sys
 
 from ppdiffusers_ext.errors import counted
 
-from .command import ArgumentParser, run, whole
+from .command import ArgumentParser, add_existing, run, whole
 
 
 def make_parser():
@@ -37,7 +38,7 @@ def make_parser():
         metavar="N",
         help="that a sample needs (default: 2; of stable_animator 17)",
     )
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
@@ -52,27 +53,59 @@ def work(options):
         return _check_animation_clips(options)
     if options.list or options.data_root_path:
         raise InputError("--list and --data_root_path are of --system stable_animator; --meta is accepted")
+    from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+
+    files = [path for clip in find_clips(options.source) for path in (clip.video, clip.pose)]
+    results = _results(options, files, options.meta, options.sheet)
     reports = check_dataset(options.source, options.min_frames or 2, on_report=_print)
     good = [report for report in reports if not report.problems]
     seconds = sum(report.duration or 0 for report in good)
     print(f"can be trained on: {counted(len(good), 'clip')} of {len(reports)}, {seconds / 60:.1f} minutes")
     if not good:
         return 1
-    if options.meta:
-        write_meta(options.meta, reports)
-        print(f"wrote {options.meta}")
-    if options.sheet:
-        write_sheet(options.sheet, reports)
-        print(f"wrote {options.sheet}")
+    _write(results, reports, {options.meta: write_meta, options.sheet: write_sheet})
     return 0
+
+
+def _results(options, files, *targets):
+    """The `Results` of the files that are to be written: made of so many clips, of these sizes and times.
+
+    Contents count by that alone, because data sets may be too large to be read once more.
+    """
+    from ppdiffusers_ext.data.existing import check_existing
+    from ppdiffusers_ext.data.records import Made, digest_of
+
+    states = [(str(path), os.stat(path)) for path in files if os.path.isfile(path)]
+    inputs = {"DIR": digest_of([(name, state.st_size, state.st_mtime_ns) for name, state in states])}
+    made = Made("check_dataset", inputs, {"--system": options.system, "--min-frames": options.min_frames})
+    given = dict.fromkeys(filter(None, targets), made)
+    return check_existing(given, options.overwrite, options.skip_existing)
+
+
+def _write(results, reports, writers):
+    """Write what is missing of the files: path, or None -> function of path and reports."""
+    from pathlib import Path
+
+    with results.recorded():
+        for path, write in writers.items():
+            if path and Path(path) in results.missing:
+                write(path, reports)
+                print(f"wrote {path}")
+            elif path:
+                print(f"kept {path}")
 
 
 def _check_animation_clips(options):
     from ppdiffusers_ext.data.stable_animator.check import check_animation_clips, write_animation_sheet, write_list
+    from ppdiffusers_ext.data.stable_animator.clips import clip_folders
     from ppdiffusers_ext.errors import InputError
 
     if options.meta:
         raise InputError("--meta is of Animate Anyone's clips; --list is accepted")
+    folders = [folder for source in options.source for folder in clip_folders(source, options.data_root_path)]
+    places = [folder / part for folder in folders for part in (".", "images", "poses", "faces")]
+    files = [path for place in places for path in sorted(place.glob("*"))]
+    results = _results(options, files, options.list, options.sheet)
     reports = check_animation_clips(
         options.source, options.data_root_path, options.min_frames or 17, on_report=_print_animation
     )
@@ -81,12 +114,7 @@ def _check_animation_clips(options):
     print(f"can be trained on: {counted(len(good), 'clip')} of {len(reports)}, {frames}")
     if not good:
         return 1
-    if options.list:
-        write_list(options.list, reports)
-        print(f"wrote {options.list}")
-    if options.sheet:
-        write_animation_sheet(options.sheet, reports)
-        print(f"wrote {options.sheet}")
+    _write(results, reports, {options.list: write_list, options.sheet: write_animation_sheet})
     return 0
 
 

@@ -111,6 +111,18 @@ class ArgumentParser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
 
+def add_existing(parser):
+    """What becomes of results that exist, for `data.existing.check_existing`; gives the parser back."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--overwrite", action="store_true", help="replace results that exist (default: refuse)")
+    group.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="keep results that exist, if they were made of the same, and make those that are missing",
+    )
+    return parser
+
+
 def unknown_option(words, known):
     """What is said of words that no option or argument takes: the first option, and which is the nearest to it."""
     from ppdiffusers_ext.errors import nearest, shown

@@ -11,13 +11,14 @@
 Tensors keep their bits unless --dtype is given. Names and shapes must be exactly those of the networks.
 """
 
+import os
 import sys
 from pathlib import Path
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.packaged import FOLDER
 
-from .command import ArgumentParser, run
+from .command import ArgumentParser, add_existing, run
 
 # The options that are of one system, on the way to Paddle.
 OPTIONS = {
@@ -31,7 +32,7 @@ CONFIG = FOLDER / "configs" / "inference" / "inference_v2.yaml"
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.convert_weights", description=__doc__, reads_checkpoints=True)
     parser.add_argument("source", metavar="IN", help="folder to read")
-    parser.add_argument("target", metavar="OUT", help="folder to write, new or empty")
+    parser.add_argument("target", metavar="OUT", help="folder to write")
     parser.add_argument("--system", required=True, choices=list(OPTIONS), help="whose checkpoints they are")
     parser.add_argument("--to", required=True, choices=["paddle", "torch"], help="from_pretrained, or the original's")
     parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], help="of the result (default: as it is)")
@@ -52,11 +53,12 @@ def make_parser():
         metavar="FILE",
         help="with easy_animate --to paddle: V1's motion modules (IN/easyanimate_v1_mm.safetensors)",
     )
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """Convert, and print what became of each part."""
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.animate_anyone import conversion
     from ppdiffusers_ext.pipelines.easy_animate import conversion as easy_conversion
@@ -77,16 +79,49 @@ def work(options):
     elif options.system == "easy_animate":
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None
-    if options.to == "torch":
-        reports = system.to_torch(options.source, options.target, dtype=options.dtype)
-    else:
-        reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
+    _check_apart(options)
+    results = check_existing({options.target: _made_of(options)}, options.overwrite, options.skip_existing)
+    if not results.missing:
+        print(f"kept {options.target}")
+        return
+    with results.recorded():
+        if options.to == "torch":
+            reports = system.to_torch(options.source, options.target, dtype=options.dtype)
+        else:
+            reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
     for report in reports:
         written = ", ".join(f"{count:,} in {file}" for file, count in report.files.items())
         print(f"{report.part:16} {counted(report.read, 'tensor')} read, written {written}")
         if report.left_out:
             print(f"{'':16} left out, for the network has no use for them: {', '.join(report.left_out)}")
     print(f"wrote {options.target}")
+
+
+def _inputs(options):
+    """Name of each file or folder that is given, as a message has it -> its path."""
+    names = {"IN": "source", "--vae": "vae", "--image-encoder": "image_encoder", "--base-model": "base_model"}
+    names |= {"--config": "config", "--motion-module": "motion_module"}
+    return {name: path for name, field in names.items() if (path := getattr(options, field))}
+
+
+def _check_apart(options):
+    """Refuse to replace what is read."""
+    from ppdiffusers_ext.errors import InputError
+
+    target = Path(os.path.realpath(options.target))
+    for name, path in _inputs(options).items():
+        real = Path(os.path.realpath(path))
+        if options.overwrite and (target == real or target in real.parents):
+            raise InputError(f"OUT {options.target}: it would replace {name}; another folder is accepted")
+
+
+def _made_of(options):
+    """The `Made` of the folder: of the contents of all that is given and is there."""
+    from ppdiffusers_ext.data.records import Made, digest
+
+    inputs = {name: digest(path) for name, path in _inputs(options).items() if os.path.exists(path)}
+    how = {"--system": options.system, "--to": options.to, "--dtype": options.dtype}
+    return Made("convert_weights", inputs, {**how, "--checkpoint-key": options.checkpoint_key})
 
 
 if __name__ == "__main__":

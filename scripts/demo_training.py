@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from ppdiffusers_ext.errors import counted
 
 MOST_CLIPS = 10**6
 SECONDS_BETWEEN_LINES = 10
+BEGUN = "begun.json"  # in a work folder: its record says what all that is there is made of
 IMAGE_ENCODER = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -50,6 +52,52 @@ def number_of_clips(options, usual, least):
         few = "few" if count < least else "many"
         raise InputError(f"--clips {count} is too {few}; {least} or more is accepted, up to {MOST_CLIPS}")
     return count
+
+
+def hold_against_existing(options, model, made, names):
+    """Refuse, clear or keep what is in a work folder, and what there is in the place of the model.
+
+    Args:
+        options: of the command: work, overwrite, skip_existing.
+        model: `Path` of the model's folder.
+        made: the `Made` of all that is made.
+        names: of all that the command makes in the work folder beside the model.
+
+    Returns:
+        `Results` of the model.
+
+    Raises:
+        ExistsError: something exists that is neither to be replaced, nor what would be made.
+    """
+    from ppdiffusers_ext.data.existing import ExistsError, check_existing
+    from ppdiffusers_ext.data.outputs import output_file
+    from ppdiffusers_ext.data.records import Records
+
+    how = {"overwrite": options.overwrite, "skip_existing": options.skip_existing}
+    results = check_existing({model: made}, **how)
+    begun = check_existing({options.work / BEGUN: made}, **how)
+    there = [options.work / name for name in names if (options.work / name).exists()]
+    if there and not options.skip_existing and Records(options.work).of(BEGUN) is None:
+        raise ExistsError(
+            f"{there[0]} exists, without a record of what it was made of; another --work is accepted, and "
+            "--skip-existing goes on with it"
+        )
+    if options.overwrite:
+        for path in there:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if begun.missing and results.missing:
+        with begun.recorded(), output_file(options.work / BEGUN) as temporary:
+            temporary.write_text(json.dumps(made.options, indent=1) + "\n", encoding="utf-8")
+    return results
+
+
+def made_of(command, options, *paths):
+    """The `Made` of a small model: of the files that training reads, and of what is to be drawn and trained."""
+    from ppdiffusers_ext.data.records import Made, digest
+
+    names = ("clips", "seed", "processes", "quick")
+    given = {f"--{name}": getattr(options, name) for name in names}
+    return Made(command, {str(path): digest(path) for path in paths}, given)
 
 
 def progress(items, what, total=None):

@@ -14,9 +14,10 @@ for comparison with theirs. docs/metrics.md defines all of them.
 of stage 1 frame by frame, the reference repeated, and the mean of the training frames.
 """
 
+import contextlib
 import sys
 
-from .command import ArgumentParser, any_seed, run, whole
+from .command import ArgumentParser, add_existing, any_seed, run, whole
 
 
 def make_parser():
@@ -38,12 +39,13 @@ def make_parser():
         "--clips", type=whole(1, 10_000), default=20, metavar="N", help="of 24 frames each (default: 20)"
     )
     demo.add_argument("--config", default="configs/inference/demo.yaml", metavar="FILE", help="of the small model")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """Pair, check all pairs, then compare them one by one, print and write."""
     from ppdiffusers_ext.data.outputs import check_writable
+    from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.metrics.evaluation import check_pair, evaluate_pair
     from ppdiffusers_ext.metrics.sources import find_pairs
@@ -60,8 +62,27 @@ def work(options):
     pairs = find_pairs(options.prediction, options.truth)
     for pair in pairs:
         check_pair(pair, options.length, options.resize)
-    results = (evaluate_pair(pair, options.length, options.resize) for pair in pairs)
-    show([pair.name for pair in pairs], results, options.json, options.per_frame)
+    inputs = {} if options.json in (None, "-") else {"PRED": digest(options.prediction), "GT": digest(options.truth)}
+    how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
+    with _to_be_written(options, Made("evaluate", inputs, how)) as is_missing:
+        if is_missing:
+            results = (evaluate_pair(pair, options.length, options.resize) for pair in pairs)
+            show([pair.name for pair in pairs], results, options.json, options.per_frame)
+
+
+@contextlib.contextmanager
+def _to_be_written(options, made):
+    """Within it, the JSON file is recorded. Yields whether there is anything to do: False where it is kept."""
+    from ppdiffusers_ext.data.existing import check_existing
+
+    if options.json in (None, "-"):
+        yield True
+        return
+    results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
+    if not results.missing:
+        print(f"kept {options.json}")
+    with results.recorded():
+        yield bool(results.missing)
 
 
 def show(names, results, json_file=None, per_frame=False):
@@ -89,18 +110,10 @@ def show(names, results, json_file=None, per_frame=False):
 
 def evaluate_demo(options):
     """Measure the small model, print a table of the means, and write the numbers of all clips."""
-    import json
-    from pathlib import Path
-
-    from tqdm import tqdm
-
-    from ppdiffusers_ext.data.outputs import output_file
+    from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.metrics.report import Table
     from ppdiffusers_ext.options import choose_seed
-    from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.runtime import Runtime
 
     if options.prediction is not None or options.per_frame or options.length is not None or options.resize:
         raise InputError(
@@ -108,6 +121,23 @@ def evaluate_demo(options):
         )
     seed = choose_seed(options.seed)
     config = Pose2VidConfig.load(options.config)
+    inputs = {"--config": digest(options.config), "the model": digest(config.pretrained_base_model_path)}
+    with _to_be_written(options, Made("evaluate", inputs, {"--seed": seed, "--clips": options.clips})) as is_missing:
+        if is_missing:
+            _measure_demo(options, config, seed)
+
+
+def _measure_demo(options, config, seed):
+    import json
+    from pathlib import Path
+
+    from tqdm import tqdm
+
+    from ppdiffusers_ext.data.outputs import output_file
+    from ppdiffusers_ext.metrics.report import Table
+    from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.runtime import Runtime
+
     evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.dtype))
     scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
     result = {"seed": seed, "clips": options.clips, **summary(scores)}

@@ -2,8 +2,8 @@
 
     python -m scripts.extract_dwpose_from_vid --video_root fashion/video -j 2
 
-Writes FOLDER_dwpose with files of the same names. Those that are there already are passed over, so that the same
-command goes on where it was stopped; a video that cannot be read does not stop the others (exit code 1 then).
+Writes FOLDER_dwpose with files of the same names. If some of them exist, --skip-existing goes on with the others, as
+after a run that was stopped. A video that cannot be read does not stop the others (exit code 1 then).
 """
 
 import multiprocessing
@@ -12,7 +12,7 @@ import sys
 from ppdiffusers_ext.errors import counted
 
 from . import poses
-from .command import describe, run, whole
+from .command import add_existing, describe, run, whole
 from .signals import stopped_by_signals
 
 
@@ -22,28 +22,36 @@ def make_parser():
     parser.add_argument("--save_dir", metavar="DIR", help="default: the folder's name with _dwpose")
     parser.add_argument("-j", type=whole(1, 256), default=1, metavar="N", help="videos at a time (default: 1)")
     poses.add_track(parser, "surest")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """Make what is missing. Returns 1 if a video failed."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from dataclasses import replace
     from multiprocessing import get_context
     from pathlib import Path
 
     from tqdm import tqdm
 
+    from ppdiffusers_ext.data.existing import check_existing
+    from ppdiffusers_ext.data.records import digest
     from ppdiffusers_ext.preprocess.videos import find_videos
 
     root = Path(options.video_root)
     save = Path(options.save_dir or f"{str(root).rstrip('/')}_dwpose")
     jobs = {video: save / video.relative_to(root).with_suffix(".mp4") for video in find_videos(root)}
-    missing = {video: target for video, target in jobs.items() if not target.exists()}
     poses.make_estimator(options, "bgr")  # what is wrong with it is told once, and here
     poses.track_options(options)
+    shared = poses.made_of("extract_dwpose_from_vid", options)
+    made = {
+        target: replace(shared, inputs={"its video": digest(video), **shared.inputs}) for video, target in jobs.items()
+    }
+    results = check_existing(made, options.overwrite, options.skip_existing)
+    missing = {video: target for video, target in jobs.items() if target in set(results.missing)}
     failed = 0
     with ProcessPoolExecutor(options.j, get_context("spawn"), _start, (options,)) as pool:
-        waiting = {pool.submit(_make, str(video), str(target)): video for video, target in missing.items()}
+        waiting = {pool.submit(_make, video, target, made[target]): video for video, target in missing.items()}
         try:
             for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", disable=None):
                 error = f"{waiting[future]}: {lost}" if (lost := future.exception()) else future.result()
@@ -53,8 +61,8 @@ def work(options):
         except KeyboardInterrupt:
             _stop(pool)
             raise
-    made = counted(len(missing) - failed, "video")
-    print(f"{made} made, there already: {len(jobs) - len(missing)}, failed: {failed}: {save}")
+    count = counted(len(missing) - failed, "video")
+    print(f"{count} made, kept: {results.kept}, failed: {failed}: {save}")
     return 1 if failed else 0
 
 
@@ -76,8 +84,9 @@ def _start(options):
 _worker: dict = {}
 
 
-def _make(video, target):
+def _make(video, target, made):
     """In a worker: one video. Returns what was wrong, or None."""
+    from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.outputs import moved_by
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.preprocess.videos import write_skeleton_video
@@ -85,7 +94,7 @@ def _make(video, target):
     options = _worker["options"]
     style, track = poses.style_of(options, "animate_anyone"), poses.track_options(options)
     try:
-        with stopped_by_signals(), moved_by("--save_dir"):
+        with stopped_by_signals(), moved_by("--save_dir"), Results({target: made}).recorded():
             write_skeleton_video(video, target, _worker["estimator"], style, track)
     except Exception as error:  # whatever is wrong with one video is no matter of the others
         return str(error) if isinstance(error, InputError) else f"{video}: {describe(error)}"

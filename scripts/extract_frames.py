@@ -2,14 +2,14 @@
 
     python -m scripts.extract_frames dance.mp4 dance/images --frames 0:120
 
-What is there already is passed over, so that the same command goes on where it was stopped.
+If frames exist, --overwrite replaces them, and --skip-existing goes on with a run that was stopped.
 """
 
 import sys
 
 from ppdiffusers_ext.errors import counted
 
-from .command import ArgumentParser, real, run
+from .command import ArgumentParser, add_existing, real, run
 
 
 def make_parser():
@@ -20,23 +20,48 @@ def make_parser():
     parser.add_argument(
         "--fps", type=real(0.1, 240), metavar="N", help="frames per second to take (default: all there are)"
     )
-    return parser
+    parser.add_argument(
+        "--background",
+        choices=("white", "black"),
+        default="white",
+        help="what lies behind transparent pixels; black for skeletons (default: white)",
+    )
+    return add_existing(parser)
 
 
 def work(options):
     """Write the frames that are missing."""
     from pathlib import Path
 
-    from ppdiffusers_ext.data.frames import FolderWriter, open_frames, parse_range
+    from ppdiffusers_ext.data.existing import check_existing
+    from ppdiffusers_ext.data.frames import FRAME_NAMES, frame_name, open_frames, parse_range
+    from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.data.outputs import check_outputs
 
-    source = open_frames(options.video)
+    source = open_frames(options.video, background=options.background)
     start, end = parse_range(options.frames, source)
-    check_outputs([Path(options.folder) / "frame_0.png"], [options.video])
-    writer = FolderWriter(options.folder)
-    frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
-    made = sum(map(writer.write, frames))
-    print(f"wrote {options.folder}: {counted(made, 'frame')} made, there already: {writer.num_frames - made}")
+    count = source.resampled_count(options.fps, start, end) if options.fps else end - start
+    targets = [Path(options.folder) / frame_name(i) for i in range(count)]
+    check_outputs(targets[:1], [options.video])
+    made = dict.fromkeys(targets, _made_of(source, start, end, options))
+    results = check_existing(made, options.overwrite, options.skip_existing, FRAME_NAMES)
+    if results.missing:
+        frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)
+        missing = set(results.missing)
+        with results.recorded():
+            for target, frame in zip(targets, frames):
+                if target in missing:
+                    write_image(target, frame)
+    print(f"wrote {options.folder}: {counted(len(results.missing), 'frame')} made, kept: {results.kept}")
+
+
+def _made_of(source, start, end, options):
+    from ppdiffusers_ext.data.records import Made
+
+    # Without a rate, a longer range begins with the frames of a shorter one.
+    frames = f"{start}:{end}" if options.fps else f"{start}:"
+    how = {"--frames": frames, "--fps": options.fps, "--background": options.background}
+    return Made("extract_frames", {"VIDEO": source.digest()}, how)
 
 
 if __name__ == "__main__":

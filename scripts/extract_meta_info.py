@@ -10,7 +10,7 @@ import sys
 
 from ppdiffusers_ext.errors import counted
 
-from .command import ArgumentParser, run
+from .command import ArgumentParser, add_existing, run
 
 
 def make_parser():
@@ -19,14 +19,16 @@ def make_parser():
     parser.add_argument("--dataset_name", required=True, metavar="NAME", help="of the data")
     parser.add_argument("--meta_info_name", metavar="NAME", help="of the file (default: the data's)")
     parser.add_argument("--output", metavar="FILE", help="default: data/NAME_meta.json")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """Find the pairs and write them."""
     from pathlib import Path
 
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.meta_files import can_be_listed, write_rows
+    from ppdiffusers_ext.data.records import Made, digest_of
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.preprocess.videos import find_videos
 
@@ -47,12 +49,16 @@ def work(options):
             f"{poses} has no skeleton video of a video in {root}; "
             "`python -m scripts.extract_dwpose_from_vid --video_root` makes them"
         )
-    write_rows(target, entries)
+    made = Made("extract_meta_info", {"--root_path": digest_of(entries)})
+    results = check_existing({target: made}, options.overwrite, options.skip_existing)
+    with results.recorded():
+        for path in results.missing:
+            write_rows(path, entries)
     if without:
         print(f"note: left out without a skeleton video in {poses}: {counted(without, 'video')}", file=sys.stderr)
     if unfit:
         print(f"note: left out with a name that is not text in UTF-8: {counted(unfit, 'video')}", file=sys.stderr)
-    print(f"wrote {target}: {counted(len(entries), 'clip')}")
+    print(f"{'wrote' if results.missing else 'kept'} {target}: {counted(len(entries), 'clip')}")
 
 
 def _found_from(path, meta):

@@ -4,14 +4,15 @@
 
 Writes a mask for each picture, white where a face is, under the same names into the folder faces/ beside the pictures.
 Where insightface sees no face, RetinaFace looks, if its weights are there (`python scripts/download_weights.py --only
-retinaface`); a picture in which no face is found gets a mask that is white all over. What is there already is passed
-over. Instead of a folder, a video is accepted; its masks are named frame_0.png and so on.
+retinaface`); a picture in which no face is found gets a mask that is white all over. If some masks exist,
+--skip-existing goes on with the others, as after a run that was stopped. Instead of a folder, a video is accepted; its
+masks are named frame_0.png and so on.
 """
 
 import sys
 from pathlib import Path
 
-from .command import ArgumentParser, run
+from .command import ArgumentParser, add_existing, run
 from .poses import progress
 
 WEIGHTS = "pretrained_weights/stable_animator"
@@ -26,31 +27,62 @@ def make_parser():
     )
     parser.add_argument("--retinaface", metavar="FILE", help="its weights (default: facexlib/... below --faces)")
     parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """Find and draw what is missing; say how many pictures show no face."""
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.frames import open_frames
     from ppdiffusers_ext.preprocess.faces import write_face_masks
 
-    open_frames(options.image_folder)  # before networks are opened
-    target = options.output or Path(options.image_folder).parent / "faces"
+    source = open_frames(options.image_folder)  # before networks are opened
+    target = Path(options.output or Path(options.image_folder).parent / "faces")
     find = _open_finders(options)
-    made, without = write_face_masks(options.image_folder, target, find, progress("faces"))
-    print(f"{target}: {made} made")
+    made = {target / name: of for name, of in _made_of(source, options).items()}
+    results = check_existing(made, options.overwrite, options.skip_existing, pattern=r".+\.png")
+    names = {path.name for path in results.missing}
+    with results.recorded():
+        without = write_face_masks(source, target, find, names, progress("faces"))
+    print(f"{target}: {len(names)} made, kept: {results.kept}")
     if without:
         print(f"note: no face was found in {without} of them, whose masks are white all over", file=sys.stderr)
+
+
+def _made_of(source, options):
+    """Name of each mask -> the `Made` of it: of the networks, and of its picture, or of the whole video."""
+    from ppdiffusers_ext.data.records import Made, digest
+    from ppdiffusers_ext.preprocess.faces import DETECTOR, FOLDER, mask_names
+
+    networks = {"--faces": digest(Path(options.faces) / FOLDER / DETECTOR)}
+    if (path := _retinaface(options)) is not None:
+        networks["--retinaface"] = digest(path)
+    if source.names:
+        inputs = [{"its picture": digest(source.path / name)} for name in source.names]
+    else:
+        inputs = [{"--image_folder": source.digest()}] * source.num_frames
+    return {
+        name: Made("face_mask_extraction", {**of, **networks})
+        for name, of in zip(mask_names(source), inputs, strict=True)
+    }
+
+
+def _retinaface(options):
+    """The path of RetinaFace's weights; None if they are not there."""
+    from ppdiffusers_ext.preprocess.retinaface import FILE
+
+    path = Path(options.retinaface or Path(options.faces) / FILE)
+    return path if options.retinaface or path.exists() else None
 
 
 def _open_finders(options):
     """What finds the boxes of the faces in a frame: insightface, or RetinaFace where that sees none."""
     from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
-    from ppdiffusers_ext.preprocess.retinaface import FILE, FaceFinder
+    from ppdiffusers_ext.preprocess.retinaface import FaceFinder
 
     analyzer = FaceAnalyzer(options.faces, options.device, recognises=False)
-    path = Path(options.retinaface or Path(options.faces) / FILE)
-    fallback = FaceFinder(path) if options.retinaface or path.exists() else None
+    path = _retinaface(options)
+    fallback = None if path is None else FaceFinder(path)
 
     def find(frame):
         boxes = [face.box for face in analyzer.find(frame)]

@@ -6,7 +6,7 @@ python -m scripts.make_demo_assets [--seed 7]
 import sys
 from pathlib import Path
 
-from .command import ArgumentParser, any_seed, run
+from .command import ArgumentParser, add_existing, any_seed, run
 
 SIDE = 256
 NUM_FRAMES = 48
@@ -16,20 +16,29 @@ def make_parser():
     parser = ArgumentParser(prog="python -m scripts.make_demo_assets", description=__doc__)
     parser.add_argument("--seed", type=any_seed, default=7, help="of person and motion; -1 draws one (default: 7)")
     parser.add_argument("--output", type=Path, default=Path("assets"), help="folder (default: assets)")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.images import write_image
+    from ppdiffusers_ext.data.records import Made
     from ppdiffusers_ext.data.synthetic import synthetic_clip
     from ppdiffusers_ext.data.video_writer import VideoWriter
     from ppdiffusers_ext.options import choose_seed
 
-    clip = synthetic_clip(choose_seed(options.seed), NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind
-    write_image(options.output / "reference.png", clip.reference)
-    with VideoWriter(options.output / "pose.mp4", clip.fps, SIDE, SIDE) as writer:
-        writer.write(clip.pose)
-    print(f"wrote {options.output}")
+    seed = choose_seed(options.seed)
+    picture, poses = options.output / "reference.png", options.output / "pose.mp4"
+    made = dict.fromkeys((picture, poses), Made("make_demo_assets", options={"--seed": seed}))
+    results = check_existing(made, options.overwrite, options.skip_existing)
+    clip = synthetic_clip(seed, NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind
+    with results.recorded():
+        if picture in results.missing:
+            write_image(picture, clip.reference)
+        if poses in results.missing:
+            with VideoWriter(poses, clip.fps, SIDE, SIDE) as writer:
+                writer.write(clip.pose)
+    print(f"wrote {options.output}" if results.missing else f"kept {options.output}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Make a video of a folder of pictures, ordered by the numbers in their names, or of another video at another rate.
 
-python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp4
+    python -m scripts.make_video animated_images result.mp4 --fps 8 --audio dance.mp4
+
+A file that exists is refused: --overwrite replaces it, --skip-existing keeps it.
 """
 
 import sys
 
 from ppdiffusers_ext.errors import counted
 
-from .command import ArgumentParser, real, run, whole
+from .command import ArgumentParser, add_existing, real, run, whole
 
 
 def make_parser():
@@ -19,7 +21,7 @@ def make_parser():
         "--crf", type=whole(0, 51), default=18, metavar="N", help="0 is best, 51 is smallest (default: 18)"
     )
     parser.add_argument("--audio", metavar="FILE", help="video whose sound is put beside the pictures")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
@@ -27,8 +29,10 @@ def work(options):
     from tqdm import tqdm
 
     from ppdiffusers_ext.data.audio import Audio
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.frames import open_frames
     from ppdiffusers_ext.data.outputs import check_outputs
+    from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.data.video_writer import VideoWriter
 
     source = open_frames(options.folder, options.fps)
@@ -38,7 +42,13 @@ def work(options):
     count = source.resampled_count(writer.fps)
     if audio is not None:
         audio.check(options.video, count / writer.fps)
-    with writer:
+    inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if audio else {})}
+    made = Made("make_video", inputs, {"--fps": options.fps, "--crf": options.crf})
+    results = check_existing({options.video: made}, options.overwrite, options.skip_existing)
+    if not results.missing:
+        print(f"kept {options.video}")
+        return
+    with results.recorded(), writer:
         for frame in tqdm(source.resampled(writer.fps), total=count, unit="frame", disable=None):
             writer.write(frame)
     print(f"wrote {options.video}: {counted(count, 'frame')}")

@@ -23,7 +23,7 @@ import sys
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.pipelines.systems import SYSTEMS, get_system
 
-from .command import ArgumentParser, run, whole
+from .command import ArgumentParser, add_existing, run, whole
 from .options import add_options, given_options, refuse_others
 
 
@@ -39,7 +39,7 @@ def make_parser():
     parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
     for system in SYSTEMS.values():
         add_options(parser, system.options, defaults=False)
-    return parser
+    return add_existing(parser)
 
 
 def read_config(options):
@@ -59,22 +59,28 @@ def work(options):
 
     from pathlib import Path
 
+    from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.outputs import check_writable, output_file
+    from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
     from ppdiffusers_ext.runtime import Runtime
 
     system = registry.SYSTEMS[options.system](config)
+    results = None
     if options.json:
         check_writable(options.json)
+        how = given_options(options, get_system(options.system).options)
+        made = Made("plan_memory", {"--config": digest(options.config or get_system(options.system).config_file)}, how)
+        results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
     runtime = Runtime.choose(system.device, system.dtype)
     (plans, length), available = system.plan(runtime), available_memory()
     print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.device}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
-    if options.json:
+    if results is not None and results.missing:
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
-        with output_file(options.json) as path:
+        with results.recorded(), output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 

@@ -47,6 +47,21 @@ def make_estimator(options, channels, threads=None, device=None):
     return PoseEstimator(options.dwpose, device or options.device, channels, threads=threads)
 
 
+def made_of(command, options, **inputs):
+    """The `Made` of skeletons: of the networks, what is drawn and how people are chosen, and of the command's inputs.
+
+    Args:
+        command: its name.
+        inputs: name of an option, or words for an input -> digest of its content.
+    """
+    from ppdiffusers_ext.data.records import Made, digest
+    from ppdiffusers_ext.preprocess.pose import DETECTOR, ESTIMATOR
+
+    names = ("no_hands", "no_face", "compatible", "original", "person", "gap", "smoothing")
+    given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names if hasattr(options, name)}
+    return Made(command, {**inputs, "--dwpose": digest(options.dwpose, (DETECTOR, ESTIMATOR))}, given)
+
+
 def style_of(options, system):
     from ppdiffusers_ext.preprocess.extraction import style_of
 

@@ -4,12 +4,13 @@
         --poses_folder_path poses
 
 Writes frame_0.png, frame_1.png and so on into the folder, at the picture's size; or an MP4 file, if its name ends so.
+If they exist, --overwrite replaces them, and --skip-existing goes on with a run that was stopped.
 """
 
 import sys
 
 from . import poses
-from .command import run
+from .command import add_existing, run
 
 
 def make_parser():
@@ -19,29 +20,48 @@ def make_parser():
     parser.add_argument("--poses_folder_path", required=True, metavar="DIR", help="folder, or MP4 file, to write")
     parser.add_argument("--original", action="store_true", help="find, align and draw exactly as StableAnimator does")
     poses.add_track(parser, "largest")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """Estimate, align, draw; name the joints that the picture does not show."""
-    from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.existing import check_existing
+    from ppdiffusers_ext.data.frames import FRAME_NAMES, open_frames
+    from ppdiffusers_ext.data.outputs import check_outputs
+    from ppdiffusers_ext.preprocess.videos import aligned_outputs, is_video, write_aligned_skeletons
 
     options.compatible |= options.original
-    alignment, _ = write_aligned_skeletons(
-        options.target_image_folder_path,
-        options.ref_image_path,
-        options.poses_folder_path,
-        poses.make_estimator(options, "rgb"),
-        poses.style_of(options, "stable_animator"),
-        "original" if options.original else "shape",
-        None if options.original else poses.track_options(options),
-        poses.progress("skeletons"),
-    )
+    target = Path(options.poses_folder_path)
+    source, picture = open_frames(options.target_image_folder_path), open_frames(options.ref_image_path)
+    outputs, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
+    check_outputs(outputs[:1], [options.target_image_folder_path, options.ref_image_path])
+    estimator = poses.make_estimator(options, "rgb")
+    inputs = {"--target_image_folder_path": source.digest(), "--ref_image_path": picture.digest()}
+    made = dict.fromkeys(outputs, poses.made_of("skeleton_extraction", options, **inputs))
+    pattern = None if is_video(target) else FRAME_NAMES
+    results = check_existing(made, options.overwrite, options.skip_existing, pattern)
+    if not results.missing:
+        print(f"kept {target}")
+        return
+    with results.recorded():
+        alignment, _ = write_aligned_skeletons(
+            options.target_image_folder_path,
+            options.ref_image_path,
+            target,
+            estimator,
+            poses.style_of(options, "stable_animator"),
+            "original" if options.original else "shape",
+            track,
+            poses.progress("skeletons"),
+            wanted=set(results.missing),
+        )
     if alignment is not None and alignment.missing:
         print(
             f"note: the picture does not show {', '.join(alignment.missing)}; aligned by the others", file=sys.stderr
         )
-    print(f"wrote {options.poses_folder_path}")
+    print(f"wrote {target}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m scripts.train_demo
 
 Draws the clips, then runs trainer_vae, trainer_stage1 and trainer_stage2 with the files in
-configs/training/demo, and puts together what pose2vid loads. Two processor cores take about three hours. The same
-command goes on where it was stopped.
+configs/training/demo, and puts together what pose2vid loads. Two processor cores take about three hours. With
+--skip-existing the same command goes on where it was stopped; --overwrite begins anew.
 """
 
 import json
@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .command import ArgumentParser, any_seed, run
+from .command import ArgumentParser, add_existing, any_seed, run
 from .demo_training import (
     Clock,
     draw,
+    hold_against_existing,
+    made_of,
     number_of_clips,
     progress,
     read_settings,
@@ -31,6 +33,8 @@ STAGES = (  # script, configuration, what is there when it is done
     ("trainer_stage1", "stage1", "stage1/denoising_unet.safetensors"),
     ("trainer_stage2", "stage2", "stage2/motion_module.safetensors"),
 )
+NAMES = tuple(name for _, name, _ in STAGES)
+MADE = ("data", "image_encoder", *NAMES, *(f"{name}.yaml" for name in NAMES), "logs", "times.json")
 CONFIGURATIONS = Path("configs/training/demo")
 CONFIGURED = "exp_output/demo"  # the folder that the files in configs/training/demo name
 CARD = """# A small Animate Anyone for drawn people
@@ -69,14 +73,13 @@ def make_parser():
     parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.synthetic import write_clips
-    from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.options import choose_seed
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
@@ -86,8 +89,10 @@ def work(options):
     options.seed = choose_seed(options.seed)
     options.clips = number_of_clips(options, CLIPS, FEW_CLIPS)
     output = options.output or options.work / "model"
-    if output.exists():
-        raise InputError(f"{output} is there already; another --output is accepted")
+    results = hold_against_existing(options, output, made_of("train_demo", options, CONFIGURATIONS), MADE)
+    if not results.missing:
+        print(f"kept {output}")
+        return
     options.work.mkdir(parents=True, exist_ok=True)
     with Clock(options.work / "times.json", "clips"):
         draw(write_clips, options.work / "data", options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
@@ -96,7 +101,7 @@ def work(options):
         if not (options.work / result).exists():
             with Clock(options.work / "times.json", name):
                 train(script, name, read_stage(name, options), options.work, options.processes)
-    with output_folder(output) as temporary:
+    with results.recorded(), output_folder(output) as temporary:
         write_model(options.work, temporary)
         (temporary / "README.md").write_text(make_card(options, temporary), encoding="utf-8")
     print(f"wrote {output}")
@@ -182,7 +187,7 @@ def make_card(options, folder):
         seed=options.seed,
         processes=options.processes,
         drawing=times["clips"] / 60,
-        rows=rows_of_trainings(options.work, [name for _, name, _ in STAGES]),
+        rows=rows_of_trainings(options.work, NAMES),
         ways="\n".join(ways),
         evaluated=clips,
         evaluation_seed=seed,

@@ -5,7 +5,8 @@
 Draws the clips, trains the recogniser, runs trainer_stable_animator with the files in
 configs/training/stable_animator_demo, and puts together what scripts.stable_animator loads, with a card that says how
 good it is. The autoencoder, which stays frozen, is that of assets/demo_model (`make train-demo` trains it). Two
-processor cores take less than two hours. The same command goes on where it was stopped.
+processor cores take less than two hours. With --skip-existing the same command goes on where it was stopped;
+--overwrite begins anew.
 """
 
 import json
@@ -13,10 +14,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from .command import ArgumentParser, any_seed, run
+from .command import ArgumentParser, add_existing, any_seed, run
 from .demo_training import (
     Clock,
     draw,
+    hold_against_existing,
+    made_of,
     number_of_clips,
     progress,
     read_settings,
@@ -27,6 +30,7 @@ from .demo_training import (
 
 SIDE, NUM_FRAMES, ENTRANCE = 64, 24, 12
 CLIPS, FEW_CLIPS = 1600, 16
+MADE = ("data", "svd", "recognizer.safetensors", "training", "training.yaml", "logs", "times.json")
 CONFIGURATIONS = Path("configs/training/stable_animator_demo")
 CONFIGURED = "exp_output/stable_animator_demo"  # the folder that the files there name
 AUTOENCODER = Path("assets/demo_model/vae")
@@ -71,14 +75,13 @@ def make_parser():
     parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
     parser.add_argument("--windows", action="store_true", help="also compare ways to make windows and noise")
     parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.synthetic import write_animation_clips
-    from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.options import choose_seed
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
@@ -88,8 +91,11 @@ def work(options):
     options.seed = choose_seed(options.seed)
     options.clips = number_of_clips(options, CLIPS, FEW_CLIPS)
     folder, output = options.work, options.work / "model"
-    if output.exists():
-        raise InputError(f"{output} is there already; another --work is accepted")
+    made = made_of("train_demo_stable_animator", options, CONFIGURATIONS, AUTOENCODER)
+    results = hold_against_existing(options, output, made, MADE)
+    if not results.missing:
+        print(f"kept {output}")
+        return
     folder.mkdir(parents=True, exist_ok=True)
     times, svd, clips = folder / "times.json", folder / "svd", folder / "data" / "clips"
     with Clock(times, "clips"):
@@ -106,7 +112,7 @@ def work(options):
     if not (folder / "training" / "unet.safetensors").exists():
         with Clock(times, "training"):
             _train("trainer_stable_animator", "training", options)
-    with output_folder(output) as temporary:
+    with results.recorded(), output_folder(output) as temporary:
         _write_model(folder, temporary)
         (temporary / "README.md").write_text(_evaluate(options, temporary), encoding="utf-8")
     print((output / "README.md").read_text(encoding="utf-8") + f"wrote {output}")

@@ -2,8 +2,9 @@
 
     python -m scripts.training_skeleton_extraction --root_path animation_data --name rec --start 1 --end 500
 
-For each of ROOT/NAME/00001 to 00500: the skeletons of the pictures in images/ go to poses/, under the same names. What
-is there already is passed over, and so is a folder that is missing, with a note.
+For each of ROOT/NAME/00001 to 00500: the skeletons of the pictures in images/ go to poses/, under the same names. If
+some of them exist, --skip-existing goes on with the others, as after a run that was stopped. A folder that is missing
+is passed over, with a note.
 """
 
 import sys
@@ -11,7 +12,7 @@ import sys
 from ppdiffusers_ext.errors import counted
 
 from . import poses
-from .command import describe, run, whole
+from .command import add_existing, describe, run, whole
 
 
 def make_parser():
@@ -22,7 +23,7 @@ def make_parser():
         "--start", type=whole(0, 99_999), required=True, metavar="N", help="number of the first folder"
     )
     parser.add_argument("--end", type=whole(0, 99_999), required=True, metavar="N", help="number of the last folder")
-    return parser
+    return add_existing(parser)
 
 
 def work(options):
@@ -30,7 +31,6 @@ def work(options):
     from pathlib import Path
 
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.preprocess.videos import write_training_skeletons
 
     folders = [Path(options.root_path) / options.name / f"{i:05d}" for i in range(options.start, options.end + 1)]
     there = [folder for folder in folders if (folder / "images").is_dir()]
@@ -40,19 +40,65 @@ def work(options):
             "images/ in them; --start and --end of folders that are there are accepted"
         )
     estimator, style = poses.make_estimator(options, "rgb"), poses.style_of(options, "stable_animator")
-    failed = 0
-    for folder in there:
+    opened, failed = _open(there, options)
+    for folder, (source, results) in opened.items():
         try:
-            images, target = folder / "images", folder / "poses"
-            made = write_training_skeletons(images, target, estimator, style, poses.progress(folder.name))
-            print(f"{target}: {made} made")
+            _draw(folder, source, results, estimator, style)
         except Exception as error:  # whatever is wrong with one folder is no matter of the others
             failed += 1
-            where = "" if isinstance(error, InputError) else f"{folder}: "
-            print(f"error: {where}{describe(error)}", file=sys.stderr)
+            _tell(folder, error)
     if missing := len(folders) - len(there):
         print(f"note: without images/: {counted(missing, 'folder')} of {len(folders)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _open(folders, options):
+    """Folder -> its pictures and `Results`, and the number of folders whose pictures cannot be opened.
+
+    Raises:
+        ExistsError: skeletons exist that are neither to be replaced nor kept.
+    """
+    from dataclasses import replace
+
+    from ppdiffusers_ext.data.existing import ExistsError, check_existing
+    from ppdiffusers_ext.data.frames import open_frames
+    from ppdiffusers_ext.data.records import digest
+
+    shared, opened, failed = poses.made_of("training_skeleton_extraction", options), {}, 0
+    for folder in folders:
+        try:
+            source = open_frames(folder / "images")
+            made = {
+                folder / "poses" / name: replace(
+                    shared, inputs={"its picture": digest(source.path / name), **shared.inputs}
+                )
+                for name in source.names
+            }
+            results = check_existing(made, options.overwrite, options.skip_existing, pattern=r".+")
+        except ExistsError:
+            raise
+        except Exception as error:
+            failed += 1
+            _tell(folder, error)
+        else:
+            opened[folder] = source, results
+    return opened, failed
+
+
+def _draw(folder, source, results, estimator, style):
+    from ppdiffusers_ext.preprocess.videos import write_training_skeletons
+
+    names, target = {path.name for path in results.missing}, folder / "poses"
+    with results.recorded():
+        write_training_skeletons(source, target, estimator, style, names, poses.progress(folder.name))
+    print(f"{target}: {len(names)} made, kept: {results.kept}")
+
+
+def _tell(folder, error):
+    from ppdiffusers_ext.errors import InputError
+
+    where = "" if isinstance(error, InputError) else f"{folder}: "
+    print(f"error: {where}{describe(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import PIL.Image
 
 from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted, shown
 from ppdiffusers_ext.packaged import located
@@ -72,6 +73,12 @@ class FrameSource:
     def first(self, count: int) -> "FrameSource":
         """The first frames, as a `FrameSource` of at most so many, for reading alone."""
         return replace(self, num_frames=min(count, self.num_frames), names=self.names[:count])
+
+    def digest(self) -> str:
+        """The digest of the content of the video, or of the pictures; of one picture it is that of the file."""
+        if len(self.names) == 1:
+            return digest(self.path / self.names[0])
+        return digest(self.path, self.names or None)
 
     def start_of(self, index: int) -> float:
         """Seconds from the first frame's begin to that of another; of frame `num_frames`, to the end of the last."""
@@ -198,20 +205,24 @@ def parse_range(text: str, source: FrameSource) -> tuple[int, int]:
     return start, end
 
 
+FRAME_NAMES = r"frame_\d+\.png"  # those that `frame_name` gives
+
+
+def frame_name(index: int) -> str:
+    """The name of a frame in a folder: frame_0.png."""
+    return f"frame_{index}.png"
+
+
 class FolderWriter:
     """Frames into a folder as frame_0.png, frame_1.png and so on, each complete or not there at all."""
 
     def __init__(self, folder: str | os.PathLike) -> None:
         self.folder, self.num_frames = Path(folder), 0
 
-    def write(self, frame: np.ndarray) -> bool:
-        """Write the next frame, unless it is there already. Returns whether it was written."""
-        target = self.folder / f"frame_{self.num_frames}.png"
+    def write(self, frame: np.ndarray) -> None:
+        """Write the next frame."""
+        write_image(self.folder / frame_name(self.num_frames), frame)
         self.num_frames += 1
-        if target.exists():
-            return False
-        write_image(target, frame)
-        return True
 
 
 def check_way(way: str) -> None:

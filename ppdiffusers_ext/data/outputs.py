@@ -1,30 +1,20 @@
-"""Files that never half-exist: written beside their target under a hidden name, renamed when complete.
+"""Files that never half-exist: written beside their target under a hidden name, renamed when complete."""
 
-A process holds a lock on what it writes. So what a process that was killed (SIGKILL, a power cut) has left can be told
-from what another one is writing, and is removed when the next one begins to write into the same folder.
-"""
-
-import atexit
 import contextlib
 import contextvars
+import ctypes
 import errno
 import fcntl
 import hashlib
-import logging
 import os
-import platform
-import re
 import secrets
-import shutil
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.data.leftovers import HOST, claimed, remove, remove_leftovers, swept
+from ppdiffusers_ext.errors import InputError, printable, shown_path
 from ppdiffusers_ext.files import check_name
-
-logger = logging.getLogger(__name__)
 
 _ACCEPTED = "a file name in a folder that can be written is accepted"
 _FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, and what helps
@@ -36,18 +26,36 @@ _FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes from its target's
 _MOST_TRIES = 100  # of temporary names
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]  # locks of other machines may not be seen
-_LEFTOVER = re.compile(rf"\..*\.{_HOST}-[0-9a-f]{{8}}\.part(?:\..*)?", re.DOTALL)
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 _option: contextvars.ContextVar = contextvars.ContextVar("option", default=None)
 _given: contextvars.ContextVar = contextvars.ContextVar("given", default=())
+_watcher: contextvars.ContextVar = contextvars.ContextVar("watcher", default=None)
 _made: set[str] = set()  # folders that this process made, each of which goes if nothing gets into it
-_swept: set[str] = set()  # folders in which this process has looked for leftovers
-_claimed: dict[Path, int] = {}  # temporary files and folders that may be there -> number of the process that made them
 
 
 class OutputError(InputError):
     """A file or folder cannot be written."""
+
+
+class Watcher(Protocol):
+    """Who is told of outputs; see `watched_by`."""
+
+    def replaces(self, folder: Path) -> bool:
+        """Whether an `output_folder` may take the place of a folder that is there and not empty."""
+
+    def completed(self, temporary: Path, target: Path) -> None:
+        """Called when an output is complete, before it gets its name."""
+
+
+@contextlib.contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Within it, a watcher is told of all outputs of this thread."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 @contextlib.contextmanager
@@ -77,6 +85,12 @@ def _option_of(path):
     return best[1]
 
 
+def given_as(path: str | os.PathLike) -> str:
+    """A path as a message names it: with the option that has it, if there is one, as in "--output out.mp4"."""
+    options = [option for option, value in _given.get() if option.startswith("-") and value == str(path)]
+    return " ".join([*options[:1], shown_path(path)])
+
+
 @contextlib.contextmanager
 def output_file(path: str | os.PathLike) -> Iterator[Any]:
     """Yield a temporary path beside `path`; rename it onto `path` when the block ends, remove it when it raises.
@@ -97,7 +111,10 @@ def output_file(path: str | os.PathLike) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def output_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """As `output_file` for a folder, which must be new or empty: yields the `Path` of a temporary one beside it."""
+    """As `output_file` for a folder: yields the `Path` of a temporary one beside it.
+
+    It must be new or empty, unless a `Watcher` lets it replace another one.
+    """
     with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         target, temporary = _prepare_folder(path, undo, held)
         yield temporary
@@ -116,7 +133,7 @@ def scratch_folder(target: str | os.PathLike) -> Iterator[Path]:
     """
     with _failures_as_input_errors(target), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         with _system_errors_as_input_errors(target):
-            real = _real(target)
+            real = real_target(target)
             _make_folders(target, real.parent, undo)
             folder = _claim(real, _create_folder, undo, held)
         yield folder
@@ -148,7 +165,7 @@ def check_outputs(
         scratches: dict[tuple[int, int], Path] = {}  # folder -> another one in it, in which names are tried
         for path, prepare in [(path, _prepare) for path in paths] + [(path, _prepare_folder) for path in folders]:
             with _failures_as_input_errors(path), _system_errors_as_input_errors(path):
-                _swept.discard(str(_real(path).parent))
+                swept.discard(str(real_target(path).parent))
                 target, _ = prepare(path, undo, held)
                 for source in inputs:
                     _check_apart(path, target, source)
@@ -217,14 +234,15 @@ def _cut(text, most):
     return os.fsencode(text)[: max(0, most)].decode("utf-8", "ignore")
 
 
-def _real(path):
+def real_target(path: str | os.PathLike) -> Path:
+    """The file that an output of this name replaces, where links lead. Raises InputError for what is no file name."""
     return Path(os.path.realpath(check_name(path, "output", _ACCEPTED)))
 
 
 def _prepare(path, undo, held):
     """The real target and an empty temporary file beside it; `undo` receives what removes the traces of both."""
     with _system_errors_as_input_errors(path):
-        target = _real(path)
+        target = real_target(path)
         if target.is_dir():
             raise _not_writable(path, "it is a folder")
         if target.exists() and not target.is_file():
@@ -237,13 +255,17 @@ def _prepare(path, undo, held):
 def _prepare_folder(path, undo, held):
     """As `_prepare`, of a folder that is new or empty."""
     with _system_errors_as_input_errors(path):
-        target = _real(path)
+        target = real_target(path)
         if target.is_dir():
-            _remove_leftovers(target)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            remove_leftovers(target)
+        if target.exists() and (not target.is_dir() or any(target.iterdir()) and not _is_replaced(target)):
             raise _not_writable(path, "it is there already", "a new or an empty folder is accepted")
         _make_folders(path, target.parent, undo)
         return target, _claim(target, _create_folder, undo, held)
+
+
+def _is_replaced(folder):
+    return (watcher := _watcher.get()) is not None and watcher.replaces(folder)
 
 
 def _create_file(path):
@@ -261,14 +283,14 @@ def _create_folder(path):
 
 def _claim(target, create, undo, held):
     """A new temporary file or folder beside a target, locked until `held` is closed."""
-    _remove_leftovers(target.parent)
+    remove_leftovers(target.parent)
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _MOST_OF_SUFFIX else ""
     for _ in range(_MOST_TRIES):
         # The name stays short enough for the file system, however long the target's is.
-        name = f".{_cut(target.stem, _MOST_OF_NAME)}.{_HOST}-{secrets.token_hex(4)}.part{suffix}"
+        name = f".{_cut(target.stem, _MOST_OF_NAME)}.{HOST}-{secrets.token_hex(4)}.part{suffix}"
         temporary = target.with_name(name)
-        undo.callback(_remove, temporary)
-        _claimed[temporary] = os.getpid()
+        undo.callback(remove, temporary)
+        claimed[temporary] = os.getpid()
         descriptor = create(temporary)
         if descriptor is None:
             continue
@@ -278,55 +300,6 @@ def _claim(target, create, undo, held):
         if os.path.lexists(temporary):  # else another process took it for a leftover before it was locked
             return temporary
     raise _not_writable(target, "other processes remove what is made there")
-
-
-def _remove_leftovers(folder):
-    """Remove what processes of this machine that were killed have left in a folder; looks once in each."""
-    if str(folder) in _swept:
-        return
-    _swept.add(str(folder))
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if _LEFTOVER.fullmatch(name) and _remove_unlocked(Path(folder) / name):
-                logger.warning("removed %s, left by a run that was killed", printable(Path(folder) / name))
-
-
-def _remove_unlocked(path):
-    """Remove a file or a folder that no process holds. Returns whether it was."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove(path)
-        return not os.path.lexists(path)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path):
-    """Remove a temporary file or folder, if it is there."""
-    try:
-        kind = stat.S_IFMT(os.lstat(path).st_mode)
-    except OSError:
-        kind = None
-    if kind == stat.S_IFDIR:
-        shutil.rmtree(path, ignore_errors=True)
-    elif kind == stat.S_IFREG:
-        os.unlink(path)
-    _claimed.pop(path, None)
-
-
-@atexit.register
-def _remove_claimed():
-    """Remove what a signal that came while something was removed, or was about to be, has left."""
-    for path, process in list(_claimed.items()):
-        if process == os.getpid():
-            with contextlib.suppress(OSError):
-                _remove(path)
 
 
 def _make_folders(path, folder, undo):
@@ -364,8 +337,24 @@ def _flush(path):
 
 def _enter(path, temporary, target):
     with _system_errors_as_input_errors(path):
-        os.replace(temporary, target)
-    _claimed.pop(temporary, None)
+        if (watcher := _watcher.get()) is not None:
+            watcher.completed(temporary, target)
+        if temporary.is_dir() and target.is_dir() and _is_replaced(target):
+            _exchange(temporary, target)
+            remove(temporary)
+        else:
+            os.replace(temporary, target)
+    claimed.pop(temporary, None)
+
+
+def _exchange(one, other):
+    """Let two folders take each other's place, at once where the file system can."""
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange is None or exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        aside = other.with_name(f".{_cut(other.name, _MOST_OF_NAME)}.{secrets.token_hex(4)}.replaced")
+        os.rename(other, aside)
+        os.rename(one, other)
+        os.rename(aside, one)
 
 
 def _not_writable(path, reason, accepted=_ACCEPTED):

@@ -5,7 +5,7 @@ arXiv:2105.04714) and ArcFace (Deng et al. 2019, arXiv:1801.07698), as Francis-R
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.frames import FrameSource, frame_name
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_outputs
 from ppdiffusers_ext.errors import InputError
@@ -133,41 +133,46 @@ def draw_mask(boxes: Sequence | np.ndarray, size: tuple[int, int]) -> np.ndarray
     return mask
 
 
+def mask_names(source: FrameSource) -> list[str]:
+    """Names of the masks of a folder's pictures, or of a video's frames: frame_0.png and so on."""
+    names = source.names or [frame_name(i) for i in range(source.num_frames)]
+    return [Path(name).with_suffix(".png").name for name in names]
+
+
 def write_face_masks(
-    pictures: str | os.PathLike,
+    source: FrameSource,
     target: str | os.PathLike,
     find: Callable[[np.ndarray], Sequence | np.ndarray],
+    wanted: Collection[str],
     progress: Callable[[range, int], Iterable[int]] | None = None,
-) -> tuple[int, int]:
-    """Write a mask of the faces in each picture of a folder, or frame of a video, under the same name into a folder.
+) -> int:
+    """Write masks of the faces in the pictures of a folder, or the frames of a video, into a folder.
 
-    Without a face the whole mask is white. Masks that exist are skipped.
+    Without a face the whole mask is white.
 
     Args:
-        pictures: folder, or video file, whose masks are named frame_0.png and so on.
+        source: of the pictures or frames.
         target: folder.
         find: function of a frame that returns the boxes of its faces.
+        wanted: those of the names of `mask_names` that are to be written.
         progress: function of `(indices, count)` that returns an iterable of the indices, such as tqdm.
 
     Returns:
-        Number of masks written, and number of these pictures without a face.
+        Number of these pictures without a face.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written.
     """
-    source, target = open_frames(pictures), Path(target)
-    names = source.names or [f"frame_{i}.png" for i in range(source.num_frames)]
-    names = [Path(name).with_suffix(".png").name for name in names]
-    missing = [i for i, name in enumerate(names) if not (target / name).exists()]
+    names, target = mask_names(source), Path(target)
+    missing = [i for i, name in enumerate(names) if name in wanted]
     if not missing:
-        return 0, 0
-    check_outputs([target / names[missing[0]]], [pictures])
+        return 0
+    check_outputs([target / names[missing[0]]], [source.path])
     without = 0
-    frames = source.read(missing[0], missing[-1] + 1)
-    wanted, indices = set(missing), range(missing[0], missing[-1] + 1)
+    frames, indices = source.read(missing[0], missing[-1] + 1), range(missing[0], missing[-1] + 1)
     for i, frame in zip(progress(indices, len(indices)) if progress else indices, frames):
-        if i in wanted:
+        if names[i] in wanted:
             boxes = find(frame)
             without += not len(boxes)
             write_image(target / names[i], draw_mask(boxes, (frame.shape[0], frame.shape[1])))
-    return len(missing), without
+    return without

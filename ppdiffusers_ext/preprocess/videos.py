@@ -2,19 +2,19 @@
 
 The three functions follow the originals: `write_skeleton_video` is Moore-AnimateAnyone's `tools/vid2pose.py`,
 `write_aligned_skeletons` StableAnimator's `DWPose/skeleton_extraction.py`, `write_training_skeletons` its
-`training_skeleton_extraction.py`. Frames are streamed a few at a time. Training skeletons that exist are skipped.
+`training_skeleton_extraction.py`. Frames are streamed a few at a time.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdiffusers_ext.data.frames import VIDEOS, open_frames
+from ppdiffusers_ext.data.frames import VIDEOS, frame_name, open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_outputs
 from ppdiffusers_ext.data.video_writer import VideoWriter
@@ -80,6 +80,7 @@ def write_aligned_skeletons(
     progress: Callable[[Iterable, int], Iterable] = _every,
     bounds: tuple[int, int | None] = (0, None),
     fps: float | Fraction | None = None,
+    wanted: Collection[Path] | None = None,
 ) -> tuple[Alignment | None, list[Pose]]:
     """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
 
@@ -93,6 +94,7 @@ def write_aligned_skeletons(
         progress: see `write_skeleton_video`.
         bounds: the first frame, and the one after the last (None for all).
         fps: frames per second of the result; the source's if left out.
+        wanted: files of the folder that are to be written, as `aligned_outputs` gives them; all if left out.
 
     Returns:
         The `Alignment`, None for the way "none"; and the `Pose` of each frame before it.
@@ -101,7 +103,7 @@ def write_aligned_skeletons(
         InputError, MissingFileError: what cannot be read or written, or aligned.
     """
     picture, source = open_frames(reference), open_frames(frames)
-    check_outputs([target if _is_video(target) else Path(target) / "frame_0.png"], [frames, reference])
+    check_outputs([target if is_video(target) else Path(target) / frame_name(0)], [frames, reference])
     (of_picture,) = estimator(picture.read(0, 1))
     fps = fps or source.fps
     found = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
@@ -111,14 +113,23 @@ def write_aligned_skeletons(
     poses = list(found)
     alignment = _align(way, of_picture, poses, picture, source)
     drawn = draw(map(alignment, poses) if alignment else poses, picture.width, picture.height, style)
-    if _is_video(target):
+    if is_video(target):
         with VideoWriter(target, fps, picture.width, picture.height, crf=_CRF) as writer:
             for frame in drawn:
                 writer.write(frame)
     else:
         for i, frame in enumerate(drawn):
-            write_image(Path(target) / f"frame_{i}.png", frame)
+            path = Path(target) / frame_name(i)
+            if wanted is None or path in wanted:
+                write_image(path, frame)
     return alignment, poses
+
+
+def aligned_outputs(source: FrameSource, target: str | os.PathLike) -> list[Path]:
+    """The files that `write_aligned_skeletons` makes of a driving video: one video, or a picture for each frame."""
+    if is_video(target):
+        return [Path(target)]
+    return [Path(target) / frame_name(i) for i in range(source.resampled_count(source.fps))]
 
 
 def _align(
@@ -132,29 +143,25 @@ def _align(
 
 
 def write_training_skeletons(
-    pictures: str | os.PathLike,
+    source: FrameSource,
     target: str | os.PathLike,
     estimator: PoseEstimator,
     style: Style,
+    names: Collection[str],
     progress: Callable[[Iterable, int], Iterable] = _every,
-) -> int:
-    """Write the skeletons of all people in each picture of a folder, under the same names into another folder.
+) -> None:
+    """Write the skeletons of all people in pictures of a folder, under the same names into another folder.
 
-    Pictures whose skeletons exist are skipped.
-
-    Returns:
-        Number of pictures drawn.
+    Args:
+        source: of the folder of pictures.
+        names: those of the pictures whose skeletons are to be written.
     """
-    source, target = open_frames(pictures), Path(target)
-    missing = [i for i, name in enumerate(source.names) if not (target / name).exists()]
-    if not missing:
-        return 0
-    frames, names = itertools.tee(progress(missing, len(missing)))
+    missing, target = [i for i, name in enumerate(source.names) if name in names], Path(target)
+    frames, numbers = itertools.tee(progress(missing, len(missing)))
     poses = estimator(frame for i in frames for frame in source.read(i, i + 1))
-    for i, pose in zip(names, poses):
+    for i, pose in zip(numbers, poses):
         (drawn,) = draw([pose], source.width, source.height, style)
         write_image(target / source.names[i], drawn)
-    return len(missing)
 
 
 def find_videos(root: str | os.PathLike) -> list[Path]:
@@ -172,5 +179,6 @@ def find_videos(root: str | os.PathLike) -> list[Path]:
     return found
 
 
-def _is_video(target: str | os.PathLike) -> bool:
+def is_video(target: str | os.PathLike) -> bool:
+    """Whether skeletons go into a video of this name, rather than into a folder."""
     return Path(target).suffix.lower() in (".mp4", ".mov")

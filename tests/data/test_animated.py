@@ -150,7 +150,7 @@ def apng_of_grey(frames):
 def test_command_that_takes_videos_takes_animations(tmp_path, suffix, capsys):
     path = animation(tmp_path / f"a{suffix}", ramp(6), 40)
     assert run(make_parser(), work, [str(path), str(tmp_path / "frames"), "--frames", "1:4"]) == 0
-    assert sorted(file.name for file in (tmp_path / "frames").iterdir()) == [f"frame_{i}.png" for i in range(3)]
+    assert sorted(file.name for file in (tmp_path / "frames").glob("*.png")) == [f"frame_{i}.png" for i in range(3)]
     assert np.abs(np.asarray(read_image(tmp_path / "frames/frame_0.png")).astype(int) - ramp(6)[1]).max() <= 12
 
 

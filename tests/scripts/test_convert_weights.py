@@ -63,7 +63,8 @@ def test_dtype(tmp_path, original):
     [
         (("nowhere", "OUT", "--to", "paddle"), "folder nowhere does not exist"),
         (("nowhere", "OUT", "--to", "torch"), "folder nowhere does not exist; a folder that save_pretrained"),
-        (("ORIGINAL", "ORIGINAL", "--to", "paddle"), "a new or an empty folder is accepted"),
+        (("ORIGINAL", "ORIGINAL", "--to", "paddle"), "original0 exists; --overwrite replaces it, --skip-existing"),
+        (("ORIGINAL", "ORIGINAL", "--to", "paddle", "--overwrite"), "it would replace IN"),
         (("ORIGINAL", "/proc/new", "--to", "paddle"), "cannot write /proc/new"),
         (("ORIGINAL", "OUT", "--to", "paddle", "--vae", "nowhere"), "folder nowhere does not exist; --vae names"),
         (("ORIGINAL", "OUT", "--to", "torch", "--vae", "x"), "--vae cannot be used with --to torch"),

@@ -72,15 +72,10 @@ def test_vid2pose_draws_the_person(tmp_path, networks, dance, capsys):
     assert middles[0] == pytest.approx(40 / SIZE[1], abs=0.03)
 
 
-def test_vid2pose_puts_its_file_beside_the_video_and_does_not_make_it_twice(tmp_path, networks, capsys):
+def test_vid2pose_puts_its_file_beside_the_video(tmp_path, networks):
     video = write_dance(tmp_path / "a.mp4", 2)
     assert call(vid2pose, "--video_path", video, "--dwpose", networks) == 0
-    made = (tmp_path / "a_kps.mp4").stat().st_mtime_ns
-    assert call(vid2pose, "--video_path", video, "--dwpose", networks) == 0
-    assert "is there already; --overwrite makes it again" in capsys.readouterr().out
-    assert (tmp_path / "a_kps.mp4").stat().st_mtime_ns == made
-    assert call(vid2pose, "--video_path", video, "--dwpose", networks, "--overwrite") == 0
-    assert (tmp_path / "a_kps.mp4").stat().st_mtime_ns > made
+    assert probe_video(tmp_path / "a_kps.mp4").num_frames == 2
 
 
 @pytest.mark.parametrize(
@@ -106,7 +101,7 @@ def test_vid2pose_answers_to_bad_input(tmp_path, networks, dance, capsys, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_of_videos_is_made_once_and_goes_on(tmp_path, networks, capsys):
+def test_folder_of_videos_goes_on_after_a_failure_and_keeps_what_is_its_own(tmp_path, networks, capsys):
     root = tmp_path / "data" / "video"
     for name in ("a.mp4", "deeper/b.mp4", "c.mp4"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,12 +110,21 @@ def test_folder_of_videos_is_made_once_and_goes_on(tmp_path, networks, capsys):
     (root / "c.mp4").write_bytes((root / "c.mp4").read_bytes()[:900])
     assert call(extract_dwpose_from_vid, *command) == 1
     output = capsys.readouterr()
-    assert "2 videos made, there already: 0, failed: 1" in output.out and "c.mp4" in output.err
+    assert "2 videos made, kept: 0, failed: 1" in output.out and "c.mp4" in output.err
     save = tmp_path / "data" / "video_dwpose"
     assert sorted(str(path.relative_to(save)) for path in save.rglob("*.mp4")) == ["a.mp4", "deeper/b.mp4"]
     write_dance(root / "c.mp4", 3)
-    assert call(extract_dwpose_from_vid, *command) == 0
-    assert "1 video made, there already: 2, failed: 0" in capsys.readouterr().out
+    assert call(extract_dwpose_from_vid, *command) == 2
+    assert "a.mp4 and 1 more result of 3 exist; --overwrite replaces what is there" in capsys.readouterr().err
+    assert call(extract_dwpose_from_vid, *command, "--skip-existing") == 0
+    assert "1 video made, kept: 2, failed: 0" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in save.rglob("*.mp4")}
+    write_dance(root / "a.mp4", 4)
+    assert call(extract_dwpose_from_vid, *command, "--skip-existing") == 2
+    assert "a.mp4 was made of something else: its video has another content; " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in save.rglob("*.mp4")} == before
+    assert call(extract_dwpose_from_vid, *command, "--overwrite") == 0
+    assert probe_video(save / "a.mp4").num_frames == 4
 
 
 def test_meta_file_has_the_pairs(tmp_path, capsys, monkeypatch):
@@ -194,21 +198,21 @@ def test_training_skeletons_have_the_names_of_the_pictures(tmp_path, networks, c
     command = ("--root_path", tmp_path, "--name", "rec", "--start", "1", "--end", "3", "--dwpose", networks)
     assert call(training_skeleton_extraction, *command) == 0
     output = capsys.readouterr()
-    assert "00001/poses: 3 made" in output.out and "without images/: 1 folder of 3" in output.err
+    assert "00001/poses: 3 made, kept: 0" in output.out and "without images/: 1 folder of 3" in output.err
     poses = tmp_path / "rec" / "00001" / "poses"
-    assert sorted(path.name for path in poses.iterdir()) == [f"frame_{i}.png" for i in range(3)]
+    assert sorted(path.name for path in poses.glob("*.png")) == [f"frame_{i}.png" for i in range(3)]
     assert open_frames(poses).width == SIZE[1]
     (poses / "frame_1.png").unlink()
-    assert call(training_skeleton_extraction, *command) == 0
-    assert "00001/poses: 1 made" in capsys.readouterr().out and (poses / "frame_1.png").exists()
+    assert call(training_skeleton_extraction, *command, "--skip-existing") == 0
+    assert "00001/poses: 1 made, kept: 2" in capsys.readouterr().out and (poses / "frame_1.png").exists()
 
 
 def test_frames_of_a_video_and_back(tmp_path, dance, capsys):
     folder = tmp_path / "frames"
     assert call(extract_frames, dance, folder, "--frames", "1:5") == 0
-    assert "4 frames made, there already: 0" in capsys.readouterr().out
-    assert call(extract_frames, dance, folder, "--frames", "1:") == 0
-    assert "1 frame made, there already: 4" in capsys.readouterr().out
+    assert "4 frames made, kept: 0" in capsys.readouterr().out
+    assert call(extract_frames, dance, folder, "--frames", "1:", "--skip-existing") == 0
+    assert "1 frame made, kept: 4" in capsys.readouterr().out
     assert call(make_video, folder, tmp_path / "again.mp4", "--fps", "12") == 0
     info = probe_video(tmp_path / "again.mp4")
     assert (info.num_frames, info.fps, info.width) == (5, 12, SIZE[1])
@@ -271,16 +275,17 @@ def test_face_masks_lie_beside_the_pictures_and_are_white_where_faces_are(tmp_pa
     assert "no face was found in 1 of them" in capsys.readouterr().err
 
 
-def test_face_masks_that_are_there_are_not_made_again(tmp_path, face_networks, capsys):
+def test_face_masks_of_a_users_own_are_kept(tmp_path, face_networks, capsys):
     images = write_pictures(tmp_path / "images", [BOX], [BOX])
     (tmp_path / "faces").mkdir()
     write_image(tmp_path / "faces" / "frame_1.png", np.zeros((*SIZE, 3), np.uint8))
-    assert call(face_mask_extraction, "--image_folder", images, "--faces", face_networks) == 0
-    assert "1 made" in capsys.readouterr().out
+    arguments = ("--image_folder", images, "--faces", face_networks, "--skip-existing")
+    assert call(face_mask_extraction, *arguments) == 0
+    assert "1 made, kept: 1" in capsys.readouterr().out
     with PIL.Image.open(tmp_path / "faces" / "frame_1.png") as image:
         assert np.asarray(image).max() == 0
-    assert call(face_mask_extraction, "--image_folder", images, "--faces", face_networks) == 0
-    assert "0 made" in capsys.readouterr().out
+    assert call(face_mask_extraction, *arguments) == 0
+    assert "0 made, kept: 2" in capsys.readouterr().out
 
 
 def test_face_masks_of_a_video_are_named_by_its_frames(tmp_path, face_networks):
@@ -289,7 +294,7 @@ def test_face_masks_of_a_video_are_named_by_its_frames(tmp_path, face_networks):
             writer.write(painted_faces(SIZE, BOX))
     arguments = ("--image_folder", tmp_path / "v.mp4", "--faces", face_networks, "--output", tmp_path / "out")
     assert call(face_mask_extraction, *arguments) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"frame_{i}.png" for i in range(3)]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [f"frame_{i}.png" for i in range(3)]
 
 
 def test_retinaface_looks_where_insightface_sees_no_face(tmp_path, face_networks, monkeypatch, capsys):
@@ -301,6 +306,7 @@ def test_retinaface_looks_where_insightface_sees_no_face(tmp_path, face_networks
             return np.array([OTHER], np.float32)
 
     monkeypatch.setattr("ppdiffusers_ext.preprocess.retinaface.FaceFinder", Finder)
+    (tmp_path / "retinaface.pth").write_bytes(b"weights")
     images = write_pictures(tmp_path / "images", [BOX], [])
     arguments = ("--image_folder", images, "--faces", face_networks, "--retinaface", tmp_path / "retinaface.pth")
     assert call(face_mask_extraction, *arguments) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppdiffusers_ext.data.outputs import moved_by, output_file
+from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER, FaceAnalyzer
 
@@ -14,7 +15,8 @@ from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGN
 class FaceEmbeddings:
     """Embedding of a picture's largest face, from the cache if it is there.
 
-    The key is the picture's pixels and the files of the networks, so another size or another file has its own entry.
+    The key is the contents of the picture and of the networks' files: other pixels or networks have entries of their
+    own, whatever their names and sizes.
 
     Args:
         faces: folder with models/antelopev2. Its networks are opened at the first picture that is not in the cache.
@@ -29,7 +31,7 @@ class FaceEmbeddings:
         files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
         advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
         check_all_there([("", path) for path in files], advice)
-        self._networks = [(path.name, path.stat().st_size) for path in files]
+        self._networks = [digest(path) for path in files]
 
     def __call__(self, picture):
         """(H, W, 3) uint8 RGB -> (512,) fp32, zeros without a face."""

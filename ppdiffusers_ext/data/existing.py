@@ -1,0 +1,173 @@
+"""What becomes of results that exist, the same in all commands: refused, replaced by --overwrite, or kept.
+
+A result that --skip-existing keeps has to be what would be made now; `records` says what it was made of. One without a
+record is a user's own file, and is kept.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppdiffusers_ext.data.outputs import OutputError, given_as, real_target, watched_by
+from ppdiffusers_ext.data.records import Made, Records, files_below, record
+from ppdiffusers_ext.errors import counted, shown_path
+
+logger = logging.getLogger(__name__)
+
+_REPLACES, _KEEPS = "--overwrite replaces", "--skip-existing keeps"
+
+
+class ExistsError(OutputError):
+    """A result exists that is neither to be replaced nor what would be made."""
+
+
+@dataclass
+class Results:
+    """The results of a job, held against what exists.
+
+    Attributes:
+        made: path of each result -> what it is made of.
+        missing: paths of those that are to be made.
+        kept: number of those that exist, and stay.
+    """
+
+    made: dict[Path, Made]
+    missing: list[Path] = field(default_factory=list)
+    kept: int = 0
+    _replaces: bool = False
+    _removed: list[Path] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Within it, each result that is written gets its record.
+
+        Those of an earlier run, where they are one sequence, are removed when the first new one is complete: of a run
+        that is stopped later, none of them stands among the new ones.
+        """
+        self._by_target = {real_target(path): made for path, made in self.made.items()}
+        with watched_by(self):
+            yield
+
+    def replaces(self, folder: Path) -> bool:
+        """Whether a folder that is there may be replaced by a result; see `outputs.watched_by`."""
+        return self._replaces and folder in self._by_target
+
+    def completed(self, temporary: Path, target: Path) -> None:
+        """Record a result that is about to get its name; see `outputs.watched_by`."""
+        made = self._by_target.get(target)
+        if made is None:
+            return
+        for path in self._removed:
+            path.unlink(missing_ok=True)
+        self._removed = []
+        if temporary.is_dir():
+            record(temporary, {name: (temporary / name, made) for name in files_below(temporary)})
+        else:
+            record(target.parent, {target.name: (temporary, made)})
+
+
+def check_existing(
+    made: Mapping[Any, Made],
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    pattern: str | None = None,
+) -> Results:
+    """Hold the results that a job would make against what exists, before it begins.
+
+    Args:
+        made: path of each result, a file or a folder -> what it will be made of.
+        overwrite: results that exist are to be replaced.
+        skip_existing: they are to be kept, if they were made of the same.
+        pattern: where results are one sequence, such as the frames of a video: a regular expression of the names of
+            all that a run may make, r"frame_\\d+\\.png". There must be no more of them than these.
+
+    Raises:
+        ExistsError: a result exists, and neither is given; or one is to be kept that was made of something else; or a
+            folder is to be replaced that holds files which are no results.
+    """
+    paths = {Path(path): of for path, of in made.items()}
+    existing = [path for path in paths if _exists(real_target(path))]
+    leftovers = _leftovers(paths, pattern) if pattern else []
+    if overwrite:
+        for folder in filter(os.path.isdir, existing):
+            _check_replaceable(folder)
+        return Results(paths, list(paths), 0, True, [*map(real_target, existing), *leftovers] if pattern else [])
+    if not skip_existing:
+        if existing or leftovers:
+            raise ExistsError(_refusal(existing or leftovers, len(paths)))
+        return Results(paths, list(paths))
+    if leftovers:
+        raise ExistsError(
+            f"{shown_path(leftovers[0])} is of an earlier run that made more ({counted(len(leftovers), 'such file')});"
+            f" {_REPLACES} all of them"
+        )
+    _check_kept(paths, existing)
+    there = set(existing)
+    return Results(paths, [path for path in paths if path not in there], len(existing))
+
+
+def _refusal(existing: list[Path], count: int) -> str:
+    first = given_as(existing[0])
+    if count == 1:
+        return f"{first} exists; {_REPLACES} it, {_KEEPS} it"
+    others = f" and {counted(len(existing) - 1, 'more result')}" if len(existing) > 1 else ""
+    return (
+        f"{first}{others} of {count:,} {'exist' if others else 'exists'}; {_REPLACES} what is there, {_KEEPS} it and "
+        "goes on with the rest, as after a run that was stopped"
+    )
+
+
+def _check_kept(paths: dict[Path, Made], existing: list[Path]) -> None:
+    """Raise ExistsError for the first result that was made of something else; say how many have no record."""
+    read: dict[Path, Records] = {}
+    own = []
+    for path in existing:
+        target = real_target(path)
+        folder, names = (target, files_below(target)) if target.is_dir() else (target.parent, [target.name])
+        records = read.get(folder) or read.setdefault(folder, Records(folder))
+        found = {name: records.of(name) for name in names}
+        for name, of in found.items():
+            if of is not None and (different := of.differences(paths[path])):
+                where = path / name if target.is_dir() else path
+                raise ExistsError(
+                    f"{shown_path(where)} was made of something else: {', '.join(different)}; {_REPLACES} it"
+                )
+        if target.is_dir() and (lost := records.lacking(names)):
+            raise ExistsError(f"{shown_path(path)} lacks {shown_path(lost[0])}, which was in it; {_REPLACES} it")
+        if None in found.values():
+            own.append(path)
+    if own:
+        logger.warning("kept as they are, without a record of what they were made of: %s (%s%s)",
+                       counted(len(own), "result"), shown_path(own[0]), ", ..." if len(own) > 1 else "")  # fmt: skip
+
+
+def _leftovers(paths: dict[Path, Made], pattern: str) -> list[Path]:
+    """Files with a record in the folders of results, named as these but none of them."""
+    targets = {real_target(path) for path in paths}
+    found = []
+    for folder in sorted({target.parent for target in targets}):
+        names = [name for name in os.listdir(folder) if re.fullmatch(pattern, name)] if folder.is_dir() else []
+        others = sorted(name for name in names if folder / name not in targets)
+        records = Records(folder)
+        found += [folder / name for name in others if (folder / name).is_file() and records.of(name)]
+    return found
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise ExistsError where a folder holds anything else than results, which would be lost."""
+    records = Records(folder)
+    if own := [name for name in files_below(folder) if records.of(name) is None]:
+        raise ExistsError(
+            f"{given_as(folder)} cannot be replaced: {shown_path(own[0])} in it has no record of having been made; "
+            "a new or an empty folder is accepted"
+        )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is a file, or a folder that has something in it."""
+    return bool(os.listdir(path)) if os.path.isdir(path) else os.path.exists(path)
