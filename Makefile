@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo train-demo train-demo-stable-animator test fuzz lint clean
+.PHONY: help install demo train-demo train-demo-stable-animator option-pages test fuzz lint clean
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
@@ -21,6 +21,8 @@ help:
 	@echo 'make train-demo  train that model anew: about three hours on two processor cores'
 	@echo 'make train-demo-stable-animator'
 	@echo '                 train a small StableAnimator: less than two hours on two processor cores'
+	@echo 'make option-pages'
+	@echo '                 write docs/options.md and docs/options_zh.md from the declarations of the options'
 	@echo 'make test        run the tests (ARGS=tests/weights: a part of them)'
 	@echo 'make fuzz        try made-up input on every boundary (MINUTES=60)'
 	@echo 'make lint        run the linter, and check formatting, spelling and types'
@@ -65,6 +67,9 @@ train-demo: install
 
 train-demo-stable-animator: install
 	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator
+
+option-pages: install
+	@$(VENV_PYTHON) -m docs.option_pages
 
 test: install
 	@$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)

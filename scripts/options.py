@@ -114,16 +114,20 @@ def given_options(options, *classes):
 
 
 def refuse_others(options, cls, others, what, accepted=()):
-    """Raises InputError for an option that was given and that one of other dataclasses declares, but not this one.
+    """Raises InputError for options that were given and that other dataclasses declare, but not this one.
 
     Args:
         what: whose options these are, for the message.
         accepted: names that are none of this dataclass and accepted nevertheless.
     """
     own = {item.name for item in dataclasses.fields(cls)}.union(accepted)
-    for name in {item.name: None for other in others for item in dataclasses.fields(other)}:
-        if name not in own and getattr(options, name, None) is not None:
-            raise InputError(f"{spelled(options, name)} is no option of {what}; docs/options.md lists those that are")
+    names = dict.fromkeys(item.name for other in others for item in dataclasses.fields(other))
+    foreign = [
+        spelled(options, name) for name in names if name not in own and getattr(options, name, None) is not None
+    ]
+    if foreign:
+        are = "is no option" if len(foreign) == 1 else "are no options"
+        raise InputError(f"{', '.join(foreign)} {are} of {what}; docs/options.md lists those that are accepted")
 
 
 def _value(item, typed):

@@ -4,6 +4,7 @@ Nothing here imports Paddle: mistakes in options are told at once, not after the
 """
 
 from dataclasses import MISSING, dataclass, fields
+from typing import Any
 
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import InputError, shown_path
@@ -108,12 +109,12 @@ class RunOptions:
         None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
     )
     preset: str = option(
-        "exact", help="how much a faster result may cost: exact, balanced, fast or a YAML file", group=SPEED
+        "exact", help="speed at the cost of exactness: exact, balanced, fast or a YAML file", group=SPEED
     )
     memory: str = option(
         "high", choices=tuple(RUNGS), help="how much is kept in memory and computed at a time", group=SPEED
     )
-    ignore_memory: bool = option(False, help="begin even if the memory will probably not do", group=SPEED)
+    ignore_memory: bool = option(False, help="start even if the memory is predicted not to suffice", group=SPEED)
 
     def __post_init__(self):
         if self.resize == "fit":
@@ -172,7 +173,7 @@ class PoseOptions(RunOptions):
     step_cache_interval: int | None = option(
         None,
         *COUNTS,
-        help="run the whole network in every N-th step only",
+        help="run the whole network only in every N-th step",
         unset="as the preset says",
         group=SPEED,
     )
@@ -183,6 +184,14 @@ class PoseOptions(RunOptions):
         unset="as the preset says",
         group=SPEED,
     )
+
+    def check_windows(self):
+        """Raises InputError for windows that share all their frames."""
+        overlap: Any = self.context_overlap
+        if overlap >= self.context_frames:
+            raise InputError(
+                f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
+            )
 
     def check_inputs(self):
         """Raises MissingFileError for a picture or a pose video that is not there."""

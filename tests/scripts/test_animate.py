@@ -277,9 +277,9 @@ def assert_told(capsys, message):
     "arguments, message",
     [
         (("--frames", "5:99"), r"A:B with 0 <= A < B <= 30 is accepted"),
-        (("--resize", "stretch"), "resize 'stretch' is not known; fit, crop or pad is accepted"),
+        (("--resize", "squeeze"), "resize 'squeeze' is not known; stretch, crop, pad or fit is accepted"),
         (("--align", "never"), "align 'never' is not known; shape, original or none is accepted"),
-        (("--system", "stable"), "system 'stable' is not known; animate_anyone, stable_animator is accepted"),
+        (("--system", "stable"), "system 'stable' is not known; animate_anyone or stable_animator is accepted"),
         (("--person", "9"), "no frame of the driving video shows one person"),
         (("--batch", "jobs.yaml"), "it or the three options is accepted"),
     ],

@@ -77,13 +77,13 @@ def test_faces_are_optimised_where_the_configuration_says_so(folder, tmp_path):
     "change, message",
     [
         ({"colour": "red"}, "unknown key in .*: 'colour'"),
-        ({"image": "me.png"}, "unknown key in .*: 'image'"),
+        ({"imag": "me.png"}, "unknown key in .*: 'imag'"),
         ({"unet": None}, "unet in .* is None; text is accepted"),
         ({"unet": "none.pth"}, "none.pth does not exist"),
         ({"steps": "many"}, "steps in .* is 'many'; a whole number from 1 to 1000 is accepted"),
         ({"anchored": 1}, "anchored in .* is 1; true or false is accepted"),
         ({"width": 100}, "100x64 does not fit; multiples of 64 are accepted"),
-        ({"refinement": {"iterations": 1}}, "refinement in .* lacks recognizer"),
+        ({"refinement": {"recognizer": "none.pth"}}, "none.pth, do not exist"),
         ({"refinement": {"loss": 1}}, "unknown key under refinement in .*: 'loss'"),
     ],
 )
@@ -99,4 +99,4 @@ def test_bad_configurations_are_told(folder, tmp_path, capsys, change, message):
 
 def test_options_of_the_other_system_are_told(folder, tmp_path, capsys):
     assert call(folder, tmp_path / "out.mp4", "--scheduler", "DDIM", "--vae-tile-size", 64) == 2
-    assert "stable_animator has no scheduler, vae_tile_size; cfg, context_frames" in capsys.readouterr().err
+    assert "--scheduler, --vae-tile-size are no options of stable_animator" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import runpy
 import pytest
 
 from ppdiffusers_ext.errors import InputError
+from scripts.options import _Store
 from tests.scripts.parsers import FOLDER, command_names, config_of, parser_of
 
 NAMES = command_names()
@@ -47,12 +48,18 @@ def needed(name):
 def options_of(parser, kinds):
     """Pairs of an option's longest name and how many values it takes, of options of these types."""
     return [(action.option_strings[-1], action.nargs or 1) for action in parser._actions
-            if action.option_strings and isinstance(action, argparse._StoreAction)
+            if action.option_strings and isinstance(action, (argparse._StoreAction, _Store))
             and not action.choices and kinds(action)]  # fmt: skip
 
 
 def is_number(action):
-    return action.type in (int, float) or getattr(action.type, "__qualname__", "").startswith(("_number", "any_seed"))
+    kind = getattr(action.type, "__qualname__", "")
+    declared = isinstance(action, _Store) and action.metavar in ("N", "X", ("FROM", "TO"))
+    return declared or action.type in (int, float) or kind.startswith(("_number", "any_seed"))
+
+
+def is_whole(action):
+    return action.type is int or (isinstance(action, _Store) and action.metavar == "N")
 
 
 def answer(name, words, capsys):
@@ -97,7 +104,7 @@ def test_options_that_there_are_not_are_refused(name, word, capsys):
 def test_numbers_that_are_none_are_refused(name, capsys):
     parser = parser_of(name)
     words = needed(name)
-    whole = {action.option_strings[-1] for action in parser._actions if action.option_strings and action.type is int}
+    whole = {action.option_strings[-1] for action in parser._actions if action.option_strings and is_whole(action)}
     for option, count in options_of(parser, is_number):
         for value in NO_WHOLE_NUMBERS if option in whole else NO_NUMBERS:
             values = [f"{option}={value}"] if count == 1 else [option, *[value] * count]
@@ -109,7 +116,8 @@ def test_numbers_that_are_none_are_refused(name, capsys):
 OUT_OF_BOUNDS = {
     "--seed": ("-2", str(2**63), "9" * 30),
     "--steps": ("0", "-1", "1001", "2000"),
-    "--num_inference_steps": ("0", "1001"),
+    "--num-inference-steps": ("0", "1001"),
+    "--num-frames": ("0", "-1", "999999999"),
     "--width": ("0", "-64", "63000", "1"),
     "--height": ("0", "-64", "63000", "1"),
     "--length": ("0", "-1"),
@@ -117,7 +125,6 @@ OUT_OF_BOUNDS = {
     "--fps": ("0", "-1", "1e-9", "1e9", "0.01"),
     "--cfg": ("-1", "1e23", "101"),
     "--guidance-scale": ("-1", "1e23"),
-    "--guidance_scale": ("-1", "1e23"),
     "--guidance-rescale": ("-0.1", "1.1"),
     "--clip-apply-ratio": ("-0.1", "1.1"),
     "--block-cache-threshold": ("-1",),
@@ -126,11 +133,10 @@ OUT_OF_BOUNDS = {
     "--context-stride": ("0", "1000000"),
     "--context-batch-size": ("0", "1000000"),
     "--decode-chunk-size": ("0", "1000000"),
-    "--decode_chunk_size": ("0", "1000000"),
     "--vae-tile-size": ("-1", "1", "63", "1000000"),
     "--step-cache-interval": ("0", "-1", "1000000"),
     "--step-cache-depth": ("0", "1000000"),
-    "--tile-size": ("0", "1", "-1"),
+    "--tile-size": ("0", "-1"),
     "--frames-overlap": ("-1", "1000000000"),
     "--noise-aug-strength": ("-1", "1e9"),
     "--overlap": ("0",),

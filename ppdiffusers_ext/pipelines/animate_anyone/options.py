@@ -135,18 +135,17 @@ class Pose2VidConfig(PoseOptions):
         """
         check_options(self)
         check_tile_size(self.vae_tile_size)
-        overlap: Any = self.context_overlap  # filled in where it was left out, as step caching below
-        if overlap >= self.context_frames:
-            raise InputError(
-                f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
-            )
+        self.check_windows()
         Guidance(interval=self.guidance_interval)  # type: ignore[arg-type]  # refuses what is no interval
-        caching: Any = (self.step_cache_interval, self.step_cache_depth)
+        caching: Any = (self.step_cache_interval, self.step_cache_depth)  # filled in where they were left out
         StepCaching(*caching)  # refuses numbers below 1
         if self.scheduler is not None:
             check_scheduler_name(self.scheduler)
         if (self.reference_image is None) != (self.pose_video is None):
-            raise InputError("reference_image and pose_video belong together; both or neither are accepted")
+            raise InputError(
+                "reference_image and pose_video (--reference-image, --pose-video) belong together; both or neither "
+                "are accepted"
+            )
         sides: dict[str, Any] = {"width": self.width, "height": self.height}
         for name, side in sides.items():
             if side % SIDE_MULTIPLE:

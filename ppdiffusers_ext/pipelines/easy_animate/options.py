@@ -86,7 +86,7 @@ class EasyAnimateConfig(RunOptions):
     vae_path: str | None = path_option(None, help="weights of the autoencoder", unset=_INSTEAD, group=MODEL)
     loras: list = option(
         list,
-        help="add a LoRA file, so many times as strong; may be repeated",
+        help="LoRA file to merge, and its weight; may be repeated",
         group=MODEL,
         aliases=("lora",),
         flags=("--lora",),
@@ -161,7 +161,7 @@ class EasyAnimateConfig(RunOptions):
     resize: str = inherited(RunOptions, "resize", "crop")
     guidance_scale: float = inherited(RunOptions, "guidance_scale", 7.0)
     guidance_rescale: float = option(
-        0.0, 0, 1, help="how far guidance keeps the spread of the prediction, from 0 to 1", group=SAMPLING
+        0.0, 0, 1, help="rescaling of the guided prediction to its spread without guidance; 0 is none", group=SAMPLING
     )
     scheduler: str = option(
         "Euler",

@@ -129,7 +129,7 @@ class StableAnimationConfig(PoseOptions):
     output: str = inherited(PoseOptions, "output", "", help="folder to write", aliases=("output_dir",))
     reports: bool = option(
         False,
-        help="write identity.json: how like the picture's face those in the frames are",
+        help="write identity.json: similarity of the frames' faces to the picture's",
         group=OUTPUT,
         aliases=("report",),
     )
@@ -143,7 +143,11 @@ class StableAnimationConfig(PoseOptions):
     )
     context_frames: int = inherited(PoseOptions, "context_frames", 16, lower=2)
     context_overlap: int = inherited(
-        PoseOptions, "context_overlap", 4, help="number of frames that windows share, and one", keys=("overlap",)
+        PoseOptions,
+        "context_overlap",
+        4,
+        help="number of frames that windows share; one less if they are anchored",
+        keys=("overlap",),
     )
     anchored: bool = option(
         True, help="begin each window with the clip's first frame", group=WINDOWS, off=("--no-anchor",)
@@ -209,6 +213,7 @@ class StableAnimationConfig(PoseOptions):
                 self.num_inference_steps,
             )
         check_size(self.width, self.height)
+        self.check_windows()
         time_tiles(1, self.context_frames, self.context_overlap, self.anchored)
         if self.faces is None and self.reports:
             raise InputError(

@@ -1,0 +1,126 @@
+"""The pages docs/options.md and docs/options_zh.md, written from the declarations of options: `make option-pages`.
+
+docs/options_zh.yaml has the Chinese words for each English sentence of a declaration.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.options import declaration, kind_of
+from ppdiffusers_ext.pipelines.jobs import Job
+from ppdiffusers_ext.pipelines.options import INPUT, OUTPUT, SAMPLING, SPEED, VIDEO, WINDOWS
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
+from ppdiffusers_ext.pipelines.systems import SYSTEMS
+from scripts.options import flags_of
+
+FOLDER = Path(__file__).parent
+WORDS = FOLDER / "options_zh.yaml"
+# Title of a section -> the options in it; each is translated as the other sentences are.
+SECTIONS = {
+    "Animate Anyone": SYSTEMS["animate_anyone"].options,
+    "StableAnimator": SYSTEMS["stable_animator"].options,
+    "StableAnimator's face optimisation": RefinementConfig,
+    "EasyAnimate": SYSTEMS["easy_animate"].options,
+    "Picture and driving video": Job,
+}
+ORDER = (INPUT, OUTPUT, VIDEO, SAMPLING, WINDOWS, SPEED)  # of headings; those of one system follow
+INTRODUCTION = {
+    "Animate Anyone": "`scripts.pose2vid`, `scripts.plan_memory` and, but for input and output, `scripts.animate`.",
+    "StableAnimator": "`scripts.stable_animator`, and with `--system stable_animator` `scripts.plan_memory` and, but "
+    "for input and output, `scripts.animate`.",
+    "StableAnimator's face optimisation": "`scripts.stable_animator`. The keys stand below `refinement` in a file.",
+    "EasyAnimate": "`scripts.predict_t2v`, `scripts.predict_i2v`, `scripts.predict_v2v`, each with the options of its "
+    "task, and with `--system easy_animate` `scripts.plan_memory`.",
+    "Picture and driving video": "`scripts.animate`. The keys are those of a job in a batch file.",
+}
+TOP = (
+    "This page is made from the declarations of the options (`make option-pages`).",
+    "Every option is a flag of a command and a key of a YAML file: `--guidance-scale 3` and `guidance_scale: 3` are "
+    "the same. Underscores in flags are read as hyphens. Old names and those of the originals go on working, as flags "
+    "and as keys.",
+    "Precedence: the option given, then the file's key, then the preset or the memory setting, then the default. A "
+    "value of None or null never overrides anything.",
+)
+
+
+def page(words=None):
+    """The text of the page: English, or Chinese with a dict of the words for each English sentence."""
+    say = words.__getitem__ if words else str
+    other = "[English](options.md)" if words else "[简体中文](options_zh.md)"
+    parts = [f"# {say('Options')}", other, *map(say, TOP)]
+    for title, cls in SECTIONS.items():
+        parts += [f"## {say(title)}", say(INTRODUCTION[title])]
+        groups = dict.fromkeys(declaration(item).group for item in dataclasses.fields(cls))
+        for group in sorted(groups, key=lambda group: ORDER.index(group) if group in ORDER else len(ORDER)):
+            items = [item for item in dataclasses.fields(cls) if declaration(item).group == group]
+            header = [say(name) for name in ("option", "default", "old names", "meaning")]
+            rows = [header, ["---"] * len(header), *(_row(item, say) for item in items)]
+            parts += [f"### {say(group)}", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def sentences():
+    """Every English sentence of the page that is translated."""
+    found = {"Options", "option", "default", "old names", "meaning", "required", "on", "off", *TOP}
+    found |= {"accepts", "from", "to", "or more", *SECTIONS, *INTRODUCTION.values()}
+    for cls in SECTIONS.values():
+        for item in dataclasses.fields(cls):
+            declared = declaration(item)
+            found |= {declared.help, declared.group, declared.unset} - {""}
+    return found
+
+
+def _row(item, say):
+    declared = declaration(item)
+    flags, old = flags_of(item.name, declared)
+    if not declared.has_flag:
+        flags, old = [item.name], [name for name in declared.aliases if name != item.name]
+    if kind_of(item) is bool and item.default is True:
+        flags = [*flags, *(declared.off or (f"--no-{item.name.replace('_', '-')}",))]
+    old = [name for name in old if name not in flags] + list(declared.keys)
+    cells = [_code(flags), _default(item, declared, say), _code(old), _meaning(item, declared, say)]
+    return [cell.replace("|", "\\|") for cell in cells]
+
+
+def _code(names):
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _default(item, declared, say):
+    if item.default is dataclasses.MISSING:
+        return "" if item.default_factory is not dataclasses.MISSING else say("required")
+    if item.default is None or item.default == "":
+        return say(declared.unset) if declared.unset else ""
+    if isinstance(item.default, bool):
+        return say("on" if item.default else "off")
+    return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+
+
+def _meaning(item, declared, say):
+    text = say(declared.help)
+    if declared.choices and declared.choices[0] not in declared.help:
+        text += f" ({say('accepts')} {_code(declared.choices)})"
+    if kind_of(item) in (int, float) and declared.lower is not None:
+        lower, upper = f"{declared.lower:g}", declared.upper
+        if upper is None:
+            text += f" ({lower} {say('or more')})"
+        else:
+            text += f" ({say('from')} {lower} {say('to')} {_number(upper)})"
+    return text
+
+
+def _number(value):
+    return (
+        "2^63 - 1" if value == 2**63 - 1 else f"{value:,}".replace(",", "") if isinstance(value, int) else f"{value:g}"
+    )
+
+
+def main():
+    """Write both pages."""
+    (FOLDER / "options.md").write_text(page(), encoding="utf-8")
+    (FOLDER / "options_zh.md").write_text(page(read_yaml(WORDS)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
