@@ -101,12 +101,12 @@ def check_existing(
         if existing or leftovers:
             raise ExistsError(_refusal(existing or leftovers, len(paths)))
         return Results(paths, list(paths))
+    _check_kept(paths, existing)
     if leftovers:
         raise ExistsError(
             f"{shown_path(leftovers[0])} is of an earlier run that made more ({counted(len(leftovers), 'such file')});"
             f" {_REPLACES} all of them"
         )
-    _check_kept(paths, existing)
     there = set(existing)
     return Results(paths, [path for path in paths if path not in there], len(existing))
 

@@ -1,6 +1,8 @@
 """The small model's training from the first clip to the model's card, a few steps of each."""
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.runtime import Runtime
+from scripts import train_demo
 from scripts.command import run
 from scripts.train_demo import make_parser, work
 
@@ -60,12 +63,61 @@ def test_clips_are_drawn_with_their_poses(folder):
         assert probe_video(videos[0]).num_frames == 36
 
 
-def test_what_is_there_is_not_made_again(folder, capsys):
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
-    arguments = ["--quick", "--processes", "1", "--work", str(folder)]
-    assert run(make_parser(), work, arguments) == 2
-    assert "model is there already; another --output is accepted" in capsys.readouterr().err
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
+def call(folder, *more):
+    return run(make_parser(), work, ["--quick", "--processes", "1", "--work", str(folder), *more])
+
+
+def test_what_is_there_is_refused_or_kept_and_not_made_again(folder, capsys):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert call(folder) == 2
+    assert "model exists; --overwrite replaces it, --skip-existing keeps it" in capsys.readouterr().err
+    assert call(folder, "--skip-existing") == 0 and f"kept {folder / 'model'}" in capsys.readouterr().out
+    assert call(folder, "--skip-existing", "--seed", "1") == 2
+    assert "was made of something else: --seed was 0 and is 1; --overwrite replaces it" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_model_of_other_settings_does_not_go_on_with_what_is_there(folder, tmp_path, capsys):
+    """A quick run, whose clips and stages are there, is nothing for a whole one to go on with."""
+    shutil.copytree(folder, tmp_path / "work", ignore=shutil.ignore_patterns("model"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")}
+    for options in ([], ["--clips", "8"], ["--quick", "--seed", "3"], ["--quick", "--processes", "2"]):
+        arguments = ["--work", str(tmp_path / "work"), *options]
+        assert run(make_parser(), work, [*arguments, "--skip-existing"]) == 2
+        assert "begun.json was made of something else: --" in capsys.readouterr().err
+    assert run(make_parser(), work, ["--quick", "--work", str(tmp_path / "work")]) == 2
+    assert "begun.json exists; " in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")} == before
+
+
+def test_stopped_training_goes_on(folder, tmp_path, monkeypatch, capsys):
+    shutil.copytree(folder, tmp_path / "work", ignore=shutil.ignore_patterns("model", "stage2"))
+    trained = []
+    monkeypatch.setattr(train_demo, "train", lambda script, name, *_: trained.append(name) or sys.exit(9))
+    with pytest.raises(SystemExit):
+        call(tmp_path / "work", "--skip-existing")
+    assert trained == ["stage2"]
+
+
+def test_overwriting_begins_anew_and_leaves_a_users_files(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "work")
+    (tmp_path / "work" / "notes.txt").write_text("my own")
+    trained = []
+    monkeypatch.setattr(train_demo, "train", lambda script, name, *_: trained.append(name) or sys.exit(9))
+    with pytest.raises(SystemExit):
+        call(tmp_path / "work", "--overwrite")
+    assert trained == ["vae"] and (tmp_path / "work" / "notes.txt").read_text() == "my own"
+    assert (tmp_path / "work" / "model" / "README.md").exists()  # until the new one is complete
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]])
+def test_work_folder_of_a_user_is_left_alone(tmp_path, capsys, options):
+    (tmp_path / "data" / "video").mkdir(parents=True)
+    (tmp_path / "data" / "video" / "00001.mp4").write_text("my own")
+    assert call(tmp_path, *options) == 2
+    assert "data exists, without a record of what it was made of; another --work is" in capsys.readouterr().err
+    assert (tmp_path / "data" / "video" / "00001.mp4").read_text() == "my own"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_too_few_clips_are_refused(tmp_path, capsys):

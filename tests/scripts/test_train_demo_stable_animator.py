@@ -76,9 +76,12 @@ def test_scores_are_of_every_way(folder):
     assert all(-1 <= way[IDENTITY] <= 1 for way in ways.values())
 
 
-def test_what_is_there_is_not_made_again(folder, capsys):
+def test_what_is_there_is_refused_or_kept_and_not_made_again(folder, capsys):
     assert run(make_parser(), work, [*ARGUMENTS, str(folder)]) == 2
-    assert "model is there already; another --work is accepted" in capsys.readouterr().err
+    assert "model exists; --overwrite replaces it, --skip-existing keeps it" in capsys.readouterr().err
+    assert run(make_parser(), work, [*ARGUMENTS, str(folder), "--skip-existing"]) == 0
+    assert run(make_parser(), work, [*ARGUMENTS, str(folder), "--skip-existing", "--clips", "17"]) == 2
+    assert "was made of something else: --clips was 16 and is 17; " in capsys.readouterr().err
 
 
 def test_too_few_clips_are_refused(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Embeddings of faces: made once, and made anew for another picture, another size and other networks."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -33,10 +35,18 @@ def test_another_picture_and_other_networks_are_not_the_same(folder, tmp_path):
     embeddings(painted_faces((64, 96), FACE))
     assert len(list((tmp_path / "cache").iterdir())) == 3
     others = write_face_networks(tmp_path / "others")
-    with open(others / FOLDER / RECOGNISER, "ab") as file:
-        file.write(b"\x00\x00")
+    content = bytearray((others / FOLDER / RECOGNISER).read_bytes())
+    content[-1] ^= 1  # of the same size and name
+    (others / FOLDER / RECOGNISER).write_bytes(content)
     key = FaceEmbeddings(others, tmp_path / "cache")._key(painted_faces((96, 96), FACE))
     assert not (tmp_path / "cache" / f"{key}.npy").exists()
+
+
+def test_the_same_networks_elsewhere_are_the_same(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "copied")
+    picture = painted_faces((96, 96), FACE)
+    keys = {FaceEmbeddings(place, tmp_path / "cache")._key(picture) for place in (folder, tmp_path / "copied")}
+    assert len(keys) == 1
 
 
 def test_no_face_is_zeros_and_a_damaged_file_is_made_again(folder, tmp_path):
