@@ -14,12 +14,16 @@ from ppdiffusers_ext.options import check_values, choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.loading import check_files
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
 
 
@@ -195,3 +199,7 @@ def get_system(name, systems=None):
     if name not in systems:
         raise InputError(f"system {shown(name)} is not known; {', '.join(systems)} is accepted")
     return systems[name]
+
+
+# In the order in which a folder without an index is looked at.
+PIPELINES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)

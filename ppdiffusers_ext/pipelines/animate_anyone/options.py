@@ -118,6 +118,11 @@ class Pose2VidConfig:
         config.check()
         return config
 
+    @property
+    def dtype(self):
+        """`weight_dtype`, by the name that it has in the other systems."""
+        return self.weight_dtype
+
     def check(self):
         """Check every value, and round the size.
 

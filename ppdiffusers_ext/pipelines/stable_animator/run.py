@@ -28,8 +28,9 @@ from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, find_face
-from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, load_pipeline, make_configured_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, make_configured_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import check_options as check_arguments
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
@@ -171,7 +172,7 @@ def prepare(config, picture, skeletons):
 
 def open_pipeline(config, runtime, show_progress=True):
     """The pipeline of a configuration."""
-    pipeline = load_pipeline(config, runtime)
+    pipeline = StableAnimatorPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline
