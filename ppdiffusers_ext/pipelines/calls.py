@@ -50,7 +50,7 @@ def as_generator(generator: Any) -> Any:
     Raises:
         InputError: it is none of these.
     """
-    if generator is None or isinstance(generator, paddle.Generator):
+    if generator is None or isinstance(generator, paddle.base.core.Generator):
         return generator
     if isinstance(generator, (list, tuple)) and generator:
         return [as_generator(each) for each in generator]

@@ -49,7 +49,7 @@ def _save(pipeline, folder, options):
                 network.release()
         elif part is not None:
             _call(part.save_pretrained, folder / pipeline.folder_of(name), options)
-    pipeline.save_config(str(folder))
+    pipeline.save_config(str(folder), to_diffusers=options.get("to_diffusers"))
 
 
 def _save_text_encoder(model, folder):

@@ -96,9 +96,9 @@ def to_torch(source, target, dtype=None):
 
 
 def _write_configurations(source, parts, folder):
-    for name in ("vae", "image_encoder"):
-        target = folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json"
-        target.write_bytes((source / name / "config.json").read_bytes())
+    targets = {name: folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json" for name in parts}
+    targets["vae"].write_bytes((source / "vae" / "config.json").read_bytes())
+    parts["image_encoder"].model.config.to_json_file(targets["image_encoder"], use_diff=False)  # as `part_to_paddle`
     base = plain(parts["reference_unet"].model.config)
     target = folder / BASE_MODEL / "unet" / "config.json"
     target.parent.mkdir(parents=True)

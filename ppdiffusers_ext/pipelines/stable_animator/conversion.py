@@ -91,8 +91,9 @@ def to_torch(source, target, dtype=None):
     _check_comes_back(source, parts)
     with output_folder(target) as folder:
         reports = [part_to_torch(name, part, folder, dtype, ((_FILES[name], ""),)) for name, part in parts.items()]
-        for name in ("vae", "image_encoder"):
-            (folder / SVD / name / "config.json").write_bytes((source / name / "config.json").read_bytes())
+        (folder / SVD / "vae" / "config.json").write_bytes((source / "vae" / "config.json").read_bytes())
+        clip = parts["image_encoder"].model.config
+        clip.to_json_file(folder / SVD / "image_encoder" / "config.json", use_diff=False)  # as `part_to_paddle`
         unet = plain(parts["unet"].model.config)
         del unet["num_face_tokens"]
         if unet["norm_num_groups"] == 32:  # which the original has without saying so
