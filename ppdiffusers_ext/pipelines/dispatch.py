@@ -1,9 +1,9 @@
 """Has `ppdiffusers.DiffusionPipeline.from_pretrained` open the folders of this project's pipelines.
 
-ppdiffusers looks up a pipeline's class in its own package, and would load its parts in its own way. Here the base class
-hands folders of ours to the class that they are of; what is a folder of ppdiffusers' goes on to ppdiffusers. A name
-that is no folder is an error: the class of a pipeline is not asked of another computer. Classes of ppdiffusers' own
-pipelines, such as its `StableDiffusionPipeline`, are as they were.
+ppdiffusers looks up a pipeline's class in its own package, and would load its parts in its own way. Here the base
+class hands folders of ours to the class that they are of; what is a folder of ppdiffusers' goes on to ppdiffusers.
+A name that is no folder is an error: the class of a pipeline is not asked of another computer. Classes of
+ppdiffusers' own pipelines, such as its `StableDiffusionPipeline`, are as they were.
 """
 
 import functools
