@@ -468,9 +468,7 @@ def test_conversion_of_the_demo_model_keeps_every_bit(tmp_path):
     ):  # fmt: skip
         way(tmp_path / source, tmp_path / target)
     for one, other in (("torch", "torch again"), ("paddle", "again")):
-        files, others = (
-            {name: path.read_bytes() for name, path in files_in(tmp_path / each)} for each in (one, other)
-        )
+        files, others = (contents(tmp_path / each) for each in (one, other))
         assert files and files == others
     for part in ("vae", "image_encoder", "denoising_unet", "pose_guider", "reference_unet"):
         shipped = DEMO / ("unet" if part == "reference_unet" else part)
