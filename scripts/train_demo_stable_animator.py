@@ -152,7 +152,7 @@ def _train_recognizer(clips, options):
 
 
 def _write_model(folder, output):
-    from ppdiffusers_ext.pipelines.opening import write_trained
+    from ppdiffusers_ext.pipelines.run_options import write_trained
 
     shutil.copytree(folder / "svd", output / "svd")
     for name in ("unet", "pose_net", "face_encoder"):

@@ -16,7 +16,7 @@ from ppdiffusers_ext.pipelines.loading import (
     has_file,
     known_options,
 )
-from ppdiffusers_ext.pipelines.opening import is_of_training, read_trained
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.weights.assignment import create, read_config

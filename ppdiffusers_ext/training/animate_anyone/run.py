@@ -13,7 +13,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.conversion import describe_inferen
 from ppdiffusers_ext.pipelines.animate_anyone.loading import INFERENCE_CONFIG, read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
-from ppdiffusers_ext.pipelines.opening import absolute, write_trained
+from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.data import find_samples
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts

@@ -9,7 +9,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
-from ppdiffusers_ext.pipelines.opening import absolute, write_trained
+from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.loading import read_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
