@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import paddle
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import get_rng_state_tracker
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError, shown, suggestion
 from ppdiffusers_ext.options import SEEDS, check_number, choose_seed, is_number
@@ -45,21 +47,32 @@ def pipeline_call(call: Callable) -> Callable:
 
 
 def as_generator(generator: Any) -> Any:
-    """A `paddle.Generator`, or a list of them, for what a call was given: the same, or seeds; None stays.
+    """A generator as ppdiffusers draws noise with, or a list of them, for what a call was given; None stays.
+
+    ppdiffusers replaces `paddle.Generator` by a table of states, whose `manual_seed` gives the name of a new one.
+
+    Args:
+        generator: such a name, a generator of Paddle's own, or a seed; or a list of these, one for each video.
 
     Raises:
         InputError: it is none of these.
     """
-    if generator is None or isinstance(generator, paddle.base.core.Generator):
+    table = get_rng_state_tracker()
+    if generator is None or (isinstance(generator, str) and generator in table.states_):
         return generator
-    if isinstance(generator, (list, tuple)) and generator:
+    if isinstance(generator, (list, tuple)) and generator and None not in generator:
         return [as_generator(each) for each in generator]
+    if isinstance(generator, paddle.base.core.Generator):
+        return _seeded(generator.random())
     if not is_number(generator, is_whole=True):
-        raise InputError(
-            f"generator is {shown(generator)}; a paddle.Generator or a whole number, its seed, is accepted"
-        )
+        accepted = "paddle.Generator().manual_seed(seed), or the seed alone, is accepted"
+        raise InputError(f"generator is {shown(generator)}; {accepted}")
     check_number("generator", generator, *SEEDS, is_whole=True)
-    return paddle.Generator().manual_seed(choose_seed(int(generator)))
+    return _seeded(choose_seed(int(generator)))
+
+
+def _seeded(seed):
+    return get_rng_state_tracker().manual_seed(seed, f"{seed}-{secrets.token_hex(8)}")
 
 
 def chunks_without_gradients(make: Callable) -> Callable:

@@ -203,10 +203,13 @@ def test_seed_stands_for_its_generator(folders, cls):
     assert difference(call(pipeline, generator=paddle.Generator().manual_seed(7)), first) == 0
     assert difference(call(pipeline, generator=np.int64(7)), first) == 0
     assert difference(call(pipeline, generator=8), first) > 1e-3
-    for wrong in ("7", 1.5, True, [], -2, 2**63, object(), [None, "a"]):
+    for wrong in ("7", 1.5, True, [], -2, 2**63, object(), [None, "a"], paddle.Generator()):
         with pytest.raises(InputError, match="generator"):
             call(pipeline, generator=wrong)
     assert as_generator(None) is None and len(as_generator([1, 2])) == 2
+    own = [paddle.base.core.Generator() for _ in range(2)]  # before ppdiffusers is imported, paddle.Generator is this
+    drawn = [call(pipeline, generator=each) for each in (own[0].manual_seed(3), own[1].manual_seed(3), own[1])]
+    assert difference(drawn[0], drawn[1]) == 0 and difference(drawn[1], drawn[2]) > 1e-3
 
 
 def kinds_of_picture(image, folder):
