@@ -7,11 +7,13 @@ The classes are imported when they are first used: `from ppdiffusers_ext import 
 import importlib
 
 from ppdiffusers_ext.environment import choose_fast_mkl
+from ppdiffusers_ext.pipelines.dispatch import serve_folders
 from ppdiffusers_ext.version import __version__
 from ppdiffusers_ext.weights.pretrained import secure
 
 choose_fast_mkl()
 secure()  # here, since whatever part of the package is imported, this is run before it
+serve_folders()
 
 # Public classes by module.
 _MODULES = {

@@ -120,8 +120,9 @@ def read_stage(name, options):
 
 def write_model(source, output):
     """Put the trained parts together, in fp16, in a folder that is there."""
-    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 
     config = Pose2VidConfig(
         pretrained_base_model_path=str(CONFIGURATIONS),
@@ -134,7 +135,12 @@ def write_model(source, output):
         inference_config="configs/inference/demo_model.yaml",
     )
     folders = {"reference_unet": "unet"}  # as Stable Diffusion's base model has it
-    for name, part in describe_parts(config).items():
+    parts = describe_parts(config)
+    models = {name: part.model for name, part in parts.items()}
+    pipeline = Pose2VideoPipeline(**models, scheduler=make_configured_scheduler(config))
+    pipeline.save_config(str(output))
+    pipeline.scheduler.save_pretrained(str(output / "scheduler"))
+    for name, part in parts.items():
         model = part.load()
         model.to(dtype="float16")
         model.save_pretrained(str(output / folders.get(name, name)), safe_serialization=True)

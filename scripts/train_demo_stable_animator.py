@@ -158,10 +158,14 @@ def _train_recognizer(clips, options):
 
 
 def _write_model(folder, output):
+    from ppdiffusers_ext.pipelines.run_options import write_trained
+
     shutil.copytree(folder / "svd", output / "svd")
     for name in ("unet", "pose_net", "face_encoder"):
         shutil.copy(folder / "training" / f"{name}.safetensors", output)
     shutil.copy(folder / "recognizer.safetensors", output)
+    names = ("unet", "pose_net", "face_encoder")
+    write_trained(output, {"svd": "svd", **{name: f"{name}.safetensors" for name in names}})
 
 
 def describe_model(folder, **options):

@@ -8,7 +8,7 @@ from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
@@ -20,6 +20,7 @@ from ppdiffusers_ext.weights.assignment import (
     read_config,
     release_weights,
 )
+from ppdiffusers_ext.weights.loading import SUFFIXES
 from ppdiffusers_ext.weights.shards import files_of
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,12 @@ class Part(Network):
         model: an uninitialised `nn.Layer`.
         paths: of files, or of folders with a file that `find_weights` knows; later ones go over earlier ones.
         read: what puts the tensors of files into the model, called with both.
+
+    Attributes:
+        keeps_weights_elsewhere: True if a loaded model has not all weights as its own parameters.
     """
+
+    keeps_weights_elsewhere = False
 
     def __init__(self, model, paths, read=load_weights):
         super().__init__(model)
@@ -59,6 +65,20 @@ class Part(Network):
         if self._loaded:
             self.empty()
             self._loaded = False
+
+    def whole(self, dtype=None):
+        """As `Network.whole`. A model of another dtype than `dtype`, or with weights elsewhere, is read anew."""
+        own = str(next(iter(self.model.parameters())).dtype).removeprefix("paddle.")
+        if (dtype or own) == own and not self.keeps_weights_elsewhere:
+            return self.load()
+        options = {name: value for name, value in self.model.config.items() if not name.startswith("_")}
+        model = create(lambda: type(self.model)(**options), dtype or own)
+        self._plain(model).fill()
+        return model
+
+    def _plain(self, model):
+        """A `Part` of the same files for another model."""
+        return Part(model, self._paths, self._read)
 
     def fill(self):
         """Put the weights into the model, which has none; of subclasses that do so in another way."""
@@ -151,3 +171,23 @@ def built(make, source, dtype="float32"):
         what = printable(" ".join(str(error).split()) or type(error).__name__, 300)
         message = f"{source}: its options do not fit each other ({what}); those of one network are accepted"
         raise InputError(message) from error
+
+
+def find_file(folder, *stems, optional=False):
+    """The one file of a stem, with any ending of a checkpoint: its path, or "" for an optional one that is not there.
+
+    Raises:
+        InputError, MissingFileError: there are two, or none.
+    """
+    found = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    found = [str(path) for path in found if path.is_file()]
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(found)} are both there; one of them is accepted")
+    if not found and not optional:
+        raise MissingFileError(f"there is no {stems[0]} in {folder}; one that ends in {', '.join(SUFFIXES)} is needed")
+    return found[0] if found else ""
+
+
+def has_file(folder, stem):
+    """True if a folder has a checkpoint of this stem."""
+    return any((folder / f"{stem}{suffix}").is_file() for suffix in SUFFIXES)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from ppdiffusers_ext.pipelines.easy_animate.conversion import read_transformer_options
+from ppdiffusers_ext.pipelines.easy_animate.loading import read_transformer_options
 from ppdiffusers_ext.pipelines.easy_animate.options import TASKS, EasyAnimateConfig
 from ppdiffusers_ext.pipelines.jobs import Job, read_jobs
 from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, KNOBS, read_preset

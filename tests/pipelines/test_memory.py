@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
@@ -26,7 +25,7 @@ def load_demo(monkeypatch):
 
     def load(memory, **options):
         config = Pose2VidConfig.load("configs/inference/demo.yaml", memory=memory, **options)
-        pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+        pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
         pipeline.set_progress_bar_config(disable=True)
         return pipeline, {**SIZE, **RUNGS[memory].options}
 

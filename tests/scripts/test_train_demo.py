@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.data.video import probe_video
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.runtime import Runtime
 from scripts import train_demo
 from scripts.command import run
@@ -43,7 +43,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
         pose_guider_path=str(model / "pose_guider" / "diffusion_paddle_model.safetensors"),
         inference_config="configs/inference/demo_model.yaml",
     )
-    pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+    pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
     assert pipeline.denoising_unet.max_frames == 32
     assert sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) < 15e6
 
