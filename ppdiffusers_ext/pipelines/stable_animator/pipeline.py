@@ -186,8 +186,8 @@ class StableAnimatorPipeline(NetworkPipeline):
             chunk = frames[start : start + chunk_size]
             decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
             run = lambda x: self._run("vae", "decode", decode, x)  # noqa: E731, B023 (called at once)
-            frames = in_tiles(run, chunk, self._tile, scale_out=self.vae_scale_factor)
-            yield (frames / 2 + 0.5).clip(0, 1)
+            decoded = in_tiles(run, chunk, self._tile, scale_out=self.vae_scale_factor)
+            yield (decoded / 2 + 0.5).clip(0, 1)
         self._done_with("vae")
 
     @property
