@@ -10,6 +10,7 @@ from collections import OrderedDict
 import paddle
 from ppdiffusers.configuration_utils import register_to_config
 
+from ppdiffusers_ext.models.animate_anyone.checkpoint import REFERENCE_UNET
 from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
 from ppdiffusers_ext.models.depth import through_blocks
 
@@ -38,6 +39,8 @@ class ReferenceUNet(UNetTrunk):
     Options are those of diffusers' UNet; the defaults are Stable Diffusion 1.5. `attention_head_dim` is the number of
     heads. `out_channels` is accepted and unused: there is no output convolution.
     """
+
+    checkpoint_names = REFERENCE_UNET
 
     @register_to_config
     def __init__(

@@ -11,6 +11,7 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
+from ppdiffusers_ext.models.easy_animate.checkpoint import PIXART_NAMES
 from ppdiffusers_ext.models.easy_animate.motion import Motion
 from ppdiffusers_ext.models.easy_animate.positions import grid_table
 from ppdiffusers_ext.models.easy_animate.shared import (
@@ -61,6 +62,8 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     """
 
     CONDITIONS = {"prepare_text": ("text", "bias", "sizes"), "prepare_picture": ("clip", "clip_bias")}
+
+    checkpoint_names = PIXART_NAMES
 
     @register_to_config
     def __init__(

@@ -6,6 +6,7 @@ from pathlib import Path
 from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
@@ -13,11 +14,7 @@ from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import Part, build, describe_image_encoder, describe_vae, known_options
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.weights.assignment import (
-    find_weights,
-    load_motion_module,
-    read_config,
-)
+from ppdiffusers_ext.weights.assignment import find_weights, read_config
 
 _REQUIRED = (
     "pretrained_base_model_path",
