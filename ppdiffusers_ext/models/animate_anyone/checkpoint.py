@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.models.animate_anyone.denoising_unet import DenoisingUNet3D
 
 # The prefixes are those of trainers that save all networks as one.
-DENOISING_UNET = CheckpointNames(wrappers=("denoising_unet.", "motion_module."))
-REFERENCE_UNET = CheckpointNames(unused=r"^(conv_norm_out|conv_out)\.", wrappers=("reference_unet.",))
-POSE_GUIDER = CheckpointNames(wrappers=("pose_guider.",))
+DENOISING_UNET_NAMES = CheckpointNames(wrappers=("denoising_unet.", "motion_module."))
+REFERENCE_UNET_NAMES = CheckpointNames(unused=r"^(conv_norm_out|conv_out)\.", wrappers=("reference_unet.",))
+POSE_GUIDER_NAMES = CheckpointNames(wrappers=("pose_guider.",))
 
 
 def load_motion_module(

@@ -8,7 +8,8 @@ import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
-from ppdiffusers_ext.models.animate_anyone.checkpoint import POSE_GUIDER
+from ppdiffusers_ext.models.animate_anyone.checkpoint import POSE_GUIDER_NAMES
+from ppdiffusers_ext.models.animate_anyone.option_rules import POSE_GUIDER_RULES
 from ppdiffusers_ext.models.layers import Conv2D, compute_dtype
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
@@ -23,7 +24,8 @@ class PoseGuider(StrictModelMixin, ConfigMixin):
             class default (16, 32, 64, 128) is used by none.
     """
 
-    checkpoint_names = POSE_GUIDER
+    checkpoint_names = POSE_GUIDER_NAMES
+    option_rules = POSE_GUIDER_RULES
 
     @register_to_config
     def __init__(

@@ -238,7 +238,7 @@ def options_of(cls, config, source, more=None):
     options = {**rules.defaults, **{name: value for name, value in given.items() if name in known}}
     if missing := [name for name, value in options.items() if value is _NEEDED]:
         raise InputError(f"{source} has no {', '.join(missing)}, which {cls.__name__} needs")
-    rules_of(cls.__name__).check_fields(options, source)
+    rules_of(cls).check_fields(options, source)
     return _CHECKS[cls.__name__](options, given, source)
 
 

@@ -13,6 +13,7 @@ from ppdiffusers.models.autoencoder_kl import AutoencoderKLOutput
 from ppdiffusers.models.vae import DecoderOutput, DiagonalGaussianDistribution
 
 from ppdiffusers_ext.models.easy_animate.checkpoint import VAE_NAMES
+from ppdiffusers_ext.models.easy_animate.option_rules import VAE_RULES
 from ppdiffusers_ext.models.easy_animate.vae_layers import (
     CAUSAL,
     CENTERED,
@@ -57,6 +58,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
     """
 
     checkpoint_names = VAE_NAMES
+    option_rules = VAE_RULES
 
     @register_to_config
     def __init__(
