@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppdiffusers_ext.data.synthetic import write_animation_clips, write_clips
+from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
+from ppdiffusers_ext.data.synthetic import write_clips
 from ppdiffusers_ext.pipelines.published import PUBLISHED
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_torch
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments

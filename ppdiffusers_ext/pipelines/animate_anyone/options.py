@@ -34,7 +34,22 @@ RESIZES = ("fit", "crop", "pad")
 
 _CONTEXT = (1, 100_000)  # frames of a window; the network may say less
 # What a preset or a rung of the memory ladder says unless the user does, where neither of them says it.
+_TILE = 512  # pixels
 _KNOBS = {"context_overlap": 4, "context_schedule": "uniform"}
+
+
+def rung_options(memory: object) -> dict[str, int]:
+    """What a rung of the memory ladder says, as options of `Pose2VideoPipeline.__call__`.
+
+    Raises InputError for one that is not known.
+    """
+    rung = get_rung(memory)
+    return {
+        "sequential_guidance": rung.computes_singly,
+        "context_batch_size": 1,
+        "decode_chunk_size": 1 if rung.computes_singly else 4,
+        "vae_tile_size": _TILE if rung.tiles else 0,
+    }
 
 
 @dataclass
@@ -96,7 +111,7 @@ class Pose2VidConfig:
 
     def __post_init__(self):
         presets = (read_preset("exact"), read_preset(self.preset))
-        rungs = (get_rung("high").options, get_rung(self.memory).options)
+        rungs = (rung_options("high"), rung_options(self.memory))
         for name, value in merge(_KNOBS, *presets, *rungs).items():
             if getattr(self, name) is None:
                 setattr(self, name, value)

@@ -24,7 +24,7 @@ from ppdiffusers_ext.options import (
 from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import RUNGS
-from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, read_preset
+from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.runtime import DTYPES
 
@@ -222,8 +222,8 @@ class EasyAnimateConfig:
     @property
     def knobs(self):
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
-        given = {name: getattr(self, name) for name in EASY_ANIMATE_KNOBS}
-        return merge(read_preset("exact", "easy_animate"), read_preset(self.preset, "easy_animate"), given)
+        exact, preset = (read_preset(name, "easy_animate") for name in ("exact", self.preset))
+        return merge(exact, preset, {name: getattr(self, name) for name in exact})
 
 
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}
