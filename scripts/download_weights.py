@@ -86,14 +86,14 @@ def main(arguments=None, registry=None, patience=None):
 def _work(options, registry, patience):
     from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.files import check_name
-    from ppdiffusers_ext.weights.registry import REGISTRY
+    from ppdiffusers_ext.pipelines.published import PUBLISHED
 
     folder = check_name(options.dest, "--dest", "a folder, or a name for a new one, is accepted")
     if _is_there(folder) and not folder.is_dir():
         raise InputError(
             f"--dest {shown(str(folder))} is not a folder; a folder, or a name for a new one, is accepted"
         )
-    entries = _select(options, REGISTRY if registry is None else registry, folder)
+    entries = _select(options, PUBLISHED if registry is None else registry, folder)
     if options.list:
         return _list(entries, folder)
     if options.verify:

@@ -81,7 +81,7 @@ def make_parser():
 def work(options):
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
-    from ppdiffusers_ext.data.synthetic import write_animation_clips
+    from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
     from ppdiffusers_ext.options import choose_seed
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 

@@ -92,7 +92,7 @@ def classes_of(stage):
 
 def _help(usage, stage, everything):
     from ppdiffusers_ext.packaged import as_called
-    from ppdiffusers_ext.training.declared import read_declared
+    from ppdiffusers_ext.training.declared import read_declared, read_mappings
     from ppdiffusers_ext.training.help import short_help
 
     usage = as_called(usage).strip()
@@ -101,7 +101,7 @@ def _help(usage, stage, everything):
 
         print(f"{usage}\n\n{make_parser(kinds_of(stage)).format_help()}")
     else:
-        print(short_help(usage, read_declared(classes_of(stage))))
+        print(short_help(usage, read_declared(classes_of(stage)), read_mappings(classes_of(stage), "SHORT_HELP")))
     return 0
 
 

@@ -185,12 +185,17 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         Networks then leave the memory, or stay, when they have done their part (only those that come from files,
         `use_networks`, can leave it), and the rung's options are what calls do unless their arguments say otherwise.
         """
-        self._rung = get_rung(rung)
-        self._releases = self._rung.releases
+        self._releases, self._memory = get_rung(rung).releases, rung
 
     def _by_rung(self, **given: Any) -> tuple:
         """Arguments of a call, in which what was left out (None) is what the rung of the memory ladder says."""
-        return tuple(self._rung.options[name] if value is None else value for name, value in given.items())
+        options = self.rung_options(self._memory)
+        return tuple(options[name] if value is None else value for name, value in given.items())
+
+    @staticmethod
+    def rung_options(memory: str) -> dict[str, Any]:
+        """What a rung of the memory ladder says of arguments of a call: name -> value."""
+        return {"sequential_guidance": get_rung(memory).computes_singly}
 
     def _done_with(self, name):
         """A network has done its part: it leaves the memory if the rung says so, what it worked with does anyway."""

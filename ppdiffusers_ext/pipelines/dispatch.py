@@ -58,7 +58,7 @@ def find_pipeline(folder: Any) -> Any:
             return pipeline
     if not os.path.lexists(path / _INDEX):
         raise MissingFileError(
-            f"folder {shown_path(path)} has no {_INDEX}, nor files of Animate Anyone, StableAnimator or EasyAnimate; "
+            f"folder {shown_path(path)} has no {_INDEX}, nor files of a system that is known here; "
             "the folder of a pipeline is needed"
         )
     return None

@@ -1,4 +1,4 @@
-"""From the paths in a configuration to a `Pose2VideoPipeline`."""
+"""Parts of pipelines: networks without weights, and the files that these come from."""
 
 import difflib
 import logging
@@ -110,7 +110,7 @@ def make_video_vae(config, source="the configuration"):
 
     Raises InputError, which begins with `source`, for options that do not fit.
     """
-    rules_of("AutoencoderKLTemporalDecoder").check(config, source)
+    rules_of(AutoencoderKLTemporalDecoder).check(config, source)
     known = option_names(AutoencoderKLTemporalDecoder)
     vae = AutoencoderKLTemporalDecoder(**{key: value for key, value in config.items() if key in known})
     groups = config.get("norm_num_groups", 32)
@@ -147,13 +147,13 @@ def known_options(cls, config, source="the configuration"):
             key = printable(key, 100)
             logger.warning("%s: %s is not known, and has no effect; was %s meant?", source, key, near[0])
     options = {key: value for key, value in config.items() if key in known}
-    rules_of(cls.__name__).check(options, source)
+    rules_of(cls).check(options, source)
     return options
 
 
 def build(cls, options, source, dtype="float32"):
     """A network of a class, without weights; options are held against its rules before, as by `known_options`."""
-    rules_of(cls.__name__).check(options, source)
+    rules_of(cls).check(options, source)
     return built(lambda: cls(**options), source, dtype)
 
 

@@ -41,10 +41,15 @@ def read_declared(classes):
 
 def read_aliases(classes):
     """Returns the other names of options of dataclasses: name -> the option's own name."""
+    return read_mappings(classes, "ALIASES")
+
+
+def read_mappings(classes, attribute):
+    """Returns the entries of a class attribute, a dict of text, of all dataclasses that have it themselves."""
     found: dict[str, str] = {}
     for module, name in (path.rsplit(".", 1) for path in classes):
         tree = _parse(module)
-        node = next((value for target, value in _assigned(_class_of(tree, name)) if target == "ALIASES"), None)
+        node = next((value for target, value in _assigned(_class_of(tree, name)) if target == attribute), None)
         if isinstance(node, ast.Name):
             node = next(value for target, value in _assigned(tree) if target == node.id)
         found |= ast.literal_eval(node) if node is not None else {}

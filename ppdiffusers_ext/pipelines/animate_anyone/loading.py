@@ -7,6 +7,7 @@ from typing import Any
 from ppdiffusers_ext.errors import InputError, MissingFileError, check_keys
 from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
 from ppdiffusers_ext.packaged import located
@@ -23,11 +24,7 @@ from ppdiffusers_ext.pipelines.loading import (
 from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.weights.assignment import (
-    find_weights,
-    load_motion_module,
-    read_config,
-)
+from ppdiffusers_ext.weights.assignment import find_weights, read_config
 
 _REQUIRED = (
     "pretrained_base_model_path",

@@ -27,7 +27,7 @@ from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.animate_anyone import loading
 from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
-from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import (
@@ -94,7 +94,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         "scheduler": SCHEDULER,
     }
     other_folders = {"reference_unet": ("unet",)}  # as in the folder of a base model
-    options_class = Pose2VidConfig
+    options_class, rung_options = Pose2VidConfig, staticmethod(rung_options)
 
     def __init__(
         self, vae: Any, image_encoder: Any, reference_unet: Any, denoising_unet: Any, pose_guider: Any, scheduler: Any

@@ -122,7 +122,7 @@ def streams_blocks(config):
 
 def uses_tiles(config):
     """Whether videos are encoded and decoded in tiles."""
-    return bool(get_rung(config.memory).options["vae_tile_size"]) if config.vae_tiling is None else config.vae_tiling
+    return get_rung(config.memory).tiles if config.vae_tiling is None else config.vae_tiling
 
 
 def read_tokenizers(folder, transformer):
