@@ -63,10 +63,10 @@ demo: install
 	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml
 
 train-demo: install
-	@$(VENV_PYTHON) -m scripts.train_demo
+	@$(VENV_PYTHON) -m scripts.train_demo --skip-existing
 
 train-demo-stable-animator: install
-	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator
+	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator --skip-existing
 
 option-pages: install
 	@$(VENV_PYTHON) -m docs.option_pages

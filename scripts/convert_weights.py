@@ -80,7 +80,7 @@ def work(options):
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None
     _check_apart(options)
-    results = check_existing({options.target: _made_of(options)}, options.overwrite, options.skip_existing)
+    results = check_existing({options.target: lambda: _made_of(options)}, options.overwrite, options.skip_existing)
     if not results.missing:
         print(f"kept {options.target}")
         return

@@ -62,9 +62,13 @@ def work(options):
     pairs = find_pairs(options.prediction, options.truth)
     for pair in pairs:
         check_pair(pair, options.length, options.resize)
-    inputs = {} if options.json in (None, "-") else {"PRED": digest(options.prediction), "GT": digest(options.truth)}
-    how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
-    with _to_be_written(options, Made("evaluate", inputs, how)) as is_missing:
+
+    def made_of():
+        inputs = {"PRED": digest(options.prediction), "GT": digest(options.truth)}
+        how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
+        return Made("evaluate", inputs, how)
+
+    with _to_be_written(options, made_of) as is_missing:
         if is_missing:
             results = (evaluate_pair(pair, options.length, options.resize) for pair in pairs)
             show([pair.name for pair in pairs], results, options.json, options.per_frame)

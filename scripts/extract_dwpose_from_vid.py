@@ -29,6 +29,7 @@ def work(options):
     """Make what is missing. Returns 1 if a video failed."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from dataclasses import replace
+    from functools import partial
     from multiprocessing import get_context
     from pathlib import Path
 
@@ -41,17 +42,19 @@ def work(options):
     root = Path(options.video_root)
     save = Path(options.save_dir or f"{str(root).rstrip('/')}_dwpose")
     jobs = {video: save / video.relative_to(root).with_suffix(".mp4") for video in find_videos(root)}
-    poses.make_estimator(options, "bgr")  # what is wrong with it is told once, and here
     poses.track_options(options)
     shared = poses.made_of("extract_dwpose_from_vid", options)
-    made = {
-        target: replace(shared, inputs={"its video": digest(video), **shared.inputs}) for video, target in jobs.items()
-    }
+
+    def made_of(video):
+        return replace(shared, inputs={"its video": digest(video), **shared.inputs})
+
+    made = {target: partial(made_of, video) for video, target in jobs.items()}
     results = check_existing(made, options.overwrite, options.skip_existing)
+    poses.make_estimator(options, "bgr")  # what is wrong with it is told once, and here
     missing = {video: target for video, target in jobs.items() if target in set(results.missing)}
     failed = 0
     with ProcessPoolExecutor(options.j, get_context("spawn"), _start, (options,)) as pool:
-        waiting = {pool.submit(_make, video, target, made[target]): video for video, target in missing.items()}
+        waiting = {pool.submit(_make, video, target, results.made[target]): video for video, target in missing.items()}
         try:
             for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", disable=None):
                 error = f"{waiting[future]}: {lost}" if (lost := future.exception()) else future.result()

@@ -43,7 +43,7 @@ def work(options):
     count = source.resampled_count(options.fps, start, end) if options.fps else end - start
     targets = [Path(options.folder) / frame_name(i) for i in range(count)]
     check_outputs(targets[:1], [options.video])
-    made = dict.fromkeys(targets, _made_of(source, start, end, options))
+    made = dict.fromkeys(targets, lambda: _made_of(source, start, end, options))
     results = check_existing(made, options.overwrite, options.skip_existing, FRAME_NAMES)
     if results.missing:
         frames = source.resampled(options.fps, start, end) if options.fps else source.read(start, end)

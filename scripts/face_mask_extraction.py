@@ -38,9 +38,9 @@ def work(options):
 
     source = open_frames(options.image_folder)  # before networks are opened
     target = Path(options.output or Path(options.image_folder).parent / "faces")
-    find = _open_finders(options)
     made = {target / name: of for name, of in _made_of(source, options).items()}
     results = check_existing(made, options.overwrite, options.skip_existing, pattern=r".+\.png")
+    find = _open_finders(options)
     names = {path.name for path in results.missing}
     with results.recorded():
         without = write_face_masks(source, target, find, names, progress("faces"))
@@ -50,21 +50,28 @@ def work(options):
 
 
 def _made_of(source, options):
-    """Name of each mask -> the `Made` of it: of the networks, and of its picture, or of the whole video."""
-    from ppdiffusers_ext.data.records import Made, digest
-    from ppdiffusers_ext.preprocess.faces import DETECTOR, FOLDER, mask_names
+    """Name of each mask -> what gives its `Made`: of the networks, and of its picture, or of the whole video."""
+    from functools import partial
 
-    networks = {"--faces": digest(Path(options.faces) / FOLDER / DETECTOR)}
+    from ppdiffusers_ext.data.records import Made, digest
+    from ppdiffusers_ext.files import check_all_there
+    from ppdiffusers_ext.preprocess.faces import mask_names, network_files
+
+    networks = {"--faces": digest(network_files(options.faces, recognises=False)[0])}
     if (path := _retinaface(options)) is not None:
+        check_all_there([("weights", path)], "`python scripts/download_weights.py --only retinaface` fetches them")
         networks["--retinaface"] = digest(path)
-    if source.names:
-        inputs = [{"its picture": digest(source.path / name)} for name in source.names]
-    else:
-        inputs = [{"--image_folder": source.digest()}] * source.num_frames
-    return {
-        name: Made("face_mask_extraction", {**of, **networks})
-        for name, of in zip(mask_names(source), inputs, strict=True)
-    }
+
+    def of_picture(name):
+        return Made("face_mask_extraction", {"its picture": digest(source.path / name), **networks})
+
+    def of_video():
+        return Made("face_mask_extraction", {"--image_folder": source.digest(), **networks})
+
+    names = mask_names(source)
+    if not source.names:
+        return dict.fromkeys(names, of_video)
+    return {name: partial(of_picture, picture) for name, picture in zip(names, source.names, strict=True)}
 
 
 def _retinaface(options):

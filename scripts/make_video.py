@@ -42,9 +42,12 @@ def work(options):
     count = source.resampled_count(writer.fps)
     if audio is not None:
         audio.check(options.video, count / writer.fps)
-    inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if audio else {})}
-    made = Made("make_video", inputs, {"--fps": options.fps, "--crf": options.crf})
-    results = check_existing({options.video: made}, options.overwrite, options.skip_existing)
+
+    def made_of():
+        inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if audio else {})}
+        return Made("make_video", inputs, {"--fps": options.fps, "--crf": options.crf})
+
+    results = check_existing({options.video: made_of}, options.overwrite, options.skip_existing)
     if not results.missing:
         print(f"kept {options.video}")
         return

@@ -70,8 +70,9 @@ def work(options):
     results = None
     if options.json:
         check_writable(options.json)
-        how = given_options(options, get_system(options.system).options)
-        made = Made("plan_memory", {"--config": digest(options.config or get_system(options.system).config_file)}, how)
+        how = {"--system": options.system, **given_options(options, type(config))}
+        path = options.config or get_system(options.system).config_file
+        made = Made("plan_memory", {"--config": digest(path)}, how)
         results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
     runtime = Runtime.choose(system.device, system.dtype)
     (plans, length), available = system.plan(runtime), available_memory()

@@ -54,12 +54,13 @@ def made_of(command, options, **inputs):
         command: its name.
         inputs: name of an option, or words for an input -> digest of its content.
     """
-    from ppdiffusers_ext.data.records import Made, digest
-    from ppdiffusers_ext.preprocess.pose import DETECTOR, ESTIMATOR
+    from ppdiffusers_ext.data.records import Made, digest, digest_of
+    from ppdiffusers_ext.preprocess.pose import network_files
 
+    networks = [digest(path) for path in network_files(options.dwpose)]
     names = ("no_hands", "no_face", "compatible", "original", "person", "gap", "smoothing")
     given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names if hasattr(options, name)}
-    return Made(command, {**inputs, "--dwpose": digest(options.dwpose, (DETECTOR, ESTIMATOR))}, given)
+    return Made(command, {**inputs, "--dwpose": digest_of(networks)}, given)
 
 
 def style_of(options, system):

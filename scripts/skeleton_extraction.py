@@ -37,14 +37,17 @@ def work(options):
     source, picture = open_frames(options.target_image_folder_path), open_frames(options.ref_image_path)
     outputs, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
     check_outputs(outputs[:1], [options.target_image_folder_path, options.ref_image_path])
-    estimator = poses.make_estimator(options, "rgb")
-    inputs = {"--target_image_folder_path": source.digest(), "--ref_image_path": picture.digest()}
-    made = dict.fromkeys(outputs, poses.made_of("skeleton_extraction", options, **inputs))
+
+    def made_of():
+        inputs = {"--target_image_folder_path": source.digest(), "--ref_image_path": picture.digest()}
+        return poses.made_of("skeleton_extraction", options, **inputs)
+
     pattern = None if is_video(target) else FRAME_NAMES
-    results = check_existing(made, options.overwrite, options.skip_existing, pattern)
+    results = check_existing(dict.fromkeys(outputs, made_of), options.overwrite, options.skip_existing, pattern)
     if not results.missing:
         print(f"kept {target}")
         return
+    estimator = poses.make_estimator(options, "rgb")
     with results.recorded():
         alignment, _ = write_aligned_skeletons(
             options.target_image_folder_path,

@@ -39,8 +39,8 @@ def work(options):
             f"{Path(options.root_path) / options.name} has no folders {options.start:05d} to {options.end:05d} with "
             "images/ in them; --start and --end of folders that are there are accepted"
         )
-    estimator, style = poses.make_estimator(options, "rgb"), poses.style_of(options, "stable_animator")
     opened, failed = _open(there, options)
+    estimator, style = poses.make_estimator(options, "rgb"), poses.style_of(options, "stable_animator")
     for folder, (source, results) in opened.items():
         try:
             _draw(folder, source, results, estimator, style)
@@ -59,21 +59,21 @@ def _open(folders, options):
         ExistsError: skeletons exist that are neither to be replaced nor kept.
     """
     from dataclasses import replace
+    from functools import partial
 
     from ppdiffusers_ext.data.existing import ExistsError, check_existing
     from ppdiffusers_ext.data.frames import open_frames
     from ppdiffusers_ext.data.records import digest
 
     shared, opened, failed = poses.made_of("training_skeleton_extraction", options), {}, 0
+
+    def made_of(picture):
+        return replace(shared, inputs={"its picture": digest(picture), **shared.inputs})
+
     for folder in folders:
         try:
             source = open_frames(folder / "images")
-            made = {
-                folder / "poses" / name: replace(
-                    shared, inputs={"its picture": digest(source.path / name), **shared.inputs}
-                )
-                for name in source.names
-            }
+            made = {folder / "poses" / name: partial(made_of, source.path / name) for name in source.names}
             results = check_existing(made, options.overwrite, options.skip_existing, pattern=r".+")
         except ExistsError:
             raise

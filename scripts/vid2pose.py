@@ -33,9 +33,12 @@ def work(options):
     target = Path(options.output or beside(video, "kps.mp4"))
     source, track = open_frames(video), poses.track_options(options)
     check_outputs([target], [video])
+    results = check_existing(
+        {target: lambda: poses.made_of("vid2pose", options, **{"--video_path": source.digest()})},
+        options.overwrite,
+        options.skip_existing,
+    )
     estimator, style = poses.make_estimator(options, "bgr"), poses.style_of(options, "animate_anyone")
-    made = poses.made_of("vid2pose", options, **{"--video_path": source.digest()})
-    results = check_existing({target: made}, options.overwrite, options.skip_existing)
     with results.recorded():
         for path in results.missing:
             write_skeleton_video(video, path, estimator, style, track, poses.progress(video.name))

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,26 @@ from ppdiffusers_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-_COPIED = ("aac", "mp3", "ac3", "eac3", "alac", "opus")  # codecs that an MP4 file may hold
-_RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # of AAC, in Hz
-_LAYOUTS = ("7.1", "5.1", "stereo", "mono")  # in one of which AAC takes what it does not take as it is
+
+@dataclass(frozen=True)
+class _Codecs:
+    """What a container holds: codecs that are copied, and the encoder of all others with its rates in Hz."""
+
+    copied: tuple
+    encoder: str
+    name: str
+    rates: tuple
+
+
+_OF_MP4 = _Codecs(
+    ("aac", "mp3", "ac3", "eac3", "alac", "opus"),
+    "aac",
+    "AAC",
+    (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
+)
+_OF_WEBM = _Codecs(("opus", "vorbis"), "libopus", "Opus", (8000, 12000, 16000, 24000, 48000))
+_SILENT = ".gif"
+_LAYOUTS = ("7.1", "5.1", "stereo", "mono")  # in one of which an encoder takes what it does not take as it is
 _GAP = 0.1  # seconds without sound from which on there is silence; less is a rounding of times
 _BLOCK = 1024  # samples
 _MISSING = 0.5  # seconds of sound that may be missing unsaid
@@ -30,8 +48,9 @@ _MISSING = 0.5  # seconds of sound that may be missing unsaid
 class Audio:
     """The sound of a video file between two moments, which `VideoWriter` puts beside its frames.
 
-    What the file to be written may hold is copied as it is, in whole packets of about 20 ms; the rest becomes AAC, at
-    its own rate and in its own channels, or in the nearest ones that AAC has.
+    What the file to be written may hold is copied as it is, in whole packets of about 20 ms; the rest becomes AAC, or
+    Opus in WebM, at its own rate and in its own channels, or in the nearest ones that the encoder has. A GIF has no
+    sound, and a note says that it is left out.
 
     Args:
         path: the video file; if it has no sound, nothing is added.
@@ -44,6 +63,7 @@ class Audio:
         self._path, self._start, self._first_frame = path, start, first_frame
         self._packets: Iterator = iter(())
         self._next: Any = None
+        self._codecs = _OF_MP4
         self._plan: Any = None  # "copy", or the rate and the layout of channels to encode with
         self._is_checked = False
         self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
@@ -58,28 +78,34 @@ class Audio:
         Raises:
             InputError, MissingFileError: the sound is damaged, or cannot be written.
         """
-        for plan in self._plans():
+        suffix = Path(target).suffix.lower()
+        self._codecs = _OF_WEBM if suffix == ".webm" else _OF_MP4
+        for plan in self._plans(suffix == _SILENT):
             self._plan, self._is_checked = plan, True
             try:
-                return self._rehearse(Path(target).suffix[1:].lower(), seconds)
+                return self._rehearse(suffix[1:], seconds)
             except InputError:
                 raise
             except (av.error.FFmpegError, ValueError, NotImplementedError):
                 continue
         raise InputError(
-            f"the sound of {self._path} cannot be put into {target}; sound in AAC, or --no-audio, is accepted"
+            f"the sound of {self._path} cannot be put into {target}; sound in {self._codecs.name}, or --no-audio, is "
+            "accepted"
         )
 
-    def _plans(self):
-        """What could be done, the best first: None (no sound), "copy", or rate and layout of AAC."""
+    def _plans(self, is_silent):
+        """What could be done, the best first: None (no sound), "copy", or rate and layout to encode with."""
         if is_animated(self._path):
             return [None]
         with open_video(self._path) as (source, _):
             if not source.streams.audio or source.streams.audio[0].codec_context is None:
                 return [None]
-            context = source.streams.audio[0].codec_context
-            copied = ["copy"] if context.name in _COPIED else []
-            rate = next((each for each in _RATES if each >= context.sample_rate), _RATES[-1])
+            if is_silent:
+                logger.warning("the result has no sound, which a GIF cannot hold: that of %s is left out", self._path)
+                return [None]
+            context, rates = source.streams.audio[0].codec_context, self._codecs.rates
+            copied = ["copy"] if context.name in self._codecs.copied else []
+            rate = next((each for each in rates if each >= context.sample_rate), rates[-1])
             layouts = [context.layout.name, *(each for each in _LAYOUTS if each != context.layout.name)]
             return copied + [(rate, layout) for layout in layouts]
 
@@ -144,7 +170,7 @@ class Audio:
         if self._plan == "copy":
             return self._copied(source, stream, container.add_stream(template=stream), start)
         rate, layout = self._plan
-        target = container.add_stream("aac", rate=rate)
+        target = container.add_stream(self._codecs.encoder, rate=rate)
         target.codec_context.layout = layout
         return self._encoded(source, stream, target, start)
 

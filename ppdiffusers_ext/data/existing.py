@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Results:
 
 
 def check_existing(
-    made: Mapping[Any, Made],
+    made: Mapping[Any, Made | Callable[[], Made]],
     overwrite: bool = False,
     skip_existing: bool = False,
     pattern: str | None = None,
@@ -80,7 +80,8 @@ def check_existing(
     """Hold the results that a job would make against what exists, before it begins.
 
     Args:
-        made: path of each result, a file or a folder -> what it will be made of.
+        made: path of each result, a file or a folder -> what it will be made of; or a function that returns it, which
+            may read long, and is called once, where nothing is to be refused before.
         overwrite: results that exist are to be replaced.
         skip_existing: they are to be kept, if they were made of the same.
         pattern: where results are one sequence, such as the frames of a video: a regular expression of the names of
@@ -90,17 +91,18 @@ def check_existing(
         ExistsError: a result exists, and neither is given; or one is to be kept that was made of something else; or a
             folder is to be replaced that holds files which are no results.
     """
-    paths = {Path(path): of for path, of in made.items()}
-    existing = [path for path in paths if _exists(real_target(path))]
-    leftovers = _leftovers(paths, pattern) if pattern else []
+    targets = list(map(Path, made))
+    existing = [path for path in targets if _exists(real_target(path))]
+    leftovers = _leftovers(targets, pattern) if pattern else []
     if overwrite:
         for folder in filter(os.path.isdir, existing):
             _check_replaceable(folder)
-        return Results(paths, list(paths), 0, True, [*map(real_target, existing), *leftovers] if pattern else [])
+        return Results(_resolved(made), targets, 0, True, [*map(real_target, existing), *leftovers] if pattern else [])
     if not skip_existing:
         if existing or leftovers:
-            raise ExistsError(_refusal(existing or leftovers, len(paths)))
-        return Results(paths, list(paths))
+            raise ExistsError(_refusal(existing or leftovers, len(targets)))
+        return Results(_resolved(made), targets)
+    paths = _resolved(made)
     _check_kept(paths, existing)
     if leftovers:
         raise ExistsError(
@@ -108,7 +110,20 @@ def check_existing(
             f" {_REPLACES} all of them"
         )
     there = set(existing)
-    return Results(paths, [path for path in paths if path not in there], len(existing))
+    return Results(paths, [path for path in targets if path not in there], len(existing))
+
+
+def _resolved(made: Mapping[Any, Made | Callable[[], Made]]) -> dict[Path, Made]:
+    called: dict[Callable[[], Made], Made] = {}
+    resolved = {}
+    for path, of in made.items():
+        if isinstance(of, Made):
+            resolved[Path(path)] = of
+        else:
+            if of not in called:
+                called[of] = of()
+            resolved[Path(path)] = called[of]
+    return resolved
 
 
 def _refusal(existing: list[Path], count: int) -> str:
@@ -146,7 +161,7 @@ def _check_kept(paths: dict[Path, Made], existing: list[Path]) -> None:
                        counted(len(own), "result"), shown_path(own[0]), ", ..." if len(own) > 1 else "")  # fmt: skip
 
 
-def _leftovers(paths: dict[Path, Made], pattern: str) -> list[Path]:
+def _leftovers(paths: list[Path], pattern: str) -> list[Path]:
     """Files with a record in the folders of results, named as these but none of them."""
     targets = {real_target(path) for path in paths}
     found = []

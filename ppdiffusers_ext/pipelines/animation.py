@@ -16,7 +16,7 @@ from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
-from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
 from ppdiffusers_ext.preprocess.extraction import draw
@@ -52,6 +52,7 @@ class Animator:
         start, end = self._bounds(job, source)
         check_outputs(self.outputs(job), (job.reference_image, job.driving_video))
         fps = job.fps or source.fps
+        check_video_rate(job.output, fps)
         count = source.resampled_count(fps, start, end)
         self._audio(job, source, start, count / fps)
         return count

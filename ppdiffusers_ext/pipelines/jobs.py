@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppdiffusers_ext.data.video_writer import SUFFIXES
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import check_all_there, read_yaml
 from ppdiffusers_ext.options import (
@@ -16,7 +17,7 @@ from ppdiffusers_ext.options import (
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.options import INPUT, OUTPUT, VIDEOS, PoseOptions
+from ppdiffusers_ext.pipelines.options import INPUT, OUTPUT, PoseOptions
 from ppdiffusers_ext.preprocess.extraction import TrackOptions
 from ppdiffusers_ext.preprocess.tracks import check_rule
 
@@ -58,9 +59,9 @@ class Job:
         check_options(self)
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
-        if Path(self.output).suffix.lower() not in VIDEOS:
+        if Path(self.output).suffix.lower() not in SUFFIXES:
             raise InputError(
-                f"output {shown(self.output)} is no name of a video; one that ends in {any_of(VIDEOS)} is accepted"
+                f"output {shown(self.output)} is no name of a video; one that ends in {any_of(SUFFIXES)} is accepted"
             )
         check_rule(self.person)
 

@@ -29,7 +29,6 @@ from ppdiffusers_ext.pipelines.memory import RUNGS
 CONFIGS = packaged.FOLDER / "configs" / "inference"
 ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
 RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
-VIDEOS = (".mp4", ".mov")  # names of videos that can be written
 LEAST_TILE = 64  # pixels
 
 INPUT, OUTPUT, VIDEO, SAMPLING = "Input", "Output", "Video", "Sampling"

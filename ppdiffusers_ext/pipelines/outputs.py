@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,9 @@ from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side,
 from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.errors import counted
+
+logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
@@ -63,6 +67,18 @@ class Case:
         """The `Result` that there will be."""
         row = "side_by_side.png" if self.fps is None else "side_by_side.mp4"
         return Result(self.target, beside(self.target, row), beside(self.target, "sheet.png"), self.num_frames)
+
+
+def animated_frames(path, available, wanted=None):
+    """How many frames of a pose video of `available` frames are animated: all, or `wanted` at most. Says if others."""
+    if wanted is None:
+        return available
+    if wanted > available:
+        has = counted(available, "frame")
+        logger.warning("%s has %s, less than the %d asked for: the result has as many", path, has, wanted)
+    elif wanted < available:
+        logger.warning("%s of the %d of %s will be animated", counted(wanted, "frame"), available, path)
+    return min(wanted, available)
 
 
 def write_case(case, decode, width, height, audio=None, way="stretch"):

@@ -72,12 +72,10 @@ class FaceAnalyzer:
     ) -> None:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
-        self._is_bgr, folder = channels == "bgr", Path(folder) / FOLDER
-        names = (DETECTOR, RECOGNISER) if recognises else (DETECTOR,)
-        advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
-        check_all_there([("", folder / name) for name in names], advice)
+        self._is_bgr = channels == "bgr"
+        network_files(folder, recognises)
         tasks = ["detection", "recognition"] if recognises else ["detection"]
-        self._analysis = _open_analysis(folder, tasks, device, threads)
+        self._analysis = _open_analysis(Path(folder) / FOLDER, tasks, device, threads)
 
     def find(self, frame: np.ndarray) -> list[Face]:
         """Faces of a frame, the largest first.
@@ -97,6 +95,15 @@ class FaceAnalyzer:
         """Embedding of the largest face of a frame, (512,) float32, or None without a face."""
         faces = self.find(frame)
         return faces[0].embedding if faces else None
+
+
+def network_files(folder: str | os.PathLike, recognises: bool = True) -> list[Path]:
+    """The files of the networks that a `FaceAnalyzer` opens. Raises MissingFileError if they are not there."""
+    files = [Path(folder) / FOLDER / name for name in ((DETECTOR, RECOGNISER) if recognises else (DETECTOR,))]
+    check_all_there(
+        [("", path) for path in files], "`python scripts/download_weights.py --only antelopev2` fetches them"
+    )
+    return files
 
 
 def _open_analysis(folder: str | os.PathLike, tasks: list[str], device: str, threads: int | None) -> Any:

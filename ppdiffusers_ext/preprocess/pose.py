@@ -29,6 +29,13 @@ _BODY = [0, 133, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
 _FACE, _LEFT_HAND, _RIGHT_HAND = slice(23, 91), slice(91, 112), slice(112, 133)
 
 
+def network_files(folder: str | os.PathLike) -> list[Path]:
+    """The files of DWPose's two networks. Raises MissingFileError if they are not there."""
+    files = [Path(folder) / name for name in (DETECTOR, ESTIMATOR)]
+    check_all_there([("", path) for path in files], "`python scripts/download_weights.py --only DWPose` fetches them")
+    return files
+
+
 class PoseEstimator:
     """Finds the poses of all people in frames.
 
@@ -55,10 +62,9 @@ class PoseEstimator:
         if channels not in ("rgb", "bgr"):
             raise InputError(f"the channels {channels!r} are not known; rgb or bgr is accepted")
         self._is_bgr, self._batch_size = channels == "bgr", batch_size
-        paths = [("", Path(folder) / name) for name in (DETECTOR, ESTIMATOR)]
-        check_all_there(paths, "`python scripts/download_weights.py --only DWPose` fetches them")
-        self._detector = OnnxNetwork(Path(folder) / DETECTOR, device, threads)
-        self._estimator = OnnxNetwork(Path(folder) / ESTIMATOR, device, threads)
+        detector, estimator = network_files(folder)
+        self._detector = OnnxNetwork(detector, device, threads)
+        self._estimator = OnnxNetwork(estimator, device, threads)
 
     def __call__(self, frames: Iterable[np.ndarray]) -> Iterator[Pose]:
         """Iterable of (H, W, 3) uint8 RGB frames -> iterator over one `Pose` per frame.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ppdiffusers_ext.data.frames import VIDEOS, frame_name, open_frames
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_outputs
-from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.data.video_writer import SUFFIXES, VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
@@ -181,4 +181,4 @@ def find_videos(root: str | os.PathLike) -> list[Path]:
 
 def is_video(target: str | os.PathLike) -> bool:
     """Whether skeletons go into a video of this name, rather than into a folder."""
-    return Path(target).suffix.lower() in (".mp4", ".mov")
+    return Path(target).suffix.lower() in SUFFIXES

@@ -105,6 +105,44 @@ def test_any_layout_gets_one_that_aac_has(tmp_path, layout):
         assert rate == 96000 and channels_of(written) == channels_of(layout)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "rate", "written"),
+    [("a.mov", "pcm_s16le", 8000, 8000), ("a.mp4", "aac", 44100, 48000), ("a.mkv", "flac", 96000, 48000)],
+)
+def test_sound_in_webm_becomes_opus(tmp_path, name, codec, rate, written):
+    target = copy(with_sound(tmp_path / name, codec, rate=rate), tmp_path / "b.webm")
+    with av.open(str(target)) as container:
+        stream = container.streams.audio[0]
+        assert stream.codec_context.name == "opus"
+    assert assert_in_time(target)[1] == "stereo"
+
+
+@pytest.mark.parametrize("layout", ["mono", "2.1", "5.1", "5.1(side)", "7.1"])
+def test_channels_in_webm_stay_or_become_the_nearest(tmp_path, layout):
+    target = copy(with_sound(tmp_path / "a.mkv", layout=layout), tmp_path / "b.webm")
+    assert assert_in_time(target)[0] == 48000
+
+
+@pytest.mark.parametrize("codec", ["libopus", "libvorbis"])
+def test_opus_and_vorbis_are_copied_into_webm(tmp_path, codec):
+    source = with_sound(tmp_path / "a.mkv", codec)
+    target = copy(source, tmp_path / "b.webm")
+    packets = []
+    for path in (source, target):
+        with av.open(str(path)) as container:
+            packets.append([bytes(packet) for packet in container.demux(audio=0) if packet.size])
+    begin = packets[0].index(packets[1][0])
+    assert begin <= 1 and packets[0][begin : begin + len(packets[1])] == packets[1]
+    assert assert_in_time(target) == (48000, "stereo")
+
+
+def test_gif_has_no_sound_and_a_note_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        target = copy(with_sound(tmp_path / "a.mp4", "aac"), tmp_path / "b.gif")
+    assert "no sound, which a GIF cannot hold" in caplog.text and caplog.text.count("\n") == 1
+    assert probe_video(target).num_frames == 35
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
 @pytest.mark.parametrize(
     "name, codec",

@@ -169,8 +169,8 @@ def test_ways_to_resize(way):
 
 
 def test_way_to_resize_that_is_not_known_is_refused():
-    with pytest.raises(InputError, match="fit, crop or pad is accepted"):
-        resize(grey(0), 10, 10, "stretch")
+    with pytest.raises(InputError, match="stretch, crop or pad is accepted"):
+        resize(grey(0), 10, 10, "squeeze")
 
 
 RATE = 16000

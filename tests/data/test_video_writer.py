@@ -130,9 +130,50 @@ def test_full_disk_says_so_and_keeps_the_earlier_file(tmp_path, monkeypatch, met
     assert everything_in(tmp_path) == ["a.mp4"]
 
 
-@pytest.mark.parametrize("name", ["a.avi", "a", "a.gif"])
+@pytest.mark.parametrize("size", [(63, 47), (64, 48), (1, 1)])
+@pytest.mark.parametrize("fps", [24, NTSC, 50, Fraction(15, 2)])
+@pytest.mark.parametrize("suffix", [".webm", ".gif"])
+def test_webm_and_gif_hold_the_frames_at_their_rate_and_are_the_same_each_time(tmp_path, suffix, fps, size):
+    width, height = size
+    frames = np.zeros((12, height, width, 3), np.uint8)
+    for i, frame in enumerate(frames):
+        frame[..., 0], frame[..., 1] = 20 * i, np.linspace(0, 255, width).astype(np.uint8)
+    first, second = (write(tmp_path / f"{name}{suffix}", frames, fps=fps, crf=4) for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    info = probe_video(first)
+    assert info.num_frames == 12 and abs(info.duration - 12 / fps) < 0.03
+    if suffix == ".webm":
+        assert info.fps == fps
+    read = np.stack(list(read_frames(first)))[:, :height, :width]
+    assert np.abs(read.astype(int) - frames).mean() < 6
+
+
+def test_codec_and_colour_tags_of_webm(tmp_path):
+    with av.open(str(write(tmp_path / "a.webm", clip(3)))) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt, container.format.name) == ("vp9", "yuv420p", "matroska,webm")
+        assert (context.colorspace, context.color_range) == (1, 1)
+
+
+def test_gif_repeats_for_ever_and_takes_no_more_frames_than_players_show(tmp_path):
+    assert b"NETSCAPE2.0\x03\x01\x00\x00" in write(tmp_path / "a.gif", clip(3)).read_bytes()
+    with pytest.raises(InputError, match="a.gif with 60 fps; up to 50 fps, or a name in .mp4, is accepted"):
+        VideoWriter(tmp_path / "a.gif", 60, 64, 48)
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".gif"])
+def test_interrupted_webm_or_gif_keeps_the_earlier_file(tmp_path, suffix):
+    before = write(tmp_path / f"a{suffix}", clip(2)).read_bytes()
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / f"a{suffix}", 8, 64, 48) as writer:
+        writer.write(clip(4))
+        raise KeyboardInterrupt
+    assert everything_in(tmp_path) == [f"a{suffix}"]
+    assert (tmp_path / f"a{suffix}").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a", "a.mkv"])
 def test_other_suffixes_are_refused(tmp_path, name):
-    with pytest.raises(InputError, match="a name that ends in .mp4 or .mov is accepted"):
+    with pytest.raises(InputError, match="a name that ends in .mp4, .mov, .webm or .gif is accepted"):
         VideoWriter(tmp_path / name, 30, 64, 48)
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.options import declaration, key_names
+from ppdiffusers_ext.options import declaration, field_of, key_names, kind_of
 from ppdiffusers_ext.pipelines.jobs import Job
 from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
@@ -56,6 +56,61 @@ def test_option_goes_before_file_before_preset_before_default_and_none_never_doe
     assert interval({"guidance_interval": None, "preset": "fast"}) == fast
     assert load(name, {"seed": 5}).seed == load(name, {"seed": 5}, seed=None).seed == 5
     assert load(name, {"seed": 5}, seed=0).seed == 0
+
+
+# Two values of fields whose type does not say them; the first is not the default.
+PAIRS = {
+    **dict.fromkeys(("device", "vae_device"), ("cpu", "gpu:1")),
+    **dict.fromkeys(("width", "height", "vae_tile_size"), (128, 192)),
+    "guidance_interval": ([0.1, 0.9], [0.2, 0.8]),
+    "preset": ("fast", "balanced"),
+    "context_schedule": ("sliding", "uniform"),
+    "scheduler": ("DDIM", "PNDM"),
+    "loras": ([["a", 1.0]], [["b", 0.5]]),
+    "transformer": ({"a": 1}, {"b": 2}),
+    "test_cases": ({"a": ["b"]}, {"c": ["d"]}),
+}
+# What else has to be said where a field is.
+PARTNERS = {
+    "reference_image": {"pose_video": "z"},
+    "pose_video": {"reference_image": "z"},
+    "context_frames": {"context_overlap": 1},
+}
+
+
+def two_values(item):
+    kind, declared = kind_of(item), declaration(item)
+    if item.name in PAIRS:
+        return PAIRS[item.name]
+    if declared.choices:
+        return ([choice for choice in declared.choices if choice not in (item.default, "fit")] + [item.default])[:2]
+    if kind is bool:
+        return not item.default, bool(item.default)
+    if kind is str:
+        return "x", "y"
+    values = (0.25, 0.5, 0.75) if declared.upper == 1 else (2, 3, 5) if (declared.lower or 0) < 2 else (600, 700)
+    return [kind(value) for value in values if value != item.default][:2]
+
+
+FIELDS = [(name, item.name) for name, system in SYSTEMS.items() for item in fields(system.options)]
+
+
+@pytest.mark.parametrize(("name", "field"), [pair for pair in FIELDS if pair[1] != "refinement"])
+def test_every_option_goes_before_the_file_that_before_the_default_and_none_before_nothing(name, field, load):
+    item = field_of(SYSTEMS[name].options, field)
+    of_file, given = two_values(item)
+
+    def value_of(values, option):
+        return getattr(load(name, {**PARTNERS.get(field, {}), **values}, **{field: option}), field)
+
+    assert of_file != item.default
+    assert value_of({field: of_file}, given) == given
+    assert value_of({field: of_file}, None) == of_file
+    assert value_of({field: of_file}, of_file) == of_file
+    if field not in NEEDED.get(name, {}) and field not in PARTNERS:
+        assert value_of({}, None) != of_file
+        assert item.default is not None or value_of({field: None}, None) == value_of({}, None)
+        assert value_of({}, given) == given
 
 
 # Values of fields that take no text, and have no default that is a number.

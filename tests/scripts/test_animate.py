@@ -257,7 +257,7 @@ def test_folder_that_is_lost_while_frames_are_made_costs_no_result(folder, tmp_p
         ("jobs: [{reference_image: a, output: c.mp4}]", "job 0 of .* lacks driving_video; all three are needed"),
         ("jobs: []", "has no list of jobs"),
         ("work: []", "work"),
-        ("jobs: [{reference_image: a, driving_video: b, output: c.avi}]", "ends in .mp4 or .mov"),
+        ("jobs: [{reference_image: a, driving_video: b, output: c.avi}]", "ends in .mp4, .mov, .webm or .gif"),
         ("jobs: [{reference_image: a, driving_video: b, output: c.mp4, person: tallest}]", "person 'tallest'"),
     ],
 )

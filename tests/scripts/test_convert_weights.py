@@ -58,6 +58,27 @@ def test_dtype(tmp_path, original):
     assert {str(tensor.dtype) for tensor in load_tensors(path).values()} == {"paddle.bfloat16"}
 
 
+def test_folder_that_exists_is_refused_kept_or_replaced(tmp_path, capsys, original):
+    out = tmp_path / "out"
+    arguments = (original, out, "--to", "paddle", "--config", original / "config.yaml")
+    assert convert(*arguments) == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert convert(*arguments) == 2
+    assert f"{out} exists; --overwrite replaces it, --skip-existing keeps it" in capsys.readouterr().err
+    assert convert(*arguments, "--skip-existing") == 0 and f"kept {out}" in capsys.readouterr().out
+    assert convert(*arguments, "--skip-existing", "--dtype", "bf16") == 2
+    assert "made of something else: --dtype was None and is 'bf16'; --overwrite" in capsys.readouterr().err
+    (out / "notes.txt").write_text("my own")
+    assert convert(*arguments, "--overwrite", "--dtype", "bf16") == 2
+    assert "cannot be replaced: notes.txt in it has no record" in capsys.readouterr().err
+    (out / "notes.txt").unlink()
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert convert(*arguments, "--overwrite", "--dtype", "bf16") == 0
+    path = out / "pose_guider" / "diffusion_paddle_model.safetensors"
+    assert {str(tensor.dtype) for tensor in load_tensors(path).values()} == {"paddle.bfloat16"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

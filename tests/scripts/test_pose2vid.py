@@ -112,6 +112,19 @@ def test_side_by_side_shows_reference_pose_and_result_in_this_order(configure, i
     assert np.abs(row[8:56, 72:120].mean((0, 1)) - (0, 0, 255)).max() < 8
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".webm", ".gif"])
+def test_a_result_of_another_format(configure, case, inputs, suffix):
+    target = inputs / f"a{suffix}"
+    assert run(make_parser(), work, [*configure(), *case, "--output", str(target)]) == 0
+    info = probe_video(target)
+    assert (info.width, info.height, info.num_frames, float(info.fps)) == (64, 64, 3, 12.5)
+    assert probe_video(inputs / "a_side_by_side.mp4").num_frames == 3
+
+
+def test_a_gif_of_too_many_frames_a_second_is_refused(configure, case, inputs, refuse):
+    refuse([*configure(), *case, "--fps", "60", "--output", str(inputs / "a.gif")], "a.gif with 60 fps; up to 50 fps")
+
+
 def test_a_pose_picture_gives_a_picture(configure, inputs):
     case = ["--reference-image", str(inputs / "person.png"), "--pose-video", str(inputs / "person.png")]
     assert run(make_parser(), work, configure() + case + ["--output", str(inputs / "one.png")]) == 0

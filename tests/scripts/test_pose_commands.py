@@ -90,7 +90,10 @@ def test_vid2pose_puts_its_file_beside_the_video(tmp_path, networks):
             ("--video_path", "DANCE", "--dwpose", "none"),
             "`python scripts/download_weights.py --only DWPose` fetches them",
         ),
-        (("--video_path", "DANCE", "--output", "kps.avi"), "a name that ends in .mp4 or .mov is accepted"),
+        (
+            ("--video_path", "DANCE", "--output", "kps.avi"),
+            "ends in .mp4, .mov, .webm or .gif is accepted",
+        ),
     ],
 )
 def test_vid2pose_answers_to_bad_input(tmp_path, networks, dance, capsys, monkeypatch, arguments, message):

@@ -85,6 +85,19 @@ def test_one_frame_is_a_picture(models, tmp_path):
     assert read_image(tmp_path / "cat.png").size == (64, 48)
 
 
+@pytest.mark.parametrize("suffix", [".webm", ".gif"])
+def test_a_text_becomes_a_webm_or_a_gif(models, tmp_path, suffix):
+    output = tmp_path / f"out{suffix}"
+    assert call(predict_t2v, models, "v4", "--prompt", "a cat", "--output", output, "-L", 8) == 0
+    info = probe_video(output)
+    assert (info.num_frames, info.width, info.height) == (8, 64, 48)
+
+
+def test_a_gif_of_too_many_frames_a_second_is_refused(models, tmp_path, capsys):
+    given = ("--prompt", "a cat", "--fps", 60, "--output", tmp_path / "a.gif")
+    refuse(capsys, call(predict_t2v, models, "v4", *given), "a.gif with 60 fps; up to 50 fps")
+
+
 @pytest.mark.parametrize("options", [("--sampler", "Euler A"), ("--sampler", "DPM++"), ("--sampler", "PNDM")])
 def test_samplers_by_name(models, tmp_path, options):
     given = ("--prompt", "a cat", "--output", tmp_path / "cat.mp4", *options)
@@ -253,7 +266,11 @@ def refuse(capsys, code, *parts):
         (predict_i2v, ("--prompt", "x", "--start-image", "none.png"), ("none.png does not exist",)),
         (predict_v2v, ("--prompt", "x", "--video", "video.mp4", "--strength", "1.2"), ("strength is 1.2; a number",)),
         (predict_v2v, ("--prompt", "x", "--video", "none.mp4"), ("none.mp4 does not exist",)),
-        (predict_t2v, ("--prompt", "x", "--lora", "a.safetensors", "much"), ("the weight 'much'",)),
+        (
+            predict_t2v,
+            ("--prompt", "x", "--lora", "a.safetensors", "much"),
+            ("--lora", "'much'", "a file and a weight"),
+        ),
         (predict_t2v, ("--prompt", "x", "--lora", "a.safetensors", "1"), ("a.safetensors does not exist",)),
         (predict_t2v, ("--prompt", "x", "--engine", "warp"), ("engine 'warp' is not known",)),
         (predict_t2v, ("--prompt", "x", "--transformer", "depth", "2"), ("depth",)),

@@ -102,12 +102,14 @@ def test_stopped_training_goes_on(folder, tmp_path, monkeypatch, capsys):
 def test_overwriting_begins_anew_and_leaves_a_users_files(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "work")
     (tmp_path / "work" / "notes.txt").write_text("my own")
-    trained = []
-    monkeypatch.setattr(train_demo, "train", lambda script, name, *_: trained.append(name) or sys.exit(9))
+    monkeypatch.setattr(train_demo, "draw", lambda *_: sys.exit(9))
     with pytest.raises(SystemExit):
         call(tmp_path / "work", "--overwrite")
-    assert trained == ["vae"] and (tmp_path / "work" / "notes.txt").read_text() == "my own"
+    assert (tmp_path / "work" / "notes.txt").read_text() == "my own"
     assert (tmp_path / "work" / "model" / "README.md").exists()  # until the new one is complete
+    left = {path.name for path in (tmp_path / "work").glob("[!.]*")}
+    assert left == {"notes.txt", "model", "begun.json", "times.json"}
+    assert set(json.loads((tmp_path / "work" / "times.json").read_text())) == {"clips"}
 
 
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])

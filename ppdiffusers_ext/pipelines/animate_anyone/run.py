@@ -18,13 +18,14 @@ from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
-from ppdiffusers_ext.errors import InputError, counted
+from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, write_case
+from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
 
@@ -105,6 +106,8 @@ def prepare_cases(config, now=None):
         _tell_shape(config, image_path, *read_image(image_path).size)
         fps, count = _read_poses(config, pose_path)
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
+        if fps is not None:
+            check_video_rate(target, fps)
         case = Case(Path(image_path), Path(pose_path), count, fps, target)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
@@ -121,13 +124,7 @@ def _read_poses(config, path):
     source = open_frames(path, background="black")
     _tell_shape(config, path, source.width, source.height)
     available = source.resampled_count(source.fps)
-    wanted = available if config.num_frames is None else config.num_frames
-    if wanted > available:
-        has = counted(available, "frame")
-        logger.warning("%s has %s, less than the %d asked for: the result has as many", path, has, wanted)
-    elif wanted < available:
-        logger.warning("%s of the %d of %s will be animated", counted(wanted, "frame"), available, path)
-    return config.fps or source.fps, min(wanted, available)
+    return config.fps or source.fps, animated_frames(path, available, config.num_frames)
 
 
 def _tell_shape(config, path, width, height):
@@ -146,17 +143,17 @@ def _is_file_name(output):
 
 
 def _target(config, image_path, pose_path, is_picture, now):
-    suffix = ".png" if is_picture else ".mp4"
+    accepted = (".png",) if is_picture else SUFFIXES
     if _is_file_name(config.output):
         target = Path(config.output)
-        if target.suffix.lower() != suffix:
-            raise InputError(f"output {target} ends in {target.suffix}; {suffix} or a folder is accepted")
+        if target.suffix.lower() not in accepted:
+            raise InputError(f"output {target} ends in {target.suffix}; {', '.join(accepted)} or a folder is accepted")
         return target
     size = f"{config.width}x{config.height}"
     folder = Path(f"output/{now:%Y%m%d}/{now:%H%M%S}--seed_{config.seed}-{size}")
     folder = folder if config.output is None else Path(config.output)
     pose = pose_path.stem.replace("_kps", "")
-    ending = f"_{config.height}x{config.width}_{config.guidance_scale:g}{suffix}"
+    ending = f"_{config.height}x{config.width}_{config.guidance_scale:g}{accepted[0]}"
     return folder / fitting_name(folder, f"{image_path.stem}_{pose}", ending)
 
 

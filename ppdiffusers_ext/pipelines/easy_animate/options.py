@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE, find_bucket
+from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import check_all_there, check_name, parse_yaml
 from ppdiffusers_ext.options import (
@@ -28,7 +29,6 @@ from ppdiffusers_ext.pipelines.options import (
     SAMPLING,
     SPEED,
     VIDEO,
-    VIDEOS,
     RunOptions,
 )
 from ppdiffusers_ext.pipelines.presets import read_preset
@@ -212,11 +212,13 @@ class EasyAnimateConfig(RunOptions):
         self._check_numbers()
         self._check_loras()
         check_scheduler_name(self.scheduler)
-        endings, what = ((".png",), "a picture") if self.num_frames == 1 else (VIDEOS, "a video")
+        endings, what = ((".png",), "a picture") if self.num_frames == 1 else (SUFFIXES, "a video")
         if Path(self.output).suffix.lower() not in endings:
             raise InputError(
                 f"output {shown(self.output)} is no name of {what}; one that ends in {any_of(endings)} is accepted"
             )
+        if self.num_frames > 1:
+            check_video_rate(self.output, self.fps)
         return replace(self, strength=self._strength())
 
     def check_inputs(self):
@@ -266,7 +268,7 @@ class EasyAnimateConfig(RunOptions):
         for entry in self.loras:
             pair = isinstance(entry, (list, tuple)) and len(entry) == 2
             if not pair or not isinstance(entry[0], str) or not is_number(entry[1]):
-                raise InputError(f"loras has {shown(entry)}; {accepted}")
+                raise InputError(f"loras (--lora) has {shown(entry)}; {accepted}")
             check_name(entry[0], "the file of loras,", accepted)
 
     def _strength(self):

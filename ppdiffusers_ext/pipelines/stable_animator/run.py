@@ -20,6 +20,7 @@ from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
+from ppdiffusers_ext.pipelines.outputs import animated_frames
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
@@ -94,15 +95,7 @@ def _open_poses(config):
     """The `FrameSource` of the skeletons that are animated."""
     source = open_frames(config.pose_video, background="black")
     check_names(source)
-    wanted = source.num_frames if config.num_frames is None else config.num_frames
-    if wanted > source.num_frames:
-        logger.warning(
-            "%s has %d frames, less than the %d asked for: all of them are used",
-            config.pose_video, source.num_frames, wanted,
-        )  # fmt: skip
-    elif wanted < source.num_frames:
-        logger.warning("%d of the %d frames of %s are animated", wanted, source.num_frames, config.pose_video)
-    return source.first(wanted)
+    return source.first(animated_frames(config.pose_video, source.num_frames, config.num_frames))
 
 
 def check(config, num_frames):

@@ -8,8 +8,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.outputs import moved_by, output_file
 from ppdiffusers_ext.data.records import digest
-from ppdiffusers_ext.files import check_all_there
-from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER, FaceAnalyzer
+from ppdiffusers_ext.preprocess.faces import EMBEDDING, FaceAnalyzer, network_files
 
 
 class FaceEmbeddings:
@@ -28,10 +27,7 @@ class FaceEmbeddings:
 
     def __init__(self, faces, cache):
         self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
-        files = [self._faces / FOLDER / name for name in (DETECTOR, RECOGNISER)]
-        advice = "`python scripts/download_weights.py --only antelopev2` fetches them"
-        check_all_there([("", path) for path in files], advice)
-        self._networks = [digest(path) for path in files]
+        self._networks = [digest(path) for path in network_files(faces)]
 
     def __call__(self, picture):
         """(H, W, 3) uint8 RGB -> (512,) fp32, zeros without a face."""
