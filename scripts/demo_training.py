@@ -77,15 +77,18 @@ def hold_against_existing(options, model, made, names):
     results = check_existing({model: made}, **how)
     begun = check_existing({options.work / BEGUN: made}, **how)
     there = [options.work / name for name in names if (options.work / name).exists()]
-    if there and not options.skip_existing and Records(options.work).of(BEGUN) is None:
+    is_own = bool(there) and Records(options.work).of(BEGUN) is None
+    if is_own and not options.skip_existing:
         raise ExistsError(
             f"{there[0]} exists, without a record of what it was made of; another --work is accepted, and "
             "--skip-existing goes on with it"
         )
+    if is_own:
+        print(f"note: {there[0]} has no record of what it was made of, and is gone on with as it is", file=sys.stderr)
     if options.overwrite:
         for path in there:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if begun.missing and results.missing:
+    if begun.missing and results.missing and not is_own:
         with begun.recorded(), output_file(options.work / BEGUN) as temporary:
             temporary.write_text(json.dumps(made.options, indent=1) + "\n", encoding="utf-8")
     return results

@@ -112,6 +112,15 @@ def test_overwriting_begins_anew_and_leaves_a_users_files(folder, tmp_path, monk
     assert set(json.loads((tmp_path / "work" / "times.json").read_text())) == {"clips"}
 
 
+def test_work_folder_without_a_record_is_gone_on_with_and_gets_none(tmp_path, capsys, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(train_demo, "draw", lambda *_: sys.exit(9))
+    with pytest.raises(SystemExit):
+        call(tmp_path, "--skip-existing")
+    assert "data has no record of what it was made of" in capsys.readouterr().err
+    assert not (tmp_path / "begun.json").exists()
+
+
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])
 def test_work_folder_of_a_user_is_left_alone(tmp_path, capsys, options):
     (tmp_path / "data" / "video").mkdir(parents=True)
