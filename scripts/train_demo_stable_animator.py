@@ -83,6 +83,7 @@ def work(options):
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
     from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.packaged import located
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
     if not options.debug:
@@ -102,7 +103,7 @@ def work(options):
         draw(write_animation_clips, clips, options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
     write_image_encoder(svd / "image_encoder", options.seed, channels=64)  # as the UNet's context has
     for name in ("unet", "scheduler"):
-        shutil.copytree(CONFIGURATIONS / name, svd / name, dirs_exist_ok=True)
+        shutil.copytree(located(CONFIGURATIONS / name), svd / name, dirs_exist_ok=True)
     if not (svd / "vae").exists():
         with output_folder(svd / "vae") as temporary:
             _write_autoencoder(clips, temporary)

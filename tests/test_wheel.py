@@ -3,11 +3,8 @@
 import os
 import re
 import shutil
-import site
 import subprocess
 import sys
-import sysconfig
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from setuptools import build_meta
 
 print(getattr(build_meta, f"build_{sys.argv[1]}")(sys.argv[2]))
 """
+_SITE_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 _SOURCES = ("ppdiffusers_ext", "scripts", "configs", "assets")
 
 
@@ -49,10 +47,9 @@ def wheel(tmp_path_factory):
     for path in ROOT.iterdir():
         if path.is_file():
             shutil.copy(path, source)
-    with tarfile.open(built("sdist", source, folder)) as archive:
-        archive.extractall(folder, filter="data")
-        (name,) = {member.name.partition("/")[0] for member in archive.getmembers()}
-    return built("wheel", folder / name, folder)
+    sdist = built("sdist", source, folder)
+    shutil.unpack_archive(sdist, folder)
+    return built("wheel", folder / sdist.name.removesuffix(".tar.gz"), folder)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +58,10 @@ def installed(wheel):
     folder = wheel.parent / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
-    own = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)}))
-    # Folders of this kind are searched, but their own .pth files, as that of an editable installation, are not read.
-    (own / "packages.pth").write_text("\n".join(site.getsitepackages()) + "\n", encoding="utf-8")
+    own = subprocess.check_output([programs / "python", "-c", _SITE_PACKAGES], env=environment(), text=True).strip()
+    packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    # These folders are searched, but their own .pth files, as that of an editable installation, are not read.
+    Path(own, "packages.pth").write_text("\n".join(packages) + "\n", encoding="utf-8")
     pip = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--quiet", "--disable-pip-version-check", str(wheel)], check=True, env=environment())
     return programs
