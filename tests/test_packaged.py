@@ -8,6 +8,7 @@ import pytest
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import check_all_there, check_file, check_folder, read_yaml
 from ppdiffusers_ext.metrics.sources import open_clip
@@ -70,6 +71,8 @@ def test_every_reader_finds_what_ships():
     assert find_weights("assets/demo_model/vae").parent == ROOT / "assets/demo_model/vae"
     assert open_frames("assets/pose.mp4").num_frames == open_clip("assets/pose.mp4").num_frames
     assert read_image("assets/reference.png").size == (256, 256)
+    for name in (DEMO, "configs/training/demo"):
+        assert digest(name) == digest(ROOT / name)
 
 
 def test_nothing_is_written_to_what_ships(tmp_path):
