@@ -1,9 +1,14 @@
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+# Folders beside the package -> their names inside it, in a wheel.
+SHIPPED = {"scripts": "commands", "configs": "configs", "assets": "assets"}
+NOT_SHIPPED = ("__init__.py", "__pycache__", ".*")  # the package has a commands/__init__.py of its own
 
 # Exact versions are in constraints.txt.
 EXTRAS = {
@@ -39,6 +44,22 @@ EXTRAS = {
 }
 
 
+class BuildWithShippedFiles(build_py):
+    """Copies into a wheel what lies beside the package. An editable installation uses it where it is."""
+
+    def run(self):
+        if self.editable_mode:
+            super().run()
+            return
+        package = Path(self.build_lib, "ppdiffusers_ext")
+        for target in SHIPPED.values():  # which may have files of an earlier build
+            shutil.rmtree(package / target, ignore_errors=True)
+        super().run()
+        for source, target in SHIPPED.items():
+            ignored = shutil.ignore_patterns(*NOT_SHIPPED)
+            shutil.copytree(ROOT / source, package / target, ignore=ignored, dirs_exist_ok=True)
+
+
 def read_version():
     text = (ROOT / "ppdiffusers_ext" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE).group(1)
@@ -56,6 +77,8 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["ppdiffusers_ext*"]),
     package_data={"ppdiffusers_ext": ["presets/*.yaml", "presets/*/*.yaml"]},
+    cmdclass={"build_py": BuildWithShippedFiles},
+    entry_points={"console_scripts": ["ppdiffusers-ext = ppdiffusers_ext.commands:main"]},
     python_requires=">=3.10,<3.13",
     install_requires=read_requirements(),
     extras_require=EXTRAS,

@@ -116,8 +116,8 @@ def ours(settings):
     import numpy as np
     import paddle
 
-    from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
     from ppdiffusers_ext.pipelines.presets import read_preset
     from ppdiffusers_ext.runtime import Runtime
 
@@ -126,7 +126,7 @@ def ours(settings):
         config = Pose2VidConfig(**full_size.configuration(settings["model"]), **engine)
     else:
         config = Pose2VidConfig.load(settings["model"], **engine)
-    pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
+    pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)
     side, preset = settings["side"], read_preset(settings["preset"])
     picture, poses = _case(config, settings["frames"], side)

@@ -43,11 +43,13 @@ def compete(options):
 
 def demo_pipeline():
     """The pipeline of `make demo`, on the CPU."""
-    from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
     from ppdiffusers_ext.runtime import Runtime
 
-    pipeline = load_pipeline(Pose2VidConfig.load("configs/inference/demo.yaml"), Runtime.choose("cpu", "fp32"))
+    pipeline = Pose2VideoPipeline.open(
+        Pose2VidConfig.load("configs/inference/demo.yaml"), Runtime.choose("cpu", "fp32")
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -76,7 +76,7 @@ def animate(settings, folder, width, height, length):
         for _ in range(2)
     ]
     size = {"height": height, "width": width, "num_frames": length, "num_inference_steps": 1}
-    sequential = get_rung(config.memory).options["sequential_guidance"]
+    sequential = get_rung(config.memory).computes_singly
 
     def run():
         latents = pipeline(*texts, **size, output_type="latent", sequential_guidance=sequential).frames

@@ -90,8 +90,7 @@ def _animate_anyone(settings, folder, width, height, length):
     """The plan, and the seconds."""
     from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
     from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
-    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.pipelines.memory import get_rung
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
     from ppdiffusers_ext.runtime import Runtime
 
     values = {
@@ -103,7 +102,7 @@ def _animate_anyone(settings, folder, width, height, length):
         "num_inference_steps": 1,
         "guidance_scale": GUIDANCE,
         "memory": settings["rung"],
-        **get_rung(settings["rung"]).options,
+        **rung_options(settings["rung"]),
         "engine": settings["engine"],
         "engine_cache": f"{settings['folder']}/cache",
         "ignore_memory": True,

@@ -48,13 +48,13 @@ def start(settings):
     import numpy as np
     import PIL.Image
 
-    from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
     from ppdiffusers_ext.runtime import Runtime
 
     engine = {"engine": settings["engine"], "engine_cache": settings["cache"]}
     config = Pose2VidConfig(**full_size.configuration(settings["folder"]), **engine)
-    pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
+    pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     picture = PIL.Image.fromarray(pixels).resize((SIDE, SIDE))

@@ -82,12 +82,12 @@ def ours(settings):
     import paddle
     import PIL.Image
 
-    from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
+    from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
     from ppdiffusers_ext.runtime import Runtime
 
     names = {"engine": settings["engine"], "engine_cache": settings["cache"], "preset": settings["preset"]}
     config, side = make_config(settings["model"], **names), settings["side"]
-    pipeline = load_pipeline(config, Runtime.choose("cpu", settings["dtype"]))
+    pipeline = StableAnimatorPipeline.open(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)
     random = np.random.default_rng(0)
     picture, *poses = (

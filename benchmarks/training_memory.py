@@ -123,7 +123,7 @@ def _settings(folder, case, processes, checkpointing, steps):
 
 def write(settings):
     """Networks of random weights, and drawn clips."""
-    from ppdiffusers_ext.data.synthetic import write_animation_clips
+    from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
     from ppdiffusers_ext.pipelines.loading import describe_image_encoder, make_video_vae
     from ppdiffusers_ext.weights.writing import write_safetensors
 

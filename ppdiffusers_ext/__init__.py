@@ -7,11 +7,16 @@ The classes are imported when they are first used: `from ppdiffusers_ext import 
 import importlib
 
 from ppdiffusers_ext.environment import choose_fast_mkl
+from ppdiffusers_ext.pipelines.dispatch import serve_folders
 from ppdiffusers_ext.version import __version__
+from ppdiffusers_ext.weights.declaration import register_libraries
 from ppdiffusers_ext.weights.pretrained import secure
 
 choose_fast_mkl()
-secure()  # here, since whatever part of the package is imported, this is run before it
+# Here, since whatever part of the package is imported, this is run before it.
+secure()
+serve_folders()
+register_libraries(lambda: importlib.import_module("ppdiffusers_ext.models.library").CHECKPOINT_NAMES)
 
 # Public classes by module.
 _MODULES = {

@@ -7,6 +7,8 @@ through `shown` or `printable` first: a value may be endless, and a name may hol
 import difflib
 import reprlib
 
+from ppdiffusers_ext.packaged import as_called
+
 _MOST_SHOWN = 80
 _MOST_OF_PATH = 300
 _MOST_OF_NAMES = 160
@@ -16,13 +18,16 @@ _LEAST_PART = 3  # letters of a name that are enough to find it
 class InputError(ValueError):
     """Something the user gave (an option, a file, a configuration) cannot be used."""
 
+    def __str__(self):
+        return as_called(super().__str__())
+
 
 class MissingFileError(InputError, FileNotFoundError):
     """A file or folder that the user named does not exist."""
 
     def __str__(self):
         # OSError would format its arguments as an errno tuple.
-        return str(self.args[0]) if self.args else ""
+        return as_called(str(self.args[0])) if self.args else ""
 
 
 class NonFiniteError(InputError, ArithmeticError):

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown, shown_path
+from ppdiffusers_ext.packaged import located
 
 _MOST_TEXT = 16 << 20  # bytes of a text file; larger ones have limits of their own
 _MOST_YAML = 512 << 10  # which takes some two seconds
@@ -30,7 +31,7 @@ def check_file(path: Any, what: str, accepted: str) -> Path:
     """The `Path` of a regular file that this user may read.
 
     Args:
-        path: str or Path.
+        path: str or Path; below configs and assets also that of a file that ships (`packaged.located`).
         what: the kind of file as a message names it: "configuration", "weight file".
         accepted: the end of the message: "a YAML file is needed".
 
@@ -38,7 +39,7 @@ def check_file(path: Any, what: str, accepted: str) -> Path:
         MissingFileError: there is no such file.
         InputError: the name is impossible, or it is of a folder, a pipe, a device, or a file that may not be read.
     """
-    path = check_name(path, what, accepted)
+    path = Path(located(check_name(path, what, accepted)))
     status = _status_of(path, what, accepted)
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{what} {shown_path(path)} is {_kind_of(status)}; {accepted}")
@@ -48,7 +49,7 @@ def check_file(path: Any, what: str, accepted: str) -> Path:
 
 def check_folder(path: Any, what: str, accepted: str) -> Path:
     """The `Path` of a folder that this user may list; arguments and errors are those of `check_file`."""
-    path = check_name(path, what, accepted)
+    path = Path(located(check_name(path, what, accepted)))
     status = _status_of(path, what, accepted)
     if not stat.S_ISDIR(status.st_mode):
         raise InputError(f"{what} {shown_path(path)} is not a folder; {accepted}")
@@ -81,7 +82,7 @@ def check_all_there(paths, accepted):
         paths: list of (what the message calls it, str or Path); "" for the path alone.
         accepted: the end of the message, as that of `check_file`.
     """
-    absent = [f"{what} {printable(path, 300)}".strip() for what, path in paths if not os.path.exists(path)]
+    absent = [f"{what} {printable(path, 300)}".strip() for what, path in paths if not os.path.exists(located(path))]
     if absent:
         raise MissingFileError(f"{', '.join(absent)} {'do' if len(absent) > 1 else 'does'} not exist; {accepted}")
 

@@ -19,9 +19,10 @@ import traceback
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
-from scripts import poses
-from scripts.command import ArgumentParser, add_existing, describe, run
-from scripts.options import add_options, given_options, refuse_others
+
+from . import poses
+from .command import ArgumentParser, add_existing, describe, run
+from .options import add_options, given_options, refuse_others
 
 # What a job says instead of the system's options.
 _OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases")

@@ -15,7 +15,8 @@ import os
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, add_existing, run, whole
+
+from .command import ArgumentParser, add_existing, run, whole
 
 
 def make_parser():

@@ -13,8 +13,10 @@ import warnings
 from pathlib import Path
 
 from ppdiffusers_ext.data.outputs import moved_by
+from ppdiffusers_ext.packaged import as_called
 from ppdiffusers_ext.weights.selection import checkpoint_key
-from scripts.signals import stopped_by_signals
+
+from .signals import stopped_by_signals
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _MOST_OF_VALUE = 400
@@ -40,8 +42,9 @@ class ArgumentParser(argparse.ArgumentParser):
         reads_checkpoints: whether there is a --checkpoint-key, which `run` observes.
     """
 
-    def __init__(self, reads_checkpoints=False, **kwargs):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+    def __init__(self, reads_checkpoints=False, prog=None, **kwargs):
+        prog = None if prog is None else as_called(prog)
+        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error, and all log lines")
         if reads_checkpoints:
             self.add_argument(
@@ -50,6 +53,9 @@ class ArgumentParser(argparse.ArgumentParser):
                 help="of the tensors to read where a weight file has several dicts of them, such as ema "
                 "(default: state_dict, the averaged ones, model; docs/weights.md)",
             )
+
+    def format_help(self):
+        return as_called(super().format_help())
 
     def error(self, message):
         from ppdiffusers_ext.errors import printable
@@ -265,9 +271,9 @@ def no_command(what, commands):
     Returns:
         the exit code.
     """
-    accepted = ", ".join(f"python -m {name}" for name in commands)
+    accepted = as_called(", ".join(f"python -m {name}" for name in commands))
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(f"{what.strip()}\n\nIt is no command by itself. Commands: {accepted}")
+        print(f"{as_called(what.strip())}\n\nIt is no command by itself. Commands: {accepted}")
         return 0
     return fail(f"this module is no command by itself; {accepted} are accepted")
 
@@ -318,7 +324,7 @@ class _Notes(logging.Formatter):
     def format(self, record):
         from ppdiffusers_ext.errors import printable
 
-        return printable(super().format(record))
+        return as_called(printable(super().format(record)))
 
 
 def _set_up_notes(debug):

@@ -16,7 +16,9 @@ import sys
 from pathlib import Path
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, add_existing, run
+from ppdiffusers_ext.packaged import FOLDER
+
+from .command import ArgumentParser, add_existing, run
 
 # The options that are of one system, on the way to Paddle.
 OPTIONS = {
@@ -24,7 +26,7 @@ OPTIONS = {
     "stable_animator": (),
     "easy_animate": ("config", "motion_module"),
 }
-CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference" / "inference_v2.yaml"
+CONFIG = FOLDER / "configs" / "inference" / "inference_v2.yaml"
 
 
 def make_parser():

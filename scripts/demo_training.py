@@ -77,15 +77,18 @@ def hold_against_existing(options, model, made, names):
     results = check_existing({model: made}, **how)
     begun = check_existing({options.work / BEGUN: made}, **how)
     there = [options.work / name for name in names if (options.work / name).exists()]
-    if there and not options.skip_existing and Records(options.work).of(BEGUN) is None:
+    is_own = bool(there) and Records(options.work).of(BEGUN) is None
+    if is_own and not options.skip_existing:
         raise ExistsError(
             f"{there[0]} exists, without a record of what it was made of; another --work is accepted, and "
             "--skip-existing goes on with it"
         )
+    if is_own:
+        print(f"note: {there[0]} has no record of what it was made of, and is gone on with as it is", file=sys.stderr)
     if options.overwrite:
         for path in there:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if begun.missing and results.missing:
+    if begun.missing and results.missing and not is_own:
         with begun.recorded(), output_file(options.work / BEGUN) as temporary:
             temporary.write_text(json.dumps(made.options, indent=1) + "\n", encoding="utf-8")
     return results
@@ -154,9 +157,9 @@ def write_image_encoder(folder, seed, channels):
 
 def read_settings(path, configured, folder):
     """The settings of a training as YAML file, with another work folder than the one that they name."""
-    import yaml
+    from ppdiffusers_ext.files import read_yaml
 
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path, "training configuration")
     for key, value in settings.items():
         if isinstance(value, str) and value.startswith(configured):
             settings[key] = str(folder) + value.removeprefix(configured)
@@ -167,7 +170,7 @@ def train(script, name, settings, folder, processes):
     """Run a training command in processes of its own.
 
     Args:
-        script: in scripts, without ending.
+        script: name of the command.
         name: of its settings and logs in the folder.
         settings: dict, for two processes; one process takes batches that are twice as large.
         folder: `Path`.
@@ -180,15 +183,17 @@ def train(script, name, settings, folder, processes):
 
     from ppdiffusers_ext.errors import InputError
 
-    command = [sys.executable, "-u"]
+    command = [sys.executable, "-u", "-m"]
     if processes == 1:
         settings = {**settings, "per_device_train_batch_size": 2 * settings["per_device_train_batch_size"]}
+        command += [f"{__package__}.{script}"]
     else:
-        command += ["-m", "scripts.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "logs" / name)]
+        logs = str(folder / "logs" / name)
+        command += [f"{__package__}.launch", "--nproc_per_node", "2", "--log_dir", logs, script]
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    print(f"scripts/{script}.py {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
-    finished = subprocess.run([*command, f"scripts/{script}.py", str(file)])
+    print(f"{script} {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
+    finished = subprocess.run([*command, str(file)])
     if finished.returncode:
         raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")
 

@@ -22,12 +22,14 @@ import textwrap
 import threading
 from pathlib import Path
 
-if __package__ is None or __package__ == "":
-    # Run as a file, from any folder.
+if not __package__:  # run as a file, from any folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, real, run, whole  # noqa: E402
+from ppdiffusers_ext.packaged import as_called
+
+from .command import ArgumentParser, real, run, whole  # noqa: E402
 
 ALL = "all"
 WIDTH = 100  # columns of --list
@@ -84,14 +86,14 @@ def main(arguments=None, registry=None, patience=None):
 def _work(options, registry, patience):
     from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.files import check_name
-    from ppdiffusers_ext.weights.registry import REGISTRY
+    from ppdiffusers_ext.pipelines.published import PUBLISHED
 
     folder = check_name(options.dest, "--dest", "a folder, or a name for a new one, is accepted")
     if _is_there(folder) and not folder.is_dir():
         raise InputError(
             f"--dest {shown(str(folder))} is not a folder; a folder, or a name for a new one, is accepted"
         )
-    entries = _select(options, REGISTRY if registry is None else registry, folder)
+    entries = _select(options, PUBLISHED if registry is None else registry, folder)
     if options.list:
         return _list(entries, folder)
     if options.verify:
@@ -174,7 +176,7 @@ def _list(entries, folder):
     head, *lines = _table(rows)
     print(head)
     for weights, line in zip(entries, lines):
-        about = f"{', '.join(weights.systems)}; needed by {weights.needed_by}; licence: {weights.licence}"
+        about = f"{', '.join(weights.systems)}; needed by {as_called(weights.needed_by)}; licence: {weights.licence}"
         print(line, *textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    "), sep="\n")
 
 

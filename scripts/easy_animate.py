@@ -3,8 +3,9 @@
 import sys
 
 from ppdiffusers_ext.pipelines.easy_animate.options import CONFIG, EasyAnimateConfig, names_of_task
-from scripts.command import ArgumentParser, add_existing, no_command
-from scripts.options import add_options, given_options
+
+from .command import ArgumentParser, add_existing, no_command
+from .options import add_options, given_options
 
 
 def make_parser(prog, description, task):

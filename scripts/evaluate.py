@@ -17,7 +17,7 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 import contextlib
 import sys
 
-from scripts.command import ArgumentParser, add_existing, any_seed, run, whole
+from .command import ArgumentParser, add_existing, any_seed, run, whole
 
 
 def make_parser():

@@ -10,9 +10,10 @@ import multiprocessing
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts import poses
-from scripts.command import add_existing, describe, run, whole
-from scripts.signals import stopped_by_signals
+
+from . import poses
+from .command import add_existing, describe, run, whole
+from .signals import stopped_by_signals
 
 
 def make_parser():
@@ -34,13 +35,14 @@ def work(options):
 
     from tqdm import tqdm
 
-    from ppdiffusers_ext.data.existing import check_existing
+    from ppdiffusers_ext.data.existing import check_distinct, check_existing
     from ppdiffusers_ext.data.records import digest
     from ppdiffusers_ext.preprocess.videos import find_videos
 
     root = Path(options.video_root)
     save = Path(options.save_dir or f"{str(root).rstrip('/')}_dwpose")
     jobs = {video: save / video.relative_to(root).with_suffix(".mp4") for video in find_videos(root)}
+    check_distinct(jobs)
     poses.track_options(options)
     shared = poses.made_of("extract_dwpose_from_vid", options)
 

@@ -8,7 +8,8 @@ If frames exist, --overwrite replaces them, and --skip-existing goes on with a r
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, add_existing, real, run
+
+from .command import ArgumentParser, add_existing, real, run
 
 
 def make_parser():

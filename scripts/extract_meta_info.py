@@ -9,7 +9,8 @@ Videos without a skeleton video are left out, with a note.
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, add_existing, run
+
+from .command import ArgumentParser, add_existing, run
 
 
 def make_parser():

@@ -12,8 +12,8 @@ masks are named frame_0.png and so on.
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, add_existing, run
-from scripts.poses import progress
+from .command import ArgumentParser, add_existing, run
+from .poses import progress
 
 WEIGHTS = "pretrained_weights/stable_animator"
 

@@ -3,10 +3,10 @@
 python -m scripts.launch --gpus 0,1,2,3 scripts/trainer_stage1.py configs/training/stage1.yaml
 python -m scripts.launch --nproc_per_node 2 scripts/trainer_stage1.py configs/training/stage1.yaml
 
-The first line is for GPUs, the second for a CPU. What stands before the trainer goes to `paddle.distributed.launch`;
-its --help lists more. GPUs that are not there are told at once, and the launcher's own lines are left out unless the
-trainer has --debug. The messages of the first process are shown, those of all are in LOG_DIR/workerlog.N (--log_dir,
-default: log).
+The first line is for GPUs, the second for a CPU. The trainer is a Python file or a name: trainer_stage1. What stands
+before it goes to `paddle.distributed.launch`; its --help lists more. GPUs that are not there are told at once, and the
+launcher's own lines are left out unless the trainer has --debug. The messages of the first process are shown, those of
+all are in LOG_DIR/workerlog.N (--log_dir, default: log).
 """
 
 import logging
@@ -15,8 +15,14 @@ import re
 import signal
 import sys
 import traceback
+from pathlib import Path
 
-from scripts.command import ArgumentParser, run
+from ppdiffusers_ext import commands
+from ppdiffusers_ext.packaged import as_called
+
+from .command import ArgumentParser, run
+
+TRAINERS = ("trainer_stage1", "trainer_stage2", "trainer_stable_animator", "trainer_vae")
 
 _BAD_INPUT = 2  # the exit code of a trainer
 _MOST_LINES = 100  # of a log that are printed at the end
@@ -40,16 +46,42 @@ def work(options):
     from ppdiffusers_ext.training.logs import quieten_libraries
 
     words = options.words
-    split = next((place for place, word in enumerate(words) if word.endswith(".py")), len(words))
+    split = _place_of_trainer(words)
     before, after = words[:split], words[split:]
     if "--help" in before or "-h" in before:
-        print(__doc__.strip())
+        print(as_called(__doc__.strip()))
         return 0
     debug = "--debug" in words
     if not debug:
         quieten_libraries()
     _check(before, after)
+    after = [*_files_of(after[0]), *after[1:]]
     return _start([*_quiet([word for word in before if word != "--debug"], debug), *after])
+
+
+def _place_of_trainer(words):
+    """The number of words before the trainer, which is a Python file or the name of a command."""
+    for place, word in enumerate(words):
+        is_value = place > 0 and re.fullmatch("--(?!debug$)[^=]*", words[place - 1])
+        if word.endswith(".py") or (not is_value and _name_of(word) is not None):
+            return place
+    return len(words)
+
+
+def _name_of(word):
+    """The trainer that a word names, as `trainer_stage1`, or None."""
+    name = word.replace("-", "_")
+    return name if name in TRAINERS else None
+
+
+def _files_of(trainer):
+    """The words for Paddle's launcher that run a trainer: a file, or the commands' file and a name."""
+    name = _name_of(trainer)
+    if name is None:
+        return [trainer]
+    if __package__ == commands.__name__:
+        return [str(Path(commands.__file__).with_name("__main__.py")), name]
+    return [str(Path(__file__).with_name(f"{name}.py"))]
 
 
 def _check(before, after):
@@ -58,7 +90,8 @@ def _check(before, after):
 
     if not after:
         raise InputError("there is no trainer to start; one such as scripts/trainer_stage1.py is accepted")
-    check_file(after[0], "trainer", "one such as scripts/trainer_stage1.py is accepted")
+    if _name_of(after[0]) is None:
+        check_file(after[0], "trainer", "one such as scripts/trainer_stage1.py is accepted")
     for name in _DEVICES:
         value = _value_of(before, name)
         if value is not None:

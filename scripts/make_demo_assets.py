@@ -6,7 +6,7 @@ python -m scripts.make_demo_assets [--seed 7]
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, add_existing, any_seed, run
+from .command import ArgumentParser, add_existing, any_seed, run
 
 SIDE = 256
 NUM_FRAMES = 48

@@ -8,7 +8,8 @@ A file that exists is refused: --overwrite replaces it, --skip-existing keeps it
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts.command import ArgumentParser, add_existing, real, run, whole
+
+from .command import ArgumentParser, add_existing, real, run, whole
 
 
 def make_parser():

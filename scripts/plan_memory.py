@@ -22,8 +22,9 @@ import sys
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.pipelines.systems import SYSTEMS, get_system
-from scripts.command import ArgumentParser, add_existing, run, whole
-from scripts.options import add_options, given_options, refuse_others
+
+from .command import ArgumentParser, add_existing, run, whole
+from .options import add_options, given_options, refuse_others
 
 
 def make_parser():

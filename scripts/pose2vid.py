@@ -12,13 +12,16 @@ sheet. A pose picture instead of a pose video gives a picture.
 import sys
 
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from scripts.command import ArgumentParser, add_existing, run
-from scripts.options import add_options, given_options
+
+from .command import ArgumentParser, add_existing, run
+from .options import add_options, given_options
+
+DEMO = "configs/inference/demo.yaml"
 
 
 def make_parser():
     parser = ArgumentParser(prog="python -m scripts.pose2vid", description=__doc__, reads_checkpoints=True)
-    parser.add_argument("--config", required=True, metavar="FILE", help="YAML file of the model and the cases")
+    parser.add_argument("--config", default=DEMO, metavar="FILE", help=f"YAML file (default: the demo's, {DEMO})")
     return add_existing(add_options(parser, Pose2VidConfig))
 
 

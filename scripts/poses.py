@@ -2,7 +2,7 @@
 
 import sys
 
-from scripts.command import ArgumentParser, no_command, real, whole
+from .command import ArgumentParser, no_command, real, whole
 
 WEIGHTS = "pretrained_weights/DWPose"
 

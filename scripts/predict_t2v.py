@@ -9,8 +9,8 @@ a video is made in parts, of which each begins with the last frames of the one b
 
 import sys
 
-from scripts.command import run
-from scripts.easy_animate import make_parser, make_work
+from .command import run
+from .easy_animate import make_parser, make_work
 
 
 def main(arguments=None):

@@ -9,8 +9,8 @@ sound is copied.
 
 import sys
 
-from scripts.command import run
-from scripts.easy_animate import make_parser, make_work
+from .command import run
+from .easy_animate import make_parser, make_work
 
 
 def main(arguments=None):

@@ -9,8 +9,8 @@ If they exist, --overwrite replaces them, and --skip-existing goes on with a run
 
 import sys
 
-from scripts import poses
-from scripts.command import add_existing, run
+from . import poses
+from .command import add_existing, run
 
 
 def make_parser():

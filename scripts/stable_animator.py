@@ -18,8 +18,9 @@ from ppdiffusers_ext.pipelines.stable_animator.options import (
     RefinementConfig,
     StableAnimationConfig,
 )
-from scripts.command import ArgumentParser, add_existing, run
-from scripts.options import add_options, given_options
+
+from .command import ArgumentParser, add_existing, run
+from .options import add_options, given_options
 
 
 def make_parser():

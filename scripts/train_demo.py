@@ -2,7 +2,7 @@
 
     python -m scripts.train_demo
 
-Draws the clips, then runs scripts/trainer_vae.py, trainer_stage1.py and trainer_stage2.py with the files in
+Draws the clips, then runs trainer_vae, trainer_stage1 and trainer_stage2 with the files in
 configs/training/demo, and puts together what pose2vid loads. Two processor cores take about three hours. With
 --skip-existing the same command goes on where it was stopped; --overwrite begins anew.
 """
@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scripts.command import ArgumentParser, add_existing, any_seed, run
-from scripts.demo_training import (
+from .command import ArgumentParser, add_existing, any_seed, run
+from .demo_training import (
     Clock,
     draw,
     hold_against_existing,
@@ -120,8 +120,9 @@ def read_stage(name, options):
 
 def write_model(source, output):
     """Put the trained parts together, in fp16, in a folder that is there."""
-    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 
     config = Pose2VidConfig(
         pretrained_base_model_path=str(CONFIGURATIONS),
@@ -134,7 +135,12 @@ def write_model(source, output):
         inference_config="configs/inference/demo_model.yaml",
     )
     folders = {"reference_unet": "unet"}  # as Stable Diffusion's base model has it
-    for name, part in describe_parts(config).items():
+    parts = describe_parts(config)
+    models = {name: part.model for name, part in parts.items()}
+    pipeline = Pose2VideoPipeline(**models, scheduler=make_configured_scheduler(config))
+    pipeline.save_config(str(output))
+    pipeline.scheduler.save_pretrained(str(output / "scheduler"))
+    for name, part in parts.items():
         model = part.load()
         model.to(dtype="float16")
         model.save_pretrained(str(output / folders.get(name, name)), safe_serialization=True)
@@ -158,13 +164,13 @@ def _mean_frame(folder):
 
 def make_card(options, folder):
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
-    import yaml
-
+    from ppdiffusers_ext.files import read_yaml
+    from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.runtime import Runtime
 
-    values = yaml.safe_load(Path("configs/inference/demo.yaml").read_text(encoding="utf-8"))
+    values = read_yaml("configs/inference/demo.yaml")
     shipped = values["pretrained_base_model_path"]
     moved = {
         key: str(folder) + value.removeprefix(shipped)
@@ -182,7 +188,7 @@ def make_card(options, folder):
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
         for way, score in result["ways"].items()
     ]
-    return CARD.format(
+    return as_called(CARD).format(
         clips=options.clips,
         seed=options.seed,
         processes=options.processes,

@@ -2,7 +2,7 @@
 
     python -m scripts.train_demo_stable_animator
 
-Draws the clips, trains the recogniser, runs scripts/trainer_stable_animator.py with the files in
+Draws the clips, trains the recogniser, runs trainer_stable_animator with the files in
 configs/training/stable_animator_demo, and puts together what scripts.stable_animator loads, with a card that says how
 good it is. The autoencoder, which stays frozen, is that of assets/demo_model (`make train-demo` trains it). Two
 processor cores take less than two hours. With --skip-existing the same command goes on where it was stopped;
@@ -14,8 +14,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from scripts.command import ArgumentParser, add_existing, any_seed, run
-from scripts.demo_training import (
+from .command import ArgumentParser, add_existing, any_seed, run
+from .demo_training import (
     Clock,
     draw,
     hold_against_existing,
@@ -81,8 +81,9 @@ def make_parser():
 def work(options):
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
-    from ppdiffusers_ext.data.synthetic import write_animation_clips
+    from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
     from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.packaged import located
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
     if not options.debug:
@@ -102,7 +103,7 @@ def work(options):
         draw(write_animation_clips, clips, options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
     write_image_encoder(svd / "image_encoder", options.seed, channels=64)  # as the UNet's context has
     for name in ("unet", "scheduler"):
-        shutil.copytree(CONFIGURATIONS / name, svd / name, dirs_exist_ok=True)
+        shutil.copytree(located(CONFIGURATIONS / name), svd / name, dirs_exist_ok=True)
     if not (svd / "vae").exists():
         with output_folder(svd / "vae") as temporary:
             _write_autoencoder(clips, temporary)
@@ -158,10 +159,14 @@ def _train_recognizer(clips, options):
 
 
 def _write_model(folder, output):
+    from ppdiffusers_ext.pipelines.run_options import write_trained
+
     shutil.copytree(folder / "svd", output / "svd")
     for name in ("unet", "pose_net", "face_encoder"):
         shutil.copy(folder / "training" / f"{name}.safetensors", output)
     shutil.copy(folder / "recognizer.safetensors", output)
+    names = ("unet", "pose_net", "face_encoder")
+    write_trained(output, {"svd": "svd", **{name: f"{name}.safetensors" for name in names}})
 
 
 def describe_model(folder, **options):
@@ -184,6 +189,7 @@ def describe_model(folder, **options):
 def _evaluate(options, folder):
     """Write samples.png and scores.json into the model's folder, and return its card."""
     from ppdiffusers_ext.data.images import write_image
+    from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, StableDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
@@ -201,7 +207,7 @@ def _evaluate(options, folder):
         cells = [("psnr", ".2f"), ("ssim", ".3f"), ("l1", ".4f"), ("flicker", ".2f"), (IDENTITY, ".3f")]
         rows.append(f"| {way} | " + " | ".join(f"{score[k]:{f}}" if k in score else "" for k, f in cells) + " |")
     times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
-    return CARD.format(
+    return as_called(CARD).format(
         clips=options.clips,
         seed=options.seed,
         processes=options.processes,

@@ -2,14 +2,19 @@
 
 python -m scripts.launch --gpus 0,1 scripts/trainer_stage2.py --do_train --output_dir ./exp_output/stage2
 python -m scripts.launch --gpus 0,1 scripts/trainer_stage2.py training.yaml
+python scripts/trainer_stage2.py training.yaml
+
+The last line is for one process.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
-from scripts.training import main  # noqa: E402
+from .training import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main(2, usage=__doc__))

@@ -7,9 +7,11 @@ python scripts/trainer_vae.py training.yaml
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
-from scripts.training import main  # noqa: E402
+from .training import main  # noqa: E402
 
 if __name__ == "__main__":
     sys.exit(main("vae", usage=__doc__))

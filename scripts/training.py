@@ -1,10 +1,13 @@
 """What the training commands do: parse, train, and tell errors as the other commands do."""
 
 import errno
+import importlib
 import sys
 import traceback
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
+_ANYONE = "ppdiffusers_ext.training.animate_anyone.options"
+_STABLE = "ppdiffusers_ext.training.stable_animator.options"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -20,6 +23,7 @@ def main(stage, arguments=None, usage=""):
         the exit code: 0, 2 for bad input, 130 for Ctrl-C, 1 for a loss that is not finite, a full disk, or another
         process that is lost.
     """
+    from ppdiffusers_ext.training.declared import check_names
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_logs
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -27,12 +31,12 @@ def main(stage, arguments=None, usage=""):
     arguments = [word for word in arguments if word != "--debug"]
     if not debug:
         quieten_libraries()
-    kinds = kinds_of(stage)
     if any(word in ("-h", "--help", "--help-all") for word in arguments):
-        return _help(usage, kinds, "--help-all" in arguments)
-    set_up_logs(debug)
+        return _help(usage, stage, "--help-all" in arguments)
     try:
-        return _train(stage, arguments, kinds)
+        check_names(arguments, classes_of(stage))
+        set_up_logs(debug)
+        return _train(stage, arguments, kinds_of(stage))
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from the newest checkpoint", 130, debug)
     except (RuntimeError, OSError, ValueError) as error:
@@ -70,26 +74,34 @@ def _told(error):
 
 def kinds_of(stage):
     """The three dataclasses of what a training can be told."""
-    from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
-    from ppdiffusers_ext.training.arguments import TrainingArguments
-    from ppdiffusers_ext.training.stable_animator.options import (
-        StableDataArguments,
-        StableModelArguments,
-        StableTrainingArguments,
-    )
-
-    kinds = {
-        "vae": (AutoencoderArguments, DataArguments, TrainingArguments),
-        "stable_animator": (StableModelArguments, StableDataArguments, StableTrainingArguments),
-    }
-    return kinds.get(stage, (ModelArguments, DataArguments, TrainingArguments))
+    return tuple(getattr(importlib.import_module(module), name) for module, _, name in map(_split, classes_of(stage)))
 
 
-def _help(usage, kinds, everything):
+def _split(path):
+    return path.rpartition(".")
+
+
+def classes_of(stage):
+    """Names, with modules, of the three dataclasses of what a training can be told."""
+    of_stable = [f"{_STABLE}.Stable{name}Arguments" for name in ("Model", "Data", "Training")]
+    if stage == "stable_animator":
+        return of_stable
+    model = "AutoencoderArguments" if stage == "vae" else "ModelArguments"
+    return [f"{_ANYONE}.{model}", f"{_ANYONE}.DataArguments", "ppdiffusers_ext.training.arguments.TrainingArguments"]
+
+
+def _help(usage, stage, everything):
+    from ppdiffusers_ext.packaged import as_called
+    from ppdiffusers_ext.training.declared import read_declared, read_mappings
     from ppdiffusers_ext.training.help import short_help
-    from ppdiffusers_ext.training.parser import make_parser
 
-    print(usage.strip() + "\n\n" + make_parser(kinds).format_help() if everything else short_help(usage, kinds))
+    usage = as_called(usage).strip()
+    if everything:
+        from ppdiffusers_ext.training.parser import make_parser
+
+        print(f"{usage}\n\n{make_parser(kinds_of(stage)).format_help()}")
+    else:
+        print(short_help(usage, read_declared(classes_of(stage)), read_mappings(classes_of(stage), "SHORT_HELP")))
     return 0
 
 
@@ -119,7 +131,7 @@ def _train(stage, arguments, kinds):
 
 
 if __name__ == "__main__":
-    from scripts.command import no_command
+    from .command import no_command
 
     trainers = ("trainer_stage1", "trainer_stage2", "trainer_stable_animator", "trainer_vae")
     sys.exit(no_command(__doc__, [f"scripts.{name}" for name in trainers]))

@@ -10,8 +10,9 @@ is passed over, with a note.
 import sys
 
 from ppdiffusers_ext.errors import counted
-from scripts import poses
-from scripts.command import add_existing, describe, run, whole
+
+from . import poses
+from .command import add_existing, describe, run, whole
 
 
 def make_parser():

@@ -8,8 +8,8 @@ is accepted too. A file that exists is refused: --overwrite replaces it, --skip-
 
 import sys
 
-from scripts import poses
-from scripts.command import add_existing, run
+from . import poses
+from .command import add_existing, run
 
 
 def make_parser():

@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from unittest import mock
 
+from ppdiffusers_ext.packaged import PROGRAM
+
 ROOT = Path(__file__).parents[1]
 PAGES = [
     *sorted(ROOT.glob("README*.md")),
@@ -103,7 +105,7 @@ def _is_command(words):
         return False
     if _PYTHON.match(words[0]):
         return words[1] in ("-m", "-u") or words[1].endswith(".py")
-    return words[0].rpartition("/")[2] in ("pip", "make", "visualdl") or (
+    return words[0].rpartition("/")[2] in ("pip", "make", "visualdl", PROGRAM) or (
         words[0] == "sh" and words[1].endswith(".sh")
     )
 
@@ -119,6 +121,8 @@ class Call:
 
 def call_of(words):
     """The `Call` of a Python command; None for a command of another kind. Launched trainers count as themselves."""
+    if words[0].rpartition("/")[2] == PROGRAM and not words[1].startswith("-"):
+        words = ["python", "-m", f"scripts.{words[1].replace('-', '_')}", *words[2:]]
     if not _PYTHON.match(words[0]):
         return None
     words = [word for word in words[1:] if word != "-u"]
@@ -127,10 +131,13 @@ def call_of(words):
     else:
         module, words = _module(words[0]), words[1:]
     if module in ("paddle.distributed.launch", "scripts.launch"):
-        place = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
+        place = next((place for place, word in enumerate(words) if re.search(r"\.py$|^trainer_\w+$", word)), None)
         if place is None:
             return None
-        module, words = _module(words[place]), words[place + 1 :]
+        path = words[place] if words[place].endswith(".py") else f"scripts/{words[place]}.py"
+        module, words = _module(path), words[place + 1 :]
+    if module == "scripts.NAME":  # any of them
+        return None
     return Call(module, tuple(words), not any(_PLACEHOLDER.search(word) for word in words))
 
 
@@ -189,7 +196,7 @@ def options_of(parser):
 
 def modules_of(text):
     """The modules of this project's commands that a page names, in whichever way."""
-    names = {f"scripts.{name}" for name in re.findall(r"scripts[./](\w+)", text)}
+    names = {f"scripts.{name}" for name in re.findall(rf"(?:scripts[./]|{PROGRAM} )(\w+)", text)}
     names |= {f"scripts.{name}" for script in examples_of(text) for name in named_by(script)}
     names = {name for name in names if (ROOT / f"{name.replace('.', '/')}.py").is_file()}
     names -= {"scripts.launch", "scripts.training", "scripts.command"}

@@ -1,6 +1,7 @@
 """The arrows between the packages, and the sizes of files and functions (docs: a file is one idea)."""
 
 import ast
+import re
 from pathlib import Path
 
 import grimp
@@ -37,10 +38,11 @@ FORBIDDEN = {
 
 SYSTEMS = ("animate_anyone", "stable_animator", "easy_animate")
 # Modules that know the systems by name, and so import them; all others get what they need as arguments.
-REGISTRIES = {"pipelines.registry", "pipelines.systems"}
+REGISTRIES = {"pipelines.registry", "pipelines.systems", "pipelines.published"}
 # Files that each system has in these rooms.
 SAME_FILES = {
-    "pipelines": {"options", "loading", "memory", "pipeline", "denoise", "run", "conversion"},
+    "models": {"checkpoint"},
+    "pipelines": {"options", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
     "data": {"clips", "samples", "check"},
     "training": {"options", "data", "model", "objective", "run", "validation"},
 }
@@ -67,13 +69,26 @@ def test_arrow_points_one_way(graph, importer):
     assert [chain for imported in written for chain in chains(graph, importer_package, imported)] == []
 
 
+# Modules of `models` that read files, or say what stands in them, and what of `weights` they may import.
+OF_WEIGHTS = {
+    "strict": {"assignment"},
+    "library": {"declaration", "lora_names"},
+    "animate_anyone.checkpoint": {"assignment", "conversion", "declaration", "loading"},
+    "stable_animator.checkpoint": {"declaration"},
+    "easy_animate.checkpoint": {"declaration"},
+}
+
+
 def test_models_imports_of_the_project_only_what_networks_and_their_loading_need(graph):
-    models = {f"{PACKAGE}.models"} | graph.find_descendants(f"{PACKAGE}.models")
-    imported = {other for module in models for other in graph.find_modules_directly_imported_by(module)} - models
-    ours = {name.removeprefix(f"{PACKAGE}.") for name in imported if name.startswith(PACKAGE)}
-    assert ours <= {"errors", "files", "environment", "weights.assignment"}
-    loaders = graph.find_modules_that_directly_import(f"{PACKAGE}.weights.assignment") & models
-    assert loaders == {f"{PACKAGE}.models.strict"}
+    models, found = f"{PACKAGE}.models", {}
+    for module in {models} | graph.find_descendants(models):
+        imported = graph.find_modules_directly_imported_by(module)
+        ours = {other.removeprefix(f"{PACKAGE}.") for other in imported if other.startswith(PACKAGE)}
+        own = module.removeprefix(f"{models}.")
+        allowed = {"errors", "files", "environment", *(f"weights.{name}" for name in OF_WEIGHTS.get(own, ()))}
+        if more := sorted(name for name in ours - allowed if not name.startswith("models")):
+            found[own] = more
+    assert found == {}
 
 
 def system_of(module):
@@ -98,6 +113,72 @@ def test_systems_have_the_same_file_names(room, system):
         pytest.skip(f"{room}/{system} is not written yet")
     files = {path.stem for path in (ROOT / PACKAGE / room / system).glob("*.py")}
     assert SAME_FILES[room] <= files
+
+
+# Names of the systems however they are written, and of the networks that they come from.
+SYSTEM_NAMES = (
+    *("animate[ _-]?anyone", "stable[ _-]?animat(?:or|ion)", "easy[ _-]?animate"),
+    *("animate[ _-]?diff", "hunyuan", "pixart", "magvit"),
+)
+# Parts of one system's pipeline, and beginnings of its options; the names of other parts are diffusers'.
+PARTS = ("denoising_unet", "reference_unet", "pose_guider", "motion_module", "pose_?net", "face_encoder")
+ROOMS_OF_SYSTEMS = ("models", "pipelines", "training", "data")
+# Rooms that know no system, or of which what the systems share does not.
+SHARED_ROOMS = ("weights", "engine", "metrics", *ROOMS_OF_SYSTEMS)
+
+
+def classes_in(paths):
+    """Names of the public classes of some files, but for such as are words of every day."""
+    nodes = [node for path in paths for node in ast.parse(path.read_text(encoding="utf-8")).body]
+    return {node.name for node in nodes if isinstance(node, ast.ClassDef) and re.search("^[A-Z].*[A-Z]", node.name)}
+
+
+def pattern_of_systems():
+    """What a source must not have that is for all systems."""
+    rooms = [ROOT / PACKAGE / room for room in ROOMS_OF_SYSTEMS]
+    shared = classes_in(path for room in rooms for path in room.glob("*.py"))
+    own = classes_in(path for room in rooms for system in SYSTEMS for path in (room / system).glob("*.py"))
+    return re.compile(
+        rf"(?i:{'|'.join(SYSTEM_NAMES)})|\b(?:{'|'.join(PARTS)})|\b(?:{'|'.join(sorted(own - shared))})\b"
+    )
+
+
+def lines_with(pattern, text):
+    """Lines of a source, comments and docstrings among them, in which a pattern is found."""
+    return [line.strip() for line in text.splitlines() if pattern.search(line)]
+
+
+def shared_files():
+    """Path from the package, and text, of each file that belongs to no system and is no registry of them."""
+    for room in SHARED_ROOMS:
+        for path in sorted((ROOT / PACKAGE / room).rglob("*.py")):
+            name = path.relative_to(ROOT / PACKAGE).with_suffix("").as_posix().replace("/", ".")
+            if system_of(name) is None and name not in REGISTRIES:
+                yield name, path.read_text(encoding="utf-8")
+
+
+def test_what_systems_share_knows_none_of_them():
+    pattern = pattern_of_systems()
+    assert {name: found for name, text in shared_files() if (found := lines_with(pattern, text))} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'if type(model).__name__ == "ReferenceUNet":',
+        "# As Moore-AnimateAnyone has it.",
+        'kind = {"denoising_unet": 1}',
+        "pipeline.pose_guider.eval()",
+        "from ppdiffusers_ext.models.easy_animate import vae",
+        "def load(path: str) -> HunyuanTransformer3D:",
+    ],
+)
+def test_check_of_names_sees_them_wherever_they_are(line):
+    assert lines_with(pattern_of_systems(), f"x = 1\n{line}\n") == [line]
+
+
+def test_check_of_names_leaves_those_of_libraries_alone():
+    assert lines_with(pattern_of_systems(), "unet, vae, image_encoder = load(AutoencoderKL, transformer)\n") == []
 
 
 @pytest.mark.parametrize("outside", ["scripts", "examples", "tests", "benchmarks", "torch", "pytest"])

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppdiffusers_ext.data.synthetic import write_animation_clips, write_clips
+from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
+from ppdiffusers_ext.data.synthetic import write_clips
+from ppdiffusers_ext.pipelines.published import PUBLISHED
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_torch
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
 from ppdiffusers_ext.training.arguments import TrainingArguments
@@ -20,7 +22,6 @@ from ppdiffusers_ext.training.stable_animator.options import (
     StableModelArguments,
     StableTrainingArguments,
 )
-from ppdiffusers_ext.weights.registry import REGISTRY
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
 
@@ -115,7 +116,7 @@ def test_training_configuration_is_accepted(path, tmp_path):
 @pytest.mark.parametrize("name", ["stage1", "stage2"])
 def test_weights_that_training_starts_from_are_what_the_downloader_lays_out(name):
     values = yaml.safe_load((ROOT / "configs" / "training" / f"{name}.yaml").read_text())
-    laid_out = {f"./pretrained_weights/{entry.folder}/{file.path}" for entry in REGISTRY for file in entry.files}
+    laid_out = {f"./pretrained_weights/{entry.folder}/{file.path}" for entry in PUBLISHED for file in entry.files}
     files = [value for value in values.values() if str(value).endswith((".safetensors", ".ckpt"))]
     files = [value for value in files if value.startswith("./pretrained_weights")]
     assert files

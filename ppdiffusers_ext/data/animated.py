@@ -20,6 +20,7 @@ from ppdiffusers_ext.data.transparency import lay_over, tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_bytes
+from ppdiffusers_ext.packaged import located
 
 _MOST_BYTES = 1 << 29
 _MOST_PIXELS = 1 << 26
@@ -55,7 +56,7 @@ class Animation:
 
 def is_animated(path: str | os.PathLike) -> bool:
     """Whether a file is a picture of several frames. A damaged one is, if two of them come before the damage."""
-    path = Path(path)
+    path = Path(located(path))
     kind = format_of(_head(path)) if path.is_file() else None
     if kind is None:
         return False

@@ -15,7 +15,7 @@ from typing import Any
 
 from ppdiffusers_ext.data.outputs import OutputError, given_as, real_target, watched_by
 from ppdiffusers_ext.data.records import Made, Records, files_below, record
-from ppdiffusers_ext.errors import counted, shown_path
+from ppdiffusers_ext.errors import InputError, counted, shown_path
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +111,24 @@ def check_existing(
         )
     there = set(existing)
     return Results(paths, [path for path in targets if path not in there], len(existing))
+
+
+def check_distinct(results: Mapping[Any, Any]) -> None:
+    """Refuse two inputs whose result would be the same file, one of which would be taken for the other's.
+
+    Args:
+        results: input -> path of its result.
+
+    Raises:
+        InputError: there are such inputs.
+    """
+    of: dict[Any, Any] = {}
+    for source, target in results.items():
+        if (other := of.setdefault(target, source)) is not source:
+            raise InputError(
+                f"{shown_path(other)} and {shown_path(source)} would both become {shown_path(target)}; names that "
+                "differ without their endings are accepted"
+            )
 
 
 def _resolved(made: Mapping[Any, Made | Callable[[], Made]]) -> dict[Path, Made]:

@@ -22,6 +22,7 @@ from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted, shown
+from ppdiffusers_ext.packaged import located
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def open_frames(
     Raises:
         MissingFileError, InputError: there is nothing there, or what cannot be read.
     """
-    path = Path(path)
+    path = Path(located(path))
     if path.is_dir():
         names = picture_names(path)
         if not names:

@@ -27,7 +27,7 @@ swept: set[str] = set()  # folders in which this process has looked for leftover
 claimed: dict[Path, int] = {}  # temporary files and folders that may be there -> number of the process that made them
 
 
-def remove_leftovers(folder):
+def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove what processes of this machine that were killed have left in a folder; looks once in each."""
     if str(folder) in swept:
         return
@@ -54,7 +54,7 @@ def _remove_unlocked(path):
         os.close(descriptor)
 
 
-def remove(path):
+def remove(path: Path) -> None:
     """Remove a temporary file or folder, if it is there."""
     try:
         kind = stat.S_IFMT(os.lstat(path).st_mode)

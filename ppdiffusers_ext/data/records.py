@@ -20,6 +20,7 @@ from typing import Any
 
 from ppdiffusers_ext.errors import InputError, printable, shown, shown_path
 from ppdiffusers_ext.files import parse_json, read_bytes
+from ppdiffusers_ext.packaged import located
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def digest(path: str | os.PathLike, names: Iterable[str] | None = None) -> str:
         path: of the file or folder.
         names: files of the folder that count; all below it if left out.
     """
+    path = located(path)
     if not os.path.isdir(path):
         return _digest_of_file(path)
     names = [name for name in files_below(path) if not _is_hidden(name)] if names is None else names

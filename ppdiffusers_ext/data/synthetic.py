@@ -19,9 +19,7 @@ import numpy as np
 from PIL import ImageColor
 
 from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shade
-from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.openpose import KEYPOINTS
-from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.data.video_writer import VideoWriter
 
 FPS = Fraction(15)
@@ -257,24 +255,3 @@ def write_clips(
         for path, frames in zip(paths, (clip.target, clip.pose)):
             with VideoWriter(path, clip.fps, 2 * side, 2 * side) as writer:
                 writer.write(frames.repeat(2, axis=1).repeat(2, axis=2))
-
-
-def write_animation_clips(
-    folder: str | os.PathLike, seed: int, numbers: Iterable[int], num_frames: int, side: int, entrance: int = 0
-) -> None:
-    """Write drawn clips as StableAnimator's training data: NUMBER/{images,poses,faces}/frame_N.png, NUMBER/face.npy.
-
-    Args:
-        folder, seed, numbers, num_frames, side, entrance: see `write_clips`, of figures that are close; the files
-            are as large as the drawings.
-    """
-    for number in numbers:
-        path = Path(folder) / f"{number:05d}"
-        if path.exists():
-            continue
-        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, close=True)
-        with output_folder(path) as temporary:
-            for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):
-                for index, frame in enumerate(frames):
-                    write_image(Path(temporary) / name / f"frame_{index}.png", frame)
-            np.save(Path(temporary) / "face.npy", clip.identity)

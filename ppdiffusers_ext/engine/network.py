@@ -38,6 +38,10 @@ class Network:
     def release(self) -> None:
         """Release the weights if they can be loaded again."""
 
+    def whole(self, dtype: str | None = None) -> nn.Layer:
+        """Returns a model with all of its weights in memory, in `dtype` if the files' weights were narrowed."""
+        return self.load()
+
     def digest(self, cache: ExportCache) -> dict[str, str]:
         """Identity of the network: a digest of its weights, class and options.
 

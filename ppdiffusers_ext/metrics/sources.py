@@ -11,6 +11,7 @@ import numpy as np
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.packaged import located
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
@@ -66,10 +67,11 @@ def open_clip(path: str | os.PathLike) -> Clip:
 
     Raises MissingFileError if there is nothing, and InputError for anything else or unreadable files.
     """
-    kind, files = _look(Path(path))
+    path = Path(located(path))
+    kind, files = _look(path)
     if kind == "folder of videos":
         raise InputError(f"{path} is a folder of videos; a video or a folder of frames is accepted")
-    return _open(Path(path), files if kind == "folder of frames" else ())
+    return _open(path, files if kind == "folder of frames" else ())
 
 
 def find_pairs(prediction: str | os.PathLike, truth: str | os.PathLike) -> list[Pair]:
@@ -78,7 +80,7 @@ def find_pairs(prediction: str | os.PathLike, truth: str | os.PathLike) -> list[
     Raises MissingFileError where there is nothing, and InputError for a folder without frames and videos or with
     both, a folder of videos against something else, names that are missing on one side, and what cannot be read.
     """
-    paths = [Path(prediction), Path(truth)]
+    paths = [Path(located(path)) for path in (prediction, truth)]
     found = [_look(path) for path in paths]
     folders = [kind == "folder of videos" for kind, _ in found]
     if not any(folders):

@@ -40,7 +40,12 @@ def attention_in_parts(is_so):
 def compute_dtype(parameter):
     """The dtype in which a network with this parameter computes: its own, or fp32 for half precision on a CPU."""
     half = parameter.dtype in (paddle.float16, paddle.bfloat16)
-    return paddle.float32 if half and parameter.place.is_cpu_place() else parameter.dtype
+    if not half:
+        return parameter.dtype
+    # Weights that are not in memory will be on the current device.
+    is_there = parameter._is_initialized()
+    on_cpu = parameter.place.is_cpu_place() if is_there else paddle.device.get_device() == "cpu"
+    return paddle.float32 if on_cpu else parameter.dtype
 
 
 def follow(parameter, activations):

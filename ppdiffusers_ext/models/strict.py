@@ -120,7 +120,7 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
     _supports_gradient_checkpointing = True
 
     def register_to_config(self, **options):
-        rules_of(type(self).__name__).check(options, type(self).__name__)
+        rules_of(type(self)).check(options, type(self).__name__)
         super().register_to_config(**options)
 
     @staticmethod

@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -11,104 +12,55 @@ from ppdiffusers import DiffusionPipeline
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
-from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name, local_folder
+from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
 from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
-from ppdiffusers_ext.pipelines.engines import make_engine, weights_dtype
+from ppdiffusers_ext.pipelines.engines import make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
-from ppdiffusers_ext.pipelines.model_index import check_given, describe_folder
-from ppdiffusers_ext.runtime import Runtime, check_device
+from ppdiffusers_ext.pipelines.opening import Opening
+from ppdiffusers_ext.pipelines.saving import save_pipeline
+from ppdiffusers_ext.pipelines.switches import Switches
+from ppdiffusers_ext.runtime import check_device
 
 logger = logging.getLogger(__name__)
 
 # Parts that have half precision where there is arithmetic for it.
 _ENCODERS = ("vae", "image_encoder", "text_encoder", "text_encoder_2")
-SHORT_DTYPES = {name: short for short, name in DTYPES.items()}
 
 
-class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
+class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     """A pipeline whose networks run through `_run`.
 
     Attributes:
         network_names: of the modules that are networks.
-        folder_parts: what a folder's model_index.json may name as each part; see `pipelines.model_index`.
     """
 
-    network_names: tuple[str, ...] = ()
-    folder_parts: dict = {}
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.use_networks({})
         self._engine, self._interrupt = make_engine("eager"), False
+        self._unhalved: str | None = None  # what the halved weights are in on the disk
         self.use_memory()
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder,
-        device="auto",
-        dtype=None,
-        paddle_dtype=None,
-        memory="high",
-        engine="eager",
-        engine_cache=None,
-        **parts,
-    ):
-        """The pipeline of a folder that `save_pretrained` or `scripts.convert_weights` wrote.
-
-        Args:
-            folder: on this computer; nothing is downloaded.
-            device: see `Runtime.choose`.
-            dtype, paddle_dtype: "fp32", "bf16" or "fp16", or Paddle's dtype; either name. fp32 if left out.
-            memory: rung of the memory ladder, see `use_memory`.
-            engine, engine_cache: see `use_engine`.
-            parts: networks or a scheduler by name, instead of the folder's.
-
-        Raises:
-            MissingFileError: there is no such folder, or not all files in it.
-            InputError: options that are not known; files that are damaged or of another class.
-        """
-        own = ["device", "dtype", "paddle_dtype", "memory", "engine", "engine_cache"]
-        check_keys(parts, [*own, *cls.network_names, "scheduler"], f"option of {cls.__name__}.from_pretrained")
-        check_given(parts)
-        rung, folder = get_rung(memory), local_folder(folder)
-        runtime = Runtime.choose(device, SHORT_DTYPES[dtype_name(dtype, paddle_dtype)])
-        dtypes = [weights_dtype(engine, name) for name in (runtime.dtype, runtime.encoder_dtype)]
-        if rung.halves and dtypes[0] == "float32" and engine == "eager":  # engines have weights of their own
-            dtypes[0] = "bfloat16"
-        networks, scheduler = describe_folder(folder, cls, dtypes[0], dtypes[1], given=parts)
-        models = {name: network.model for name, network in networks.items()}
-        pipeline = cls(**{"scheduler": scheduler, **models, **parts})
-        pipeline.use_networks(networks)
-        pipeline.use_engine(engine, engine_cache, runtime.dtype)
-        pipeline.use_memory(memory)
-        if pipeline.needs_weights and not rung.releases:
-            for network in networks.values():
-                network.load()
-        return pipeline
-
-    @classmethod
-    def download(cls, *_, **__):
-        """Raises InputError: ppdiffusers fetches models here, and `scripts/download_weights.py` does so safely."""
-        raise InputError(
-            "pipelines fetch nothing; `python scripts/download_weights.py` does, and from_pretrained takes its folders"
-        )
 
     def save_pretrained(
         self,
-        save_directory,
-        safe_serialization=True,
-        variant=None,
-        max_shard_size="10GB",
-        to_diffusers=None,
-        **options,
-    ):
-        """As ppdiffusers', into a folder of this computer; networks whose weights are in files are loaded before.
+        save_directory: str | os.PathLike,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str = "10GB",
+        to_diffusers: bool | None = None,
+        **options: Any,
+    ) -> None:
+        """As ppdiffusers', into a folder of this computer, which `from_pretrained` reads.
+
+        The folder is complete or as it was. Weights that are in files are read again for it; weights that are kept in
+        8 bits, or halved by the lowest rung of the memory ladder, are saved as they are in the files.
 
         Raises:
-            InputError: options that are not known; weights that are missing or damaged.
+            InputError: options that are not known; weights that are missing or damaged; a folder that cannot be
+                written.
         """
         given = {
             "safe_serialization": safe_serialization,
@@ -117,11 +69,18 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
             "to_diffusers": to_diffusers,
         }
         check_keys(options, ["save_directory", *given], "option of save_pretrained")
-        for name in self.network_names:
-            self._network(name).load()
-        super().save_pretrained(os.fspath(save_directory), **given)
+        save_pipeline(self, save_directory, given)
 
-    def to(self, *places, device=None, dtype=None, paddle_dtype=None, **options):
+    def folder_of(self, name: str) -> str:
+        """The folder, in a pipeline's folder, in which a part is saved."""
+        return name
+
+    def network_to_save(self, name: str) -> tuple[Network, nn.Layer]:
+        """The `Network` of a part, and the model with all of its weights in memory, in the dtype to save."""
+        network = self._network(name)
+        return network, network.whole(None if name in _ENCODERS else self._unhalved)
+
+    def to(self, *places: Any, device: Any = None, dtype: Any = None, paddle_dtype: Any = None, **options: Any) -> Any:
         """Move the networks to a device, or have their weights in another dtype.
 
         Args:
@@ -147,11 +106,27 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         if self._engine.fixed_shapes and (dtype not in (None, "float32") or device not in (None, "cpu")):
             raise InputError("the engine runs fp32 weights on a CPU; use_engine('eager') before to() is accepted")
         networks = [name for name in self.config if isinstance(getattr(self, name, None), nn.Layer)]
+        on_cpu = (device or paddle.device.get_device()) == "cpu"
+        if dtype == "float16" and on_cpu:
+            logger.warning("Paddle has no fp16 arithmetic on a CPU: bf16 weights are used instead of fp16")
+            dtype = "bfloat16"
         for name in networks:
             self._move(name, device, dtype)
         if device is not None:
             paddle.set_device(device)  # where inputs are made, and weights loaded
+        self._unhalved = None if dtype is not None else self._unhalved
         return self
+
+    @property
+    def device(self) -> str:
+        """Where the networks run: "cpu" or "gpu:N"."""
+        return paddle.device.get_device()
+
+    @property
+    def dtype(self) -> paddle.dtype:
+        """The dtype of the weights of the pipeline's main networks."""
+        name = next(name for name in reversed(self.network_names) if name not in _ENCODERS)
+        return next(iter(getattr(self, name).parameters())).dtype
 
     def _move(self, name, device, dtype):
         network = self._network(name)
@@ -174,7 +149,7 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         own = {name: part for name, part in modules.items() if type(part).__module__.startswith("ppdiffusers_ext.")}
         self.register_to_config(**{name: ("ppdiffusers_ext", type(part).__name__) for name, part in own.items()})
 
-    def use_networks(self, networks):
+    def use_networks(self, networks: dict) -> None:
         """Have weights come from somewhere, for models that were made without.
 
         Args:
@@ -182,7 +157,9 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         """
         self._networks = dict(networks)
 
-    def use_engine(self, engine="eager", cache_folder=None, precision="float32"):
+    def use_engine(
+        self, engine: str = "eager", cache_folder: str | os.PathLike | None = None, precision: str = "float32"
+    ) -> None:
         """Have the networks run in a compiled engine.
 
         Args:
@@ -197,18 +174,28 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         Raises:
             InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.
         """
-        engine = make_engine(engine, cache_folder, precision=precision)
+        made: Any = make_engine(engine, cache_folder, precision=precision)
         for name in self.network_names:
-            engine.check(self._network(name))
-        self._engine = engine
+            made.check(self._network(name))
+        self._engine = made
 
-    def use_memory(self, rung="high"):
+    def use_memory(self, rung: str = "high") -> None:
         """Choose what is kept in memory: "high", "medium", "low" or "minimal"; see `pipelines.memory`.
 
-        The rung's options are arguments of the call; here it is decided whether networks leave the memory when they
-        have done their part. Only those that come from files (`use_networks`) can.
+        Networks then leave the memory, or stay, when they have done their part (only those that come from files,
+        `use_networks`, can leave it), and the rung's options are what calls do unless their arguments say otherwise.
         """
-        self._releases = get_rung(rung).releases
+        self._releases, self._memory = get_rung(rung).releases, rung
+
+    def _by_rung(self, **given: Any) -> tuple:
+        """Arguments of a call, in which what was left out (None) is what the rung of the memory ladder says."""
+        options = self.rung_options(self._memory)
+        return tuple(options[name] if value is None else value for name, value in given.items())
+
+    @staticmethod
+    def rung_options(memory: str) -> dict[str, Any]:
+        """What a rung of the memory ladder says of arguments of a call: name -> value."""
+        return {"sequential_guidance": get_rung(memory).computes_singly}
 
     def _done_with(self, name):
         """A network has done its part: it leaves the memory if the rung says so, what it worked with does anyway."""
@@ -233,9 +220,13 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         return self._engine.preparation_seconds
 
     @property
-    def interrupt(self):
-        """Whether the call that runs ends after the step that it is in: set `_interrupt`, as in a callback."""
+    def interrupt(self) -> bool:
+        """True if the call that runs ends after the step that it is in. A callback, or another thread, may set it."""
         return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = bool(value)
 
     def _denoise(self, latents, predict, callback, timesteps=None, calls=1, keep=None, **options):
         """The latents after all steps of the scheduler.
@@ -289,51 +280,3 @@ class NetworkPipeline(LocalConfigMixin, DiffusionPipeline):
         if is_first or not missing or not self._engine.fixed_shapes:
             return rows
         return paddle.concat([rows, rows[-1:].expand([missing, *rows.shape[1:]])])
-
-    def enable_vae_tiling(self):
-        """Encode and decode in overlapping tiles, in any engine; see `pipelines.tiling`.
-
-        Raises:
-            InputError: the pipeline's VAE knows no tiles.
-        """
-        self._switch_tiling(True)
-
-    def disable_vae_tiling(self):
-        """Undo `enable_vae_tiling`."""
-        self._switch_tiling(False)
-
-    def _switch_tiling(self, value):
-        if not hasattr(self.vae, "use_tiling"):
-            raise InputError(
-                f"a {type(self.vae).__name__} has no tiles; fewer frames at a time (decode_chunk_size) are accepted, "
-                "or use_memory"
-            )
-        self.vae.use_tiling = value
-
-    def enable_vae_slicing(self):
-        """Changes nothing: pictures pass the VAE a few at a time (decode_chunk_size, or what the VAE's chunks are)."""
-        self._leave("the VAE's slices")
-
-    def disable_vae_slicing(self):
-        """Changes nothing: see `enable_vae_slicing`."""
-
-    def set_attention_slice(self, slice_size):
-        """Changes nothing: attention takes little memory as it is."""
-        if slice_size is not None:
-            self._leave("attention")
-
-    def set_use_memory_efficient_attention_xformers(self, valid, attention_op=None):
-        """Changes nothing: attention is computed by Paddle's kernels, or the engine's."""
-        if valid:
-            self._leave("attention")
-
-    @staticmethod
-    def _leave(what):
-        logger.warning("%s cannot be changed, and take little memory as they are; use_memory saves more", what)
-
-    def enable_freeu(self, *_, **__):
-        """Raises InputError: no network here has FreeU."""
-        raise InputError("none of the networks knows FreeU; a pipeline without it is accepted")
-
-    def disable_freeu(self):
-        """Does nothing: see `enable_freeu`."""

@@ -1,17 +1,81 @@
-"""What the calls of all pipelines share: kinds of output, callbacks, and chunks that are made without gradients."""
+"""What the calls of all pipelines share: arguments, noise, kinds of output, callbacks, chunks without gradients."""
 
 import functools
+import inspect
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import paddle
 from ppdiffusers.image_processor import VaeImageProcessor
+from ppdiffusers.utils import BaseOutput
+from ppdiffusers.utils.paddle_utils import get_rng_state_tracker
 
-from ppdiffusers_ext.errors import InputError, NonFiniteError, shown
+from ppdiffusers_ext.errors import InputError, NonFiniteError, shown, suggestion
+from ppdiffusers_ext.options import SEEDS, check_number, choose_seed, is_number
 
 OUTPUT_TYPES = ("pd", "np", "pil", "latent")
 CALLBACK_TENSORS = ("latents",)
 
 
-def chunks_without_gradients(make):
+@dataclass
+class PipelineOutput(BaseOutput):
+    """`frames`: what `output_type` asked for; see the pipeline's `__call__`."""
+
+    frames: Any
+
+
+class UnknownArgumentError(InputError, TypeError):
+    """A call was given an argument that it does not have."""
+
+
+def pipeline_call(call: Callable) -> Callable:
+    """Decorate a pipeline's `__call__`: no gradients; an unknown argument is an error that names the nearest."""
+    known = [name for name in inspect.signature(call).parameters if name != "self"]
+
+    @functools.wraps(call)
+    def checked(self: Any, *arguments: Any, **options: Any) -> Any:
+        for name in options:
+            if name not in known:
+                what = f"unknown argument of {type(self).__name__}: {shown(name)}"
+                raise UnknownArgumentError(f"{what}; {suggestion(name, known)}")
+        with paddle.no_grad():
+            return call(self, *arguments, **options)
+
+    return checked
+
+
+def as_generator(generator: Any) -> Any:
+    """A generator as ppdiffusers draws noise with, or a list of them, for what a call was given; None stays.
+
+    ppdiffusers replaces `paddle.Generator` by a table of states, whose `manual_seed` gives the name of a new one.
+
+    Args:
+        generator: such a name, a generator of Paddle's own, or a seed; or a list of these, one for each video.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    table = get_rng_state_tracker()
+    if generator is None or (isinstance(generator, str) and generator in table.states_):
+        return generator
+    if isinstance(generator, (list, tuple)) and generator and None not in generator:
+        return [as_generator(each) for each in generator]
+    if isinstance(generator, paddle.base.core.Generator):
+        return _seeded(generator.random())
+    if not is_number(generator, is_whole=True):
+        accepted = "paddle.Generator().manual_seed(seed), or the seed alone, is accepted"
+        raise InputError(f"generator is {shown(generator)}; {accepted}")
+    check_number("generator", generator, *SEEDS, is_whole=True)
+    return _seeded(choose_seed(int(generator)))
+
+
+def _seeded(seed):
+    return get_rng_state_tracker().manual_seed(seed, f"{seed}-{secrets.token_hex(8)}")
+
+
+def chunks_without_gradients(make: Callable) -> Callable:
     """Decorate a generator function: gradients are off while it computes, and as they were while its caller does.
 
     `paddle.no_grad` leaves them off for the caller as well, for as long as the generator waits.
@@ -34,7 +98,7 @@ def chunks_without_gradients(make):
     return chunks
 
 
-def to_output(chunks, output_type):
+def to_output(chunks: Iterable[paddle.Tensor], output_type: str) -> Any:
     """Decoded frames as a pipeline returns them.
 
     Args:
@@ -48,7 +112,7 @@ def to_output(chunks, output_type):
     return video.numpy() if output_type == "np" else video
 
 
-def check_call(output_type, callback, tensor_inputs=CALLBACK_TENSORS):
+def check_call(output_type: Any, callback: Any, tensor_inputs: Any = CALLBACK_TENSORS) -> None:
     """Refuse, before anything is computed, an output or a callback that no pipeline has.
 
     Args:
@@ -73,7 +137,9 @@ def check_call(output_type, callback, tensor_inputs=CALLBACK_TENSORS):
         )
 
 
-def after_step(pipeline, callback, tensor_inputs, step, timestep, latents):
+def after_step(
+    pipeline: Any, callback: Any, tensor_inputs: Any, step: int, timestep: Any, latents: paddle.Tensor
+) -> paddle.Tensor:
     """Call a callback after a step.
 
     Args:

@@ -19,7 +19,7 @@ from ppdiffusers_ext.pipelines.loading import Part, build, known_options
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
 from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
-from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
+from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
 _INDEX = "model_index.json"
@@ -55,21 +55,6 @@ def check_converted(folder, pipeline):
     name = read_config(index).get("_class_name")
     if name != pipeline:
         raise InputError(f"{shown_path(folder)} holds a {shown(name)}; a {pipeline} is accepted")
-
-
-def find_file(folder, *stems, optional=False):
-    """The one file of a stem, with any ending of a checkpoint: its path, or "" for an optional one that is not there.
-
-    Raises:
-        InputError, MissingFileError: there are two, or none.
-    """
-    found = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-    found = [str(path) for path in found if path.is_file()]
-    if len(found) > 1:
-        raise InputError(f"{' and '.join(found)} are both there; one of them is accepted")
-    if not found and not optional:
-        raise MissingFileError(f"there is no {stems[0]} in {folder}; one that ends in {', '.join(SUFFIXES)} is needed")
-    return found[0] if found else ""
 
 
 def describe_own(folder, cls, dtype="float32"):

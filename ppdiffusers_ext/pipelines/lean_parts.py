@@ -42,6 +42,9 @@ class MergedPart(Part):
         """Load the weights, each of which `change` makes from that in the file (see `set_weights`)."""
         load_weights(self.model, *self.files, change=change)
 
+    def _plain(self, model):
+        return MergedPart(model, self._paths, self.loras, self._network)
+
     def _read_additions(self):
         return Additions(self.model, [(Lora(path), weight) for path, weight in self.loras], self._network)
 
@@ -65,6 +68,8 @@ class QuantisedPart(MergedPart):
     Raises:
         InputError: another form, or as `MergedPart`.
     """
+
+    keeps_weights_elsewhere = True
 
     def __init__(self, model, paths, form, blocks, loras=(), network=TRANSFORMER):
         if form not in FORMATS:
@@ -107,6 +112,7 @@ class StreamedPart(MergedPart):
         others: see `MergedPart`; the model is uninitialised.
     """
 
+    keeps_weights_elsewhere = True
     _stream: Any = None  # while no weights are loaded
 
     def __init__(self, model, paths, blocks, loras=(), network=TRANSFORMER):

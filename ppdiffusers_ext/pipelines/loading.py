@@ -1,4 +1,4 @@
-"""From the paths in a configuration to a `Pose2VideoPipeline`."""
+"""Parts of pipelines: networks without weights, and the files that these come from."""
 
 import difflib
 import logging
@@ -8,10 +8,11 @@ from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.errors import InputError, MissingFileError, printable
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
@@ -19,6 +20,7 @@ from ppdiffusers_ext.weights.assignment import (
     read_config,
     release_weights,
 )
+from ppdiffusers_ext.weights.loading import SUFFIXES
 from ppdiffusers_ext.weights.shards import files_of
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,12 @@ class Part(Network):
         model: an uninitialised `nn.Layer`.
         paths: of files, or of folders with a file that `find_weights` knows; later ones go over earlier ones.
         read: what puts the tensors of files into the model, called with both.
+
+    Attributes:
+        keeps_weights_elsewhere: True if a loaded model has not all weights as its own parameters.
     """
+
+    keeps_weights_elsewhere = False
 
     def __init__(self, model, paths, read=load_weights):
         super().__init__(model)
@@ -44,7 +51,7 @@ class Part(Network):
     @property
     def files(self):
         """The files of the weights. Raises MissingFileError where a folder has none."""
-        return [find_weights(path) if Path(path).is_dir() else path for path in self._paths]
+        return [find_weights(path) if Path(path).is_dir() else path for path in map(located, self._paths)]
 
     def load(self):
         """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""
@@ -58,6 +65,20 @@ class Part(Network):
         if self._loaded:
             self.empty()
             self._loaded = False
+
+    def whole(self, dtype=None):
+        """As `Network.whole`. A model of another dtype than `dtype`, or with weights elsewhere, is read anew."""
+        own = str(next(iter(self.model.parameters())).dtype).removeprefix("paddle.")
+        if (dtype or own) == own and not self.keeps_weights_elsewhere:
+            return self.load()
+        options = {name: value for name, value in self.model.config.items() if not name.startswith("_")}
+        model = create(lambda: type(self.model)(**options), dtype or own)
+        self._plain(model).fill()
+        return model
+
+    def _plain(self, model):
+        """A `Part` of the same files for another model."""
+        return Part(model, self._paths, self._read)
 
     def fill(self):
         """Put the weights into the model, which has none; of subclasses that do so in another way."""
@@ -89,7 +110,7 @@ def make_video_vae(config, source="the configuration"):
 
     Raises InputError, which begins with `source`, for options that do not fit.
     """
-    rules_of("AutoencoderKLTemporalDecoder").check(config, source)
+    rules_of(AutoencoderKLTemporalDecoder).check(config, source)
     known = option_names(AutoencoderKLTemporalDecoder)
     vae = AutoencoderKLTemporalDecoder(**{key: value for key, value in config.items() if key in known})
     groups = config.get("norm_num_groups", 32)
@@ -126,13 +147,13 @@ def known_options(cls, config, source="the configuration"):
             key = printable(key, 100)
             logger.warning("%s: %s is not known, and has no effect; was %s meant?", source, key, near[0])
     options = {key: value for key, value in config.items() if key in known}
-    rules_of(cls.__name__).check(options, source)
+    rules_of(cls).check(options, source)
     return options
 
 
 def build(cls, options, source, dtype="float32"):
     """A network of a class, without weights; options are held against its rules before, as by `known_options`."""
-    rules_of(cls.__name__).check(options, source)
+    rules_of(cls).check(options, source)
     return built(lambda: cls(**options), source, dtype)
 
 
@@ -150,3 +171,23 @@ def built(make, source, dtype="float32"):
         what = printable(" ".join(str(error).split()) or type(error).__name__, 300)
         message = f"{source}: its options do not fit each other ({what}); those of one network are accepted"
         raise InputError(message) from error
+
+
+def find_file(folder, *stems, optional=False):
+    """The one file of a stem, with any ending of a checkpoint: its path, or "" for an optional one that is not there.
+
+    Raises:
+        InputError, MissingFileError: there are two, or none.
+    """
+    found = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    found = [str(path) for path in found if path.is_file()]
+    if len(found) > 1:
+        raise InputError(f"{' and '.join(found)} are both there; one of them is accepted")
+    if not found and not optional:
+        raise MissingFileError(f"there is no {stems[0]} in {folder}; one that ends in {', '.join(SUFFIXES)} is needed")
+    return found[0] if found else ""
+
+
+def has_file(folder, stem):
+    """True if a folder has a checkpoint of this stem."""
+    return any((folder / f"{stem}{suffix}").is_file() for suffix in SUFFIXES)

@@ -105,19 +105,31 @@ def describe_folder(folder, pipeline, dtype, encoder_dtype, given):
         MissingFileError, InputError: as `read_index`, or files that are missing or of another class.
     """
     names = {part: name for part, name in read_index(folder, pipeline).items() if part not in given}
+    folders = {part: find_part(folder, part, pipeline) for part in names}
     for part, name in names.items():
-        if not (folder / part).is_dir():
-            raise MissingFileError(f"folder {folder / part} does not exist; {part}, a {name}, is needed there")
+        if not folders[part].is_dir():
+            raise MissingFileError(f"folder {folders[part]} does not exist; {part}, a {name}, is needed there")
         if part != "scheduler":
-            _check_class(folder / part / "config.json", name)
+            _check_class(folders[part] / "config.json", name)
     scheduler = load_scheduler(names.pop("scheduler"), folder / "scheduler") if "scheduler" in names else None
     networks = {}
     for part, name in names.items():
         is_encoder = part in ("vae", "image_encoder")
-        networks[part] = _READERS[name](folder / part, dtype=encoder_dtype if is_encoder else dtype)
+        networks[part] = _READERS[name](folders[part], dtype=encoder_dtype if is_encoder else dtype)
     for part in networks.values():
         part.files  # noqa: B018 (what is missing is told before anything is loaded)
     return networks, scheduler
+
+
+def find_part(folder, part, pipeline):
+    """The folder of a part in that of a pipeline: of its name, or else of another one that the pipeline names.
+
+    Args:
+        folder, pipeline: see `read_index`.
+        part: name of the part.
+    """
+    names = part, *pipeline.other_folders.get(part, ())
+    return next((folder / name for name in names if (folder / name).is_dir()), folder / part)
 
 
 def _check_class(path, name):

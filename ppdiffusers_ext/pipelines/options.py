@@ -4,9 +4,9 @@ Nothing here imports Paddle: mistakes in options are told at once, not after the
 """
 
 from dataclasses import MISSING, dataclass, fields
-from pathlib import Path
 from typing import Any
 
+from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.options import (
@@ -26,7 +26,7 @@ from ppdiffusers_ext.options import (
 )
 from ppdiffusers_ext.pipelines.memory import RUNGS
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "inference"
+CONFIGS = packaged.FOLDER / "configs" / "inference"
 ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
 RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
 LEAST_TILE = 64  # pixels

@@ -1,7 +1,7 @@
 """Presets: what a faster result may cost, as short YAML files in `ppdiffusers_ext/presets`.
 
-A preset sets keyword arguments of a pipeline's `__call__`, which are keys of its command's YAML file too. Those of
-EasyAnimate have a folder of their own: its transformer is sped up in other ways than the others' UNets.
+A preset sets keyword arguments of a pipeline's `__call__`, which are keys of its command's YAML file too. A system
+that is sped up in other ways than UNets are has a folder of its own; its knobs are those of its preset "exact".
 """
 
 import os
@@ -18,9 +18,6 @@ KNOBS = (
     "context_overlap",
     "context_schedule",
 )
-EASY_ANIMATE_KNOBS = ("guidance_interval", "block_cache_threshold")
-# By the folder of a system that has presets of its own; "" is that of all others.
-_KNOBS = {"": KNOBS, "easy_animate": EASY_ANIMATE_KNOBS}
 
 
 def preset_names(system=""):
@@ -34,7 +31,7 @@ def read_preset(preset, system=""):
 
     Args:
         preset: a name, or the path of a YAML file of the user's own.
-        system: "easy_animate" for its presets; left out for those of the others.
+        system: the folder of one that has presets of its own; left out for the others.
 
     Raises:
         InputError: no such preset, or a knob that is not known.
@@ -47,7 +44,8 @@ def read_preset(preset, system=""):
     else:
         raise InputError(f"preset {shown(preset)} {_problem_of(preset)}; {accepted}")
     values = read_yaml(path, "preset", accepted)
-    check_keys(values, _KNOBS[system], f"knob in preset {shown_path(path)}")
+    knobs = tuple(read_yaml(FOLDER / system / "exact.yaml", "preset", accepted)) if system else KNOBS
+    check_keys(values, knobs, f"knob in preset {shown_path(path)}")
     return values
 
 

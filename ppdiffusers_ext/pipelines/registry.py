@@ -12,11 +12,15 @@ from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import check_files
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
 
 
@@ -150,3 +154,7 @@ class EasyAnimate:
 
 
 SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator, "easy_animate": EasyAnimate}
+
+
+# In the order in which a folder without an index is looked at.
+PIPELINES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)

@@ -1,8 +1,8 @@
 """Any ppdiffusers scheduler by name, with options that are checked.
 
-The released Animate Anyone models are trained with v prediction and zero terminal signal-to-noise ratio (Lin et al.
-2023, arXiv:2305.08891). Schedulers of ppdiffusers that do not know that last option get the rescaled betas instead, so
-that every sampler follows the schedule the model was trained on.
+Models may be trained with v prediction and zero terminal signal-to-noise ratio (Lin et al. 2023, arXiv:2305.08891).
+Schedulers of ppdiffusers that do not know that last option get the rescaled betas instead, so that every sampler
+follows the schedule the model was trained on.
 """
 
 import inspect

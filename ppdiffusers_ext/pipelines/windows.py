@@ -2,7 +2,7 @@
 
 A schedule is a pure function `(num_frames, size, stride, overlap) -> list of frame lists`, chosen by name. A frame
 may lie in several windows, and a window of strided frames that wraps round a short clip may hold a frame twice:
-predictions are averaged over all of a frame's places (see `pipelines.animate_anyone.pipeline`).
+predictions are averaged over all of a frame's places.
 """
 
 import math
@@ -25,7 +25,7 @@ def _ordered_halving(step):
 
 
 def uniform(num_frames, size, stride=1, overlap=4, step=0, closed_loop=True):
-    """The schedule of AnimateDiff and Moore-AnimateAnyone (`src/pipelines/context.py`).
+    """Windows that overlap, on several strides.
 
     Windows of `size` frames that share `overlap` frames with their neighbours; then, for strides up to `stride`,
     windows of every second, every fourth, ... frame. In a closed loop the last windows wrap round to the first frames.

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ppdiffusers_ext.data.existing import check_distinct
 from ppdiffusers_ext.data.frames import FrameSource, frame_name
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_outputs
@@ -141,9 +142,14 @@ def draw_mask(boxes: Sequence | np.ndarray, size: tuple[int, int]) -> np.ndarray
 
 
 def mask_names(source: FrameSource) -> list[str]:
-    """Names of the masks of a folder's pictures, or of a video's frames: frame_0.png and so on."""
-    names = source.names or [frame_name(i) for i in range(source.num_frames)]
-    return [Path(name).with_suffix(".png").name for name in names]
+    """Names of the masks of a folder's pictures, or of a video's frames: frame_0.png and so on.
+
+    Raises InputError where two pictures would have one mask.
+    """
+    pictures = source.names or [frame_name(i) for i in range(source.num_frames)]
+    names = [Path(name).with_suffix(".png").name for name in pictures]
+    check_distinct(dict(zip(pictures, names, strict=True)))
+    return names
 
 
 def write_face_masks(

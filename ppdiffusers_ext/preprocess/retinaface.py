@@ -14,6 +14,7 @@ from paddle.vision.models import resnet50
 
 from ppdiffusers_ext.preprocess.detection import suppress
 from ppdiffusers_ext.weights.assignment import create, load_weights
+from ppdiffusers_ext.weights.declaration import BATCH_NORM_RENAMED, BATCH_NORM_UNUSED, CheckpointNames
 
 FILE = "facexlib/detection_Resnet50_Final.pth"  # below the folder of StableAnimator's weights
 _CHANNELS = 256
@@ -30,6 +31,8 @@ class RetinaFace(nn.Layer):
 
     Names of weights are those of the published file.
     """
+
+    checkpoint_names = CheckpointNames(renamed=BATCH_NORM_RENAMED, unused=BATCH_NORM_UNUSED)
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,4 @@
-"""Options of Animate Anyone's trainers: dataclasses that `parser` reads.
-
-Names and defaults are those of the PaddleMIX example where it has them, and of the original's configuration files.
-"""
+"""Options that all trainers have, as a dataclass that `parser` reads; each system's `options` has its own."""
 
 import logging
 import os

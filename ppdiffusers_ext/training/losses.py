@@ -12,7 +12,7 @@ def add_offset(noise, offset, strength):
     Args:
         noise: normal, of that shape.
         offset: normal, (batch, channels, 1, 1, 1).
-        strength: of the offset; 0.05 in Animate Anyone.
+        strength: of the offset.
     """
     return noise + strength * offset
 

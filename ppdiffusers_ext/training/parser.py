@@ -11,18 +11,15 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
 
 from paddlenlp.trainer import PdArgumentParser
 from paddlenlp.trainer.integrations import INTEGRATION_TO_CALLBACK
 
-from ppdiffusers_ext.errors import InputError, nearest, printable, shown
-from ppdiffusers_ext.files import read_json, read_yaml
+from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.options import any_of
 from ppdiffusers_ext.training.bounds import BOUNDS, accepted_of, check_bounds, check_output_folder, check_use
+from ppdiffusers_ext.training.declared import ACCEPTED, is_file, read_file, unknown_option
 
-_ACCEPTED = "--help-all lists what is accepted"
-_FILES: dict[str, Callable] = {".yaml": read_yaml, ".yml": read_yaml, ".json": read_json}
 _LARGEST = 2**63
 _MOST_DIGITS = 1000
 _MOST_MESSAGE = 400
@@ -64,24 +61,14 @@ def read_options(arguments, kinds):
     """
     parser = make_parser(kinds)
     path = str(arguments[0]) if arguments else ""
-    if os.path.splitext(path)[1].lower() in _FILES and not path.startswith("-"):
+    if is_file(path):
         lists = {action.dest for action in parser._actions if action.nargs == "+"}
         arguments = [*_words_of_file(path, kinds, lists), *arguments[1:]]
     aliases = _aliases(kinds)
     values, unknown = parser.parse_known_args([_own_name(str(word), aliases) for word in arguments])
     if unknown:
-        parser.error(_unknown(unknown, [*vars(values), *aliases]))
+        parser.error(unknown_option(unknown, [*vars(values), *aliases]))
     return vars(values)
-
-
-def _unknown(words, known):
-    """What is said of words that no option takes: the first option, and which is the nearest to it."""
-    word = next((word for word in words if word.startswith("-")), None)
-    if word is None:
-        return f"{shown(words[0])} is neither an option nor the value of one"
-    name = word.partition("=")[0]
-    near = nearest(name, known)
-    return f"there is no option {shown(name)}" + (f"; did you mean --{near}?" if near else "")
 
 
 @functools.cache
@@ -103,20 +90,9 @@ def _words_of_file(path, kinds, lists):
     Raises:
         InputError: it cannot be read, has unknown keys, or values of the wrong shape.
     """
-    reader = _FILES[os.path.splitext(str(path))[1].lower()]
-    values = reader(path, "training configuration", "a YAML or JSON file of options is needed")
-    if not isinstance(values, dict):
-        raise InputError(f"training configuration {path} holds {type(values).__name__}; keys and values are needed")
     known = {item.name for kind in kinds for item in dataclasses.fields(kind) if item.init}
-    if unknown := sorted(set(values) - known, key=str):
-        told = printable(", ".join(map(_with_nearest, unknown, [known] * len(unknown))), _MOST_MESSAGE)
-        raise InputError(f"unknown keys in {path}: {told}; {_ACCEPTED}")
+    values = read_file(str(path), known)
     return [word for key, value in values.items() if value is not None for word in _words(path, key, value, lists)]
-
-
-def _with_nearest(key, known):
-    near = nearest(key, sorted(known)) if isinstance(key, str) else None
-    return (printable(key, 80) if isinstance(key, str) else shown(key)) + (f" (did you mean {near}?)" if near else "")
 
 
 def _words(path, key, value, lists):
@@ -148,7 +124,7 @@ def _own_name(word, aliases):
 class _Parser(PdArgumentParser):
     def error(self, message):
         message = re.sub(r"^argument (\S+): ", r"\1: ", message)
-        raise InputError(f"{printable(' '.join(message.split()), _MOST_MESSAGE)}; {_ACCEPTED}")
+        raise InputError(f"{printable(' '.join(message.split()), _MOST_MESSAGE)}; {ACCEPTED}")
 
     def _get_values(self, action, arg_strings):
         if action.option_strings and "--" in arg_strings:
@@ -209,7 +185,7 @@ def _build(kind, given):
     except Exception as error:
         # paddlenlp checks its options by whatever is raised while it sets up devices and processes.
         reason = printable(" ".join(str(error).split()), _MOST_MESSAGE) or type(error).__name__
-        raise InputError(f"the options cannot be used together: {reason}; {_ACCEPTED}") from error
+        raise InputError(f"the options cannot be used together: {reason}; {ACCEPTED}") from error
 
 
 def _check_trackers(names):

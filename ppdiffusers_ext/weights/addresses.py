@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.packaged import as_called
 from ppdiffusers_ext.weights.sources import sources_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def list_addresses(items: Iterable[Item], folder: str | os.PathLike, program: st
     entries = [
         entry(item, [source.url for source in sources_of(item, mirror)], Path(folder) / item.target) for item in items
     ]
-    return "".join(f"{line}\n" for line in [*head, *(line for lines in entries for line in lines)])
+    return "".join(f"{line}\n" for line in [*map(as_called, head), *(line for lines in entries for line in lines)])
 
 
 _ARIA2_HEAD = ("# python scripts/download_weights.py --print-urls aria2 ... | aria2c --input-file=-",)

@@ -16,9 +16,10 @@ from paddlenlp.transformers.model_utils import no_init_weights
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_file, check_name, read_json
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
-from ppdiffusers_ext.weights.loading import read_checkpoint
+from ppdiffusers_ext.weights.loading import Checkpoint, read_checkpoint
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def find_weights(folder: str | os.PathLike) -> Path:
     Raises:
         MissingFileError: there is none.
     """
-    folder = check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")
+    folder = Path(located(check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")))
     if os.path.isfile(folder):
         return folder
     for name in (*_FOLDER_FILES, *_INDICES):
@@ -79,7 +80,7 @@ def read_config(path: str | os.PathLike, may_be_infinite: bool = False) -> dict[
     Raises:
         MissingFileError, InputError: there is no such file, or it is none that can be read, or no JSON object.
     """
-    path = check_name(path, "model configuration", "a config.json is needed")
+    path = Path(located(check_name(path, "model configuration", "a config.json is needed")))
     path = path / "config.json" if os.path.isdir(path) else path
     config = read_json(path, "model configuration", "a config.json is needed", may_be_infinite=may_be_infinite)
     if not isinstance(config, dict):
@@ -224,27 +225,26 @@ def give(tensor: paddle.Tensor, parameter: paddle.Tensor) -> None:
 
 def load_weights(
     model: Any,
-    *paths: str | os.PathLike,
+    *files: str | os.PathLike | Checkpoint,
     may_miss: Iterable[str] = (),
     may_exceed: Iterable[str] = (),
     change: Callable | None = None,
 ) -> Any:
-    """Load one or more checkpoint files into a model, later files over earlier ones; strict as `set_weights`.
+    """Load one or more checkpoints into a model, later ones over earlier ones; strict as `set_weights`.
+
+    Args:
+        files: paths, or what `read_checkpoint` made of them, whose tensors are taken away.
 
     Raises:
         MissingFileError, InputError: as `read_checkpoint` and `set_weights`.
     """
-    return _load_checkpoints(model, [read_checkpoint(path) for path in paths], may_miss, may_exceed, change)
-
-
-def _load_checkpoints(model, checkpoints, may_miss=(), may_exceed=(), change=None):
+    checkpoints = [file if isinstance(file, Checkpoint) else read_checkpoint(file) for file in files]
     tensors = {}
     for checkpoint in checkpoints:
         tensors.update(to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path))
         checkpoint.tensors.clear()  # so that a tensor's memory is free when the model has taken it
     source = " + ".join(str(checkpoint.path) for checkpoint in checkpoints)
-    files = [checkpoint.file for checkpoint in checkpoints]
-    set_weights(model, tensors, source, may_miss, may_exceed, files, change)
+    set_weights(model, tensors, source, may_miss, may_exceed, [checkpoint.file for checkpoint in checkpoints], change)
     return model
 
 
@@ -262,26 +262,3 @@ def create(make: Callable[[], Any], dtype: str = "float32") -> Any:
         model = make()
     model.eval()
     return model
-
-
-def load_motion_module(
-    model: Any, unet_path: str | os.PathLike, motion_module_path: str | os.PathLike | None = None
-) -> Any:
-    """Load a `DenoisingUNet3D` from the weights of its spatial layers and those of its motion modules.
-
-    This is how released models come, and how Stable Diffusion 1.5's UNet and AnimateDiff's motion module initialise
-    the network: AnimateDiff's files have the same names.
-
-    Raises:
-        InputError: the second file holds no motion module, or as `load_weights`.
-    """
-    if motion_module_path is None:
-        return load_weights(model, unet_path)
-    checkpoint = read_checkpoint(motion_module_path)
-    names = to_paddle_names(model, checkpoint.tensors, checkpoint.layout, checkpoint.path)
-    if not any("motion_modules." in name for name in names):
-        raise InputError(
-            f"{motion_module_path} holds no motion module ({len(names)} tensors, none of them named "
-            "*.motion_modules.*); a motion module of Animate Anyone or AnimateDiff is needed"
-        )
-    return _load_checkpoints(model, [read_checkpoint(unet_path), checkpoint])

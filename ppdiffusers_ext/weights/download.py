@@ -1,10 +1,10 @@
-"""Fetch what is missing of a selection of the registry into a folder, and record what was verified.
+"""Fetch what is missing of some published checkpoints into a folder, and record what was verified.
 
+    from ppdiffusers_ext.pipelines.published import PUBLISHED
     from ppdiffusers_ext.weights.download import download
     from ppdiffusers_ext.weights.inventory import select
-    from ppdiffusers_ext.weights.registry import REGISTRY
 
-    outcomes = download(select(REGISTRY, ["animate_anyone"]), "pretrained_weights")
+    outcomes = download(select(PUBLISHED, names=["DWPose"]), "pretrained_weights")
 
 A file that is there and is not the right one is never overwritten. What a run that was stopped has left is continued.
 """

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from paddle import nn
-from paddlenlp.transformers import T5EncoderModel
 
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
 from ppdiffusers_ext.weights.assignment import is_finite
 from ppdiffusers_ext.weights.conversion import original_layer_name
+from ppdiffusers_ext.weights.declaration import names_of
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.lora_formulas import Whole, make_addition
-from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TRANSFORMER, known_prefixes, parse_keys, shorten
+from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes, parse_keys, shorten
 from ppdiffusers_ext.weights.lora_strengths import PEFT_CONFIG, Strengths
 
 if TYPE_CHECKING:
@@ -62,10 +62,13 @@ class Lora:
         for key in parse_keys(path, list(checkpoint.tensors)):
             layer = (key.network, key.layer, key.is_flat)
             elements = self._layers.setdefault(layer, {})
-            self._stems.setdefault(layer, key.stem)
             if key.element in elements:
                 raise InputError(
                     f"{path} has a layer twice: {shorten([elements[key.element][0], key.text])}; one is accepted"
+                )
+            if (stem := self._stems.setdefault(layer, key.stem)) != key.stem:  # whose alpha, and whose matrices?
+                raise InputError(
+                    f"{path} has a layer under two names: {shorten([stem, key.stem])}; one name for it is accepted"
                 )
             elements[key.element] = key.text, checkpoint.tensors[key.text]
             self._is_peft |= key.is_peft
@@ -93,13 +96,14 @@ class Lora:
 
         Args:
             model: `nn.Layer`.
-            network: which of the file's layers are of this model; others are left alone. A T5 has those of T5_ENCODER.
+            network: which of the file's layers are of this model, beside those that its class declares
+                (`CheckpointNames.lora_networks`); others are left alone.
 
         Raises:
             InputError: layers that the model has not, or that do not fit, or that are incomplete; names some of them.
         """
         known = _Names(model)
-        networks = (network, T5_ENCODER) if isinstance(model, T5EncoderModel) else (network,)
+        networks = (network, *names_of(model).lora_networks)
         own = {layer: elements for layer, elements in self._layers.items() if layer[0] in networks}
         names = {layer: known.find(*layer[1:]) for layer in own}
         unknown = [layer for layer in own if names[layer] is None]
@@ -165,7 +169,7 @@ class _Names:
         """Our name of a layer in a file, or None where there is none, or where the name fits two."""
         if not is_flat:
             return self._dotted.get(layer)
-        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or []  # EasyAnimate's have two
+        found = self._flat.get(layer) or self._flat.get(layer.removeprefix("_")) or []  # some have two
         return found[0] if len(found) == 1 else None
 
 

@@ -16,9 +16,8 @@ TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 = "transformer", "text_encoder", "text
 # The one that is a T5: V4's second, the only one before.
 T5_ENCODER = "T5 text encoder"
 
-# Before layers with underscores; the text encoders are numbered from 1. EasyAnimate's `LoRANetwork` numbers none: its
-# `create_network` takes one text encoder or a list of them, BERT and T5, and writes `lora_te_` before the layers of
-# all. Their paths tell which is meant.
+# Before layers with underscores; the text encoders are numbered from 1. Trainers that take a list of them number none,
+# and write `lora_te_` before the layers of all: BERT's and T5's have different paths, which tell which is meant.
 _FLAT = {
     "lora_unet_": TRANSFORMER,
     "lora_transformer_": TRANSFORMER,

@@ -10,6 +10,8 @@ This module imports nothing but Python's own, so that it costs nothing where no 
 
 import importlib.abc
 import sys
+from collections.abc import Callable
+from types import ModuleType
 
 from ppdiffusers_ext.errors import InputError, printable
 
@@ -77,6 +79,23 @@ _REPLACED: dict[str, dict] = {
 }
 
 
+_changes: dict[str, Callable] = {}  # module -> what is done to it after it is imported
+
+
+def after_import(name: str, change: Callable[[ModuleType], None]) -> None:
+    """Have a module of one of the libraries changed: now if it is imported, or else as soon as it is.
+
+    Args:
+        name: of the module. The second time, nothing is done.
+        change: called with the module.
+    """
+    secure()
+    if name not in _changes:
+        _changes[name] = change
+        if name in sys.modules:
+            change(sys.modules[name])
+
+
 def secure() -> None:
     """Replace the loaders of ppdiffusers and paddlenlp, imported or not. Doing it twice is as good as once."""
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -98,7 +117,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Finds modules with loaders that are replaced, as the finders behind it do."""
 
     def find_spec(self, name, path=None, target=None):
-        if name not in _REPLACED:
+        if name not in _REPLACED and name not in _changes:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
@@ -120,8 +139,10 @@ class _Replacing(importlib.abc.Loader):
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        for key, replacement in _REPLACED[module.__name__].items():
+        for key, replacement in _REPLACED.get(module.__name__, {}).items():
             setattr(module, key, replacement)
+        if module.__name__ in _changes:
+            _changes[module.__name__](module)
 
 
 def _refuse_imports(event, arguments):

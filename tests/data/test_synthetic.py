@@ -4,7 +4,8 @@ import pytest
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
 from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips, read_embedding
-from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
+from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
+from ppdiffusers_ext.data.synthetic import synthetic_clip
 
 
 def test_shapes_and_types():

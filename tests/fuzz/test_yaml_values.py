@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from ppdiffusers_ext.pipelines.easy_animate.conversion import read_transformer_options
+from ppdiffusers_ext.pipelines.easy_animate.loading import read_transformer_options
 from ppdiffusers_ext.pipelines.easy_animate.options import TASKS, EasyAnimateConfig
 from ppdiffusers_ext.pipelines.jobs import Job, read_jobs
-from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, KNOBS, read_preset
+from ppdiffusers_ext.pipelines.presets import KNOBS, read_preset
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
@@ -100,7 +100,7 @@ CASES = {
         lambda path: stable_animation.check(StableAnimationConfig(**STABLE, preset=str(path)), 24),
     ),
     "preset of easy_animate": (
-        mappings(EASY_ANIMATE_KNOBS),
+        mappings(tuple(read_preset("exact", "easy_animate"))),
         lambda path: (
             read_preset(str(path), "easy_animate"),
             EasyAnimateConfig(model="x", prompt="x", output="a.mp4", preset=str(path)).check("text"),

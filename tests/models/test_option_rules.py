@@ -114,14 +114,14 @@ def defaults(cls):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_option_has_a_rule_that_its_default_fits(cls):
     options = defaults(cls)
-    rules = rules_of(cls.__name__)
+    rules = rules_of(cls)
     assert set(rules.fields) >= set(options)
     rules.check_fields({name: value for name, value in options.items() if value is not None}, "defaults")
 
 
 @pytest.mark.parametrize("cls, options", [*PUBLISHED, *AS_LARGE])
 def test_what_was_published_fits_and_is_a_fraction_of_the_bound(cls, options):
-    rules = rules_of(cls.__name__)
+    rules = rules_of(cls)
     rules.check({**defaults(cls), **options}, "published")
     if rules.size:
         assert 2 * rules.size({**rules.defaults, **options}) < rules.most
@@ -133,7 +133,7 @@ OTHER_KINDS = ["8", True, [], {}, [None], [[8]], {"a": 8}]
 
 @pytest.mark.parametrize("cls", OWN)
 def test_constructors_refuse_whatever_does_not_fit_before_they_build(cls):
-    rules = rules_of(cls.__name__)
+    rules = rules_of(cls)
     tried = 0
     for name, rule in rules.fields.items():
         for value in () if isinstance(rule, Anything) else (*HUGE, *OTHER_KINDS):

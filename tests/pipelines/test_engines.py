@@ -13,8 +13,8 @@ from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import engines
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.loading import Part
 from ppdiffusers_ext.runtime import Runtime
 from tests.pipelines.animate_anyone.test_pipeline import WINDOWED, largest_difference, run
@@ -116,7 +116,7 @@ def load_demo(monkeypatch, tmp_path):
         config = Pose2VidConfig.load(
             "configs/inference/demo.yaml", engine=engine, engine_cache=str(tmp_path / "cache")
         )
-        pipeline = load_pipeline(config, Runtime.choose("cpu", dtype))
+        pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", dtype))
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

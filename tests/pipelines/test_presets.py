@@ -11,7 +11,6 @@ import yaml
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
@@ -110,7 +109,7 @@ def animate():
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         config = Pose2VidConfig.load("configs/inference/demo.yaml")
-        pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+        pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
         ((picture, (video, *_)),) = config.test_cases.items()
         picture, poses = read_image(picture), list(read_frames(video, count=4))
     pipeline.set_progress_bar_config(disable=True)

@@ -89,8 +89,8 @@ def test_batch_loads_once_goes_on_and_reports(folder, tmp_path, capsys, monkeypa
         {**shared, "output": str(tmp_path / "c.mp4"), "seed": 2, "align": "none", "resize": "pad"},
     ]
     (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
-    loaded, load = [], pose2vid.load_pipeline
-    monkeypatch.setattr(pose2vid, "load_pipeline", lambda *arguments: loaded.append(1) or load(*arguments))
+    loaded, load = [], pose2vid.Pose2VideoPipeline.open
+    monkeypatch.setattr(pose2vid.Pose2VideoPipeline, "open", lambda *arguments: loaded.append(1) or load(*arguments))
     assert (
         start(folder, "--batch", tmp_path / "jobs.yaml", "--skip-existing", "--report", tmp_path / "report.json") == 1
     )
@@ -218,7 +218,7 @@ def test_long_and_chinese_names_of_outputs_and_all_that_lies_beside_them(folder,
 
 
 def test_name_that_does_not_fit_is_refused_before_any_work(folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(pose2vid, "load_pipeline", lambda *arguments: pytest.fail("something was loaded"))
+    monkeypatch.setattr(pose2vid.Pose2VideoPipeline, "open", lambda *arguments: pytest.fail("something was loaded"))
     for name in ("长" * 84, "a" * 252, "💃" * 63):
         assert call(folder, "--frames", "0:2", output=tmp_path / f"{name}.mp4") == 2
         assert_told(capsys, "is too long: up to 255 bytes")

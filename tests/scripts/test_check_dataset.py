@@ -11,7 +11,8 @@ import pytest
 from ppdiffusers_ext.data.animate_anyone.clips import find_clips
 from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_video
 from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
-from ppdiffusers_ext.data.synthetic import synthetic_clip, write_animation_clips
+from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
+from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from scripts.check_dataset import make_parser, work
 from scripts.command import run

@@ -20,9 +20,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from ppdiffusers_ext.pipelines.published import PUBLISHED
 from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
-from ppdiffusers_ext.weights.registry import REGISTRY
 from scripts.download_weights import main
 from tests.weights.server import Page, Server, clean_environment
 
@@ -33,7 +33,7 @@ NO_SYSTEM = "no system"
 # Entries of the real table, of which nothing is said but the names.
 UNKNOWN = [
     weights
-    for weights in REGISTRY
+    for weights in PUBLISHED
     if weights.sources[0].startswith("hf://")
     and all(file.size is None and file.sha256 is None and not file.is_archive for file in weights.files)
 ]
@@ -180,7 +180,7 @@ def test_list_of_all_that_is_published_fits_100_columns(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    for weights in REGISTRY:
+    for weights in PUBLISHED:
         assert any(line.startswith(f"{weights.name} ") for line in lines)
         assert weights.licence.split()[0] in " ".join(lines)
     assert "unknown" not in " ".join(lines)
@@ -470,7 +470,7 @@ def run(*arguments, cwd, script=(SCRIPT,), **environment):
 def test_as_a_file_from_another_folder(tmp_path):
     result = run("--list", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert REGISTRY[0].name in result.stdout
+    assert PUBLISHED[0].name in result.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -518,7 +518,7 @@ IN_A_PROCESS = """
 import sys
 sys.path.insert(0, {root!r})
 from scripts.download_weights import main
-from ppdiffusers_ext.weights.registry import File, Weights
+from ppdiffusers_ext.weights.entries import File, Weights
 entry = Weights("net", ("one",), "net", ({url!r},), (File("a.bin"),), "MIT", "tests")
 sys.exit(main(["--system", "all", *sys.argv[1:]], registry=(entry,)))
 """

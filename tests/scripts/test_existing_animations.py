@@ -36,9 +36,7 @@ def test_result_that_exists_is_refused_replaced_or_kept(start, tmp_path, capsys,
     assert start("--overwrite") == 0
     made = target.read_bytes()
     assert made != b"earlier"
-    from ppdiffusers_ext.pipelines.animate_anyone import run as pose_to_video
-
-    monkeypatch.setattr(pose_to_video, "load_pipeline", None)  # of which nothing below has need
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.animate_anyone.run.open_pipeline", None)  # nothing needs it
     assert start("--skip-existing") == 0 and target.read_bytes() == made
     capsys.readouterr()
     assert start("--skip-existing", "--seed", "7") == 2

@@ -18,6 +18,7 @@ from ppdiffusers_ext.data.video_writer import VideoWriter
 from scripts import (
     check_dataset,
     evaluate,
+    extract_dwpose_from_vid,
     extract_frames,
     extract_meta_info,
     face_mask_extraction,
@@ -285,6 +286,18 @@ def test_video_is_made_of_all_frames_at_the_rate(tmp_path, kind, fps):
     step = 1 if kind == "folder" else 30 / fps
     wanted = [expected[min(len(expected) - 1, int((i + 0.5) * step))] for i in range(count)]
     np.testing.assert_allclose(shown, wanted, atol=1.01 * abs(expected[1] - expected[0]) + 2)
+
+
+def test_two_inputs_of_one_result_are_refused(tmp_path, networks, capsys):
+    images = write_pictures(tmp_path / "images", faces, 0)
+    write_image(images / "frame_1.jpg", faces(1, 9))
+    assert call(face_mask_extraction, "--image_folder", images, "--faces", networks["faces"]) == 2
+    assert "frame_1.jpg and frame_1.png would both become frame_1.png; " in capsys.readouterr().err
+    for name in ("a.mp4", "a.mov"):
+        write_video(tmp_path / "video" / name, 0)
+    assert call(extract_dwpose_from_vid, "--video_root", tmp_path / "video", "--dwpose", networks["poses"]) == 2
+    assert "would both become" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "video"]
 
 
 def test_meta_file_is_still_json(tmp_path, networks):

@@ -36,6 +36,18 @@ def test_a_line_for_each_rung_and_the_same_figures_as_json(capsys, tmp_path):
         assert line.startswith(f"memory {rung} takes about {figures['host'] / 1e9:.1f} GB, most of all in the")
 
 
+def test_json_that_exists_is_refused_kept_or_replaced(tmp_path, capsys):
+    path = tmp_path / "plan.json"
+    arguments = (DEMO, "-W", "256", "-H", "320", "-L", "48", "--json", path)
+    assert plan(*arguments) == 0
+    before = path.read_text()
+    assert plan(*arguments) == 2 and f"--json {path} exists; --overwrite replaces it" in capsys.readouterr().err
+    assert plan(*arguments, "--skip-existing") == 0 and path.read_text() == before
+    assert plan(*arguments, "--skip-existing", "-L", "24") == 2
+    assert "plan.json was made of something else: length was 48 and is 24" in capsys.readouterr().err
+    assert plan(*arguments, "--overwrite", "-L", "24") == 0 and path.read_text() != before
+
+
 def test_what_is_more_than_the_machine_has_is_said(capsys):
     assert plan(DEMO, "-W", "8192", "-H", "8192") == 0
     *_, last = capsys.readouterr().out.splitlines()

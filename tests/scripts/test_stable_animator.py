@@ -191,8 +191,8 @@ def test_bad_input_is_told_and_nothing_is_written(folder, tmp_path, capsys, argu
 
 
 def test_what_does_not_fit_is_told_before_networks_are_opened(folder, tmp_path, capsys, monkeypatch):
-    for name in ("find_face", "load_pipeline"):
-        monkeypatch.setattr(stable_animation, name, lambda *_: pytest.fail("networks are opened"))
+    for owner, name in ((stable_animation, "find_face"), (stable_animation.StableAnimatorPipeline, "open")):
+        monkeypatch.setattr(owner, name, lambda *_: pytest.fail("networks are opened"))
     for arguments in (("--width", 100), ("--tile_size", 1), ("--fps", -1), ("--num_inference_steps", 0)):
         assert call(folder, tmp_path / "out", *arguments) == 2
     assert capsys.readouterr().err.count("error: ") == 4

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.data.video import probe_video
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.runtime import Runtime
 from scripts import train_demo
 from scripts.command import run
@@ -27,7 +27,8 @@ def in_repository(monkeypatch):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "work"
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
+        patch.chdir(folder.parent)  # where none of the configurations that ship are
+        patch.setenv("PYTHONPATH", str(ROOT))  # for the processes of the trainings
         assert run(make_parser(), work, ["--quick", "--processes", "1", "--work", str(folder)]) == 0
     return folder
 
@@ -43,7 +44,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
         pose_guider_path=str(model / "pose_guider" / "diffusion_paddle_model.safetensors"),
         inference_config="configs/inference/demo_model.yaml",
     )
-    pipeline = load_pipeline(config, Runtime.choose("cpu", "fp32"))
+    pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
     assert pipeline.denoising_unet.max_frames == 32
     assert sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) < 15e6
 
@@ -110,6 +111,15 @@ def test_overwriting_begins_anew_and_leaves_a_users_files(folder, tmp_path, monk
     left = {path.name for path in (tmp_path / "work").glob("[!.]*")}
     assert left == {"notes.txt", "model", "begun.json", "times.json"}
     assert set(json.loads((tmp_path / "work" / "times.json").read_text())) == {"clips"}
+
+
+def test_work_folder_without_a_record_is_gone_on_with_and_gets_none(tmp_path, capsys, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(train_demo, "draw", lambda *_: sys.exit(9))
+    with pytest.raises(SystemExit):
+        call(tmp_path, "--skip-existing")
+    assert "data has no record of what it was made of" in capsys.readouterr().err
+    assert not (tmp_path / "begun.json").exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])

@@ -26,7 +26,8 @@ def in_repository(monkeypatch):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "work"
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
+        patch.chdir(folder.parent)  # where none of the configurations that ship are
+        patch.setenv("PYTHONPATH", str(ROOT))  # for the processes of the trainings
         assert run(make_parser(), work, [*ARGUMENTS, str(folder)]) == 0
     return folder
 

@@ -6,84 +6,24 @@ import re
 import numpy as np
 import paddle
 import pytest
-import safetensors.paddle
 from paddle import nn
-from ppdiffusers import AutoencoderKL
-from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.weights.assignment import (
-    create,
-    find_weights,
-    load_motion_module,
-    load_weights,
-    read_config,
-    set_weights,
-)
+from ppdiffusers_ext.models.animate_anyone import PoseGuider
+from ppdiffusers_ext.weights.assignment import create, find_weights, load_weights, read_config, set_weights
 from ppdiffusers_ext.weights.conversion import to_paddle_names
-from tests.conftest import COMMON, MOTION
-from tests.golden import read_manifest
-
-HEAD = {
-    "conv_norm_out.weight": paddle.ones([32]),
-    "conv_norm_out.bias": paddle.zeros([32]),
-    "conv_out.weight": paddle.ones([4, 32, 3, 3]),
-    "conv_out.bias": paddle.zeros([4]),
-}
-
-
-def torch_layout(model):
-    """The model's tensors as torch stores them, by an independent rule: weights of two axes are Linear weights."""
-    linear = {name for name, layer in model.named_sublayers() if isinstance(layer, nn.Linear)}
-    return {
-        name: tensor.t().contiguous() if name.rpartition(".")[0] in linear and name.endswith(".weight") else tensor
-        for name, tensor in model.state_dict().items()
-    }
-
-
-def save_torch(path, tensors):
-    safetensors.paddle.save_file({n: t.detach() for n, t in tensors.items()}, str(path), metadata={"format": "pt"})
-    return path
-
-
-def values(model):
-    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-
-
-def different(model, expected):
-    """Names of tensors that are not those of `expected`, or not initialised."""
-    state = model.state_dict()
-    assert set(state) == set(expected)
-    return [
-        name
-        for name, tensor in state.items()
-        if not tensor._is_initialized() or not np.array_equal(tensor.numpy(), expected[name])
-    ]
-
-
-@pytest.fixture
-def make_empty_unet():
-    """Call it for a `DenoisingUNet3D` without values."""
-    return lambda dtype="float32", **options: create(lambda: DenoisingUNet3D(**{**COMMON, **MOTION, **options}), dtype)
+from tests.weights.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
 
 
 @pytest.fixture(scope="module")
 def spatial(denoising_unet):
-    """The torch-layout tensors of the spatial layers: what Stable Diffusion's UNet has."""
-    return {name: tensor for name, tensor in torch_layout(denoising_unet).items() if ".motion_modules." not in name}
-
-
-@pytest.fixture(scope="module")
-def temporal(denoising_unet):
-    """The torch-layout tensors of the motion modules: what an AnimateDiff file has."""
-    return {name: tensor for name, tensor in torch_layout(denoising_unet).items() if ".motion_modules." in name}
+    return spatial_of(denoising_unet)
 
 
 # Layouts
 
 
-def test_torch_file_loads_with_its_linear_weights_transposed(tmp_path, denoising_unet, make_empty_unet):
+def test_torch_file_loads_with_its_linear_weights_transposed(tmp_path, denoising_unet):
     tensors = torch_layout(denoising_unet)
     shapes = {tuple(tensor.shape) for name, tensor in tensors.items() if ".attn" in name and tensor.ndim == 2}
     assert (32, 32) in shapes and any(a != b for a, b in shapes)  # square ones betray themselves by values only
@@ -91,17 +31,17 @@ def test_torch_file_loads_with_its_linear_weights_transposed(tmp_path, denoising
     assert different(unet, values(denoising_unet)) == []
 
 
-def test_paddle_safetensors_load_as_they_are(tmp_path, denoising_unet, make_empty_unet):
+def test_paddle_safetensors_load_as_they_are(tmp_path, denoising_unet):
     denoising_unet.save_pretrained(str(tmp_path))
     assert different(load_weights(make_empty_unet(), find_weights(tmp_path)), values(denoising_unet)) == []
 
 
-def test_pdparams_load_as_they_are(tmp_path, denoising_unet, make_empty_unet):
+def test_pdparams_load_as_they_are(tmp_path, denoising_unet):
     paddle.save(denoising_unet.state_dict(), str(tmp_path / "a.pdparams"))
     assert different(load_weights(make_empty_unet(), tmp_path / "a.pdparams"), values(denoising_unet)) == []
 
 
-def test_later_file_wins(tmp_path, denoising_unet, make_empty_unet):
+def test_later_file_wins(tmp_path, denoising_unet):
     first = save_torch(tmp_path / "a.safetensors", torch_layout(denoising_unet))
     second = save_torch(tmp_path / "b.safetensors", {"conv_out.bias": paddle.full([4], 9.0)})
     assert load_weights(make_empty_unet(), first, second).conv_out.bias.tolist() == [9.0] * 4
@@ -172,7 +112,7 @@ def test_names_that_may_exceed_are_ignored(make_pose_guider):
     set_weights(model, {**model.state_dict(), "ema.decay": paddle.zeros([1])}, "a.pth", may_exceed=("ema.",))
 
 
-def test_checkpoint_of_another_model_is_refused(tmp_path, reference_unet, make_empty_unet):
+def test_checkpoint_of_another_model_is_refused(tmp_path, reference_unet):
     path = save_torch(tmp_path / "a.safetensors", torch_layout(reference_unet))
     with pytest.raises(InputError, match="a.safetensors does not hold the weights of this DenoisingUNet3D"):
         load_weights(make_empty_unet(), path)
@@ -184,7 +124,7 @@ def test_checkpoint_of_another_width_is_refused(tmp_path, make_pose_guider):
         load_weights(make_pose_guider(), path)
 
 
-def test_linear_weights_that_are_already_transposed_are_refused(denoising_unet, make_empty_unet):
+def test_linear_weights_that_are_already_transposed_are_refused(denoising_unet):
     # A Paddle file that claims to be torch's: the weights that are not square give it away.
     tensors = to_paddle_names(denoising_unet, dict(denoising_unet.state_dict()), "torch")
     with pytest.raises(InputError, match="of another shape"):
@@ -194,8 +134,8 @@ def test_linear_weights_that_are_already_transposed_are_refused(denoising_unet, 
 # Wrappers
 
 
-@pytest.mark.parametrize("prefix", ["module.", "denoising_unet.", "module.denoising_unet."])
-def test_prefix_of_a_wrapper_is_stripped(tmp_path, denoising_unet, make_empty_unet, prefix):
+@pytest.mark.parametrize("prefix", ["module.", "ema_model.", "module.ema_model."])
+def test_prefix_of_a_wrapper_is_stripped(tmp_path, denoising_unet, prefix):
     tensors = {prefix + name: tensor for name, tensor in torch_layout(denoising_unet).items()}
     unet = load_weights(make_empty_unet(), save_torch(tmp_path / "a.safetensors", tensors))
     assert different(unet, values(denoising_unet)) == []
@@ -206,86 +146,11 @@ def test_prefix_of_some_names_only_is_no_wrapper(denoising_unet):
     assert set(to_paddle_names(denoising_unet, names, "torch")) == {"module.a", "b"}
 
 
-# Stable Diffusion and AnimateDiff
-
-
-def test_unet_of_stable_diffusion_initialises_the_reference_unet(tmp_path, reference_unet):
-    tensors = {**torch_layout(reference_unet), **HEAD}
-    unet = load_weights(create(lambda: ReferenceUNet(**COMMON)), save_torch(tmp_path / "a.safetensors", tensors))
-    assert different(unet, values(reference_unet)) == []
-
-
-def test_head_of_stable_diffusion_is_needed_by_the_denoising_unet(tmp_path, spatial, make_empty_unet):
-    tensors = {name: tensor for name, tensor in spatial.items() if name not in HEAD}
-    with pytest.raises(InputError, match="4 tensors missing .conv_norm_out.bias"):
-        load_weights(make_empty_unet(use_motion_module=False), save_torch(tmp_path / "a.safetensors", tensors))
-
-
-def test_stable_diffusion_and_animatediff_initialise_the_denoising_unet(
-    tmp_path, denoising_unet, spatial, temporal, make_empty_unet
-):
-    unet = load_motion_module(
-        make_empty_unet(),
-        save_torch(tmp_path / "unet.safetensors", spatial),
-        save_torch(tmp_path / "motion.safetensors", temporal),
-    )
-    assert different(unet, values(denoising_unet)) == []
-
-
-@pytest.mark.parametrize("prefix", ["module.", "motion_module."])
-def test_prefix_before_the_motion_modules_is_stripped(
-    tmp_path, denoising_unet, spatial, temporal, make_empty_unet, prefix
-):
-    unet = load_motion_module(
-        make_empty_unet(),
-        save_torch(tmp_path / "unet.safetensors", spatial),
-        save_torch(tmp_path / "motion.safetensors", {prefix + name: tensor for name, tensor in temporal.items()}),
-    )
-    assert different(unet, values(denoising_unet)) == []
-
-
-def test_motion_modules_of_their_own_file_win_over_those_of_the_unet(tmp_path, spatial, temporal, make_empty_unet):
-    old = {name: paddle.zeros_like(tensor) for name, tensor in temporal.items()}
-    unet = load_motion_module(
-        make_empty_unet(),
-        save_torch(tmp_path / "unet.safetensors", {**spatial, **old}),
-        save_torch(tmp_path / "motion.safetensors", temporal),
-    )
-    assert float(unet.mid_block.motion_modules[0].temporal_transformer.proj_in.weight.abs().max()) > 0
-
-
-def test_one_file_of_everything_needs_no_motion_file(tmp_path, denoising_unet, make_empty_unet):
-    path = save_torch(tmp_path / "a.safetensors", torch_layout(denoising_unet))
-    assert different(load_motion_module(make_empty_unet(), path, None), values(denoising_unet)) == []
-
-
-def test_motion_file_without_motion_modules_is_refused(tmp_path, spatial, make_empty_unet):
-    path = save_torch(tmp_path / "unet.safetensors", spatial)
-    with pytest.raises(InputError, match=r"unet.safetensors holds no motion module"):
-        load_motion_module(make_empty_unet(), path, path)
-
-
-def test_motion_file_of_other_blocks_is_refused(tmp_path, spatial, temporal, make_empty_unet):
-    # AnimateDiff's first version has no motion module in the middle block.
-    first = {name: tensor for name, tensor in temporal.items() if not name.startswith("mid_block")}
-    with pytest.raises(InputError, match="missing .mid_block.motion_modules"):
-        load_motion_module(
-            make_empty_unet(),
-            save_torch(tmp_path / "unet.safetensors", spatial),
-            save_torch(tmp_path / "motion.safetensors", first),
-        )
-
-
-def test_unet_without_motion_modules_needs_a_motion_file(tmp_path, spatial, make_empty_unet):
-    with pytest.raises(InputError, match="motion_modules"):
-        load_motion_module(make_empty_unet(), save_torch(tmp_path / "unet.safetensors", spatial), None)
-
-
 # Models made without values
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_created_model_is_complete_after_loading_what_there_is(tmp_path, spatial, make_empty_unet, dtype):
+def test_created_model_is_complete_after_loading_what_there_is(tmp_path, spatial, dtype):
     unet = make_empty_unet(dtype)
     load_weights(unet, save_torch(tmp_path / "a.safetensors", spatial), may_miss=("motion_modules.",))
     state = unet.state_dict()
@@ -293,7 +158,7 @@ def test_created_model_is_complete_after_loading_what_there_is(tmp_path, spatial
     assert [name for name, tensor in state.items() if not bool(paddle.isfinite(tensor.astype("float32")).all())] == []
 
 
-def test_motion_modules_that_may_miss_start_as_the_identity(tmp_path, spatial, make_empty_unet):
+def test_motion_modules_that_may_miss_start_as_the_identity(tmp_path, spatial):
     path = save_torch(tmp_path / "a.safetensors", spatial)
     unet = load_weights(make_empty_unet(), path, may_miss=("motion_modules.",))
     weights = {name: float(tensor.abs().max()) for name, tensor in unet.state_dict().items()}
@@ -304,7 +169,7 @@ def test_motion_modules_that_may_miss_start_as_the_identity(tmp_path, spatial, m
         np.testing.assert_array_equal(unet(*inputs), image_model(*inputs))
 
 
-def test_motion_modules_that_may_miss_are_ready_to_learn(tmp_path, spatial, make_empty_unet):
+def test_motion_modules_that_may_miss_are_ready_to_learn(tmp_path, spatial):
     path = save_torch(tmp_path / "a.safetensors", spatial)
     unet = load_weights(make_empty_unet(), path, may_miss=("motion_modules.",))
     zero = {
@@ -317,107 +182,6 @@ def test_motion_modules_that_may_miss_are_ready_to_learn(tmp_path, spatial, make
 
 def test_created_model_is_in_evaluation_mode():
     assert not create(lambda: nn.Linear(2, 2)).training
-
-
-# CLIP and the autoencoder
-
-
-@pytest.fixture(scope="module")
-def clip():
-    config = CLIPVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        projection_dim=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        patch_size=32,
-        image_size=224,
-    )
-    return lambda: CLIPVisionModelWithProjection(config)
-
-
-@pytest.fixture(scope="module")
-def transformers_clip(request):
-    """transformers' tensors of that shape: the names are those that the original's golden was made with."""
-    folder = request.config.rootpath / "tests/goldens/animate_anyone/_weights"
-    tensors = read_manifest(folder / "image_encoder.weights.json")
-    random = np.random.RandomState(0)
-    tensors["visual_projection.weight"] = random.randn(48, 32).astype("float32")
-    return {name: paddle.to_tensor(array) for name, array in tensors.items()}
-
-
-def test_every_name_of_transformers_clip_finds_its_place(clip, transformers_clip):
-    model = create(clip)
-    set_weights(model, to_paddle_names(model, transformers_clip, "torch"), "a.bin")
-    state = model.state_dict()
-    assert [name for name, tensor in state.items() if not tensor._is_initialized()] == []
-    assert sum(tensor.size for tensor in state.values()) == sum(t.size for t in transformers_clip.values())
-
-
-def test_projection_of_transformers_clip_is_transposed(clip, transformers_clip):
-    tensors = to_paddle_names(create(clip), transformers_clip, "torch")
-    (projection,) = (tensor for name, tensor in tensors.items() if "projection" in name)
-    np.testing.assert_array_equal(projection, transformers_clip["visual_projection.weight"].numpy().T)
-
-
-def test_tables_and_text_tower_of_transformers_clip_are_ignored(clip, transformers_clip):
-    model = create(clip)
-    tensors = {
-        **transformers_clip,
-        "vision_model.embeddings.position_ids": paddle.arange(50).unsqueeze(0),
-        "text_model.embeddings.position_ids": paddle.arange(77).unsqueeze(0),
-        "text_projection.weight": paddle.ones([4, 4]),
-        "logit_scale": paddle.ones([]),
-    }
-    set_weights(model, to_paddle_names(model, tensors, "torch"), "a.bin")
-
-
-def test_clip_of_paddlenlp_loads(clip, transformers_clip):
-    # paddlenlp's names and layout, for the same numbers.
-    names = (
-        ("embeddings.class_embedding", "class_embedding"),
-        ("embeddings.patch_embedding", "conv1"),
-        ("embeddings.position_embedding", "positional_embedding"),
-        ("pre_layrnorm", "ln_pre"),
-        ("post_layernorm", "ln_post"),
-        ("encoder.layers", "transformer.layers"),
-        ("layer_norm1", "norm1"),
-        ("layer_norm2", "norm2"),
-        ("mlp.fc1", "linear1"),
-        ("mlp.fc2", "linear2"),
-        ("visual_projection.weight", "vision_projection"),
-    )
-    tensors = {}
-    for name, tensor in transformers_clip.items():
-        linear = name == "visual_projection.weight" or re.search(r"(_proj|fc\d)\.weight$", name)
-        for theirs, paddlenlps in names:
-            name = name.replace(theirs, paddlenlps)
-        tensors[name] = tensor.t() if linear else tensor
-    models = [create(clip), create(clip)]
-    set_weights(models[0], to_paddle_names(models[0], tensors, "paddle"), "a.pdparams")
-    set_weights(models[1], to_paddle_names(models[1], transformers_clip, "torch"), "a.bin")
-    assert different(models[0], values(models[1])) == []
-
-
-@pytest.fixture(scope="module")
-def old_vae(make_vae):
-    """(model, its torch tensors with the attention's names before diffusers 0.17)."""
-    vae = make_vae()
-    old = (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn"))
-    tensors = {}
-    for name, tensor in torch_layout(vae).items():
-        for new_name, old_name in old:
-            name = name.replace(f"attentions.0.{new_name}.", f"attentions.0.{old_name}.")
-        tensors[name] = tensor
-    return vae, tensors
-
-
-def test_old_names_of_the_autoencoders_attention_find_their_place(tmp_path, old_vae):
-    vae, tensors = old_vae
-    assert sum(bool(re.search(r"\.(query|key|value|proj_attn)\.", name)) for name in tensors) == 16
-    path = save_torch(tmp_path / "a.safetensors", tensors)
-    loaded = load_weights(create(lambda: AutoencoderKL.from_config(vae.config)), path)
-    assert different(loaded, values(vae)) == []
 
 
 # Files and folders

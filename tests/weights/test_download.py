@@ -609,7 +609,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from ppdiffusers_ext.weights.download import download
-from ppdiffusers_ext.weights.registry import File, Weights
+from ppdiffusers_ext.weights.entries import File, Weights
 url, dest = sys.argv[1:]
 entry = Weights("net", ("one",), "net", (url,), (File("w.bin"),), "MIT", "tests")
 print("ready", flush=True)

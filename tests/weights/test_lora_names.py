@@ -248,6 +248,16 @@ def scale_of(path, network, name="blocks.0.attn1.to_q"):
     return Lora(path).of(network)[name].scale
 
 
+def test_parts_of_a_layer_under_two_names_are_refused(tmp_path):
+    second = "lora_transformer_blocks_0_attn1_to_q"
+    first, (down, up) = "lora_unet_blocks_0_attn1_to_q", pair()
+    arrays = {"lora_down.weight": down, "lora_up.weight": up, "alpha": np.float32(3), "diff_b": up[:, 0]}
+    for moved in itertools.islice(arrays, 1, None):
+        named = {f"{second if part == moved else first}.{part}": array for part, array in arrays.items()}
+        with pytest.raises(InputError, match=f"under two names: {first}, {second}; one name"):
+            Lora(write(tmp_path / "a.safetensors", named))
+
+
 def test_alpha_of_the_metadata_stands_in_for_the_layers_own(tmp_path, network):
     down, up = pair()
     stem = "lora_unet_blocks_0_attn1_to_q"

@@ -9,6 +9,8 @@ import paddle.nn.functional as F
 from ppdiffusers.configuration_utils import register_to_config
 
 from ppdiffusers_ext.models.animate_anyone.blocks import FrameGroupNorm
+from ppdiffusers_ext.models.animate_anyone.checkpoint import DENOISING_UNET_NAMES
+from ppdiffusers_ext.models.animate_anyone.option_rules import DENOISING_UNET_RULES
 from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
 from ppdiffusers_ext.models.depth import through_blocks
 from ppdiffusers_ext.models.layers import Conv2D
@@ -30,6 +32,9 @@ class DenoisingUNet3D(UNetTrunk):
     Raises:
         ValueError: options that are not supported or do not fit together.
     """
+
+    checkpoint_names = DENOISING_UNET_NAMES
+    option_rules = DENOISING_UNET_RULES
 
     @register_to_config
     def __init__(

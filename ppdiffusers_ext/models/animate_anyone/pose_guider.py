@@ -8,6 +8,8 @@ import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
+from ppdiffusers_ext.models.animate_anyone.checkpoint import POSE_GUIDER_NAMES
+from ppdiffusers_ext.models.animate_anyone.option_rules import POSE_GUIDER_RULES
 from ppdiffusers_ext.models.layers import Conv2D, compute_dtype
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
@@ -21,6 +23,9 @@ class PoseGuider(StrictModelMixin, ConfigMixin):
         block_out_channels: widths. The default is that of the released weights (and of ControlNet); the original's
             class default (16, 32, 64, 128) is used by none.
     """
+
+    checkpoint_names = POSE_GUIDER_NAMES
+    option_rules = POSE_GUIDER_RULES
 
     @register_to_config
     def __init__(

@@ -10,6 +10,8 @@ from collections import OrderedDict
 import paddle
 from ppdiffusers.configuration_utils import register_to_config
 
+from ppdiffusers_ext.models.animate_anyone.checkpoint import REFERENCE_UNET_NAMES
+from ppdiffusers_ext.models.animate_anyone.option_rules import REFERENCE_UNET_RULES
 from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
 from ppdiffusers_ext.models.depth import through_blocks
 
@@ -38,6 +40,9 @@ class ReferenceUNet(UNetTrunk):
     Options are those of diffusers' UNet; the defaults are Stable Diffusion 1.5. `attention_head_dim` is the number of
     heads. `out_channels` is accepted and unused: there is no output convolution.
     """
+
+    checkpoint_names = REFERENCE_UNET_NAMES
+    option_rules = REFERENCE_UNET_RULES
 
     @register_to_config
     def __init__(

@@ -11,13 +11,19 @@ import logging
 from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import InputError, printable, shown, suggestion
-from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import ListOf, Rules, Whole, option_names
+from ppdiffusers_ext.weights.declaration import CheckpointNames
 
 logger = logging.getLogger(__name__)
 
 OF_PICTURES = "Transformer2DModel"  # PixArt's own class
+
+# Tensors of published files that our classes have no use for: tables that are computed here, and what the VAE was
+# trained with.
+VAE_NAMES = CheckpointNames(unused=r"^loss\.")
+PIXART_NAMES = CheckpointNames(unused=r"\.pos_encoder\.pe$|^pos_embed\.pos_embed$")
+HUNYUAN_NAMES = CheckpointNames(unused=r"\.t_embed\.pe$|^clip_projection\.pos_embed$")
 
 _NEEDED = object()
 
@@ -55,8 +61,9 @@ _OF_TRAINING = (
     "update_after_step",
     "use_ema_warmup",
 )
+# By the names of our classes, which import this module.
 _RULES = {
-    HunyuanTransformer3D: _Rules(
+    "HunyuanTransformer3D": _Rules(
         "HunyuanTransformer3DModel",
         {
             "in_channels": _NEEDED,
@@ -87,7 +94,7 @@ _RULES = {
             "motion_module_kwargs_even",
         ),
     ),
-    PixArtTransformer3D: _Rules(
+    "PixArtTransformer3D": _Rules(
         "Transformer3DModel",
         {
             "attention_head_dim": 88,
@@ -134,7 +141,7 @@ _RULES = {
             "enable_zero_in_inpaint",  # of the newest tree's pipeline; before, nothing known was zeros always, as here
         ),
     ),
-    AutoencoderKLMagvit: _Rules(
+    "AutoencoderKLMagvit": _Rules(
         "AutoencoderKLMagvit",
         {"down_block_types": _NEEDED, "up_block_types": _NEEDED},
         {
@@ -212,7 +219,7 @@ def options_of(cls, config, source, more=None):
         InputError: an option that is missing, or has a value that is not computed here; one of the user's that there
             is not. One of the file that is not known is named in the log.
     """
-    rules, known = _RULES[cls], option_names(cls)
+    rules, known = _RULES[cls.__name__], option_names(cls)
     is_ours = config.get("_class_name") == cls.__name__
     config = {name: value for name, value in config.items() if not name.startswith("_")}
     names = {*known, *rules.fixed, *rules.idle}
@@ -231,8 +238,8 @@ def options_of(cls, config, source, more=None):
     options = {**rules.defaults, **{name: value for name, value in given.items() if name in known}}
     if missing := [name for name, value in options.items() if value is _NEEDED]:
         raise InputError(f"{source} has no {', '.join(missing)}, which {cls.__name__} needs")
-    rules_of(cls.__name__).check_fields(options, source)
-    return _CHECKS[cls](options, given, source)
+    rules_of(cls).check_fields(options, source)
+    return _CHECKS[cls.__name__](options, given, source)
 
 
 def original_config(model, of_pictures=False):
@@ -241,7 +248,7 @@ def original_config(model, of_pictures=False):
     Args:
         of_pictures: whether it is that of PixArt's own class, to which V1 adds motion modules.
     """
-    rules = _RULES[type(model)]
+    rules = _RULES[type(model).__name__]
     own = {name: value for name, value in model.config.items() if not name.startswith("_")}
     if own.get("rotates_first_block"):  # as the original does, which has no such option
         del own["rotates_first_block"]
@@ -320,7 +327,7 @@ def _check_one_of(options, name, accepted, source, default=None):
 
 
 _CHECKS = {
-    HunyuanTransformer3D: _check_hunyuan,
-    PixArtTransformer3D: _check_pixart,
-    AutoencoderKLMagvit: _check_vae,
+    "HunyuanTransformer3D": _check_hunyuan,
+    "PixArtTransformer3D": _check_pixart,
+    "AutoencoderKLMagvit": _check_vae,
 }

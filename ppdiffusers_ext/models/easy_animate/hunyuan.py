@@ -11,7 +11,9 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
+from ppdiffusers_ext.models.easy_animate.checkpoint import HUNYUAN_NAMES
 from ppdiffusers_ext.models.easy_animate.conditioning import Conditioning, Resampler
+from ppdiffusers_ext.models.easy_animate.option_rules import HUNYUAN_RULES
 from ppdiffusers_ext.models.easy_animate.positions import frame_table, quarter_turn, rotate, rotations
 from ppdiffusers_ext.models.easy_animate.shared import (
     FeedForward,
@@ -58,6 +60,9 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     """
 
     CONDITIONS = {"prepare_text": ("text", "extra"), "prepare_picture": ("clip",)}
+
+    checkpoint_names = HUNYUAN_NAMES
+    option_rules = HUNYUAN_RULES
 
     @register_to_config
     def __init__(

@@ -11,7 +11,9 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
+from ppdiffusers_ext.models.easy_animate.checkpoint import PIXART_NAMES
 from ppdiffusers_ext.models.easy_animate.motion import Motion
+from ppdiffusers_ext.models.easy_animate.option_rules import PIXART_RULES
 from ppdiffusers_ext.models.easy_animate.positions import grid_table
 from ppdiffusers_ext.models.easy_animate.shared import (
     EMBEDDED,
@@ -61,6 +63,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
     """
 
     CONDITIONS = {"prepare_text": ("text", "bias", "sizes"), "prepare_picture": ("clip", "clip_bias")}
+
+    checkpoint_names = PIXART_NAMES
+    option_rules = PIXART_RULES
 
     @register_to_config
     def __init__(

@@ -12,6 +12,8 @@ from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 from ppdiffusers.models.autoencoder_kl import AutoencoderKLOutput
 from ppdiffusers.models.vae import DecoderOutput, DiagonalGaussianDistribution
 
+from ppdiffusers_ext.models.easy_animate.checkpoint import VAE_NAMES
+from ppdiffusers_ext.models.easy_animate.option_rules import VAE_RULES
 from ppdiffusers_ext.models.easy_animate.vae_layers import (
     CAUSAL,
     CENTERED,
@@ -54,6 +56,9 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         spatial_group_norm: whether group norms are of each frame by itself.
         tile_sample_min_size, tile_overlap_factor: pixels of a tile, and part that tiles share, for `use_tiling`.
     """
+
+    checkpoint_names = VAE_NAMES
+    option_rules = VAE_RULES
 
     @register_to_config
     def __init__(

@@ -9,6 +9,8 @@ import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
+from ppdiffusers_ext.models.stable_animator.checkpoint import RECOGNIZER_NAMES
+from ppdiffusers_ext.models.stable_animator.option_rules import RECOGNIZER_RULES
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 FACE_SIZE = 112  # pixels
@@ -23,6 +25,9 @@ class IResNet(StrictModelMixin, ConfigMixin):
         planes: their widths.
         num_features: numbers of an embedding.
     """
+
+    checkpoint_names = RECOGNIZER_NAMES
+    option_rules = RECOGNIZER_RULES
 
     @register_to_config
     def __init__(self, layers=(3, 13, 30, 3), planes=(64, 128, 256, 512), num_features: int = 512):

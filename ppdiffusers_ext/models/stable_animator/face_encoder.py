@@ -13,6 +13,7 @@ from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
 from ppdiffusers_ext.models.layers import LayerNorm, Linear, compute_dtype, scaled_dot_product
+from ppdiffusers_ext.models.stable_animator.option_rules import FACE_ENCODER_RULES
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _DEPTH, _HEAD_CHANNELS, _FEED_FORWARD = 4, 64, 4
@@ -30,6 +31,8 @@ class FusionFaceId(StrictModelMixin, ConfigMixin):
     Raises:
         ValueError: the width does not divide into heads of 64.
     """
+
+    option_rules = FACE_ENCODER_RULES
 
     @register_to_config
     def __init__(

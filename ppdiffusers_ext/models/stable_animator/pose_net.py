@@ -10,6 +10,7 @@ from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
 from ppdiffusers_ext.models.layers import Conv2D, compute_dtype
+from ppdiffusers_ext.models.stable_animator.option_rules import POSE_NET_RULES
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 # Width and stride of each convolution; those that halve the size are 4 pixels wide, the others 3.
@@ -22,6 +23,8 @@ class PoseNet(StrictModelMixin, ConfigMixin):
     Args:
         noise_latent_channels: width of the output, that of the UNet's first layer.
     """
+
+    option_rules = POSE_NET_RULES
 
     @register_to_config
     def __init__(self, noise_latent_channels: int = 320):

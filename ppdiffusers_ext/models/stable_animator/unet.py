@@ -22,6 +22,7 @@ from ppdiffusers_ext.models.stable_animator.blocks import (
     VideoTransformer,
     name_blocks,
 )
+from ppdiffusers_ext.models.stable_animator.option_rules import UNET_RULES
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
@@ -34,6 +35,8 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         norm_num_groups: of all group norms; small networks need fewer, for a group of one channel forgets its level.
         others: see `UNetSpatioTemporalConditionModel`, with the defaults of Stable Video Diffusion.
     """
+
+    option_rules = UNET_RULES
 
     @register_to_config
     def __init__(

@@ -13,20 +13,25 @@ from pathlib import Path
 import yaml
 
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
-from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.loading import (
+    BASE_MODEL,
+    INFERENCE_CONFIG,
+    VAE,
+    describe_parts,
+    find_originals,
+    make_configured_scheduler,
+)
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import (
     check_converted,
     describe_own,
-    find_file,
     part_to_paddle,
     part_to_torch,
     plain,
 )
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
+from ppdiffusers_ext.pipelines.model_index import find_part
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.assignment import read_config
 
@@ -35,11 +40,9 @@ _ORIGINAL_FILES = {
     "denoising_unet": (("motion_module.pth", "motion_modules."), ("denoising_unet.pth", "")),
     "reference_unet": (("reference_unet.pth", ""),),
     "pose_guider": (("pose_guider.pth", ""),),
-    "vae": (("sd-vae-ft-mse/diffusion_pytorch_model.safetensors", ""),),
+    "vae": ((f"{VAE}/diffusion_pytorch_model.safetensors", ""),),
     "image_encoder": (("image_encoder/pytorch_model.bin", ""),),
 }
-_BASE_MODEL = "stable-diffusion-v1-5"
-INFERENCE_CONFIG = "inference.yaml"  # what the original's files have no place for
 
 
 def to_paddle(source, target, inference_config=None, vae=None, image_encoder=None, base_model=None, dtype=None):
@@ -58,7 +61,7 @@ def to_paddle(source, target, inference_config=None, vae=None, image_encoder=Non
     Raises:
         InputError, MissingFileError: files that are missing, damaged or of another model.
     """
-    config = _find_originals(Path(source), inference_config, vae, image_encoder, base_model)
+    config = find_originals(Path(source), inference_config, vae, image_encoder, base_model)
     parts = describe_parts(config)
     pipeline = Pose2VideoPipeline(
         **{name: part.model for name, part in parts.items()}, scheduler=make_configured_scheduler(config)
@@ -82,7 +85,7 @@ def to_torch(source, target, dtype=None):
     parts = {
         "vae": describe_vae(source / "vae"),
         "image_encoder": describe_image_encoder(source / "image_encoder"),
-        "reference_unet": describe_own(source / "reference_unet", ReferenceUNet),
+        "reference_unet": describe_own(find_part(source, "reference_unet", Pose2VideoPipeline), ReferenceUNet),
         "denoising_unet": describe_own(source / "denoising_unet", DenoisingUNet3D),
         "pose_guider": describe_own(source / "pose_guider", PoseGuider),
     }
@@ -92,34 +95,12 @@ def to_torch(source, target, dtype=None):
     return reports
 
 
-def _find_originals(source, inference_config, vae, image_encoder, base_model):
-    if not source.is_dir():
-        raise MissingFileError(f"folder {source} does not exist; a folder with the original's files is needed")
-    folders = {
-        "pretrained_vae_path": ("--vae", vae or source / "sd-vae-ft-mse"),
-        "image_encoder_path": ("--image-encoder", image_encoder or source / "image_encoder"),
-        "pretrained_base_model_path": ("--base-model", base_model or source / _BASE_MODEL),
-    }
-    for option, folder in folders.values():
-        if not Path(folder).is_dir():
-            raise MissingFileError(f"folder {folder} does not exist; {option} names where it is")
-    return Pose2VidConfig(
-        **{key: str(folder) for key, (_, folder) in folders.items()},  # type: ignore[arg-type]  # keys of texts alone
-        denoising_unet_config_path=str(source / "config.json") if (source / "config.json").is_file() else "",
-        denoising_unet_path=find_file(source, "denoising_unet"),
-        motion_module_path=find_file(source, "motion_module", "motion_module_stage2", optional=True),
-        reference_unet_path=find_file(source, "reference_unet"),
-        pose_guider_path=find_file(source, "pose_guider"),
-        inference_config=str(inference_config or source / INFERENCE_CONFIG),
-    )
-
-
 def _write_configurations(source, parts, folder):
-    for name in ("vae", "image_encoder"):
-        target = folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json"
-        target.write_bytes((source / name / "config.json").read_bytes())
+    targets = {name: folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json" for name in parts}
+    targets["vae"].write_bytes((source / "vae" / "config.json").read_bytes())
+    parts["image_encoder"].model.config.to_json_file(targets["image_encoder"], use_diff=False)  # as `part_to_paddle`
     base = plain(parts["reference_unet"].model.config)
-    target = folder / _BASE_MODEL / "unet" / "config.json"
+    target = folder / BASE_MODEL / "unet" / "config.json"
     target.parent.mkdir(parents=True)
     target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
     models = {name: part.model for name, part in parts.items()}

@@ -15,7 +15,6 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.metrics.video import mean_by_way, video_metrics
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.weights.assignment import load_weights
@@ -43,7 +42,7 @@ class DemoEvaluation:
     """
 
     def __init__(self, config, runtime, num_frames=24):
-        self._pipeline = load_pipeline(config, runtime)
+        self._pipeline = Pose2VideoPipeline.open(config, runtime)
         self._single = _without_motion(self._pipeline, config.denoising_unet_path)
         for pipeline in (self._pipeline, self._single):
             pipeline.set_progress_bar_config(disable=True)

@@ -1,23 +1,30 @@
-"""From the paths in the options of Animate Anyone to a `Pose2VideoPipeline`."""
+"""From folders, or the paths in the options of Animate Anyone, to the parts of a `Pose2VideoPipeline`."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
-from ppdiffusers_ext.errors import InputError, check_keys
+from ppdiffusers_ext.errors import InputError, MissingFileError, check_keys
 from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
-from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.engines import weights_dtype
-from ppdiffusers_ext.pipelines.loading import Part, build, describe_image_encoder, describe_vae, known_options
-from ppdiffusers_ext.pipelines.memory import get_rung
-from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.weights.assignment import (
-    find_weights,
-    load_motion_module,
-    read_config,
+from ppdiffusers_ext.packaged import located
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.loading import (
+    Part,
+    build,
+    describe_image_encoder,
+    describe_vae,
+    find_file,
+    has_file,
+    known_options,
 )
+from ppdiffusers_ext.pipelines.options import CONFIGS
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
+from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.weights.assignment import find_weights, read_config
 
 _REQUIRED = (
     "pretrained_base_model_path",
@@ -35,6 +42,12 @@ _NO_WEIGHTS = {
     "inference_config": "a YAML file of the networks' options, such as configs/inference/inference_v2.yaml, is needed",
     "denoising_unet_config_path": "a config.json of the denoising UNet is needed, or none, for the base model's",
 }
+
+BASE_MODEL, VAE, IMAGE_ENCODER = "stable-diffusion-v1-5", "sd-vae-ft-mse", "image_encoder"  # folders, as published
+INFERENCE_CONFIG = "inference.yaml"  # beside the original's files, what these have no place for
+RELEASED = CONFIGS / "inference_v2.yaml"
+# Where the networks of Animate Anyone are below the folder of all checkpoints.
+_OWN = (".", "patrolli/AnimateAnyone", "tsaiyue/AnimateAnyone_PD")
 
 
 @dataclass
@@ -58,7 +71,9 @@ def check_paths(config):
         if not getattr(config, key):
             raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
     paths = {key: path for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))}
-    if all(Path(path).exists() for key, path in paths.items() if key not in _NO_WEIGHTS):  # downloading would not help
+    if all(
+        Path(located(path)).exists() for key, path in paths.items() if key not in _NO_WEIGHTS
+    ):  # downloading would not help
         for key, accepted in _NO_WEIGHTS.items():
             if key in paths:
                 check_file(paths[key], key, accepted)
@@ -71,32 +86,60 @@ def check_paths(config):
         find_weights(folder)
 
 
-def load_pipeline(config, runtime):
-    """The pipeline, with all parts loaded; or with none, where each is loaded when it is needed.
-
-    That is so in a compiled engine, which has weights of its own, and on the lower rungs of the memory ladder.
+def read_folder(folder, **options):
+    """The `Pose2VidConfig` of a folder that training wrote, or of the original's files.
 
     Args:
-        config: a `Pose2VidConfig`; its paths, its scheduler, its engine and its memory are used.
-        runtime: a `Runtime`.
+        folder: `Path`: the output of training, the original's `pretrained_weights`, or the folder in it that has the
+            networks of Animate Anyone.
+        options: more fields.
 
     Raises:
-        InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
+        InputError, MissingFileError: files that are missing, or two where there should be one.
     """
-    check_paths(config)
-    scheduler = make_configured_scheduler(config)
-    rung, dtype = get_rung(config.memory), weights_dtype(config.engine, runtime.dtype)
-    if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
-        dtype = "bfloat16"
-    parts = describe_parts(config, dtype, weights_dtype(config.engine, runtime.encoder_dtype))
-    pipeline = Pose2VideoPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
-    pipeline.use_networks(parts)
-    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
-    pipeline.use_memory(config.memory)
-    if pipeline.needs_weights and not rung.releases:
-        for part in parts.values():
-            part.load()
-    return pipeline
+    if is_of_training(folder, _REQUIRED[0]):
+        return read_trained(Pose2VidConfig, folder, (*_REQUIRED, *_OPTIONAL), options)
+    config = find_originals(next((folder / own for own in _OWN if has_file(folder / own, "denoising_unet")), folder))
+    return replace(config, **options)
+
+
+def recognises(folder):
+    """True if a folder has files that `read_folder` reads."""
+    own = any(has_file(folder / own, name) for own in _OWN for name in ("denoising_unet", "reference_unet"))
+    return own or is_of_training(folder, _REQUIRED[0])
+
+
+def find_originals(source, inference_config=None, vae=None, image_encoder=None, base_model=None):
+    """The `Pose2VidConfig` of the original's files; arguments and errors as of `conversion.to_paddle`."""
+    if not source.is_dir():
+        raise MissingFileError(f"folder {source} does not exist; a folder with the original's files is needed")
+    folders = {
+        "pretrained_vae_path": ("--vae", vae or _beside(source, VAE)),
+        "image_encoder_path": ("--image-encoder", image_encoder or _beside(source, IMAGE_ENCODER)),
+        "pretrained_base_model_path": ("--base-model", base_model or _beside(source, BASE_MODEL)),
+    }
+    files = {
+        "denoising_unet_path": find_file(source, "denoising_unet"),
+        "motion_module_path": find_file(source, "motion_module", "motion_module_stage2", optional=True),
+        "reference_unet_path": find_file(source, "reference_unet"),
+        "pose_guider_path": find_file(source, "pose_guider"),
+    }
+    for option, folder in folders.values():
+        if not Path(folder).is_dir():
+            raise MissingFileError(f"folder {folder} does not exist; {option} names where it is")
+    own = source / INFERENCE_CONFIG
+    paths: dict[str, Any] = {**{key: str(folder) for key, (_, folder) in folders.items()}, **files}
+    return Pose2VidConfig(
+        **paths,
+        denoising_unet_config_path=str(source / "config.json") if (source / "config.json").is_file() else "",
+        inference_config=str(inference_config or (own if own.exists() else RELEASED)),
+    )
+
+
+def _beside(source, name):
+    """A folder in that of the networks, or in that of all checkpoints, which is two above."""
+    others = source / name, source.parent.parent / name
+    return next((folder for folder in others if folder.is_dir()), others[0])
 
 
 def make_configured_scheduler(config):

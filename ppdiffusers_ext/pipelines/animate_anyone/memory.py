@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from ppdiffusers_ext.models.layers import MAX_SCORES
 from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
+from ppdiffusers_ext.pipelines.animate_anyone.options import rung_options
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK, check_window
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import (
@@ -60,7 +61,7 @@ def check_memory(config, runtime, available=None):
 
 
 def _on_rung(config, rung):
-    return replace(config, memory=rung, **RUNGS[rung].options)
+    return replace(config, memory=rung, **rung_options(rung))
 
 
 def _plan(config, runtime, models, program):

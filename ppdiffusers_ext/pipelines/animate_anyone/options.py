@@ -30,12 +30,27 @@ CONFIG = CONFIGS / "animation.yaml"
 SIDE_MULTIPLE = 8
 
 # What a preset or a rung of the memory ladder says unless the user does, where neither of them says it.
+_TILE = 512  # pixels
 _KNOBS = {"context_overlap": 4, "context_schedule": "uniform"}
 _BY_RUNG = "as memory says"
 
 
 def _of_model(help, unset=""):
     return path_option("", help=help, unset=unset, group=MODEL)
+
+
+def rung_options(memory: object) -> dict[str, int]:
+    """What a rung of the memory ladder says, as options of `Pose2VideoPipeline.__call__`.
+
+    Raises InputError for one that is not known.
+    """
+    rung = get_rung(memory)
+    return {
+        "sequential_guidance": rung.computes_singly,
+        "context_batch_size": 1,
+        "decode_chunk_size": 1 if rung.computes_singly else 4,
+        "vae_tile_size": _TILE if rung.tiles else 0,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +132,7 @@ class Pose2VidConfig(PoseOptions):
     def __post_init__(self):
         super().__post_init__()
         presets = (read_preset("exact"), read_preset(self.preset))
-        rungs = (get_rung("high").options, get_rung(self.memory).options)
+        rungs = (rung_options("high"), rung_options(self.memory))
         for name, value in merge(_KNOBS, *presets, *rungs).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)

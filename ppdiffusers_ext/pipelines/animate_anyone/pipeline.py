@@ -9,27 +9,39 @@ precision of the run (`fp16_reference_features=True` rounds them as the original
 
 import itertools
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import paddle
 import PIL.Image
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.transformers import CLIPImageProcessor
-from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceFeatures, ReferenceUNet
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
+from ppdiffusers_ext.pipelines.animate_anyone import loading
 from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients, to_output
+from ppdiffusers_ext.pipelines.calls import (
+    CALLBACK_TENSORS,
+    PipelineOutput,
+    as_generator,
+    check_call,
+    chunks_without_gradients,
+    pipeline_call,
+    to_output,
+)
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.model_index import CLIP, PICTURE_VAE, SCHEDULER, own
+from ppdiffusers_ext.pipelines.inputs import to_picture, to_pictures
+from ppdiffusers_ext.pipelines.model_index import CLIP, INDEX, PICTURE_VAE, SCHEDULER, own
 from ppdiffusers_ext.pipelines.options import check_tile_size
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of, tile_starts, untiled
@@ -49,10 +61,15 @@ def check_window(num_frames, limit):
 
 
 @dataclass
-class Pose2VideoPipelineOutput(BaseOutput):
-    """`videos`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`."""
+class Pose2VideoPipelineOutput(PipelineOutput):
+    """`frames`: what `output_type` asked for; see `Pose2VideoPipeline.__call__`. `videos` is its older name."""
 
-    videos: paddle.Tensor | np.ndarray | list
+    @property
+    def videos(self) -> Any:
+        return self.frames
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__("frames" if key == "videos" else key)
 
 
 class Pose2VideoPipeline(NetworkPipeline):
@@ -76,8 +93,12 @@ class Pose2VideoPipeline(NetworkPipeline):
         "pose_guider": own(PoseGuider),
         "scheduler": SCHEDULER,
     }
+    other_folders = {"reference_unet": ("unet",)}  # as in the folder of a base model
+    options_class, rung_options = Pose2VidConfig, staticmethod(rung_options)
 
-    def __init__(self, vae, image_encoder, reference_unet, denoising_unet, pose_guider, scheduler):
+    def __init__(
+        self, vae: Any, image_encoder: Any, reference_unet: Any, denoising_unet: Any, pose_guider: Any, scheduler: Any
+    ) -> None:
         super().__init__()
         for encoder in (vae, image_encoder):
             parameter = next(iter(encoder.parameters()))
@@ -98,14 +119,30 @@ class Pose2VideoPipeline(NetworkPipeline):
             vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True, do_normalize=False
         )
 
-    def encode_clip(self, image):
+    @classmethod
+    def _read_folder(cls, folder: Path, options: dict) -> Any:
+        if (folder / INDEX).exists() or not cls.recognises(folder):
+            return None  # of the second, the index is missed
+        return loading.read_folder(folder, **options)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return loading.recognises(folder)
+
+    @classmethod
+    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
+        loading.check_paths(config)
+        scheduler = loading.make_configured_scheduler(config)
+        return loading.describe_parts(config, dtype, encoder_dtype), {"scheduler": scheduler}
+
+    def encode_clip(self, image: PIL.Image.Image) -> paddle.Tensor:
         """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""
         pixels = self.clip_image_processor.preprocess(image.resize((CLIP_SIZE, CLIP_SIZE)), return_tensors="pd")
         pixels = pixels.pixel_values.astype(_dtype(self.image_encoder))  # (1, 3, 224, 224)
         embedding = self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
         return embedding.unsqueeze(1).astype("float32")
 
-    def encode_reference(self, image, height, width, tile_size=0):
+    def encode_reference(self, image: PIL.Image.Image, height: int, width: int, tile_size: int = 0) -> paddle.Tensor:
         """PIL picture -> VAE latent (1, 4, height / 8, width / 8), the mean of the posterior.
 
         `tile_size` is as for `decode`.
@@ -118,7 +155,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         latent = in_tiles(run, pixels.astype(_dtype(self.vae)), tile, scale_in=scale)
         return latent.astype("float32") * self.vae.config.scaling_factor
 
-    def encode_features(self, latent, embedding):
+    def encode_features(self, latent: paddle.Tensor, embedding: paddle.Tensor) -> ReferenceFeatures:
         """Latent (1, 4, h, w) and CLIP embedding (1, 1, projection_dim) of the picture -> `ReferenceFeatures`."""
         tensors = self._engine.run(
             self._network("reference_unet"),
@@ -128,7 +165,9 @@ class Pose2VideoPipeline(NetworkPipeline):
         )  # each (1, tokens, channels)
         return ReferenceFeatures(zip(self.reference_unet.transformers, tensors))
 
-    def encode_poses(self, pose_images, height, width, num_frames=POSE_CHUNK):
+    def encode_poses(
+        self, pose_images: Iterable, height: int, width: int, num_frames: int = POSE_CHUNK
+    ) -> paddle.Tensor:
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> pose features (1, C, frames, height / 8, width / 8).
 
         Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory;
@@ -149,7 +188,7 @@ class Pose2VideoPipeline(NetworkPipeline):
         return paddle.concat(features, axis=2)
 
     @chunks_without_gradients
-    def decode(self, latents, chunk_size=4, tile_size=0):
+    def decode(self, latents: paddle.Tensor, chunk_size: int = 4, tile_size: int = 0) -> Iterator[paddle.Tensor]:
         """Decode a clip a few frames at a time.
 
         Args:
@@ -175,48 +214,48 @@ class Pose2VideoPipeline(NetworkPipeline):
             yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
         self._done_with("vae")
 
-    @paddle.no_grad()
+    @pipeline_call
     def __call__(
         self,
-        ref_image,
-        pose_images,
-        width,
-        height,
-        video_length=None,
-        num_inference_steps=30,
-        guidance_scale=3.5,
-        eta=0.0,
-        generator=None,
-        latents=None,
-        output_type="pd",
-        return_dict=True,
-        callback_on_step_end=None,
-        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
-        context_schedule="uniform",
-        context_frames=24,
-        context_stride=1,
-        context_overlap=4,
-        context_batch_size=1,
-        sequential_guidance=False,
-        guidance_interval=(0.0, 1.0),
-        step_cache_interval=1,
-        step_cache_depth=1,
-        fp16_reference_features=False,
-        decode_chunk_size=4,
-        vae_tile_size=0,
-    ):
+        ref_image: Any,
+        pose_images: Any,
+        width: int,
+        height: int,
+        video_length: int | None = None,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 3.5,
+        eta: float = 0.0,
+        generator: Any = None,
+        latents: paddle.Tensor | None = None,
+        output_type: str = "pd",
+        return_dict: bool = True,
+        callback_on_step_end: Any = None,
+        callback_on_step_end_tensor_inputs: Any = CALLBACK_TENSORS,
+        context_schedule: str = "uniform",
+        context_frames: int = 24,
+        context_stride: int = 1,
+        context_overlap: int = 4,
+        context_batch_size: int | None = None,
+        sequential_guidance: bool | None = None,
+        guidance_interval: Any = (0.0, 1.0),
+        step_cache_interval: int = 1,
+        step_cache_depth: int = 1,
+        fp16_reference_features: bool = False,
+        decode_chunk_size: int | None = None,
+        vae_tile_size: int | None = None,
+    ) -> Any:
         """Animate one picture.
 
         Args:
-            ref_image: PIL picture of the person.
-            pose_images: the poses, one for each frame: an iterable of PIL pictures or (H, W, 3) uint8 arrays, of any
-                size. A single PIL picture makes a single image.
+            ref_image: picture of the person, as `to_picture` takes it: PIL, array, tensor or name of a file.
+            pose_images: the poses, one for each frame and of any size, as `to_pictures` takes them: an iterable of
+                pictures, or the name of a video or of a folder. A single picture makes a single image.
             width, height: size of the video in pixels; rounded down to multiples of 8.
             video_length: number of frames, at most that of the poses; all of them by default.
             num_inference_steps: denoising steps.
             guidance_scale: 1 and below is without guidance, which takes half the time.
             eta: DDIM's eta, for schedulers that have it.
-            generator: `paddle.Generator` of the initial noise (and of schedulers that draw noise).
+            generator: `paddle.Generator` of the initial noise (and of schedulers that draw noise), or its seed.
             latents: initial noise of unit variance, (1, 4, frames, height / 8, width / 8), instead of drawn noise.
             output_type: "pd" or "np" for (1, 3, frames, height, width) in [0, 1], "pil" for a list of pictures,
                 "latent" for the latents, which `decode` turns into frames a few at a time.
@@ -235,6 +274,8 @@ class Pose2VideoPipeline(NetworkPipeline):
             fp16_reference_features: round the reference features to fp16 as the original does.
             decode_chunk_size: frames that are decoded together.
             vae_tile_size: side of the tiles, in pixels, in which picture and frames pass the VAE; 0 as for `decode`.
+                This, decode_chunk_size, context_batch_size and sequential_guidance are those of the rung of the memory
+                ladder (`use_memory`) if left out.
 
         Raises:
             InputError: sizes, frame counts or options that do not fit.
@@ -242,6 +283,10 @@ class Pose2VideoPipeline(NetworkPipeline):
         """
         width, height = (self._latent_side(side, name) * self.vae_scale_factor for side, name in
                          ((width, "width"), (height, "height")))  # fmt: skip
+        context_batch_size, sequential_guidance, decode_chunk_size, vae_tile_size = self._by_rung(
+            context_batch_size=context_batch_size, sequential_guidance=sequential_guidance,
+            decode_chunk_size=decode_chunk_size, vae_tile_size=vae_tile_size,
+        )  # fmt: skip
         counts = {
             "num_inference_steps": num_inference_steps,
             "context_batch_size": context_batch_size,
@@ -252,12 +297,12 @@ class Pose2VideoPipeline(NetworkPipeline):
         check_call(output_type, *callback)
         _check_counts(counts)
         check_tile_size(vae_tile_size)
+        ref_image, generator = to_picture(ref_image, "ref_image"), as_generator(generator)
         guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.denoising_unet.max_depth)
         context = (context_schedule, context_frames, context_stride, context_overlap)
         pose_features, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
-        ref_image = ref_image.convert("RGB")
         self._done_with("pose_guider")
         embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
         self._done_with("image_encoder")
@@ -287,10 +332,10 @@ class Pose2VideoPipeline(NetworkPipeline):
         num_steps, calls = len(self.scheduler.timesteps), len(predictor.batches)
         latents = self._denoise(latents, predict, callback, calls=calls, eta=eta, generator=generator)
         self._done_with("denoising_unet")
-        videos = latents
+        frames = latents
         if output_type != "latent":
-            videos = to_output(self.decode(latents, decode_chunk_size, vae_tile_size), output_type)
-        return Pose2VideoPipelineOutput(videos=videos) if return_dict else (videos,)
+            frames = to_output(self.decode(latents, decode_chunk_size, vae_tile_size), output_type)
+        return Pose2VideoPipelineOutput(frames=frames) if return_dict else (frames,)
 
     def _latent_side(self, side, name):
         if int(side) < self.vae_scale_factor:
@@ -299,10 +344,8 @@ class Pose2VideoPipeline(NetworkPipeline):
 
     def _poses_and_windows(self, pose_images, video_length, height, width, context):
         """Pose features (1, C, frames, h, w) and the context windows on them."""
-        if isinstance(pose_images, PIL.Image.Image):
-            pose_images = [pose_images]
-        if video_length is None and hasattr(pose_images, "__len__"):
-            video_length = len(pose_images)
+        pose_images, count = to_pictures(pose_images)
+        video_length = count if video_length is None else video_length
         if video_length:
             self._windows(video_length, *context)  # refuses what does not fit before any work
         pose_images = itertools.islice(pose_images, video_length)

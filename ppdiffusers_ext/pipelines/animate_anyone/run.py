@@ -21,8 +21,9 @@ from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, load_pipeline, make_configured_scheduler
+from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import hold_results, made_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
@@ -100,7 +101,7 @@ def open_pipeline(config, longest, show_progress=True):
     check_paths(config)
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     logger.info("%s", check_memory(replace(config, num_frames=longest), runtime))
-    pipeline = load_pipeline(config, runtime)
+    pipeline = Pose2VideoPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline

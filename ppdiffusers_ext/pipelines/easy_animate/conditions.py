@@ -6,6 +6,7 @@ From aigc-apps/EasyAnimate (`easyanimate/utils/utils.py`).
 import itertools
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
@@ -15,6 +16,7 @@ from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError, counted
+from ppdiffusers_ext.pipelines.inputs import to_frames, to_picture
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,69 @@ def know_pictures(frames, start, end=()):
     for position, picture in [*enumerate(start), *zip(range(frames - len(end), frames), end)]:
         video[position], mask[position] = picture, False
     return Known(video, mask, start[0])
+
+
+@dataclass(frozen=True)
+class KnownTensors:
+    """What a call of the pipeline knows of a video.
+
+    Attributes:
+        video: (batch, 3, frames, height, width) in [0, 1], or None.
+        mask: (batch, 1, frames, height, width), 1 where the video is to be made, or None.
+        picture: what CLIP sees, or None.
+    """
+
+    video: paddle.Tensor | None = None
+    mask: paddle.Tensor | None = None
+    picture: Any = None
+
+    @property
+    def has_picture(self) -> bool:
+        return self.picture is not None
+
+
+def read_known(
+    size: tuple[int, int, int], video: Any = None, mask: Any = None, start_image: Any = None, end_image: Any = None
+) -> KnownTensors:
+    """The `KnownTensors` of the arguments of a call of `EasyAnimateInpaintPipeline`.
+
+    Args:
+        size: height, width and number of frames of the video to be made.
+        others: see the call.
+
+    Raises:
+        InputError, MissingFileError: something that is no picture, no video, or not of this size; pictures beside a
+            video.
+    """
+    height, width, frames = size
+    if start_image is not None or end_image is not None:
+        if start_image is None or video is not None or mask is not None:
+            raise InputError("start_image, or start_image and end_image, are accepted, without video and mask")
+        given = [("start_image", start_image), *([("end_image", end_image)] if end_image is not None else [])]
+        pictures = [resize(np.asarray(to_picture(value, name)), width, height, "crop") for name, value in given]
+        known = know_pictures(frames, pictures[:1], pictures[1:])
+        of_video, of_mask = known.tensors()
+        return KnownTensors(of_video, of_mask, known.picture)
+    if mask is not None and video is None:
+        raise InputError("a mask is given without a video; a video and a mask, or a video alone, are accepted")
+    if video is None:
+        return KnownTensors()
+    if not _is_batch(video):
+        shown_frames = to_frames(video, height, width, "video")
+        video = paddle.to_tensor(shown_frames.transpose(3, 0, 1, 2)[None].copy()).astype("float32") / 255
+    if mask is not None and not _is_batch(mask):
+        white = to_frames(mask, height, width, "mask").mean(axis=3) >= _WHITE
+        white = white.repeat(frames, axis=0) if len(white) == 1 else white
+        mask = paddle.to_tensor(white[None, None]).astype("float32")
+    for name, channels, tensor in (("video", 3, video), ("mask", 1, mask)):
+        if tensor is not None and list(tensor.shape[1:]) != [channels, frames, height, width]:
+            needed = [1, channels, frames, height, width]
+            raise InputError(f"{name} has the shape {list(tensor.shape)}; {needed} is accepted")
+    return KnownTensors(video, mask)
+
+
+def _is_batch(value):
+    return isinstance(value, paddle.Tensor) and value.ndim == 5
 
 
 def read_picture(path, config):

@@ -13,8 +13,7 @@ import yaml
 from paddlenlp.transformers import PretrainedModel
 
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.checkpoint import options_of_motion, original_config
 from ppdiffusers_ext.pipelines.conversion import (
@@ -25,10 +24,12 @@ from ppdiffusers_ext.pipelines.conversion import (
     read_unused,
 )
 from ppdiffusers_ext.pipelines.easy_animate.loading import (
+    INFERENCE_CONFIG,
     MOTION_MODULE,
     check_files,
     describe_parts,
     read_transformer,
+    read_transformer_options,
 )
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 
@@ -38,7 +39,6 @@ _COPIED = ("model_index.json", "tokenizer", "tokenizer_2", "scheduler", "image_e
 # weights, that the original comes back whole.
 _KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\.|^loss\."
 _OF_MOTION = "attn_temporal."
-INFERENCE_CONFIG = "inference.yaml"  # V1's options of motion modules, for which the original's files have no place
 
 
 def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
@@ -116,14 +116,6 @@ def to_torch(source, target, dtype=None):
         for name in _COPIED:
             _copy(source, folder, name)
     return reports
-
-
-def read_transformer_options(path):
-    """What a YAML file says under `transformer`: a dict. Raises InputError, MissingFileError where it is none."""
-    options = read_yaml(path).get("transformer") or {}
-    if not isinstance(options, dict):
-        raise InputError(f"{path}: transformer is {shown(options)}; options by name are accepted")
-    return options
 
 
 def _config_of(name, model, is_first):

@@ -4,17 +4,19 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/pipeline/pipeline_easyanimate_inpaint.py`).
 """
 
+from pathlib import Path
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
-from ppdiffusers_ext.pipelines.caching import BlockCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call
-from ppdiffusers_ext.pipelines.easy_animate import video_coding
+from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, pipeline_call
+from ppdiffusers_ext.pipelines.easy_animate import loading, video_coding
+from ppdiffusers_ext.pipelines.easy_animate.conditions import read_known
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.inputs import to_picture
 
 _UNKNOWN = -1.0  # what unknown pixels are
 _HALF = 0.5  # from which on a mask is 1
@@ -29,55 +31,67 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
             the known part of the latents is replaced after each step.
     """
 
+    _optional_components = ["image_encoder", "image_processor"]
+
     def __init__(
         self,
-        vae,
-        text_encoder,
-        text_encoder_2,
-        tokenizer,
-        tokenizer_2,
-        transformer,
-        scheduler,
-        image_encoder=None,
-        image_processor=None,
-    ):
+        vae: Any,
+        text_encoder: Any,
+        text_encoder_2: Any,
+        tokenizer: Any,
+        tokenizer_2: Any,
+        transformer: Any,
+        scheduler: Any,
+        image_encoder: Any = None,
+        image_processor: Any = None,
+    ) -> None:
         super().__init__(vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, transformer, scheduler)
         self.register_modules(image_encoder=image_encoder, image_processor=image_processor)
 
-    @paddle.no_grad()
-    def __call__(  # type: ignore[override]  # takes more between the texts and the size
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return loading.recognises(folder) == (True, True)
+
+    @pipeline_call
+    def __call__(
         self,
-        text,
-        negative=None,
-        video=None,
-        mask=None,
-        clip_tokens=None,
-        height=384,
-        width=672,
-        num_frames=144,
-        num_inference_steps=25,
-        guidance_scale=7.0,
-        guidance_rescale=0.0,
-        strength=1.0,
-        clip_apply_ratio=0.4,
-        generator=None,
-        latents=None,
-        output_type="pd",
-        return_dict=True,
-        callback_on_step_end=None,
-        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
-        sequential_guidance=False,
-        guidance_interval=(0.0, 1.0),
-        block_cache_threshold=0.0,
-    ):
+        prompt: Any,
+        negative_prompt: Any = None,
+        video: Any = None,
+        mask: Any = None,
+        clip_tokens: paddle.Tensor | None = None,
+        height: int = 384,
+        width: int = 672,
+        num_frames: int = 144,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 7.0,
+        guidance_rescale: float = 0.0,
+        strength: float = 1.0,
+        clip_apply_ratio: float = 0.4,
+        generator: Any = None,
+        latents: paddle.Tensor | None = None,
+        output_type: str = "pd",
+        return_dict: bool = True,
+        callback_on_step_end: Any = None,
+        callback_on_step_end_tensor_inputs: Any = CALLBACK_TENSORS,
+        sequential_guidance: bool | None = None,
+        guidance_interval: Any = (0.0, 1.0),
+        block_cache_threshold: float = 0.0,
+        start_image: Any = None,
+        end_image: Any = None,
+    ) -> Any:
         """Make a video.
 
         Args:
-            video: what is known, (batch, 3, frames, height, width) in [0, 1], or None for nothing.
-            mask: (batch, 1, frames, height, width), 1 where the video is to be made and 0 where it is known.
-            clip_tokens: what CLIP sees of a picture, which `embed_picture` gives, or None.
+            video: what is known, (batch, 3, frames, height, width) in [0, 1], or as `to_pictures` takes it: pictures,
+                or the name of a video; or None for nothing.
+            mask: (batch, 1, frames, height, width), 1 where the video is to be made and 0 where it is known; or as
+                `to_pictures` takes it, one for all frames or each its own, white where the video is to be made.
+            clip_tokens: what CLIP sees of a picture, which `embed_picture` gives, or None for that of `start_image`.
             strength: part of the steps that are taken, from the video on; 1 begins from noise.
             clip_apply_ratio: part of the steps, the last ones, in which CLIP's tokens are seen.
+            start_image, end_image: pictures that the video begins and ends with, as `to_picture` takes them, instead
+                of `video` and `mask`. What is too much of another shape is cut off.
             others: see `EasyAnimatePipeline`.
 
         Raises:
@@ -85,43 +99,47 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         """
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
         check_call(output_type, *callback)
-        self.check_size(height, width, num_frames, num_inference_steps)
+        size = height, width, num_frames
+        self.check_size(*size, num_inference_steps)
         _check_parts(strength, clip_apply_ratio, num_inference_steps, video)
-        text, negative = self.embed_both(text, negative)
-        guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
-        caching = BlockCaching(block_cache_threshold)
-        set_steps(self.scheduler, num_inference_steps)
-        timesteps, batch = self.scheduler.timesteps, text.states.shape[0]
-        shape = self.latents_shape(batch, num_frames, height, width)
-        noise = self.draw(shape, generator, latents)
-        clean = self._encode(video * 2 - 1) if strength < 1 or self._replaces(video, mask) else None
-        if strength < 1:  # of steps with a warm-up there are more than were asked for
-            first = (num_inference_steps - int(num_inference_steps * strength)) * self.scheduler.order
-            timesteps = timesteps[first:]
-            latents = self.scheduler.add_noise(clean, noise, timesteps[:1].expand([batch]))
-        else:
-            latents = noise * self.scheduler.init_noise_sigma
-        call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
+        known = read_known(size, video, mask, start_image, end_image)
+        guidance = guidance_scale, sequential_guidance, guidance_interval, guidance_rescale, block_cache_threshold
+        start = self._start(prompt, negative_prompt, size, num_inference_steps, guidance, generator, latents)
+        latents, timesteps, clean = self._begin(start, known, num_inference_steps, strength)
+        call = self._make_call(start, len(timesteps))
         if self._is_inpainting:
-            known = self._known(video, mask, shape)
-            call.see(known, clip_tokens, len(timesteps) * (1 - clip_apply_ratio))
+            seen = self.embed_picture(known.picture) if clip_tokens is None and known.has_picture else clip_tokens
+            tensors = self._known(known.video, known.mask, start.shape)
+            call.see(tensors, seen, len(timesteps) * (1 - clip_apply_ratio))
         self._done_with("vae")
-        keep = self._keep(clean, noise, mask) if self._replaces(video, mask) else None
-        latents = self._denoise_guided(latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep)
+        keep = self._keep(clean, start.noise, known.mask) if self._replaces(known.video, known.mask) else None
+        latents = self._denoise_guided(latents, timesteps, call, start, callback, keep)
         return self._output(latents, output_type, return_dict)
 
-    def embed_picture(self, picture):
+    def _begin(self, start, known, steps, strength):
+        """The latents to begin with, the timesteps to take, and the known video's latents (None where not needed)."""
+        timesteps, clean = self.scheduler.timesteps, None
+        if strength < 1 or self._replaces(known.video, known.mask):
+            clean = self._encode(known.video * 2 - 1)
+        if strength == 1:
+            return start.noise * self.scheduler.init_noise_sigma, timesteps, clean
+        # Of steps with a warm-up there are more than were asked for.
+        timesteps = timesteps[(steps - int(steps * strength)) * self.scheduler.order :]
+        return self.scheduler.add_noise(clean, start.noise, timesteps[:1].expand([start.shape[0]])), timesteps, clean
+
+    def embed_picture(self, picture: Any) -> paddle.Tensor | None:
         """What CLIP sees of a picture.
 
         Args:
-            picture: (height, width, 3) uint8, or pixels as CLIP's processor makes them, (batch, 3, size, size).
+            picture: as `to_picture` takes it, or pixels as CLIP's processor makes them, (batch, 3, size, size).
 
         Returns:
             (1, tokens, channels) for V4, (1, channels) before it; None where the transformer has no use for it.
         """
         if not getattr(self.transformer, "has_clip", False):
             return None
-        pixels = picture if isinstance(picture, paddle.Tensor) else self.image_processor(picture)
+        is_made = isinstance(picture, paddle.Tensor) and picture.ndim == 4
+        pixels = picture if is_made else self.image_processor(to_picture(picture))
         network = self._network("image_encoder")
         seen = network.load()(pixels)
         network.release()

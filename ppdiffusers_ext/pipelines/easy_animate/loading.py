@@ -9,17 +9,20 @@ import math
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown
-from ppdiffusers_ext.files import check_all_there, check_file
+from ppdiffusers_ext.files import check_all_there, check_file, read_json, read_yaml
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of
 from ppdiffusers_ext.models.rules import option_names
+from ppdiffusers_ext.options import by_field
+from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
-from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
 from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae
 from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.model_index import INDEX, OURS
+from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.assignment import find_weights, read_config
 from ppdiffusers_ext.weights.lora import Lora
@@ -39,18 +42,59 @@ _TEXT_ENCODERS = {"bert": make_bert, "t5": make_t5, "mt5": make_t5}
 _SHOWN = {"text_encoder": ("bert",), "text_encoder_2": ("t5", "mt5")}  # of V4
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 _PIXART_LENGTH = 120  # tokens of T5, as in the training of PixArt-alpha and of V1 to V3
+_SCHEDULER = "scheduler"  # the option of that name
 MOTION_MODULE = "easyanimate_v1_mm.safetensors"
+INFERENCE_CONFIG = "inference.yaml"  # V1's options of motion modules, for which the original's files have no place
+RELEASED_V1 = CONFIGS / "easy_animate" / "v1.yaml"
 _FETCH = (
     "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
 )
 
 
-def read_components(config, runtime):
+def read_folder(folder, **options):
+    """The `EasyAnimateConfig` of a folder of checkpoints, with `options`; V1's motion module is found.
+
+    A pipeline that was saved has its own sampler, unless the options name another. Raises as `read_yaml`.
+    """
+    options, _ = by_field(EasyAnimateConfig, options, "option")
+    if _SCHEDULER not in options and (saved := _saved_index(folder)):
+        options[_SCHEDULER] = saved["scheduler"][1]
+    places = folder / MOTION_MODULE, folder.parent.parent / "Motion_Module" / MOTION_MODULE
+    path = next((path for path in places if path.is_file()), None)
+    if path is not None and read_transformer(folder)[1]["_class_name"] == OF_PICTURES:
+        options.setdefault("motion_module_path", str(path))
+        own = folder / INFERENCE_CONFIG
+        options.setdefault("transformer", read_transformer_options(own if own.is_file() else RELEASED_V1))
+    return EasyAnimateConfig(model=str(folder), **options)
+
+
+def recognises(folder):
+    """True if a folder has a transformer of EasyAnimate, and if so, whether it sees known parts of a video."""
+    try:
+        return True, sees_pictures(read_transformer(folder)[1])
+    except InputError:
+        return False, False
+
+
+def _saved_index(folder):
+    """The model_index.json of a folder, if `save_pretrained` wrote it: a dict, or {}."""
+    if not (folder / INDEX).is_file():
+        return {}
+    index = read_json(folder / INDEX, "pipeline index", "that of a pipeline is needed")
+    parts = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
+    return index if all(isinstance(pair, list) and len(pair) == 2 for pair in parts) and _is_ours(parts) else {}
+
+
+def _is_ours(parts):
+    return bool(parts) and parts[0][0] in OURS
+
+
+def read_components(config, dtype, encoder_dtype):
     """What the pipeline of a configuration is made of.
 
     Args:
         config: `EasyAnimateConfig`; what it says of files, sampler, engine and memory is used.
-        runtime: a `Runtime`.
+        dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
 
     Returns:
         name -> component: models without weights, tokenizers, the picture processor and the sampler; and name ->
@@ -60,11 +104,11 @@ def read_components(config, runtime):
         InputError, MissingFileError: as `describe_parts`; files of tokenizers or options that do not fit.
     """
     folder = Path(config.model)
-    dtype, encoder_dtype = (weights_dtype(config.engine, dtype) for dtype in (runtime.dtype, runtime.encoder_dtype))
     parts = describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
     components = {name: part.model for name, part in parts.items()}
     components["vae"].use_tiling = uses_tiles(config)
-    components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
+    if "text_encoder" in components:
+        components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
     if "image_encoder" in components:
         components["image_processor"] = read_picture_processor(folder / "image_encoder")
     components["scheduler"] = make_configured_scheduler(config)
@@ -78,7 +122,7 @@ def streams_blocks(config):
 
 def uses_tiles(config):
     """Whether videos are encoded and decoded in tiles."""
-    return bool(get_rung(config.memory).options["vae_tile_size"]) if config.vae_tiling is None else config.vae_tiling
+    return get_rung(config.memory).tiles if config.vae_tiling is None else config.vae_tiling
 
 
 def read_tokenizers(folder, transformer):
@@ -134,7 +178,9 @@ def part_names(folder):
     cls, config = read_transformer(folder)
     names = ["vae", "transformer", "text_encoder"]
     names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
-    return names + (["image_encoder"] if sees_pictures(config) else [])
+    names += ["image_encoder"] if sees_pictures(config) else []
+    saved = _saved_index(Path(folder))  # of a pipeline that may have been made without some
+    return [name for name in names if not saved or saved.get(name) not in (None, [None, None])]
 
 
 def sees_pictures(config):
@@ -312,3 +358,11 @@ def read_scheduler(folder, sampler):
     path = check_file(Path(folder) / "scheduler" / "scheduler_config.json", "configuration", _FETCH)
     known = option_names(scheduler_class(sampler))
     return {name: value for name, value in read_config(path, True).items() if name in known}
+
+
+def read_transformer_options(path):
+    """What a YAML file says under `transformer`: a dict. Raises InputError, MissingFileError where it is none."""
+    options = read_yaml(path).get("transformer") or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{path}: transformer is {shown(options)}; options by name are accepted")
+    return options

@@ -134,7 +134,7 @@ class _Bytes:
     def transformer(self):
         """Tokens in all layers of a block, in the skips, and scores."""
         options, patch = self._transformer.config, self._transformer.config.patch_size
-        guided = self._config.guidance_scale > 1 and not get_rung(self._config.memory).options["sequential_guidance"]
+        guided = self._config.guidance_scale > 1 and not get_rung(self._config.memory).computes_singly
         tokens = (2 if guided else 1) * math.prod(self._latents[2:]) // patch**2
         channels = options.num_attention_heads * options.attention_head_dim
         numbers = tokens * channels * (_skips(self._transformer) + _BLOCK)

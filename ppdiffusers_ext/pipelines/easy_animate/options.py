@@ -31,7 +31,7 @@ from ppdiffusers_ext.pipelines.options import (
     VIDEO,
     RunOptions,
 )
-from ppdiffusers_ext.pipelines.presets import EASY_ANIMATE_KNOBS, read_preset
+from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
 
 logger = logging.getLogger(__name__)
@@ -300,8 +300,8 @@ class EasyAnimateConfig(RunOptions):
     @property
     def knobs(self):
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
-        given = {name: getattr(self, name) for name in EASY_ANIMATE_KNOBS}
-        return merge(read_preset("exact", "easy_animate"), read_preset(self.preset, "easy_animate"), given)
+        exact, preset = (read_preset(name, "easy_animate") for name in ("exact", self.preset))
+        return merge(exact, preset, {name: getattr(self, name) for name in exact})
 
 
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}

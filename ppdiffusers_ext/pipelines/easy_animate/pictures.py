@@ -1,5 +1,6 @@
 """Pictures as CLIP takes them, by the options that a checkpoint has for it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,7 @@ class PictureProcessor:
         for key, kind in _KINDS.items():
             if options.get(key, kind) not in _KINDS.values():
                 raise InputError(f"{key} {shown(options[key])} in {source} is not known; {kind} is accepted")
+        self._saved = dict(options)
         options = known_options(CLIPImageProcessor, options, source)
         _RULES.check(options, source)
         sizes = {
@@ -66,6 +68,12 @@ class PictureProcessor:
             raise InputError(
                 f"the options in {source} do not fit ({reason}); those of a CLIPImageProcessor are needed"
             ) from error
+
+    def save_pretrained(self, folder: str) -> None:
+        """Write a preprocessor_config.json into a folder, which is made."""
+        path = Path(folder, _OPTIONS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(self._saved, indent=2) + "\n", encoding="utf-8")
 
     def __call__(self, picture):
         """A picture, RGB, as a `PIL.Image` or (H, W, 3) uint8 -> float32 tensor (1, 3, size, size).

@@ -5,44 +5,69 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import paddle
-from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, check_keys
+from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.rules import option_names
-from ppdiffusers_ext.models.strict import dtype_name, local_folder
-from ppdiffusers_ext.options import by_field, check_options, key_names
-from ppdiffusers_ext.pipelines.base import SHORT_DTYPES, NetworkPipeline
+from ppdiffusers_ext.options import check_options, is_number, key_names
+from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import BlockCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients
-from ppdiffusers_ext.pipelines.easy_animate import video_coding
+from ppdiffusers_ext.pipelines.calls import (
+    CALLBACK_TENSORS,
+    PipelineOutput,
+    as_generator,
+    check_call,
+    chunks_without_gradients,
+    pipeline_call,
+)
+from ppdiffusers_ext.pipelines.easy_animate import loading, video_coding
 from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
-from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, read_components
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.model_index import read_index
 from ppdiffusers_ext.pipelines.schedulers import set_steps
-from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 _ENCODERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+# Fields of the options that are arguments of `from_pretrained` in their own right.
+_OWN = ("model", "device", "dtype", "memory", "engine", "engine_cache")
 
 
 @dataclass
-class EasyAnimatePipelineOutput(BaseOutput):
-    """frames: as `output_type` says, see `EasyAnimatePipeline.__call__`."""
+class EasyAnimatePipelineOutput(PipelineOutput):
+    """`frames`: what `output_type` asked for; see `EasyAnimatePipeline.__call__`."""
 
-    frames: object
+
+@dataclass(frozen=True)
+class Start:
+    """What denoising begins with.
+
+    Attributes:
+        texts: what is not wanted (None without guidance by one) and what is, each a `Text`.
+        guidance, caching: `Guidance` and `BlockCaching`.
+        rescale: see `rescale_guidance`.
+        shape: of the latents, (batch, channels, frames, h, w).
+        noise: of this shape and unit variance.
+    """
+
+    texts: tuple[Text | None, Text]
+    guidance: Guidance
+    caching: BlockCaching
+    rescale: float
+    shape: list[int]
+    noise: paddle.Tensor
 
 
 class EasyAnimatePipeline(NetworkPipeline):
@@ -58,8 +83,22 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     network_names = ("vae", "transformer")
     folder_parts = PARTS
+    options_class = EasyAnimateConfig
+    folder_options = tuple(name for name, field in key_names(EasyAnimateConfig).items() if field not in _OWN)
+    loads_ahead = halves = (
+        False  # text encoders leave the memory after use, and blocks of the transformer are streamed
+    )
 
-    def __init__(self, vae, text_encoder, text_encoder_2, tokenizer, tokenizer_2, transformer, scheduler):
+    def __init__(
+        self,
+        vae: Any,
+        text_encoder: Any,
+        text_encoder_2: Any,
+        tokenizer: Any,
+        tokenizer_2: Any,
+        transformer: Any,
+        scheduler: Any,
+    ) -> None:
         super().__init__()
         self.register_modules(
             vae=vae,
@@ -72,82 +111,62 @@ class EasyAnimatePipeline(NetworkPipeline):
         )
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]  # what else is given are options of a configuration
-        cls, folder, device="auto", dtype=None, paddle_dtype=None, **options
-    ):
-        """The pipeline of a folder of checkpoints, in the original's form or in ours.
-
-        Args:
-            folder: with transformer, vae, text_encoder, tokenizer, scheduler and so on.
-            device, dtype, paddle_dtype: see `NetworkPipeline.from_pretrained`.
-            options: more fields of `EasyAnimateConfig`: sampler, memory, weights, engine, loras, ...
-
-        Raises:
-            InputError, MissingFileError: files that are missing, damaged or of another model; unknown options.
-        """
-        own = ["device", "dtype", "paddle_dtype"]
-        known = (name for name, field in key_names(EasyAnimateConfig).items() if field != "model")
-        check_keys(options, [*own, *known], "option")
-        folder = local_folder(folder, accepted="a folder of checkpoints of EasyAnimate is needed")
-        dtype = SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
-        given, _ = by_field(EasyAnimateConfig, options, "option")
-        config = EasyAnimateConfig(model=str(folder), device=device, dtype=dtype, **given)
+    def _read_folder(cls, folder: Path, options: dict) -> Any:
+        config = loading.read_folder(folder, **options)
         check_options(config)
         read_index(folder, cls, is_needed=False)
-        check_files(config)
-        return cls.open(config, Runtime.choose(device, dtype))
-
-    def save_pretrained(self, save_directory, **options):  # type: ignore[override]  # refuses all
-        """Raises InputError: tokenizers keep no files, and those of the folder are converted instead."""
-        raise InputError(
-            f"a {type(self).__name__} is not saved, since its tokenizers keep no files; `python -m "
-            "scripts.convert_weights --system easy_animate --to paddle` converts the folder that it is made of"
-        )
+        return config
 
     @classmethod
-    def open(cls, config, runtime):
-        """That of an `EasyAnimateConfig`, whose networks are loaded when they are needed. As `from_pretrained`."""
-        components, parts = read_components(config, runtime)
-        known = option_names(cls)
-        pipeline = cls(**{name: components.get(name) for name in known})
-        pipeline.use_networks({name: part for name, part in parts.items() if name in known})
-        pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
-        pipeline.use_memory(config.memory)
-        return pipeline
+    def recognises(cls, folder: Path) -> bool:
+        return loading.recognises(folder) == (True, False)
 
-    @paddle.no_grad()
+    @classmethod
+    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
+        loading.check_files(config)
+        components, parts = loading.read_components(config, dtype, encoder_dtype)
+        known = option_names(cls)
+        return {name: part for name, part in parts.items() if name in known}, {
+            name: components.get(name) for name in known if name not in parts
+        }
+
+    def folder_of(self, name: str) -> str:
+        """As `NetworkPipeline.folder_of`; options of pictures are in the folder of their encoder."""
+        return "image_encoder" if name == "image_processor" else name
+
+    @pipeline_call
     def __call__(
         self,
-        text,
-        negative=None,
-        height=384,
-        width=672,
-        num_frames=144,
-        num_inference_steps=25,
-        guidance_scale=7.0,
-        guidance_rescale=0.0,
-        generator=None,
-        latents=None,
-        output_type="pd",
-        return_dict=True,
-        callback_on_step_end=None,
-        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
-        sequential_guidance=False,
-        guidance_interval=(0.0, 1.0),
-        block_cache_threshold=0.0,
-    ):
+        prompt: Any,
+        negative_prompt: Any = None,
+        height: int = 384,
+        width: int = 672,
+        num_frames: int = 144,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 7.0,
+        guidance_rescale: float = 0.0,
+        generator: Any = None,
+        latents: paddle.Tensor | None = None,
+        output_type: str = "pd",
+        return_dict: bool = True,
+        callback_on_step_end: Any = None,
+        callback_on_step_end_tensor_inputs: Any = CALLBACK_TENSORS,
+        sequential_guidance: bool | None = None,
+        guidance_interval: Any = (0.0, 1.0),
+        block_cache_threshold: float = 0.0,
+    ) -> Any:
         """Make a video, or a picture of one frame.
 
         Args:
-            text: prompt or list of prompts of what is wanted, or what `embed` makes of them.
-            negative: as many of what is not wanted, or one for all; nothing if left out. With an embedded text and
-                guidance it must be embedded as well.
+            prompt: text or list of texts of what is wanted, or what `embed` makes of them.
+            negative_prompt: as many of what is not wanted, or one for all; nothing if left out. With an embedded
+                prompt and guidance it must be embedded as well.
             height, width: pixels, multiples of 16.
             num_frames: 1, or a multiple of what the autoencoder takes at a time (V4 and V3: 8, V2: 9, V1: 1).
             num_inference_steps: denoising steps.
             guidance_scale: 1 and below is without guidance, in half the time.
             guidance_rescale: from 0 to 1, how far the guided prediction is brought to the spread of the other.
-            generator: `paddle.Generator` of the noise.
+            generator: `paddle.Generator` of the noise, or its seed.
             latents: initial noise of unit variance, (batch, 4, frames of latents, height / 8, width / 8).
             output_type: "pd" or "np" for (batch, 3, frames, height, width) in [0, 1], "pil" for a list of pictures
                 for each video, "latent" for the latents, which `decode` turns into frames a few at a time.
@@ -155,7 +174,8 @@ class EasyAnimatePipeline(NetworkPipeline):
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after every step; the dict
                 that it returns may replace the latents.
             callback_on_step_end_tensor_inputs: what the callback's dict has; "latents" is all there is.
-            sequential_guidance: call the transformer for one text after the other, with half the memory.
+            sequential_guidance: call the transformer for one text after the other, with half the memory; as the rung
+                of the memory ladder (`use_memory`) says if left out.
             guidance_interval: part of the steps that are guided, see `Guidance`; the others take half the time.
             block_cache_threshold: how much may change before all blocks run again, see `BlockCaching`; 0 is nothing.
 
@@ -165,20 +185,39 @@ class EasyAnimatePipeline(NetworkPipeline):
         """
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
         check_call(output_type, *callback)
-        self.check_size(height, width, num_frames, num_inference_steps)
-        text, negative = self.embed_both(text, negative)
-        guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
-        caching = BlockCaching(block_cache_threshold)
-        set_steps(self.scheduler, num_inference_steps)
+        guidance = guidance_scale, sequential_guidance, guidance_interval, guidance_rescale, block_cache_threshold
+        size = height, width, num_frames
+        start = self._start(prompt, negative_prompt, size, num_inference_steps, guidance, generator, latents)
         timesteps = self.scheduler.timesteps
-        shape = self.latents_shape(text.states.shape[0], num_frames, height, width)
-        latents = self.draw(shape, generator, latents) * self.scheduler.init_noise_sigma
-        call = self._make_call(text, negative, shape, len(timesteps), guidance, caching)
-        latents = self._denoise_guided(latents, timesteps, call, guidance_scale, guidance_rescale, callback)
-        return self._output(latents, output_type, return_dict)
+        latents = start.noise * self.scheduler.init_noise_sigma
+        call = self._make_call(start, len(timesteps))
+        return self._output(self._denoise_guided(latents, timesteps, call, start, callback), output_type, return_dict)
+
+    def _start(self, prompt, negative_prompt, size, steps, guidance, generator, latents):
+        """The `Start` of a call's arguments, and the timesteps of the scheduler.
+
+        Args:
+            size: height, width and number of frames.
+            guidance: arguments of the call: guidance_scale, sequential_guidance, guidance_interval, guidance_rescale,
+                block_cache_threshold.
+            others: see the call.
+        """
+        height, width, num_frames = size
+        self.check_size(height, width, num_frames, steps)
+        scale, sequential, interval, rescale, threshold = guidance
+        (sequential,) = self._by_rung(sequential_guidance=sequential)
+        guided, caching = Guidance(scale, sequential, interval), BlockCaching(threshold)
+        generator = as_generator(generator)
+        wanted, unwanted = self.embed_both(prompt, negative_prompt)
+        if scale > 1 and unwanted is None:
+            raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
+        set_steps(self.scheduler, steps)
+        shape = self.latents_shape(wanted.states.shape[0], num_frames, height, width)
+        noise = self.draw(shape, generator, latents)
+        return Start((unwanted if scale > 1 else None, wanted), guided, caching, rescale, shape, noise)
 
     @paddle.no_grad()
-    def embed(self, prompts):
+    def embed(self, prompts: str | list[str]) -> Text:
         """What the transformer sees of a prompt, or of a list of them: a `Text`.
 
         The encoders leave the memory after it, where they can be read again.
@@ -186,7 +225,8 @@ class EasyAnimatePipeline(NetworkPipeline):
         Raises:
             InputError: there is no encoder, or something is no text.
         """
-        texts, parts = [prompts] if isinstance(prompts, str) else list(prompts), []
+        texts: list[str] = _texts("prompts", prompts)
+        parts: list = []
         for encoder, tokenizer in _ENCODERS.items():
             if getattr(self, encoder) is None or getattr(self, tokenizer) is None:
                 continue
@@ -203,22 +243,27 @@ class EasyAnimatePipeline(NetworkPipeline):
         networks = [self._networks[name] for name in _ENCODERS if name in self._networks]
         return tuple(dict.fromkeys((str(path), weight) for network in networks for path, weight in network.loras))
 
-    def embed_both(self, text, negative=None):
+    def embed_both(self, prompt: Any, negative_prompt: Any = None) -> tuple[Text, Text | None]:
         """The `Text` of what is wanted and that of what is not, see the call; embedded ones stay as they are.
 
         A note tells where these were embedded without a LoRA that the text encoders have.
         """
-        if isinstance(text, Text):
-            given = [each for each in (text, negative) if isinstance(each, Text)]
+        if isinstance(prompt, Text):
+            given = [each for each in (prompt, negative_prompt) if isinstance(each, Text)]
+            if negative_prompt is not None and len(given) < 2:
+                raise InputError(
+                    f"negative_prompt is {shown(negative_prompt)} beside an embedded prompt; one that embed() made is"
+                    " accepted"
+                )
             without = [lora for lora in self._loras_of_text() if any(lora not in each.loras for each in given)]
             if without:
                 logger.warning(
                     "the layers of text encoders in %s have no effect: the texts are embedded already, without them",
                     ", ".join(dict.fromkeys(path for path, _ in without)),
                 )
-            return text, negative
-        wanted = [text] if isinstance(text, str) else list(text)
-        unwanted = [negative or ""] * len(wanted) if negative is None or isinstance(negative, str) else list(negative)
+            return prompt, negative_prompt
+        wanted, unwanted = _texts("prompt", prompt), _texts("negative_prompt", negative_prompt or "")
+        unwanted = unwanted * len(wanted) if isinstance(negative_prompt or "", str) else unwanted
         if len(unwanted) != len(wanted):
             raise InputError(
                 f"{len(wanted)} prompts have {len(unwanted)} negative ones; as many, or one, are accepted"
@@ -226,23 +271,22 @@ class EasyAnimatePipeline(NetworkPipeline):
         both = self.embed([*wanted, *unwanted])
         return both.rows(0, len(wanted)), both.rows(len(wanted), 2 * len(wanted))
 
-    def _make_call(self, text, negative, shape, num_steps, guidance, caching):
-        if guidance.scale > 1 and negative is None:
-            raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
-        texts = negative if guidance.scale > 1 else None, text
-        size = shape[2:]
+    def _make_call(self, start, num_steps):
+        size = start.shape[2:]
         pixels = [side * video_coding.spatial_scale(self.vae) for side in size[1:]]
         network = self._network("transformer")
-        return TransformerCall(self._engine, network, texts, size, pixels, num_steps, guidance, caching)
+        return TransformerCall(
+            self._engine, network, start.texts, size, pixels, num_steps, start.guidance, start.caching
+        )
 
-    def _denoise_guided(self, latents, timesteps, call, guidance_scale, guidance_rescale, callback, keep=None):
-        """As `_denoise`, by a `TransformerCall`."""
+    def _denoise_guided(self, latents, timesteps, call, start, callback, keep=None):
+        """As `_denoise`, by a `TransformerCall` that was made of a `Start`."""
 
         def predict(scaled, timestep, step, *_):
             predictions = call(scaled, timestep, step)  # each (batch, 4, frames, h, w)
             if len(predictions) == 1:
                 return predictions[0]
-            return rescale_guidance(predictions[0], predictions[1], guidance_scale, guidance_rescale)
+            return rescale_guidance(predictions[0], predictions[1], start.guidance.scale, start.rescale)
 
         latents = self._denoise(latents, predict, callback, timesteps, calls=0, keep=keep)
         self._done_with("transformer")
@@ -256,11 +300,11 @@ class EasyAnimatePipeline(NetworkPipeline):
             frames = [self.numpy_to_pil(video.transpose(1, 2, 3, 0)) for video in frames]  # (frames, height, width, 3)
         return EasyAnimatePipelineOutput(frames=frames) if return_dict else (frames,)
 
-    def latents_shape(self, batch, num_frames, height, width):
+    def latents_shape(self, batch: int, num_frames: int, height: int, width: int) -> list[int]:
         """Of the latents, (batch, channels, frames, h, w)."""
         return video_coding.latents_shape(self.vae, batch, num_frames, height, width)
 
-    def draw(self, shape, generator, latents=None):
+    def draw(self, shape: list[int], generator: Any, latents: paddle.Tensor | None = None) -> paddle.Tensor:
         """Noise of unit variance: what is given, or new. Raises InputError where it has another shape."""
         if latents is None:
             return randn_tensor(shape, generator=generator, dtype=paddle.float32)
@@ -269,7 +313,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         return latents
 
     @chunks_without_gradients
-    def decode(self, latents):
+    def decode(self, latents: paddle.Tensor) -> Iterator[paddle.Tensor]:
         """Latents -> chunks of the video, (batch, 3, frames, height, width) in [0, 1], one after the other."""
         yield from video_coding.decode(self.vae, latents, self._make_coder(latents.shape[2]))
         self._done_with("vae")
@@ -277,8 +321,11 @@ class EasyAnimatePipeline(NetworkPipeline):
     def _make_coder(self, num_frames):
         return make_coder(self._engine, self._network("vae"), num_frames)
 
-    def check_size(self, height, width, num_frames, steps):
+    def check_size(self, height: Any, width: Any, num_frames: Any, steps: Any) -> None:
         """Raises InputError for sizes and numbers that no video has."""
+        for name, value in {"height": height, "width": width, "num_frames": num_frames, "steps": steps}.items():
+            if not is_number(value, is_whole=True):
+                raise InputError(f"{name} is {shown(value)}; a whole number is accepted")
         side = size_multiple(self.transformer)
         if min(height, width) < side or height % side or width % side:
             raise InputError(f"the size {width}x{height} does not fit; multiples of {side} are accepted")
@@ -289,7 +336,16 @@ class EasyAnimatePipeline(NetworkPipeline):
             raise InputError(f"num_inference_steps {steps} is too small; 1 or more is accepted")
 
 
-def rescale_guidance(negative, positive, scale, rescale):
+def _texts(name, texts):
+    """A list of str of one or several. Raises InputError for anything else; what is in a list is looked at later."""
+    if not isinstance(texts, (str, list, tuple)) or not (isinstance(texts, str) or texts):
+        raise InputError(
+            f"{name} is {shown(texts)}; a text, a list of texts, or what embed() makes of them is accepted"
+        )
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def rescale_guidance(negative: paddle.Tensor, positive: paddle.Tensor, scale: float, rescale: float) -> paddle.Tensor:
     """The guided prediction, brought to the spread of the wanted one (Lin et al. 2023, arXiv:2305.08891)."""
     guided = guide(negative, positive, scale)
     if not rescale:

@@ -12,6 +12,7 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -90,7 +91,10 @@ def read_tokenizer(folder, length):
     _check_options(folder / _OPTIONS, options, _CLASSES[found[0]])
     length = min(length, options.get("model_max_length") or length)
     try:
-        return (BertTokenizer if found[0] == _BERT else T5Tokenizer)(folder, options, length)
+        tokenizer = (BertTokenizer if found[0] == _BERT else T5Tokenizer)(folder, options, length)
+        names = [name for name in (found[0], _OPTIONS) if os.path.lexists(folder / name)]
+        tokenizer.files = {name: read_bytes(folder / name, "file of a tokenizer", "one is needed") for name in names}
+        return tokenizer
     except InputError:
         raise
     except (TypeError, AttributeError, ValueError, LookupError) as error:
@@ -127,7 +131,18 @@ class Tokenizer:
         opening, closing: ids of the tokens around each text.
         padding: id of the token behind it.
         length: tokens that a text becomes, with all of these.
+
+    Attributes:
+        files: name -> content, bytes, of each file that it was read from.
     """
+
+    files: dict[str, bytes] = {}
+
+    def save_pretrained(self, folder: str) -> None:
+        """Write the files that it was read from into a folder, which is made."""
+        os.makedirs(folder, exist_ok=True)
+        for name, content in self.files.items():
+            Path(folder, name).write_bytes(content)
 
     def __init__(self, kind, specials, opening, closing, padding, length):
         self.kind, self.length = kind, int(length)

@@ -253,7 +253,7 @@ def _denoise(pipeline, config, texts, known, count, generator):
         strength=config.strength,
         clip_apply_ratio=config.clip_apply_ratio,
         generator=generator,
-        sequential_guidance=get_rung(config.memory).options["sequential_guidance"],
+        sequential_guidance=get_rung(config.memory).computes_singly,
         **config.knobs,
         output_type="latent",
     ).frames

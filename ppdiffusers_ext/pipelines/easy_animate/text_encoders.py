@@ -24,7 +24,7 @@ def make_bert(config, source="the configuration"):
     for layer in model.sublayers():
         if isinstance(layer, nn.LayerNorm):  # whose epsilon paddlenlp leaves at Paddle's
             layer._epsilon = model.config.layer_norm_eps
-    return _use_own_layers(model)
+    return _finished(model, config)
 
 
 def make_t5(config, source="the configuration"):
@@ -41,7 +41,7 @@ def make_t5(config, source="the configuration"):
     del model.encoder.embed_tokens
     object.__setattr__(model.encoder, "embed_tokens", model.shared)
     model.encoder.__class__ = _Stack
-    return _use_own_layers(model)
+    return _finished(model, config)
 
 
 def _check(config, source, name, accepted):
@@ -51,7 +51,8 @@ def _check(config, source, name, accepted):
             raise InputError(f"{source}: a {name} of {key} {value} is not known; {' or '.join(values)} is accepted")
 
 
-def _use_own_layers(model):
+def _finished(model, config):
+    model.source_config = dict(config)  # what is saved: paddlenlp's own leaves out what it does not know
     for layer in model.sublayers():
         if type(layer) is nn.Embedding:
             layer.__class__ = _Embedding

@@ -11,25 +11,22 @@ from pathlib import Path
 from ppdiffusers import AutoencoderKLTemporalDecoder
 
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.pipelines.conversion import (
     check_converted,
     describe_own,
-    find_file,
     part_to_paddle,
     part_to_torch,
     plain,
 )
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, known_options
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, find_file, known_options
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.stable_animator.faces import describe_recognizer
-from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts, read_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.loading import OWN, SVD, describe_parts, find_originals, read_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.weights.assignment import read_config
 
-_OWN, _SVD = "Animation", "stable-video-diffusion-img2vid-xt"
 _RECOGNIZER = "glintr100_torch"
 _EULER = "EulerDiscreteScheduler"
 _OURS = {
@@ -44,12 +41,12 @@ _CLASSES = {
     "recognizer": IResNet,
 }
 _FILES = {
-    "vae": f"{_SVD}/vae/diffusion_pytorch_model.safetensors",
-    "image_encoder": f"{_SVD}/image_encoder/model.safetensors",
-    "unet": f"{_OWN}/unet.pth",
-    "pose_net": f"{_OWN}/pose_net.pth",
-    "face_encoder": f"{_OWN}/face_encoder.pth",
-    "recognizer": f"{_OWN}/{_RECOGNIZER}.pth",
+    "vae": f"{SVD}/vae/diffusion_pytorch_model.safetensors",
+    "image_encoder": f"{SVD}/image_encoder/model.safetensors",
+    "unet": f"{OWN}/unet.pth",
+    "pose_net": f"{OWN}/pose_net.pth",
+    "face_encoder": f"{OWN}/face_encoder.pth",
+    "recognizer": f"{OWN}/{_RECOGNIZER}.pth",
 }
 
 
@@ -67,13 +64,10 @@ def to_paddle(source, target, dtype=None):
         InputError, MissingFileError: files that are missing, damaged or of another model.
     """
     source = Path(source)
-    if not (source / _SVD).is_dir():
-        raise MissingFileError(f"folder {source / _SVD} does not exist; a folder with the original's files is needed")
-    files = {name: find_file(source / _OWN, name) for name in ("unet", "pose_net", "face_encoder")}
-    parts = describe_parts(StableAnimationConfig(svd=str(source / _SVD), **files))
-    scheduler = make_scheduler("Euler", read_scheduler(source / _SVD))
+    parts = describe_parts(find_originals(source))
+    scheduler = make_scheduler("Euler", read_scheduler(source / SVD))
     pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
-    if recognizer := find_file(source / _OWN, _RECOGNIZER, optional=True):
+    if recognizer := find_file(source / OWN, _RECOGNIZER, optional=True):
         parts["recognizer"] = Part(describe_recognizer(recognizer), [recognizer])
     with output_folder(target) as folder:
         reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
@@ -97,14 +91,15 @@ def to_torch(source, target, dtype=None):
     _check_comes_back(source, parts)
     with output_folder(target) as folder:
         reports = [part_to_torch(name, part, folder, dtype, ((_FILES[name], ""),)) for name, part in parts.items()]
-        for name in ("vae", "image_encoder"):
-            (folder / _SVD / name / "config.json").write_bytes((source / name / "config.json").read_bytes())
+        (folder / SVD / "vae" / "config.json").write_bytes((source / "vae" / "config.json").read_bytes())
+        clip = parts["image_encoder"].model.config
+        clip.to_json_file(folder / SVD / "image_encoder" / "config.json", use_diff=False)  # as `part_to_paddle`
         unet = plain(parts["unet"].model.config)
         del unet["num_face_tokens"]
         if unet["norm_num_groups"] == 32:  # which the original has without saying so
             del unet["norm_num_groups"]
-        _write(folder / _SVD / "unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel", **unet})
-        _write(folder / _SVD / "scheduler/scheduler_config.json", {"_class_name": _EULER, **scheduler})
+        _write(folder / SVD / "unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel", **unet})
+        _write(folder / SVD / "scheduler/scheduler_config.json", {"_class_name": _EULER, **scheduler})
     return reports
 
 

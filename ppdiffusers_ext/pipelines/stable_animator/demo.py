@@ -14,7 +14,7 @@ from ppdiffusers_ext.metrics.video import METRICS, mean_by_way, video_metrics
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
 from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
-from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 
 MODEL, WITHOUT_FACE, OTHER_FACE, REPEATED = WAYS = (
     "model",
@@ -41,7 +41,7 @@ class StableDemoEvaluation:
 
     def __init__(self, config, recognizer, runtime, num_frames=24):
         self._config, self._num_frames = config, num_frames
-        self._pipeline = load_pipeline(config, runtime)
+        self._pipeline = StableAnimatorPipeline.open(config, runtime)
         self._pipeline.set_progress_bar_config(disable=True)
         self._recognizer = load_recognizer(recognizer)
 

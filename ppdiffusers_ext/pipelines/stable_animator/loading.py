@@ -1,22 +1,28 @@
-"""From the paths in a configuration to a `StableAnimatorPipeline`."""
+"""From folders, or the paths in a configuration, to the parts of a `StableAnimatorPipeline`."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.files import check_all_there, check_file
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
-from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.loading import (
     Part,
     build,
     describe_image_encoder,
     describe_video_vae,
+    find_file,
+    has_file,
     known_options,
 )
-from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.weights.assignment import create, read_config
 
+OWN, SVD = "Animation", "stable-video-diffusion-img2vid-xt"  # folders, as published
+_PATHS = ("svd", "unet", "pose_net", "face_encoder")
 # Of other samplers, which Stable Video Diffusion's file has nevertheless.
 _OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
 
@@ -24,32 +30,39 @@ _OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
 def check_files(config):
     """Raises MissingFileError for weights that are not there."""
     check_all_there(
-        [(name, getattr(config, name) or "") for name in ("svd", "unet", "pose_net", "face_encoder")],
+        [(name, getattr(config, name) or "") for name in _PATHS],
         "`python scripts/download_weights.py --system stable_animator` fetches the released weights, docs/weights.md "
         "lists them",
     )
 
 
-def load_pipeline(config, runtime):
-    """The `StableAnimatorPipeline` of a configuration, whose networks are loaded when they are needed.
+def read_folder(folder, **options):
+    """The `StableAnimationConfig` of a folder that training wrote, or of the original's files.
 
     Args:
-        config: a `StableAnimationConfig`; its paths, its engine and its memory are used.
-        runtime: a `Runtime`.
+        folder: `Path`: the output of training, or the original's folder, which has `Animation` and
+            `stable-video-diffusion-img2vid-xt`.
+        options: more fields.
 
     Raises:
-        InputError, MissingFileError: files that are missing, damaged or of another model; an engine that cannot run.
+        InputError, MissingFileError: files that are missing, or two where there should be one.
     """
-    rung, dtype = get_rung(config.memory), weights_dtype(config.engine, runtime.dtype)
-    if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
-        dtype = "bfloat16"
-    parts = describe_parts(config, dtype, weights_dtype(config.engine, runtime.encoder_dtype))
-    scheduler = make_configured_scheduler(config)
-    pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
-    pipeline.use_networks(parts)
-    pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
-    pipeline.use_memory(config.memory)
-    return pipeline
+    if is_of_training(folder, _PATHS[0]):
+        return read_trained(StableAnimationConfig, folder, _PATHS, options)
+    return replace(find_originals(folder), **options)
+
+
+def recognises(folder):
+    """True if a folder has files that `read_folder` reads."""
+    return has_file(folder / OWN, "unet") or (folder / SVD).is_dir() or is_of_training(folder, _PATHS[0])
+
+
+def find_originals(source):
+    """The `StableAnimationConfig` of the original's files. Raises InputError, MissingFileError as `read_folder`."""
+    if not (source / SVD).is_dir():
+        raise MissingFileError(f"folder {source / SVD} does not exist; a folder with the original's files is needed")
+    files: dict[str, Any] = {name: find_file(source / OWN, name) for name in _PATHS[1:]}
+    return StableAnimationConfig(svd=str(source / SVD), **files)
 
 
 def make_configured_scheduler(config):

@@ -8,14 +8,16 @@ once, pose features included.
 
 import functools
 import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 import PIL.Image
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
-from ppdiffusers.utils import BaseOutput
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError
@@ -25,25 +27,35 @@ from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
 from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, chunks_without_gradients, to_output
+from ppdiffusers_ext.pipelines.calls import (
+    CALLBACK_TENSORS,
+    PipelineOutput,
+    as_generator,
+    check_call,
+    chunks_without_gradients,
+    pipeline_call,
+    to_output,
+)
 from ppdiffusers_ext.pipelines.guidance import Guidance
-from ppdiffusers_ext.pipelines.model_index import CLIP, SCHEDULER, VIDEO_VAE, own
+from ppdiffusers_ext.pipelines.inputs import to_picture, to_pictures
+from ppdiffusers_ext.pipelines.model_index import CLIP, INDEX, SCHEDULER, VIDEO_VAE, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.stable_animator import loading
 from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
-from ppdiffusers_ext.pipelines.stable_animator.options import check_size
+from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig, check_size
 from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of
 
 CLIP_SIZE = 224  # pixels
 POSE_CHUNK = 8  # frames
+TILE_SIZE = 512  # pixels, after `enable_vae_tiling`
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 
 
 @dataclass
-class StableAnimatorPipelineOutput(BaseOutput):
-    """frames: as `output_type` says, see `StableAnimatorPipeline.__call__`."""
-
-    frames: object
+class StableAnimatorPipelineOutput(PipelineOutput):
+    """`frames`: what `output_type` asked for; see `StableAnimatorPipeline.__call__`."""
 
 
 class StableAnimatorPipeline(NetworkPipeline):
@@ -65,8 +77,11 @@ class StableAnimatorPipeline(NetworkPipeline):
         "scheduler": SCHEDULER,
     }
     model_cpu_offload_seq = "image_encoder->face_encoder->pose_net->unet->vae"
+    options_class = StableAnimationConfig
 
-    def __init__(self, vae, image_encoder, unet, pose_net, face_encoder, scheduler):
+    def __init__(
+        self, vae: Any, image_encoder: Any, unet: Any, pose_net: Any, face_encoder: Any, scheduler: Any
+    ) -> None:
         super().__init__()
         self.register_modules(
             vae=use_own_layers(use_video_blocks(vae)),
@@ -76,16 +91,34 @@ class StableAnimatorPipeline(NetworkPipeline):
             face_encoder=face_encoder,
             scheduler=scheduler,
         )
+        if not hasattr(self.vae, "use_tiling"):  # ppdiffusers' has no tiles of its own; `in_tiles` makes them
+            self.vae.use_tiling, self.vae.tile_sample_min_size = False, TILE_SIZE
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
 
-    def encode_clip(self, image):
+    @classmethod
+    def _read_folder(cls, folder: Path, options: dict) -> Any:
+        if (folder / INDEX).exists() or not cls.recognises(folder):
+            return None  # of the second, the index is missed
+        return loading.read_folder(folder, **options)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return loading.recognises(folder)
+
+    @classmethod
+    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
+        loading.check_files(config)
+        parts = loading.describe_parts(config, dtype, encoder_dtype)
+        return parts, {"scheduler": loading.make_configured_scheduler(config)}
+
+    def encode_clip(self, image: PIL.Image.Image) -> paddle.Tensor:
         """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""
-        pixels = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 127.5 - 1
-        pixels = for_clip(paddle.to_tensor(pixels[None]))
+        array = np.asarray(image.convert("RGB"), np.float32).transpose(2, 0, 1) / 127.5 - 1
+        pixels = for_clip(paddle.to_tensor(array[None]))
         return self._run("image_encoder", "encode", lambda x: self.image_encoder(x).image_embeds, pixels)
 
-    def encode_face(self, embedding, clip_embedding):
+    def encode_face(self, embedding: Any, clip_embedding: paddle.Tensor) -> paddle.Tensor:
         """A face's embedding (512,), zeros or None for no face, and CLIP's -> tokens (1, 4, cross_attention_dim)."""
         size = self.face_encoder.config.id_embeddings_dim
         embedding = np.zeros(size, np.float32) if embedding is None else np.asarray(embedding, np.float32).reshape(-1)
@@ -96,12 +129,15 @@ class StableAnimatorPipeline(NetworkPipeline):
         (tokens,) = self._engine.run(self._network("face_encoder"), "encode", function, inputs)
         return tokens
 
-    def encode_picture(self, image, height, width, noise, strength):
+    def encode_picture(
+        self, image: PIL.Image.Image, height: int, width: int, noise: paddle.Tensor, strength: float
+    ) -> paddle.Tensor:
         """PIL picture -> latents (1, 4, height / 8, width / 8), not scaled, of the picture with some noise."""
         pixels = self.image_processor.preprocess(image, height=height, width=width) + strength * noise
-        return self._run("vae", "encode", lambda x: self.vae.encode(x).latent_dist.mode(), pixels)
+        run = lambda x: self._run("vae", "encode", lambda x: self.vae.encode(x).latent_dist.mode(), x)  # noqa: E731
+        return in_tiles(run, pixels, self._tile, scale_in=self.vae_scale_factor)
 
-    def encode_poses(self, pose_images, height, width):
+    def encode_poses(self, pose_images: Iterable, height: int, width: int) -> paddle.Tensor:
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
         features: list = []
         pose_images = iter(pose_images)
@@ -116,7 +152,9 @@ class StableAnimatorPipeline(NetworkPipeline):
         return paddle.concat(features)
 
     @chunks_without_gradients
-    def decode(self, latents, chunk_size=4, device=None):
+    def decode(
+        self, latents: paddle.Tensor, chunk_size: int = 4, device: str | None = None
+    ) -> Iterator[paddle.Tensor]:
         """Decode a clip a few frames at a time; frames of other chunks are not seen.
 
         Args:
@@ -147,45 +185,53 @@ class StableAnimatorPipeline(NetworkPipeline):
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size]
             decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
-            yield (self._run("vae", "decode", decode, chunk) / 2 + 0.5).clip(0, 1)
+            run = lambda x: self._run("vae", "decode", decode, x)  # noqa: E731, B023 (called at once)
+            decoded = in_tiles(run, chunk, self._tile, scale_out=self.vae_scale_factor)
+            yield (decoded / 2 + 0.5).clip(0, 1)
         self._done_with("vae")
 
-    @paddle.no_grad()
+    @property
+    def _tile(self) -> int:
+        """Side of the tiles in which pictures pass the VAE, in latents; 0 for none."""
+        return tile_of(self.vae) // self.vae_scale_factor
+
+    @pipeline_call
     def __call__(
         self,
-        image,
-        pose_images,
-        face_embedding=None,
-        width=512,
-        height=512,
-        num_inference_steps=25,
-        min_guidance_scale=3.0,
-        max_guidance_scale=3.0,
-        fps=7,
-        motion_bucket_id=127,
-        noise_aug_strength=0.02,
-        tile_size=16,
-        tile_overlap=4,
-        decode_chunk_size=4,
-        generator=None,
-        latents=None,
-        image_noise=None,
-        guidance_interval=(0.0, 1.0),
-        step_cache_interval=1,
-        step_cache_depth=1,
-        anchored=True,
-        repeats_noise=True,
-        refinement=None,
-        output_type="pd",
-        return_dict=True,
-        callback_on_step_end=None,
-        callback_on_step_end_tensor_inputs=CALLBACK_TENSORS,
-    ):
+        image: Any,
+        pose_images: Any,
+        face_embedding: Any = None,
+        width: int = 512,
+        height: int = 512,
+        num_inference_steps: int = 25,
+        min_guidance_scale: float = 3.0,
+        max_guidance_scale: float = 3.0,
+        fps: float = 7,
+        motion_bucket_id: int = 127,
+        noise_aug_strength: float = 0.02,
+        tile_size: int = 16,
+        tile_overlap: int = 4,
+        decode_chunk_size: int = 4,
+        generator: Any = None,
+        latents: paddle.Tensor | None = None,
+        image_noise: paddle.Tensor | None = None,
+        guidance_interval: Any = (0.0, 1.0),
+        step_cache_interval: int = 1,
+        step_cache_depth: int = 1,
+        anchored: bool = True,
+        repeats_noise: bool = True,
+        refinement: Any = None,
+        output_type: str = "pd",
+        return_dict: bool = True,
+        callback_on_step_end: Any = None,
+        callback_on_step_end_tensor_inputs: Any = CALLBACK_TENSORS,
+    ) -> Any:
         """Animate one picture.
 
         Args:
-            image: PIL picture of the person.
-            pose_images: skeletons, one for each frame: PIL pictures or (H, W, 3) uint8 arrays.
+            image: picture of the person, as `to_picture` takes it: PIL, array, tensor or name of a file.
+            pose_images: skeletons, one for each frame, as `to_pictures` takes them: an iterable of pictures, or the
+                name of a video or of a folder.
             face_embedding: (512,) of the picture's face (`FaceAnalyzer.embed`); None for no face.
             width, height: of the video in pixels, multiples of 64.
             num_inference_steps: denoising steps.
@@ -194,7 +240,7 @@ class StableAnimatorPipeline(NetworkPipeline):
             noise_aug_strength: of the noise that is added to the picture.
             tile_size, tile_overlap: frames of a window, see `time_tiles`.
             decode_chunk_size: frames that are decoded together.
-            generator: `paddle.Generator` of the picture's noise and then of the initial noise.
+            generator: `paddle.Generator` of the picture's noise and then of the initial noise, or its seed.
             latents: initial noise of unit variance, (1, frames of a window, 4, height / 8, width / 8), instead of
                 drawn noise.
             image_noise: (1, 3, height, width), instead of drawn noise.
@@ -223,7 +269,8 @@ class StableAnimatorPipeline(NetworkPipeline):
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.unet.max_depth)
         Guidance(interval=guidance_interval)  # refuses what is none
-        poses = self.encode_poses(pose_images, height, width)  # (frames, channels, h, w)
+        image, generator = to_picture(image), as_generator(generator)
+        poses = self.encode_poses(to_pictures(pose_images)[0], height, width)  # (frames, channels, h, w)
         self._done_with("pose_net")
         frames = poses.shape[0]
         windows = time_tiles(frames, tile_size, tile_overlap, anchored)
@@ -297,14 +344,14 @@ class StableAnimatorPipeline(NetworkPipeline):
         return velocity(clean, latents, sigma)
 
 
-def for_clip(pixels):
+def for_clip(pixels: paddle.Tensor) -> paddle.Tensor:
     """Pictures, (batch, 3, H, W) in [-1, 1], as CLIP takes them: (batch, 3, 224, 224)."""
     pixels = _resize_with_antialiasing(pixels, (CLIP_SIZE, CLIP_SIZE))
     mean, deviation = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in (_MEAN, _DEVIATION))
     return ((pixels + 1) / 2 - mean) / deviation
 
 
-def check_options(width, height, steps, chunk_size):
+def check_options(width: Any, height: Any, steps: Any, chunk_size: Any) -> None:
     """Raises InputError for options of `StableAnimatorPipeline.__call__` that do not fit."""
     check_size(width, height)
     check_number("num_inference_steps", steps, *STEPS, is_whole=True)

@@ -29,8 +29,9 @@ from ppdiffusers_ext.pipelines.stable_animator.faces import (
     find_face,
     prepare_refinement,
 )
-from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, load_pipeline, make_configured_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, make_configured_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.runtime import Runtime, check_device
@@ -182,7 +183,7 @@ def prepare(config, picture, skeletons):
 
 def open_pipeline(config, runtime, show_progress=True):
     """The pipeline of a configuration."""
-    pipeline = load_pipeline(config, runtime)
+    pipeline = StableAnimatorPipeline.open(config, runtime)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline

@@ -16,6 +16,16 @@ SIDE_MULTIPLE = 8
 class ModelArguments:
     """Which networks are trained, from which weights, and on which noise."""
 
+    SHORT_HELP = {
+        "base_model_path": "folder with unet/config.json of Stable Diffusion 1.5",
+        "vae_model_path": "the VAE's weights or folder",
+        "image_encoder_path": "folder of the CLIP image encoder",
+        "denoising_unet_base_model_path": "weights that the denoising UNet starts from",
+        "reference_unet_path": "weights that the reference UNet starts from",
+        "pose_guider_path": "weights that the pose guider starts from",
+        "motion_module_path": "weights that the motion modules start from (stage 2)",
+    }
+
     base_model_path: str = option(
         "./pretrained_weights/stable-diffusion-v1-5", "folder with unet/config.json of Stable Diffusion 1.5"
     )
@@ -58,6 +68,13 @@ class ModelArguments:
 class DataArguments:
     """Which clips are trained on, and how they are cut."""
 
+    SHORT_HELP = {
+        "meta_paths": "meta files (JSON) or folders of clips, with commas",
+        "train_width": "pixels, a multiple of 8",
+        "train_height": "pixels, a multiple of 8",
+        "n_sample_frames": "frames of a sample, for stage 2",
+    }
+
     meta_paths: str = option(
         "./ubcNbili_data/meta_data/ubcNbili_meta.json",
         "meta files (JSON lists of video_path and kps_path), or folders with meta_data/*.json, or with video/ and "
@@ -93,6 +110,11 @@ class DataArguments:
 @dataclass
 class AutoencoderArguments:
     """Which autoencoder is trained, and towards what."""
+
+    SHORT_HELP = {
+        "vae_model_path": "the VAE's weights or folder",
+        "vae_config_path": "config.json of the autoencoder",
+    }
 
     vae_config_path: str = option("./configs/training/demo/vae.json", "config.json of the autoencoder")
     vae_model_path: Optional[str] = option(None, "weights that it starts from; random if left out")

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import yaml
 from ppdiffusers.transformers import CLIPImageProcessor
 
 from ppdiffusers_ext.data.animate_anyone.samples import choose_image, choose_video
+from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
+from ppdiffusers_ext.pipelines.animate_anyone.conversion import describe_inference
+from ppdiffusers_ext.pipelines.animate_anyone.loading import INFERENCE_CONFIG, read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
+from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.data import find_samples
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
@@ -33,14 +37,14 @@ def train(stage, model_arguments, data_arguments, training_arguments):
     samples, held_out = find_samples(data_arguments, arguments, _chooser(stage, data_arguments))
     with reproducible_start(arguments.seed):
         model = make_model(stage, model_arguments)
-    trained = set(freeze(model, stage))
+    learning = set(freeze(model, stage))
     samples_per_step = samples_of_a_step(arguments)
     run = {
         "stage": stage,
         "samples_per_step": samples_per_step,
         "width": data_arguments.train_width,
         "height": data_arguments.train_height,
-        "trained_tensors": len(trained),
+        "trained_tensors": len(learning),
     }
     vae = describe_vae(model_arguments.vae_model_path).load()
     image_encoder = describe_image_encoder(model_arguments.image_encoder_path).load()
@@ -62,7 +66,39 @@ def train(stage, model_arguments, data_arguments, training_arguments):
         options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
         validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
     share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
-    return fit(model, parts(model, stage), objective, samples, collate, run, share, arguments, validate, held_out)
+    trained = parts(model, stage)
+    trainer = fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out)
+    if arguments.process_index == 0:
+        write_pipeline(arguments.output_dir, model, list(trained), model_arguments)
+    return trainer
+
+
+def write_pipeline(folder, model, trained, arguments):
+    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of an output folder beside the trained parts.
+
+    Args:
+        folder: of the output.
+        model: `AnimateAnyoneModel`.
+        trained: names of the parts in the folder.
+        arguments: `ModelArguments`, which say where the other networks are.
+    """
+    networks = {name: getattr(model, name) for name in ("reference_unet", "denoising_unet", "pose_guider")}
+    inference = describe_inference(networks, make_noise_scheduler(arguments).config)
+    with output_file(Path(folder) / INFERENCE_CONFIG) as temporary:
+        Path(temporary).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
+    others = {
+        "denoising_unet": arguments.denoising_unet_base_model_path,
+        "motion_module": arguments.motion_module_path,
+        "reference_unet": arguments.reference_unet_path,
+        "pose_guider": arguments.pose_guider_path,
+    }
+    files = {f"{name}_path": f"{name}.safetensors" if name in trained else absolute(others[name]) for name in others}
+    folders = {
+        "pretrained_base_model_path": absolute(arguments.base_model_path),
+        "pretrained_vae_path": absolute(arguments.vae_model_path),
+        "image_encoder_path": absolute(arguments.image_encoder_path),
+    }
+    write_trained(folder, {**folders, **files, "inference_config": INFERENCE_CONFIG})
 
 
 def make_model(stage, arguments):

@@ -1,4 +1,4 @@
-"""Options of StableAnimator's trainer. See `arguments` for those of Animate Anyone.
+"""Options of StableAnimator's trainer, which `training.parser` reads.
 
 The original's names (Francis-Rings/StableAnimator, `train.py`, `train_single.py`) are accepted beside paddlenlp's of
 the same meaning.
@@ -16,6 +16,13 @@ from ppdiffusers_ext.training.stable_animator.model import NOISES
 @dataclass
 class StableModelArguments:
     """Initial weights and noise of StableAnimator's training."""
+
+    SHORT_HELP = {
+        "pretrained_model_name_or_path": "folder of Stable Video Diffusion",
+        "unet_model_finetune_path": "StableAnimator's UNet to go on from",
+        "posenet_model_finetune_path": "pose net to go on from",
+        "face_encoder_finetune_path": "face encoder to go on from",
+    }
 
     pretrained_model_name_or_path: str = option(
         "./pretrained_weights/stable_animator/stable-video-diffusion-img2vid-xt",
@@ -53,6 +60,17 @@ class StableModelArguments:
 @dataclass
 class StableDataArguments:
     """Clips for StableAnimator's training and their sizes."""
+
+    SHORT_HELP = {
+        "faces_path": "folder in which models/antelopev2 is",
+        "data_root_path": "folder that relative paths of path lists are in",
+        "data_path": "path list (or folder) of the clips of a single size",
+        "dataset_width": "pixels of --data_path, a multiple of 64",
+        "dataset_height": "pixels of --data_path, a multiple of 64",
+        "rec_data_path": "path list of clips for 512x512",
+        "vec_data_path": "path list of clips for 576x1024",
+        "sample_n_frames": "frames of a sample",
+    }
 
     data_root_path: Optional[str] = option(None, "folder that relative paths of path lists are in; each list's own")
     data_path: Optional[str] = option(None, "path list (or folder) of the clips of a single size")

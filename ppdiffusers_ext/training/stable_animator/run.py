@@ -9,6 +9,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
+from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.loading import read_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
@@ -62,7 +63,11 @@ def train(model_arguments, data_arguments, training_arguments):
         validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
     share = data.max_bad_share
     trained_parts = parts(model, f".{arguments.checkpoint_format}")
-    return fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out)
+    trainer = fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out)
+    if arguments.process_index == 0:
+        files = {name: part.path("", name).name for name, part in trained_parts.items()}
+        write_trained(arguments.output_dir, {"svd": absolute(svd), **files})
+    return trainer
 
 
 def _given_case(data):

@@ -14,7 +14,7 @@ import yaml
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.conversion import _defaults, describe_inference, to_paddle, to_torch
-from ppdiffusers_ext.pipelines.animate_anyone.loading import load_pipeline, read_inference_config
+from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import describe_own, plain
@@ -169,7 +169,7 @@ def test_converted_folder_is_what_the_original_folder_loads_as(converted, origin
         inference_config=str(folder / "config.yaml"),
     )
     loaded = [
-        load_pipeline(config, Runtime.choose("cpu", "fp32")),
+        Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32")),
         Pose2VideoPipeline.from_pretrained(str(converted[0])),
     ]
     for name in ("vae", "image_encoder", "reference_unet", "denoising_unet", "pose_guider"):

@@ -8,7 +8,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.animate_anyone import memory as memory_plan
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory, plan_memory
-from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
 from ppdiffusers_ext.runtime import Runtime
@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_refused_with_the_highest_rung_that_does(config):
 def test_what_fits_on_no_rung_is_refused_with_what_else_would_help(config):
     with pytest.raises(InputError, match="no rung of --memory fits; a smaller --width"):
         check_memory(config, CPU, available=1)
-    lowest = replace(config, memory="minimal", **RUNGS["minimal"].options)
+    lowest = replace(config, memory="minimal", **rung_options("minimal"))
     with pytest.raises(InputError, match="no rung of --memory fits"):
         check_memory(lowest, CPU, available=1)
 

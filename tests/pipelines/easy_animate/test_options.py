@@ -8,7 +8,7 @@ import yaml
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate.options import TASKS, EasyAnimateConfig
-from ppdiffusers_ext.weights.registry import REGISTRY
+from ppdiffusers_ext.pipelines.published import PUBLISHED
 from scripts.easy_animate import make_parser
 
 CONFIGURATIONS = sorted((Path(__file__).parents[3] / "configs" / "inference" / "easy_animate").glob("*.yaml"))
@@ -20,7 +20,7 @@ VIDEO = replace(TEXT, video="a.mp4")
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
 def test_configuration_is_accepted_and_names_what_the_downloader_lays_out(path):
     config = EasyAnimateConfig.load(path, prompt="a cat", output="cat.mp4").check("text")
-    laid_out = {f"./pretrained_weights/{entry.folder}/{file.path}" for entry in REGISTRY for file in entry.files}
+    laid_out = {f"./pretrained_weights/{entry.folder}/{file.path}" for entry in PUBLISHED for file in entry.files}
     assert {config.model, config.motion_module_path or config.model} <= laid_out
 
 

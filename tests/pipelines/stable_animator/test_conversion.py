@@ -13,7 +13,6 @@ from ppdiffusers_ext.models.stable_animator import FusionFaceId
 from ppdiffusers_ext.models.stable_animator.arcface import IResNet
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_paddle, to_torch
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
-from ppdiffusers_ext.pipelines.stable_animator.loading import load_pipeline
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
@@ -69,7 +68,9 @@ def converted(tmp_path_factory, original):
 
 def load(folder):
     names = {name: str(folder / "Animation" / f"{name}.pth") for name in ("unet", "pose_net", "face_encoder")}
-    pipeline = load_pipeline(StableAnimationConfig(svd=str(folder / SVD), **names), Runtime("cpu", "float32"))
+    pipeline = StableAnimatorPipeline.open(
+        StableAnimationConfig(svd=str(folder / SVD), **names), Runtime("cpu", "float32")
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips, read_embedding
-from ppdiffusers_ext.data.synthetic import write_animation_clips
+from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
 from ppdiffusers_ext.training.stable_animator.recognizer import read_heads, train_recognizer
 

@@ -1,9 +1,9 @@
-"""What the registry says of EasyAnimate: names, addresses and places of its README at the time of V4."""
+"""What is published of EasyAnimate: names, addresses and places of its README at the time of V4."""
 
 import pytest
 
+from ppdiffusers_ext.pipelines.easy_animate.published import PUBLISHED
 from ppdiffusers_ext.weights.inventory import items_of
-from ppdiffusers_ext.weights.registry import REGISTRY
 from ppdiffusers_ext.weights.sources import sources_of
 
 BUCKET = "https://pai-aigc-photog.oss-cn-hangzhou.aliyuncs.com/easyanimate"
@@ -17,7 +17,7 @@ ARCHIVES = {
     "EasyAnimateV2-XL-2-768x768.tar": FROM_TEXT,
     "PixArt-XL-2-512x512.tar": FROM_TEXT,
 }
-ENTRIES = {entry.name: entry for entry in REGISTRY if "easy_animate" in entry.systems}
+ENTRIES = {entry.name: entry for entry in PUBLISHED}
 
 
 def addresses(entry):

@@ -1,45 +1,21 @@
-"""The checkpoints of StableAnimator, and of the estimation of poses, as `registry` has them."""
+"""The published checkpoints of StableAnimator, of Stable Video Diffusion, and of what finds and knows faces."""
 
 from ppdiffusers_ext.weights.entries import File, Weights
 
-_STABLE_ANIMATOR = "hf://FrancisRing/StableAnimator"
+REPOSITORY = "hf://FrancisRing/StableAnimator"
 # StableAnimator's repository holds a copy of SVD-XT.
 _SVD_XT = (
     "hf://stabilityai/stable-video-diffusion-img2vid-xt",
-    f"{_STABLE_ANIMATOR}/stable-video-diffusion-img2vid-xt",
+    f"{REPOSITORY}/stable-video-diffusion-img2vid-xt",
 )
 
-POSES = (
-    # StableAnimator's repository holds a copy of both files.
-    Weights(
-        name="DWPose",
-        systems=("animate_anyone", "stable_animator"),
-        folder="DWPose",
-        sources=("hf://yzd-v/DWPose", f"{_STABLE_ANIMATOR}/DWPose"),
-        files=(
-            File(
-                "yolox_l.onnx",
-                size=216_746_733,
-                sha256="7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411",
-            ),
-            File(
-                "dw-ll_ucoco_384.onnx",
-                size=134_399_116,
-                sha256="724f4ff2439ed61afb86fb8a1951ec39c6220682803b4a8bd4f598cd913b1843",
-            ),
-        ),
-        licence="Apache-2.0",
-        needed_by="scripts.animate, scripts.stable_animator: all that estimates poses",
-    ),
-)
-
-STABLE_ANIMATOR = (
+PUBLISHED = (
     # The folders below stable_animator are those of the original's repository, so that a clone of it can stand there.
     Weights(
         name="StableAnimator",
         systems=("stable_animator",),
         folder="stable_animator",
-        sources=(_STABLE_ANIMATOR,),
+        sources=(REPOSITORY,),
         files=(
             File(
                 "Animation/pose_net.pth",
@@ -65,7 +41,7 @@ STABLE_ANIMATOR = (
         name="StableAnimator-face_optimisation",
         systems=("stable_animator",),
         folder="stable_animator",
-        sources=(_STABLE_ANIMATOR,),
+        sources=(REPOSITORY,),
         files=(File("Animation/glintr100_torch.pth", about=261_000_000),),
         licence="Apache-2.0 (of the repository); insightface: non-commercial research only",
         needed_by="scripts.stable_animator with optimisation of the face",
@@ -76,7 +52,7 @@ STABLE_ANIMATOR = (
         name="StableAnimator-examples",
         systems=("stable_animator",),
         folder="stable_animator",
-        sources=(_STABLE_ANIMATOR,),
+        sources=(REPOSITORY,),
         files=(File("inference", remote="inference.zip", about=87_300_000, members=("case-1/reference.png",)),),
         licence="Apache-2.0",
         needed_by="examples for scripts.stable_animator",

@@ -1,4 +1,7 @@
-"""The checkpoints of Animate Anyone, as `registry` has them. configs/inference/animation.yaml names these files."""
+"""The published checkpoints of Animate Anyone and of what it is built on.
+
+configs/inference/animation.yaml names these files.
+"""
 
 from ppdiffusers_ext.weights.entries import File, Weights
 
@@ -8,7 +11,7 @@ _ANIMATE_ANYONE_PD = (
     "hf://tsaiyue/AnimateAnyone_PD",
 )
 
-ANIMATE_ANYONE = (
+PUBLISHED = (
     Weights(
         name="AnimateAnyone_PD",
         systems=("animate_anyone",),

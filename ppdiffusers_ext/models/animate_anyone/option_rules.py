@@ -1,0 +1,51 @@
+"""What the options of Animate Anyone's networks may be."""
+
+from ppdiffusers_ext.models.network_rules import (
+    CHANNELS,
+    MOTION,
+    UNET,
+    UNET_DEFAULTS,
+    UNET_RELATIONS,
+    WIDE,
+    unet_size,
+)
+from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Rules, Text, Whole
+
+_MOST_TABLE = 50_000_000  # numbers of all position tables that are made with a network
+
+
+def _motion_tables(options):
+    motion = options.get("motion_module_kwargs") or {}
+    length = motion.get("temporal_position_encoding_max_len", 24)
+    blocks = motion.get("num_transformer_block", 2) * len(motion.get("attention_block_types", "12"))
+    tables = sum(options["block_out_channels"]) * 2 * (options["layers_per_block"] + 1) * blocks * length
+    if tables > _MOST_TABLE:
+        return f"motion_module_kwargs ask for tables of {tables} numbers; {_MOST_TABLE} at most are accepted"
+    return None
+
+
+def _size(options):
+    return unet_size(options, options.get("motion_module_kwargs"))
+
+
+_UNET_3D = {
+    **UNET,
+    "use_inflated_groupnorm": Flag(),
+    "use_motion_module": Flag(),
+    "motion_module_resolutions": ListOf(Whole(1, 1024), 0, 16),
+    "motion_module_mid_block": Flag(),
+    "motion_module_decoder_only": Flag(),
+    "motion_module_type": Either(None, Text(1, 100)),
+    "motion_module_kwargs": Either(None, MOTION),
+    **dict.fromkeys(("unet_use_cross_frame_attention", "unet_use_temporal_attention"), Anything()),
+    **dict.fromkeys(("mode", "task_type"), Anything()),
+}
+REFERENCE_UNET_RULES = Rules(UNET, UNET_RELATIONS, UNET_DEFAULTS, unet_size, 2e10)
+DENOISING_UNET_RULES = Rules(_UNET_3D, (*UNET_RELATIONS, _motion_tables), UNET_DEFAULTS, _size, 2e10)
+POSE_GUIDER_RULES = Rules(
+    {
+        "conditioning_embedding_channels": WIDE,
+        "conditioning_channels": CHANNELS,
+        "block_out_channels": ListOf(Whole(1, 4096), 1, 8),
+    }
+)
