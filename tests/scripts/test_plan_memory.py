@@ -44,7 +44,7 @@ def test_json_that_exists_is_refused_kept_or_replaced(tmp_path, capsys):
     assert plan(*arguments) == 2 and f"--json {path} exists; --overwrite replaces it" in capsys.readouterr().err
     assert plan(*arguments, "--skip-existing") == 0 and path.read_text() == before
     assert plan(*arguments, "--skip-existing", "-L", "24") == 2
-    assert "plan.json was made of something else: length was 48 and is 24" in capsys.readouterr().err
+    assert "plan.json was made of something else: num_frames was 48 and is 24" in capsys.readouterr().err
     assert plan(*arguments, "--overwrite", "-L", "24") == 0 and path.read_text() != before
 
 
