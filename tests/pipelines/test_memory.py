@@ -85,7 +85,7 @@ def test_options_of_a_rung_are_those_of_the_pipeline():
     parameters = inspect.signature(Pose2VideoPipeline.__call__).parameters
     for rung in RUNGS.values():
         assert set(rung.options) <= set(parameters)
-    assert RUNGS["high"].options == {name: parameters[name].default for name in RUNGS["high"].options}
+    assert [name for name in RUNGS["high"].options if parameters[name].default is not None] == []  # the rung says
 
 
 def test_the_file_goes_before_its_rung_and_the_command_line_before_both(tmp_path):
