@@ -155,7 +155,7 @@ def test_unknown_arguments_are_errors_that_name_the_nearest(folders, cls, tmp_pa
     pipeline, target = opened(cls, folder), tmp_path / "a"
     attempts = {
         "dytpe": ("dtype", lambda **given: cls.from_pretrained(folder, **given)),
-        "memor": ("memory", lambda **given: DiffusionPipeline.from_pretrained(folder, **given)),
+        "memory_": ("memory", lambda **given: DiffusionPipeline.from_pretrained(folder, **given)),
         "engin": ("engine", lambda **given: cls.from_options(config_of(cls, folders), **given)),
         "num_inference_step": ("num_inference_steps", lambda **given: call(pipeline, **given)),
         "safe_serialisation": ("safe_serialization", lambda **given: pipeline.save_pretrained(target, **given)),
