@@ -55,7 +55,7 @@ setup(
     description="Human image animation for PaddlePaddle",
     license="Apache-2.0",
     packages=find_packages(include=["ppdiffusers_ext*"]),
-    package_data={"ppdiffusers_ext": ["presets/*.yaml", "presets/*/*.yaml"]},
+    package_data={"ppdiffusers_ext": ["presets/*.yaml", "presets/*/*.yaml", "architectures/*/*.yaml"]},
     python_requires=">=3.10,<3.13",
     install_requires=read_requirements(),
     extras_require=EXTRAS,

@@ -12,6 +12,8 @@ from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
+from ppdiffusers_ext.pipelines.engines import weights_dtype
+from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.weights.assignment import (
     create,
     find_weights,
@@ -72,15 +74,21 @@ class Part(Network):
         return "-".join(cache.digest_of_checkpoint(file) for file in files)
 
 
-def describe_vae(folder, dtype="float32"):
-    """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
-    config = known_options(AutoencoderKL, read_config(folder), folder)
+def describe_vae(folder, dtype="float32", read=read_config):
+    """The `Part` of ppdiffusers' `AutoencoderKL`.
+
+    Args:
+        folder: in ppdiffusers' or diffusers' layout.
+        dtype: of the weights.
+        read: what reads its `config.json`, given the folder; `architectures.planning_reader` makes another one.
+    """
+    config = known_options(AutoencoderKL, read(folder), folder)
     return Part(use_own_layers(build(AutoencoderKL, config, folder, dtype)), [folder])
 
 
-def describe_video_vae(folder, dtype="float32"):
-    """ppdiffusers' `AutoencoderKLTemporalDecoder` from a folder, as `describe_vae`."""
-    config = read_config(folder)
+def describe_video_vae(folder, dtype="float32", read=read_config):
+    """As `describe_vae`, of ppdiffusers' `AutoencoderKLTemporalDecoder`."""
+    config = read(folder)
     return Part(built(lambda: make_video_vae(config, folder), folder, dtype), [folder])
 
 
@@ -97,9 +105,9 @@ def make_video_vae(config, source="the configuration"):
     return use_own_layers(use_groups(vae, groups))
 
 
-def describe_image_encoder(folder, dtype="float32"):
-    """ppdiffusers' `CLIPVisionModelWithProjection` from a folder in paddlenlp's or transformers' layout."""
-    config = read_config(folder)
+def describe_image_encoder(folder, dtype="float32", read=read_config):
+    """As `describe_vae`, of ppdiffusers' `CLIPVisionModelWithProjection` in paddlenlp's or transformers' layout."""
+    config = read(folder)
     # A checkpoint of the whole CLIP has the vision tower's options one level down.
     if "vision_config" in config:
         if not isinstance(config["vision_config"], dict):
@@ -108,6 +116,24 @@ def describe_image_encoder(folder, dtype="float32"):
     config = known_options(CLIPVisionConfig, config, folder)
     model = built(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**config)), folder, dtype)
     return Part(model, [folder])
+
+
+def dtypes_of_run(config, runtime):
+    """The dtypes of weights in a run: of UNets, and of the VAE and the image encoder.
+
+    Args:
+        config: with `engine` and `memory`.
+        runtime: a `Runtime`.
+    """
+    dtype = weights_dtype(config.engine, runtime.dtype)
+    if get_rung(config.memory).halves and dtype == "float32" and config.engine == "eager":
+        dtype = "bfloat16"  # engines have weights of their own
+    return dtype, weights_dtype(config.engine, runtime.encoder_dtype)
+
+
+def models_of(parts):
+    """name -> network, of name -> `Part`."""
+    return {name: part.model for name, part in parts.items()}
 
 
 def known_options(cls, config, source="the configuration"):

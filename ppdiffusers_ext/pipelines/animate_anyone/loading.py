@@ -9,8 +9,14 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, R
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.engines import weights_dtype
-from ppdiffusers_ext.pipelines.loading import Part, build, describe_image_encoder, describe_vae, known_options
+from ppdiffusers_ext.pipelines.loading import (
+    Part,
+    build,
+    describe_image_encoder,
+    describe_vae,
+    dtypes_of_run,
+    known_options,
+)
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.weights.assignment import (
@@ -71,7 +77,7 @@ def check_paths(config):
         find_weights(folder)
 
 
-def load_pipeline(config, runtime):
+def load_pipeline(config, runtime, parts=None):
     """The pipeline, with all parts loaded; or with none, where each is loaded when it is needed.
 
     That is so in a compiled engine, which has weights of its own, and on the lower rungs of the memory ladder.
@@ -79,21 +85,20 @@ def load_pipeline(config, runtime):
     Args:
         config: a `Pose2VidConfig`; its paths, its scheduler, its engine and its memory are used.
         runtime: a `Runtime`.
+        parts: of `describe_run`, which is called if they are left out.
 
     Raises:
         InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
     """
-    check_paths(config)
+    if parts is None:
+        check_paths(config)
+        parts = describe_run(config, runtime)
     scheduler = make_configured_scheduler(config)
-    rung, dtype = get_rung(config.memory), weights_dtype(config.engine, runtime.dtype)
-    if rung.halves and dtype == "float32" and config.engine == "eager":  # engines have weights of their own
-        dtype = "bfloat16"
-    parts = describe_parts(config, dtype, weights_dtype(config.engine, runtime.encoder_dtype))
     pipeline = Pose2VideoPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
     pipeline.use_networks(parts)
     pipeline.use_engine(config.engine, config.engine_cache or None, runtime.dtype)
     pipeline.use_memory(config.memory)
-    if pipeline.needs_weights and not rung.releases:
+    if pipeline.needs_weights and not get_rung(config.memory).releases:
         for part in parts.values():
             part.load()
     return pipeline
@@ -118,10 +123,21 @@ def read_inference_config(path):
     return {**inference, "unet_additional_kwargs": additional, "pose_guider_kwargs": guider}
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32"):
-    """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where."""
-    base = read_config(Path(config.pretrained_base_model_path) / "unet")
-    denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
+def describe_run(config, runtime):
+    """As `describe_parts`, with weights in the dtypes in which a run on a `Runtime` has them."""
+    return describe_parts(config, *dtypes_of_run(config, runtime))
+
+
+def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):
+    """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where.
+
+    Args:
+        config: its paths are used.
+        dtype, encoder_dtype: of the weights; the second for the VAE and the image encoder.
+        read: see `pipelines.loading.describe_vae`.
+    """
+    base = read(Path(config.pretrained_base_model_path) / "unet")
+    denoising = read(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
     inference = read_inference_config(config.inference_config)
     own = config.denoising_unet_config_path or config.pretrained_base_model_path
     source = f"{own} with {config.inference_config}"
@@ -133,8 +149,8 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
     guider_config = {"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]}
     pose_guider = build(PoseGuider, guider_config, config.inference_config, dtype)
     return {
-        "vae": describe_vae(config.pretrained_vae_path, encoder_dtype),
-        "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype),
+        "vae": describe_vae(config.pretrained_vae_path, encoder_dtype, read),
+        "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype, read),
         "reference_unet": Part(reference_unet, [config.reference_unet_path]),
         "denoising_unet": Part(
             denoising_unet,

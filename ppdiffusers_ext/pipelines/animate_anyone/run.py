@@ -20,9 +20,15 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.animate_anyone.loading import check_paths, load_pipeline, make_configured_scheduler
+from ppdiffusers_ext.pipelines.animate_anyone.loading import (
+    check_paths,
+    describe_run,
+    load_pipeline,
+    make_configured_scheduler,
+)
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.engines import check_engine
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, write_case
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
@@ -80,8 +86,9 @@ def open_pipeline(config, longest, show_progress=True):
     runtime = Runtime.choose(config.device, config.weight_dtype)
     check_paths(config)
     check_scheduler(make_configured_scheduler(config), config.steps)
-    logger.info("%s", check_memory(replace(config, length=longest), runtime))
-    pipeline = load_pipeline(config, runtime)
+    parts = describe_run(config, runtime)
+    logger.info("%s", check_memory(models_of(parts), replace(config, length=longest), runtime))
+    pipeline = load_pipeline(config, runtime, parts)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline

@@ -25,7 +25,7 @@ from ppdiffusers_ext.pipelines.easy_animate import video_coding
 from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
-from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, read_components
+from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, describe_run, read_components
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig, names
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
 from ppdiffusers_ext.pipelines.guidance import Guidance, guide
@@ -103,9 +103,15 @@ class EasyAnimatePipeline(NetworkPipeline):
         )
 
     @classmethod
-    def open(cls, config, runtime):
-        """That of an `EasyAnimateConfig`, whose networks are loaded when they are needed. As `from_pretrained`."""
-        components, parts = read_components(config, runtime)
+    def open(cls, config, runtime, parts=None):
+        """That of an `EasyAnimateConfig`, whose networks are loaded when they are needed. As `from_pretrained`.
+
+        Args:
+            config, runtime: see `describe_run`.
+            parts: what that returns; it is called if they are left out.
+        """
+        parts = describe_run(config, runtime) if parts is None else parts
+        components = read_components(config, parts)
         known = option_names(cls)
         pipeline = cls(**{name: components.get(name) for name in known})
         pipeline.use_networks({name: part for name, part in parts.items() if name in known})

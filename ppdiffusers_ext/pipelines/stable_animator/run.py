@@ -24,11 +24,17 @@ from ppdiffusers_ext.options import (
 from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, find_face
-from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, load_pipeline, make_configured_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.loading import (
+    check_files,
+    describe_run,
+    load_pipeline,
+    make_configured_scheduler,
+)
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import check_options as check_arguments
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
@@ -115,10 +121,11 @@ def check(config, num_frames):
 
 def _animate(config, picture, source, results, show_progress):
     runtime = Runtime.choose(config.device, config.dtype)
-    check_memory(config, source.num_frames, runtime)
+    parts = describe_run(config, runtime)
+    check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
-    pipeline = open_pipeline(config, runtime, show_progress)
+    pipeline = open_pipeline(config, runtime, parts, show_progress)
     latents = denoise(pipeline, config, clip)
 
     def write(pictures):
@@ -137,10 +144,10 @@ def _animate(config, picture, source, results, show_progress):
     return keep(write, results.pictures)
 
 
-def check_memory(config, num_frames, runtime):
-    """Raises InputError for a clip that will not fit into the memory of this machine."""
+def check_memory(models, config, num_frames, runtime):
+    """Raises InputError for a clip that will not fit into the memory of this machine; arguments of `plan_memory`."""
     rungs = list(RUNGS)
-    plans = plan_memory(config, num_frames, runtime, rungs[rungs.index(config.memory) :])
+    plans = plan_memory(models, config, num_frames, runtime, rungs[rungs.index(config.memory) :])
     logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
 
 
@@ -169,9 +176,9 @@ def prepare(config, picture, skeletons):
     return Clip(_fit(picture, config), skeletons, embedding, refinement)
 
 
-def open_pipeline(config, runtime, show_progress=True):
-    """The pipeline of a configuration."""
-    pipeline = load_pipeline(config, runtime)
+def open_pipeline(config, runtime, parts, show_progress=True):
+    """The pipeline of a configuration, of parts from `describe_run`."""
+    pipeline = load_pipeline(config, runtime, parts)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline
