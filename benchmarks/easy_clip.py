@@ -49,7 +49,7 @@ def animate(settings, folder, width, height, length):
     from ppdiffusers_ext.data.video_writer import VideoWriter
     from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
     from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_tiles
-    from ppdiffusers_ext.pipelines.easy_animate.memory import plan_models
+    from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory
     from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
     from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
     from ppdiffusers_ext.pipelines.lean_parts import MergedPart, StreamedPart
@@ -60,7 +60,7 @@ def animate(settings, folder, width, height, length):
 
     config = EasyAnimateConfig(width=width, height=height, num_frames=length, memory=settings["rung"])
     models, files = _models(not settings["full_size"]), Path(settings["folder"]) / "model"
-    (plan,) = plan_models(models, config, Runtime.choose("cpu", "fp32"), [config.memory])
+    (plan,) = plan_memory(models, config, Runtime.choose("cpu", "fp32"), [config.memory])
     models["vae"].use_tiling = uses_tiles(config)
     paths = {name: [files / f"{name}.safetensors"] for name in models}
     parts = {name: MergedPart(model, paths[name]) for name, model in models.items()}

@@ -89,8 +89,10 @@ def animate(settings):
 def _animate_anyone(settings, folder, width, height, length):
     """The plan, and the seconds."""
     from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
+    from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
     from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
+    from ppdiffusers_ext.pipelines.loading import models_of
     from ppdiffusers_ext.runtime import Runtime
 
     values = {
@@ -111,7 +113,8 @@ def _animate_anyone(settings, folder, width, height, length):
         config = Pose2VidConfig(**{**full_size.configuration(f"{settings['folder']}/model"), **values})
     else:
         config = Pose2VidConfig.load("configs/inference/demo.yaml", **values)
-    (plan,) = plan_memory(config, Runtime.choose(config.device, config.dtype), [config.memory])
+    models = models_of(describe_parts(config))
+    (plan,) = plan_memory(models, config, Runtime.choose(config.device, config.dtype), [config.memory])
     return plan, timed(lambda: pose2vid.animate(config, show_progress=False))
 
 
@@ -123,6 +126,8 @@ def _stable_animator(settings, folder, width, height, length):
     from benchmarks.svd_clip import make_config
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.models.stable_animator.arcface import IResNet
+    from ppdiffusers_ext.pipelines.loading import models_of
+    from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts
     from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
     from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
@@ -155,7 +160,8 @@ def _stable_animator(settings, folder, width, height, length):
         refinement=refinement,
         ignore_memory=True,
     )
-    (plan,) = plan_memory(config, length, Runtime.choose("cpu", "fp32"), [config.memory])
+    models = models_of(describe_parts(config))
+    (plan,) = plan_memory(models, config, length, Runtime.choose("cpu", "fp32"), [config.memory])
     return plan, timed(lambda: animate(config, show_progress=False))
 
 

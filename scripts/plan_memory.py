@@ -9,10 +9,11 @@
 
     python -m scripts.plan_memory --train configs/training/stable_animator.yaml --device gpu --processes 4
 
-Options are those of scripts.pose2vid, or what other systems have of them. Of the model only the configurations are
-read: weights need not be there yet. --table says which of EasyAnimate V4's videos fit on GPUs of which memory, and in
-what mode: a rung of --memory, low with --vae-tiling ("tiles"), or that with --weights int8 as well. Figures are peaks
-of the whole process in GB (10^9 bytes); those for a GPU have not been measured.
+Options are those of scripts.pose2vid, or what other systems have of them. Nothing needs to be downloaded: of the model
+only config.json files are read, and for a published checkpoint that is not there, its architecture is known. --table
+says which of EasyAnimate V4's videos fit on GPUs of which memory, and in what mode: a rung of --memory, low with
+--vae-tiling ("tiles"), or that with --weights int8 as well. Figures are peaks of the whole process in GB (10^9 bytes);
+those for a GPU have not been measured.
 
 --train takes a YAML file of scripts/trainer_stable_animator.py, and says what each of so many processes takes.
 """

@@ -93,15 +93,21 @@ class Part(Network):
         return "-".join(cache.digest_of_checkpoint(file) for file in files)
 
 
-def describe_vae(folder, dtype="float32"):
-    """ppdiffusers' `AutoencoderKL` from a folder in ppdiffusers' or diffusers' layout."""
-    config = known_options(AutoencoderKL, read_config(folder), folder)
+def describe_vae(folder, dtype="float32", read=read_config):
+    """The `Part` of ppdiffusers' `AutoencoderKL`.
+
+    Args:
+        folder: in ppdiffusers' or diffusers' layout.
+        dtype: of the weights.
+        read: what reads its `config.json`, given the folder; `architectures.planning_reader` makes another one.
+    """
+    config = known_options(AutoencoderKL, read(folder), folder)
     return Part(use_own_layers(build(AutoencoderKL, config, folder, dtype)), [folder])
 
 
-def describe_video_vae(folder, dtype="float32"):
-    """ppdiffusers' `AutoencoderKLTemporalDecoder` from a folder, as `describe_vae`."""
-    config = read_config(folder)
+def describe_video_vae(folder, dtype="float32", read=read_config):
+    """As `describe_vae`, of ppdiffusers' `AutoencoderKLTemporalDecoder`."""
+    config = read(folder)
     return Part(built(lambda: make_video_vae(config, folder), folder, dtype), [folder])
 
 
@@ -118,9 +124,9 @@ def make_video_vae(config, source="the configuration"):
     return use_own_layers(use_groups(vae, groups))
 
 
-def describe_image_encoder(folder, dtype="float32"):
-    """ppdiffusers' `CLIPVisionModelWithProjection` from a folder in paddlenlp's or transformers' layout."""
-    config = read_config(folder)
+def describe_image_encoder(folder, dtype="float32", read=read_config):
+    """As `describe_vae`, of ppdiffusers' `CLIPVisionModelWithProjection` in paddlenlp's or transformers' layout."""
+    config = read(folder)
     # A checkpoint of the whole CLIP has the vision tower's options one level down.
     if "vision_config" in config:
         if not isinstance(config["vision_config"], dict):
@@ -129,6 +135,11 @@ def describe_image_encoder(folder, dtype="float32"):
     config = known_options(CLIPVisionConfig, config, folder)
     model = built(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(**config)), folder, dtype)
     return Part(model, [folder])
+
+
+def models_of(parts):
+    """name -> network, of name -> `Part`."""
+    return {name: part.model for name, part in parts.items()}
 
 
 def known_options(cls, config, source="the configuration"):

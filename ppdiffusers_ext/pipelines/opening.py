@@ -7,6 +7,7 @@ from typing import Any
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, check_keys
+from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.models.strict import dtype_name, local_folder
 from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.engines import weights_dtype
@@ -111,7 +112,16 @@ class Opening:
         return cls.open(config, Runtime.choose(config.device, name or config.dtype))
 
     @classmethod
-    def open(cls, config: Any, runtime: Runtime, **given: Any) -> Any:
+    def describe(cls, config: Any, runtime: Runtime) -> dict[str, Any]:
+        """name -> `Part` of each network of a configuration, as a run on a `Runtime` has it; nothing is loaded.
+
+        Raises:
+            InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
+        """
+        return cls._describe_networks(config, *cls._choose_dtypes(runtime, config.memory, config.engine))
+
+    @classmethod
+    def open(cls, config: Any, runtime: Runtime, parts: dict | None = None, **given: Any) -> Any:
         """The pipeline of a configuration, each of whose networks is loaded when it is needed.
 
         Where networks may stay in memory (`loads_ahead`), all are loaded now, unless a compiled engine has weights of
@@ -120,14 +130,16 @@ class Opening:
         Args:
             config: an instance of `options_class`, of which what names files, engine and memory is used.
             runtime: a `Runtime`.
+            parts: of `describe`, which is called if they are left out.
             given: networks or a scheduler by name, instead of the files'.
 
         Raises:
             InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
         """
-        dtypes = cls._choose_dtypes(runtime, config.memory, config.engine)
-        networks, others = cls._describe(config, *dtypes)
-        networks = {name: network for name, network in networks.items() if name not in given}
+        parts = cls.describe(config, runtime) if parts is None else parts
+        others = cls._read_others(config, parts)
+        names = option_names(cls)
+        networks = {name: part for name, part in parts.items() if name in names and name not in given}
         cache = config.engine_cache or None
         return cls._assemble(networks, {**others, **given}, runtime, config.memory, config.engine, cache)
 
@@ -137,8 +149,13 @@ class Opening:
         raise NotImplementedError
 
     @classmethod
-    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
-        """name -> `Part` of each network of a configuration, and the other parts of the pipeline by name."""
+    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
+        """name -> `Part` of each network of a configuration."""
+        raise NotImplementedError
+
+    @classmethod
+    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
+        """What a pipeline is made of beside the networks, of which `parts` are `Part`s, by name."""
         raise NotImplementedError
 
     @classmethod

@@ -11,14 +11,19 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
+from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
 from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
+from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts as describe_easy_parts
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import check_files
+from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
@@ -46,9 +51,13 @@ class AnimateAnyone:
         self._show_progress, self._pipeline = show_progress, None
 
     def plan(self, runtime):
-        """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has."""
+        """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has.
+
+        Weights need not be there, nor the configurations of published networks.
+        """
         config = replace(self.config, num_frames=self.config.num_frames or self.config.context_frames)
-        return plan_memory(config, runtime), config.num_frames
+        models = models_of(describe_parts(config, read=planning_reader("animate_anyone")))
+        return plan_memory(models, config, runtime), config.num_frames
 
     def run(self, job, picture, audio=None):
         """Animate: the `Result`.
@@ -94,11 +103,12 @@ class StableAnimator:
         stable_animation.check(config, 1)
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
-        self._show_progress, self._pipeline = show_progress, None
+        self._show_progress, self._pipeline, self._parts = show_progress, None, None
 
     def plan(self, runtime):
         """As `AnimateAnyone.plan`."""
-        return plan_stable_memory(self.config, self._length, runtime), self._length
+        models = models_of(describe_stable_parts(self.config, read=planning_reader("stable_animator")))
+        return plan_stable_memory(models, self.config, self._length, runtime), self._length
 
     def run(self, job, picture, audio=None):
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
@@ -109,10 +119,11 @@ class StableAnimator:
         if config.refinement is not None:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
         runtime = Runtime.choose(config.device, config.dtype)
-        stable_animation.check_memory(config, job.num_frames, runtime)
+        parts = self._parts = self._parts or StableAnimatorPipeline.describe(config, runtime)
+        stable_animation.check_memory(models_of(parts), config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)
         if self._pipeline is None:
-            self._pipeline = stable_animation.open_pipeline(config, runtime, self._show_progress)
+            self._pipeline = stable_animation.open_pipeline(config, runtime, parts, self._show_progress)
         pipeline = self._pipeline
         latents = stable_animation.denoise(pipeline, config, clip)
         case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
@@ -150,7 +161,8 @@ class EasyAnimate:
 
     def plan(self, runtime):
         """As `AnimateAnyone.plan`."""
-        return plan_easy_memory(self._config, runtime), self._config.num_frames
+        models = models_of(describe_easy_parts(self._config, read=planning_reader("easy_animate")))
+        return plan_easy_memory(models, self._config, runtime), self._config.num_frames
 
 
 SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator, "easy_animate": EasyAnimate}

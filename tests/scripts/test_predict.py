@@ -16,6 +16,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.easy_animate import run as easy_animation
 from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import predict_i2v, predict_t2v, predict_v2v
 from tests.pipelines.easy_folders import shard, v1_options, write_easy
@@ -172,9 +173,9 @@ def test_a_long_video_is_made_in_parts_of_which_each_begins_with_the_end_of_the_
 def test_parts_make_all_frames(models, tmp_path):
     options = {"prompt": "x", "output": "a.mp4", "width": 64, "height": 48}
     config = EasyAnimateConfig(model=str(models / "v4"), num_frames=24, segment=16, overlap=10, **options)
-    assert easy_animation.prepare(config, "text")[1] == [(0, 16), (6, 16), (8, 16)]
+    assert easy_animation.prepare(config, "text", Runtime("cpu", "float32"))[1] == [(0, 16), (6, 16), (8, 16)]
     with pytest.raises(InputError, match="parts of 8 frames cannot share 9"):
-        easy_animation.prepare(replace(config, segment=10, overlap=9), "text")
+        easy_animation.prepare(replace(config, segment=10, overlap=9), "text", Runtime("cpu", "float32"))
 
 
 def test_parts_fade_into_each_other():

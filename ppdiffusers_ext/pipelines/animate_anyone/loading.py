@@ -161,10 +161,16 @@ def read_inference_config(path):
     return {**inference, "unet_additional_kwargs": additional, "pose_guider_kwargs": guider}
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32"):
-    """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where."""
-    base = read_config(Path(config.pretrained_base_model_path) / "unet")
-    denoising = read_config(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
+def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):
+    """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where.
+
+    Args:
+        config: its paths are used.
+        dtype, encoder_dtype: of the weights; the second for the VAE and the image encoder.
+        read: see `pipelines.loading.describe_vae`.
+    """
+    base = read(Path(config.pretrained_base_model_path) / "unet")
+    denoising = read(config.denoising_unet_config_path) if config.denoising_unet_config_path else base
     inference = read_inference_config(config.inference_config)
     own = config.denoising_unet_config_path or config.pretrained_base_model_path
     source = f"{own} with {config.inference_config}"
@@ -176,8 +182,8 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32"):
     guider_config = {"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]}
     pose_guider = build(PoseGuider, guider_config, config.inference_config, dtype)
     return {
-        "vae": describe_vae(config.pretrained_vae_path, encoder_dtype),
-        "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype),
+        "vae": describe_vae(config.pretrained_vae_path, encoder_dtype, read),
+        "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype, read),
         "reference_unet": Part(reference_unet, [config.reference_unet_path]),
         "denoising_unet": Part(
             denoising_unet,

@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 
 from ppdiffusers_ext.models.layers import MAX_SCORES
-from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
 from ppdiffusers_ext.pipelines.animate_anyone.options import rung_options
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK, check_window
 from ppdiffusers_ext.pipelines.memory import RUNGS
@@ -23,10 +22,11 @@ from ppdiffusers_ext.pipelines.memory_plan import (
 _POSE_GUIDER, _UNET = 3, 13
 
 
-def plan_memory(config, runtime, rungs=tuple(RUNGS)):
+def plan_memory(models, config, runtime, rungs=tuple(RUNGS)):
     """What a program that animates a clip now takes on rungs of the memory ladder.
 
     Args:
+        models: name -> network of the pipeline's parts, which need no weights.
         config: `Pose2VidConfig`; on its own rung its own options count, on the others theirs.
         runtime: `Runtime`.
         rungs: names.
@@ -35,28 +35,26 @@ def plan_memory(config, runtime, rungs=tuple(RUNGS)):
         A list of `MemoryPlan`.
 
     Raises:
-        InputError, MissingFileError: configurations of networks that cannot be read, or context windows that are
-            longer than the motion modules can take.
+        InputError: context windows that are longer than the motion modules can take.
     """
-    models = {name: part.model for name, part in describe_parts(config).items()}
     check_window(min(config.num_frames, config.context_frames), models["denoising_unet"].max_frames)
     program = resident_memory()
     on_rungs = [config if rung == config.memory else _on_rung(config, rung) for rung in rungs]
     return [_plan(on_rung, runtime, models, program) for on_rung in on_rungs]
 
 
-def check_memory(config, runtime, available=None):
+def check_memory(models, config, runtime, available=None):
     """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
 
     Args:
-        config, runtime: see `plan_memory`.
+        models, config, runtime: see `plan_memory`.
         available: bytes of host memory; `available_memory()` if left out.
 
     Raises:
         InputError: it does not fit. Names the highest rung that does, if there is one.
     """
     rungs = list(RUNGS)
-    plans = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
+    plans = plan_memory(models, config, runtime, rungs[rungs.index(config.memory) :])
     return first_fitting(plans, config.ignore_memory, "fewer --context-frames", available)
 
 

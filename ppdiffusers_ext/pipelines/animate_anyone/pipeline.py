@@ -130,10 +130,13 @@ class Pose2VideoPipeline(NetworkPipeline):
         return loading.recognises(folder)
 
     @classmethod
-    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
+    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
         loading.check_paths(config)
-        scheduler = loading.make_configured_scheduler(config)
-        return loading.describe_parts(config, dtype, encoder_dtype), {"scheduler": scheduler}
+        return loading.describe_parts(config, dtype, encoder_dtype)
+
+    @classmethod
+    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
+        return {"scheduler": loading.make_configured_scheduler(config)}
 
     def encode_clip(self, image: PIL.Image.Image) -> paddle.Tensor:
         """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""

@@ -26,6 +26,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
@@ -100,8 +101,9 @@ def open_pipeline(config, longest, show_progress=True):
     runtime = Runtime.choose(config.device, config.dtype)
     check_paths(config)
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    logger.info("%s", check_memory(replace(config, num_frames=longest), runtime))
-    pipeline = Pose2VideoPipeline.open(config, runtime)
+    parts = Pose2VideoPipeline.describe(config, runtime)
+    logger.info("%s", check_memory(models_of(parts), replace(config, num_frames=longest), runtime))
+    pipeline = Pose2VideoPipeline.open(config, runtime, parts)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline

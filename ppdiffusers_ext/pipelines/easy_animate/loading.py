@@ -19,7 +19,7 @@ from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_process
 from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
-from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae
+from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae, models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX, OURS
 from ppdiffusers_ext.pipelines.options import CONFIGS
@@ -89,30 +89,33 @@ def _is_ours(parts):
     return bool(parts) and parts[0][0] in OURS
 
 
-def read_components(config, dtype, encoder_dtype):
+def describe_run(config, dtype, encoder_dtype):
+    """As `describe_parts`, of a run, on whose rung of the memory ladder blocks may be streamed."""
+    return describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
+
+
+def read_components(config, parts):
     """What the pipeline of a configuration is made of.
 
     Args:
-        config: `EasyAnimateConfig`; what it says of files, sampler, engine and memory is used.
-        dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
+        config: `EasyAnimateConfig`; what it says of files, sampler and memory is used.
+        parts: of `describe_run`.
 
     Returns:
-        name -> component: models without weights, tokenizers, the picture processor and the sampler; and name ->
-        `Part` of each model.
+        name -> component: models without weights, tokenizers, the picture processor and the sampler.
 
     Raises:
-        InputError, MissingFileError: as `describe_parts`; files of tokenizers or options that do not fit.
+        InputError, MissingFileError: files of tokenizers or options that do not fit.
     """
     folder = Path(config.model)
-    parts = describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
-    components = {name: part.model for name, part in parts.items()}
+    components = models_of(parts)
     components["vae"].use_tiling = uses_tiles(config)
     if "text_encoder" in components:
         components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
     if "image_encoder" in components:
         components["image_processor"] = read_picture_processor(folder / "image_encoder")
     components["scheduler"] = make_configured_scheduler(config)
-    return components, parts
+    return components
 
 
 def streams_blocks(config):
@@ -173,9 +176,9 @@ def check_files(config):
         raise MissingFileError("; ".join(absent))
 
 
-def part_names(folder):
-    """The parts that a folder must have. Raises InputError, MissingFileError as `read_transformer`."""
-    cls, config = read_transformer(folder)
+def part_names(folder, read=read_config):
+    """The parts that a folder must have. Arguments and errors are those of `read_transformer`."""
+    cls, config = read_transformer(folder, read)
     names = ["vae", "transformer", "text_encoder"]
     names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
     names += ["image_encoder"] if sees_pictures(config) else []
@@ -190,14 +193,14 @@ def sees_pictures(config):
     return has_more and config.get("enable_clip_in_inpaint", True)
 
 
-def read_transformer(folder):
-    """Our class for a folder's transformer, and what its `config.json` says.
+def read_transformer(folder, read=read_config):
+    """Our class for a folder's transformer, and what its `config.json` says; `read` is that of `describe_parts`.
 
     Raises:
         InputError, MissingFileError: a class that none of ours stands for, or no such file.
     """
     path = Path(folder) / "transformer"
-    config = read_config(path)
+    config = read(path)
     name = config.get("_class_name")
     if not isinstance(name, str) or name not in _TRANSFORMERS:
         raise InputError(
@@ -206,48 +209,50 @@ def read_transformer(folder):
     return _TRANSFORMERS[name], config
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=False):
+def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=False, read=read_config):
     """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
 
     Args:
         config: `EasyAnimateConfig`.
         dtype, encoder_dtype: of the weights; the second of the VAE's and the encoders'.
         streams: whether the weights of the transformer's blocks are read each time that they are needed.
+        read: see `pipelines.loading.describe_vae`.
 
     Raises:
         InputError, MissingFileError: files that are missing or of a class that none of ours stands for; options that
             are not known or not computed; a LoRA of another model.
     """
     folder = Path(config.model)
-    names = part_names(folder)
+    names = part_names(folder, read)
     loras = _loras_of_parts(config, names)
     parts = {
-        "vae": describe_video_vae(folder / "vae", config.vae_path, encoder_dtype),
-        "transformer": _describe_transformer(config, dtype, streams, loras["transformer"]),
+        "vae": describe_video_vae(folder / "vae", config.vae_path, encoder_dtype, read),
+        "transformer": _describe_transformer(config, dtype, streams, loras["transformer"], read),
     }
     for name in _TOKENIZERS:
         if name in names:
-            parts[name] = _describe_text_encoder(config, name, encoder_dtype, loras[name])
+            parts[name] = _describe_text_encoder(config, name, encoder_dtype, loras[name], read)
     if "image_encoder" in names:
-        parts["image_encoder"] = describe_image_encoder(folder / "image_encoder", encoder_dtype)
+        parts["image_encoder"] = describe_image_encoder(folder / "image_encoder", encoder_dtype, read)
     return parts
 
 
-def describe_video_vae(folder, more="", dtype="float32"):
+def describe_video_vae(folder, more="", dtype="float32", read=read_config):
     """The `Part` of a VAE of videos, or of pictures (V1).
 
     Args:
         folder: of the VAE.
         more: file that goes over the folder's, or empty.
         dtype: of the weights.
+        read: see `pipelines.loading.describe_vae`.
 
     Raises:
         InputError: another class, or options that are not computed.
     """
-    options, paths = read_config(folder), [folder, *([more] if more else [])]
+    options, paths = read(folder), [folder, *([more] if more else [])]
     name = options.get("_class_name")
     if name == "AutoencoderKL":
-        return Part(describe_vae(folder, dtype).model, paths)
+        return Part(describe_vae(folder, dtype, read).model, paths)
     if name != AutoencoderKLMagvit.__name__:
         raise InputError(
             f"{folder / 'config.json'} is of the class {shown(name)}; AutoencoderKLMagvit, AutoencoderKL are accepted"
@@ -257,31 +262,32 @@ def describe_video_vae(folder, more="", dtype="float32"):
     return Part(build(AutoencoderKLMagvit, options, source, dtype), paths)
 
 
-def make_transformer(folder, more=None, dtype="float32"):
+def make_transformer(folder, more=None, dtype="float32", read=read_config):
     """The uninitialised transformer of a folder.
 
     Args:
         folder: of all parts.
         more: options that go over those of its `config.json`.
         dtype: of the weights.
+        read: see `pipelines.loading.describe_vae`.
 
     Raises:
         InputError: as `read_transformer` and `options_of`, or options that do not fit each other.
     """
-    cls, config = read_transformer(folder)
+    cls, config = read_transformer(folder, read)
     source = Path(folder) / "transformer" / "config.json"
     return build(cls, options_of(cls, config, source, more), source, dtype)
 
 
-def _describe_transformer(config, dtype, streams, loras):
+def _describe_transformer(config, dtype, streams, loras, read):
     folder = Path(config.model)
-    cls, options = read_transformer(folder)
+    cls, options = read_transformer(folder, read)
     if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
         raise InputError(
             f"{folder} is a model of pictures, which EasyAnimate V1 adds motion modules to; motion_module_path, the "
             f"file {MOTION_MODULE}, is needed"
         )
-    model = make_transformer(folder, config.transformer, dtype)
+    model = make_transformer(folder, config.transformer, dtype, read)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
     paths = [folder / "transformer", *more]
     if (config.weights or streams) and config.engine != "eager":
@@ -329,11 +335,11 @@ def _strength_of(path, weight):
     return strength
 
 
-def _describe_text_encoder(config, name, dtype, loras):
+def _describe_text_encoder(config, name, dtype, loras, read):
     folder = Path(config.model) / name
-    options = read_config(folder)
+    options = read(folder)
     kind, accepted = options.get("model_type"), _SHOWN["text_encoder_2"]
-    if read_transformer(config.model)[0] is HunyuanTransformer3D:
+    if read_transformer(config.model, read)[0] is HunyuanTransformer3D:
         accepted = _SHOWN[name]
     if kind not in accepted:
         raise InputError(f"{folder / 'config.json'} is of the kind {shown(kind)}; {' or '.join(accepted)} is accepted")

@@ -11,7 +11,8 @@ from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTran
 from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
 from ppdiffusers_ext.models.easy_animate.vae_layers import CausalConv3d
 from ppdiffusers_ext.models.layers import MAX_SCORES, Linear
-from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts, streams_blocks, uses_tiles
+from ppdiffusers_ext.models.quantised import QuantisedLinear
+from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_tiles
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import PICTURES, latents_shape, spatial_scale
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
@@ -26,49 +27,38 @@ _LATENTS = 8  # of the size of the latents: noise, what is denoised, predictions
 _KNOWN = 2 + 8 / 3  # of the size of the video: it and its mask, and what the autoencoder sees of both
 _PIXELS = 3  # of the size of a decoded chunk, in tiles if there are: it, in fp32 and mixed, and between 0 and 1
 _STORED = ("int8", "fp8")
+_LINEAR = (Linear, QuantisedLinear)  # before and after the weights are to be stored
 
 
-def plan_memory(config, runtime, rungs=tuple(RUNGS)):
+def plan_memory(models, config, runtime, rungs=tuple(RUNGS)):
     """What a program that makes a video now takes on rungs of the memory ladder.
 
     Args:
+        models: name -> network, which needs no weights: vae, transformer, and, where there are, text_encoder,
+            text_encoder_2 and image_encoder.
         config: an `EasyAnimateConfig`.
         runtime: a `Runtime`.
         rungs: names.
 
     Returns:
         A list of `MemoryPlan`.
-
-    Raises:
-        InputError, MissingFileError: configurations of networks that cannot be read.
     """
-    models = {name: part.model for name, part in describe_parts(replace(config, weights=None)).items()}
-    return plan_models(models, config, runtime, rungs)
+    return [_plan(models, replace(config, memory=rung), runtime) for rung in rungs]
 
 
-def check_memory(config, runtime, available=None):
+def check_memory(models, config, runtime, available=None):
     """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
 
     Args:
-        config, runtime: see `plan_memory`.
+        models, config, runtime: see `plan_memory`.
         available: bytes of host memory; what is free if left out.
 
     Raises:
         InputError: it does not fit. Names the highest rung that does, if there is one.
     """
     rungs = list(RUNGS)
-    plans = plan_memory(config, runtime, rungs[rungs.index(config.memory) :])
+    plans = plan_memory(models, config, runtime, rungs[rungs.index(config.memory) :])
     return first_fitting(plans, config.ignore_memory, "fewer --frames", available)
-
-
-def plan_models(models, config, runtime, rungs=tuple(RUNGS)):
-    """As `plan_memory`, of the networks' structure instead of the files that are configured.
-
-    Args:
-        models: name -> layer, which needs no weights: vae, transformer, and, where there are, text_encoder,
-            text_encoder_2 and image_encoder.
-    """
-    return [_plan(models, replace(config, memory=rung), runtime) for rung in rungs]
 
 
 def _plan(models, config, runtime):
@@ -98,7 +88,8 @@ def _weight_bytes(name, model, config, runtime):
         return count * loaded, count * BYTES[dtype]
     count, stored = _count(model), 0
     if name == "transformer" and config.weights in _STORED:
-        stored = sum(math.prod(layer.weight.shape) for layer in _blocks(model).sublayers() if type(layer) is Linear)
+        layers = _blocks(model).sublayers()
+        stored = sum(math.prod(layer.weight.shape) for layer in layers if type(layer) in _LINEAR)
     return (count - stored) * loaded + stored, (count - stored) * BYTES[dtype] + stored
 
 

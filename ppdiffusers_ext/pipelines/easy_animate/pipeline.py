@@ -122,13 +122,14 @@ class EasyAnimatePipeline(NetworkPipeline):
         return loading.recognises(folder) == (True, False)
 
     @classmethod
-    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
+    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
         loading.check_files(config)
-        components, parts = loading.read_components(config, dtype, encoder_dtype)
-        known = option_names(cls)
-        return {name: part for name, part in parts.items() if name in known}, {
-            name: components.get(name) for name in known if name not in parts
-        }
+        return loading.describe_run(config, dtype, encoder_dtype)
+
+    @classmethod
+    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
+        components = loading.read_components(config, parts)
+        return {name: components.get(name) for name in option_names(cls) if name not in parts}
 
     def folder_of(self, name: str) -> str:
         """As `NetworkPipeline.folder_of`; options of pictures are in the folder of their encoder."""

@@ -24,11 +24,12 @@ from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
 from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, describe_parts, make_configured_scheduler
+from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, make_configured_scheduler
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
@@ -62,7 +63,8 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
         InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
             before networks are loaded.
     """
-    config, parts = prepare(config, task)
+    runtime = Runtime.choose(config.device, config.dtype)
+    config, parts, networks = prepare(config, task, runtime)
     config = replace(config, seed=choose_seed(config.seed))
     target = Path(config.output)
     start, count = parts[-1]
@@ -81,9 +83,8 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, task)
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    runtime = Runtime.choose(config.device, config.dtype)
-    logger.info("%s", check_memory(replace(config, num_frames=parts[0][1]), runtime))
-    pipeline = EasyAnimateInpaintPipeline.open(config, runtime)
+    logger.info("%s", check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime))
+    pipeline = EasyAnimateInpaintPipeline.open(config, runtime, networks)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     generator = paddle.Generator().manual_seed(config.seed)
@@ -99,14 +100,16 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
         return keep(write, target)
 
 
-def prepare(config, task):
+def prepare(config, task, runtime):
     """Check all that was given, and say what will be made.
 
     Args:
         config, task: see `make`.
+        runtime: a `Runtime`.
 
     Returns:
-        The `EasyAnimateConfig` with sizes and frames that there can be, and the parts of the video as of `split_long`.
+        The `EasyAnimateConfig` with sizes and frames that there can be, the parts of the video as of `split_long`, and
+        the networks as `EasyAnimateInpaintPipeline.describe` returns them.
 
     Raises:
         InputError, MissingFileError: see `make`.
@@ -114,18 +117,18 @@ def prepare(config, task):
     config = config.check(task)
     check_engine(config.engine)
     check_files(config)
-    networks = describe_parts(config)
+    networks = EasyAnimateInpaintPipeline.describe(config, runtime)
     config = config.of_shape(*_shape(config, task)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)
     if task == "video":
         config = replace(config, num_frames=count_frames(config, multiple))
-        return config, [(0, config.num_frames)]
+        return config, [(0, config.num_frames)], networks
     frames = _rounded("frames", config.num_frames, multiple)
     length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
     parts = [(0, frames)] if frames <= length else split_whole(frames, length, config.overlap, multiple)
     if len(parts) > 1:
         _tell_parts(parts, config.overlap)
-    return replace(config, num_frames=frames), parts
+    return replace(config, num_frames=frames), parts, networks
 
 
 def split_whole(frames, length, overlap, multiple):

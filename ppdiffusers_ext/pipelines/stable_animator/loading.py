@@ -70,23 +70,24 @@ def make_configured_scheduler(config):
     return make_scheduler("Euler", read_scheduler(Path(config.svd)))
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32"):
+def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):
     """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
 
     Args:
         config: with the paths svd, unet, pose_net and face_encoder.
         dtype, encoder_dtype: of the weights; the second for the VAE and the image encoder.
+        read: see `pipelines.loading.describe_vae`.
     """
     svd = Path(config.svd)
-    options = known_options(AnimationUNet, read_config(svd / "unet"), svd / "unet")
+    options = known_options(AnimationUNet, read(svd / "unet"), svd / "unet")
     unet = build(AnimationUNet, options, svd / "unet", dtype)
     width, context = unet.config.block_out_channels[0], unet.config.cross_attention_dim
-    image_encoder = describe_image_encoder(svd / "image_encoder", encoder_dtype)
+    image_encoder = describe_image_encoder(svd / "image_encoder", encoder_dtype, read)
     seen = image_encoder.model.config.projection_dim
     face_options = {"cross_attention_dim": context, "clip_embeddings_dim": seen}
     face_encoder = build(FusionFaceId, face_options, svd, dtype)
     return {
-        "vae": describe_video_vae(svd / "vae", encoder_dtype),
+        "vae": describe_video_vae(svd / "vae", encoder_dtype, read),
         "image_encoder": image_encoder,
         "unet": Part(unet, [config.unet]),
         "pose_net": Part(create(lambda: PoseNet(width), dtype), [config.pose_net]),

@@ -13,7 +13,6 @@ from ppdiffusers_ext.pipelines.memory_plan import (
     resident_memory,
     weight_bytes,
 )
-from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import POSE_CHUNK
 
 # Numbers that are alive at a network's peak, for each number in the activations of its first layers (for the pose net
@@ -23,10 +22,11 @@ _DENOISING, _REFINEMENT = "denoising UNet", "optimisation of faces"
 _RECOGNIZER = 260e6  # bytes of its weights
 
 
-def plan_memory(config, num_frames, runtime, rungs=tuple(RUNGS)):
+def plan_memory(models, config, num_frames, runtime, rungs=tuple(RUNGS)):
     """What a program that animates so many frames now takes on rungs of the memory ladder.
 
     Args:
+        models: name -> network of the pipeline's parts, which need no weights.
         config: a `StableAnimationConfig`.
         num_frames: of the clip.
         runtime: a `Runtime`.
@@ -34,11 +34,7 @@ def plan_memory(config, num_frames, runtime, rungs=tuple(RUNGS)):
 
     Returns:
         A list of `MemoryPlan`.
-
-    Raises:
-        InputError, MissingFileError: configurations of networks that cannot be read.
     """
-    models = {name: part.model for name, part in describe_parts(config).items()}
     program = resident_memory()
     plans = []
     for rung in rungs:

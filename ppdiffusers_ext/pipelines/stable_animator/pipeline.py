@@ -107,10 +107,13 @@ class StableAnimatorPipeline(NetworkPipeline):
         return loading.recognises(folder)
 
     @classmethod
-    def _describe(cls, config: Any, dtype: str, encoder_dtype: str) -> tuple[dict, dict]:
+    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
         loading.check_files(config)
-        parts = loading.describe_parts(config, dtype, encoder_dtype)
-        return parts, {"scheduler": loading.make_configured_scheduler(config)}
+        return loading.describe_parts(config, dtype, encoder_dtype)
+
+    @classmethod
+    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
+        return {"scheduler": loading.make_configured_scheduler(config)}
 
     def encode_clip(self, image: PIL.Image.Image) -> paddle.Tensor:
         """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""

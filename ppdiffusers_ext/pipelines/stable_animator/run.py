@@ -19,6 +19,7 @@ from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.outputs import animated_frames
@@ -125,10 +126,11 @@ def check(config, num_frames):
 
 def _animate(config, picture, source, results, show_progress):
     runtime = Runtime.choose(config.device, config.dtype)
-    check_memory(config, source.num_frames, runtime)
+    parts = StableAnimatorPipeline.describe(config, runtime)
+    check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
-    pipeline = open_pipeline(config, runtime, show_progress)
+    pipeline = open_pipeline(config, runtime, parts, show_progress)
     latents = denoise(pipeline, config, clip)
 
     def write(pictures):
@@ -147,10 +149,10 @@ def _animate(config, picture, source, results, show_progress):
     return keep(write, results.pictures)
 
 
-def check_memory(config, num_frames, runtime):
-    """Raises InputError for a clip that will not fit into the memory of this machine."""
+def check_memory(models, config, num_frames, runtime):
+    """Raises InputError for a clip that will not fit into the memory of this machine; arguments of `plan_memory`."""
     rungs = list(RUNGS)
-    plans = plan_memory(config, num_frames, runtime, rungs[rungs.index(config.memory) :])
+    plans = plan_memory(models, config, num_frames, runtime, rungs[rungs.index(config.memory) :])
     logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
 
 
@@ -181,9 +183,9 @@ def prepare(config, picture, skeletons):
     return Clip(_fit(picture, config), skeletons, embedding, refinement)
 
 
-def open_pipeline(config, runtime, show_progress=True):
-    """The pipeline of a configuration."""
-    pipeline = StableAnimatorPipeline.open(config, runtime)
+def open_pipeline(config, runtime, parts, show_progress=True):
+    """The pipeline of a configuration, of parts from `StableAnimatorPipeline.describe`."""
+    pipeline = StableAnimatorPipeline.open(config, runtime, parts)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
     logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
     return pipeline

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
-from ppdiffusers_ext.pipelines.loading import describe_image_encoder, known_options, make_video_vae
+from ppdiffusers_ext.pipelines.architectures import planning_reader
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
 from ppdiffusers_ext.pipelines.memory_plan import ENCODING, FLOAT, GB, SCATTER, resident_memory
 from ppdiffusers_ext.training.bounds import check_bounds
 from ppdiffusers_ext.training.parser import read_options
@@ -23,7 +24,7 @@ from ppdiffusers_ext.training.stable_animator.options import (
     StableModelArguments,
     StableTrainingArguments,
 )
-from ppdiffusers_ext.weights.assignment import create, read_config
+from ppdiffusers_ext.weights.assignment import create
 
 # Numbers that a layer keeps for the gradient, for each number of its output: a residual block and a transformer (each
 # over pixels and over frames) without and with gradient checkpointing, and the pose net for each pixel.
@@ -32,9 +33,6 @@ _LATER = 0.5, 0.85  # part of the gradients that are there when most is kept, an
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
 _STARTED = 250e6  # bytes of host memory that libraries take when training starts
 _HALF = 2  # bytes
-_PUBLISHED_VAE = {"block_out_channels": [128, 256, 512, 512], "latent_channels": 4, "layers_per_block": 2}
-_PUBLISHED_VAE["down_block_types"] = ["DownEncoderBlock2D"] * 4
-_PUBLISHED_IMAGE_ENCODER = 632_076_800  # parameters of CLIP ViT-H/14 with projection
 
 
 @dataclass(frozen=True)
@@ -77,20 +75,21 @@ def plan_training(model_arguments, data_arguments, options, device="cpu", progra
     """`TrainingMemory` for each size of a training's clips: a dict by (width, height).
 
     Args:
-        model_arguments: `StableModelArguments`. Where the folder of Stable Video Diffusion is not there, it is the
-            published one.
+        model_arguments: `StableModelArguments`. The folder of Stable Video Diffusion need not be there if it has the
+            name of the published one.
         data_arguments: `StableDataArguments`.
         options: `TrainingOptions`.
         device: "cpu" or "gpu".
         program: bytes that the program takes before (default: those of this process).
     """
-    svd = Path(model_arguments.pretrained_model_name_or_path)
-    vae = _vae(svd)
-    clip, image_encoder = _image_encoder(svd)
-    model = create(lambda: _model(svd, clip))
+    svd, read = Path(model_arguments.pretrained_model_name_or_path), planning_reader("stable_animator")
+    vae = describe_video_vae(svd / "vae", read=read).model
+    encoder = describe_image_encoder(svd / "image_encoder", read=read).model
+    unet = known_options(AnimationUNet, read(svd / "unet"), svd / "unet")
+    model = create(lambda: _model(unet, encoder.config.projection_dim))
     freeze(model, model_arguments.train_whole_unet)
     program = resident_memory() if program is None else program
-    kept = _kept(model, vae, image_encoder, options, device, program)
+    kept = _kept(model, vae, _count(encoder.parameters()), options, device, program)
     plans = {}
     for _, width, height, _ in data_arguments.named_sets():
         size = (width, height)
@@ -98,22 +97,8 @@ def plan_training(model_arguments, data_arguments, options, device="cpu", progra
     return plans
 
 
-def _vae(svd):
-    config = read_config(svd / "vae") if (svd / "vae").is_dir() else _PUBLISHED_VAE
-    return create(lambda: make_video_vae(config))
-
-
-def _image_encoder(svd):
-    """The width of its embedding, and how many parameters it has."""
-    if not (svd / "image_encoder").is_dir():
-        return 1024, _PUBLISHED_IMAGE_ENCODER
-    encoder = describe_image_encoder(svd / "image_encoder").model
-    return encoder.config.projection_dim, _count(encoder.parameters())
-
-
-def _model(svd, clip):
-    config = known_options(AnimationUNet, read_config(svd / "unet")) if (svd / "unet").is_dir() else {}
-    unet = AnimationUNet(**config)
+def _model(options, clip):
+    unet = AnimationUNet(**options)
     face_encoder = FusionFaceId(unet.config.cross_attention_dim, clip_embeddings_dim=clip)
     return StableAnimatorModel(unet, PoseNet(unet.config.block_out_channels[0]), face_encoder)
 

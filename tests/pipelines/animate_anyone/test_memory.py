@@ -7,8 +7,10 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.animate_anyone import memory as memory_plan
+from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory, plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import GB, available_memory
 from ppdiffusers_ext.runtime import Runtime
@@ -25,16 +27,28 @@ def config(monkeypatch):
     return Pose2VidConfig.load("configs/inference/demo.yaml", width=1024, height=1024, guidance_scale=3.5)
 
 
+def networks(config):
+    return models_of(describe_parts(config))
+
+
+def plan(config, *arguments):
+    return plan_memory(networks(config), config, *arguments)
+
+
+def checked(config, *arguments, **options):
+    return check_memory(networks(config), config, *arguments, **options)
+
+
 def host(config, rung="high", runtime=CPU):
-    (plan,) = plan_memory(config, runtime, [rung])
-    assert plan.rung == rung and plan.device == 0
-    return plan.host
+    (planned,) = plan(config, runtime, [rung])
+    assert planned.rung == rung and planned.device == 0
+    return planned.host
 
 
 def test_every_rung_takes_less_than_the_one_above(config):
-    plans = plan_memory(config, CPU)
-    assert [plan.rung for plan in plans] == list(RUNGS)
-    figures = [plan.host for plan in plans]
+    plans = plan(config, CPU)
+    assert [item.rung for item in plans] == list(RUNGS)
+    figures = [item.host for item in plans]
     assert figures == sorted(figures, reverse=True) and len(set(figures)) == len(figures)
 
 
@@ -81,39 +95,39 @@ def test_half_precision_in_an_engine_halves_what_stays_but_not_what_exports_are_
 
 
 def test_on_a_gpu_the_networks_are_on_the_gpu(config):
-    (plan,) = plan_memory(config, Runtime("gpu:0", "float32"), ["high"])
-    assert plan.host < plan.device
-    assert " GB on the GPU" in str(plan)
+    (planned,) = plan(config, Runtime("gpu:0", "float32"), ["high"])
+    assert planned.host < planned.device
+    assert " GB on the GPU" in str(planned)
 
 
 def test_what_fits_is_accepted_and_told(config):
-    plan = check_memory(config, CPU, available=host(config))
-    assert str(plan) == f"memory high takes about {plan.host / GB:.1f} GB, most of all in the {plan.stage}"
+    planned = checked(config, CPU, available=host(config))
+    assert str(planned) == f"memory high takes about {planned.host / GB:.1f} GB, most of all in the {planned.stage}"
 
 
 def test_what_does_not_fit_is_refused_with_the_highest_rung_that_does(config):
-    plans = {plan.rung: plan for plan in plan_memory(config, CPU)}
+    plans = {item.rung: item for item in plan(config, CPU)}
     with pytest.raises(InputError, match=r"memory high takes about .* GB are free; --memory medium, .* is accepted"):
-        check_memory(config, CPU, available=plans["high"].host - 1)
+        checked(config, CPU, available=plans["high"].host - 1)
     with pytest.raises(InputError, match="--memory minimal, which takes about .* is accepted"):
-        check_memory(config, CPU, available=plans["minimal"].host)
+        checked(config, CPU, available=plans["minimal"].host)
 
 
 def test_what_fits_on_no_rung_is_refused_with_what_else_would_help(config):
     with pytest.raises(InputError, match="no rung of --memory fits; a smaller --width"):
-        check_memory(config, CPU, available=1)
+        checked(config, CPU, available=1)
     lowest = replace(config, memory="minimal", **rung_options("minimal"))
     with pytest.raises(InputError, match="no rung of --memory fits"):
-        check_memory(lowest, CPU, available=1)
+        checked(lowest, CPU, available=1)
 
 
 def test_the_user_may_try_nevertheless(config):
-    assert check_memory(replace(config, ignore_memory=True), CPU, available=1).rung == "high"
+    assert checked(replace(config, ignore_memory=True), CPU, available=1).rung == "high"
 
 
 def test_what_the_program_has_taken_before_counts(config, monkeypatch):
-    before, (plan,) = host(config), plan_memory(config, Runtime("gpu:0", "float32"), ["high"])
-    assert plan.host == 600_000_000
+    before, (planned,) = host(config), plan(config, Runtime("gpu:0", "float32"), ["high"])
+    assert planned.host == 600_000_000
     monkeypatch.setattr(memory_plan, "resident_memory", lambda: 700_000_000)
     assert host(config) == before + 100_000_000
 

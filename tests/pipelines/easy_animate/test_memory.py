@@ -1,7 +1,6 @@
 """The plan of EasyAnimate's memory: how its figures hang together, and the table of sizes and GPUs."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import paddle
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_animate import memory as easy_memory_plan
-from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory, plan_models
+from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory, plan_memory
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.size_table import lines, released_models, size_table
 from ppdiffusers_ext.runtime import Runtime
@@ -40,7 +39,7 @@ def models():
 
 
 def plan(models, config=CONFIG, rung="high", runtime=CPU, **options):
-    (result,) = plan_models(models, replace(config, **options), runtime, [rung])
+    (result,) = plan_memory(models, replace(config, **options), runtime, [rung])
     assert result.rung == rung
     return result
 
@@ -126,7 +125,7 @@ def test_text_encoders_are_alone_in_memory(models):
 def test_what_is_known_is_encoded(models):
     known = plan(models, video="video.mp4")
     assert known.host - plan(models).host > 48 * 384 * 672 * 3 * 4
-    (of_gpu,) = plan_models(models, CONFIG, GPU, ["high"])
+    (of_gpu,) = plan_memory(models, CONFIG, GPU, ["high"])
     assert of_gpu.host == PROGRAM < of_gpu.device
 
 
@@ -142,17 +141,15 @@ def test_earlier_versions(make_vae):
     assert plan(of_v3).host < plan(of_v4).host  # which keeps what its chunks end with
 
 
-def test_what_does_not_fit_is_refused(models, monkeypatch):
-    parts = {name: SimpleNamespace(model=model) for name, model in models.items()}
-    monkeypatch.setattr(easy_memory_plan, "describe_parts", lambda config: parts)
+def test_what_does_not_fit_is_refused(models):
     needs = [plan(models, rung=rung).host for rung in ("high", "low")]
     assert needs[1] < needs[0]
     with pytest.raises(InputError, match="--memory low, which takes about .* is accepted"):
-        check_memory(CONFIG, CPU, available=(needs[0] + needs[1]) // 2)
+        check_memory(models, CONFIG, CPU, available=(needs[0] + needs[1]) // 2)
     with pytest.raises(InputError, match="no rung of --memory fits; .* or fewer --frames, are accepted"):
-        check_memory(CONFIG, CPU, available=PROGRAM)
-    assert check_memory(CONFIG, CPU, available=needs[0]).host == needs[0]
-    assert check_memory(replace(CONFIG, ignore_memory=True), CPU, available=1).host == needs[0]
+        check_memory(models, CONFIG, CPU, available=PROGRAM)
+    assert check_memory(models, CONFIG, CPU, available=needs[0]).host == needs[0]
+    assert check_memory(models, replace(CONFIG, ignore_memory=True), CPU, available=1).host == needs[0]
 
 
 def test_table_of_the_released_size():

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.stable_animator import memory as stable_memory_plan
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
+from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
@@ -35,8 +37,16 @@ def config(tmp_path, monkeypatch):
     )
 
 
+def networks(config):
+    return models_of(describe_parts(config))
+
+
+def planned(config, *arguments):
+    return plan_memory(networks(config), config, *arguments)
+
+
 def host(config, frames=24, rung="high", runtime=CPU):
-    (plan,) = plan_memory(config, frames, runtime, [rung])
+    (plan,) = planned(config, frames, runtime, [rung])
     assert plan.rung == rung and plan.device == 0
     return plan.host
 
@@ -58,17 +68,16 @@ def test_networks_that_leave_and_halves_take_less(config):
 
 def test_optimising_faces_takes_most(config):
     refined = replace(config, refinement=RefinementConfig("recognizer.pth"))
-    (plan,) = plan_memory(refined, 24, CPU, ["high"])
+    (plan,) = planned(refined, 24, CPU, ["high"])
     assert plan.stage == "optimisation of faces" and plan.host > 3 * host(config)
     # UNet and VAE take turns, so that both stay on every rung.
     large = replace(refined, width=64, height=64)
-    models = stable_memory_plan.describe_parts(config)
-    unet = sum(4 * tensor.size for tensor in models["unet"].model.state_dict().values())
+    unet = sum(4 * tensor.size for tensor in networks(config)["unet"].state_dict().values())
     assert host(large, 1, "low") > host(replace(large, refinement=None), 1, "low") + 260e6 + 0.2 * unet
 
 
 def test_on_a_gpu_the_networks_are_on_the_gpu(config):
-    (plan,) = plan_memory(config, 24, Runtime("gpu:0", "float32"), ["high"])
+    (plan,) = planned(config, 24, Runtime("gpu:0", "float32"), ["high"])
     assert plan.host == 600_000_000 < plan.device
 
 
@@ -76,8 +85,9 @@ def test_what_does_not_fit_is_refused(config):
     with pytest.raises(
         InputError, match="no rung of --memory fits; .* or a smaller --tile_size or --decode_chunk_size, are accepted"
     ):
-        stable_animation.check_memory(replace(config, width=64000, height=64000), 24, CPU)
-    stable_animation.check_memory(replace(config, width=64000, height=64000, ignore_memory=True), 24, CPU)
+        stable_animation.check_memory(networks(config), replace(config, width=64000, height=64000), 24, CPU)
+    large = replace(config, width=64000, height=64000, ignore_memory=True)
+    stable_animation.check_memory(networks(config), large, 24, CPU)
 
 
 def test_command_plans_this_system(config, tmp_path, capsys):

@@ -10,11 +10,12 @@ from scripts.command import run
 from tests.scripts.test_trainers import ROOT
 
 GB = 1e9
+PUBLISHED = "stable-video-diffusion-img2vid-xt"  # which is not there
 
 
 def plan(device="gpu", width=512, height=512, frames=16, whole=False, **options):
     """The published networks' peak in GB."""
-    model = StableModelArguments("nowhere", train_whole_unet=whole)
+    model = StableModelArguments(PUBLISHED, train_whole_unet=whole)
     data = StableDataArguments(
         data_path="clips.txt", dataset_width=width, dataset_height=height, sample_n_frames=frames
     )
@@ -36,7 +37,7 @@ def test_what_takes_less_takes_less():
 
 def test_published_networks_have_as_many_parameters_as_they_have():
     (memory,) = plan_training(
-        StableModelArguments("nowhere"), StableDataArguments(data_path="clips.txt"), TrainingOptions(), "gpu"
+        StableModelArguments(PUBLISHED), StableDataArguments(data_path="clips.txt"), TrainingOptions(), "gpu"
     ).values()
     assert memory.parts["weights"] == 4 * 1_607_570_911
     assert memory.parts["gradients"] == 4 * 853_383_045
