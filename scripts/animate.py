@@ -73,6 +73,7 @@ def work(options):
     config, jobs = read_config(options)
     if not options.batch:
         jobs[0].check_inputs()
+    get_system(options.system).check_files(config)
 
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.animation import Animator

@@ -2,6 +2,7 @@
 
 import sys
 
+from ppdiffusers_ext.pipelines.easy_animate.check import check_files
 from ppdiffusers_ext.pipelines.easy_animate.options import CONFIG, EasyAnimateConfig, names_of_task
 
 from .command import ArgumentParser, add_existing, no_command
@@ -27,6 +28,7 @@ def make_work(task):
         config = read_config(options)
         config.check(task)
         config.check_inputs()
+        check_files(config)
 
         from ppdiffusers_ext.pipelines.easy_animate.run import make
 

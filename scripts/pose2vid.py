@@ -11,6 +11,7 @@ sheet. A pose picture instead of a pose video gives a picture.
 
 import sys
 
+from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
 from .command import ArgumentParser, add_existing, run
@@ -34,6 +35,7 @@ def work(options):
     """Load the configuration, animate, and print the files."""
     config = read_config(options)
     config.check_inputs()
+    check_files(config)
 
     from ppdiffusers_ext.pipelines.animate_anyone.run import animate
 

@@ -12,6 +12,7 @@ are refused: --overwrite replaces them, --skip-existing keeps them. The original
 import argparse
 import sys
 
+from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.options import (
     CONFIG,
     WITHOUT_EFFECT,
@@ -46,6 +47,7 @@ def work(options):
     """Animate, and print where the results are."""
     config = read_config(options)
     config.check_inputs()
+    check_files(config)
 
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
 

@@ -42,7 +42,7 @@ REGISTRIES = {"pipelines.registry", "pipelines.systems", "pipelines.published"}
 # Files that each system has in these rooms.
 SAME_FILES = {
     "models": {"checkpoint"},
-    "pipelines": {"options", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
+    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
     "data": {"clips", "samples", "check"},
     "training": {"options", "data", "model", "objective", "run", "validation"},
 }

@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import check_all_there, check_file, check_folder, read_yaml
 from ppdiffusers_ext.metrics.sources import open_clip
-from ppdiffusers_ext.weights.assignment import find_weights, read_config
+from ppdiffusers_ext.weights.folders import find_weights, read_config
 
 ROOT = Path(__file__).parents[1]
 DEMO = "configs/inference/demo.yaml"

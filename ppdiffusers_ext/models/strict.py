@@ -13,7 +13,8 @@ from ppdiffusers.models.modeling_utils import ModelMixin
 from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
 from ppdiffusers_ext.files import check_folder, read_json
 from ppdiffusers_ext.models.option_rules import rules_of
-from ppdiffusers_ext.weights.assignment import create, find_weights, load_weights
+from ppdiffusers_ext.weights.assignment import create, load_weights
+from ppdiffusers_ext.weights.folders import find_weights
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _NOTHING_IS_FETCHED = "nothing is downloaded here: `python scripts/download_weights.py` fetches released weights"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.files import check_name, read_yaml
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 
 logger = logging.getLogger(__name__)
 

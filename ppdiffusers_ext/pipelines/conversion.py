@@ -17,8 +17,9 @@ from ppdiffusers_ext.errors import InputError, MissingFileError, shown, shown_pa
 from ppdiffusers_ext.files import check_folder, parse_json
 from ppdiffusers_ext.pipelines.loading import Part, build, known_options
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
-from ppdiffusers_ext.weights.assignment import check_fit, find_weights, is_finite, read_config
+from ppdiffusers_ext.weights.assignment import check_fit, is_finite
 from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
+from ppdiffusers_ext.weights.folders import find_weights, read_config
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 

@@ -13,13 +13,8 @@ from ppdiffusers_ext.models.layers import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.packaged import located
-from ppdiffusers_ext.weights.assignment import (
-    create,
-    find_weights,
-    load_weights,
-    read_config,
-    release_weights,
-)
+from ppdiffusers_ext.weights.assignment import create, load_weights, release_weights
+from ppdiffusers_ext.weights.folders import find_weights, read_config
 from ppdiffusers_ext.weights.loading import SUFFIXES
 from ppdiffusers_ext.weights.shards import files_of
 

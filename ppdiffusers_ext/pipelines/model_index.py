@@ -16,7 +16,7 @@ from ppdiffusers_ext.models.strict import check_class
 from ppdiffusers_ext.pipelines.conversion import describe_own
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, describe_video_vae
 from ppdiffusers_ext.pipelines.schedulers import load_scheduler, scheduler_names
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 
 INDEX = "model_index.json"
 _ACCEPTED = "the index of a pipeline, as save_pretrained writes it, is needed"

@@ -21,8 +21,8 @@ from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_ea
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
+from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
-from ppdiffusers_ext.pipelines.stable_animator.loading import check_files
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline

@@ -1,28 +1,39 @@
 """The systems by name, and the options of each. Nothing here imports Paddle; `registry` has what runs them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import any_of
+from ppdiffusers_ext.pipelines.animate_anyone import check as animate_anyone_check
 from ppdiffusers_ext.pipelines.animate_anyone import options as animate_anyone
+from ppdiffusers_ext.pipelines.easy_animate import check as easy_animate_check
 from ppdiffusers_ext.pipelines.easy_animate import options as easy_animate
+from ppdiffusers_ext.pipelines.stable_animator import check as stable_animator_check
 from ppdiffusers_ext.pipelines.stable_animator import options as stable_animator
 
 
 @dataclass(frozen=True)
 class System:
-    """A system's options, the YAML file of its released weights, and whether it animates skeletons."""
+    """A system's options, the YAML file of its released weights, the check of its files, and whether it animates
+    skeletons.
+    """
 
     options: type
     config_file: Path
+    check_files: Callable
     is_posed: bool = True
 
 
 SYSTEMS = {
-    "animate_anyone": System(animate_anyone.Pose2VidConfig, animate_anyone.CONFIG),
-    "stable_animator": System(stable_animator.StableAnimationConfig, stable_animator.CONFIG),
-    "easy_animate": System(easy_animate.EasyAnimateConfig, easy_animate.CONFIG, is_posed=False),
+    "animate_anyone": System(animate_anyone.Pose2VidConfig, animate_anyone.CONFIG, animate_anyone_check.check_files),
+    "stable_animator": System(
+        stable_animator.StableAnimationConfig, stable_animator.CONFIG, stable_animator_check.check_files
+    ),
+    "easy_animate": System(
+        easy_animate.EasyAnimateConfig, easy_animate.CONFIG, easy_animate_check.check_files, is_posed=False
+    ),
 }
 POSED = [name for name, system in SYSTEMS.items() if system.is_posed]
 

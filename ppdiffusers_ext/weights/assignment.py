@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,29 +13,14 @@ import ppdiffusers.utils.paddle_utils  # noqa: F401 (adds dtype_guard to paddle)
 from paddlenlp.transformers.model_utils import no_init_weights
 
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, MissingFileError, counted
-from ppdiffusers_ext.files import check_file, check_name, read_json
-from ppdiffusers_ext.packaged import located
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.loading import Checkpoint, read_checkpoint
-from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
 
 if TYPE_CHECKING:
     from paddle import nn
 
-
-_FOLDER_FILES = (
-    "model_state.safetensors",
-    "diffusion_paddle_model.safetensors",
-    "diffusion_pytorch_model.safetensors",
-    "model.safetensors",
-    "model_state.pdparams",
-    "diffusion_pytorch_model.bin",
-    "pytorch_model.bin",
-)
-# Where there is none of these, the index of one that is in several files.
-_INDICES = tuple(f"{name}{INDEX_SUFFIX}" for name in _FOLDER_FILES)
 
 _BATCH = 128 << 20  # bytes that are put into a model at a time
 _PIECE = 1 << 17  # numbers that are looked at at a time
@@ -50,42 +34,6 @@ _EXPONENTS: dict[np.dtype, np.unsignedinteger] = {
     FLOAT8_BITS["float8_e4m3fn"]: np.uint8(0x7F),  # has no infinity, and NaN is these bits alone
     FLOAT8_BITS["float8_e5m2"]: np.uint8(0x7C),
 }
-
-
-def find_weights(folder: str | os.PathLike) -> Path:
-    """The weight file in a folder as ppdiffusers, diffusers or transformers lay it out, or the index of several.
-
-    Raises:
-        MissingFileError: there is none.
-    """
-    folder = Path(located(check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")))
-    if os.path.isfile(folder):
-        return folder
-    for name in (*_FOLDER_FILES, *_INDICES):
-        if os.path.lexists(folder / name):
-            return check_file(folder / name, "weight file", "a weight file or an index of several is needed")
-    raise MissingFileError(
-        f"there are no weights in {folder}; one of {', '.join(_FOLDER_FILES)} is needed, or the index of one in "
-        f"several files, which ends in {INDEX_SUFFIX}"
-    )
-
-
-def read_config(path: str | os.PathLike, may_be_infinite: bool = False) -> dict[str, Any]:
-    """The dict in a `config.json`, given the file or its folder.
-
-    Args:
-        path: str or Path.
-        may_be_infinite: whether Infinity is a number there, as in the files that diffusers writes for samplers.
-
-    Raises:
-        MissingFileError, InputError: there is no such file, or it is none that can be read, or no JSON object.
-    """
-    path = Path(located(check_name(path, "model configuration", "a config.json is needed")))
-    path = path / "config.json" if os.path.isdir(path) else path
-    config = read_json(path, "model configuration", "a config.json is needed", may_be_infinite=may_be_infinite)
-    if not isinstance(config, dict):
-        raise InputError(f"model configuration {path} holds a {type(config).__name__}; a JSON object is needed")
-    return config
 
 
 def check_fit(

@@ -164,7 +164,7 @@ class _Run:
     def carry_out(self, items):
         plan = self.plan(items)
         self.progress.planned(plan)
-        if plan.bytes_needed > plan.free:
+        if plan.bytes_needed > plan.free and not self.offline:
             raise InputError(
                 f"{plan.bytes_needed} bytes are needed in {self.folder}, but {plan.free} are free; free some space, "
                 "choose another --dest, or fetch less by --only"

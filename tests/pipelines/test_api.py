@@ -24,7 +24,6 @@ from ppdiffusers_ext.pipelines.easy_animate import conversion as easy_conversion
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.inputs import to_picture, to_pictures
-from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.run_options import TRAINED, write_trained
 from ppdiffusers_ext.pipelines.stable_animator import conversion as stable_conversion
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
@@ -359,8 +358,9 @@ def test_switches_work_after_a_call_and_change_no_numbers(folders, cls):
 @CLASS
 def test_calls_do_what_the_rung_says_unless_told_otherwise(folders, cls, monkeypatch):
     pipeline = cls.from_pretrained(folders[cls]["ours"], device="cpu", memory="medium")
-    options = RUNGS["medium"].options
-    assert pipeline._by_rung(sequential_guidance=None, decode_chunk_size=None) == (True, options["decode_chunk_size"])
+    given = dict.fromkeys(cls.rung_options("medium"))
+    assert pipeline._by_rung(**given) == tuple(cls.rung_options("medium").values())
+    assert pipeline._by_rung(**given)[0] is pipeline._by_rung(sequential_guidance=None)[0] is True
     assert pipeline._by_rung(sequential_guidance=False) == (False,)
 
 

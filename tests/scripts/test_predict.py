@@ -196,7 +196,7 @@ def test_pictures_become_a_video_that_knows_them(models, tmp_path, version):
 def test_base_takes_the_bucket_of_the_pictures_shape(models, tmp_path, monkeypatch):
     made = []
     opener = "ppdiffusers_ext.pipelines.easy_animate.pipeline.EasyAnimatePipeline.open"
-    monkeypatch.setattr(opener, lambda config, _: made.append(config) or 1 / 0)
+    monkeypatch.setattr(opener, lambda config, *_: made.append(config) or 1 / 0)
     given = ("--start-image", models / "square.png", "--prompt", "x", "--base", 512, "--output", tmp_path / "a.mp4")
     with pytest.raises(ZeroDivisionError):
         call(predict_i2v, models, "v4", *given)

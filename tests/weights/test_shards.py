@@ -10,7 +10,8 @@ from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.pipelines.loading import Part
 from ppdiffusers_ext.weights.arrays import to_array
-from ppdiffusers_ext.weights.assignment import create, find_weights, load_weights
+from ppdiffusers_ext.weights.assignment import create, load_weights
+from ppdiffusers_ext.weights.folders import find_weights
 from ppdiffusers_ext.weights.loading import load_tensors, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 

@@ -33,7 +33,7 @@ from ppdiffusers_ext.pipelines.conversion import (
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
 from ppdiffusers_ext.pipelines.model_index import find_part
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 
 # part -> its files in the original's folder, each with what is in the names of its tensors; the first that fits.
 _ORIGINAL_FILES = {

@@ -4,13 +4,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.errors import InputError, MissingFileError, check_keys
-from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
+from ppdiffusers_ext.errors import MissingFileError, check_keys
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
-from ppdiffusers_ext.packaged import located
+from ppdiffusers_ext.pipelines.animate_anyone.check import OPTIONAL, REQUIRED
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.loading import (
     Part,
@@ -24,24 +24,7 @@ from ppdiffusers_ext.pipelines.loading import (
 from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.weights.assignment import find_weights, read_config
-
-_REQUIRED = (
-    "pretrained_base_model_path",
-    "pretrained_vae_path",
-    "image_encoder_path",
-    "denoising_unet_path",
-    "reference_unet_path",
-    "pose_guider_path",
-    "inference_config",
-)
-
-
-_OPTIONAL = ("denoising_unet_config_path", "motion_module_path")
-_NO_WEIGHTS = {
-    "inference_config": "a YAML file of the networks' options, such as configs/inference/inference_v2.yaml, is needed",
-    "denoising_unet_config_path": "a config.json of the denoising UNet is needed, or none, for the base model's",
-}
+from ppdiffusers_ext.weights.folders import read_config
 
 BASE_MODEL, VAE, IMAGE_ENCODER = "stable-diffusion-v1-5", "sd-vae-ft-mse", "image_encoder"  # folders, as published
 INFERENCE_CONFIG = "inference.yaml"  # beside the original's files, what these have no place for
@@ -60,32 +43,6 @@ class _Inference:
     sampler: str | None = None
 
 
-def check_paths(config):
-    """Refuse a configuration whose files are not there, before anything is loaded.
-
-    Raises:
-        InputError: a path is not given.
-        MissingFileError: a path does not exist.
-    """
-    for key in _REQUIRED:
-        if not getattr(config, key):
-            raise InputError(f"the configuration has no {key}; the path of a file or folder is needed")
-    paths = {key: path for key in (*_REQUIRED, *_OPTIONAL) if (path := getattr(config, key))}
-    if all(
-        Path(located(path)).exists() for key, path in paths.items() if key not in _NO_WEIGHTS
-    ):  # downloading would not help
-        for key, accepted in _NO_WEIGHTS.items():
-            if key in paths:
-                check_file(paths[key], key, accepted)
-    check_all_there(
-        list(paths.items()),
-        "`python scripts/download_weights.py --system animate_anyone` fetches the released weights, docs/weights.md "
-        "lists them",
-    )
-    for folder in (config.pretrained_vae_path, config.image_encoder_path):
-        find_weights(folder)
-
-
 def read_folder(folder, **options):
     """The `Pose2VidConfig` of a folder that training wrote, or of the original's files.
 
@@ -97,8 +54,8 @@ def read_folder(folder, **options):
     Raises:
         InputError, MissingFileError: files that are missing, or two where there should be one.
     """
-    if is_of_training(folder, _REQUIRED[0]):
-        return read_trained(Pose2VidConfig, folder, (*_REQUIRED, *_OPTIONAL), options)
+    if is_of_training(folder, REQUIRED[0]):
+        return read_trained(Pose2VidConfig, folder, (*REQUIRED, *OPTIONAL), options)
     config = find_originals(next((folder / own for own in _OWN if has_file(folder / own, "denoising_unet")), folder))
     return replace(config, **options)
 
@@ -106,7 +63,7 @@ def read_folder(folder, **options):
 def recognises(folder):
     """True if a folder has files that `read_folder` reads."""
     own = any(has_file(folder / own, name) for own in _OWN for name in ("denoising_unet", "reference_unet"))
-    return own or is_of_training(folder, _REQUIRED[0])
+    return own or is_of_training(folder, REQUIRED[0])
 
 
 def find_originals(source, inference_config=None, vae=None, image_encoder=None, base_model=None):

@@ -25,6 +25,7 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, R
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.animate_anyone import loading
+from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
 from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
@@ -131,7 +132,7 @@ class Pose2VideoPipeline(NetworkPipeline):
 
     @classmethod
     def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        loading.check_paths(config)
+        check_files(config)
         return loading.describe_parts(config, dtype, encoder_dtype)
 
     @classmethod

@@ -26,7 +26,7 @@ from ppdiffusers_ext.pipelines.conversion import (
 from ppdiffusers_ext.pipelines.easy_animate.loading import (
     INFERENCE_CONFIG,
     MOTION_MODULE,
-    check_files,
+    check_parts,
     describe_parts,
     read_transformer,
     read_transformer_options,
@@ -67,7 +67,7 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
         transformer=transformer or {},
         motion_module_path=str(motion_module) if motion_module else None,
     )
-    check_files(config)
+    check_parts(config)
     parts, reports = describe_parts(config), []
     with output_folder(target) as folder:
         for name, part in parts.items():
@@ -89,7 +89,7 @@ def to_torch(source, target, dtype=None):
     """
     source = Path(source)
     config = EasyAnimateConfig(model=str(source))
-    check_files(config)
+    check_parts(config)
     cls, options = read_transformer(source)
     if options["_class_name"] != cls.__name__:
         raise InputError(

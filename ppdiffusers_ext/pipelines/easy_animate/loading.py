@@ -14,6 +14,7 @@ from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTran
 from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import by_field
+from ppdiffusers_ext.pipelines.easy_animate.check import FETCH, check_files
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
@@ -24,7 +25,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX, OURS
 from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
-from ppdiffusers_ext.weights.assignment import find_weights, read_config
+from ppdiffusers_ext.weights.folders import find_weights, read_config
 from ppdiffusers_ext.weights.lora import Lora
 from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TRANSFORMER, known_prefixes
 from ppdiffusers_ext.weights.shards import files_of
@@ -46,9 +47,6 @@ _SCHEDULER = "scheduler"  # the option of that name
 MOTION_MODULE = "easyanimate_v1_mm.safetensors"
 INFERENCE_CONFIG = "inference.yaml"  # V1's options of motion modules, for which the original's files have no place
 RELEASED_V1 = CONFIGS / "easy_animate" / "v1.yaml"
-_FETCH = (
-    "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
-)
 
 
 def read_folder(folder, **options):
@@ -147,15 +145,13 @@ def read_tokenizers(folder, transformer):
     return tokenizers
 
 
-def check_files(config):
+def check_parts(config):
     """Raises MissingFileError, before anything is loaded, for files that are not there; what is wrong is told later.
 
     Args:
         config: `EasyAnimateConfig`.
     """
-    folder = Path(config.model)
-    if not folder.is_dir():
-        raise MissingFileError(f"folder {folder} does not exist; {_FETCH}")
+    folder = check_files(config)
     names = part_names(folder)
     paths = [("", folder / name / "config.json") for name in names]
     paths += [("", folder / "scheduler" / "scheduler_config.json")]
@@ -165,7 +161,7 @@ def check_files(config):
     loras = [(f"LoRA {i + 1}", path) for i, (path, _) in enumerate(config.loras or ())]
     if all(Path(path).exists() for _, path in files):  # downloading would not help
         check_all_there(loras, "a file of a LoRA's weights is needed")
-    check_all_there([*files, *loras], _FETCH)
+    check_all_there([*files, *loras], FETCH)
     absent = []
     for name in names:
         try:
@@ -361,7 +357,7 @@ def read_scheduler(folder, sampler):
     Raises:
         InputError, MissingFileError: a sampler that is not known, or no such file.
     """
-    path = check_file(Path(folder) / "scheduler" / "scheduler_config.json", "configuration", _FETCH)
+    path = check_file(Path(folder) / "scheduler" / "scheduler_config.json", "configuration", FETCH)
     known = option_names(scheduler_class(sampler))
     return {name: value for name, value in read_config(path, True).items() if name in known}
 

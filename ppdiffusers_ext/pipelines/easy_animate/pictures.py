@@ -11,7 +11,7 @@ from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.files import check_file
 from ppdiffusers_ext.models.rules import Choice, Either, Flag, ListOf, Nested, Number, Rules, Whole
 from ppdiffusers_ext.pipelines.loading import known_options
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 
 _OPTIONS = "preprocessor_config.json"
 _KINDS = {"image_processor_type": "CLIPImageProcessor", "feature_extractor_type": "CLIPFeatureExtractor"}

@@ -123,7 +123,7 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     @classmethod
     def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        loading.check_files(config)
+        loading.check_parts(config)
         return loading.describe_run(config, dtype, encoder_dtype)
 
     @classmethod

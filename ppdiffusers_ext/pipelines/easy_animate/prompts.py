@@ -22,7 +22,7 @@ from tokenizers.models import WordPiece
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted, printable, shown
 from ppdiffusers_ext.files import check_name, read_bytes, read_text
 from ppdiffusers_ext.models.rules import Choice, Either, Flag, ListOf, Nested, Number, Rules, Text, Whole
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 
 _BERT, _T5 = "vocab.txt", "spiece.model"
 _OPTIONS = "tokenizer_config.json"

@@ -24,7 +24,7 @@ from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
 from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.easy_animate.loading import check_files, make_configured_scheduler
+from ppdiffusers_ext.pipelines.easy_animate.loading import check_parts, make_configured_scheduler
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.engines import check_engine
@@ -116,7 +116,7 @@ def prepare(config, task, runtime):
     """
     config = config.check(task)
     check_engine(config.engine)
-    check_files(config)
+    check_parts(config)
     networks = EasyAnimateInpaintPipeline.describe(config, runtime)
     config = config.of_shape(*_shape(config, task)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)

@@ -25,7 +25,7 @@ from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.pipelines.stable_animator.faces import describe_recognizer
 from ppdiffusers_ext.pipelines.stable_animator.loading import OWN, SVD, describe_parts, find_originals, read_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 
 _RECOGNIZER = "glintr100_torch"
 _EULER = "EulerDiscreteScheduler"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.errors import MissingFileError
-from ppdiffusers_ext.files import check_all_there, check_file
+from ppdiffusers_ext.files import check_file
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import (
     Part,
@@ -18,22 +18,14 @@ from ppdiffusers_ext.pipelines.loading import (
 )
 from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.check import PATHS
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
-from ppdiffusers_ext.weights.assignment import create, read_config
+from ppdiffusers_ext.weights.assignment import create
+from ppdiffusers_ext.weights.folders import read_config
 
 OWN, SVD = "Animation", "stable-video-diffusion-img2vid-xt"  # folders, as published
-_PATHS = ("svd", "unet", "pose_net", "face_encoder")
 # Of other samplers, which Stable Video Diffusion's file has nevertheless.
 _OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
-
-
-def check_files(config):
-    """Raises MissingFileError for weights that are not there."""
-    check_all_there(
-        [(name, getattr(config, name) or "") for name in _PATHS],
-        "`python scripts/download_weights.py --system stable_animator` fetches the released weights, docs/weights.md "
-        "lists them",
-    )
 
 
 def read_folder(folder, **options):
@@ -47,21 +39,21 @@ def read_folder(folder, **options):
     Raises:
         InputError, MissingFileError: files that are missing, or two where there should be one.
     """
-    if is_of_training(folder, _PATHS[0]):
-        return read_trained(StableAnimationConfig, folder, _PATHS, options)
+    if is_of_training(folder, PATHS[0]):
+        return read_trained(StableAnimationConfig, folder, PATHS, options)
     return replace(find_originals(folder), **options)
 
 
 def recognises(folder):
     """True if a folder has files that `read_folder` reads."""
-    return has_file(folder / OWN, "unet") or (folder / SVD).is_dir() or is_of_training(folder, _PATHS[0])
+    return has_file(folder / OWN, "unet") or (folder / SVD).is_dir() or is_of_training(folder, PATHS[0])
 
 
 def find_originals(source):
     """The `StableAnimationConfig` of the original's files. Raises InputError, MissingFileError as `read_folder`."""
     if not (source / SVD).is_dir():
         raise MissingFileError(f"folder {source / SVD} does not exist; a folder with the original's files is needed")
-    files: dict[str, Any] = {name: find_file(source / OWN, name) for name in _PATHS[1:]}
+    files: dict[str, Any] = {name: find_file(source / OWN, name) for name in PATHS[1:]}
     return StableAnimationConfig(svd=str(source / SVD), **files)
 
 

@@ -223,6 +223,15 @@ class StableAnimationConfig(PoseOptions):
         Guidance(interval=knobs.get("guidance_interval", (0, 1)))  # refuse what is none
         StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
 
+    def check_inputs(self):
+        """As `PoseOptions.check_inputs`, and raises InputError where picture, pose video or output are not named."""
+        needed = ("reference_image", "pose_video", "output")
+        if missing := [f"--{name.replace('_', '-')}" for name in needed if getattr(self, name) is None]:
+            raise InputError(
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing; all three are needed"
+            )
+        super().check_inputs()
+
 
 def check_size(width, height):
     """Raises InputError for sides, in pixels, that the networks cannot make."""

@@ -41,6 +41,7 @@ from ppdiffusers_ext.pipelines.inputs import to_picture, to_pictures
 from ppdiffusers_ext.pipelines.model_index import CLIP, INDEX, SCHEDULER, VIDEO_VAE, own
 from ppdiffusers_ext.pipelines.schedulers import set_steps
 from ppdiffusers_ext.pipelines.stable_animator import loading
+from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig, check_size
 from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
@@ -108,7 +109,7 @@ class StableAnimatorPipeline(NetworkPipeline):
 
     @classmethod
     def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        loading.check_files(config)
+        check_files(config)
         return loading.describe_parts(config, dtype, encoder_dtype)
 
     @classmethod

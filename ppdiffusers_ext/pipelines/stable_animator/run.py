@@ -24,13 +24,14 @@ from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.outputs import animated_frames
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
     find_face,
     prepare_refinement,
 )
-from ppdiffusers_ext.pipelines.stable_animator.loading import check_files, make_configured_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement

@@ -22,7 +22,8 @@ from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_s
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.sheets import labelled_sheet
 from ppdiffusers_ext.training.validation import to_pictures
-from ppdiffusers_ext.weights.assignment import load_weights, read_config
+from ppdiffusers_ext.weights.assignment import load_weights
+from ppdiffusers_ext.weights.folders import read_config
 
 _SCALE_SAMPLES = 64  # whose latents decide the scaling factor
 _LOG_VARIANCE = -6.0  # of the latents, at the start

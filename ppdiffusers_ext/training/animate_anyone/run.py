@@ -21,7 +21,8 @@ from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
 from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
 from ppdiffusers_ext.training.validation import Validation
-from ppdiffusers_ext.weights.assignment import load_weights, read_config
+from ppdiffusers_ext.weights.assignment import load_weights
+from ppdiffusers_ext.weights.folders import read_config
 
 
 def train(stage, model_arguments, data_arguments, training_arguments):

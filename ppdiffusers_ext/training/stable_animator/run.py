@@ -20,7 +20,8 @@ from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, 
 from ppdiffusers_ext.training.stable_animator.objective import StableObjective, collate
 from ppdiffusers_ext.training.stable_animator.validation import StableAnimator, of_animation_samples
 from ppdiffusers_ext.training.validation import Case, Validation
-from ppdiffusers_ext.weights.assignment import find_weights, load_weights, read_config
+from ppdiffusers_ext.weights.assignment import load_weights
+from ppdiffusers_ext.weights.folders import find_weights, read_config
 
 _ADAPTER = "processor.id_to_"
 

@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 import yaml
 
+from ppdiffusers_ext.data.records import RECORDS
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.conversion import _defaults, describe_inference, to_paddle, to_torch
@@ -22,7 +23,7 @@ from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import _classes, make_scheduler
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.arrays import to_array
-from ppdiffusers_ext.weights.assignment import read_config
+from ppdiffusers_ext.weights.folders import read_config
 from ppdiffusers_ext.weights.loading import load_tensors, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from scripts import convert_weights
@@ -108,9 +109,9 @@ def converted(tmp_path_factory, original):
 
 
 def contents(folder):
-    """path -> bytes of every file below a folder; of weights their tensors' names, kinds and bytes, in any order."""
+    """path -> bytes of every file below a folder but the record; of weights names, kinds and bytes, in any order."""
     found = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(set(folder.rglob("*")) - {folder / RECORDS}):
         if path.is_file() and path.suffix in (".safetensors", ".pth", ".bin"):
             arrays = {name: to_array(x) for name, x in load_tensors(path).items()}
             found[str(path.relative_to(folder))] = {n: (str(x.dtype), x.shape, x.tobytes()) for n, x in arrays.items()}

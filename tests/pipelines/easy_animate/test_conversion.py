@@ -12,7 +12,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.pipelines.easy_animate.conversion import to_paddle, to_torch
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE, check_files, describe_parts
+from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE, check_parts, describe_parts
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import load_tensors
@@ -90,7 +90,7 @@ def test_all_three_folders_load_as_the_same(tmp_path, version):
     write_easy(tmp_path / "original", version)
     expected = states(config_for(tmp_path / "original", version))
     to_paddle(tmp_path / "original", tmp_path / "there", transformer=options_of(version))
-    check_files(EasyAnimateConfig(model=str(tmp_path / "there")))
+    check_parts(EasyAnimateConfig(model=str(tmp_path / "there")))
     assert_equal_states(states(EasyAnimateConfig(model=str(tmp_path / "there"))), expected)
     to_torch(tmp_path / "there", tmp_path / "back")
     assert_equal_states(states(config_for(tmp_path / "back", version)), expected)

@@ -8,7 +8,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE, check_files, describe_parts, read_scheduler
+from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE, check_parts, describe_parts, read_scheduler
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.pipelines.easy_folders import PARTS, SCHEDULERS, config_for, shard, write_easy
@@ -39,7 +39,7 @@ def change_json(path, **values):
 def test_every_version_is_loaded_strictly(tmp_path, version):
     files = write_easy(tmp_path, version)
     config = config_for(tmp_path, version)
-    check_files(config)
+    check_parts(config)
     parts = describe_parts(config)
     assert tuple(type(part.model).__name__ for part in parts.values()) == CLASSES[version]
     for part in parts.values():
@@ -60,12 +60,12 @@ def test_shards_are_loaded_and_a_missing_one_is_told_before_anything_is(tmp_path
     shards = shard(tmp_path / TRANSFORMER, files[TRANSFORMER])
     shard(tmp_path / "text_encoder_2" / "model.safetensors", files["text_encoder_2/model.safetensors"], 2)
     config = config_for(tmp_path, "v4")
-    check_files(config)
+    check_parts(config)
     for part in describe_parts(config).values():
         part.load()
     (tmp_path / "transformer" / shards[1]).unlink()
     with pytest.raises(MissingFileError, match=f"{shards[1]} does not exist, one of 3 that .*index.json names"):
-        check_files(config)
+        check_parts(config)
     with pytest.raises(MissingFileError, match=f"{shards[1]} does not exist"):
         describe_parts(config)["transformer"].load()
 
@@ -75,7 +75,7 @@ def test_missing_files_are_told_with_the_command_that_fetches_them(tmp_path, gon
     write_easy(tmp_path, "v3")
     (tmp_path / gone).unlink()
     with pytest.raises(MissingFileError, match=gone):
-        check_files(config_for(tmp_path, "v3"))
+        check_parts(config_for(tmp_path, "v3"))
 
 
 def test_all_missing_files_are_told_at_once(tmp_path):
@@ -85,7 +85,7 @@ def test_all_missing_files_are_told_at_once(tmp_path):
     shutil.rmtree(tmp_path / "tokenizer")
     config = config_for(tmp_path, "v3", vae_path="x.safetensors", loras=[("y.safetensors", 1.0)])
     with pytest.raises(MissingFileError) as caught:
-        check_files(config)
+        check_parts(config)
     for name in ("vae/config.json", "scheduler_config.json", "tokenizer", "x.safetensors", "y.safetensors"):
         assert name in str(caught.value)
 
@@ -96,7 +96,7 @@ def test_all_missing_weights_are_told_at_once(tmp_path):
         for path in (tmp_path / name).glob("*.safetensors"):
             path.unlink()
     with pytest.raises(MissingFileError, match="no weights in .*vae.*no weights in .*text_encoder"):
-        check_files(config_for(tmp_path, "v3"))
+        check_parts(config_for(tmp_path, "v3"))
 
 
 @pytest.mark.parametrize("options", [{}, {"vae_path": "x.safetensors"}, {"loras": [("y.safetensors", 1.0)]}])
@@ -107,9 +107,9 @@ def test_missing_folders_and_extra_files_are_told(tmp_path, options):
         shutil.rmtree(tmp_path / "tokenizer")
     accepted = "a file of a LoRA's weights" if "loras" in options else "download_weights.py --system easy_animate"
     with pytest.raises(MissingFileError, match=accepted):
-        check_files(config)
+        check_parts(config)
     with pytest.raises(MissingFileError, match="folder .*nowhere does not exist; .*--system easy_animate"):
-        check_files(config_for(tmp_path / "nowhere", "v3"))
+        check_parts(config_for(tmp_path / "nowhere", "v3"))
 
 
 def test_tensors_of_a_part_that_is_not_complete_are_named(tmp_path):

@@ -30,7 +30,7 @@ def test_every_setting_is_a_flag_of_the_commands_that_it_fits(task):
     others |= {"video": {"segment", "overlap"}, "text": {"resize"}}.get(task, set())
     flags = {action.dest for action in make_parser("prog", "", task)._actions}
     assert (
-        flags - {"help", "debug", "config", "checkpoint_key"}
+        flags - {"help", "debug", "config", "checkpoint_key", "overwrite", "skip_existing"}
         == {item.name for item in fields(EasyAnimateConfig)} - others
     )
 

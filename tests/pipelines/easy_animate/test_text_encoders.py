@@ -10,8 +10,9 @@ import pytest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.loading import Part
-from ppdiffusers_ext.weights.assignment import create, read_config
+from ppdiffusers_ext.weights.assignment import create
 from ppdiffusers_ext.weights.conversion import transposed_names
+from ppdiffusers_ext.weights.folders import read_config
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.golden import Case, draw, read_manifest
 
