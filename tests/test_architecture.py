@@ -71,7 +71,7 @@ def test_arrow_points_one_way(graph, importer):
 
 # Modules of `models` that read files, or say what stands in them, and what of `weights` they may import.
 OF_WEIGHTS = {
-    "strict": {"assignment"},
+    "strict": {"assignment", "folders"},
     "library": {"declaration", "lora_names"},
     "animate_anyone.checkpoint": {"assignment", "conversion", "declaration", "loading"},
     "stable_animator.checkpoint": {"declaration"},

@@ -9,6 +9,7 @@ from typing import Any
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import check_file, check_name, read_json
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.weights.shards import INDEX_SUFFIX
 
 _FOLDER_FILES = (
@@ -30,7 +31,7 @@ def find_weights(folder: str | os.PathLike) -> Path:
     Raises:
         MissingFileError: there is none.
     """
-    folder = check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")
+    folder = Path(located(check_name(folder, "folder of weights", "a folder of weights or a weight file is needed")))
     if os.path.isfile(folder):
         return folder
     for name in (*_FOLDER_FILES, *_INDICES):
@@ -52,7 +53,7 @@ def read_config(path: str | os.PathLike, may_be_infinite: bool = False) -> dict[
     Raises:
         MissingFileError, InputError: there is no such file, or it is none that can be read, or no JSON object.
     """
-    path = check_name(path, "model configuration", "a config.json is needed")
+    path = Path(located(check_name(path, "model configuration", "a config.json is needed")))
     path = path / "config.json" if os.path.isdir(path) else path
     config = read_json(path, "model configuration", "a config.json is needed", may_be_infinite=may_be_infinite)
     if not isinstance(config, dict):

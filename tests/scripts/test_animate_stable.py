@@ -83,7 +83,7 @@ def test_faces_are_optimised_where_the_configuration_says_so(folder, tmp_path):
         ({"steps": "many"}, "steps in .* is 'many'; a whole number from 1 to 1000 is accepted"),
         ({"anchored": 1}, "anchored in .* is 1; true or false is accepted"),
         ({"width": 100}, "100x64 does not fit; multiples of 64 are accepted"),
-        ({"refinement": {"recognizer": "none.pth"}}, "none.pth, do not exist"),
+        ({"refinement": {"recognizer": "none.pth"}}, "recognizer none.pth does not exist"),
         ({"refinement": {"loss": 1}}, "unknown key under refinement in .*: 'loss'"),
     ],
 )

@@ -84,7 +84,7 @@ def test_folder_that_exists_is_refused_kept_or_replaced(tmp_path, capsys, origin
     [
         (("nowhere", "OUT", "--to", "paddle"), "folder nowhere does not exist"),
         (("nowhere", "OUT", "--to", "torch"), "folder nowhere does not exist; a folder that save_pretrained"),
-        (("ORIGINAL", "ORIGINAL", "--to", "paddle"), "original0 exists; --overwrite replaces it, --skip-existing"),
+        (("ORIGINAL", "ORIGINAL", "--to", "paddle"), " exists; --overwrite replaces it, --skip-existing"),
         (("ORIGINAL", "ORIGINAL", "--to", "paddle", "--overwrite"), "it would replace IN"),
         (("ORIGINAL", "/proc/new", "--to", "paddle"), "cannot write /proc/new"),
         (("ORIGINAL", "OUT", "--to", "paddle", "--vae", "nowhere"), "folder nowhere does not exist; --vae names"),

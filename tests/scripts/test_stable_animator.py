@@ -274,7 +274,7 @@ def test_options_of_the_better_way_matter(folder, tmp_path):
         (("--end_refine_step", 1), "steps 0 to 1 cannot be refined, of 1 that are counted from 0"),
         (("--start_refine_step", 1), "steps 1 to 0 cannot be refined"),
         (("--num_optimization_iter", 0), "--num-optimization-iter is 0; a whole number from 1 to 1000 is accepted"),
-        (("--face_embedding_extractor_weight_path", "nowhere.pth"), "nowhere.pth, do not exist"),
+        (("--face_embedding_extractor_weight_path", "nowhere.pth"), "nowhere.pth does not exist"),
         (("--face_embedding_extractor_weight_path", "unet.safetensors"), "not hold the weights of this IResNet"),
         (("--validation_image_mask", "nowhere.png"), "nowhere.png does not exist"),
         (("--validation_image_mask", "black.png"), "black.png is black; white (255)"),
