@@ -3,14 +3,15 @@
 import contextlib
 import itertools
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
-from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.frames import FrameSource, resize
 from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
@@ -47,20 +48,33 @@ class Result:
 
 @dataclass(frozen=True)
 class Case:
-    """A picture and poses that were found to be readable."""
+    """A picture and poses that were found to be readable.
+
+    Attributes:
+        image_path, pose_path: of the picture, and of a pose video or picture.
+        num_frames, fps: of the result; `fps` is None for a pose picture.
+        target: path of the result.
+        image: the picture as it was read, or None: it is read again each time that it is needed.
+        source: `FrameSource` of a pose video.
+    """
 
     image_path: Path
     pose_path: Path
     num_frames: int
-    fps: float | Fraction | None  # None for a pose picture
+    fps: float | Fraction | None
     target: Path
+    image: PIL.Image.Image | None = field(default=None, repr=False, compare=False)
+    source: FrameSource | None = field(default=None, repr=False, compare=False)
+
+    def picture(self):
+        """The picture, a `PIL.Image`."""
+        return read_image(self.image_path) if self.image is None else self.image
 
     def poses(self):
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
-        if self.fps is None:
+        if self.source is None:
             return iter([np.asarray(read_image(self.pose_path, "black"))])
-        source = open_frames(self.pose_path, background="black")
-        return itertools.islice(source.resampled(source.fps), self.num_frames)
+        return itertools.islice(self.source.resampled(self.source.fps), self.num_frames)
 
     @property
     def result(self):
@@ -94,7 +108,7 @@ def write_case(case, decode, width, height, audio=None, way="stretch"):
     Raises:
         InputError: something cannot be written; what can is kept, and said.
     """
-    reference = resize(np.asarray(read_image(case.image_path)), width, height, way)
+    reference = resize(np.asarray(case.picture()), width, height, way)
 
     def write(target):
         frames, poses = pixels_of(decode()), (resize(pose, width, height, way) for pose in case.poses())

@@ -20,6 +20,7 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts as des
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.loading import models_of
+from ppdiffusers_ext.pipelines.outputs import Case, write_case
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
@@ -89,7 +90,7 @@ class AnimateAnyone:
 
 def _outputs(target):
     nothing: Any = None  # only the target counts
-    return pose2vid.Case(nothing, nothing, 0, 1, Path(target)).result.paths
+    return Case(nothing, nothing, 0, 1, Path(target)).result.paths
 
 
 class StableAnimator:
@@ -115,7 +116,7 @@ class StableAnimator:
         seed = choose_seed(self.config.seed if job.seed is None else job.seed)
         config = replace(self.config, reference_image=str(picture), seed=seed)
         check_files(config)
-        skeletons, image = open_frames(job.skeletons), read_image(picture)
+        skeletons, image = open_frames(job.skeletons, background="black"), read_image(picture)
         if config.refinement is not None:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
         runtime = Runtime.choose(config.device, config.dtype)
@@ -126,12 +127,12 @@ class StableAnimator:
             self._pipeline = stable_animation.open_pipeline(config, runtime, parts, self._show_progress)
         pipeline = self._pipeline
         latents = stable_animation.denoise(pipeline, config, clip)
-        case = pose2vid.Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output)
+        case = Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output, image, skeletons)
 
         def decode():
             return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
 
-        result = pose2vid.write_case(case, decode, config.width, config.height, audio)
+        result = write_case(case, decode, config.width, config.height, audio)
         if clip.refinement is not None:
             stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result

@@ -125,6 +125,14 @@ def test_a_gif_of_too_many_frames_a_second_is_refused(configure, case, inputs, r
     refuse([*configure(), *case, "--fps", "60", "--output", str(inputs / "a.gif")], "a.gif with 60 fps; up to 50 fps")
 
 
+def test_files_are_opened_and_networks_described_once(configure, inputs, opened):
+    videos = [str(inputs / "dance.mp4"), "assets/pose.mp4"]
+    os.rename(inputs / "pose.mp4", inputs / "dance.mp4")
+    assert run(make_parser(), work, configure(test_cases={str(inputs / "person.png"): videos}, length=1)) == 0
+    assert opened.pop("parts") == 5
+    assert opened == dict.fromkeys([str(inputs / "person.png"), *videos], 1)
+
+
 def test_a_pose_picture_gives_a_picture(configure, inputs):
     case = ["--reference-image", str(inputs / "person.png"), "--pose-video", str(inputs / "person.png")]
     assert run(make_parser(), work, configure() + case + ["--output", str(inputs / "one.png")]) == 0

@@ -170,12 +170,16 @@ def test_a_long_video_is_made_in_parts_of_which_each_begins_with_the_end_of_the_
     assert "of 24 frames is made in 2 parts of 16 frames that share 4; the last one has 16 and shares 8" in told
 
 
+def prepared(config):
+    return easy_animation.prepare(config.check("text"), "text", easy_animation.Inputs(), Runtime("cpu", "float32"))
+
+
 def test_parts_make_all_frames(models, tmp_path):
     options = {"prompt": "x", "output": "a.mp4", "width": 64, "height": 48}
     config = EasyAnimateConfig(model=str(models / "v4"), num_frames=24, segment=16, overlap=10, **options)
-    assert easy_animation.prepare(config, "text", Runtime("cpu", "float32"))[1] == [(0, 16), (6, 16), (8, 16)]
+    assert prepared(config)[1] == [(0, 16), (6, 16), (8, 16)]
     with pytest.raises(InputError, match="parts of 8 frames cannot share 9"):
-        easy_animation.prepare(replace(config, segment=10, overlap=9), "text", Runtime("cpu", "float32"))
+        prepared(replace(config, segment=10, overlap=9))
 
 
 def test_parts_fade_into_each_other():
@@ -191,6 +195,19 @@ def test_pictures_become_a_video_that_knows_them(models, tmp_path, version):
         given = ("--start-image", models / "start.png", "--prompt", "a dog", "--output", outputs[-1], *more)
         assert call(predict_i2v, models, version, *given) == 0
     assert not np.array_equal(*map(pixels, outputs))
+
+
+def test_files_are_opened_and_networks_described_once(models, tmp_path, opened):
+    pictures = {f"--{name}-image": str(models / f"{name}.png") for name in ("start", "end")}
+    given = ("--prompt", "x", "--output")
+    words = [word for pair in pictures.items() for word in pair]
+    assert call(predict_i2v, models, "v4", *words, *given, tmp_path / "a.mp4") == 0
+    assert opened.pop("parts") == 5
+    assert opened == dict.fromkeys(pictures.values(), 1)
+    opened.clear()
+    video = str(models / "video.mp4")
+    assert call(predict_v2v, models, "v4", "--video", video, "--fps", 12, *given, tmp_path / "b.mp4") == 0
+    assert opened == {"parts": 5, video: 1}
 
 
 def test_base_takes_the_bucket_of_the_pictures_shape(models, tmp_path, monkeypatch):

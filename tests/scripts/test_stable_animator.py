@@ -190,6 +190,12 @@ def test_bad_input_is_told_and_nothing_is_written(folder, tmp_path, capsys, argu
     assert not list(tmp_path.rglob("*.*"))
 
 
+def test_files_are_opened_and_networks_described_once(folder, tmp_path, opened):
+    assert call(folder, tmp_path / "out") == 0
+    assert opened.pop("parts") == 5
+    assert opened[str(folder / "me.png")] == 1
+
+
 def test_what_does_not_fit_is_told_before_networks_are_opened(folder, tmp_path, capsys, monkeypatch):
     for owner, name in ((stable_animation, "find_face"), (stable_animation.StableAnimatorPipeline, "open")):
         monkeypatch.setattr(owner, name, lambda *_: pytest.fail("networks are opened"))

@@ -6,6 +6,7 @@ a contact sheet. Memory holds the clip's latents and a few frames; pose frames a
 
 import itertools
 import logging
+import math
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ from ppdiffusers_ext.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 _STRETCH = 0.02  # by which shapes may differ unseen
+_MOST_KEPT = 64_000_000  # pixels of pictures that are kept; others are read again when their turn comes
 _DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
@@ -123,13 +125,17 @@ def prepare_cases(config, now=None):
     if _is_file_name(config.output) and len(pairs) > 1:
         raise InputError(f"output {config.output} is one file, but there are {len(pairs)} cases; a folder is accepted")
     cases: list[Case] = []
+    images: dict[str, PIL.Image.Image] = {}
     for image_path, pose_path in pairs:
-        _tell_shape(config, image_path, *read_image(image_path).size)
-        fps, count = _read_poses(config, pose_path)
+        image = images.get(image_path) or read_image(image_path)
+        if sum(math.prod(each.size) for each in images.values()) + math.prod(image.size) <= _MOST_KEPT:
+            images[image_path] = image
+        _tell_shape(config, image_path, *image.size)
+        source, fps, count = _open_poses(config, pose_path)
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
         if fps is not None:
             check_video_rate(target, fps)
-        case = Case(Path(image_path), Path(pose_path), count, fps, target)
+        case = Case(Path(image_path), Path(pose_path), count, fps, target, images.get(image_path), source)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
         cases.append(case)
@@ -137,15 +143,15 @@ def prepare_cases(config, now=None):
     return cases
 
 
-def _read_poses(config, path):
-    """Frames per second of the result, None for a pose picture, and how many frames of the poses are animated."""
+def _open_poses(config, path):
+    """Of poses: `FrameSource` and frames per second, None for a picture, and how many frames are animated."""
     if Path(path).suffix.lower() in PICTURE_SUFFIXES and not is_animated(path):
         _tell_shape(config, path, *read_image(path, "black").size)
-        return None, 1
+        return None, None, 1
     source = open_frames(path, background="black")
     _tell_shape(config, path, source.width, source.height)
     available = source.resampled_count(source.fps)
-    return config.fps or source.fps, animated_frames(path, available, config.num_frames)
+    return source, config.fps or source.fps, animated_frames(path, available, config.num_frames)
 
 
 def _tell_shape(config, path, width, height):
@@ -185,7 +191,7 @@ def animate_case(pipeline, config, case, audio=None):
         pipeline: of `open_pipeline`.
         audio: an `Audio` to put beside the frames.
     """
-    image, poses = read_image(case.image_path), case.poses()
+    image, poses = case.picture(), case.poses()
     if config.resize != "stretch":  # which is what the pipeline does
         size = (config.width, config.height, config.resize)
         image = PIL.Image.fromarray(resize(np.asarray(image), *size))

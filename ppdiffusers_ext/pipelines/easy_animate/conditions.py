@@ -13,8 +13,7 @@ import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
-from ppdiffusers_ext.data.frames import open_frames, resize
-from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.frames import resize
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.pipelines.inputs import to_frames, to_picture
 
@@ -128,12 +127,6 @@ def _is_batch(value):
     return isinstance(value, paddle.Tensor) and value.ndim == 5
 
 
-def read_picture(path, config):
-    """A picture in the video's size, (height, width, 3) uint8."""
-    picture = np.asarray(read_image(path))
-    return fit(picture, config, path)
-
-
 def fit(picture, config, path=None):
     """(H, W, 3) uint8 in the size and in the way of an `EasyAnimateConfig`; says so where the shape is another."""
     height, width = picture.shape[:2]
@@ -154,17 +147,17 @@ def fit(picture, config, path=None):
 _DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
-def count_frames(config, multiple):
+def count_frames(config, source, multiple):
     """Frames that a video made of another one has.
 
     Args:
         config: `EasyAnimateConfig`.
+        source: a `FrameSource` of that video.
         multiple: of which there can be a whole number.
 
     Raises:
         InputError: the video has fewer than that.
     """
-    source = open_frames(config.video)
     available = source.resampled_count(config.fps)
     frames = round_frames(min(config.num_frames, available), multiple)
     if not frames:
@@ -178,26 +171,25 @@ def count_frames(config, multiple):
     return frames
 
 
-def know_video(config):
+def know_video(config, source, masks=None):
     """The `Known` of a video that is to be made anew, as a whole or where a mask is white; CLIP sees nothing.
 
     Args:
         config: `EasyAnimateConfig`, whose frames the video has.
+        source, masks: `FrameSource`s of the video, and of where it is made anew; all of it if left out.
 
     Raises:
         InputError, MissingFileError: files that cannot be read.
     """
-    source = open_frames(config.video)
     frames = itertools.islice(source.resampled(config.fps), config.num_frames)
     paths = itertools.chain([config.video], itertools.repeat(None))  # a notice for the first frame alone
     video = np.stack([fit(frame, config, path) for frame, path in zip(frames, paths)])
-    return Known(video, _mask(config, video.shape[:3]))
+    return Known(video, _mask(config, masks, video.shape[:3]))
 
 
-def _mask(config, shape):
-    if config.mask is None:
+def _mask(config, source, shape):
+    if source is None:
         return np.ones(shape, bool)
-    source = open_frames(config.mask, background="black")
     frames = itertools.islice(source.resampled(config.fps), shape[0]) if source.num_frames > 1 else source
     masks = [fit(frame, config).mean(axis=2) >= _WHITE for frame in frames]
     if len(masks) not in (1, shape[0]):

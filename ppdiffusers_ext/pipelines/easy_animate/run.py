@@ -14,17 +14,17 @@ import paddle
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames, split_long
-from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs
 from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, know_pictures, know_video, read_picture
+from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, fit, know_pictures, know_video
 from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.easy_animate.loading import check_parts, make_configured_scheduler
+from ppdiffusers_ext.pipelines.easy_animate.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.engines import check_engine
@@ -63,25 +63,28 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
         InputError, MissingFileError: anything that was given and cannot be used. Inputs and outputs are checked
             before networks are loaded.
     """
+    config = config.check(task)
+    check_engine(config.engine)
+    inputs = open_inputs(config, task)
     runtime = Runtime.choose(config.device, config.dtype)
-    config, parts, networks = prepare(config, task, runtime)
+    config, parts, networks = prepare(config, task, inputs, runtime)
     config = replace(config, seed=choose_seed(config.seed))
     target = Path(config.output)
     start, count = parts[-1]
     result = Result(target, beside(target, "sheet.png"), start + count)
-    inputs = (config.start_image, config.end_image, config.video, config.mask)
-    check_outputs((result.video, result.contact_sheet), inputs)
-    names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), inputs))
+    given = (config.start_image, config.end_image, config.video, config.mask)
+    check_outputs((result.video, result.contact_sheet), given)
+    names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), given))
     held = hold_results(
         [(target, [result.contact_sheet], lambda: made_of("easy_animate", names, config))], overwrite, skip_existing
     )
     if not held.missing:
         logger.warning("%s exists and is kept", target)
         return result
-    audio = _audio(config, task)
+    audio = _audio(config, inputs.source)
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
-    knowledge = _Knowledge(config, task)
+    knowledge = _Knowledge(config, inputs)
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     logger.info("%s", check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime))
     pipeline = EasyAnimateInpaintPipeline.open(config, runtime, networks)
@@ -100,11 +103,36 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
         return keep(write, target)
 
 
-def prepare(config, task, runtime):
-    """Check all that was given, and say what will be made.
+@dataclass(frozen=True)
+class Inputs:
+    """What a video is made of: pictures, (height, width, 3) uint8, a video and its mask; each None if not given."""
+
+    start: np.ndarray | None = None
+    end: np.ndarray | None = None
+    source: FrameSource | None = None
+    mask: FrameSource | None = None
+
+
+def open_inputs(config, task):
+    """The `Inputs` of a configuration. Raises InputError, MissingFileError for what cannot be read."""
+    if task == "pictures":
+        start, end = (
+            np.asarray(read_image(path)) if path else None for path in (config.start_image, config.end_image)
+        )
+        return Inputs(start, end)
+    if task == "video":
+        mask = None if config.mask is None else open_frames(config.mask, background="black")
+        return Inputs(source=open_frames(config.video), mask=mask)
+    return Inputs()
+
+
+def prepare(config, task, inputs, runtime):
+    """Say what will be made, of what the networks can make.
 
     Args:
-        config, task: see `make`.
+        config: an `EasyAnimateConfig` after its `check`.
+        task: see `make`.
+        inputs: of `open_inputs`.
         runtime: a `Runtime`.
 
     Returns:
@@ -114,14 +142,11 @@ def prepare(config, task, runtime):
     Raises:
         InputError, MissingFileError: see `make`.
     """
-    config = config.check(task)
-    check_engine(config.engine)
-    check_parts(config)
     networks = EasyAnimateInpaintPipeline.describe(config, runtime)
-    config = config.of_shape(*_shape(config, task)).rounded(size_multiple(networks["transformer"].model))
+    config = config.of_shape(*_shape(config, inputs)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)
     if task == "video":
-        config = replace(config, num_frames=count_frames(config, multiple))
+        config = replace(config, num_frames=count_frames(config, inputs.source, multiple))
         return config, [(0, config.num_frames)], networks
     frames = _rounded("frames", config.num_frames, multiple)
     length = frames if config.segment is None else _rounded("segment", config.segment, multiple)
@@ -161,13 +186,12 @@ def _tell_parts(parts, overlap):
     )  # fmt: skip
 
 
-def _shape(config, task):
+def _shape(config, inputs):
     """Width and height of the picture or the video that there is, or else as they are configured."""
-    if task == "pictures":
-        return read_image(config.start_image).size
-    if task == "video":
-        source = open_frames(config.video)
-        return source.width, source.height
+    if inputs.start is not None:
+        return inputs.start.shape[1], inputs.start.shape[0]
+    if inputs.source is not None:
+        return inputs.source.width, inputs.source.height
     return config.width, config.height
 
 
@@ -183,10 +207,10 @@ def _rounded(name, count, multiple):
 class _Knowledge:
     """What is known of each part of a video: read before networks are, that bad files show at once."""
 
-    def __init__(self, config, task):
-        self._video = know_video(config) if task == "video" else None
-        pictures = (config.start_image, config.end_image) if task == "pictures" else (None, None)
-        self._start, self._end = ([read_picture(path, config)] if path else [] for path in pictures)
+    def __init__(self, config, inputs):
+        self._video = None if inputs.source is None else know_video(config, inputs.source, inputs.mask)
+        pictures = (inputs.start, config.start_image), (inputs.end, config.end_image)
+        self._start, self._end = ([] if each is None else [fit(each, config, path)] for each, path in pictures)
 
     def of_part(self, count, before, is_last):
         """The `Known`, or None.
@@ -262,12 +286,11 @@ def _denoise(pipeline, config, texts, known, count, generator):
     ).frames
 
 
-def _audio(config, task):
+def _audio(config, source):
     """The `Audio` of the video that is made anew, or None."""
-    if task != "video" or not config.audio or config.num_frames == 1:
+    if source is None or source.info is None or not config.audio or config.num_frames == 1:
         return None
-    info = open_frames(config.video).info
-    return None if info is None else Audio(config.video, first_frame=info.start)
+    return Audio(config.video, first_frame=source.info.start)
 
 
 def _write(config, frames, result, audio):
