@@ -16,7 +16,7 @@ import numpy as np
 import paddle
 
 from tests import parity_animate_anyone, parity_easy_animate, parity_stable_animator
-from tests.golden import Case
+from tests.support.golden import Case
 
 # By the name of the system's folder; a case in any other folder is one of the first system that has a runner for it.
 SYSTEMS = {

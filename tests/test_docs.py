@@ -20,7 +20,7 @@ from ppdiffusers_ext.pipelines.presets import preset_names
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.training.parser import read_options
 from scripts.training import kinds_of
-from tests.pages import (
+from tests.support.pages import (
     FOREIGN,
     PAGES,
     ROOT,

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests import parity
-from tests.golden import Case
 from tests.parity_animate_anyone import MODULE
+from tests.support.golden import Case
 
 GOLDENS = Path(__file__).parent / "goldens"
 CASES = {

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.pages import ROOT, fences, read, sections, spans, tables, translation_of, written_commands
+from tests.support.pages import ROOT, fences, read, sections, spans, tables, translation_of, written_commands
 
 # Each page but those of examples, which are lists of commands.
 ENGLISH = [page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))) if not page.stem.endswith("_zh")]

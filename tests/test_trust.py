@@ -1,6 +1,6 @@
 """Nothing that a folder holds is run, and nothing is fetched, whichever public class is the first to load something.
 
-Each class has a process for itself (`tests.fresh_process`); nothing here puts the safe reader in place.
+Each class has a process for itself (`tests.support.fresh_process`); nothing here puts the safe reader in place.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, 
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
-from tests.pipelines.easy_folders import PARTS, config_of, write_easy
+from tests.support.easy_folders import PARTS, config_of, write_easy
 from tests.test_parity import GOLDENS
 
 ROOT = Path(__file__).parents[1]
@@ -90,11 +90,11 @@ FORMATS = (write_pickle, write_old_pickle, write_torch, write_numpy)
 
 
 def start(imports, jobs):
-    """A process of `tests.fresh_process` that is asked for jobs: class -> attempts."""
+    """A process of `tests.support.fresh_process` that is asked for jobs: class -> attempts."""
     request = {"imports": imports, "jobs": [{"class": name, "attempts": attempts} for name, attempts in jobs.items()]}
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.fresh_process"],
+        [sys.executable, "-m", "tests.support.fresh_process"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
     )  # fmt: skip
     process.stdin.write(json.dumps(request))

@@ -8,7 +8,7 @@ import pytest
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.commands import COMMANDS, main
 from scripts import launch
-from tests.scripts.parsers import FOLDER
+from tests.support.parsers import FOLDER
 
 NAMES = [name for names in COMMANDS.values() for name in names]
 

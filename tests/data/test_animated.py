@@ -19,8 +19,8 @@ from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
 from scripts.command import run
 from scripts.extract_frames import make_parser, work
-from tests.data import profiles
-from tests.data.odd_videos import animation, ramp
+from tests.support import profiles
+from tests.support.odd_videos import animation, ramp
 
 SUFFIXES = [".gif", ".png", ".webp"]
 

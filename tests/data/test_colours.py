@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from ppdiffusers_ext.data import transparency
 from ppdiffusers_ext.data.images import read_image, write_image
-from tests.data import profiles
+from tests.support import profiles
 
 WIDE = ["Adobe RGB", "Display P3", "ProPhoto", "BT.2020"]
 

@@ -7,8 +7,8 @@ from ppdiffusers_ext.data import matroska as matroska_module
 from ppdiffusers_ext.data import mp4
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import browser_webm, element, encode, matroska, packets_of, ramp
 from tests.data.test_video import encode as encode_with
+from tests.support.odd_videos import browser_webm, element, encode, matroska, packets_of, ramp
 
 FRAMES = 12
 

@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import cut, encode, packets_of
+from tests.support.odd_videos import cut, encode, packets_of
 
 FRAMES = 42
 MORE = ("", ":cabac=0:slices=3")

@@ -12,8 +12,8 @@ from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from tests.data.odd_videos import animation, ramp
 from tests.data.test_video import encode_ten_bits
+from tests.support.odd_videos import animation, ramp
 
 
 def grey(level, height=48, width=64):

@@ -10,8 +10,8 @@ from PIL import Image, features
 
 from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, side_by_side, write_image
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from tests.data import profiles
 from tests.data.test_video import clip
+from tests.support import profiles
 
 
 def gradient(width=40, height=24):

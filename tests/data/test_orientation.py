@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.orientation import EXIF, of_matrix
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import animation, box, element, encode, matroska, number, packets_of, ramp, set_matrix
+from tests.support.odd_videos import animation, box, element, encode, matroska, number, packets_of, ramp, set_matrix
 
 # The eight matrices, and the filters that FFmpeg puts before its output for each (`-autorotate`).
 MATRICES = {

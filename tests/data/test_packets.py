@@ -15,7 +15,7 @@ from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import cut, encode, matroska, packets_of, ramp
+from tests.support.odd_videos import cut, encode, matroska, packets_of, ramp
 
 FRAMES = 60
 # Codec, ending, options, and how many pictures cannot be decoded after a cut at the second keyframe.

@@ -11,8 +11,8 @@ from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from tests.data.odd_videos import set_matrix
 from tests.data.test_video import clip, encode, keep, write, write_gif
+from tests.support.odd_videos import set_matrix
 
 FRAMES = 40
 

@@ -12,7 +12,7 @@ from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.timing import DEFAULT_FPS, MOST_FPS, measure
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import animation, browser_webm, encode, ramp
+from tests.support.odd_videos import animation, browser_webm, encode, ramp
 
 RATES = [Fraction(*each) for each in ((24, 1), (25, 1), (30, 1), (30000, 1001), (24000, 1001), (60, 1), (60000, 1001),
                                       (15, 2), (8, 1), (16800, 559), (10, 1), (120, 1), (240, 1))]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import add_cover, attachment, box, encode, matroska, packets_of, ramp, two_tracks
+from tests.support.odd_videos import add_cover, attachment, box, encode, matroska, packets_of, ramp, two_tracks
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])

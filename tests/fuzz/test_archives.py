@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.archives import unpack
-from tests.fuzz.support import EXAMPLES, bounded, fuzz
 from tests.fuzz.test_weight_files import CHANGE, apply
+from tests.support.fuzzing import EXAMPLES, bounded, fuzz
 from tests.weights.test_archives import local_part, record, tar_header, with_content, zip_of
 
 MEMBERS = {"one": b"1" * 700, "sub/two": b"22", "sub/": None}

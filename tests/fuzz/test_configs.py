@@ -21,8 +21,8 @@ from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.weights.folders import read_config
-from tests.fuzz.support import EXAMPLES, fuzz, refused_or_read
-from tests.vocabularies import write_bert, write_t5
+from tests.support.fuzzing import EXAMPLES, fuzz, refused_or_read
+from tests.support.vocabularies import write_bert, write_t5
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 

@@ -20,9 +20,9 @@ from ppdiffusers_ext.weights.download import download
 from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import missing
-from tests.fuzz.support import EXAMPLES, bounded, fuzz
-from tests.weights.raw import RawServer
-from tests.weights.server import clean_environment
+from tests.support.fuzzing import EXAMPLES, bounded, fuzz
+from tests.support.raw_server import RawServer
+from tests.support.server import clean_environment
 
 HASTE = Patience(
     attempts=2,

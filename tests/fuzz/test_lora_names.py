@@ -14,7 +14,7 @@ from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 from ppdiffusers_ext.weights.lora_names import T5_ENCODER, TEXT_ENCODER, TEXT_ENCODER_2, TRANSFORMER
 from ppdiffusers_ext.weights.writing import write_safetensors
-from tests.fuzz.support import bounded, fuzz, refused_or_read
+from tests.support.fuzzing import bounded, fuzz, refused_or_read
 
 PREFIXES = (
     *("lora_unet_", "lora_unet__", "lora_transformer_", "lycoris_", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"),

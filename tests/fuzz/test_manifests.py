@@ -17,8 +17,8 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.weights.checksums import Checksums, Record
 from ppdiffusers_ext.weights.loading import load_tensors
-from tests.fuzz.support import bounded, fuzz, refused_or_read
-from tests.special_files import KINDS, special
+from tests.support.fuzzing import bounded, fuzz, refused_or_read
+from tests.support.special_files import KINDS, special
 
 ODD = (
     *(

@@ -15,8 +15,8 @@ from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
-from tests.data.odd_videos import animation, browser_webm, encode
-from tests.fuzz.support import EXAMPLES, bounded, fuzz, refused_or_read
+from tests.support.fuzzing import EXAMPLES, bounded, fuzz, refused_or_read
+from tests.support.odd_videos import animation, browser_webm, encode
 
 FRAMES = 7
 MAKERS = {

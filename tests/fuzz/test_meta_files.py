@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ppdiffusers_ext.data.animate_anyone.clips import find_clips
 from ppdiffusers_ext.data.meta_files import can_be_listed, find_path, read_rows, write_rows
 from ppdiffusers_ext.data.stable_animator.clips import clip_folders, find_animation_clips
-from tests.fuzz.support import bounded, fuzz, refused_or_read
+from tests.support.fuzzing import bounded, fuzz, refused_or_read
 
 WORDS = (
     *(

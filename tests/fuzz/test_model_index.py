@@ -13,7 +13,7 @@ from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPip
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.model_index import INDEX, read_index
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
-from tests.fuzz.support import fuzz, refused_or_read
+from tests.support.fuzzing import fuzz, refused_or_read
 
 PIPELINES = [Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline]
 CLASSES = st.sampled_from(PIPELINES)

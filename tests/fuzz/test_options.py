@@ -10,8 +10,8 @@ import pytest
 from hypothesis import strategies as st
 
 from ppdiffusers_ext.errors import InputError
-from tests.fuzz.support import bounded, fuzz
-from tests.scripts.parsers import command_names, config_of, parser_of
+from tests.support.fuzzing import bounded, fuzz
+from tests.support.parsers import command_names, config_of, parser_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, output_file, output_folder
 from ppdiffusers_ext.errors import InputError
-from tests.fuzz.support import bounded, fuzz
+from tests.support.fuzzing import bounded, fuzz
 
 LETTERS = st.one_of(
     st.characters(),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppdiffusers_ext.data.images import read_image
-from tests.data import profiles
-from tests.fuzz.support import fuzz, refused_or_read
+from tests.support import profiles
+from tests.support.fuzzing import fuzz, refused_or_read
 
 KINDS = ("png", "png16", "png palette", "jpeg", "webp", "bmp", "tiff", "tiff lzw", "gif", "heif", "avif")
 WORDS = st.sampled_from(

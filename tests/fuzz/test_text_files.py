@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.errors import shown
 from ppdiffusers_ext.files import parse_json, parse_yaml, read_json, read_yaml
-from tests.fuzz.support import fuzz, refused_or_read
+from tests.support.fuzzing import fuzz, refused_or_read
 
 WORDS = (
     *(

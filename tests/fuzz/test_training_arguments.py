@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.training.parser import parse_arguments, read_options
 from scripts.training import kinds_of
-from tests.fuzz.support import fuzz, refused_or_read
+from tests.support.fuzzing import fuzz, refused_or_read
 
 STAGES = st.sampled_from([1, "vae", "stable_animator"])
 NAMES = sorted({name for stage in (1, "vae", "stable_animator") for name in read_options([], kinds_of(stage))})

@@ -14,8 +14,8 @@ from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.formats import most_bytes
 from ppdiffusers_ext.weights.loading import read_state
 from ppdiffusers_ext.weights.writing import write_torch
-from tests.fuzz.support import EXAMPLES, bounded, fuzz, refused_or_read
-from tests.weights.files import Storage, torch_tensor, write_old_torch
+from tests.support.fuzzing import EXAMPLES, bounded, fuzz, refused_or_read
+from tests.support.weight_files import Storage, torch_tensor, write_old_torch
 
 ARRAYS = {
     "conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

@@ -16,7 +16,7 @@ from ppdiffusers_ext.pipelines.presets import KNOBS, read_preset
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
-from tests.fuzz.support import fuzz, refused_or_read
+from tests.support.fuzzing import fuzz, refused_or_read
 
 TEXTS = st.one_of(
     st.text(max_size=10),

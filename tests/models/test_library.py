@@ -10,8 +10,8 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.weights.assignment import create, load_weights, set_weights
 from ppdiffusers_ext.weights.conversion import to_paddle_names
-from tests.golden import read_manifest
-from tests.weights.tensors import different, save_torch, torch_layout, values
+from tests.support.golden import read_manifest
+from tests.support.tensors import different, save_torch, torch_layout, values
 
 
 @pytest.fixture(scope="module")

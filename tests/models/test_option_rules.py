@@ -18,8 +18,8 @@ from ppdiffusers_ext.models.rules import Anything
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.arcface import IResNet
 from ppdiffusers_ext.pipelines import loading
-from tests.fuzz.support import bounded
-from tests.special_files import KINDS, special
+from tests.support.fuzzing import bounded
+from tests.support.special_files import KINDS, special
 
 OWN = (
     *(DenoisingUNet3D, PoseGuider, ReferenceUNet, AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D),

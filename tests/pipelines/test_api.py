@@ -29,8 +29,8 @@ from ppdiffusers_ext.pipelines.stable_animator import conversion as stable_conve
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.weights.loading import load_tensors
 from tests.conftest import picture
-from tests.pipelines.easy_folders import write_easy
 from tests.pipelines.stable_animator import test_pipeline as stable
+from tests.support.easy_folders import write_easy
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "assets" / "demo_model"

@@ -16,8 +16,8 @@ from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.pipelines.easy_animate.test_pipeline import make as make_easy
 from tests.pipelines.easy_animate.test_pipeline import text
-from tests.pipelines.easy_folders import write_easy
 from tests.pipelines.stable_animator import test_pipeline as stable
+from tests.support.easy_folders import write_easy
 
 CLASSES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)
 stable_pipeline = stable.pipeline

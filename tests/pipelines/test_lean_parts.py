@@ -16,8 +16,8 @@ from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 from ppdiffusers_ext.weights.writing import write_safetensors
 from tests.models.easy_animate.test_easy_animate import inputs_of_hunyuan, inputs_of_pixart
 from tests.pipelines.easy_animate.test_pipeline import NETWORK
-from tests.pipelines.easy_folders import shard
-from tests.weights.lora_files import drawing, loha, low_rank
+from tests.support.easy_folders import shard
+from tests.support.lora_files import drawing, loha, low_rank
 from tests.weights.test_lora import write as write_lora
 
 MOTION = {"num_attention_heads": 4, "num_transformer_block": 1, "temporal_position_encoding": True}

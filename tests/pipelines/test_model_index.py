@@ -23,7 +23,7 @@ from ppdiffusers_ext.pipelines.schedulers import (
 )
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.conftest import RELEASED_SCHEDULE
-from tests.fuzz.support import bounded
+from tests.support.fuzzing import bounded
 
 PIPELINES = (Pose2VideoPipeline, StableAnimatorPipeline, EasyAnimatePipeline, EasyAnimateInpaintPipeline)
 CLASS = pytest.mark.parametrize("cls", PIPELINES, ids=lambda cls: cls.__name__)

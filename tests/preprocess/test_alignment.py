@@ -6,7 +6,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.skeletons import Pose
-from tests.preprocess.people import person, together
+from tests.support.people import person, together
 
 SQUARE = (512, 512)
 WRISTS, LEGS = (4, 7), (8, 9, 10, 11, 12, 13)

@@ -7,7 +7,7 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.faces import DETECTOR, FOLDER, RECOGNISER, FaceAnalyzer, draw_mask
-from tests.preprocess.painted_faces import painted_faces, write_face_networks
+from tests.support.painted_faces import painted_faces, write_face_networks
 
 SMALL, LARGE = (20, 30, 50, 70), (80, 10, 160, 110)
 

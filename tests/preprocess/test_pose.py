@@ -6,7 +6,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess import pose as module
 from ppdiffusers_ext.preprocess.pose import DETECTOR, ESTIMATOR, PoseEstimator
-from tests.preprocess.people import SIZE, STANDING, painted, write_networks
+from tests.support.people import SIZE, STANDING, painted, write_networks
 
 FRAME = (240, 180)
 BOX = (40, 30, 130, 150)  # three to four, as the crops: nothing is added around

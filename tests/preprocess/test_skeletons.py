@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style
-from tests.preprocess.people import person, together
+from tests.support.people import person, together
 
 SMALL = Style(canvas_side=512, weighted=True)
 

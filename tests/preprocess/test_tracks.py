@@ -6,7 +6,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.preprocess.skeletons import Pose
 from ppdiffusers_ext.preprocess.tracks import check_rule, choose_person, fill_gaps, follow_person, smooth
-from tests.preprocess.people import person, together
+from tests.support.people import person, together
 
 LEFT, LARGE, RIGHT = person(0.0, 0.4, 0.2, 0.4), person(0.3, 0.0, 0.3, 0.9), person(0.7, 0.3, 0.2, 0.5, score=0.95)
 CROWD = together(LARGE, RIGHT, LEFT)

@@ -19,7 +19,7 @@ from scripts import animate
 from scripts.command import run
 from scripts.signals import Stopped
 from tests.data.test_frames import sound_of, with_sound
-from tests.preprocess.people import DIM_PAINT, painted, write_networks
+from tests.support.people import DIM_PAINT, painted, write_networks
 
 MODEL = ("--config", "configs/inference/demo.yaml", "--steps", "1", "-W", "64", "-H", "96")
 SIZE = (160, 200)

@@ -12,11 +12,11 @@ from ppdiffusers_ext.data.video import probe_video
 from scripts import animate
 from scripts.command import run
 from tests.data.test_frames import sound_of, with_sound
-from tests.preprocess.painted_faces import painted_faces
-from tests.preprocess.people import painted, write_networks
 from tests.scripts.test_animate import write_dance
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
+from tests.support.painted_faces import painted_faces
+from tests.support.people import painted, write_networks
 
 __all__ = ["pipeline", "stable_folder"]  # fixtures
 

@@ -9,7 +9,7 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from scripts.options import _Store
-from tests.scripts.parsers import FOLDER, command_names, config_of, parser_of
+from tests.support.parsers import FOLDER, command_names, config_of, parser_of
 
 NAMES = command_names()
 PREDICTIONS = ("predict_i2v", "predict_t2v", "predict_v2v")

@@ -17,7 +17,7 @@ from tests.pipelines.animate_anyone.test_conversion import (
     original_tensors,
     write_original,
 )
-from tests.weights.files import Storage, torch_tensor, write_torch
+from tests.support.weight_files import Storage, torch_tensor, write_torch
 
 ROOT = Path(__file__).parents[2]
 

@@ -24,7 +24,7 @@ from ppdiffusers_ext.pipelines.published import PUBLISHED
 from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from scripts.download_weights import main
-from tests.weights.server import Page, Server, clean_environment
+from tests.support.server import Page, Server, clean_environment
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "scripts/download_weights.py")

@@ -29,9 +29,9 @@ from scripts import (
     vid2pose,
 )
 from scripts.command import run
-from tests.data.odd_videos import animation, encode, ramp
-from tests.preprocess.painted_faces import painted_faces, write_face_networks
-from tests.preprocess.people import painted, write_networks
+from tests.support.odd_videos import animation, encode, ramp
+from tests.support.painted_faces import painted_faces, write_face_networks
+from tests.support.people import painted, write_networks
 
 HEIGHT, WIDTH, COUNT = 120, 96, 4
 

@@ -13,7 +13,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.jobs import Job
 from scripts.options import given_options
-from tests.scripts.parsers import config_of, parser_of
+from tests.support.parsers import config_of, parser_of
 
 MOORE = {
     "pretrained_base_model_path": "./pretrained_weights/stable-diffusion-v1-5/",

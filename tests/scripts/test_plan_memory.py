@@ -11,7 +11,7 @@ from ppdiffusers_ext.pipelines.easy_animate.size_table import MODES
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from scripts.command import run
 from scripts.plan_memory import make_parser, work
-from tests.pipelines.easy_folders import write_easy
+from tests.support.easy_folders import write_easy
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "configs/inference/demo.yaml"

@@ -23,8 +23,8 @@ from scripts import (
     vid2pose,
 )
 from scripts.command import run
-from tests.preprocess.painted_faces import painted_faces, write_face_networks
-from tests.preprocess.people import painted, write_networks
+from tests.support.painted_faces import painted_faces, write_face_networks
+from tests.support.people import painted, write_networks
 
 SIZE, FRAMES = (240, 180), 6
 

@@ -19,8 +19,8 @@ from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import predict_i2v, predict_t2v, predict_v2v
-from tests.pipelines.easy_folders import shard, v1_options, write_easy
-from tests.vocabularies import write_bert
+from tests.support.easy_folders import shard, v1_options, write_easy
+from tests.support.vocabularies import write_bert
 
 VERSIONS = ("v4", "v4_t2v", "v3", "v2", "v1")
 

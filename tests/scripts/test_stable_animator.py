@@ -18,7 +18,7 @@ from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from scripts import stable_animator
 from scripts.command import run
 from tests.pipelines.stable_animator.test_pipeline import CONFIG, pipeline
-from tests.preprocess.painted_faces import painted_faces, write_face_networks
+from tests.support.painted_faces import painted_faces, write_face_networks
 
 __all__ = ["pipeline"]  # a fixture
 

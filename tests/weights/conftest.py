@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.weights.server import Server, clean_environment
+from tests.support.server import Server, clean_environment
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ import pytest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights import archives
 from ppdiffusers_ext.weights.archives import ArchiveError, unpack
-from tests.fuzz.support import bounded
-from tests.special_files import KINDS as KINDS_OF_FILES
-from tests.special_files import special
+from tests.support.fuzzing import bounded
+from tests.support.special_files import KINDS as KINDS_OF_FILES
+from tests.support.special_files import special
 
 KINDS = ("zip", "tar", "tar.gz")
 MEMBERS = {"one.onnx": b"1" * 5000, "deep/er/two.onnx": b"22"}

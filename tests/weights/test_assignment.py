@@ -13,7 +13,7 @@ from ppdiffusers_ext.models.animate_anyone import PoseGuider
 from ppdiffusers_ext.weights.assignment import create, load_weights, set_weights
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.folders import find_weights, read_config
-from tests.weights.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
+from tests.support.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
 
 
 @pytest.fixture(scope="module")

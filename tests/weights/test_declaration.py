@@ -10,7 +10,7 @@ from ppdiffusers.transformers import CLIPVisionModelWithProjection
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.declaration import CheckpointNames, names_of
 from ppdiffusers_ext.weights.lora_names import T5_ENCODER
-from tests.weights.tensors import different, save_torch, values
+from tests.support.tensors import different, save_torch, values
 
 LIBRARIES = (BertModel, T5EncoderModel, PaddlenlpCLIP, AutoencoderKL, CLIPVisionModelWithProjection)
 

@@ -26,7 +26,7 @@ from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.inventory import items_of, missing, select, verify
 from ppdiffusers_ext.weights.parallel import in_parallel
 from ppdiffusers_ext.weights.sources import sources_of
-from tests.weights.fetching import (
+from tests.support.fetching import (
     CONTENT,
     OTHER,
     QUICK,
@@ -43,7 +43,7 @@ from tests.weights.fetching import (
     the_reason,
     weights,
 )
-from tests.weights.server import Page, Server
+from tests.support.server import Page, Server
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ from ppdiffusers_ext.weights.answers import SourceError, offer_of, retry_after, 
 from ppdiffusers_ext.weights.download import download
 from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.exchange import ASKING
-from tests.weights.fetching import CONTENT, QUICK, fail, fetch, leftovers, plain, the_reason, weights
-from tests.weights.raw import RawServer
-from tests.weights.server import Page
+from tests.support.fetching import CONTENT, QUICK, fail, fetch, leftovers, plain, the_reason, weights
+from tests.support.raw_server import RawServer
+from tests.support.server import Page
 
 TINY = replace(
     QUICK,

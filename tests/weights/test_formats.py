@@ -14,8 +14,8 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights import formats, load_tensors, writing
 from ppdiffusers_ext.weights.writing import write_torch
-from tests.weights.files import Storage, torch_tensor, write_two_tensors
-from tests.weights.files import write_torch as write_torch_content
+from tests.support.weight_files import Storage, torch_tensor, write_two_tensors
+from tests.support.weight_files import write_torch as write_torch_content
 
 
 def refused(path, message):

@@ -20,7 +20,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.weights import load_tensors, writing
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import SUFFIXES, read_checkpoint
-from tests.weights.files import (
+from tests.support.weight_files import (
     Call,
     Global,
     Storage,

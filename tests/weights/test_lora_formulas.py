@@ -9,7 +9,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.arrays import to_array, to_tensor
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 from ppdiffusers_ext.weights.writing import write_safetensors
-from tests.weights.lora_files import METHODS, OF_KERNELS, RANK, drawing, low_rank, write
+from tests.support.lora_files import METHODS, OF_KERNELS, RANK, drawing, low_rank, write
 
 KINDS = {
     "linear": (lambda: nn.Linear(4, 6), (6, 4)),

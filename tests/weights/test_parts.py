@@ -12,9 +12,9 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.download import download
 from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.parts import Part, note_of, part_of
-from tests.fuzz.support import fuzz
-from tests.weights.fetching import QUICK, fetch, from_byte, leftovers, plain, sha256, succeed, the_reason, weights
-from tests.weights.server import Page
+from tests.support.fetching import QUICK, fetch, from_byte, leftovers, plain, sha256, succeed, the_reason, weights
+from tests.support.fuzzing import fuzz
+from tests.support.server import Page
 
 CONTENT = random.Random(1).randbytes(1_000_000)
 OTHER = random.Random(2).randbytes(1_000_000)
@@ -72,7 +72,7 @@ def changes(content):
 
 @pytest.fixture(scope="module")
 def shared():
-    from tests.weights.server import Server
+    from tests.support.server import Server
 
     with Server() as server:
         yield server

@@ -17,8 +17,8 @@ from ppdiffusers.utils import smart_load
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.writing import write_torch
-from tests.weights.files import Storage, torch_tensor
-from tests.weights.files import write_torch as write_torch_content
+from tests.support.weight_files import Storage, torch_tensor
+from tests.support.weight_files import write_torch as write_torch_content
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from ppdiffusers_ext.weights.arrays import FLOAT8_BITS
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.selection import KNOWN, checkpoint_key
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
-from tests.weights.files import Call, Global, Storage, torch_tensor
-from tests.weights.files import write_old_torch as write_old
-from tests.weights.files import write_torch as write_new
+from tests.support.weight_files import Call, Global, Storage, torch_tensor
+from tests.support.weight_files import write_old_torch as write_old
+from tests.support.weight_files import write_torch as write_new
 
 KEYS = sorted(KNOWN)
 

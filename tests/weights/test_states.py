@@ -10,8 +10,8 @@ from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.weights.loading import read_state
-from tests.fuzz.support import bounded
-from tests.special_files import special
+from tests.support.fuzzing import bounded
+from tests.support.special_files import special
 
 
 class Executes:

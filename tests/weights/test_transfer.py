@@ -12,7 +12,7 @@ from ppdiffusers_ext.weights.download import Progress, download
 from ppdiffusers_ext.weights.entries import File
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import items_of
-from tests.weights.fetching import (
+from tests.support.fetching import (
     CONTENT,
     OTHER,
     QUICK,
@@ -27,7 +27,7 @@ from tests.weights.fetching import (
     the_reason,
     weights,
 )
-from tests.weights.server import Page
+from tests.support.server import Page
 
 # --- what is refused
 

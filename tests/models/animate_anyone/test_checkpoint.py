@@ -8,7 +8,7 @@ from ppdiffusers_ext.models.animate_anyone import ReferenceUNet
 from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.weights.assignment import create, load_weights
 from tests.conftest import COMMON
-from tests.weights.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
+from tests.support.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
 
 HEAD = {
     "conv_norm_out.weight": paddle.ones([32]),

@@ -10,7 +10,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of, original_config
-from tests.pipelines.easy_folders import GOLDENS, OF_MOTION, config_of
+from tests.support.easy_folders import GOLDENS, OF_MOTION, config_of
 
 ROOT = Path(__file__).parents[3]
 CASES = {

@@ -7,9 +7,9 @@ import pytest
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import rotations
 from ppdiffusers_ext.pipelines.loading import known_options
-from tests.golden import Case
 from tests.pipelines.easy_animate.test_pipeline import NETWORK, text
-from tests.pipelines.easy_folders import WHOLE
+from tests.support.easy_folders import WHOLE
+from tests.support.golden import Case
 
 
 def hunyuan():

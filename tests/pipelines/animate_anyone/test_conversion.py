@@ -29,7 +29,7 @@ from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from scripts import convert_weights
 from scripts.command import run
 from tests.conftest import RELEASED_SCHEDULE
-from tests.golden import read_manifest
+from tests.support.golden import read_manifest
 
 WEIGHTS = Path(__file__).parents[2] / "goldens" / "animate_anyone" / "_weights"
 ORIGINAL_FILES = {

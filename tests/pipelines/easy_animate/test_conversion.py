@@ -20,7 +20,7 @@ from ppdiffusers_ext.weights.writing import write_safetensors
 from scripts import convert_weights
 from scripts.command import run
 from tests.pipelines.animate_anyone.test_conversion import assert_same, contents
-from tests.pipelines.easy_folders import PARTS, config_for, shard, v1_options, write_easy
+from tests.support.easy_folders import PARTS, config_for, shard, v1_options, write_easy
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 OURS = {

@@ -11,7 +11,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE, check_parts, describe_parts, read_scheduler
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
-from tests.pipelines.easy_folders import PARTS, SCHEDULERS, config_for, shard, write_easy
+from tests.support.easy_folders import PARTS, SCHEDULERS, config_for, shard, write_easy
 from tests.weights.test_lora import write as write_lora
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"

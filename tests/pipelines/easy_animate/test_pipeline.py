@@ -9,7 +9,7 @@ from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from tests.pipelines.easy_folders import write_easy
+from tests.support.easy_folders import write_easy
 from tests.weights.test_lora import write as write_lora
 
 NETWORK = {

@@ -12,7 +12,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode, read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
-from tests.vocabularies import write_bert, write_t5
+from tests.support.vocabularies import write_bert, write_t5
 
 PROMPTS = (
     "",
@@ -23,7 +23,7 @@ PROMPTS = (
     "the [SEP] dog </s> <extra_id_1>  a",
     "é ééA1",
 )
-# What transformers 4.46.3 makes of them with the files of `tests.vocabularies`, the special tokens included.
+# What transformers 4.46.3 makes of them with the files of `tests.support.vocabularies`, the special tokens included.
 BERT = (
     [3, 4],
     [3, 6, 7, 8, 9, 10, 16, 12, 17, 18, 21, 4],

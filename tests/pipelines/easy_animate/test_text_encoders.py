@@ -14,7 +14,7 @@ from ppdiffusers_ext.weights.assignment import create
 from ppdiffusers_ext.weights.conversion import transposed_names
 from ppdiffusers_ext.weights.folders import read_config
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
-from tests.golden import Case, draw, read_manifest
+from tests.support.golden import Case, draw, read_manifest
 
 CASE = Case(Path(__file__).parents[2] / "goldens" / "easy_animate" / "v4_pipeline_t2v")
 TABLES = "shared.weight", "encoder.embed_tokens.weight"

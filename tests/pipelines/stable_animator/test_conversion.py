@@ -20,9 +20,9 @@ from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import load_tensors
 from scripts import convert_weights
 from scripts.command import run
-from tests.golden import read_manifest
 from tests.pipelines.animate_anyone.test_conversion import assert_same, contents, write
 from tests.pipelines.stable_animator.test_pipeline import CONFIG, call
+from tests.support.golden import read_manifest
 from tests.test_parity import GOLDENS
 
 SVD = "stable-video-diffusion-img2vid-xt"

@@ -10,7 +10,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import IResNet
 from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, load_recognizer
 from ppdiffusers_ext.weights.writing import write_safetensors
-from tests.preprocess.painted_faces import painted_faces, write_face_networks
+from tests.support.painted_faces import painted_faces, write_face_networks
 
 FACE, SMALL = (30, 20, 70, 70), (80, 80, 90, 90)
 

@@ -8,7 +8,7 @@ import pytest
 from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.preprocess.faces import FOLDER, RECOGNISER, FaceAnalyzer
 from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddings
-from tests.preprocess.painted_faces import painted_faces, write_face_networks
+from tests.support.painted_faces import painted_faces, write_face_networks
 
 FACE, OTHER = (30, 20, 70, 70), (10, 10, 40, 60)
 

@@ -8,8 +8,8 @@ import numpy as np
 from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
-from tests.golden import read_manifest
-from tests.vocabularies import write_bert, write_t5
+from tests.support.golden import read_manifest
+from tests.support.vocabularies import write_bert, write_t5
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "easy_animate"
 WHOLE = GOLDENS / "v4_pipeline_inpaint"

@@ -4,7 +4,7 @@ import numpy as np
 from onnx import TensorProto, save
 
 from ppdiffusers_ext.preprocess.faces import DETECTOR, EMBEDDING, FOLDER, RECOGNISER
-from tests.preprocess.people import _Graph
+from tests.support.people import _Graph
 
 SIDE = 640  # of the pictures in which the detector looks
 PAINT = ((255, 0, 255), (0, 255, 0))  # of the two faces that can be told apart; the same in RGB and in BGR

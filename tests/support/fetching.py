@@ -7,7 +7,7 @@ from ppdiffusers_ext.weights.download import download
 from ppdiffusers_ext.weights.entries import File, Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import items_of, missing
-from tests.weights.server import Page
+from tests.support.server import Page
 
 QUICK = Patience(attempts=3, first_wait=0.01, longest_wait=0.05, connect_timeout=2, read_timeout=0.3)
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes

@@ -16,7 +16,7 @@ from unittest import mock
 
 from ppdiffusers_ext.packaged import PROGRAM
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [
     *sorted(ROOT.glob("README*.md")),
     ROOT / "CONTRIBUTING.md",

@@ -1,4 +1,4 @@
-"""A process in which nothing of the package was imported before the class under test: `python -m tests.fresh_process`.
+"""A process that imports nothing of the package before the class under test: `python -m tests.support.fresh_process`.
 
 Reads JSON from its input: modules to import first, and jobs, each the name of a public class ("first module of the
 package > module of a class > class" for one of the libraries') and attempts to load something with it. Each job has a
