@@ -60,7 +60,7 @@ $(STAMP): requirements.txt constraints.txt setup.py
 	@touch $@
 
 demo: install
-	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml
+	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml --overwrite
 
 train-demo: install
 	@$(VENV_PYTHON) -m scripts.train_demo --skip-existing

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scripts.pose2vid import make_parser
 from tests.test_packaging import PYTHON_VERSIONS, names, read_extras
 
 ROOT = Path(__file__).parents[1]
@@ -200,3 +201,12 @@ def test_public_functions_of_annotated_rooms_say_their_types():
             if function.returns is None or not all(item.annotation for item in own):
                 silent.append(f"{path.relative_to(ROOT)}:{function.lineno} {function.name}")
     assert silent == [] and count > 400
+
+
+def test_the_demo_can_be_made_again():
+    printed = subprocess.run(
+        ["make", "--dry-run", "demo"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    words = next(shlex.split(line) for line in printed.splitlines() if "scripts.pose2vid" in line)
+    options = make_parser().parse_args(words[words.index("scripts.pose2vid") + 1 :])
+    assert options.overwrite and (ROOT / options.config).is_file()
