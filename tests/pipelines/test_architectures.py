@@ -162,6 +162,12 @@ def test_an_archive_unpacked_has_the_bytes_of_its_architectures(published, versi
     assert sum(parts.values()) + 4 * more == pytest.approx(size * GIB, rel=tolerance)
 
 
+def test_sizes_of_downloads_are_in_the_unit_of_the_architectures():
+    sizes = {entry.name: file.about for entry in PUBLISHED for file in entry.files if file.is_archive}
+    for name, version in (("PixArt-XL-2-512x512", "v1"), ("EasyAnimateV3-XL-2-InP-512x512", "v3_512")):
+        assert sizes[name] == pytest.approx(ARCHIVES[version][0] * GIB, rel=1e-6)  # tar does not compress
+
+
 def test_motion_modules_of_v1_have_the_bytes_of_their_file(published):
     number = count(published["v1", "transformer"], lambda name: "attn_temporal." in name) + TABLES
     assert 4 * number == pytest.approx(4.1 * GIB, rel=0.02)
