@@ -55,7 +55,7 @@ def run_in_turn(contestants, rounds):
         rounds: how often.
 
     Returns:
-        name -> dict as of `run_contestant`, with the `times` of all rounds, their median and the highest peak.
+        name -> dict, see `run_contestant`, with the `times` of all rounds, their median and the highest peak.
     """
     rows = {}
     for number in range(rounds):

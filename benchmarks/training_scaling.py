@@ -28,7 +28,7 @@ def compare(settings):
     """Train with one process and with two.
 
     Args:
-        settings: of the network as of the contestants, `side` (pixels), `batch` (samples of a process) and `steps`.
+        settings: those of the contestants, `side` (pixels), `batch` (samples of a process) and `steps`.
 
     Returns:
         dict of what `read_log` gives for `one` and `two` processes, the `ratio` of their samples per second, and what

@@ -16,7 +16,6 @@ import sys
 from pathlib import Path
 
 from ppdiffusers_ext.errors import counted
-from ppdiffusers_ext.packaged import FOLDER
 
 from .command import ArgumentParser, add_existing, run
 
@@ -26,7 +25,6 @@ OPTIONS = {
     "stable_animator": (),
     "easy_animate": ("config", "motion_module"),
 }
-CONFIG = FOLDER / "configs" / "inference" / "inference_v2.yaml"
 
 
 def make_parser():
@@ -74,8 +72,7 @@ def work(options):
         if name in OPTIONS[options.system]:
             extra[name] = value
     if options.system == "animate_anyone":
-        there = Path(options.source) / conversion.INFERENCE_CONFIG
-        extra["inference_config"] = extra.pop("config") or (None if there.exists() else CONFIG)
+        extra["inference_config"] = extra.pop("config")  # or the folder's, or the released models'
     elif options.system == "easy_animate":
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None

@@ -15,6 +15,7 @@ from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown, shown_path
 from ppdiffusers_ext.files import check_folder, parse_json
+from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.loading import Part, build, known_options
 from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array, to_tensor
 from ppdiffusers_ext.weights.assignment import check_fit, is_finite
@@ -27,8 +28,6 @@ _INDEX = "model_index.json"
 _UNUSED = "unused.safetensors"
 _CONVERTED = "one that this project's conversion wrote is accepted"
 _DIGITS = 16  # of a tensor's name in it, which is made of its content
-
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass
@@ -151,7 +150,7 @@ def keep_unused(report, part, folder, pattern, dtype):
 
 
 def read_unused(folder, dtype):
-    """What `keep_unused` wrote into a part's folder: the original's name -> tensor; dtype as of `part_to_torch`."""
+    """What `keep_unused` wrote into a part's folder: the original's name -> tensor; for dtype see `part_to_torch`."""
     path = folder / _UNUSED
     if not path.is_file():
         return {}

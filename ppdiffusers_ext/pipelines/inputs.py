@@ -81,7 +81,7 @@ def to_pictures(value: Any, name: str = "pose_images") -> tuple[Iterator[PIL.Ima
 def to_frames(value: Any, height: int, width: int, name: str) -> np.ndarray:
     """All frames of a video, (frames, height, width, 3) uint8: what is too much of another shape is cut off.
 
-    Arguments and errors as of `to_pictures`.
+    For arguments and errors see `to_pictures`.
     """
     frames = [resize(np.asarray(picture), width, height, "crop") for picture in to_pictures(value, name)[0]]
     if not frames:

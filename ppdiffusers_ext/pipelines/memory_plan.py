@@ -97,7 +97,7 @@ def largest_stage(rung, weights, of_clip, stages, runtime, program):
 
 
 def highest_peak(rung, peaks, runtime, program):
-    """The `MemoryPlan` of stages: name -> bytes that they take beside the program; others as of `largest_stage`."""
+    """The `MemoryPlan` of stages: name -> bytes that they take beside the program; for others see `largest_stage`."""
     stage = max(peaks, key=peaks.get)
     if runtime.device == "cpu":
         return MemoryPlan(rung, stage, round(program + peaks[stage]))

@@ -138,7 +138,7 @@ class RunOptions:
 
     @classmethod
     def of_values(cls, values, overrides, path=None):
-        """The options of a file's values, by field name, and of `overrides`; arguments and errors as of `load`."""
+        """The options of a file's values, by field name, and of `overrides`; for arguments and errors see `load`."""
         given = merge(values, by_field(cls, overrides, "option")[0])
         needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
         if missing := [name for name in needed if name not in given]:

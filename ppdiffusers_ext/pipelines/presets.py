@@ -21,7 +21,7 @@ KNOBS = (
 
 
 def preset_names(system=""):
-    """The presets that there are, the slowest and most exact one first; `system` as of `read_preset`."""
+    """The presets that there are, the slowest and most exact one first; for `system` see `read_preset`."""
     order = ("exact", "balanced", "fast")
     return sorted((path.stem for path in (FOLDER / system).glob("*.yaml")), key=order.index)
 

@@ -92,7 +92,7 @@ class _LocalScheduler(LocalConfigMixin):
 
     @classmethod
     def from_pretrained(cls, folder, subfolder=None, **options):
-        """The scheduler of a folder's scheduler_config.json, over which options go; errors as of `load_scheduler`."""
+        """The scheduler of a folder's scheduler_config.json, over which options go; errors: see `load_scheduler`."""
         return load_scheduler(cls.__name__, local_folder(folder, subfolder), options)
 
     def save_pretrained(self, save_directory, to_diffusers=False, **options):

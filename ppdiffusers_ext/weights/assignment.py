@@ -43,7 +43,7 @@ def check_fit(
     may_miss: Iterable[str] = (),
     may_exceed: Iterable[str] = (),
 ) -> None:
-    """Raise an InputError if names or shapes of tensors are not a model's; arguments as of `set_weights`."""
+    """Raise an InputError if names or shapes of tensors are not a model's; for arguments see `set_weights`."""
     own = model.state_dict()
     there = {id(own[name]) for name in own if name in tensors}  # a weight that has two names may come under either
     missing = [name for name in own if id(own[name]) not in there and not any(part in name for part in may_miss)]

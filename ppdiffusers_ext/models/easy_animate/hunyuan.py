@@ -40,7 +40,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
 
     Args:
         num_attention_heads, attention_head_dim, hidden_size: of the attention; the third is their product.
-        in_channels: of the latents with what is known of them: 4, or 12 for inpainting.
+        in_channels: channels of the latents and of the conditions beside them: 4, or 12 for inpainting.
         out_channels: twice those that are predicted.
         patch_size: side of a token in latents.
         n_query, projection_dim: tokens that CLIP's become, and width of CLIP's; for inpainting.

@@ -47,7 +47,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
 
     Args:
         num_attention_heads, attention_head_dim: of the attention; their product is the width.
-        in_channels: of the latents with what is known of them: 4, or 12 for inpainting.
+        in_channels: channels of the latents and of the conditions beside them: 4, or 12 for inpainting.
         out_channels: twice those that are predicted.
         num_layers: blocks.
         cross_attention_dim: width of the text's tokens after their projection, that of the network.

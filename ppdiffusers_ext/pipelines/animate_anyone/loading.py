@@ -67,7 +67,7 @@ def recognises(folder):
 
 
 def find_originals(source, inference_config=None, vae=None, image_encoder=None, base_model=None):
-    """The `Pose2VidConfig` of the original's files; arguments and errors as of `conversion.to_paddle`."""
+    """The `Pose2VidConfig` of the original's files; for arguments and errors see `conversion.to_paddle`."""
     if not source.is_dir():
         raise MissingFileError(f"folder {source} does not exist; a folder with the original's files is needed")
     folders = {

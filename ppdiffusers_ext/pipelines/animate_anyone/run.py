@@ -22,7 +22,6 @@ from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
 from ppdiffusers_ext.pipelines.animate_anyone.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
@@ -102,9 +101,8 @@ def open_pipeline(config, longest, show_progress=True):
         InputError, MissingFileError: files that do not fit, or not enough memory.
     """
     runtime = Runtime.choose(config.device, config.dtype)
-    check_files(config)
+    parts = Pose2VideoPipeline.describe(config, runtime)  # whose files are checked to be there
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    parts = Pose2VideoPipeline.describe(config, runtime)
     logger.info("%s", check_memory(models_of(parts), replace(config, num_frames=longest), runtime))
     pipeline = Pose2VideoPipeline.open(config, runtime, parts)
     pipeline.set_progress_bar_config(disable=not show_progress, unit="window")

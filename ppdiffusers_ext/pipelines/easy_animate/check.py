@@ -12,7 +12,7 @@ FETCH = (
 def check_files(config):
     """The folder of the checkpoint, a `Path`; what it must have is checked by `loading.check_parts`.
 
-    Raises MissingFileError where it, or a file that is named beside it, does not exist.
+    Raises MissingFileError where it does not exist.
     """
     folder = Path(config.model)
     if not folder.is_dir():

@@ -217,7 +217,7 @@ class Tokenizer:
 class BertTokenizer(Tokenizer):
     """BERT's WordPiece: words without accents, ideographs and punctuation apart, in the longest pieces known.
 
-    Arguments and errors as of `read_tokenizer`.
+    For arguments and errors see `read_tokenizer`.
     """
 
     def __init__(self, folder, options, length):
@@ -265,7 +265,7 @@ class BertTokenizer(Tokenizer):
 class T5Tokenizer(Tokenizer):
     """T5's and mT5's SentencePiece.
 
-    Arguments and errors as of `read_tokenizer`.
+    For arguments and errors see `read_tokenizer`.
     """
 
     def __init__(self, folder, options, length):

@@ -136,7 +136,7 @@ def prepare(config, task, inputs, runtime):
         runtime: a `Runtime`.
 
     Returns:
-        The `EasyAnimateConfig` with sizes and frames that there can be, the parts of the video as of `split_long`, and
+        The `EasyAnimateConfig` with sizes and frames that there can be, the parts of the video, see `split_long`, and
         the networks as `EasyAnimateInpaintPipeline.describe` returns them.
 
     Raises:
@@ -157,7 +157,7 @@ def prepare(config, task, inputs, runtime):
 
 
 def split_whole(frames, length, overlap, multiple):
-    """The parts of a long video as of `split_long`, with a last part that ends where the video does.
+    """The parts of a long video, see `split_long`, with a last part that ends where the video does.
 
     The original leaves out frames at the end that are no multiple of what the autoencoder makes at a time: 428 frames
     instead of 432, in parts of 144 that share 4. Here the last part begins earlier instead, and shares more.
