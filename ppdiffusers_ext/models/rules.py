@@ -231,6 +231,7 @@ def even(*names: str) -> Relation:
     return relation
 
 
-def option_names(cls) -> list[str]:
+def option_names(cls: type) -> list[str]:
     """The options of a class, as its constructor names them."""
-    return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # of the class itself
+    return [name for name in parameters if name != "self"]

@@ -212,7 +212,9 @@ _VAE_BLOCKS = {
 }
 
 
-def options_of(cls, config: dict[str, Any], source: str | Path, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def options_of(
+    cls: type, config: dict[str, Any], source: str | Path, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Options of one of our classes.
 
     Args:
