@@ -7,7 +7,7 @@ import dataclasses
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import any_of, check_values, declaration, kind_of
 
-_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_METAVARS: dict[type | None, str] = {int: "N", float: "X", str: "TEXT"}
 _TRUTH = {"true": True, "false": False}
 
 

@@ -195,7 +195,9 @@ class PoseOptions(RunOptions):
     def check_inputs(self):
         """Raises MissingFileError for a picture or a pose video that is not there."""
         named = (("picture", self.reference_image), ("pose video", self.pose_video))
-        check_all_there([pair for pair in named if pair[1] is not None], "files that are there are accepted")
+        check_all_there(
+            [(what, path) for what, path in named if path is not None], "files that are there are accepted"
+        )
 
 
 def check_tile_size(size):

@@ -237,8 +237,8 @@ def options_of(
             raise InputError(f"option {shown(name)} of {cls.__name__} is not known; {near}")
     given = {**config, **(more or {})}
     if unknown := sorted(set(given) - names):
-        names = printable(", ".join(unknown), 500)
-        logger.warning("%s has options that are not known and have no effect: %s", source, names)
+        shown_names = printable(", ".join(unknown), 500)
+        logger.warning("%s has options that are not known and have no effect: %s", source, shown_names)
     for name, values in rules.fixed.items():
         value = given.get(name, values[-1] if is_ours else values[0])
         if value != values[-1]:
