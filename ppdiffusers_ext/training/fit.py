@@ -11,6 +11,8 @@ import paddle
 from ppdiffusers_ext.environment import use_all_cores
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.check import check_steps
+from ppdiffusers_ext.training.options import samples_of_a_step
 from ppdiffusers_ext.training.trainer import PartsTrainer
 
 logger = logging.getLogger(__name__)
@@ -25,11 +27,6 @@ def reproducible_start(seed):
     paddle.seed(seed)
     with paddle.utils.unique_name.guard():
         yield
-
-
-def samples_of_a_step(arguments):
-    """Number of samples of one optimisation step, over all processes and accumulated batches."""
-    return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
 
 
 def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments, validate=None, held_out=None):
@@ -119,11 +116,6 @@ def _find_checkpoint(arguments, run):
     if folder is None:
         return None
     checkpoints.check_run(folder, run)
-    step = checkpoints.step_of(folder)
-    if step > arguments.max_steps:
-        raise InputError(
-            f"{folder} is of a run of more steps than --max_steps {arguments.max_steps}; {step} or more, another "
-            "--output_dir, or --overwrite_output_dir, is accepted"
-        )
+    check_steps(folder, checkpoints.step_of(folder), arguments)
     logger.info("the run goes on from %s", folder)
     return str(folder)

@@ -7,6 +7,7 @@ For small models of simple pictures; photographs come out blurred.
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -17,10 +18,15 @@ from ppdiffusers_ext.data.animate_anyone.samples import choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
-from ppdiffusers_ext.training.animate_anyone.data import find_samples
-from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.animate_anyone.check import check_files_of_autoencoder
+from ppdiffusers_ext.training.animate_anyone.data import make_samples
+from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments
+from ppdiffusers_ext.training.arguments import TrainingArguments
+from ppdiffusers_ext.training.fit import fit, reproducible_start
+from ppdiffusers_ext.training.options import samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.sheets import labelled_sheet
+from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import to_pictures
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.folders import read_config
@@ -29,21 +35,29 @@ _SCALE_SAMPLES = 64  # whose latents decide the scaling factor
 _LOG_VARIANCE = -6.0  # of the latents, at the start
 
 
-def train_autoencoder(model_arguments, data_arguments, arguments):
+def train_autoencoder(
+    model_arguments: AutoencoderArguments,
+    data_arguments: DataArguments,
+    arguments: TrainingArguments,
+    clips: Any = None,
+) -> PartsTrainer:
     """Train an `AutoencoderKL` on frames of clips, from the newest checkpoint in the output folder if there is one.
 
     Writes the folder `vae` into the output folder, with weights and a config whose scaling factor gives latents of
     unit variance. Returns the trainer. Raises the errors of `fit`.
+
+    Args:
+        clips: what `check_files_of_autoencoder` returned, if it was called.
     """
+    clips = clips or check_files_of_autoencoder(model_arguments, data_arguments, arguments)
     config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
         vae = use_own_layers(AutoencoderKL(**config))
     _narrow(vae)
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)
-    samples, held_out = find_samples(
-        data_arguments, arguments, lambda rng, frames: choose_image(rng, frames, data_arguments.sample_margin)
-    )
+    choose = functools.partial(choose_image, margin=data_arguments.sample_margin)
+    samples, held_out = make_samples(clips, data_arguments, arguments, choose)
     run = {
         "stage": "autoencoder",
         "samples_per_step": samples_of_a_step(arguments),

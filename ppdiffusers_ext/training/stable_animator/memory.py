@@ -8,7 +8,7 @@ GPU follow from the same factors and the bytes of its dtypes, and have not been 
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
@@ -16,13 +16,13 @@ from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
 from ppdiffusers_ext.pipelines.memory_plan import ENCODING, FLOAT, GB, SCATTER, resident_memory
 from ppdiffusers_ext.training.bounds import check_bounds
-from ppdiffusers_ext.training.parser import read_options
+from ppdiffusers_ext.training.parser import filled, read_options
 from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze
 from ppdiffusers_ext.training.stable_animator.objective import ENCODED_AT_ONCE
 from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,
     StableModelArguments,
-    StableTrainingArguments,
+    StableTrainerOptions,
 )
 from ppdiffusers_ext.weights.assignment import create
 
@@ -176,10 +176,10 @@ def plan_file(path, device, processes=1):
     Raises:
         MissingFileError, InputError: no such file, or values that cannot be used.
     """
-    kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+    kinds = (StableModelArguments, StableDataArguments, StableTrainerOptions)
     values = read_options([str(path)], kinds)
-    check_bounds(values)
-    model, data = (_filled(kind, values) for kind in kinds[:2])
+    check_bounds(values, kinds)
+    model, data = (filled(kind, values) for kind in kinds[:2])
     data.check()
     stages = [int(digit) for digit in re.findall(r"stage([123])", values["sharding"])]
     options = TrainingOptions(
@@ -192,10 +192,6 @@ def plan_file(path, device, processes=1):
         ema=bool(values["ema_decay"]),
     )
     return plan_training(model, data, options, device)
-
-
-def _filled(kind, values):
-    return kind(**{item.name: values[item.name] for item in fields(kind)})
 
 
 def _level(values):

@@ -14,13 +14,13 @@ from paddle import nn
 
 from ppdiffusers_ext.training.latents import encode
 from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.training.stable_animator.options import NOISES
 
 PICTURE_NOISE = 0.02  # that is added to the reference picture
 _ADDED = (6.0, 127.0, PICTURE_NOISE)  # frames per second less one, motion bucket, noise of the picture
 _TRAINED_OF_UNET = "attentions"
 # Of the draw of sigmas, in the terms of Hoogeboom et al. 2023 (arXiv:2301.11093).
 _SIGMAS, _SIGMA_DATA, _IMAGE = (0.002, 700.0), 0.5, 64
-NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
 
 
 class StableAnimatorModel(nn.Layer):
