@@ -183,7 +183,7 @@ def _text(path: str, key: str, value: Any) -> str:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
-        message = re.sub(r"^argument (\S+): ", r"\1: ", message)
+        message = re.sub(r"^argument ([^\s/]+)\S*: ", r"\1: ", message)
         raise InputError(f"{printable(' '.join(message.split()), MOST_MESSAGE)}; {ACCEPTED}")
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
