@@ -26,7 +26,7 @@ class TrainingArguments(TrainerOptions, PaddleTrainingArguments):
         check_device(self.device)
         if self.device == "auto":
             self.device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
-        if self.fp16 and not paddle.is_compiled_with_cuda():
+        if self.fp16 and not paddle.is_compiled_with_cuda():  # type: ignore[has-type]  # paddlenlp's
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True
         beyond = {"stage2", "stage3", "offload"} & set(str(self.sharding).replace(",", " ").split())
@@ -36,10 +36,10 @@ class TrainingArguments(TrainerOptions, PaddleTrainingArguments):
                 "is accepted"
             )
         # "latest" is what happens without it.
-        if self.resume_from_checkpoint == "latest":
+        if self.resume_from_checkpoint == "latest":  # type: ignore[has-type]  # paddlenlp's
             self.resume_from_checkpoint = None
         # A bar is for somebody who looks at it.
-        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()
+        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # type: ignore[has-type]  # paddlenlp's
         share_connections()
         super().__post_init__()
 

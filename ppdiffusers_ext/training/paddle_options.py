@@ -29,20 +29,14 @@ def read_paddle_options() -> Any:
     _define("trainer_utils", lambda node: any(getattr(base, "id", "") == "ExplicitEnum" for base in node.bases), names)
     _define("training_args", lambda node: node.name == "TrainingArguments", names)
     choices = {**PADDLE_CHOICES, "lr_scheduler_type": tuple(each.value for each in names["SchedulerType"])}
-    declared = [
-        (
-            item.name,
-            item.type,
-            option(
-                item.default,
-                *PADDLE_BOUNDS.get(item.name, (None, None)),
-                choices=choices.get(item.name, ()),
-                help=item.metadata.get("help", ""),
-            ),
-        )
-        for item in dataclasses.fields(names["TrainingArguments"])
-    ]
+    fields = dataclasses.fields(names["TrainingArguments"])
+    declared = [(item.name, item.type, _declare(item, choices.get(item.name, ()))) for item in fields]
     return dataclasses.make_dataclass("PaddleOptions", declared)
+
+
+def _declare(item: dataclasses.Field, choices: tuple) -> Any:
+    lower, upper = PADDLE_BOUNDS.get(item.name, (None, None))
+    return option(item.default, lower, upper, choices, help=item.metadata.get("help", ""))
 
 
 def _define(module: str, is_wanted: typing.Callable[[ast.ClassDef], bool], names: dict[str, Any]) -> None:

@@ -110,7 +110,7 @@ def _add_option(parser: argparse.ArgumentParser, item: dataclasses.Field) -> Non
     names = [f"--{name}" for name in (item.name, *declared.aliases)]
     parser.add_argument(*names, dest=item.name, type=_checked(kind, choices, declared), **options)
     if kind is bool and item.default is True:
-        off = {"action": "store_false", "default": False, "help": declared.help or None}
+        off: dict[str, Any] = {"action": "store_false", "default": False, "help": declared.help or None}
         parser.add_argument(f"--no_{item.name}", dest=item.name, **off)
 
 
@@ -190,7 +190,7 @@ class _Parser(argparse.ArgumentParser):
         if action.option_strings and "--" in arg_strings:
             # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
             raise argparse.ArgumentError(action, "'--' is no value")
-        return super()._get_values(action, arg_strings)  # type: ignore[misc]  # a method that types do not have
+        return super()._get_values(action, arg_strings)
 
 
 def _checked(kind: Any, choices: tuple, declared: Option) -> Callable[[str], Any]:

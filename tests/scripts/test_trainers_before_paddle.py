@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import typing
 from pathlib import Path
 
 import pytest
@@ -137,7 +136,7 @@ def wrong_values(stage):
             words += [f"--{name}={declared.lower - 1}", f"--{name}={10**60}", f"--{name}=nan"]
         if declared.choices:
             words += [f"--{name}=foo"]
-        if item.type in (int, float, bool, typing.Optional[int]):
+        if item.type in (int, float, bool, int | None):
             words += [f"--{name}=x", f"--{name}="]
         yield from ([word] for word in words)
 

@@ -6,6 +6,7 @@ For small models of simple pictures; photographs come out blurred.
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import paddle
 from paddle import nn
 from ppdiffusers import AutoencoderKL
 
-from ppdiffusers_ext.data.animate_anyone.samples import choose_image
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
@@ -77,7 +78,7 @@ def train_autoencoder(
     return trainer
 
 
-def _narrow(vae):
+def _narrow(vae: AutoencoderKL) -> None:
     """Have the latents start with little noise, so that the decoder hears of the picture from the first step on."""
     bias = vae.quant_conv.bias.numpy()
     bias[vae.config.latent_channels :] = _LOG_VARIANCE
@@ -87,18 +88,20 @@ def _narrow(vae):
 class _Wrapped(nn.Layer):
     """An autoencoder, for the trainer: paddlenlp saves a model of ppdiffusers' kind in ways of its own."""
 
-    def __init__(self, vae):
+    def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
 
-    def forward(self, pixels, noise):
+    def forward(
+        self, pixels: paddle.Tensor, noise: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """pixels (n, 3, h, w), noise like the latents -> pixels, mean and logarithm of the variance of the latents."""
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * noise  # (n, channels, h / 8, w / 8)
         return self.vae.decode(latents).sample, posterior.mean, posterior.logvar
 
 
-def collate(samples):
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Batch of samples of `TrainingClips`, with targets and references as pictures alike."""
     pixels = [np.concatenate([sample["pixel_values"][:, 0], sample["reference_pixel_values"]]) for sample in samples]
     return {
@@ -119,10 +122,10 @@ class AutoencoderObjective:
             and a small model spends itself on edges first: with 1 it may lose a whole direction of colour.
     """
 
-    def __init__(self, seed, kl_weight, colour_weight=1.0):
+    def __init__(self, seed: int, kl_weight: float, colour_weight: float = 1.0) -> None:
         self._seed, self._kl_weight, self._colour_weight = seed, kl_weight, colour_weight
 
-    def __call__(self, model, batch):
+    def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss, a scalar tensor."""
         pixels = batch["pixels"]
         vae = getattr(model, "_layers", model).vae
@@ -138,13 +141,13 @@ class AutoencoderObjective:
         loss = error.abs().mean() + error.square().mean() + self._kl_weight * divergence
         return loss
 
-    def describe(self, batch):
+    def describe(self, batch: dict[str, Any]) -> str:
         """Text that names the batch for messages."""
         return ", ".join(batch["clips"])
 
 
 @paddle.no_grad()
-def _validate(vae, samples, step):
+def _validate(vae: AutoencoderKL, samples: TrainingClips, step: int) -> tuple[dict[str, float], np.ndarray]:
     """Numbers of how well the held-out clips' frames come back, and a picture of truth and what came."""
     metrics, rows = VideoMetrics(), []
     for index in range(len(samples)):
@@ -160,7 +163,7 @@ def _validate(vae, samples, step):
 
 
 @paddle.no_grad()
-def _scaling_factor(vae, samples):
+def _scaling_factor(vae: AutoencoderKL, samples: TrainingClips) -> float:
     """What brings the latents' numbers to unit variance."""
     vae.eval()
     count = min(_SCALE_SAMPLES, len(samples))

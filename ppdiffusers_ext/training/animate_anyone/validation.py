@@ -1,11 +1,16 @@
 """Animates clips of validation with Animate Anyone."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 from PIL import Image
 
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips
 from ppdiffusers_ext.training.validation import Case, fixed_noise, to_pictures
 
 
-def of_training_clips(samples):
+def of_training_clips(samples: TrainingClips) -> Iterator[Case]:
     """The `Case`s of `TrainingClips`, each sample one."""
     for index in range(len(samples)):
         sample = samples[index]
@@ -25,11 +30,11 @@ class AnimateAnyone:
         seed: of the noise.
     """
 
-    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
+    def __init__(self, pipeline: Any, num_inference_steps: int, guidance_scale: float, seed: int) -> None:
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
 
-    def __call__(self, case, index):
+    def __call__(self, case: Case, index: int) -> np.ndarray:
         height, width, _ = case.reference.shape
         shape = [1, self._pipeline.denoising_unet.config.in_channels, len(case.poses)]
         shape += [side // self._pipeline.vae_scale_factor for side in (height, width)]
