@@ -1,6 +1,7 @@
 """Trained parts of networks: the files that training saves and other commands load without conversion."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,3 +48,15 @@ class TrainedPart:
         """Read a file of `save`. Raises InputError unless it fits the network."""
         others = [name for name in self.network.state_dict() if self.only not in name]
         load_weights(self.network, path, may_miss=others)
+
+
+def train_only(model: nn.Layer, is_trained: Callable[[str], bool]) -> list[str]:
+    """Freeze all parameters of a model but those whose names are trained. Returns the names of the trained ones."""
+    trained = []
+    for name, parameter in model.named_parameters():
+        learns = is_trained(name)
+        parameter.stop_gradient = not learns
+        parameter.trainable = learns
+        if learns:
+            trained.append(name)
+    return trained

@@ -32,6 +32,28 @@ class Case:
     embedding: np.ndarray | None = None
 
 
+class Animator:
+    """Animates a `Case` with a system's pipeline, by the same noise each time, when it is called with it.
+
+    Args:
+        pipeline: of the networks in training.
+        num_inference_steps, guidance_scale: see the pipeline.
+        seed: of the noise.
+    """
+
+    def __init__(self, pipeline: Any, num_inference_steps: int, guidance_scale: float, seed: int) -> None:
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
+
+    def __call__(self, case: Case, index: int) -> np.ndarray:
+        """Returns (frames, H, W, 3) uint8, of a case and its number."""
+        raise NotImplementedError
+
+    def _noise(self, index: int, shape: Sequence[int]) -> paddle.Tensor:
+        """Standard normal noise of a shape, the same for the same number of a case."""
+        return paddle.to_tensor(np.random.default_rng([self._seed, index]).standard_normal(shape, np.float32))
+
+
 class Validation:
     """Animates cases and compares the results with the true frames.
 
@@ -67,11 +89,6 @@ class Validation:
         return {name: float(np.mean(values)) for name, values in means.items() if values}, labelled_sheet(
             f"step {step}; numbers are frames", rows
         )
-
-
-def fixed_noise(seed: int, index: int, shape: Sequence[int]) -> paddle.Tensor:
-    """Standard normal noise of a shape, the same for the same seed and number of a clip."""
-    return paddle.to_tensor(np.random.default_rng([seed, index]).standard_normal(shape, np.float32))
 
 
 def to_pictures(values: np.ndarray, low: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
-from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.training.parts import TrainedPart, train_only
 
 STAGES = (1, 2)
 
@@ -82,14 +82,9 @@ def freeze(model: AnimateAnyoneModel, stage: int) -> list[str]:
             f"the denoising UNet of stage {stage} has {'no' if has_motion else 'its'} motion modules; this one has "
             f"{'some' if has_motion else 'none'}"
         )
-    trained = []
-    for name, parameter in model.named_parameters():
-        learns = _TRAINED_IN_STAGE_2 in name if stage == 2 else not name.startswith(_FROZEN_IN_STAGE_1)
-        parameter.stop_gradient = not learns
-        parameter.trainable = learns
-        if learns:
-            trained.append(name)
-    return trained
+    if stage == 2:
+        return train_only(model, lambda name: _TRAINED_IN_STAGE_2 in name)
+    return train_only(model, lambda name: not name.startswith(_FROZEN_IN_STAGE_1))
 
 
 def parts(model: AnimateAnyoneModel, stage: int) -> dict[str, TrainedPart]:

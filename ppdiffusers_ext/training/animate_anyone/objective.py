@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 
 from ppdiffusers_ext.training.draws import Draws, make_batch
-from ppdiffusers_ext.training.latents import encode
+from ppdiffusers_ext.training.latents import encode_in_parts, hold
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 
 _ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
@@ -61,10 +61,7 @@ class Objective:
         self._vae, self._image_encoder, self._scheduler = vae, image_encoder, scheduler
         self._draws, self._samples_per_step = Draws(seed), samples_per_step
         self._noise_offset, self._snr_gamma, self._uncond_ratio = noise_offset, snr_gamma, uncond_ratio
-        for frozen in (vae, image_encoder):
-            frozen.eval()
-            for parameter in frozen.parameters():
-                parameter.stop_gradient = True
+        hold(vae, image_encoder)
 
     def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss of an `AnimateAnyoneModel` (or its wrapper) for a batch of `Collate`, a scalar tensor."""
@@ -80,8 +77,7 @@ class Objective:
             weights = min_snr_weights(snr, self._snr_gamma) if self._snr_gamma else None
         poses = batch["pose_pixel_values"]
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
-        loss = mean_squared_error(prediction, target, weights)
-        return loss
+        return mean_squared_error(prediction, target, weights)
 
     def describe(self, batch: dict[str, Any]) -> str:
         """Text with the clips and timesteps of the batch."""
@@ -102,14 +98,8 @@ class Objective:
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
         shape = (1 + frames, self._vae.config.latent_channels, pixels.shape[3] // scale, pixels.shape[4] // scale)
         pictures, noise = pictures.flatten(0, 1), self._draws.normals(indices, "latents", shape).flatten(0, 1)
-        factor = self._vae.config.scaling_factor
-        encoded = [
-            encode(
-                self._vae, pictures[start : start + _ENCODED_AT_ONCE], noise[start : start + _ENCODED_AT_ONCE], factor
-            )
-            for start in range(0, pictures.shape[0], _ENCODED_AT_ONCE)
-        ]
-        latents = paddle.concat(encoded).reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
+        latents = encode_in_parts(self._vae, pictures, noise, _ENCODED_AT_ONCE)
+        latents = latents.reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
         return latents[:, :, 1:].contiguous(), latents[:, :, 0].contiguous()
 
     def embed(self, pixels: paddle.Tensor, unconditional: bool) -> paddle.Tensor:

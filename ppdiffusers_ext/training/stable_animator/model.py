@@ -15,8 +15,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
-from ppdiffusers_ext.training.latents import encode
-from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.training.latents import encode, encode_in_parts
+from ppdiffusers_ext.training.parts import TrainedPart, train_only
 from ppdiffusers_ext.training.stable_animator.options import NOISES
 
 PICTURE_NOISE = 0.02  # that is added to the reference picture
@@ -93,14 +93,7 @@ def freeze(model: StableAnimatorModel, whole_unet: bool = False) -> list[str]:
     Args:
         whole_unet: True to train the whole UNet, which is required without Stable Video Diffusion's weights.
     """
-    trained = []
-    for name, parameter in model.named_parameters():
-        learns = whole_unet or not name.startswith("unet.") or _TRAINED_OF_UNET in name
-        parameter.stop_gradient = not learns
-        parameter.trainable = learns
-        if learns:
-            trained.append(name)
-    return trained
+    return train_only(model, lambda name: whole_unet or not name.startswith("unet.") or _TRAINED_OF_UNET in name)
 
 
 def parts(model: StableAnimatorModel, suffix: str = ".safetensors") -> dict[str, TrainedPart]:
@@ -142,10 +135,7 @@ def encode_clip(vae: Any, pixels: paddle.Tensor, noise: paddle.Tensor, at_once: 
     Returns:
         (batch, frames, 4, h, w), scaled.
     """
-    pictures, draws, factor = pixels.flatten(0, 1), noise.flatten(0, 1), vae.config.scaling_factor
-    starts = range(0, pictures.shape[0], at_once)
-    parts = [encode(vae, pictures[i : i + at_once], draws[i : i + at_once], factor) for i in starts]
-    latents = paddle.concat(parts)  # (batch*frames, 4, h, w)
+    latents = encode_in_parts(vae, pixels.flatten(0, 1), noise.flatten(0, 1), at_once)  # (batch*frames, 4, h, w)
     return latents.reshape([*pixels.shape[:2], *latents.shape[1:]])
 
 

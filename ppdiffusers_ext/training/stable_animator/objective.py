@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import for_clip
 from ppdiffusers_ext.training.draws import Draws, make_batch
+from ppdiffusers_ext.training.latents import hold
 from ppdiffusers_ext.training.stable_animator.model import (
     NOISES,
     Kept,
@@ -52,10 +53,7 @@ class StableObjective:
         self._vae, self._image_encoder = vae, image_encoder
         self._draws, self._samples_per_step = Draws(seed), samples_per_step
         self._dropout, self._noises = dropout, tuple(noises)
-        for frozen in (vae, image_encoder):
-            frozen.eval()
-            for parameter in frozen.parameters():
-                parameter.stop_gradient = True
+        hold(vae, image_encoder)
 
     def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss of a `StableAnimatorModel` (or its wrapper) for a batch of `collate`, a scalar tensor."""

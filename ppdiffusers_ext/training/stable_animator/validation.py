@@ -1,13 +1,12 @@
 """Animates clips of validation with StableAnimator."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ppdiffusers_ext.data.stable_animator.samples import AnimationSamples
-from ppdiffusers_ext.training.validation import Case, fixed_noise, to_pictures
+from ppdiffusers_ext.training.validation import Animator, Case, to_pictures
 
 
 def of_animation_samples(samples: AnimationSamples | None) -> Iterator[Case]:
@@ -21,16 +20,8 @@ def of_animation_samples(samples: AnimationSamples | None) -> Iterator[Case]:
         yield Case(reference, poses, truth, sample["face_embedding"])
 
 
-class StableAnimator:
-    """The same with a `StableAnimatorPipeline`, in one window.
-
-    Args:
-        pipeline, num_inference_steps, guidance_scale, seed: see `AnimateAnyone`.
-    """
-
-    def __init__(self, pipeline: Any, num_inference_steps: int, guidance_scale: float, seed: int) -> None:
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
+class StableAnimator(Animator):
+    """Animates a `Case` with a `StableAnimatorPipeline`, in one window."""
 
     def __call__(self, case: Case, index: int) -> np.ndarray:
         height, width, _ = case.reference.shape
@@ -47,8 +38,8 @@ class StableAnimator:
             max_guidance_scale=self._guidance,
             tile_size=frames,
             tile_overlap=0,
-            latents=fixed_noise(self._seed, index, shape),
-            image_noise=fixed_noise(self._seed, index, [1, 3, height, width]),
+            latents=self._noise(index, shape),
+            image_noise=self._noise(index, [1, 3, height, width]),
             output_type="np",
         ).frames[0]  # (3, frames, height, width)
         return to_pictures(video, 0)
