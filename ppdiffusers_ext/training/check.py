@@ -1,12 +1,13 @@
 """Checks of the files that a training is told of, without Paddle: what is missing is told at once, in one message."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.files import check_all_there
+from ppdiffusers_ext.files import check_all_there, check_file
 from ppdiffusers_ext.options import declaration
 from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.training import checkpoints
@@ -45,7 +46,12 @@ def check_inputs(system: str, paths: dict[str, str], readers: Sequence[tuple[Cal
 def _has_folder(path: str | Path, paths: Any) -> bool:
     """False for what is in a folder that does not exist itself, which is told of the folder."""
     inside = {str(Path(path)), *map(str, Path(path).parents)}
-    return all(Path(located(other)).exists() for other in paths if str(Path(other)) in inside)
+    return all(os.path.exists(located(other)) for other in paths if str(Path(other)) in inside)
+
+
+def check_weight_file(path: str) -> Path:
+    """Raise InputError or MissingFileError unless it is a file that can be read. Its contents are not read."""
+    return check_file(path, "weight file", "a checkpoint is needed")
 
 
 def check_together(checks: Sequence[Callable[[], Any]]) -> list[Any]:

@@ -129,22 +129,23 @@ VALUES_OF_SYSTEM = {
 
 
 def wrong_values(stage):
-    """Wrong values of every option that has bounds, choices or a type: lists of words."""
+    """Wrong values of every option that has bounds, choices or a type, or names a file: words, and what is told."""
     for name, item in fields_of(kinds_of(stage)).items():
-        declared, words = declaration(item), []
+        declared, values, told = declaration(item), [], f"--{name}"
         if declared.lower is not None:
-            words += [f"--{name}={declared.lower - 1}", f"--{name}={10**60}", f"--{name}=nan"]
+            values += [declared.lower - 1, 10**60, "nan"]
         if declared.choices:
-            words += [f"--{name}=foo"]
+            values += ["foo"]
         if item.type in (int, float, bool, int | None):
-            words += [f"--{name}=x", f"--{name}="]
-        yield from ([word] for word in words)
+            values += ["x", ""]
+        if declared.is_path and not name.startswith("validation_"):
+            values, told = ["a/" * 3000, "a" * 300, "a\0", "/dev/null", "{dir}/pipe"], ""
+        yield from (((f"--{name}={value}",), told) for value in values)
 
 
 def cases(stage):
-    """Words after those that are needed, and what is told of them, "" for whatever it is."""
-    told = {**VALUES, **VALUES_OF_SYSTEM[stage]}
-    return [*told.items(), *((tuple(words), f"{words[0].partition('=')[0]}") for words in wrong_values(stage))]
+    """Words after those that are needed, and what is told of them."""
+    return [*VALUES.items(), *VALUES_OF_SYSTEM[stage].items(), *wrong_values(stage)]
 
 
 def needed(stage):
@@ -186,6 +187,7 @@ def write_files(folder):
         files |= {f"{svd}/{name}/config.json": "{}" for name in ("unet", "vae", "image_encoder")}
     files |= {f"svd/{name}/model.safetensors": "" for name in ("unet", "vae", "image_encoder")}
     (folder / "empty").mkdir()
+    os.mkfifo(folder / "pipe")
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

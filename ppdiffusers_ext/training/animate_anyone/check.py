@@ -8,7 +8,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.training.animate_anyone.data import split_clips
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
-from ppdiffusers_ext.training.check import check_inputs, check_resume, check_together, named_paths
+from ppdiffusers_ext.training.check import check_inputs, check_resume, check_together, check_weight_file, named_paths
 from ppdiffusers_ext.weights.folders import find_weights, read_config
 
 
@@ -35,6 +35,8 @@ def check_files(
         (read_config, model.image_encoder_path),
         (read_yaml, model.inference_config_path),
     ]
+    files = ("denoising_unet_base_model_path", "reference_unet_path", "pose_guider_path", "motion_module_path")
+    readers += [(check_weight_file, path) for path in (getattr(model, name) for name in files) if path]
     if model.denoising_unet_config_path:
         readers.append((read_config, model.denoising_unet_config_path))
     return _check(named_paths(model), readers, data, arguments)
@@ -44,7 +46,10 @@ def check_files_of_autoencoder(
     model: AutoencoderArguments, data: DataArguments, arguments: Any
 ) -> tuple[list[ClipFiles], list[ClipFiles]]:
     """As `check_files`, of the training of an autoencoder."""
-    return _check(named_paths(model), [(read_config, model.vae_config_path)], data, arguments)
+    readers: list = [(read_config, model.vae_config_path)]
+    if model.vae_model_path:
+        readers.append((check_weight_file, model.vae_model_path))
+    return _check(named_paths(model), readers, data, arguments)
 
 
 def _check(paths: dict[str, str], readers: list, data: DataArguments, arguments: Any) -> Any:

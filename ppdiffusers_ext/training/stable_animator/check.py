@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.preprocess.faces import network_files
-from ppdiffusers_ext.training.check import check_inputs, check_resume, check_together, named_paths
+from ppdiffusers_ext.training.check import check_inputs, check_resume, check_together, check_weight_file, named_paths
 from ppdiffusers_ext.training.stable_animator.data import Clips, needs_faces, open_given, split_clips
 from ppdiffusers_ext.training.stable_animator.options import StableDataArguments, StableModelArguments
 from ppdiffusers_ext.weights.folders import find_weights, read_config
@@ -26,8 +26,10 @@ def check_files(model: StableModelArguments, data: StableDataArguments, argument
     readers += [(find_weights, svd / name) for name in ("vae", "image_encoder")]
     if model.unet_model_path is None and not model.unet_model_finetune_path:
         readers.append((find_weights, svd / "unet"))
-    elif model.unet_model_path not in (None, "none") and Path(str(model.unet_model_path)).is_dir():
+    elif model.unet_model_path not in (None, "none") and not model.unet_model_finetune_path:
         readers.append((find_weights, str(model.unet_model_path)))
+    names = ("unet_model_finetune_path", "posenet_model_finetune_path", "face_encoder_finetune_path")
+    readers += [(check_weight_file, path) for path in (getattr(model, name) for name in names) if path]
     given = [data] if arguments.validation_steps else []
     paths = named_paths(model, *given)
     if model.unet_model_path == "none" or model.unet_model_finetune_path:
