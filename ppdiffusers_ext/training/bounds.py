@@ -76,6 +76,8 @@ def check_bounds(given: dict[str, Any], kinds: Iterable[Any]) -> None:
         if declared.lower is not None and declared.upper is not None and not declared.lower <= value <= declared.upper:
             size = "too small" if value < declared.lower else "too large"
             raise InputError(f"--{name} {shown(value)} is {size}; {accepted_of(declared)}")
+        if declared.is_path and value == "" and item.default is not None:
+            raise InputError(f"--{name} is empty; the name of a file or a folder is accepted")
         if declared.pattern and not re.fullmatch(declared.pattern, value):
             raise InputError(f"--{name} {shown(value)} is not known; {declared.accepted} is accepted")
     words = str(given.get("sharding") or "").split()
