@@ -44,7 +44,7 @@ SAME_FILES = {
     "models": {"checkpoint"},
     "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
     "data": {"clips", "samples", "check"},
-    "training": {"options", "data", "model", "objective", "run", "validation"},
+    "training": {"options", "check", "data", "model", "objective", "run", "validation"},
 }
 WITHOUT = {("data", "easy_animate"), ("training", "easy_animate")}  # not written yet
 

@@ -141,7 +141,7 @@ def test_option_that_is_named_with_its_command_is_of_that_command(page):
 def keys():
     """Every key that a YAML file of this project can have."""
     found = {name for kind in CONFIGURATIONS for name in key_names(kind)}
-    found |= {name for stage in (1, "vae", "stable_animator") for name in read_options([], kinds_of(stage))}
+    found |= {name for stage in (1, "vae", "stable_animator") for kind in kinds_of(stage) for name in key_names(kind)}
     for path in (ROOT / "configs").rglob("*.yaml"):
         found |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
     return found | {"jobs"}  # of scripts.animate --batch

@@ -338,7 +338,7 @@ def refuse(tmp_path, data, monkeypatch, capsys):
         ({"max_steps": 0}, "--max_steps 0 is too small"),
         ({"sharding": "stage1"}, "--sharding stage1 has nothing to share among one process"),
         ({"motion_module_path": "a.safetensors"}, "--motion_module_path is for stage 2"),
-        ({"reference_unet_path": "nowhere.safetensors"}, "weight file nowhere.safetensors does not exist"),
+        ({"reference_unet_path": "nowhere.safetensors"}, "--reference_unet_path nowhere.safetensors does not exist"),
         ({"do_train": False}, "nothing is to be done"),
         ({"train_widht": 64}, "unknown keys in"),
         ({"output_dir": str(Path(__file__) / "out")}, "test_trainers.py' is a file; a folder that can be written is"),
