@@ -32,7 +32,19 @@ def samples_of_a_step(arguments):
     return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
 
 
-def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments, validate=None, held_out=None):
+def fit(
+    model,
+    parts,
+    objective,
+    samples,
+    collate,
+    run,
+    max_bad_share,
+    arguments,
+    validate=None,
+    held_out=None,
+    describe=None,
+):
     """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
     Args:
@@ -41,20 +53,13 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
         samples, collate: dataset, and function that makes a batch of its samples.
         run: dict of settings that a resumed run must share with this one, besides seed and processes.
         arguments: `TrainingArguments`.
-        validate, held_out: see `PartsTrainer`.
+        validate, held_out, describe: see `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
-    run = {
-        **run,
-        "seed": arguments.seed,
-        "world_size": arguments.world_size,
-        "sharding": [option.value for option in arguments.sharding],
-        "ema": bool(arguments.ema_decay),
-        "clips": samples.num_clips,
-    }
+    run = _settings_of(run, samples, arguments)
     if not paddle.is_compiled_with_cuda():
         use_all_cores()
     trainer = PartsTrainer(
@@ -65,6 +70,7 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
         ema_decay=arguments.ema_decay,
         validate=validate,
         held_out=held_out,
+        describe=describe,
         model=model,
         args=arguments,
         train_dataset=samples,
@@ -81,6 +87,18 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
     told = timedelta(seconds=round(time.monotonic() - start))
     logger.info("trained in %s; the results are in %s", told, arguments.output_dir)
     return trainer
+
+
+def _settings_of(run, samples, arguments):
+    """Settings that a resumed run must share with this one: a system's own, and those of every run."""
+    return {
+        **run,
+        "seed": arguments.seed,
+        "world_size": arguments.world_size,
+        "sharding": [option.value for option in arguments.sharding],
+        "ema": bool(arguments.ema_decay),
+        "clips": samples.num_clips,
+    }
 
 
 def _tell_start(learning, samples, held_out, arguments):

@@ -68,19 +68,20 @@ def train(stage, model_arguments, data_arguments, training_arguments):
         validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
     share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
     trained = parts(model, stage)
-    trainer = fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out)
-    if arguments.process_index == 0:
-        write_pipeline(arguments.output_dir, model, list(trained), model_arguments)
-    return trainer
+
+    def describe(folder, files):
+        write_pipeline(folder, model, files, model_arguments)
+
+    return fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out, describe)
 
 
 def write_pipeline(folder, model, trained, arguments):
-    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of an output folder beside the trained parts.
+    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of a folder beside the trained parts.
 
     Args:
-        folder: of the output.
+        folder: of a checkpoint or of the output.
         model: `AnimateAnyoneModel`.
-        trained: names of the parts in the folder.
+        trained: dict of the files in the folder by the names of the parts.
         arguments: `ModelArguments`, which say where the other networks are.
     """
     networks = {name: getattr(model, name) for name in ("reference_unet", "denoising_unet", "pose_guider")}
@@ -93,7 +94,7 @@ def write_pipeline(folder, model, trained, arguments):
         "reference_unet": arguments.reference_unet_path,
         "pose_guider": arguments.pose_guider_path,
     }
-    files = {f"{name}_path": f"{name}.safetensors" if name in trained else absolute(others[name]) for name in others}
+    files = {f"{name}_path": trained.get(name) or absolute(path) for name, path in others.items()}
     folders = {
         "pretrained_base_model_path": absolute(arguments.base_model_path),
         "pretrained_vae_path": absolute(arguments.vae_model_path),
