@@ -1,7 +1,7 @@
 """The Python blocks of all pages run, on small models in the places of the released ones.
 
-Blocks run as they are written, in a folder that has the files and folders that they name, but for the size and the
-number of steps of what is made, and its dtype. A block that cannot be run has a comment before it, `<!-- not run: REASON -->`.
+Blocks run as they are written, in a folder that has the files and folders that they name, but for the size, the number
+of steps and the dtype of what is made. A block that cannot be run has `<!-- not run: REASON -->` before it.
 """
 
 import ast
