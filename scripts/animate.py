@@ -13,6 +13,7 @@ jobs.
 """
 
 import dataclasses
+import functools
 import sys
 import traceback
 
@@ -81,19 +82,19 @@ def work(options):
 
     system = registry.SYSTEMS[options.system](config)
     device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
-    estimator = poses.make_estimator(options, system.channels, device=device)
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    animator = Animator(system, estimator, style, progress, config.num_frames, keep=options.debug)
+    open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    animator = Animator(system, open_estimator, style, progress, config.num_frames, keep=options.debug)
     if options.batch:
         return _run_all(animator, jobs, options)
-    animator.check(jobs[0])  # an output that is an input is told as that
+    inputs = animator.open(jobs[0])  # an output that is an input is told as that
     held = animator.hold(jobs, options.overwrite, options.skip_existing)
     if not held.missing:
         print(f"kept          {jobs[0].output}")
         return 0
     with held.recorded():
-        _tell(animator.run(jobs[0]))
+        _tell(animator.run(jobs[0], inputs))
     return 0
 
 
@@ -108,6 +109,8 @@ def _run_all(animator, jobs, options):
         inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
         check_outputs([options.report], [options.batch, *inputs])
     held = animator.hold(jobs, options.overwrite, options.skip_existing)
+    if held.missing:
+        _ = animator.estimator  # what is wrong with it is told once, before any job
     rows = [{"output": job.output, "state": "not begun"} for job in jobs]
     for number, (job, row) in enumerate(zip(jobs, rows)):
         print(f"job {number + 1} of {len(jobs)}: {job.output}")

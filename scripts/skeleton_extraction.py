@@ -50,8 +50,8 @@ def work(options):
     estimator = poses.make_estimator(options, "rgb")
     with results.recorded():
         alignment, _ = write_aligned_skeletons(
-            options.target_image_folder_path,
-            options.ref_image_path,
+            source,
+            picture,
             target,
             estimator,
             poses.style_of(options, "stable_animator"),

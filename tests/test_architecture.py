@@ -227,3 +227,49 @@ def test_no_function_does_more_than_a_page():
 def test_every_folder_of_the_library_is_a_package():
     folders = {path.parent for path in (ROOT / PACKAGE).rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+# Modules that no test imports, nor a module that one imports -> the test that covers them.
+COVERED = {
+    "commands.__main__": "commands/test_program.py",
+    "data.stable_animator.check": "scripts/test_check_dataset.py",
+    "models.easy_animate.conditioning": "models/easy_animate/test_easy_animate.py",
+    "models.easy_animate.motion": "models/easy_animate/test_easy_animate.py",
+    "models.easy_animate.option_rules": "models/test_option_rules.py",
+    "models.easy_animate.vae_tiles": "pipelines/easy_animate/test_video_coding.py",
+    "models.network_rules": "models/test_option_rules.py",
+    "models.stable_animator.blocks": "test_parity.py",
+    "pipelines.animation": "scripts/test_animate.py",
+    "pipelines.opening": "pipelines/test_api.py",
+    "pipelines.saving": "pipelines/test_api.py",
+    "preprocess.videos": "scripts/test_pose_commands.py",
+    "training.help": "training/test_parser.py",
+    "training.logs": "scripts/test_trainers.py",
+    "weights.addresses": "scripts/test_download_weights.py",
+}
+
+
+def test_every_module_is_near_a_test(graph):
+    """It has a test of its name, or one that imports it, or a module or package that does; others are in `COVERED`."""
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    named = {name for path in files for name in _imported(ast.parse(path.read_text(encoding="utf-8")))}
+    own = {name for name in graph.modules if name.startswith(f"{PACKAGE}.")}
+    modules = {name for name in own if (ROOT / f"{name.replace('.', '/')}.py").is_file()}
+    tested = {name for name in own if name in named or _mirror(name).is_file()}
+    near = tested | {name for name in modules if graph.find_modules_that_directly_import(name) & tested}
+    assert {name.removeprefix(f"{PACKAGE}.") for name in modules - near} == COVERED.keys()
+    assert [test for test in COVERED.values() if not (ROOT / "tests" / test).is_file()] == []
+
+
+def _mirror(module):
+    *folders, name = module.split(".")[1:]
+    return ROOT.joinpath("tests", *folders, f"test_{name}.py")
+
+
+def _imported(tree):
+    """Names of the modules, and of what is in them, that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{item.name}" for item in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (item.name for item in node.names)

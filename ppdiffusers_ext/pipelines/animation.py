@@ -5,15 +5,17 @@ video, which is what the systems were made for.
 """
 
 import contextlib
+import functools
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from ppdiffusers_ext.data.audio import Audio
-from ppdiffusers_ext.data.frames import open_frames, parse_range, resize
+from ppdiffusers_ext.data.frames import FrameSource, open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
@@ -26,37 +28,58 @@ from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class JobInputs:
+    """What a job reads, opened once.
+
+    Attributes:
+        image: the reference picture.
+        source: the driving video.
+        bounds: its first frame that is animated, and the one after the last.
+        audio: its sound, checked, or None.
+    """
+
+    image: PIL.Image.Image
+    source: FrameSource
+    bounds: tuple[int, int]
+    audio: Audio | None
+
+
 class Animator:
     """Runs jobs with one configuration; poses' networks and the pipeline are loaded once.
 
     Args:
         system: an instance of one of `registry.SYSTEMS`.
-        estimator: a `PoseEstimator`.
+        open_estimator: returns a `PoseEstimator`; called when the first job needs it, after its inputs were checked.
         style: a `Style`.
         progress: see `preprocess.videos`.
         limit: frames at most; all if left out.
         keep: write an overlay video beside each result.
     """
 
-    def __init__(self, system, estimator, style, progress, limit=None, keep=False):
-        self._system, self._estimator, self._style = system, estimator, style
+    def __init__(self, system, open_estimator, style, progress, limit=None, keep=False):
+        self._system, self._open_estimator, self._style = system, open_estimator, style
         self._progress, self._limit, self._keep = progress, limit, keep
 
-    def check(self, job):
-        """How many frames a job will have.
+    @functools.cached_property
+    def estimator(self):
+        """The `PoseEstimator` of all jobs. Raises InputError, MissingFileError where its networks cannot be used."""
+        return self._open_estimator()
+
+    def open(self, job):
+        """The `JobInputs` of a job, checked with its outputs.
 
         Raises:
             InputError, MissingFileError: inputs that cannot be read, a place that cannot be written.
         """
-        read_image(job.reference_image)
+        image = read_image(job.reference_image)
         source = open_frames(job.driving_video)
         start, end = self._bounds(job, source)
         check_outputs(self.outputs(job), (job.reference_image, job.driving_video))
         fps = job.fps or source.fps
         check_video_rate(job.output, fps)
-        count = source.resampled_count(fps, start, end)
-        self._audio(job, source, start, count / fps)
-        return count
+        audio = self._audio(job, source, start, source.resampled_count(fps, start, end) / fps)
+        return JobInputs(image, source, (start, end), audio)
 
     def outputs(self, job):
         """Paths of all files that a job writes."""
@@ -96,25 +119,27 @@ class Animator:
         audio.check(job.output, seconds)
         return audio
 
-    def run(self, job):
+    def run(self, job, inputs=None):
         """Animate: the `Result` of `pose2vid`.
+
+        Args:
+            job: a `Job`.
+            inputs: what `open` returned of it, which is called if they are left out.
 
         Raises:
             InputError, MissingFileError: what the user gave and cannot be used.
         """
-        count = self.check(job)
-        source, target = open_frames(job.driving_video), Path(job.output)
-        bounds = self._bounds(job, source)
-        audio = self._audio(job, source, bounds[0], count / (job.fps or source.fps))
+        inputs, target = self.open(job) if inputs is None else inputs, Path(job.output)
+        source, bounds = inputs.source, inputs.bounds
         with scratch_folder(target) as folder:
             picture, skeletons = folder / "reference.png", folder / "skeletons.mp4"
-            image = np.asarray(read_image(job.reference_image))
+            image = np.asarray(inputs.image)
             write_image(picture, resize(image, self._system.width, self._system.height, job.resize))
             alignment, poses = write_aligned_skeletons(
-                job.driving_video,
-                picture,
+                source,
+                open_frames(picture),
                 skeletons,
-                self._estimator,
+                self.estimator,
                 self._style,
                 job.align,
                 job.track,
@@ -125,7 +150,7 @@ class Animator:
             if alignment is not None and alignment.missing:
                 logger.warning("%s does not show %s: aligned by the other joints",
                                job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, audio)
+            result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, inputs.audio)
             if self._keep:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)
         return result

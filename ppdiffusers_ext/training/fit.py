@@ -45,6 +45,7 @@ def fit(
     arguments: TrainingArguments,
     validate: Callable | None = None,
     held_out: Any = None,
+    describe: Callable[[str, dict[str, str]], None] | None = None,
 ) -> PartsTrainer:
     """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
@@ -54,20 +55,13 @@ def fit(
         samples, collate: dataset, and function that makes a batch of its samples.
         run: dict of settings that a resumed run must share with this one, besides seed and processes.
         arguments: `TrainingArguments`.
-        validate, held_out: see `PartsTrainer`.
+        validate, held_out, describe: see `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
-    run = {
-        **run,
-        "seed": arguments.seed,
-        "world_size": arguments.world_size,
-        "sharding": [option.value for option in arguments.sharding],
-        "ema": bool(arguments.ema_decay),
-        "clips": samples.num_clips,
-    }
+    run = _settings_of(run, samples, arguments)
     if not paddle.is_compiled_with_cuda():
         use_all_cores()
     trainer = PartsTrainer(
@@ -78,6 +72,7 @@ def fit(
         ema_decay=arguments.ema_decay,
         validate=validate,
         held_out=held_out,
+        describe=describe,
         model=model,
         args=arguments,
         train_dataset=samples,
@@ -94,6 +89,18 @@ def fit(
     told = timedelta(seconds=round(time.monotonic() - start))
     logger.info("trained in %s; the results are in %s", told, arguments.output_dir)
     return trainer
+
+
+def _settings_of(run: dict[str, Any], samples: Any, arguments: TrainingArguments) -> dict[str, Any]:
+    """Settings that a resumed run must share with this one: a system's own, and those of every run."""
+    return {
+        **run,
+        "seed": arguments.seed,
+        "world_size": arguments.world_size,
+        "sharding": [option.value for option in arguments.sharding],
+        "ema": bool(arguments.ema_decay),
+        "clips": samples.num_clips,
+    }
 
 
 def _tell_start(learning: list[paddle.Tensor], samples: Any, held_out: Any, arguments: TrainingArguments) -> None:

@@ -55,6 +55,8 @@ class PartsTrainer(Trainer):
         validate: function of the step, called every `validation_steps` steps, that returns a dict of numbers and a
             labelled picture; or None.
         held_out: dataset of held-out samples whose loss is logged at each validation; or None.
+        describe: function of a folder and the names of the files in it, by part, that writes what the pipeline's
+            `from_pretrained` needs to know of them; called for each checkpoint and for the output folder. Or None.
         others: see paddlenlp's `Trainer`.
     """
 
@@ -68,6 +70,7 @@ class PartsTrainer(Trainer):
         ema_decay: float = 0.0,
         validate: Callable | None = None,
         held_out: Any = None,
+        describe: Callable[[str, dict[str, str]], None] | None = None,
         **others: Any,
     ) -> None:
         # Paddle's loader waits for ever where reading fails without processes of its own (3.3).
@@ -79,6 +82,7 @@ class PartsTrainer(Trainer):
         self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
         self._validate, self._validated_at, self._held_out = validate, 0, held_out
+        self._describe = describe
         self.add_callback(_WholeOptimizerState())
         self._clock = _DataClock()
         self.add_callback(self._clock)
@@ -204,8 +208,11 @@ class PartsTrainer(Trainer):
 
     def _save_parts(self, folder: str, step: int | None) -> None:
         os.makedirs(folder, exist_ok=True)
+        files = {name: part.path(folder, name, step) for name, part in self._parts.items()}
         for name, part in self._parts.items():
-            part.save(part.path(folder, name, step))
+            part.save(files[name])
+        if self._describe is not None:
+            self._describe(folder, {name: path.name for name, path in files.items()})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str | None = None) -> None:
         if not resume_from_checkpoint:

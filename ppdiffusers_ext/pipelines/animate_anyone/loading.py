@@ -22,10 +22,11 @@ from ppdiffusers_ext.pipelines.loading import (
     known_options,
 )
 from ppdiffusers_ext.pipelines.options import CONFIGS
-from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained, trained_file
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.weights.folders import read_config
 
+UNET_PATHS = ("denoising_unet_path", "motion_module_path")  # the second goes over the first
 BASE_MODEL, VAE, IMAGE_ENCODER = "stable-diffusion-v1-5", "sd-vae-ft-mse", "image_encoder"  # folders, as published
 INFERENCE_CONFIG = "inference.yaml"  # beside the original's files, what these have no place for
 RELEASED = CONFIGS / "inference_v2.yaml"
@@ -47,8 +48,8 @@ def read_folder(folder, **options):
     """The `Pose2VidConfig` of a folder that training wrote, or of the original's files.
 
     Args:
-        folder: `Path`: the output of training, the original's `pretrained_weights`, or the folder in it that has the
-            networks of Animate Anyone.
+        folder: `Path`: the output of training or a checkpoint of it, the original's `pretrained_weights`, or the
+            folder in it that has the networks of Animate Anyone.
         options: more fields.
 
     Raises:
@@ -141,11 +142,11 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_c
     return {
         "vae": describe_vae(config.pretrained_vae_path, encoder_dtype, read),
         "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype, read),
-        "reference_unet": Part(reference_unet, [config.reference_unet_path]),
+        "reference_unet": Part(reference_unet, [trained_file(config.reference_unet_path, "reference_unet_path")]),
         "denoising_unet": Part(
             denoising_unet,
-            [path for path in (config.denoising_unet_path, config.motion_module_path) if path],
+            [trained_file(path, key) for key in UNET_PATHS if (path := getattr(config, key))],
             load_motion_module,
         ),
-        "pose_guider": Part(pose_guider, [config.pose_guider_path]),
+        "pose_guider": Part(pose_guider, [trained_file(config.pose_guider_path, "pose_guider_path")]),
     }

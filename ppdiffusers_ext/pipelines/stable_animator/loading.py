@@ -16,7 +16,7 @@ from ppdiffusers_ext.pipelines.loading import (
     has_file,
     known_options,
 )
-from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained, trained_file
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.check import PATHS
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
@@ -32,7 +32,7 @@ def read_folder(folder, **options):
     """The `StableAnimationConfig` of a folder that training wrote, or of the original's files.
 
     Args:
-        folder: `Path`: the output of training, or the original's folder, which has `Animation` and
+        folder: `Path`: the output of training, a checkpoint of it, or the original's folder, which has `Animation` and
             `stable-video-diffusion-img2vid-xt`.
         options: more fields.
 
@@ -81,9 +81,9 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_c
     return {
         "vae": describe_video_vae(svd / "vae", encoder_dtype, read),
         "image_encoder": image_encoder,
-        "unet": Part(unet, [config.unet]),
-        "pose_net": Part(create(lambda: PoseNet(width), dtype), [config.pose_net]),
-        "face_encoder": Part(face_encoder, [config.face_encoder]),
+        "unet": Part(unet, [trained_file(config.unet, "unet")]),
+        "pose_net": Part(create(lambda: PoseNet(width), dtype), [trained_file(config.pose_net, "pose_net")]),
+        "face_encoder": Part(face_encoder, [trained_file(config.face_encoder, "face_encoder")]),
     }
 
 

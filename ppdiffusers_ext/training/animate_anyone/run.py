@@ -85,19 +85,20 @@ def train(
         validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
     share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
     trained = parts(model, stage)
-    trainer = fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out)
-    if arguments.process_index == 0:
-        write_pipeline(arguments.output_dir, model, list(trained), model_arguments)
-    return trainer
+
+    def describe(folder: str, files: dict[str, str]) -> None:
+        write_pipeline(folder, model, files, model_arguments)
+
+    return fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out, describe)
 
 
-def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: list[str], arguments: ModelArguments) -> None:
-    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of an output folder beside the trained parts.
+def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: dict[str, str], arguments: ModelArguments) -> None:
+    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of a folder beside the trained parts.
 
     Args:
-        folder: of the output.
+        folder: of a checkpoint or of the output.
         model: `AnimateAnyoneModel`.
-        trained: names of the parts in the folder.
+        trained: dict of the files in the folder by the names of the parts.
         arguments: `ModelArguments`, which say where the other networks are.
     """
     networks = {name: getattr(model, name) for name in ("reference_unet", "denoising_unet", "pose_guider")}
@@ -110,7 +111,7 @@ def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: list[str], a
         "reference_unet": arguments.reference_unet_path,
         "pose_guider": arguments.pose_guider_path,
     }
-    files = {f"{name}_path": f"{name}.safetensors" if name in trained else absolute(others[name]) for name in others}
+    files = {f"{name}_path": trained.get(name) or absolute(path) for name, path in others.items()}
     folders = {
         "pretrained_base_model_path": absolute(arguments.base_model_path),
         "pretrained_vae_path": absolute(arguments.vae_model_path),

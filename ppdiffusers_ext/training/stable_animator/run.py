@@ -78,11 +78,11 @@ def train(
         validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
     share = data.max_bad_share
     trained_parts = parts(model, f".{arguments.checkpoint_format}")
-    trainer = fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out)
-    if arguments.process_index == 0:
-        files = {name: part.path("", name).name for name, part in trained_parts.items()}
-        write_trained(arguments.output_dir, {"svd": absolute(svd), **files})
-    return trainer
+
+    def describe(folder: str, files: dict[str, str]) -> None:
+        write_trained(folder, {"svd": absolute(svd), **files})
+
+    return fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out, describe)
 
 
 def _given_case(data: StableDataArguments) -> list[Case]:
