@@ -13,35 +13,35 @@ each of which has images, poses and, if there are any, faces; --list writes a pa
 
 import os
 import sys
+from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import FRAMES, ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, run, whole
+from .command import ArgumentParser, run
+from .options import CommandOptions
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.check_dataset", description=__doc__)
-    parser.add_argument("source", metavar="DIR", nargs="+", help="folder or meta file; may be several")
-    parser.add_argument(
-        "--system",
-        choices=("animate_anyone", "stable_animator"),
-        default="animate_anyone",
-        help="whose clips they are",
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    source: list = option(help="folder or meta file; may be several", is_positional=True, metavar="DIR")
+    system: str = option(
+        "animate_anyone", choices=("animate_anyone", "stable_animator"), help="whose clips they are", metavar="NAME"
     )
-    parser.add_argument("--meta", metavar="FILE", help="write the clips without problems as a meta file")
-    parser.add_argument("--list", metavar="FILE", help="of stable_animator: write them as a path list")
-    parser.add_argument("--data_root_path", metavar="DIR", help="of path lists (default: the folder of each)")
-    parser.add_argument("--sheet", metavar="FILE", help="write a picture of the clips without problems")
-    parser.add_argument(
-        "--min-frames",
-        type=whole(2, 100_000),
-        metavar="N",
-        help="that a sample needs (default: 2; of stable_animator 17)",
+    meta: str | None = path_option(None, help="write the clips without problems as a meta file")
+    list: str | None = path_option(None, help="of stable_animator: write them as a path list")
+    data_root_path: str | None = path_option(None, help="of path lists", unset="the folder of each", metavar="DIR")
+    sheet: str | None = path_option(None, help="write a picture of the clips without problems")
+    min_frames: int | None = option(
+        None, 2, FRAMES[1], help="number of frames that a sample needs", unset="2; of stable_animator 17"
     )
-    return add_existing(parser)
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.check_dataset", __doc__, Options)
+
+
+def work(options: Options) -> int | None:
     """Check, print, and write what was asked for. Returns 1 if no clip is left."""
     from ppdiffusers_ext.data.animate_anyone.check import check_dataset, write_meta, write_sheet
     from ppdiffusers_ext.data.outputs import check_writable

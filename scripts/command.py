@@ -10,12 +10,12 @@ import signal
 import sys
 import traceback
 import warnings
-from pathlib import Path
 
 from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.packaged import as_called
 from ppdiffusers_ext.weights.selection import checkpoint_key
 
+from .options import TRUTH, CommandOptions, ConfigOptions, add_options, given_options
 from .signals import stopped_by_signals
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
@@ -39,20 +39,18 @@ class ArgumentParser(argparse.ArgumentParser):
     """Tells errors as `error: what; what would be accepted` and exits with 2; has --debug.
 
     Args:
-        reads_checkpoints: whether there is a --checkpoint-key, which `run` observes.
+        prog, description: of the command.
+        options: dataclass of `CommandOptions` that declares the options: words are parsed into an instance of it. If
+            left out, arguments are added by `add_argument`, and words are parsed into a namespace.
     """
 
-    def __init__(self, reads_checkpoints=False, prog=None, **kwargs):
-        prog = None if prog is None else as_called(prog)
-        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
-        self.add_argument("--debug", action="store_true", help="show the traceback of an error, and all log lines")
-        if reads_checkpoints:
-            self.add_argument(
-                "--checkpoint-key",
-                metavar="NAME",
-                help="of the tensors to read where a weight file has several dicts of them, such as ema "
-                "(default: state_dict, the averaged ones, model; docs/weights.md)",
-            )
+    def __init__(self, prog=None, description=None, options=None, **kwargs):
+        settings = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **kwargs}
+        super().__init__(None if prog is None else as_called(prog), description=description, **settings)
+        self.options = options
+        if options is None:
+            self.set_defaults(debug=False)
+        add_options(self, options or CommandOptions, is_whole=True)
 
     def format_help(self):
         return as_called(super().format_help())
@@ -68,7 +66,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().add_argument(*map(_hyphened, names), **settings)
 
     def parse_known_args(self, args=None, namespace=None):
-        args = _spell(sys.argv[1:] if args is None else args)
+        args = self._spell(sys.argv[1:] if args is None else args)
         for word in args:
             try:
                 is_name = "\0" not in word and os.fsencode(word) is not None
@@ -79,6 +77,23 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
+        """The command's options: an instance of the dataclass that declares them.
+
+        Raises:
+            InputError: a value that is not accepted, named by the flag as it was typed.
+            SystemExit: words that are no options.
+        """
+        return self.read(self.parse_words(args, namespace))
+
+    def read(self, typed):
+        """The options of what was typed; see `parse_args`."""
+        if self.options is None:
+            return typed
+        given = given_options(typed, self.options)
+        return self.options(**given, **({"given": typed} if issubclass(self.options, ConfigOptions) else {}))
+
+    def parse_words(self, args=None, namespace=None):
+        """The words that were typed for each option, as argparse's `parse_args` returns them."""
         words = sys.argv[1:] if args is None else list(args)
         self._check_names(words)  # before options that are missing are told: one may be there, mistyped
         options, unknown = self.parse_known_args(words, namespace)
@@ -102,25 +117,28 @@ class ArgumentParser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in name and _hyphened(name) not in known:
                 self.error(unknown_option([word], known))
 
+    def _spell(self, words):
+        """The words of a command line with hyphens in its flags. What comes after -- are no flags.
+
+        A switch takes true or false, but no other word, where that may be an argument without a flag.
+        """
+        words = list(words)
+        count = words.index("--") if "--" in words else len(words)
+        flags = [*map(_hyphened, words[:count])]
+        for place, word in enumerate(flags):
+            action = self._option_string_actions.get(word)
+            if self._get_positional_actions() and action is not None and action.const == "true":
+                follower = flags[place + 1] if place + 1 < count else ""
+                flags[place] = word if follower in TRUTH else f"{word}=true"
+        return [*flags, *words[count:]]
+
     def _get_values(self, action, arg_strings):
-        if "" in arg_strings and (action.metavar in _OF_PATHS or action.type is Path):
+        if "" in arg_strings and action.metavar in _OF_PATHS:
             raise argparse.ArgumentError(action, "'' is no file name; that of a file or a folder is accepted")
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
             raise argparse.ArgumentError(action, "expected one argument")
         return super()._get_values(action, arg_strings)
-
-
-def add_existing(parser):
-    """What becomes of results that exist, for `data.existing.check_existing`; gives the parser back."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--overwrite", action="store_true", help="replace results that exist (default: refuse)")
-    group.add_argument(
-        "--skip-existing",
-        action="store_true",
-        help="keep results that exist, if they were made of the same, and make those that are missing",
-    )
-    return parser
 
 
 def unknown_option(words, known):
@@ -139,48 +157,6 @@ def _hyphened(word):
     """A word whose underscores become hyphens if it is a flag; the value after an equals sign stays."""
     name, equals, value = word.partition("=")
     return f"{name.replace('_', '-')}{equals}{value}" if _FLAG.fullmatch(name) else word
-
-
-def _spell(words):
-    """The words of a command line with hyphens in its flags. What comes after -- are no flags."""
-    words = list(words)
-    flags = words.index("--") if "--" in words else len(words)
-    return [*map(_hyphened, words[:flags]), *words[flags:]]
-
-
-def whole(lower=None, upper=None):
-    """What makes a whole number between bounds of an option's text, for `add_argument(type=...)`."""
-    return _number(int, lower, upper)
-
-
-def real(lower=None, upper=None):
-    """As `whole`, of any finite number."""
-    return _number(float, lower, upper)
-
-
-def any_seed(text):
-    """What makes a seed of an option's text; `options.choose_seed` says what -1 becomes."""
-    from ppdiffusers_ext.options import SEEDS
-
-    return whole(*SEEDS)(text)
-
-
-def _number(kind, lower, upper):
-    def read(text):
-        from ppdiffusers_ext.errors import InputError
-        from ppdiffusers_ext.options import check_number
-
-        try:
-            value = kind(text)
-        except ValueError:
-            value = text
-        try:
-            check_number("the value", value, lower, upper, kind is int)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return value
-
-    return read
 
 
 def run(parser, work, arguments=None):
@@ -209,32 +185,34 @@ def guarded(work):
 
 
 def _run(parser, work, arguments):
-    options = parser.parse_args(arguments)
-    _set_up_notes(options.debug)
+    typed = parser.parse_words(arguments)
+    debug = typed.debug == "true"
+    _set_up_notes(debug)
     try:
+        options = parser.read(typed)
         key = checkpoint_key(getattr(options, "checkpoint_key", None))
-        with stopped_by_signals(), moved_by(given=_given(parser, options)), key:
+        with stopped_by_signals(), moved_by(given=_given(parser, {**vars(typed), **vars(options)})), key:
             return work(options)
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"\nerror: stopped by {str(stop) or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
     except MemoryError:
-        return fail(f"out of memory; {_less_memory(parser)} may do with less", options.debug)
+        return fail(f"out of memory; {_less_memory(parser)} may do with less", debug)
     except Exception as error:
         message = None if isinstance(error, BrokenPipeError) and _nobody_reads() else words_of(error)
         if message is None:
             raise
-        return fail(message, options.debug)
+        return fail(message, debug)
 
 
-def _given(parser, options):
+def _given(parser, values):
     """Names of options, as a user writes them, and the texts that were given for them."""
-    actions = [(action, getattr(options, action.dest, None)) for action in parser._actions]
+    actions = [(action, values.get(action.dest)) for action in parser._actions]
     return [
         (next((name for name in action.option_strings if name.startswith("--")), action.metavar), str(value))
         for action, value in actions
-        if isinstance(value, (str, Path))
+        if isinstance(value, str)
     ]
 
 

@@ -7,9 +7,15 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
+
+from .options import CommandOptions
 
 MOST_CLIPS = 10**6
 SECONDS_BETWEEN_LINES = 10
@@ -39,6 +45,32 @@ class Clock:
         self._path.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoTrainingOptions(CommandOptions, ExistingOptions):
+    """Options of a command that trains a small model."""
+
+    work: str = path_option(help="folder to work in", metavar="DIR")
+    clips: int | None = option(None, help="number of clips that are drawn", unset="")
+    seed: int = option(0, *SEEDS, help="random seed of the clips; -1 draws one")
+    processes: int = option(2, 1, 2, help="number of processes of training, 1 or 2")
+    quick: bool = option(False, help="few clips and two steps, to see that all works")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.work)
+
+
+def set_up(options: Any, usual: int, least: int) -> Any:
+    """The options of a training with the seed and the number of clips that it gets; its log is set up."""
+    from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
+
+    if not options.debug:
+        quieten_libraries()
+    set_up_loggers(options.debug)
+    return replace(options, seed=choose_seed(options.seed), clips=number_of_clips(options, usual, least))
+
+
 def number_of_clips(options, usual, least):
     """How many clips are to be drawn: --clips, or else as many as usual, or as few as will do with --quick.
 
@@ -58,7 +90,7 @@ def hold_against_existing(options, model, made, names):
     """Refuse, clear or keep what is in a work folder, and what there is in the place of the model.
 
     Args:
-        options: of the command: work, overwrite, skip_existing.
+        options: of the command.
         model: `Path` of the model's folder.
         made: the `Made` of all that is made.
         names: of all that the command makes in the work folder beside the model.
@@ -75,9 +107,9 @@ def hold_against_existing(options, model, made, names):
 
     how = {"overwrite": options.overwrite, "skip_existing": options.skip_existing}
     results = check_existing({model: made}, **how)
-    begun = check_existing({options.work / BEGUN: made}, **how)
-    there = [options.work / name for name in names if (options.work / name).exists()]
-    is_own = bool(there) and Records(options.work).of(BEGUN) is None
+    begun = check_existing({options.folder / BEGUN: made}, **how)
+    there = [options.folder / name for name in names if (options.folder / name).exists()]
+    is_own = bool(there) and Records(options.folder).of(BEGUN) is None
     if is_own and not options.skip_existing:
         raise ExistsError(
             f"{there[0]} exists, without a record of what it was made of; another --work is accepted, and "
@@ -89,7 +121,7 @@ def hold_against_existing(options, model, made, names):
         for path in there:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if begun.missing and results.missing and not is_own:
-        with begun.recorded(), output_file(options.work / BEGUN) as temporary:
+        with begun.recorded(), output_file(options.folder / BEGUN) as temporary:
             temporary.write_text(json.dumps(made.options, indent=1) + "\n", encoding="utf-8")
     return results
 

@@ -20,6 +20,7 @@ import logging
 import sys
 import textwrap
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 if not __package__:  # run as a file, from any folder
@@ -27,9 +28,11 @@ if not __package__:  # run as a file, from any folder
     __package__ = "scripts"
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.packaged import as_called
 
-from .command import ArgumentParser, real, run, whole  # noqa: E402
+from .command import ArgumentParser, run
+from .options import CommandOptions
 
 ALL = "all"
 WIDTH = 100  # columns of --list
@@ -40,36 +43,37 @@ WAYS = """three ways to get what is missing:
   by hand       put the files into their places; --offline checks and records them without a connection"""
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python scripts/download_weights.py", description=__doc__)
-    parser.add_argument(
-        "--system", action="append", default=[], metavar="NAME", help="a system, or all; may be repeated"
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions):
+    system: list = option(list, help="a system, or all; may be repeated", metavar="NAME", repeats=True)
+    only: list = option(list, help="a checkpoint; may be repeated", metavar="NAME", repeats=True)
+    dest: str = path_option("pretrained_weights", help="folder to fill", metavar="DIR")
+    mirror: str | None = option(None, help="a server that is asked first", metavar="URL")
+    jobs: int = option(4, 1, 32, help="number of files at once, 1 to 32")
+    min_rate: float | None = option(
+        None,
+        0,
+        MOST_RATE,
+        help="bytes per second below which, over a minute, a line counts as dropped; 0 for none",
+        unset="1000",
     )
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a checkpoint; may be repeated")
-    parser.add_argument("--dest", default="pretrained_weights", metavar="DIR", help="default: ./pretrained_weights")
-    parser.add_argument("--mirror", metavar="URL", help="a server that is asked first")
-    parser.add_argument(
-        "--jobs", type=whole(1, 32), default=4, metavar="N", help="files at once, 1 to 32 (default: 4)"
+    list: bool = option(False, help="show what there is, and fetch nothing")
+    verify: bool = option(False, help="hash what is there, and fetch nothing", excludes=("list",))
+    offline: bool = option(
+        False, help="check and record what is there, and open no connection", excludes=("list", "verify")
     )
-    parser.add_argument(
-        "--min-rate",
-        type=real(0, MOST_RATE),
-        metavar="N",
-        help="bytes per second below which, over a minute, a line counts as dropped; 0 for none (default: 1000)",
-    )
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--list", action="store_true", help="show what there is, and fetch nothing")
-    modes.add_argument("--verify", action="store_true", help="hash what is there, and fetch nothing")
-    modes.add_argument("--offline", action="store_true", help="check and record what is there, and open no connection")
-    modes.add_argument(
-        "--print-urls",
-        nargs="?",
-        const="aria2",
+    print_urls: str | None = option(
+        None,
         choices=("aria2", "wget", "curl"),
-        metavar="PROGRAM",
         help="print addresses and places of what is missing for aria2 (default), wget or curl, and fetch nothing",
+        metavar="PROGRAM",
+        bare="aria2",
+        excludes=("list", "verify", "offline"),
     )
-    return parser
+
+
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python scripts/download_weights.py", __doc__, Options)
 
 
 def main(arguments=None, registry=None, patience=None):

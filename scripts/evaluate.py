@@ -16,33 +16,37 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 
 import contextlib
 import sys
+from dataclasses import dataclass
 
-from .command import ArgumentParser, add_existing, any_seed, run, whole
+from ppdiffusers_ext.options import FRAMES, SEEDS, ExistingOptions, option, path_option
+
+from .command import ArgumentParser, run
+from .options import CommandOptions
+
+_DEMO = "with --demo"
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.evaluate", description=__doc__)
-    parser.add_argument(
-        "prediction", nargs="?", metavar="PRED", help="generated video, folder of frames or folder of videos"
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    prediction: str | None = path_option(
+        None, help="generated video, folder of frames or folder of videos", is_positional=True, metavar="PRED"
     )
-    parser.add_argument("truth", nargs="?", metavar="GT", help="what it should be (ground truth)")
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the numbers to a file; - prints them instead of the table"
-    )
-    parser.add_argument("--per-frame", action="store_true", help="with --json: also the numbers of every frame")
-    parser.add_argument("-L", "--length", type=whole(1), metavar="N", help="compare only the first N frames")
-    parser.add_argument("--resize", action="store_true", help="bring PRED to the size of GT (bicubic)")
-    demo = parser.add_argument_group("with --demo")
-    demo.add_argument("--demo", action="store_true", help="measure the small model instead of PRED")
-    demo.add_argument("--seed", type=any_seed, default=0, help="of people, motions, noise; -1 draws one (default: 0)")
-    demo.add_argument(
-        "--clips", type=whole(1, 10_000), default=20, metavar="N", help="of 24 frames each (default: 20)"
-    )
-    demo.add_argument("--config", default="configs/inference/demo.yaml", metavar="FILE", help="of the small model")
-    return add_existing(parser)
+    truth: str | None = path_option(None, help="what it should be (ground truth)", is_positional=True, metavar="GT")
+    json: str | None = path_option(None, help="write the numbers to a file; - prints them instead of the table")
+    per_frame: bool = option(False, help="with --json: also the numbers of every frame")
+    length: int | None = option(None, *FRAMES, help="compare only the first N frames", flags=("-L",))
+    resize: bool = option(False, help="bring PRED to the size of GT (bicubic)")
+    demo: bool = option(False, help="measure the small model instead of PRED", group=_DEMO)
+    seed: int = option(0, *SEEDS, help="random seed of people, motions and noise; -1 draws one", group=_DEMO)
+    clips: int = option(20, 1, 10_000, help="number of clips, of 24 frames each", group=_DEMO)
+    config: str = path_option("configs/inference/demo.yaml", help="YAML file of the small model", group=_DEMO)
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.evaluate", __doc__, Options)
+
+
+def work(options: Options) -> int | None:
     """Pair, check all pairs, then compare them one by one, print and write."""
     from ppdiffusers_ext.data.outputs import check_writable
     from ppdiffusers_ext.data.records import Made, digest

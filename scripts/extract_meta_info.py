@@ -7,22 +7,28 @@ Videos without a skeleton video are left out, with a note.
 """
 
 import sys
+from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, run
-
-
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.extract_meta_info", description=__doc__)
-    parser.add_argument("--root_path", required=True, metavar="DIR", help="folder of videos")
-    parser.add_argument("--dataset_name", required=True, metavar="NAME", help="of the data")
-    parser.add_argument("--meta_info_name", metavar="NAME", help="of the file (default: the data's)")
-    parser.add_argument("--output", metavar="FILE", help="default: data/NAME_meta.json")
-    return add_existing(parser)
+from .command import ArgumentParser, run
+from .options import CommandOptions
 
 
-def work(options):
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    root_path: str = path_option(help="folder of videos", metavar="DIR")
+    dataset_name: str = option(help="name of the data", metavar="NAME")
+    meta_info_name: str | None = option(None, help="name of the file", unset="the data's", metavar="NAME")
+    output: str | None = path_option(None, help="file to write", unset="data/NAME_meta.json")
+
+
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.extract_meta_info", __doc__, Options)
+
+
+def work(options: Options) -> int | None:
     """Find the pairs and write them."""
     from pathlib import Path
 

@@ -10,27 +10,30 @@ masks are named frame_0.png and so on.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from .command import ArgumentParser, add_existing, run
-from .poses import progress
+from ppdiffusers_ext.options import ExistingOptions, path_option
 
-WEIGHTS = "pretrained_weights/stable_animator"
+from .command import ArgumentParser, run
+from .poses import DeviceOptions, progress
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.face_mask_extraction", description=__doc__)
-    parser.add_argument("--image_folder", required=True, metavar="DIR", help="pictures, or a video file")
-    parser.add_argument("--output", metavar="DIR", help="folder to write (default: faces, beside the pictures)")
-    parser.add_argument(
-        "--faces", metavar="DIR", default=WEIGHTS, help=f"in which models/antelopev2 has the ONNX files ({WEIGHTS})"
+@dataclass(frozen=True, kw_only=True)
+class Options(DeviceOptions, ExistingOptions):
+    image_folder: str = path_option(help="folder of pictures, or a video file", metavar="DIR")
+    output: str | None = path_option(None, help="folder to write", unset="faces, beside the pictures", metavar="DIR")
+    faces: str = path_option(
+        "pretrained_weights/stable_animator", help="folder with the ONNX files in models/antelopev2", metavar="DIR"
     )
-    parser.add_argument("--retinaface", metavar="FILE", help="its weights (default: facexlib/... below --faces)")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
-    return add_existing(parser)
+    retinaface: str | None = path_option(None, help="weights of RetinaFace", unset="facexlib/... below --faces")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.face_mask_extraction", __doc__, Options)
+
+
+def work(options: Options) -> int | None:
     """Find and draw what is missing; say how many pictures show no face."""
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.frames import open_frames

@@ -1,38 +1,43 @@
 """What the commands that estimate poses share."""
 
 import sys
+from dataclasses import dataclass
 
-from .command import ArgumentParser, no_command, real, whole
+from ppdiffusers_ext.options import option, path_option
 
-WEIGHTS = "pretrained_weights/DWPose"
-
-
-def make_parser(prog, description):
-    """A parser with the options of the estimator and of what is drawn."""
-    parser = ArgumentParser(prog=prog, description=description)
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
-    return add_options(parser)
+from .command import no_command
+from .options import CommandOptions
 
 
-def add_options(parser):
-    """The same options without the device; gives the parser back."""
-    parser.add_argument("--dwpose", metavar="DIR", default=WEIGHTS, help=f"of DWPose's ONNX files ({WEIGHTS})")
-    parser.add_argument("--no-hands", action="store_true", help="draw no hands")
-    parser.add_argument("--no-face", action="store_true", help="draw no faces")
-    parser.add_argument("--compatible", action="store_true", help="draw the originals' pixels, their slips included")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(CommandOptions):
+    """Where the networks run."""
+
+    device: str = option("cpu", help="device of the networks: cpu or gpu", metavar="NAME")
 
 
-def add_track(parser, person):
-    """Options of how the poses of a video become those of one person; as the originals' unless they are asked for."""
-    rules = "largest, surest, left, right, or a number from the left"
-    parser.add_argument("--person", default=person, metavar="WHO", help=f"{rules} (default: {person})")
-    parser.add_argument(
-        "--gap", type=whole(0, 100_000), default=0, metavar="N", help="frames of absence that are filled (default: 0)"
-    )
-    parser.add_argument(
-        "--smoothing", type=real(0, 1000), default=0.0, metavar="X", help="of motion; 1 suits most (default: 0)"
-    )
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(CommandOptions):
+    """What skeletons are estimated by, and what of them is drawn."""
+
+    dwpose: str = path_option("pretrained_weights/DWPose", help="folder of DWPose's ONNX files", metavar="DIR")
+    no_hands: bool = option(False, help="draw no hands")
+    no_face: bool = option(False, help="draw no faces")
+    compatible: bool = option(False, help="draw the originals' pixels, their slips included")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorOptions(DrawingOptions, DeviceOptions):
+    """Both, of a command that does nothing but that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedOptions(EstimatorOptions):
+    """How the poses of a video become those of one person; as the originals' unless they are asked for."""
+
+    person: str = option("surest", help="largest, surest, left, right, or a number from the left", metavar="WHO")
+    gap: int = option(0, 0, 100_000, help="number of frames of absence that are filled")
+    smoothing: float = option(0.0, 0, 1000, help="strength of the smoothing of motion; 1 suits most")
 
 
 def track_options(options):

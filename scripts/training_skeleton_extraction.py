@@ -8,25 +8,28 @@ is passed over, with a note.
 """
 
 import sys
+from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from . import poses
-from .command import add_existing, describe, run, whole
+from .command import ArgumentParser, describe, run
 
 
-def make_parser():
-    parser = poses.make_parser("python -m scripts.training_skeleton_extraction", __doc__)
-    parser.add_argument("--root_path", required=True, metavar="DIR", help="of the data")
-    parser.add_argument("--name", required=True, metavar="NAME", help="folder below it, such as rec or vec")
-    parser.add_argument(
-        "--start", type=whole(0, 99_999), required=True, metavar="N", help="number of the first folder"
-    )
-    parser.add_argument("--end", type=whole(0, 99_999), required=True, metavar="N", help="number of the last folder")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(poses.EstimatorOptions, ExistingOptions):
+    root_path: str = path_option(help="folder of the data", metavar="DIR")
+    name: str = option(help="folder below it, such as rec or vec", metavar="NAME")
+    start: int = option(lower=0, upper=99_999, help="number of the first folder")
+    end: int = option(lower=0, upper=99_999, help="number of the last folder")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.training_skeleton_extraction", __doc__, Options)
+
+
+def work(options: Options) -> int | None:
     """Draw what is missing. Returns 1 if a folder failed."""
     from pathlib import Path
 
