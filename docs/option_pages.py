@@ -7,9 +7,9 @@ import dataclasses
 from pathlib import Path
 
 from ppdiffusers_ext.files import read_yaml
-from ppdiffusers_ext.options import declaration, kind_of
+from ppdiffusers_ext.options import OUTPUT, declaration, kind_of
 from ppdiffusers_ext.pipelines.jobs import Job
-from ppdiffusers_ext.pipelines.options import INPUT, OUTPUT, SAMPLING, SPEED, VIDEO, WINDOWS
+from ppdiffusers_ext.pipelines.options import INPUT, SAMPLING, SPEED, VIDEO, WINDOWS
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
 from ppdiffusers_ext.pipelines.systems import SYSTEMS
 from scripts.options import flags_of
@@ -93,7 +93,7 @@ def _default(item, declared, say):
     if item.default is None or item.default == "":
         return say(declared.unset) if declared.unset else ""
     if isinstance(item.default, bool):
-        return say("on" if item.default else "off")
+        return say(declared.unset) if declared.unset else say("on" if item.default else "off")
     return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
 
 

@@ -161,7 +161,7 @@ def test_options_that_do_not_go_together_are_refused(capsys, words, told):
     ("words", "expected"),
     [
         (["--fast", "a", "b"], (True, ["a", "b"])),
-        (["a", "--fast", "true", "b"], (True, ["a", "b"])),
+        (["--fast", "true", "a", "b"], (True, ["a", "b"])),
         (["--fast", "false", "a"], (False, ["a"])),
         (["--fast", "--no-fast", "a"], (False, ["a"])),
         (["a", "--fast"], (True, ["a"])),

@@ -229,10 +229,10 @@ def test_underscores_in_options_are_hyphens_and_stay_in_values(name):
                 action.nargs if isinstance(action.nargs, int) else 1
             )
             other = f"--{option.strip('-').replace('-', '_')}" if option.startswith("--") else option
-            read = [vars(parser.parse_args([*needed(name), word, *values])) for word in (option, other)]
+            read = [vars(parser.parse_words([*needed(name), word, *values])) for word in (option, other)]
             assert read[0] == read[1], option
             if action.nargs is None and not is_number(action) and not choices_of(name, action):
-                assert "a_b" in str(vars(parser.parse_args([*needed(name), f"{option}=--a_b"]))[action.dest])
+                assert "a_b" in str(vars(parser.parse_words([*needed(name), f"{option}=--a_b"]))[action.dest])
 
 
 @pytest.mark.parametrize("name", NAMES)
