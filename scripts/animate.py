@@ -16,15 +16,20 @@ import dataclasses
 import sys
 import traceback
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
+from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
 
 from . import poses
 from .command import ArgumentParser, describe, run
 from .options import ConfigOptions, add_options, given_options, refuse_others
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animation import Animator
 
 # What a job says instead of the system's options.
 _OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases")
@@ -45,12 +50,12 @@ def make_parser() -> ArgumentParser:
     return parser
 
 
-def _of_system(cls):
+def _of_system(cls: type[RunOptions]) -> list[str]:
     """The fields of a system's options that are no job's."""
     return [item.name for item in dataclasses.fields(cls) if item.name not in _OF_JOBS]
 
 
-def read_config(options):
+def read_config(options: Options) -> tuple[Any, list[Job]]:
     """The configuration of the system that is asked for, and the list of jobs; both are checked."""
     cls, how = get_system(options.system, POSED).options, given_options(options.given, Job)
     refuse_others(options.given, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
@@ -69,7 +74,7 @@ def read_config(options):
     return config, jobs
 
 
-def work(options):
+def work(options: Options) -> int:
     """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
     config, jobs = read_config(options)
     if not options.batch:
@@ -98,7 +103,7 @@ def work(options):
     return 0
 
 
-def _run_all(animator, jobs, config, options):
+def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Options) -> int:
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_outputs, moved_by
@@ -135,7 +140,7 @@ def _run_all(animator, jobs, config, options):
     return 1 if "failed" in states else 0
 
 
-def _report(rows, path):
+def _report(rows: list[dict[str, str]], path: str | None) -> None:
     """Write what has become of the jobs so far, if that is asked for."""
     import json
     from pathlib import Path
@@ -148,7 +153,7 @@ def _report(rows, path):
             Path(temporary).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _tell(result):
+def _tell(result: Any) -> None:
     print(f"video         {result.video}")
     print(f"side by side  {result.side_by_side}")
     print(f"preview       {result.contact_sheet}")

@@ -13,13 +13,22 @@ each of which has images, poses and, if there are any, faces; --list writes a pa
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import FRAMES, ExistingOptions, option, path_option
 
 from .command import ArgumentParser, run
 from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.animate_anyone.clips import ClipReport
+    from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.data.stable_animator.check import AnimationReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +50,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.check_dataset", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> int:
     """Check, print, and write what was asked for. Returns 1 if no clip is left."""
     from ppdiffusers_ext.data.animate_anyone.check import check_dataset, write_meta, write_sheet
     from ppdiffusers_ext.data.outputs import check_writable
@@ -67,7 +76,7 @@ def work(options: Options) -> int | None:
     return 0
 
 
-def _results(options, files, *targets):
+def _results(options: Options, files: Iterable[Path], *targets: str | None) -> "Results":
     """The `Results` of the files that are to be written: made of so many clips, of these sizes and times.
 
     Contents count by that alone, because data sets may be too large to be read once more.
@@ -82,7 +91,7 @@ def _results(options, files, *targets):
     return check_existing(given, options.overwrite, options.skip_existing)
 
 
-def _write(results, reports, writers):
+def _write(results: "Results", reports: list, writers: dict[str | None, Callable[[str, list], object]]) -> None:
     """Write what is missing of the files: path, or None -> function of path and reports."""
     from pathlib import Path
 
@@ -95,7 +104,7 @@ def _write(results, reports, writers):
                 print(f"kept {path}")
 
 
-def _check_animation_clips(options):
+def _check_animation_clips(options: Options) -> int:
     from ppdiffusers_ext.data.stable_animator.check import check_animation_clips, write_animation_sheet, write_list
     from ppdiffusers_ext.data.stable_animator.clips import clip_folders
     from ppdiffusers_ext.errors import InputError
@@ -118,7 +127,7 @@ def _check_animation_clips(options):
     return 0
 
 
-def _print_animation(report):
+def _print_animation(report: "AnimationReport") -> None:
     from ppdiffusers_ext.errors import printable
 
     folder = printable(report.folder)
@@ -129,7 +138,7 @@ def _print_animation(report):
         print(f"ok       {folder}: {report.width}x{report.height}, {counted(report.num_frames, 'frame')}, {masks}")
 
 
-def _print(report):
+def _print(report: "ClipReport") -> None:
     from ppdiffusers_ext.errors import printable
 
     video = printable(report.files.video)

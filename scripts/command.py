@@ -10,6 +10,8 @@ import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.packaged import as_called
@@ -44,7 +46,13 @@ class ArgumentParser(argparse.ArgumentParser):
             left out, arguments are added by `add_argument`, and words are parsed into a namespace.
     """
 
-    def __init__(self, prog=None, description=None, options=None, **kwargs):
+    def __init__(
+        self,
+        prog: str | None = None,
+        description: str | None = None,
+        options: type[CommandOptions] | None = None,
+        **kwargs: Any,
+    ) -> None:
         settings = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **kwargs}
         super().__init__(None if prog is None else as_called(prog), description=description, **settings)
         self.options = options
@@ -52,20 +60,20 @@ class ArgumentParser(argparse.ArgumentParser):
             self.set_defaults(debug=False)
         add_options(self, options or CommandOptions, is_whole=True)
 
-    def format_help(self):
+    def format_help(self) -> str:
         return as_called(super().format_help())
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         from ppdiffusers_ext.errors import printable
 
         print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
 
-    def add_argument(self, *names, **settings):
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """As argparse's; flags are spelled with hyphens."""
         return super().add_argument(*map(_hyphened, names), **settings)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         args = self._spell(sys.argv[1:] if args is None else args)
         for word in args:
             try:
@@ -76,7 +84,7 @@ class ArgumentParser(argparse.ArgumentParser):
                 self.error(f"{ascii(word[:_MOST_OF_VALUE])} is no text; characters of Unicode but NUL are accepted")
         return super().parse_known_args(args, namespace)
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The command's options: an instance of the dataclass that declares them.
 
         Raises:
@@ -85,14 +93,15 @@ class ArgumentParser(argparse.ArgumentParser):
         """
         return self.read(self.parse_words(args, namespace))
 
-    def read(self, typed):
+    def read(self, typed: argparse.Namespace) -> Any:
         """The options of what was typed; see `parse_args`."""
         if self.options is None:
             return typed
         given = given_options(typed, self.options)
-        return self.options(**given, **({"given": typed} if issubclass(self.options, ConfigOptions) else {}))
+        more: dict[str, Any] = {"given": typed} if issubclass(self.options, ConfigOptions) else {}
+        return self.options(**given, **more)
 
-    def parse_words(self, args=None, namespace=None):
+    def parse_words(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
         """The words that were typed for each option, as argparse's `parse_args` returns them."""
         words = sys.argv[1:] if args is None else list(args)
         self._check_names(words)  # before options that are missing are told: one may be there, mistyped
@@ -101,7 +110,7 @@ class ArgumentParser(argparse.ArgumentParser):
             self.error(unknown_option(unknown, self._known()))
         return options
 
-    def _known(self):
+    def _known(self) -> list[str]:
         """The option strings of this parser, and of those of its commands if it has any."""
         found = list(self._option_string_actions)
         for action in self._actions:
@@ -109,7 +118,7 @@ class ArgumentParser(argparse.ArgumentParser):
                 found += [string for parser in action.choices.values() for string in parser._option_string_actions]
         return found
 
-    def _check_names(self, words):
+    def _check_names(self, words: list[str]) -> None:
         """Refuse the first word that can be nothing but an option, and is none."""
         known = self._known()
         for word in words[: words.index("--")] if "--" in words else words:
@@ -117,7 +126,7 @@ class ArgumentParser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in name and _hyphened(name) not in known:
                 self.error(unknown_option([word], known))
 
-    def _spell(self, words):
+    def _spell(self, words: Sequence[str]) -> list[str]:
         """The words of a command line with hyphens in its flags. What comes after -- are no flags.
 
         A switch takes true or false, but no other word, where that may be an argument without a flag.
@@ -132,7 +141,7 @@ class ArgumentParser(argparse.ArgumentParser):
                 flags[place] = word if follower in TRUTH else f"{word}=true"
         return [*flags, *words[count:]]
 
-    def _get_values(self, action, arg_strings):
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if "" in arg_strings and action.metavar in _OF_PATHS:
             raise argparse.ArgumentError(action, "'' is no file name; that of a file or a folder is accepted")
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
@@ -141,7 +150,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
 
-def unknown_option(words, known):
+def unknown_option(words: Sequence[str], known: Sequence[str]) -> str:
     """What is said of words that no option or argument takes: the first option, and which is the nearest to it."""
     from ppdiffusers_ext.errors import nearest, shown
 
@@ -153,13 +162,13 @@ def unknown_option(words, known):
     return f"there is no option {shown(name)}" + (f"; did you mean {near}?" if near else "")
 
 
-def _hyphened(word):
+def _hyphened(word: str) -> str:
     """A word whose underscores become hyphens if it is a flag; the value after an equals sign stays."""
     name, equals, value = word.partition("=")
     return f"{name.replace('_', '-')}{equals}{value}" if _FLAG.fullmatch(name) else word
 
 
-def run(parser, work, arguments=None):
+def run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and call `work(options)`.
 
     Returns:
@@ -169,7 +178,7 @@ def run(parser, work, arguments=None):
     return guarded(lambda: _run(parser, work, arguments))
 
 
-def guarded(work):
+def guarded(work: Callable[[], int | None]) -> int:
     """What `work()` returns as an exit code; 141 where what it prints goes to a pipe that nobody reads."""
     _print_any_letter()
     try:
@@ -184,7 +193,7 @@ def guarded(work):
         return _BROKEN_PIPE if nobody_reads else fail(words_of(error))
 
 
-def _run(parser, work, arguments):
+def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Sequence[str] | None) -> int | None:
     typed = parser.parse_words(arguments)
     debug = typed.debug == "true"
     _set_up_notes(debug)
@@ -206,7 +215,7 @@ def _run(parser, work, arguments):
         return fail(message, debug)
 
 
-def _given(parser, values):
+def _given(parser: ArgumentParser, values: dict[str, Any]) -> list[tuple[Any, str]]:
     """Names of options, as a user writes them, and the texts that were given for them."""
     actions = [(action, values.get(action.dest)) for action in parser._actions]
     return [
@@ -216,7 +225,7 @@ def _given(parser, values):
     ]
 
 
-def words_of(error):
+def words_of(error: BaseException) -> str | None:
     """The message of an error that the user's input or the system caused; None for any other, which is a mistake."""
     from ppdiffusers_ext.errors import InputError, shown_path
 
@@ -230,7 +239,7 @@ def words_of(error):
     return f"{what} cannot be used: {reason}; files and folders that can be read, or written, are accepted"
 
 
-def describe(error):
+def describe(error: BaseException) -> str:
     """What any exception says of one of many jobs: the words of a named error, the kind of another one."""
     from ppdiffusers_ext.errors import InputError
 
@@ -239,7 +248,7 @@ def describe(error):
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
-def no_command(what, commands):
+def no_command(what: str, commands: Sequence[str]) -> int:
     """Answer whoever runs a module that commands share: --help with what it is, anything else with an error.
 
     Args:
@@ -256,7 +265,7 @@ def no_command(what, commands):
     return fail(f"this module is no command by itself; {accepted} are accepted")
 
 
-def fail(message, debug=False):
+def fail(message: str | None, debug: bool = False) -> int:
     """Tell an error; with `debug` also the traceback of the one that is handled. Returns the exit code, 2."""
     from ppdiffusers_ext.errors import printable
 
@@ -266,20 +275,20 @@ def fail(message, debug=False):
     return 2
 
 
-def _less_memory(parser):
+def _less_memory(parser: ArgumentParser) -> str:
     known = parser._option_string_actions
     ways = [way for way, strings in _LESS_MEMORY.items() if any(string in known for string in strings)]
     return ", ".join(ways) if ways else "smaller or fewer inputs"
 
 
-def _print_any_letter():
+def _print_any_letter() -> None:
     """Have names that the terminal's encoding lacks be printed with escapes, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _nobody_reads():
+def _nobody_reads() -> bool:
     """Whether standard output or errors are a pipe whose reader is gone."""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
@@ -288,7 +297,7 @@ def _nobody_reads():
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _send_nowhere():
+def _send_nowhere() -> None:
     """Send what is still to be printed nowhere, or Python would tell of it as it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -299,13 +308,13 @@ def _send_nowhere():
 class _Notes(logging.Formatter):
     """Notes without what a terminal would obey."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         from ppdiffusers_ext.errors import printable
 
         return as_called(printable(super().format(record)))
 
 
-def _set_up_notes(debug):
+def _set_up_notes(debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Notes("note: %(message)s"))
     logger = logging.getLogger("ppdiffusers_ext")

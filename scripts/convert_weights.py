@@ -15,12 +15,16 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import DTYPES, ExistingOptions, option, path_option
 
 from .command import ArgumentParser, run
 from .options import CheckpointOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
 
 # The options that are of one system, on the way to Paddle.
 OPTIONS = {
@@ -102,14 +106,14 @@ def work(options: Options) -> None:
     print(f"wrote {options.target}")
 
 
-def _inputs(options):
+def _inputs(options: Options) -> dict[str, str]:
     """Name of each file or folder that is given, as a message has it -> its path."""
     names = {"IN": "source", "--vae": "vae", "--image-encoder": "image_encoder", "--base-model": "base_model"}
     names |= {"--config": "config", "--motion-module": "motion_module"}
     return {name: path for name, field in names.items() if (path := getattr(options, field))}
 
 
-def _check_apart(options):
+def _check_apart(options: Options) -> None:
     """Refuse to replace what is read."""
     from ppdiffusers_ext.errors import InputError
 
@@ -120,7 +124,7 @@ def _check_apart(options):
             raise InputError(f"OUT {options.target}: it would replace {name}; another folder is accepted")
 
 
-def _made_of(options):
+def _made_of(options: Options) -> "Made":
     """The `Made` of the folder: of the contents of all that is given and is there."""
     from ppdiffusers_ext.data.records import Made, digest
 

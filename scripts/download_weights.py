@@ -20,8 +20,10 @@ import logging
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file, from any folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -33,6 +35,12 @@ from ppdiffusers_ext.packaged import as_called
 
 from .command import ArgumentParser, run
 from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.download import Outcome, Plan
+    from ppdiffusers_ext.weights.entries import Weights
+    from ppdiffusers_ext.weights.exchange import Patience
+    from ppdiffusers_ext.weights.inventory import Total
 
 ALL = "all"
 WIDTH = 100  # columns of --list
@@ -76,7 +84,11 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python scripts/download_weights.py", __doc__, Options)
 
 
-def main(arguments=None, registry=None, patience=None):
+def main(
+    arguments: Sequence[str] | None = None,
+    registry: "tuple[Weights, ...] | None" = None,
+    patience: "Patience | None" = None,
+) -> Any:
     """Run the command. Returns the exit code.
 
     registry: tuple of `Weights` (default: that of the library). patience: a `Patience`.
@@ -87,7 +99,7 @@ def main(arguments=None, registry=None, patience=None):
         return stop.code
 
 
-def _work(options, registry, patience):
+def _work(options: Options, registry: "tuple[Weights, ...] | None", patience: "Patience | None") -> int:
     from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.files import check_name
     from ppdiffusers_ext.pipelines.published import PUBLISHED
@@ -109,7 +121,7 @@ def _work(options, registry, patience):
     return _download(entries, folder, options, patience)
 
 
-def _is_there(folder):
+def _is_there(folder: Path) -> bool:
     from ppdiffusers_ext.errors import InputError, printable
 
     try:
@@ -120,7 +132,7 @@ def _is_there(folder):
         ) from error
 
 
-def _select(options, registry, folder):
+def _select(options: Options, registry: "tuple[Weights, ...]", folder: Path) -> "list[Weights]":
     """The entries that are meant. Without a name, --list shows all, --verify hashes what is there, the others ask."""
     from ppdiffusers_ext.weights.inventory import select
 
@@ -134,7 +146,7 @@ def _select(options, registry, folder):
     return select(registry, systems, options.only, extras=options.list)
 
 
-def _has_files(entry, folder):
+def _has_files(entry: "Weights", folder: Path) -> bool:
     from ppdiffusers_ext.weights.checksums import Checksums
     from ppdiffusers_ext.weights.inventory import items_of, state_of
 
@@ -143,7 +155,7 @@ def _has_files(entry, folder):
     return any(state in ("present", "unrecorded", "wrong") for state in states)
 
 
-def _ask_system(registry):
+def _ask_system(registry: "tuple[Weights, ...]") -> list[str]:
     """The systems that the user chooses at a terminal: a list as `select` takes it. Raises InputError elsewhere."""
     from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.weights.inventory import Total, select
@@ -168,7 +180,7 @@ def _ask_system(registry):
     return [] if chosen == ALL else [chosen]
 
 
-def _list(entries, folder):
+def _list(entries: "list[Weights]", folder: Path) -> int:
     from ppdiffusers_ext.weights.inventory import Total, missing
 
     rows = [("name", "files", "size", "there")]
@@ -182,9 +194,10 @@ def _list(entries, folder):
     for weights, line in zip(entries, lines):
         about = f"{', '.join(weights.systems)}; needed by {as_called(weights.needed_by)}; licence: {weights.licence}"
         print(line, *textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    "), sep="\n")
+    return 0
 
 
-def _verify(entries, folder):
+def _verify(entries: "list[Weights]", folder: Path) -> int:
     from ppdiffusers_ext.weights.inventory import verify
 
     bad = 0
@@ -194,7 +207,7 @@ def _verify(entries, folder):
     return _fail(f"in {folder}, {counted(bad, 'file')} could not be verified") if bad else 0
 
 
-def _print_urls(entries, folder, program, mirror):
+def _print_urls(entries: "list[Weights]", folder: Path, program: str, mirror: str | None) -> int:
     from ppdiffusers_ext.weights.addresses import list_addresses
     from ppdiffusers_ext.weights.checksums import Checksums
     from ppdiffusers_ext.weights.inventory import Total, items_of, state_of
@@ -208,13 +221,14 @@ def _print_urls(entries, folder, program, mirror):
     print(list_addresses(items, folder, program, mirror), end="")
     total = _total(Total.of([item.file for item in items]))
     print(f"note: {total}; --offline checks and records them afterwards", file=sys.stderr)
+    return 0
 
 
-def _offline(entries, folder):
+def _offline(entries: "list[Weights]", folder: Path) -> int:
     from ppdiffusers_ext.weights.download import Progress, download
 
     class Shown(Progress):
-        def finished(self, outcome):
+        def finished(self, outcome: "Outcome") -> None:
             is_missing = outcome.result == "failed" and not (folder / outcome.item.target).exists()
             result = "missing" if is_missing else "wrong" if outcome.result == "failed" else outcome.result
             place = outcome.item.target if is_missing else outcome.item.path
@@ -229,7 +243,7 @@ def _offline(entries, folder):
     return _fail(f"missing from {folder}, or wrong: {counted(bad, 'file')} of {len(outcomes)}")
 
 
-def _download(entries, folder, options, patience):
+def _download(entries: "list[Weights]", folder: Path, options: Options, patience: "Patience | None") -> int:
     from ppdiffusers_ext.weights.download import download
     from ppdiffusers_ext.weights.exchange import Patience
 
@@ -255,12 +269,12 @@ def _download(entries, folder, options, patience):
     return 0
 
 
-def _fail(message):
+def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 1
 
 
-def _progress(folder):
+def _progress(folder: Path) -> Any:
     """What shows the plan, and then a bar; where standard error is no terminal, a line for each file that is done."""
     import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -268,11 +282,11 @@ def _progress(folder):
     from ppdiffusers_ext.weights.download import Progress
 
     class Shown(Progress):
-        def __init__(self):
+        def __init__(self) -> None:
             self.bar, self.lock, self.done, self.failed, self.count = None, threading.Lock(), 0, 0, 0
 
         @contextlib.contextmanager
-        def shown(self):
+        def shown(self) -> Iterator[None]:
             try:
                 with logging_redirect_tqdm([logging.getLogger("ppdiffusers_ext")]):
                     yield
@@ -280,19 +294,19 @@ def _progress(folder):
                 if self.bar is not None:
                     self.bar.close()
 
-        def planned(self, plan):
+        def planned(self, plan: "Plan") -> None:
             _print_plan(plan, folder)
             self.count = len(plan.steps)
             if sys.stderr.isatty() and plan.to_fetch:
                 total = sum(step.size or 0 for step in plan.to_fetch)
                 self.bar = tqdm.tqdm(total=total, unit="B", unit_scale=True, dynamic_ncols=True)
 
-        def advanced(self, count):
+        def advanced(self, count: int) -> None:
             if self.bar is not None:
                 with self.lock:
                     self.bar.update(count)
 
-        def finished(self, outcome):
+        def finished(self, outcome: "Outcome") -> None:
             self.done += 1
             self.failed += outcome.result == "failed"
             if self.bar is not None:
@@ -304,7 +318,7 @@ def _progress(folder):
     return Shown()
 
 
-def _print_plan(plan, folder):
+def _print_plan(plan: "Plan", folder: Path) -> None:
     rows = [("name", "file", "size", "state")]
     for step in plan.steps:
         state = f"{step.state}, {_size(step.done)} are here" if step.done else step.state
@@ -321,13 +335,13 @@ def _print_plan(plan, folder):
     )
 
 
-def _table(rows):
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _total(total):
+def _total(total: "Total") -> str:
     """A `Total` for people."""
     if not total.known and total.unknown:
         return "unknown"
@@ -335,7 +349,7 @@ def _total(total):
     return f"{text} and {total.unknown} of unknown size" if total.unknown else text
 
 
-def _size(count):
+def _size(count: int | None) -> str:
     """Bytes for people; "unknown" for None."""
     if count is None:
         return "unknown"

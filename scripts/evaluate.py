@@ -16,12 +16,19 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.options import FRAMES, SEEDS, ExistingOptions, option, path_option
 
 from .command import ArgumentParser, run
 from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.metrics.evaluation import PairResult
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
 _DEMO = "with --demo"
 
@@ -46,7 +53,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.evaluate", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Pair, check all pairs, then compare them one by one, print and write."""
     from ppdiffusers_ext.data.outputs import check_writable
     from ppdiffusers_ext.data.records import Made, digest
@@ -61,14 +68,15 @@ def work(options: Options) -> int | None:
     if options.demo:
         evaluate_demo(options)
         return
-    if options.truth is None:
+    prediction, truth = options.prediction, options.truth
+    if prediction is None or truth is None:
         raise InputError("nothing to compare; PRED and GT, or --demo, are accepted")
-    pairs = find_pairs(options.prediction, options.truth)
+    pairs = find_pairs(prediction, truth)
     for pair in pairs:
         check_pair(pair, options.length, options.resize)
 
-    def made_of():
-        inputs = {"PRED": digest(options.prediction), "GT": digest(options.truth)}
+    def made_of() -> Made:
+        inputs = {"PRED": digest(prediction), "GT": digest(truth)}
         how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
         return Made("evaluate", inputs, how)
 
@@ -79,7 +87,7 @@ def work(options: Options) -> int | None:
 
 
 @contextlib.contextmanager
-def _to_be_written(options, made):
+def _to_be_written(options: Options, made: "Made | Callable[[], Made]") -> Iterator[bool]:
     """Within it, the JSON file is recorded. Yields whether there is anything to do: False where it is kept."""
     from ppdiffusers_ext.data.existing import check_existing
 
@@ -93,7 +101,9 @@ def _to_be_written(options, made):
         yield bool(results.missing)
 
 
-def show(names, results, json_file=None, per_frame=False):
+def show(
+    names: Sequence[str], results: "Iterable[PairResult]", json_file: str | None = None, per_frame: bool = False
+) -> None:
     """Print the table of `PairResult`s row by row as they come, and write the file; with "-" print JSON alone.
 
     Args:
@@ -116,7 +126,7 @@ def show(names, results, json_file=None, per_frame=False):
         print(f"wrote {json_file}")
 
 
-def evaluate_demo(options):
+def evaluate_demo(options: Options) -> None:
     """Measure the small model, print a table of the means, and write the numbers of all clips."""
     from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.errors import InputError
@@ -135,7 +145,7 @@ def evaluate_demo(options):
             _measure_demo(options, config, seed)
 
 
-def _measure_demo(options, config, seed):
+def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None:
     import json
     from pathlib import Path
 

@@ -9,6 +9,7 @@ after a run that was stopped. A video that cannot be read does not stop the othe
 import multiprocessing
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import ExistingOptions, option, path_option
@@ -16,6 +17,12 @@ from ppdiffusers_ext.options import ExistingOptions, option, path_option
 from . import poses
 from .command import ArgumentParser, describe, run
 from .signals import stopped_by_signals
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.records import Made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +38,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.extract_dwpose_from_vid", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> int:
     """Make what is missing. Returns 1 if a video failed."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from dataclasses import replace
@@ -52,12 +59,12 @@ def work(options: Options) -> int | None:
     poses.track_options(options)
     shared = poses.made_of("extract_dwpose_from_vid", options)
 
-    def made_of(video):
+    def made_of(video: "Path") -> "Made":
         return replace(shared, inputs={"its video": digest(video), **shared.inputs})
 
     made = {target: partial(made_of, video) for video, target in jobs.items()}
     results = check_existing(made, options.overwrite, options.skip_existing)
-    poses.make_estimator(options, "bgr")  # what is wrong with it is told once, and here
+    poses.make_estimator(options, "bgr", options.device)  # what is wrong with it is told once, and here
     missing = {video: target for video, target in jobs.items() if target in set(results.missing)}
     failed = 0
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), _start, (options,)) as pool:
@@ -76,25 +83,25 @@ def work(options: Options) -> int | None:
     return 1 if failed else 0
 
 
-def _stop(pool):
+def _stop(pool: "ProcessPoolExecutor") -> None:
     """End what is waiting and what is running; a worker removes what it has not finished."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()
 
 
-def _start(options):
+def _start(options: Options) -> None:
     """In a worker: the estimator stays for all of its videos, and the workers share the processors."""
     from ppdiffusers_ext.environment import available_cores
 
     threads = max(1, available_cores() // options.jobs)
-    _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", threads)
+    _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", options.device, threads)
 
 
 _worker: dict = {}
 
 
-def _make(video, target, made):
+def _make(video: "Path", target: "Path", made: "Made") -> str | None:
     """In a worker: one video. Returns what was wrong, or None."""
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.outputs import moved_by

@@ -7,12 +7,17 @@ If frames exist, --overwrite replaces them, and --skip-existing goes on with a r
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import FPS, ExistingOptions, option, path_option
 
 from .command import ArgumentParser, run
 from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.records import Made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +40,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.extract_frames", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Write the frames that are missing."""
     from pathlib import Path
 
@@ -61,7 +66,7 @@ def work(options: Options) -> int | None:
     print(f"wrote {options.folder}: {counted(len(results.missing), 'frame')} made, kept: {results.kept}")
 
 
-def _made_of(source, start, end, options):
+def _made_of(source: "FrameSource", start: int, end: int, options: Options) -> "Made":
     from ppdiffusers_ext.data.records import Made
 
     # Without a rate, a longer range begins with the frames of a shorter one.

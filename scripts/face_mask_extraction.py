@@ -10,13 +10,21 @@ masks are named frame_0.png and so on.
 """
 
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.options import ExistingOptions, path_option
 
 from .command import ArgumentParser, run
 from .poses import DeviceOptions, progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.records import Made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +41,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.face_mask_extraction", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Find and draw what is missing; say how many pictures show no face."""
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.frames import open_frames
@@ -52,7 +60,7 @@ def work(options: Options) -> int | None:
         print(f"note: no face was found in {without} of them, whose masks are white all over", file=sys.stderr)
 
 
-def _made_of(source, options):
+def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[], Made]]":
     """Name of each mask -> what gives its `Made`: of the networks, and of its picture, or of the whole video."""
     from functools import partial
 
@@ -65,10 +73,10 @@ def _made_of(source, options):
         check_all_there([("weights", path)], "`python scripts/download_weights.py --only retinaface` fetches them")
         networks["--retinaface"] = digest(path)
 
-    def of_picture(name):
+    def of_picture(name: str) -> Made:
         return Made("face_mask_extraction", {"its picture": digest(source.path / name), **networks})
 
-    def of_video():
+    def of_video() -> Made:
         return Made("face_mask_extraction", {"--image_folder": source.digest(), **networks})
 
     names = mask_names(source)
@@ -77,7 +85,7 @@ def _made_of(source, options):
     return {name: partial(of_picture, picture) for name, picture in zip(names, source.names, strict=True)}
 
 
-def _retinaface(options):
+def _retinaface(options: Options) -> Path | None:
     """The path of RetinaFace's weights; None if they are not there."""
     from ppdiffusers_ext.preprocess.retinaface import FILE
 
@@ -85,7 +93,7 @@ def _retinaface(options):
     return path if options.retinaface or path.exists() else None
 
 
-def _open_finders(options):
+def _open_finders(options: Options) -> "Callable[[np.ndarray], Sequence | np.ndarray]":
     """What finds the boxes of the faces in a frame: insightface, or RetinaFace where that sees none."""
     from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
     from ppdiffusers_ext.preprocess.retinaface import FaceFinder
@@ -94,7 +102,7 @@ def _open_finders(options):
     path = _retinaface(options)
     fallback = None if path is None else FaceFinder(path)
 
-    def find(frame):
+    def find(frame: "np.ndarray") -> "Sequence | np.ndarray":
         boxes = [face.box for face in analyzer.find(frame)]
         return boxes if boxes or fallback is None else fallback.find(frame)
 

@@ -26,7 +26,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.make_demo_assets", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.data.records import Made

@@ -28,7 +28,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.make_video", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Write the video."""
     from tqdm import tqdm
 
@@ -47,8 +47,8 @@ def work(options: Options) -> int | None:
     if audio is not None:
         audio.check(options.video, count / writer.fps)
 
-    def made_of():
-        inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if audio else {})}
+    def made_of() -> Made:
+        inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if options.audio else {})}
         return Made("make_video", inputs, {"--fps": options.fps, "--crf": options.crf})
 
     results = check_existing({options.video: made_of}, options.overwrite, options.skip_existing)

@@ -3,9 +3,11 @@
 import argparse
 import contextlib
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.options import any_of, check_values, declaration, kind_of, option, path_option
+from ppdiffusers_ext.options import Option, any_of, check_values, declaration, kind_of, option, path_option
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 TRUTH = {"true": True, "false": False}
@@ -44,11 +46,17 @@ class ConfigOptions(CheckpointOptions):
 class _Store(argparse.Action):
     """Keeps what was typed after a flag, and which of its names the flag had."""
 
-    def __init__(self, *strings, repeats=False, **settings):
+    def __init__(self, *strings: Any, repeats: bool = False, **settings: Any) -> None:
         super().__init__(*strings, **settings)
         self._repeats = repeats
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         values = self.const if self.const is not None and values in (None, []) else values
         if self._repeats:
             values = [*(getattr(namespace, self.dest) or []), values]
@@ -57,7 +65,9 @@ class _Store(argparse.Action):
             namespace.spelled = {**getattr(namespace, "spelled", {}), self.dest: option_string}
 
 
-def add_options(parser, cls, names=None, defaults=True, is_whole=False):
+def add_options(
+    parser: Any, cls: type, names: Sequence[str] | None = None, defaults: bool = True, is_whole: bool = False
+) -> Any:
     """Add a flag for each declared field of a dataclass that has none yet; gives the parser back.
 
     Args:
@@ -80,36 +90,36 @@ def add_options(parser, cls, names=None, defaults=True, is_whole=False):
     return parser
 
 
-def help_of(item, declared):
+def help_of(item: dataclasses.Field, declared: Option) -> str:
     """The help of a field, with what it takes and its default."""
     takes = f": {any_of(declared.choices)}" if declared.choices and declared.choices[0] not in declared.help else ""
     default = default_of(item, declared)
     return (f"{declared.help}{takes}" + (f" (default: {default})" if default else "")).replace("%", "%%")
 
 
-def default_of(item, declared):
+def default_of(item: dataclasses.Field, declared: Option) -> str:
     """The words for the default of a field: those of None, or the value; "" for none that says anything."""
     if item.default in (None, "", dataclasses.MISSING) or isinstance(item.default, bool):
         return declared.unset
     return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
 
 
-def flags_of(name, declared):
+def flags_of(name: str, declared: Option) -> tuple[list[str], list[str]]:
     """The flags of a field, the one that is named in messages first, and old names after it: two lists."""
     old = [alias for alias in declared.aliases if alias != name]
     return [f"--{name.replace('_', '-')}", *declared.flags], [f"--{alias.replace('_', '-')}" for alias in old]
 
 
-def is_required(item):
+def is_required(item: dataclasses.Field) -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
-def _add_positional(parser, item, declared, text):
-    takes = {"nargs": "+"} if kind_of(item) is list else {} if is_required(item) else {"nargs": "?"}
+def _add_positional(parser: argparse.ArgumentParser, item: dataclasses.Field, declared: Option, text: str) -> None:
+    takes: dict[str, Any] = {"nargs": "+"} if kind_of(item) is list else {} if is_required(item) else {"nargs": "?"}
     parser.add_argument(item.name, action=_Store, metavar=declared.metavar, help=text, **takes)
 
 
-def _add_flags(group, item, declared, text, required):
+def _add_flags(group: Any, item: dataclasses.Field, declared: Option, text: str, required: bool) -> None:
     flags, old = flags_of(item.name, declared)
     known = group._option_string_actions
     settings = {"dest": item.name, "action": _Store, "repeats": declared.repeats, "required": required}
@@ -131,21 +141,21 @@ def _add_flags(group, item, declared, text, required):
         group.add_argument(*old, help=argparse.SUPPRESS, **settings)
 
 
-def _with_off(text, item, declared):
+def _with_off(text: str, item: dataclasses.Field, declared: Option) -> str:
     """The help of a switch that is on by default names the flag that turns it off."""
     if kind_of(item) is bool and item.default is True:
         return f"{text} (default; {(declared.off or (f'--no-{item.name}',))[0]} turns it off)"
     return text
 
 
-def spelled(options, name, item=None):
+def spelled(options: argparse.Namespace, name: str, item: dataclasses.Field | None = None) -> str:
     """The flag by which an option was given; the placeholder of one without a flag."""
     if item is not None and declaration(item).is_positional:
         return declaration(item).metavar
     return getattr(options, "spelled", {}).get(name, f"--{name.replace('_', '-')}")
 
 
-def given_options(options, *classes):
+def given_options(options: argparse.Namespace, *classes: type) -> dict[str, Any]:
     """The values that were given for fields of dataclasses, checked: dict by name.
 
     Raises:
@@ -162,7 +172,9 @@ def given_options(options, *classes):
     return given
 
 
-def refuse_others(options, cls, others, what, accepted=()):
+def refuse_others(
+    options: argparse.Namespace, cls: type, others: Iterable[type], what: str, accepted: Iterable[str] = ()
+) -> None:
     """Raises InputError for options that were given and that other dataclasses declare, but not this one.
 
     Args:
@@ -179,7 +191,7 @@ def refuse_others(options, cls, others, what, accepted=()):
         raise InputError(f"{', '.join(foreign)} {are} of {what}; docs/options.md lists those that are accepted")
 
 
-def _value(item, typed):
+def _value(item: dataclasses.Field, typed: Any) -> Any:
     declared, kind = declaration(item), kind_of(item)
     if declared.read is not None:
         return declared.read(typed)

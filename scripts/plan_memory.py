@@ -54,12 +54,14 @@ def read_config(options: Options) -> RunOptions:
     return system.options.load(options.config or system.config_file, **given_options(options.given, system.options))
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Print a line for each rung, and which of them fits into what is free."""
     if options.train:
-        return plan_training(options)
+        plan_training(options)
+        return
     if options.table:
-        return print_table(options)
+        print_table(options)
+        return
     config = read_config(options)
 
     from pathlib import Path
@@ -85,13 +87,13 @@ def work(options: Options) -> int | None:
     print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.device}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
-    if results is not None and results.missing:
+    if options.json and results is not None and results.missing:
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
         with results.recorded(), output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 
-def print_table(options):
+def print_table(options: Options) -> None:
     """Print which videos fit on which GPU, at the released size."""
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.easy_animate.size_table import lines, released_models, size_table
@@ -102,7 +104,7 @@ def print_table(options):
         print(line)
 
 
-def plan_training(options):
+def plan_training(options: Options) -> None:
     """Print a line for each size that a training has clips of."""
     from ppdiffusers_ext.training.stable_animator.memory import plan_file
 

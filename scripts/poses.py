@@ -1,12 +1,20 @@
 """What the commands that estimate poses share."""
 
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.options import option, path_option
 
 from .command import no_command
 from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.preprocess.extraction import TrackOptions
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +48,19 @@ class TrackedOptions(EstimatorOptions):
     smoothing: float = option(0.0, 0, 1000, help="strength of the smoothing of motion; 1 suits most")
 
 
-def track_options(options):
+def track_options(options: TrackedOptions) -> "TrackOptions":
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
 
     return TrackOptions(options.person, options.gap, options.smoothing)
 
 
-def make_estimator(options, channels, threads=None, device=None):
+def make_estimator(options: DrawingOptions, channels: str, device: str, threads: int | None = None) -> "PoseEstimator":
     from ppdiffusers_ext.preprocess.pose import PoseEstimator
 
-    return PoseEstimator(options.dwpose, device or options.device, channels, threads=threads)
+    return PoseEstimator(options.dwpose, device, channels, threads=threads)
 
 
-def made_of(command, options, **inputs):
+def made_of(command: str, options: DrawingOptions, **inputs: str) -> "Made":
     """The `Made` of skeletons: of the networks, what is drawn and how people are chosen, and of the command's inputs.
 
     Args:
@@ -68,17 +76,17 @@ def made_of(command, options, **inputs):
     return Made(command, {**inputs, "--dwpose": digest_of(networks)}, given)
 
 
-def style_of(options, system):
+def style_of(options: DrawingOptions, system: str) -> "Style":
     from ppdiffusers_ext.preprocess.extraction import style_of
 
     return style_of(system, not options.no_hands, not options.no_face, options.compatible)
 
 
-def progress(title):
+def progress(title: str) -> Callable[[Any, int], Any]:
     """What shows a bar while frames are taken from an iterable."""
     from tqdm import tqdm
 
-    def show(frames, count):
+    def show(frames: Iterable, count: int) -> Iterable:
         return tqdm(frames, desc=title, total=count, unit="frame", disable=None)  # in a terminal only
 
     return show

@@ -9,11 +9,15 @@ If they exist, --overwrite replaces them, and --skip-existing goes on with a run
 
 import sys
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.options import ExistingOptions, inherited, option, path_option
 
 from . import poses
 from .command import ArgumentParser, run
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +33,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.skeleton_extraction", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Estimate, align, draw; name the joints that the picture does not show."""
     from pathlib import Path
 
@@ -44,7 +48,7 @@ def work(options: Options) -> int | None:
     outputs, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
     check_outputs(outputs[:1], [options.target_image_folder_path, options.ref_image_path])
 
-    def made_of():
+    def made_of() -> "Made":
         inputs = {"--target_image_folder_path": source.digest(), "--ref_image_path": picture.digest()}
         return poses.made_of("skeleton_extraction", options, **inputs)
 
@@ -53,7 +57,7 @@ def work(options: Options) -> int | None:
     if not results.missing:
         print(f"kept {target}")
         return
-    estimator = poses.make_estimator(options, "rgb")
+    estimator = poses.make_estimator(options, "rgb", options.device)
     with results.recorded():
         alignment, _ = write_aligned_skeletons(
             options.target_image_folder_path,

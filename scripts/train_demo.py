@@ -11,7 +11,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.options import inherited, path_option
 
@@ -29,6 +29,9 @@ from .demo_training import (
     train,
     write_image_encoder,
 )
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
 CLIPS, FEW_CLIPS = 1400, 8
@@ -95,7 +98,7 @@ def work(options: Options) -> None:
         return
     options.folder.mkdir(parents=True, exist_ok=True)
     with Clock(options.folder / "times.json", "clips"):
-        draw(write_clips, options.folder / "data", options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
+        draw(write_clips, options.folder / "data", options.seed, options.count, NUM_FRAMES, SIDE, ENTRANCE)
     write_image_encoder(options.folder / "image_encoder", options.seed, channels=32)
     for script, name, result in STAGES:
         if not (options.folder / result).exists():
@@ -107,7 +110,7 @@ def work(options: Options) -> None:
     print(f"wrote {output}")
 
 
-def read_stage(name, options):
+def read_stage(name: str, options: Options) -> dict[str, Any]:
     """The settings of a stage's training."""
     settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.folder)
     if options.quick:
@@ -118,7 +121,7 @@ def read_stage(name, options):
     return settings
 
 
-def write_model(source, output):
+def write_model(source: Path, output: Path) -> None:
     """Put the trained parts together, in fp16, in a folder that is there."""
     from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
@@ -147,7 +150,7 @@ def write_model(source, output):
     _mean_frame(source / "data" / "video").save(output / "mean_frame.png")
 
 
-def _mean_frame(folder):
+def _mean_frame(folder: Path) -> "Image.Image":
     """The mean of every fourth training frame, which the evaluation compares with: a picture."""
     import numpy as np
     from PIL import Image
@@ -162,7 +165,7 @@ def _mean_frame(folder):
     return Image.fromarray(np.round(total / count).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
-def make_card(options, folder):
+def make_card(options: Options, folder: Path) -> str:
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
     from ppdiffusers_ext.files import read_yaml
     from ppdiffusers_ext.packaged import as_called
@@ -189,7 +192,7 @@ def make_card(options, folder):
         for way, score in result["ways"].items()
     ]
     return as_called(CARD).format(
-        clips=options.clips,
+        clips=options.count,
         seed=options.seed,
         processes=options.processes,
         drawing=times["clips"] / 60,

@@ -14,6 +14,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.options import inherited, option
 
@@ -31,6 +32,12 @@ from .demo_training import (
     train,
     write_image_encoder,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdiffusers_ext.pipelines.stable_animator.demo import StableDemoEvaluation
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
 SIDE, NUM_FRAMES, ENTRANCE = 64, 24, 12
 CLIPS, FEW_CLIPS = 1600, 16
@@ -98,7 +105,7 @@ def work(options: Options) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     times, svd, clips = folder / "times.json", folder / "svd", folder / "data" / "clips"
     with Clock(times, "clips"):
-        draw(write_animation_clips, clips, options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
+        draw(write_animation_clips, clips, options.seed, options.count, NUM_FRAMES, SIDE, ENTRANCE)
     write_image_encoder(svd / "image_encoder", options.seed, channels=64)  # as the UNet's context has
     for name in ("unet", "scheduler"):
         shutil.copytree(located(CONFIGURATIONS / name), svd / name, dirs_exist_ok=True)
@@ -117,7 +124,7 @@ def work(options: Options) -> None:
     print((output / "README.md").read_text(encoding="utf-8") + f"wrote {output}")
 
 
-def _write_autoencoder(clips, folder):
+def _write_autoencoder(clips: Path, folder: Path) -> None:
     import numpy as np
     import paddle
 
@@ -131,7 +138,7 @@ def _write_autoencoder(clips, folder):
     vae.save_pretrained(str(folder), safe_serialization=True)
 
 
-def _train(script, name, options):
+def _train(script: str, name: str, options: Options) -> None:
     settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.folder)
     if options.quick:
         settings.update(max_steps=2, validation_steps=2, save_steps=2, validation_clips=1, sample_n_frames=2)
@@ -139,7 +146,7 @@ def _train(script, name, options):
     train(script, name, settings, options.folder, options.processes)
 
 
-def _train_recognizer(clips, options):
+def _train_recognizer(clips: Path, options: Options) -> None:
     from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
     from ppdiffusers_ext.training.stable_animator.recognizer import train_recognizer
 
@@ -156,7 +163,7 @@ def _train_recognizer(clips, options):
     print(f"the recogniser's cosine with the truth, of people that it is trained on: {cosine:.3f}")
 
 
-def _write_model(folder, output):
+def _write_model(folder: Path, output: Path) -> None:
     from ppdiffusers_ext.pipelines.run_options import write_trained
 
     shutil.copytree(folder / "svd", output / "svd")
@@ -167,7 +174,7 @@ def _write_model(folder, output):
     write_trained(output, {"svd": "svd", **{name: f"{name}.safetensors" for name in names}})
 
 
-def describe_model(folder, **options):
+def describe_model(folder: Path, **options: Any) -> "StableAnimationConfig":
     """The `StableAnimationConfig` of the small model in a folder.
 
     Windows are of as many frames in a row as it was trained on, and each frame has noise of its own, as in training.
@@ -184,7 +191,7 @@ def describe_model(folder, **options):
     )
 
 
-def _evaluate(options, folder):
+def _evaluate(options: Options, folder: Path) -> str:
     """Write samples.png and scores.json into the model's folder, and return its card."""
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.packaged import as_called
@@ -206,7 +213,7 @@ def _evaluate(options, folder):
         rows.append(f"| {way} | " + " | ".join(f"{score[k]:{f}}" if k in score else "" for k, f in cells) + " |")
     times = json.loads((options.folder / "times.json").read_text(encoding="utf-8"))
     return as_called(CARD).format(
-        clips=options.clips,
+        clips=options.count,
         seed=options.seed,
         processes=options.processes,
         drawing=times["clips"] / 60,
@@ -226,7 +233,7 @@ def _evaluate(options, folder):
     )
 
 
-def _sheet(evaluation, seed, count):
+def _sheet(evaluation: "StableDemoEvaluation", seed: int, count: int) -> "np.ndarray":
     """A row for each clip: reference, then pose, truth, model and model without the face of three frames."""
     import numpy as np
 

@@ -9,12 +9,22 @@ is passed over, with a note.
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from . import poses
 from .command import ArgumentParser, describe, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +39,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.training_skeleton_extraction", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> int:
     """Draw what is missing. Returns 1 if a folder failed."""
     from pathlib import Path
 
@@ -43,7 +53,7 @@ def work(options: Options) -> int | None:
             "images/ in them; --start and --end of folders that are there are accepted"
         )
     opened, failed = _open(there, options)
-    estimator, style = poses.make_estimator(options, "rgb"), poses.style_of(options, "stable_animator")
+    estimator, style = poses.make_estimator(options, "rgb", options.device), poses.style_of(options, "stable_animator")
     for folder, (source, results) in opened.items():
         try:
             _draw(folder, source, results, estimator, style)
@@ -55,7 +65,7 @@ def work(options: Options) -> int | None:
     return 1 if failed else 0
 
 
-def _open(folders, options):
+def _open(folders: "list[Path]", options: Options) -> "tuple[dict[Path, tuple[FrameSource, Results]], int]":
     """Folder -> its pictures and `Results`, and the number of folders whose pictures cannot be opened.
 
     Raises:
@@ -70,7 +80,7 @@ def _open(folders, options):
 
     shared, opened, failed = poses.made_of("training_skeleton_extraction", options), {}, 0
 
-    def made_of(picture):
+    def made_of(picture: "Path") -> "Made":
         return replace(shared, inputs={"its picture": digest(picture), **shared.inputs})
 
     for folder in folders:
@@ -88,7 +98,9 @@ def _open(folders, options):
     return opened, failed
 
 
-def _draw(folder, source, results, estimator, style):
+def _draw(
+    folder: "Path", source: "FrameSource", results: "Results", estimator: "PoseEstimator", style: "Style"
+) -> None:
     from ppdiffusers_ext.preprocess.videos import write_training_skeletons
 
     names, target = {path.name for path in results.missing}, folder / "poses"
@@ -97,7 +109,7 @@ def _draw(folder, source, results, estimator, style):
     print(f"{target}: {len(names)} made, kept: {results.kept}")
 
 
-def _tell(folder, error):
+def _tell(folder: "Path", error: Exception) -> None:
     from ppdiffusers_ext.errors import InputError
 
     where = "" if isinstance(error, InputError) else f"{folder}: "

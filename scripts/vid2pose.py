@@ -25,7 +25,7 @@ def make_parser() -> ArgumentParser:
     return ArgumentParser("python -m scripts.vid2pose", __doc__, Options)
 
 
-def work(options: Options) -> int | None:
+def work(options: Options) -> None:
     """Estimate, draw, and print the file."""
     from pathlib import Path
 
@@ -43,7 +43,7 @@ def work(options: Options) -> int | None:
         options.overwrite,
         options.skip_existing,
     )
-    estimator, style = poses.make_estimator(options, "bgr"), poses.style_of(options, "animate_anyone")
+    estimator, style = poses.make_estimator(options, "bgr", options.device), poses.style_of(options, "animate_anyone")
     with results.recorded():
         for path in results.missing:
             write_skeleton_video(video, path, estimator, style, track, poses.progress(video.name))
