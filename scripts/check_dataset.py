@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
@@ -24,8 +25,6 @@ from .command import ArgumentParser, run
 from .options import CommandOptions
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ppdiffusers_ext.data.animate_anyone.clips import ClipReport
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.stable_animator.check import AnimationReport
@@ -38,8 +37,10 @@ class Options(CommandOptions, ExistingOptions):
         "animate_anyone", choices=("animate_anyone", "stable_animator"), help="whose clips they are", metavar="NAME"
     )
     meta: str | None = path_option(None, help="write the clips without problems as a meta file")
-    list: str | None = path_option(None, help="of stable_animator: write them as a path list")
-    data_root_path: str | None = path_option(None, help="of path lists", unset="the folder of each", metavar="DIR")
+    list: str | None = path_option(None, help="with stable_animator: write the clips without problems as a path list")
+    data_root_path: str | None = path_option(
+        None, help="root folder of path lists", unset="the folder of each", metavar="DIR"
+    )
     sheet: str | None = path_option(None, help="write a picture of the clips without problems")
     min_frames: int | None = option(
         None, 2, FRAMES[1], help="number of frames that a sample needs", unset="2; of stable_animator 17"
@@ -93,7 +94,6 @@ def _results(options: Options, files: Iterable[Path], *targets: str | None) -> "
 
 def _write(results: "Results", reports: list, writers: dict[str | None, Callable[[str, list], object]]) -> None:
     """Write what is missing of the files: path, or None -> function of path and reports."""
-    from pathlib import Path
 
     with results.recorded():
         for path, write in writers.items():

@@ -57,7 +57,7 @@ class DemoTrainingOptions(CommandOptions, ExistingOptions):
     work: str = path_option(help="folder to work in", metavar="DIR")
     clips: int | None = option(None, help="number of clips that are drawn", unset="")
     seed: int = option(0, *SEEDS, help="random seed of the clips; -1 draws one")
-    processes: int = option(2, 1, 2, help="number of processes of training, 1 or 2")
+    processes: int = option(2, 1, 2, help="number of processes of training")
     quick: bool = option(False, help="few clips and two steps, to see that all works")
 
     @property

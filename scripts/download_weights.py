@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 WIDTH = 100  # columns of --list
-MOST_RATE = 1e9  # bytes per second
+MOST_RATE = 10**9  # bytes per second
 WAYS = """three ways to get what is missing:
   a mirror      --mirror URL; for the files of the hub also HF_ENDPOINT=URL in the environment
   other means   --print-urls lists the address and the place of each file for aria2c, wget or curl
@@ -57,7 +57,7 @@ class Options(CommandOptions):
     only: list = option(list, help="a checkpoint; may be repeated", metavar="NAME", repeats=True)
     dest: str = path_option("pretrained_weights", help="folder to fill", metavar="DIR")
     mirror: str | None = option(None, help="a server that is asked first", metavar="URL")
-    jobs: int = option(4, 1, 32, help="number of files at once, 1 to 32")
+    jobs: int = option(4, 1, 32, help="number of files at once")
     min_rate: float | None = option(
         None,
         0,

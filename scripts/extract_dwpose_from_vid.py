@@ -9,6 +9,7 @@ after a run that was stopped. A video that cannot be read does not stop the othe
 import multiprocessing
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
@@ -20,7 +21,6 @@ from .signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
-    from pathlib import Path
 
     from ppdiffusers_ext.data.records import Made
 
@@ -44,7 +44,6 @@ def work(options: Options) -> int:
     from dataclasses import replace
     from functools import partial
     from multiprocessing import get_context
-    from pathlib import Path
 
     from tqdm import tqdm
 
@@ -59,7 +58,7 @@ def work(options: Options) -> int:
     poses.track_options(options)
     shared = poses.made_of("extract_dwpose_from_vid", options)
 
-    def made_of(video: "Path") -> "Made":
+    def made_of(video: Path) -> "Made":
         return replace(shared, inputs={"its video": digest(video), **shared.inputs})
 
     made = {target: partial(made_of, video) for video, target in jobs.items()}
@@ -101,7 +100,7 @@ def _start(options: Options) -> None:
 _worker: dict = {}
 
 
-def _make(video: "Path", target: "Path", made: "Made") -> str | None:
+def _make(video: Path, target: Path, made: "Made") -> str | None:
     """In a worker: one video. Returns what was wrong, or None."""
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.outputs import moved_by

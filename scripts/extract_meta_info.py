@@ -8,16 +8,13 @@ Videos without a skeleton video are left out, with a note.
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from .command import ArgumentParser, run
 from .options import CommandOptions
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,6 @@ def make_parser() -> ArgumentParser:
 
 def work(options: Options) -> None:
     """Find the pairs and write them."""
-    from pathlib import Path
 
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.meta_files import can_be_listed, write_rows
@@ -71,7 +67,7 @@ def work(options: Options) -> None:
     print(f"{'wrote' if results.missing else 'kept'} {target}: {counted(len(entries), 'clip')}")
 
 
-def _found_from(path: "Path", meta: "Path") -> str:
+def _found_from(path: Path, meta: Path) -> str:
     """A path as it was given where it is found from the meta file's place, else the absolute one."""
     folders = list(meta.resolve().parents)[:3]
     return str(path) if any((folder / path).exists() for folder in folders) else str(path.resolve())

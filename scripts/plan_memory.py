@@ -35,7 +35,7 @@ from .options import ConfigOptions, add_options, given_options, refuse_others
 class Options(ConfigOptions, ExistingOptions):
     system: str = option("animate_anyone", choices=tuple(SYSTEMS), help=f"one of {', '.join(SYSTEMS)}", metavar="NAME")
     train: str | None = path_option(None, help="YAML file of a training of StableAnimator, instead")
-    table: bool = option(False, help="of sizes and GPUs, for easy_animate")
+    table: bool = option(False, help="print a table of sizes and GPUs, for easy_animate")
     processes: int = option(1, 1, 10_000, help="with --train: number of processes of the launch")
     json: str | None = path_option(None, help="also write the figures, in bytes, as JSON")
 

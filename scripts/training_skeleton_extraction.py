@@ -9,6 +9,7 @@ is passed over, with a note.
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
@@ -18,8 +19,6 @@ from . import poses
 from .command import ArgumentParser, describe, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.frames import FrameSource
     from ppdiffusers_ext.data.records import Made
@@ -41,7 +40,6 @@ def make_parser() -> ArgumentParser:
 
 def work(options: Options) -> int:
     """Draw what is missing. Returns 1 if a folder failed."""
-    from pathlib import Path
 
     from ppdiffusers_ext.errors import InputError
 
@@ -65,7 +63,7 @@ def work(options: Options) -> int:
     return 1 if failed else 0
 
 
-def _open(folders: "list[Path]", options: Options) -> "tuple[dict[Path, tuple[FrameSource, Results]], int]":
+def _open(folders: list[Path], options: Options) -> "tuple[dict[Path, tuple[FrameSource, Results]], int]":
     """Folder -> its pictures and `Results`, and the number of folders whose pictures cannot be opened.
 
     Raises:
@@ -80,7 +78,7 @@ def _open(folders: "list[Path]", options: Options) -> "tuple[dict[Path, tuple[Fr
 
     shared, opened, failed = poses.made_of("training_skeleton_extraction", options), {}, 0
 
-    def made_of(picture: "Path") -> "Made":
+    def made_of(picture: Path) -> "Made":
         return replace(shared, inputs={"its picture": digest(picture), **shared.inputs})
 
     for folder in folders:
@@ -98,9 +96,7 @@ def _open(folders: "list[Path]", options: Options) -> "tuple[dict[Path, tuple[Fr
     return opened, failed
 
 
-def _draw(
-    folder: "Path", source: "FrameSource", results: "Results", estimator: "PoseEstimator", style: "Style"
-) -> None:
+def _draw(folder: Path, source: "FrameSource", results: "Results", estimator: "PoseEstimator", style: "Style") -> None:
     from ppdiffusers_ext.preprocess.videos import write_training_skeletons
 
     names, target = {path.name for path in results.missing}, folder / "poses"
@@ -109,7 +105,7 @@ def _draw(
     print(f"{target}: {len(names)} made, kept: {results.kept}")
 
 
-def _tell(folder: "Path", error: Exception) -> None:
+def _tell(folder: Path, error: Exception) -> None:
     from ppdiffusers_ext.errors import InputError
 
     where = "" if isinstance(error, InputError) else f"{folder}: "
