@@ -7,7 +7,7 @@
         output: str | None = path_option(None, help="file to write")
 
 YAML keys (`read_options`), flags of commands (`scripts.options`) and the pages docs/options*.md
-(`scripts.option_pages`) follow from the declaration. Values of every origin are checked by `check_values`, in the
+(`docs.option_pages`) follow from the declaration. Values of every origin are checked by `check_values`, in the
 same words. Dataclasses instead of pydantic: the configurations are dataclasses, the messages are the project's own,
 and a validation library's errors would have to be translated into them.
 """
