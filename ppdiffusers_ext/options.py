@@ -7,7 +7,7 @@
         output: str | None = path_option(None, help="file to write")
 
 YAML keys (`read_options`), flags of commands (`scripts.options`) and the pages docs/options*.md
-(`scripts.option_pages`) follow from the declaration. Values of every origin are checked by `check_values`, in the
+(`docs.option_pages`) follow from the declaration. Values of every origin are checked by `check_values`, in the
 same words. Dataclasses instead of pydantic: the configurations are dataclasses, the messages are the project's own,
 and a validation library's errors would have to be translated into them.
 """
@@ -19,6 +19,7 @@ import numbers
 import os
 import re
 import secrets
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -42,6 +43,8 @@ DRAWN = -1  # the seed that stands for any
 SEEDS = (DRAWN, 2**63 - 1)
 _MOST_DRAWN = 2**32  # so that it can be typed, and given to whatever takes 32 bits only
 
+OUTPUT = "Output"  # heading
+
 _DECLARED = "option"
 
 
@@ -63,6 +66,9 @@ class Option:
         off: flags that set it to False.
         metavar: placeholders of the flag's values; a tuple for a flag of several values.
         repeats: True if the flag may be given several times: the value is a list.
+        bare: value of the flag where nothing follows it.
+        is_positional: True for an argument without a flag; a list takes several.
+        excludes: names of options that cannot be given together with it.
         read: function from what was typed after the flag to the value; by type if left out.
         has_flag: False for an option of files alone.
     """
@@ -82,14 +88,21 @@ class Option:
     off: tuple = ()
     metavar: str | tuple = ""
     repeats: bool = False
+    bare: str | None = None
+    is_positional: bool = False
+    excludes: tuple = ()
     read: typing.Callable | None = None
     has_flag: bool = True
 
 
 def option(
-    default: Any, lower: float | None = None, upper: float | None = None, choices: Iterable[Any] = (), **declared: Any
+    default: Any = dataclasses.MISSING,
+    lower: float | None = None,
+    upper: float | None = None,
+    choices: Iterable[Any] = (),
+    **declared: Any,
 ) -> Any:
-    """A dataclass field with this default (`dict` and `list` stand for new ones) and the rest of an `Option`."""
+    """A dataclass field with the rest of an `Option`; without a default (`dict`, `list`: new ones) it is required."""
     return _field(default, Option(lower, upper, tuple(choices), **declared))
 
 
@@ -119,8 +132,22 @@ def declaration(item: dataclasses.Field) -> Option:
 
 def kind_of(item: dataclasses.Field) -> type | None:
     """The type of a field without None; None for a field of several types."""
-    kinds = [one for one in typing.get_args(item.type) or (item.type,) if one is not type(None)]
-    return kinds[0] if len(kinds) == 1 else None
+    is_union = typing.get_origin(item.type) in (typing.Union, types.UnionType)
+    kinds = [one for one in (typing.get_args(item.type) if is_union else (item.type,)) if one is not type(None)]
+    return (typing.get_origin(kinds[0]) or kinds[0]) if len(kinds) == 1 else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExistingOptions:
+    """What becomes of results that exist, for `data.existing.check_existing`."""
+
+    overwrite: bool = option(False, help="replace results that exist", unset="refuse", group=OUTPUT)
+    skip_existing: bool = option(
+        False,
+        help="keep results that exist, if they were made of the same, and make those that are missing",
+        group=OUTPUT,
+        excludes=("overwrite",),
+    )
 
 
 def key_names(cls: type) -> dict[str, str]:
@@ -195,14 +222,18 @@ def check_values(
 
     names: what fields are called where the values are from, if it is something else: dict of field -> "--option".
     """
-    where = f" in {shown_path(path)}" if path else ""
+    where, names = f" in {shown_path(path)}" if path else "", names or {}
     for item in dataclasses.fields(cls):
         if item.name not in values or (values[item.name] is None and item.default is None):
             continue
         kind, declared = kind_of(item), declaration(item)
         if kind in _WORDS:
-            name = (names or {}).get(item.name, item.name)
+            name = names.get(item.name, item.name)
             _check_value(f"{name}{where}", values[item.name], kind, declared, item.default)
+        others = [other for other in declared.excludes if values[item.name] and values.get(other)]
+        if others:
+            both = f"{names.get(item.name, item.name)} and {names.get(others[0], others[0])}"
+            raise InputError(f"{both} are both given{where}; one of them is accepted")
 
 
 def _check_value(name: str, value: Any, kind: type, declared: Option, default: Any) -> None:

@@ -195,6 +195,23 @@ def test_checks_of_arrows_see_a_forbidden_import(graph):
     ]
 
 
+# Files that make flags of declared options; launch.py takes all words as they are.
+MAKERS_OF_FLAGS = {"command.py", "options.py", "launch.py"}
+
+
+def tables_of_options(text):
+    """Lines of a source at which an argument is added to a parser."""
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if getattr(call.func, "attr", "").startswith("add_argument")]
+
+
+def test_commands_declare_their_options_in_dataclasses():
+    paths = [path for path in (ROOT / "scripts").glob("*.py") if path.name not in MAKERS_OF_FLAGS]
+    found = {path.name: lines for path in paths if (lines := tables_of_options(path.read_text(encoding="utf-8")))}
+    assert found == {} and len(paths) > 20
+    assert tables_of_options("parser.add_argument('--x')\nparser.add_argument_group('y')") == [1, 2]
+
+
 def test_no_file_is_longer_than_an_idea():
     lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
     assert {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES} == {}

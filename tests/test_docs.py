@@ -230,14 +230,7 @@ def test_fields_that_are_no_keys_are_named(page, kind, language, tmp_path):
 def test_fields_of_easy_animate_are_options_and_options_are_keys_as_the_pages_say():
     """What one command alone has is an option of that one."""
     actions = [action for name in ("t2v", "i2v", "v2v") for action in parser_of(f"scripts.predict_{name}")._actions]
-    options = {action.dest for action in actions} - {
-        "help",
-        "debug",
-        "config",
-        "checkpoint_key",
-        "overwrite",
-        "skip_existing",
-    }
+    options = {action.dest for action in actions} - {"help", "debug", "config", "checkpoint_key"}
     assert {item.name for item in dataclasses.fields(EasyAnimateConfig)} == options
     for page, claim in (
         ("easy_animate.md", "each of which is an option, too"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.pose2vid import make_parser
+from scripts.pose2vid import make_parser, read_config
 from tests.test_packaging import PYTHON_VERSIONS, names, read_extras
 
 ROOT = Path(__file__).parents[1]
@@ -213,4 +213,4 @@ def test_the_demo_can_be_made_again():
     ).stdout
     words = next(shlex.split(line) for line in printed.splitlines() if "scripts.pose2vid" in line)
     options = make_parser().parse_args(words[words.index("scripts.pose2vid") + 1 :])
-    assert options.overwrite and (ROOT / options.config).is_file()
+    assert read_config(options).overwrite and (ROOT / options.config).is_file()

@@ -190,7 +190,7 @@ def _tell_gaps(folder: Path, names: tuple[str, ...]) -> None:
                        folder, counted(len(missing), "number"), some)  # fmt: skip
 
 
-def parse_range(text: str, source: FrameSource) -> tuple[int, int]:
+def parse_range(text: str | None, source: FrameSource) -> tuple[int, int]:
     """The frames A:B of a `FrameSource`, either of which may be left out: (A, B).
 
     Raises:

@@ -11,7 +11,7 @@ from ppdiffusers_ext.errors import InputError, shown_path
 # Fields of options that do not change a result, or that stand for inputs, whose content counts.
 _OTHERS = frozenset(
     "output test_cases reference_image pose_video driving_video start_image end_image video mask embedding "
-    "engine_cache ignore_memory".split()
+    "engine_cache ignore_memory overwrite skip_existing".split()
 )
 
 

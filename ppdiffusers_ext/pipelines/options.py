@@ -15,9 +15,11 @@ from ppdiffusers_ext.options import (
     FPS,
     FRAMES,
     GUIDANCE,
+    OUTPUT,
     SEEDS,
     SIDES,
     STEPS,
+    ExistingOptions,
     by_field,
     merge,
     option,
@@ -31,7 +33,7 @@ ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
 RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
 LEAST_TILE = 64  # pixels
 
-INPUT, OUTPUT, VIDEO, SAMPLING = "Input", "Output", "Video", "Sampling"
+INPUT, VIDEO, SAMPLING = "Input", "Video", "Sampling"
 MODEL, WINDOWS, SPEED = "Model", "Windows of frames", "Speed and memory"
 
 
@@ -60,7 +62,7 @@ def interval_option(unset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(ExistingOptions):
     """What every system can be told. Every field is a key of its YAML file."""
 
     output: str | None = path_option(None, help="file or folder to write", group=OUTPUT)

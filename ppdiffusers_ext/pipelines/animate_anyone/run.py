@@ -39,13 +39,12 @@ _MOST_KEPT = 64_000_000  # pixels of pictures that are kept; others are read aga
 _DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
-def animate(config, show_progress=True, overwrite=True, skip_existing=False):
+def animate(config, show_progress=True):
     """Animate every case of a configuration.
 
     Args:
         config: a checked `Pose2VidConfig`.
         show_progress: a progress bar on stderr, over steps and windows, with the time left.
-        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         A list of `Result`, one for each pair of picture and pose video.
@@ -57,7 +56,7 @@ def animate(config, show_progress=True, overwrite=True, skip_existing=False):
     check_engine(config.engine)
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
-    held = hold_results([_result_of(config, case) for case in cases], overwrite, skip_existing)
+    held = hold_results([_result_of(config, case) for case in cases], config.overwrite, config.skip_existing)
     results: list = [case.result for case in cases if case.target not in held.missing]
     for result in results:
         logger.warning("%s exists and is kept", result.video)

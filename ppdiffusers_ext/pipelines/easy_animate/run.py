@@ -47,14 +47,13 @@ class Result:
     num_frames: int
 
 
-def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
+def make(config, task, show_progress=True):
     """Make a video, or a picture.
 
     Args:
         config: `EasyAnimateConfig`.
         task: one of `options.TASKS`: what it is made of.
         show_progress: of the pipeline, on stderr.
-        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         `Result`.
@@ -75,9 +74,8 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
     given = (config.start_image, config.end_image, config.video, config.mask)
     check_outputs((result.video, result.contact_sheet), given)
     names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), given))
-    held = hold_results(
-        [(target, [result.contact_sheet], lambda: made_of("easy_animate", names, config))], overwrite, skip_existing
-    )
+    case = (target, [result.contact_sheet], lambda: made_of("easy_animate", names, config))
+    held = hold_results([case], config.overwrite, config.skip_existing)
     if not held.missing:
         logger.warning("%s exists and is kept", target)
         return result

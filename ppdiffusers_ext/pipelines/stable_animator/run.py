@@ -60,13 +60,12 @@ class Results:
         return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
 
 
-def animate(config, show_progress=True, overwrite=False, skip_existing=False):
+def animate(config, show_progress=True):
     """Animate, and write the frames as pictures, as GIF and as MP4.
 
     Args:
         config: `StableAnimationConfig`.
         show_progress: of the pipeline, on stderr.
-        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         `Results`.
@@ -98,9 +97,8 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
     inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
     beside = [path for path in (pictures, *written) if path != video]
-    held = hold_results(
-        [(video, beside, lambda: made_of("stable_animator", inputs, config))], overwrite, skip_existing
-    )
+    case = (video, beside, lambda: made_of("stable_animator", inputs, config))
+    held = hold_results([case], config.overwrite, config.skip_existing)
     if not held.missing:
         logger.warning("%s exists and is kept", video)
         return results
