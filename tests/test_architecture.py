@@ -38,11 +38,11 @@ FORBIDDEN = {
 
 SYSTEMS = ("animate_anyone", "stable_animator", "easy_animate")
 # Modules that know the systems by name, and so import them; all others get what they need as arguments.
-REGISTRIES = {"pipelines.registry", "pipelines.systems", "pipelines.published"}
+REGISTRIES = {"pipelines.registry", "pipelines.systems"}
 # Files that each system has in these rooms.
 SAME_FILES = {
     "models": {"checkpoint"},
-    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
+    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion"},
     "data": {"clips", "samples", "check"},
     "training": {"options", "data", "model", "objective", "run", "validation"},
 }
