@@ -20,7 +20,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.opening import Opening
 from ppdiffusers_ext.pipelines.saving import save_pipeline
 from ppdiffusers_ext.pipelines.switches import Switches
-from ppdiffusers_ext.runtime import check_device
+from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,22 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         self._engine, self._interrupt = make_engine("eager"), False
         self._unhalved: str | None = None  # what the halved weights are in on the disk
         self.use_memory()
+
+    @classmethod
+    def open_run(
+        cls, config: Any, runtime: Runtime, parts: dict[str, Any], show_progress: bool, unit: str = "window"
+    ) -> Any:
+        """As `open`, for a run from files to files, which tells its seed and where it runs.
+
+        Args:
+            config, runtime, parts: see `open`.
+            show_progress: a progress bar on stderr.
+            unit: what it counts.
+        """
+        pipeline = cls.open(config, runtime, parts)
+        pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
+        logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+        return pipeline
 
     def save_pretrained(
         self,

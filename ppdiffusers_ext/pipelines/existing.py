@@ -1,12 +1,15 @@
 """Results of a run that exist: refused, replaced or kept, as in all commands; see `data.existing`."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.data.existing import ExistsError, check_existing
 from ppdiffusers_ext.data.records import Made, digest
 from ppdiffusers_ext.errors import InputError, shown_path
+
+logger = logging.getLogger(__name__)
 
 # Fields of options that do not change a result, or that stand for inputs, whose content counts.
 _OTHERS = frozenset(
@@ -38,7 +41,17 @@ def hold_results(cases, overwrite=True, skip_existing=False):
             if there:
                 raise ExistsError(f"{shown_path(there[0])} exists without {shown_path(main)}; --overwrite replaces it")
         paths[main] = made
-    return check_existing(paths, overwrite and not skip_existing, skip_existing)
+    held = check_existing(paths, overwrite and not skip_existing, skip_existing)
+    for main, *_ in cases:
+        if Path(main) not in held.missing:
+            logger.warning("%s exists and is kept", main)
+    return held
+
+
+def case_of(command, paths, inputs, *options):
+    """A case of `hold_results`, of the paths of a command's results, the main one first; for others see `made_of`."""
+    main, *beside = paths
+    return main, beside, lambda: made_of(command, inputs, *options)
 
 
 def made_of(command, inputs, *options):

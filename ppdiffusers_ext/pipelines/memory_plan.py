@@ -6,6 +6,7 @@ its first layers, for networks of one family; the factors were measured on a CPU
 compares predictions with peaks). Figures for a GPU follow from the same factors and have not been measured.
 """
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -13,7 +14,9 @@ import psutil
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import weights_dtype
-from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+
+logger = logging.getLogger(__name__)
 
 GB = 10**9
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
@@ -53,21 +56,23 @@ def available_memory():
     return psutil.virtual_memory().available + resident_memory()
 
 
-def first_fitting(plans, ignores, fewer, available=None):
-    """The first of some plans, if it fits into the memory of this machine.
+def check_plan(plan_memory, config, fewer, available=None):
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine; it is logged.
 
     Args:
-        plans: list of `MemoryPlan`, that which is wanted and those of lower rungs.
-        ignores: whether it need not fit.
+        plan_memory: called with names of rungs, gives a list of their `MemoryPlan`.
+        config: `RunOptions`, whose rung is wanted, and which says whether it need fit.
         fewer: option of which less would do.
-        available: see `check_memory`.
+        available: bytes of host memory; `available_memory()` if left out.
 
     Raises:
-        InputError: it does not fit.
+        InputError: it does not fit. Names the highest rung that does, if there is one.
     """
     available = available_memory() if available is None else available
-    plan, *lower = plans
-    if plan.host <= available or ignores:
+    rungs = list(RUNGS)
+    plan, *lower = plan_memory(rungs[rungs.index(config.memory) :])
+    if plan.host <= available or config.ignore_memory:
+        logger.info("%s", plan)
         return plan
     fitting = [other for other in lower if other.host <= available]
     accepted = (

@@ -25,6 +25,7 @@ from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
+from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory as check_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
@@ -121,10 +122,10 @@ class StableAnimator:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
         runtime = Runtime.choose(config.device, config.dtype)
         parts = self._parts = self._parts or StableAnimatorPipeline.describe(config, runtime)
-        stable_animation.check_memory(models_of(parts), config, job.num_frames, runtime)
+        check_stable_memory(models_of(parts), config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)
         if self._pipeline is None:
-            self._pipeline = stable_animation.open_pipeline(config, runtime, parts, self._show_progress)
+            self._pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, self._show_progress)
         pipeline = self._pipeline
         latents = stable_animation.denoise(pipeline, config, clip)
         case = Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output, image, skeletons)

@@ -1,5 +1,6 @@
 """How much memory an animation with Animate Anyone takes, from its options alone: see `memory_plan`."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from ppdiffusers_ext.pipelines.memory_plan import (
     ENCODING,
     FLOAT,
     SCATTER,
-    first_fitting,
+    check_plan,
     largest_stage,
     resident_memory,
     weight_bytes,
@@ -44,18 +45,9 @@ def plan_memory(models, config, runtime, rungs=tuple(RUNGS)):
 
 
 def check_memory(models, config, runtime, available=None):
-    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
-
-    Args:
-        models, config, runtime: see `plan_memory`.
-        available: bytes of host memory; `available_memory()` if left out.
-
-    Raises:
-        InputError: it does not fit. Names the highest rung that does, if there is one.
-    """
-    rungs = list(RUNGS)
-    plans = plan_memory(models, config, runtime, rungs[rungs.index(config.memory) :])
-    return first_fitting(plans, config.ignore_memory, "fewer --context-frames", available)
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine; see `check_plan`."""
+    plan = functools.partial(plan_memory, models, config, runtime)
+    return check_plan(plan, config, "fewer --context-frames", available)
 
 
 def _on_rung(config, rung):

@@ -11,12 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.animated import is_animated
-from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
@@ -26,7 +25,8 @@ from ppdiffusers_ext.pipelines.animate_anyone.loading import make_configured_sch
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
+from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
@@ -34,9 +34,7 @@ from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-_STRETCH = 0.02  # by which shapes may differ unseen
 _MOST_KEPT = 64_000_000  # pixels of pictures that are kept; others are read again when their turn comes
-_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
 def animate(config, show_progress=True, overwrite=True, skip_existing=False):
@@ -57,19 +55,16 @@ def animate(config, show_progress=True, overwrite=True, skip_existing=False):
     check_engine(config.engine)
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
-    held = hold_results([_result_of(config, case) for case in cases], overwrite, skip_existing)
+    held = hold_results([_case_of(config, case) for case in cases], overwrite, skip_existing)
     results: list = [case.result for case in cases if case.target not in held.missing]
-    for result in results:
-        logger.warning("%s exists and is kept", result.video)
     cases = [case for case in cases if case.target in held.missing]
     with held.recorded():
         return results + (_animate_all(config, cases, show_progress) if cases else [])
 
 
-def _result_of(config, case):
+def _case_of(config, case):
     inputs = {"--reference-image": case.image_path, "--pose-video": case.pose_path}
-    video, *beside = case.result.paths
-    return video, beside, lambda: made_of("pose2vid", inputs, config)
+    return case_of("pose2vid", case.result.paths, inputs, config)
 
 
 def _animate_all(config, cases, show_progress):
@@ -103,11 +98,8 @@ def open_pipeline(config, longest, show_progress=True):
     runtime = Runtime.choose(config.device, config.dtype)
     parts = Pose2VideoPipeline.describe(config, runtime)  # whose files are checked to be there
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    logger.info("%s", check_memory(models_of(parts), replace(config, num_frames=longest), runtime))
-    pipeline = Pose2VideoPipeline.open(config, runtime, parts)
-    pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
-    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    return pipeline
+    check_memory(models_of(parts), replace(config, num_frames=longest), runtime)
+    return Pose2VideoPipeline.open_run(config, runtime, parts, show_progress)
 
 
 def prepare_cases(config, now=None):
@@ -128,7 +120,7 @@ def prepare_cases(config, now=None):
         image = images.get(image_path) or read_image(image_path)
         if sum(math.prod(each.size) for each in images.values()) + math.prod(image.size) <= _MOST_KEPT:
             images[image_path] = image
-        _tell_shape(config, image_path, *image.size)
+        tell_shape(image_path, *image.size, config)
         source, fps, count = _open_poses(config, pose_path)
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
         if fps is not None:
@@ -144,22 +136,12 @@ def prepare_cases(config, now=None):
 def _open_poses(config, path):
     """Of poses: `FrameSource` and frames per second, None for a picture, and how many frames are animated."""
     if Path(path).suffix.lower() in PICTURE_SUFFIXES and not is_animated(path):
-        _tell_shape(config, path, *read_image(path, "black").size)
+        tell_shape(path, *read_image(path, "black").size, config)
         return None, None, 1
     source = open_frames(path, background="black")
-    _tell_shape(config, path, source.width, source.height)
+    tell_shape(path, source.width, source.height, config)
     available = source.resampled_count(source.fps)
     return source, config.fps or source.fps, animated_frames(path, available, config.num_frames)
-
-
-def _tell_shape(config, path, width, height):
-    """Say what becomes of a picture, or of poses, of another shape than the result's."""
-    if abs(width * config.height / (height * config.width) - 1) > _STRETCH:
-        logger.warning(
-            "%s is %dx%d, of another shape than %dx%d, and is %s (resize: stretch distorts it, crop cuts off what "
-            "is too much, pad adds borders)",
-            path, width, height, config.width, config.height, _DONE[config.resize],
-        )  # fmt: skip
 
 
 def _is_file_name(output):
@@ -189,14 +171,9 @@ def animate_case(pipeline, config, case, audio=None):
         pipeline: of `open_pipeline`.
         audio: an `Audio` to put beside the frames.
     """
-    image, poses = case.picture(), case.poses()
-    if config.resize != "stretch":  # which is what the pipeline does
-        size = (config.width, config.height, config.resize)
-        image = PIL.Image.fromarray(resize(np.asarray(image), *size))
-        poses = (resize(pose, *size) for pose in poses)
     latents = pipeline(
-        image,
-        poses,
+        fit_picture(case.picture(), config),
+        (fit_picture(PIL.Image.fromarray(pose), config) for pose in case.poses()),
         config.width,
         config.height,
         video_length=case.num_frames,

@@ -15,12 +15,11 @@ import PIL.Image
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.data.frames import resize
 from ppdiffusers_ext.errors import InputError, counted
-from ppdiffusers_ext.pipelines.inputs import to_frames, to_picture
+from ppdiffusers_ext.pipelines.inputs import tell_shape, to_frames, to_picture
 
 logger = logging.getLogger(__name__)
 
 _WHITE = 240  # from which on a mask's grey is white
-_STRETCH = 0.02  # by which shapes may differ unseen
 
 
 @dataclass(frozen=True)
@@ -130,21 +129,14 @@ def _is_batch(value):
 def fit(picture, config, path=None):
     """(H, W, 3) uint8 in the size and in the way of an `EasyAnimateConfig`; says so where the shape is another."""
     height, width = picture.shape[:2]
-    if path is not None and abs(width * config.height / (height * config.width) - 1) > _STRETCH:
-        logger.warning(
-            "%s is %dx%d, of another shape than %dx%d, and is %s (--resize stretch distorts it, crop cuts off "
-            "what is too much, pad adds borders; --base chooses a size of its shape)",
-            path, width, height, config.width, config.height, _DONE[config.resize],
-        )  # fmt: skip
+    if path is not None:
+        tell_shape(path, width, height, config, "; --base chooses a size of its shape")
     if (height, width) == (config.height, config.width):
         return picture
     if config.resize == "stretch":  # as the original does
         size = (config.width, config.height)
         return np.asarray(PIL.Image.fromarray(picture).resize(size, PIL.Image.Resampling.BICUBIC))
     return resize(picture, config.width, config.height, config.resize)
-
-
-_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
 def count_frames(config, source, multiple):

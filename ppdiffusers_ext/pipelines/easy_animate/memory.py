@@ -4,6 +4,7 @@ Beside factors that were measured, the figures are of what the networks keep: th
 chunk of video leaves in the autoencoder of V4 for the next.
 """
 
+import functools
 import math
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import PICTURES, latents_shape, spatial_scale
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
-from ppdiffusers_ext.pipelines.memory_plan import BYTES, FLOAT, SCATTER, first_fitting, highest_peak, resident_memory
+from ppdiffusers_ext.pipelines.memory_plan import BYTES, FLOAT, SCATTER, check_plan, highest_peak, resident_memory
 
 # Numbers that are alive at a network's peak: beside the skips, for each number of the transformer's tokens; and for
 # each in the widest layers of the autoencoder at the size of the video.
@@ -47,18 +48,9 @@ def plan_memory(models, config, runtime, rungs=tuple(RUNGS)):
 
 
 def check_memory(models, config, runtime, available=None):
-    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
-
-    Args:
-        models, config, runtime: see `plan_memory`.
-        available: bytes of host memory; what is free if left out.
-
-    Raises:
-        InputError: it does not fit. Names the highest rung that does, if there is one.
-    """
-    rungs = list(RUNGS)
-    plans = plan_memory(models, config, runtime, rungs[rungs.index(config.memory) :])
-    return first_fitting(plans, config.ignore_memory, "fewer --frames", available)
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine; see `check_plan`."""
+    plan = functools.partial(plan_memory, models, config, runtime)
+    return check_plan(plan, config, "fewer --frames", available)
 
 
 def _plan(models, config, runtime):

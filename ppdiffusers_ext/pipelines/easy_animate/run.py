@@ -28,7 +28,7 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import make_configured_sched
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
@@ -75,21 +75,17 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
     given = (config.start_image, config.end_image, config.video, config.mask)
     check_outputs((result.video, result.contact_sheet), given)
     names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), given))
-    held = hold_results(
-        [(target, [result.contact_sheet], lambda: made_of("easy_animate", names, config))], overwrite, skip_existing
-    )
+    case = case_of("easy_animate", (target, result.contact_sheet), names, config)
+    held = hold_results([case], overwrite, skip_existing)
     if not held.missing:
-        logger.warning("%s exists and is kept", target)
         return result
     audio = _audio(config, inputs.source)
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, inputs)
     check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    logger.info("%s", check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime))
-    pipeline = EasyAnimateInpaintPipeline.open(config, runtime, networks)
-    pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
-    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+    check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime)
+    pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
     generator = paddle.Generator().manual_seed(config.seed)
     denoised: list = []
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)

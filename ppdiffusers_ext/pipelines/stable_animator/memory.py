@@ -1,5 +1,6 @@
 """How much memory an animation with StableAnimator will take, from its configuration alone: see `memory_plan`."""
 
+import functools
 from dataclasses import replace
 
 from ppdiffusers_ext.models.layers import MAX_SCORES
@@ -9,6 +10,7 @@ from ppdiffusers_ext.pipelines.memory_plan import (
     ENCODING,
     FLOAT,
     SCATTER,
+    check_plan,
     largest_stage,
     resident_memory,
     weight_bytes,
@@ -48,6 +50,12 @@ def plan_memory(models, config, num_frames, runtime, rungs=tuple(RUNGS)):
                 stages[stage] = (one, stages[stage][1] + max(weights[other]))
         plans.append(largest_stage(rung, weights, kept, stages, runtime, program))
     return plans
+
+
+def check_memory(models, config, num_frames, runtime, available=None):
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine; see `check_plan`."""
+    plan = functools.partial(plan_memory, models, config, num_frames, runtime)
+    return check_plan(plan, config, "a smaller --tile_size or --decode_chunk_size", available)
 
 
 def _positions(config, models):

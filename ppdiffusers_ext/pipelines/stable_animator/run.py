@@ -1,7 +1,6 @@
 """Animating a picture with StableAnimator, from files to files."""
 
 import json
-import logging
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,17 +10,16 @@ import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
+from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames
 from ppdiffusers_ext.data.images import read_image, write_gif
 from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
+from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.memory import RUNGS
-from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.outputs import animated_frames
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files
@@ -32,15 +30,11 @@ from ppdiffusers_ext.pipelines.stable_animator.faces import (
     prepare_refinement,
 )
 from ppdiffusers_ext.pipelines.stable_animator.loading import make_configured_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.runtime import Runtime, check_device
-
-logger = logging.getLogger(__name__)
-
-_STRETCH = 0.02  # by which shapes may differ unseen
 
 
 @dataclass(frozen=True)
@@ -97,12 +91,9 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
     inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
     inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
-    beside = [path for path in (pictures, *written) if path != video]
-    held = hold_results(
-        [(video, beside, lambda: made_of("stable_animator", inputs, config))], overwrite, skip_existing
-    )
+    paths = [video, *(path for path in (pictures, *written) if path != video)]
+    held = hold_results([case_of("stable_animator", paths, inputs, config)], overwrite, skip_existing)
     if not held.missing:
-        logger.warning("%s exists and is kept", video)
         return results
     with held.recorded():
         check_outputs(written, inputs.values(), [pictures])
@@ -131,7 +122,7 @@ def _animate(config, picture, source, results, show_progress):
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
-    pipeline = open_pipeline(config, runtime, parts, show_progress)
+    pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
     latents = denoise(pipeline, config, clip)
 
     def write(pictures):
@@ -148,13 +139,6 @@ def _animate(config, picture, source, results, show_progress):
         return replace(where, identity=identity)
 
     return keep(write, results.pictures)
-
-
-def check_memory(models, config, num_frames, runtime):
-    """Raises InputError for a clip that will not fit into the memory of this machine; arguments of `plan_memory`."""
-    rungs = list(RUNGS)
-    plans = plan_memory(models, config, num_frames, runtime, rungs[rungs.index(config.memory) :])
-    logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
 
 
 @dataclass(frozen=True)
@@ -181,15 +165,8 @@ def prepare(config, picture, skeletons):
         embedding = read_embedding(config.embedding)
     elif face is not None:
         embedding = face.embedding
-    return Clip(_fit(picture, config), skeletons, embedding, refinement)
-
-
-def open_pipeline(config, runtime, parts, show_progress=True):
-    """The pipeline of a configuration, of parts from `StableAnimatorPipeline.describe`."""
-    pipeline = StableAnimatorPipeline.open(config, runtime, parts)
-    pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
-    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    return pipeline
+    is_other = tell_shape(config.reference_image, *picture.size, config)
+    return Clip(fit_picture(picture, config) if is_other else picture, skeletons, embedding, refinement)
 
 
 def denoise(pipeline, config, clip):
@@ -220,19 +197,6 @@ def write_history(path, refinement):
     """Write loss and cosines of every iteration of a `FaceRefinement` as JSON."""
     with output_file(path) as temporary:
         Path(temporary).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
-
-
-def _fit(picture, config):
-    """The picture in the video's shape, if it is to keep its own within it; else as it is, which is stretched."""
-    if abs(picture.width * config.height / (picture.height * config.width) - 1) < _STRETCH:
-        return picture
-    if config.resize == "stretch":
-        logger.warning(
-            "%s is %dx%d and is stretched to the shape of %dx%d; --resize crop or pad keeps its own",
-            config.reference_image, picture.width, picture.height, config.width, config.height,
-        )  # fmt: skip
-        return picture
-    return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
 
 
 def _write(chunks, config, results, identity, sides):
