@@ -189,9 +189,9 @@ def test_library_does_not_import(graph, outside):
 
 def test_checks_of_arrows_see_a_forbidden_import(graph):
     graph = graph.__deepcopy__({})
-    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.guidance")
+    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.steps")
     assert chains(graph, f"{PACKAGE}.models", f"{PACKAGE}.pipelines") == [
-        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.guidance"
+        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.steps"
     ]
 
 

@@ -3,11 +3,14 @@
 import inspect
 import logging
 import os
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import paddle
 from paddle import nn
 from ppdiffusers import DiffusionPipeline
+from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
@@ -15,10 +18,12 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
 from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
 from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
-from ppdiffusers_ext.pipelines.engines import make_engine
+from ppdiffusers_ext.pipelines.engines import check_engine, make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.model_index import INDEX
 from ppdiffusers_ext.pipelines.opening import Opening
 from ppdiffusers_ext.pipelines.saving import save_pipeline
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
 from ppdiffusers_ext.runtime import Runtime, check_device
 
@@ -33,8 +38,10 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
 
     Attributes:
         network_names: of the modules that are networks.
+        loading: the system's module of this name: what makes its parts of files.
     """
 
+    loading: ModuleType
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
     def __init__(self) -> None:
@@ -43,6 +50,32 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         self._engine, self._interrupt = make_engine("eager"), False
         self._unhalved: str | None = None  # what the halved weights are in on the disk
         self.use_memory()
+
+    @classmethod
+    def _read_folder(cls, folder: Path, options: dict) -> Any:
+        if (folder / INDEX).exists() or not cls.recognises(folder):
+            return None  # of the second, the index is missed
+        return cls.loading.read_folder(folder, **options)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return cls.loading.recognises(folder)
+
+    @classmethod
+    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
+        return cls.loading.describe_run(config, dtype, encoder_dtype)
+
+    @classmethod
+    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
+        return {"scheduler": cls.loading.make_configured_scheduler(config)}
+
+    @classmethod
+    def describe_run(cls, config: Any, runtime: Runtime) -> dict[str, Any]:
+        """As `describe`, for a run from files to files, whose engine and steps are checked, too."""
+        check_engine(config.engine)
+        parts = cls.describe(config, runtime)
+        check_scheduler(cls.loading.make_configured_scheduler(config), config.num_inference_steps)
+        return parts
 
     @classmethod
     def open_run(
@@ -243,6 +276,15 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     @interrupt.setter
     def interrupt(self, value: bool) -> None:
         self._interrupt = bool(value)
+
+    def _draw(self, shape, steps, generator, latents=None):
+        """Set the scheduler's timesteps. Returns noise of unit variance, fp32: what is given as latents, or new."""
+        set_steps(self.scheduler, steps)
+        if latents is None:
+            return randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        if list(latents.shape) != list(shape):
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
+        return latents.astype("float32")
 
     def _denoise(self, latents, predict, callback, timesteps=None, calls=1, keep=None, **options):
         """The latents after all steps of the scheduler.

@@ -22,7 +22,6 @@ from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import Case, write_case
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
-from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
 from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory as check_stable_memory
@@ -116,12 +115,11 @@ class StableAnimator:
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
         seed = choose_seed(self.config.seed if job.seed is None else job.seed)
         config = replace(self.config, reference_image=str(picture), seed=seed)
-        check_files(config)
         skeletons, image = open_frames(job.skeletons, background="black"), read_image(picture)
         if config.refinement is not None:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
         runtime = Runtime.choose(config.device, config.dtype)
-        parts = self._parts = self._parts or StableAnimatorPipeline.describe(config, runtime)
+        parts = self._parts = self._parts or StableAnimatorPipeline.describe_run(config, runtime)
         check_stable_memory(models_of(parts), config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)
         if self._pipeline is None:

@@ -13,7 +13,7 @@ import paddle
 
 from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 from ppdiffusers_ext.models.animate_anyone.transformer import beside
-from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.steps import guide
 
 
 class WindowPredictor:

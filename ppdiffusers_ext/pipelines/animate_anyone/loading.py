@@ -10,7 +10,7 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, R
 from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
-from ppdiffusers_ext.pipelines.animate_anyone.check import OPTIONAL, REQUIRED
+from ppdiffusers_ext.pipelines.animate_anyone.check import OPTIONAL, REQUIRED, check_files
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.loading import (
     Part,
@@ -116,6 +116,12 @@ def read_inference_config(path):
     check_keys(additional, option_names(DenoisingUNet3D), f"UNet option in {path}")
     check_keys(guider, option_names(PoseGuider), f"pose guider option in {path}")
     return {**inference, "unet_additional_kwargs": additional, "pose_guider_kwargs": guider}
+
+
+def describe_run(config, dtype, encoder_dtype):
+    """As `describe_parts`, of a run, whose files are checked to be there."""
+    check_files(config)
+    return describe_parts(config, dtype, encoder_dtype)
 
 
 def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ppdiffusers_ext.models.layers import MAX_SCORES
 from ppdiffusers_ext.pipelines.animate_anyone.options import rung_options
-from ppdiffusers_ext.pipelines.animate_anyone.pipeline import POSE_CHUNK, check_window
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import check_window
 from ppdiffusers_ext.pipelines.memory import RUNGS
 from ppdiffusers_ext.pipelines.memory_plan import (
     DECODING,
@@ -18,6 +18,7 @@ from ppdiffusers_ext.pipelines.memory_plan import (
     resident_memory,
     weight_bytes,
 )
+from ppdiffusers_ext.pipelines.posed import POSE_CHUNK
 
 # Numbers that are alive at a network's peak, for each number in the activations of its first layers.
 _POSE_GUIDER, _UNET = 3, 13

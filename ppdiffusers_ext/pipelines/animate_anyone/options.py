@@ -7,8 +7,6 @@ from typing import Any
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import check_all_there, check_name
 from ppdiffusers_ext.options import COUNTS, SIDES, check_options, inherited, merge, option, path_option
-from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.options import (
     CONFIGS,
@@ -22,6 +20,7 @@ from ppdiffusers_ext.pipelines.options import (
 )
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 from ppdiffusers_ext.pipelines.windows import SCHEDULES
 
 logger = logging.getLogger(__name__)

@@ -21,15 +21,12 @@ from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.animate_anyone.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
-from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -52,7 +49,6 @@ def animate(config, show_progress=True, overwrite=True, skip_existing=False):
         InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
             checked before the model is loaded. A case that fails then does not stop the others; its error comes last.
     """
-    check_engine(config.engine)
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
     held = hold_results([_case_of(config, case) for case in cases], overwrite, skip_existing)
@@ -96,8 +92,7 @@ def open_pipeline(config, longest, show_progress=True):
         InputError, MissingFileError: files that do not fit, or not enough memory.
     """
     runtime = Runtime.choose(config.device, config.dtype)
-    parts = Pose2VideoPipeline.describe(config, runtime)  # whose files are checked to be there
-    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
+    parts = Pose2VideoPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), replace(config, num_frames=longest), runtime)
     return Pose2VideoPipeline.open_run(config, runtime, parts, show_progress)
 

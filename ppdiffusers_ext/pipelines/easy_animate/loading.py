@@ -88,7 +88,8 @@ def _is_ours(parts):
 
 
 def describe_run(config, dtype, encoder_dtype):
-    """As `describe_parts`, of a run, on whose rung of the memory ladder blocks may be streamed."""
+    """As `describe_parts`, of a run, whose files are checked to be there and whose blocks may be streamed."""
+    check_parts(config)
     return describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
 
 

@@ -19,8 +19,6 @@ from ppdiffusers_ext.options import (
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.caching import BlockCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.options import (
     CONFIGS,
     INPUT,
@@ -33,6 +31,7 @@ from ppdiffusers_ext.pipelines.options import (
 )
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
+from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import paddle
-from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
@@ -19,7 +18,6 @@ from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_options, is_number, key_names
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
-from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.calls import (
     CALLBACK_TENSORS,
     PipelineOutput,
@@ -34,9 +32,8 @@ from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall
 from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
-from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.model_index import read_index
-from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance, guide
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     network_names = ("vae", "transformer")
     folder_parts = PARTS
-    options_class = EasyAnimateConfig
+    options_class, loading = EasyAnimateConfig, loading
     folder_options = tuple(name for name, field in key_names(EasyAnimateConfig).items() if field not in _OWN)
     loads_ahead = halves = (
         False  # text encoders leave the memory after use, and blocks of the transformer are streamed
@@ -120,11 +117,6 @@ class EasyAnimatePipeline(NetworkPipeline):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         return loading.recognises(folder) == (True, False)
-
-    @classmethod
-    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        loading.check_parts(config)
-        return loading.describe_run(config, dtype, encoder_dtype)
 
     @classmethod
     def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
@@ -212,9 +204,8 @@ class EasyAnimatePipeline(NetworkPipeline):
         wanted, unwanted = self.embed_both(prompt, negative_prompt)
         if scale > 1 and unwanted is None:
             raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
-        set_steps(self.scheduler, steps)
         shape = self.latents_shape(wanted.states.shape[0], num_frames, height, width)
-        noise = self.draw(shape, generator, latents)
+        noise = self._draw(shape, steps, generator, latents)
         return Start((unwanted if scale > 1 else None, wanted), guided, caching, rescale, shape, noise)
 
     @paddle.no_grad()
@@ -304,14 +295,6 @@ class EasyAnimatePipeline(NetworkPipeline):
     def latents_shape(self, batch: int, num_frames: int, height: int, width: int) -> list[int]:
         """Of the latents, (batch, channels, frames, h, w)."""
         return video_coding.latents_shape(self.vae, batch, num_frames, height, width)
-
-    def draw(self, shape: list[int], generator: Any, latents: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Noise of unit variance: what is given, or new. Raises InputError where it has another shape."""
-        if latents is None:
-            return randn_tensor(shape, generator=generator, dtype=paddle.float32)
-        if list(latents.shape) != list(shape):
-            raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
-        return latents
 
     @chunks_without_gradients
     def decode(self, latents: paddle.Tensor) -> Iterator[paddle.Tensor]:

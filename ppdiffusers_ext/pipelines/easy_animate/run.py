@@ -24,15 +24,12 @@ from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, fit, know_pictures, know_video
 from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.easy_animate.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
-from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
-from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -64,7 +61,6 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
             before networks are loaded.
     """
     config = config.check(task)
-    check_engine(config.engine)
     inputs = open_inputs(config, task)
     runtime = Runtime.choose(config.device, config.dtype)
     config, parts, networks = prepare(config, task, inputs, runtime)
@@ -83,7 +79,6 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, inputs)
-    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime)
     pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
     generator = paddle.Generator().manual_seed(config.seed)
@@ -138,7 +133,7 @@ def prepare(config, task, inputs, runtime):
     Raises:
         InputError, MissingFileError: see `make`.
     """
-    networks = EasyAnimateInpaintPipeline.describe(config, runtime)
+    networks = EasyAnimateInpaintPipeline.describe_run(config, runtime)
     config = config.of_shape(*_shape(config, inputs)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)
     if task == "video":

@@ -6,9 +6,8 @@ import numpy as np
 import paddle
 
 from ppdiffusers_ext.models.stable_animator.blocks import BlockConditions
-from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import tile_weights
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching, guide
 
 
 @dataclass(frozen=True)

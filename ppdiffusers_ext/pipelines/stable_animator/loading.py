@@ -18,7 +18,7 @@ from ppdiffusers_ext.pipelines.loading import (
 )
 from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.check import PATHS
+from ppdiffusers_ext.pipelines.stable_animator.check import PATHS, check_files
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.weights.assignment import create
 from ppdiffusers_ext.weights.folders import read_config
@@ -60,6 +60,12 @@ def find_originals(source):
 def make_configured_scheduler(config):
     """The scheduler of a `StableAnimationConfig`."""
     return make_scheduler("Euler", read_scheduler(Path(config.svd)))
+
+
+def describe_run(config, dtype, encoder_dtype):
+    """As `describe_parts`, of a run, whose files are checked to be there."""
+    check_files(config)
+    return describe_parts(config, dtype, encoder_dtype)
 
 
 def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):

@@ -15,7 +15,7 @@ from ppdiffusers_ext.pipelines.memory_plan import (
     resident_memory,
     weight_bytes,
 )
-from ppdiffusers_ext.pipelines.stable_animator.pipeline import POSE_CHUNK
+from ppdiffusers_ext.pipelines.posed import POSE_CHUNK
 
 # Numbers that are alive at a network's peak, for each number in the activations of its first layers (for the pose net
 # of its picture); with gradients, of the decoder's last ones.

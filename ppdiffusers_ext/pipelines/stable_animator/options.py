@@ -15,11 +15,10 @@ from ppdiffusers_ext.options import (
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.options import CONFIGS, MODEL, OUTPUT, SAMPLING, SPEED, WINDOWS, PoseOptions
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 
 CONFIG = CONFIGS / "stable_animator.yaml"
 LAST_STEP = 20  # that is refined, if there are so many

@@ -16,20 +16,16 @@ from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_fold
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.engines import check_engine
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import animated_frames
-from ppdiffusers_ext.pipelines.schedulers import check_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
     find_face,
     prepare_refinement,
 )
-from ppdiffusers_ext.pipelines.stable_animator.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
@@ -73,8 +69,6 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     config = replace(config, seed=choose_seed(config.seed))
     picture, source = read_image(config.reference_image), _open_poses(config)
     check(config, source.num_frames)
-    check_files(config)
-    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     if config.refinement is not None:
         check_refinement(config.refinement, np.asarray(picture), config.num_inference_steps)
     folder = Path(config.output)
@@ -111,14 +105,13 @@ def check(config, num_frames):
     """Raises InputError for options that do not fit a clip of so many frames."""
     config.check()
     time_tiles(num_frames, config.context_frames, config.context_overlap, config.anchored)
-    check_engine(config.engine)
     if config.vae_device is not None:
         check_device(config.vae_device)
 
 
 def _animate(config, picture, source, results, show_progress):
     runtime = Runtime.choose(config.device, config.dtype)
-    parts = StableAnimatorPipeline.describe(config, runtime)
+    parts = StableAnimatorPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
