@@ -13,6 +13,7 @@ import numpy as np
 from paddlenlp.transformers import PretrainedModel
 from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
+from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown, shown_path
 from ppdiffusers_ext.files import check_folder, parse_json
 from ppdiffusers_ext.options import DTYPES
@@ -122,6 +123,25 @@ def part_to_paddle(name, part, folder, dtype):
     return report
 
 
+def pipeline_to_paddle(pipeline, parts, target, dtype):
+    """Write a folder for the pipeline's `from_pretrained`.
+
+    Args:
+        pipeline: with a scheduler; its networks need no weights.
+        parts: name -> `Part` of the original's files.
+        target: new or empty folder, which appears when it is complete.
+        dtype: see `part_to_paddle`.
+
+    Returns:
+        A `Report` for each part.
+    """
+    with output_folder(target) as folder:
+        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
+        pipeline.save_config(str(folder))
+        pipeline.scheduler.save_pretrained(str(folder / "scheduler"))
+    return reports
+
+
 def keep_unused(report, part, folder, pattern, dtype):
     """Write what was left out of a part, for the way back: each tensor once, under however many names.
 
@@ -210,6 +230,12 @@ def _write_original(path, arrays):
         write_safetensors(path, arrays, {"format": "pt"})
     else:
         write_torch(path, arrays)
+
+
+def write_config(path, config):
+    """Write a configuration as JSON, into a folder that is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def plain(config):

@@ -7,7 +7,6 @@ time.
 """
 
 import inspect
-import json
 from pathlib import Path
 
 import yaml
@@ -26,11 +25,12 @@ from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import (
     check_converted,
     describe_own,
-    part_to_paddle,
     part_to_torch,
+    pipeline_to_paddle,
     plain,
+    write_config,
 )
-from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
+from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options, models_of
 from ppdiffusers_ext.pipelines.model_index import find_part
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.folders import read_config
@@ -63,14 +63,8 @@ def to_paddle(source, target, inference_config=None, vae=None, image_encoder=Non
     """
     config = find_originals(Path(source), inference_config, vae, image_encoder, base_model)
     parts = describe_parts(config)
-    pipeline = Pose2VideoPipeline(
-        **{name: part.model for name, part in parts.items()}, scheduler=make_configured_scheduler(config)
-    )
-    with output_folder(target) as folder:
-        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
-        pipeline.save_config(str(folder))
-        pipeline.scheduler.save_pretrained(str(folder / "scheduler"))
-    return reports
+    pipeline = Pose2VideoPipeline(**models_of(parts), scheduler=make_configured_scheduler(config))
+    return pipeline_to_paddle(pipeline, parts, target, dtype)
 
 
 def to_torch(source, target, dtype=None):
@@ -100,12 +94,9 @@ def _write_configurations(source, parts, folder):
     targets["vae"].write_bytes((source / "vae" / "config.json").read_bytes())
     parts["image_encoder"].model.config.to_json_file(targets["image_encoder"], use_diff=False)  # as `part_to_paddle`
     base = plain(parts["reference_unet"].model.config)
-    target = folder / BASE_MODEL / "unet" / "config.json"
-    target.parent.mkdir(parents=True)
-    target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
-    models = {name: part.model for name, part in parts.items()}
+    write_config(folder / BASE_MODEL / "unet" / "config.json", {"_class_name": "UNet2DConditionModel", **base})
     scheduler = read_config(source / "scheduler" / "scheduler_config.json", may_be_infinite=True)
-    inference = describe_inference(models, scheduler)
+    inference = describe_inference(models_of(parts), scheduler)
     (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
 
 

@@ -5,7 +5,6 @@ is one file that its class's `from_pretrained` loads; V1's transformer has its m
 the sampler and of CLIP's pictures stay as they are. Checkpoints in several files become one.
 """
 
-import json
 import shutil
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from ppdiffusers_ext.pipelines.conversion import (
     part_to_torch,
     plain,
     read_unused,
+    write_config,
 )
 from ppdiffusers_ext.pipelines.easy_animate.loading import (
     INFERENCE_CONFIG,
@@ -109,7 +109,7 @@ def to_torch(source, target, dtype=None):
             if is_encoder:
                 _copy(source, folder, f"{name}/config.json")
             else:
-                _write_config(folder / name, _config_of(name, part.model, is_first))
+                write_config(folder / name / "config.json", _config_of(name, part.model, is_first))
         if is_first:
             options = {"transformer": plain(options_of_motion(parts["transformer"].model))}
             (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
@@ -122,10 +122,6 @@ def _config_of(name, model, is_first):
     if name == "vae" and is_first:
         return {"_class_name": "AutoencoderKL", **plain(model.config)}
     return original_config(model, of_pictures=is_first)
-
-
-def _write_config(folder, config):
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _copy(source, target, name):
