@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -177,7 +178,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         name = next(name for name in reversed(self.network_names) if name not in _ENCODERS)
         return next(iter(getattr(self, name).parameters())).dtype
 
-    def _move(self, name, device, dtype):
+    def _move(self, name: str, device: str | None, dtype: Any) -> None:
         network = self._network(name)
         model = network.load()
         if not all(parameter._is_initialized() for parameter in model.parameters()):
@@ -192,7 +193,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         if self._releases:
             network.release()
 
-    def register_modules(self, **modules):
+    def register_modules(self, **modules: Any) -> None:
         super().register_modules(**modules)
         # Our classes by the package alone, so that a saved pipeline outlives a change of module names.
         own = {name: part for name, part in modules.items() if type(part).__module__.startswith("ppdiffusers_ext.")}
@@ -246,25 +247,25 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         """What a rung of the memory ladder says of arguments of a call: name -> value."""
         return {"sequential_guidance": get_rung(memory).computes_singly}
 
-    def _done_with(self, name):
+    def _done_with(self, name: str) -> None:
         """A network has done its part: it leaves the memory if the rung says so, what it worked with does anyway."""
         leave = self._engine.release if self._releases else self._engine.rest
         leave(self._network(name))
         return_freed_memory()
 
-    def _network(self, name):
+    def _network(self, name: str) -> Network:
         model = getattr(self, name)
         if name not in self._networks or self._networks[name].model is not model:  # the user may have replaced it
             self._networks[name] = Network(model)
         return self._networks[name]
 
     @property
-    def needs_weights(self):
+    def needs_weights(self) -> bool:
         """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
         return self._engine.needs_weights
 
     @property
-    def preparation_seconds(self):
+    def preparation_seconds(self) -> float:
         """What a compiled engine has taken so far to make, check and open exports; 0 without one."""
         return self._engine.preparation_seconds
 
@@ -277,7 +278,9 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     def interrupt(self, value: bool) -> None:
         self._interrupt = bool(value)
 
-    def _draw(self, shape, steps, generator, latents=None):
+    def _draw(
+        self, shape: list[int], steps: int, generator: Any, latents: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
         """Set the scheduler's timesteps. Returns noise of unit variance, fp32: what is given as latents, or new."""
         set_steps(self.scheduler, steps)
         if latents is None:
@@ -286,7 +289,16 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
         return latents.astype("float32")
 
-    def _denoise(self, latents, predict, callback, timesteps=None, calls=1, keep=None, **options):
+    def _denoise(
+        self,
+        latents: paddle.Tensor,
+        predict: Callable[[paddle.Tensor, paddle.Tensor, int, paddle.Tensor, Any], paddle.Tensor],
+        callback: tuple[Any, Any],
+        timesteps: paddle.Tensor | None = None,
+        calls: int = 1,
+        keep: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None = None,
+        **options: Any,
+    ) -> paddle.Tensor:
         """The latents after all steps of the scheduler.
 
         Args:
@@ -327,12 +339,19 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
                     break
         return latents
 
-    def _run(self, name, what, function, tensor, calls=1):
+    def _run(
+        self,
+        name: str,
+        what: str,
+        function: Callable[[paddle.Tensor], paddle.Tensor],
+        tensor: paddle.Tensor,
+        calls: int = 1,
+    ) -> paddle.Tensor:
         """What a function of one of the networks makes of a tensor, in the engine."""
         (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)
         return result
 
-    def _fill(self, rows, size, is_first):
+    def _fill(self, rows: paddle.Tensor, size: int, is_first: bool) -> paddle.Tensor:
         """The last few rows of many: as they are, or as many as before if other shapes cost the engine time."""
         missing = size - rows.shape[0]
         if is_first or not missing or not self._engine.fixed_shapes:

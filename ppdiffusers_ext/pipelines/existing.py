@@ -2,10 +2,12 @@
 
 import dataclasses
 import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.data.existing import ExistsError, check_existing
+from ppdiffusers_ext.data.existing import ExistsError, Results, check_existing
 from ppdiffusers_ext.data.records import Made, digest
 from ppdiffusers_ext.errors import InputError, shown_path
 
@@ -18,7 +20,7 @@ _OTHERS = frozenset(
 )
 
 
-def hold_results(cases, overwrite=True, skip_existing=False):
+def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bool = False) -> Results:
     """The `Results` of cases, held against what exists before anything is computed.
 
     With `skip_existing` a case is kept if its main result exists.
@@ -48,13 +50,15 @@ def hold_results(cases, overwrite=True, skip_existing=False):
     return held
 
 
-def case_of(command, paths, inputs, *options):
+def case_of(
+    command: str, paths: Iterable[str | os.PathLike], inputs: Mapping[str, Any], *options: Any
+) -> tuple[str | os.PathLike, list[str | os.PathLike], Callable[[], Made]]:
     """A case of `hold_results`, of the paths of a command's results, the main one first; for others see `made_of`."""
     main, *beside = paths
     return main, beside, lambda: made_of(command, inputs, *options)
 
 
-def made_of(command, inputs, *options):
+def made_of(command: str, inputs: Mapping[str, Any], *options: Any) -> Made:
     """The `Made` of a result.
 
     Args:
@@ -72,7 +76,7 @@ def made_of(command, inputs, *options):
     return Made(command, digests, given)
 
 
-def _digest(path):
+def _digest(path: str | os.PathLike) -> str:
     """The digest of an input; of one that cannot be read, which its reader tells, words that are none."""
     try:
         return digest(path)

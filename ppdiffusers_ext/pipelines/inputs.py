@@ -124,11 +124,11 @@ def fit_picture(picture: PIL.Image.Image, config: RunOptions) -> PIL.Image.Image
     return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
 
 
-def _as_array(tensor):
+def _as_array(tensor: paddle.Tensor) -> np.ndarray:
     return (tensor.astype("float32") if tensor.is_floating_point() else tensor).numpy()
 
 
-def _as_bytes(pixels, name):
+def _as_bytes(pixels: np.ndarray, name: str) -> tuple[np.ndarray, str]:
     """uint8 pixels, and the mode in which PIL takes them."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3 or pixels.shape[2] not in _MODES or not pixels.size:

@@ -1,9 +1,13 @@
 """What a denoising step computes: with classifier-free guidance or without, the whole network or its last units."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import GUIDANCE, check_number, is_number
+
+if TYPE_CHECKING:
+    import paddle
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Guidance:
     sequential: bool = False
     interval: tuple = (0.0, 1.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number("the guidance scale", self.scale, *GUIDANCE)
         if not _is_interval(self.interval):
             raise InputError(
@@ -33,18 +37,20 @@ class Guidance:
                 "first not above the second"
             )
 
-    def applies(self, progress):
+    def applies(self, progress: float) -> bool:
         """Whether a step is guided in whose middle `progress` of the steps are done."""
         return self.scale > 1 and self.interval[0] <= progress <= self.interval[1]
 
 
-def _is_interval(value):
+def _is_interval(value: object) -> bool:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         return False
     return all(map(is_number, value)) and 0 <= value[0] <= value[1] <= 1
 
 
-def guide(unconditional, conditional, scale):
+def guide(
+    unconditional: "paddle.Tensor", conditional: "paddle.Tensor", scale: "float | paddle.Tensor"
+) -> "paddle.Tensor":
     """unconditional + scale * (conditional - unconditional), of one shape."""
     return unconditional + scale * (conditional - unconditional)
 
@@ -65,15 +71,15 @@ class StepCaching:
     interval: int = 1
     depth: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("interval", "depth"):
             check_number(f"the {name} of step caching", getattr(self, name), 1, is_whole=True)
 
-    def runs_whole(self, step, num_steps):
+    def runs_whole(self, step: int, num_steps: int) -> bool:
         """Whether a step, from 0, of so many runs the whole network."""
         return step == 0 or (num_steps - 1 - step) % self.interval == 0
 
-    def check(self, max_depth):
+    def check(self, max_depth: int) -> None:
         """Raises InputError for a depth that the network has not."""
         if self.interval > 1 and self.depth > max_depth:
             raise InputError(f"the depth of step caching is {self.depth}; 1 to {max_depth} is accepted")
@@ -97,9 +103,9 @@ class BlockCaching:
 
     threshold: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number("the threshold of block caching", self.threshold, 0)
 
-    def is_close(self, change, before):
+    def is_close(self, change: "paddle.Tensor", before: "paddle.Tensor") -> bool:
         """Whether what the first block adds is close to what it added in the last whole step, tensors of one shape."""
         return float((change - before).abs().mean()) < self.threshold * float(before.abs().mean())

@@ -15,6 +15,7 @@ from typing import Any
 
 import paddle
 import PIL.Image
+from paddle import nn
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.transformers import CLIPImageProcessor
 
@@ -45,7 +46,7 @@ from ppdiffusers_ext.pipelines.windows import get_schedule
 CLIP_SIZE = 224
 
 
-def check_window(num_frames, limit):
+def check_window(num_frames: int, limit: int | None) -> None:
     """Raise an InputError for a context window of more frames than a denoising UNet's `max_frames` (None for any)."""
     if limit is not None and num_frames > limit:
         raise InputError(
@@ -279,7 +280,9 @@ class Pose2VideoPipeline(PosedPipeline):
         unet = make_unet(self._engine, self._network("denoising_unet"), num_inference_steps, len(windows))
         predictor = WindowPredictor(unet, embedding, poses, reference, windows, guidance, context_batch_size, caching)
 
-        def predict(scaled, timestep, step, _, progress):
+        def predict(
+            scaled: paddle.Tensor, timestep: paddle.Tensor, step: int, _: paddle.Tensor, progress: Any
+        ) -> paddle.Tensor:
             return predictor(scaled, timestep, step, num_steps, progress.update)  # (1, 4, frames, h, w)
 
         latents = self._denoise(
@@ -290,13 +293,15 @@ class Pose2VideoPipeline(PosedPipeline):
         frames = self.decode(latents, decode_chunk_size, vae_tile_size)
         return self._result(latents, frames, output_type, return_dict)
 
-    def _round(self, name, side):
+    def _round(self, name: str, side: Any) -> int:
         """A side, rounded down to what there can be."""
         if int(side) < self.vae_scale_factor:
             raise InputError(f"{name} {side} is too small; {self.vae_scale_factor} pixels or more are needed")
         return int(side) // self.vae_scale_factor * self.vae_scale_factor
 
-    def _encode_person(self, image, height, width, tile_size):
+    def _encode_person(
+        self, image: PIL.Image.Image, height: int, width: int, tile_size: int
+    ) -> tuple[paddle.Tensor, ReferenceFeatures]:
         """CLIP's embedding (1, 1, projection_dim) and the `ReferenceFeatures` of the picture."""
         embedding = self.encode_clip(image)
         self._done_with("image_encoder")
@@ -306,7 +311,9 @@ class Pose2VideoPipeline(PosedPipeline):
         self._done_with("reference_unet")
         return embedding, features
 
-    def _poses_and_windows(self, pose_images, video_length, height, width, context):
+    def _poses_and_windows(
+        self, pose_images: Any, video_length: int | None, height: int, width: int, context: tuple[Any, int, int, int]
+    ) -> tuple[paddle.Tensor, list[list[int]]]:
         """Pose features (1, C, frames, h, w) and the context windows on them."""
         pose_images, count = to_pictures(pose_images)
         video_length = count if video_length is None else video_length
@@ -320,17 +327,19 @@ class Pose2VideoPipeline(PosedPipeline):
             raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
         return features, self._windows(num_frames, *context)
 
-    def _windows(self, num_frames, schedule, size, stride, overlap):
+    def _windows(self, num_frames: int, schedule: Any, size: int, stride: int, overlap: int) -> list[list[int]]:
         windows = get_schedule(schedule)(num_frames, size, stride, overlap)
         check_window(max(len(window) for window in windows), self.denoising_unet.max_frames)
         return windows
 
 
-def _dtype(layer):
+def _dtype(layer: nn.Layer) -> Any:
     return next(iter(layer.parameters())).dtype
 
 
-def _check_counts(num_inference_steps, context_batch_size, decode_chunk_size, video_length):
+def _check_counts(
+    num_inference_steps: Any, context_batch_size: Any, decode_chunk_size: Any, video_length: Any
+) -> None:
     check_number("num_inference_steps", num_inference_steps, *STEPS, is_whole=True)
     counts = {"context_batch_size": context_batch_size, "decode_chunk_size": decode_chunk_size}
     for name, count in {**counts, "video_length": 1 if video_length is None else video_length}.items():

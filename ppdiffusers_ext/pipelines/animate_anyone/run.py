@@ -7,15 +7,19 @@ a contact sheet. Memory holds the clip's latents and a few frames; pose frames a
 import itertools
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.animated import is_animated
-from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.audio import Audio
+from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
@@ -26,15 +30,28 @@ from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
+from ppdiffusers_ext.pipelines.outputs import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Case,
+    Result,
+    animated_frames,
+    write_case,
+)
 from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+
 
 logger = logging.getLogger(__name__)
 
 _MOST_KEPT = 64_000_000  # pixels of pictures that are kept; others are read again when their turn comes
 
 
-def animate(config, show_progress=True, overwrite=True, skip_existing=False):
+def animate(
+    config: "Pose2VidConfig", show_progress: bool = True, overwrite: bool = True, skip_existing: bool = False
+) -> list[Result]:
     """Animate every case of a configuration.
 
     Args:
@@ -58,12 +75,12 @@ def animate(config, show_progress=True, overwrite=True, skip_existing=False):
         return results + (_animate_all(config, cases, show_progress) if cases else [])
 
 
-def _case_of(config, case):
+def _case_of(config: "Pose2VidConfig", case: Case) -> tuple:
     inputs = {"--reference-image": case.image_path, "--pose-video": case.pose_path}
     return case_of("pose2vid", case.result.paths, inputs, config)
 
 
-def _animate_all(config, cases, show_progress):
+def _animate_all(config: "Pose2VidConfig", cases: list[Case], show_progress: bool) -> list[Result]:
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
     results: list = []
     errors: list = []
@@ -81,7 +98,7 @@ def _animate_all(config, cases, show_progress):
     return results
 
 
-def open_pipeline(config, longest, show_progress=True):
+def open_pipeline(config: "Pose2VidConfig", longest: int, show_progress: bool = True) -> Pose2VideoPipeline:
     """The pipeline of a configuration, in a memory in which it fits.
 
     Args:
@@ -97,7 +114,7 @@ def open_pipeline(config, longest, show_progress=True):
     return Pose2VideoPipeline.open_run(config, runtime, parts, show_progress)
 
 
-def prepare_cases(config, now=None):
+def prepare_cases(config: "Pose2VidConfig", now: datetime | None = None) -> list[Case]:
     """Check the inputs and outputs of every case: a list of cases.
 
     Raises:
@@ -128,7 +145,7 @@ def prepare_cases(config, now=None):
     return cases
 
 
-def _open_poses(config, path):
+def _open_poses(config: "Pose2VidConfig", path: str) -> tuple[FrameSource | None, float | Fraction | None, int]:
     """Of poses: `FrameSource` and frames per second, None for a picture, and how many frames are animated."""
     if Path(path).suffix.lower() in PICTURE_SUFFIXES and not is_animated(path):
         tell_shape(path, *read_image(path, "black").size, config)
@@ -139,14 +156,14 @@ def _open_poses(config, path):
     return source, config.fps or source.fps, animated_frames(path, available, config.num_frames)
 
 
-def _is_file_name(output):
+def _is_file_name(output: str | None) -> bool:
     """Whether an output names a file rather than a folder, whose name may have a dot in it too."""
     return output is not None and Path(output).suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES
 
 
-def _target(config, image_path, pose_path, is_picture, now):
+def _target(config: "Pose2VidConfig", image_path: Path, pose_path: Path, is_picture: bool, now: datetime) -> Path:
     accepted = (".png",) if is_picture else SUFFIXES
-    if _is_file_name(config.output):
+    if config.output is not None and _is_file_name(config.output):
         target = Path(config.output)
         if target.suffix.lower() not in accepted:
             raise InputError(f"output {target} ends in {target.suffix}; {', '.join(accepted)} or a folder is accepted")
@@ -159,7 +176,9 @@ def _target(config, image_path, pose_path, is_picture, now):
     return folder / fitting_name(folder, f"{image_path.stem}_{pose}", ending)
 
 
-def animate_case(pipeline, config, case, audio=None):
+def animate_case(
+    pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case, audio: Audio | None = None
+) -> Result:
     """Animate one of `prepare_cases`: a `Result`.
 
     Args:
@@ -189,7 +208,7 @@ def animate_case(pipeline, config, case, audio=None):
         vae_tile_size=config.vae_tile_size,
     ).videos
 
-    def decode():
+    def decode() -> Iterator[paddle.Tensor]:
         return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
 
     return write_case(case, decode, config.width, config.height, audio, config.resize)

@@ -5,17 +5,22 @@ From aigc-apps/EasyAnimate (`easyanimate/utils/utils.py`).
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
-from ppdiffusers_ext.data.frames import resize
+from ppdiffusers_ext.data.frames import FrameSource, resize
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.pipelines.inputs import tell_shape, to_frames, to_picture
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +40,13 @@ class Known:
     mask: np.ndarray
     picture: np.ndarray | None = None
 
-    def tensors(self):
+    def tensors(self) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(1, 3, frames, height, width) in [0, 1], and (1, 1, frames, height, width) of 0 and 1."""
         video = paddle.to_tensor(np.ascontiguousarray(self.video.transpose(3, 0, 1, 2))[None]).astype("float32") / 255
         return video, paddle.to_tensor(self.mask[None, None]).astype("float32")
 
 
-def know_pictures(frames, start, end=()):
+def know_pictures(frames: int, start: Sequence[np.ndarray], end: Sequence[np.ndarray] = ()) -> Known:
     """The `Known` of a video that begins and ends with pictures.
 
     Args:
@@ -122,11 +127,11 @@ def read_known(
     return KnownTensors(video, mask)
 
 
-def _is_batch(value):
+def _is_batch(value: object) -> bool:
     return isinstance(value, paddle.Tensor) and value.ndim == 5
 
 
-def fit(picture, config, path=None):
+def fit(picture: np.ndarray, config: "EasyAnimateConfig", path: str | None = None) -> np.ndarray:
     """(H, W, 3) uint8 in the size and in the way of an `EasyAnimateConfig`; says so where the shape is another."""
     height, width = picture.shape[:2]
     if path is not None:
@@ -139,7 +144,7 @@ def fit(picture, config, path=None):
     return resize(picture, config.width, config.height, config.resize)
 
 
-def count_frames(config, source, multiple):
+def count_frames(config: "EasyAnimateConfig", source: FrameSource, multiple: int) -> int:
     """Frames that a video made of another one has.
 
     Args:
@@ -163,7 +168,7 @@ def count_frames(config, source, multiple):
     return frames
 
 
-def know_video(config, source, masks=None):
+def know_video(config: "EasyAnimateConfig", source: FrameSource, masks: FrameSource | None = None) -> Known:
     """The `Known` of a video that is to be made anew, as a whole or where a mask is white; CLIP sees nothing.
 
     Args:
@@ -179,7 +184,7 @@ def know_video(config, source, masks=None):
     return Known(video, _mask(config, masks, video.shape[:3]))
 
 
-def _mask(config, source, shape):
+def _mask(config: "EasyAnimateConfig", source: FrameSource | None, shape: tuple[int, ...]) -> np.ndarray:
     if source is None:
         return np.ones(shape, bool)
     frames = itertools.islice(source.resampled(config.fps), shape[0]) if source.num_frames > 1 else source

@@ -5,9 +5,11 @@ one fades into the other.
 """
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -21,16 +23,20 @@ from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, fit, know_pictures, know_video
-from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
+from ppdiffusers_ext.pipelines.easy_animate.conditions import Known, count_frames, fit, know_pictures, know_video
+from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
-from ppdiffusers_ext.pipelines.loading import models_of
+from ppdiffusers_ext.pipelines.loading import Part, models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
 from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +50,13 @@ class Result:
     num_frames: int
 
 
-def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
+def make(
+    config: "EasyAnimateConfig",
+    task: str,
+    show_progress: bool = True,
+    overwrite: bool = True,
+    skip_existing: bool = False,
+) -> Result:
     """Make a video, or a picture.
 
     Args:
@@ -85,7 +97,7 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
     denoised: list = []
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
 
-    def write(target):
+    def write(target: Path) -> Result:
         made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
         _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
         return made
@@ -104,7 +116,7 @@ class Inputs:
     mask: FrameSource | None = None
 
 
-def open_inputs(config, task):
+def open_inputs(config: "EasyAnimateConfig", task: str) -> Inputs:
     """The `Inputs` of a configuration. Raises InputError, MissingFileError for what cannot be read."""
     if task == "pictures":
         start, end = (
@@ -113,11 +125,14 @@ def open_inputs(config, task):
         return Inputs(start, end)
     if task == "video":
         mask = None if config.mask is None else open_frames(config.mask, background="black")
-        return Inputs(source=open_frames(config.video), mask=mask)
+        video: Any = config.video  # which is named, see `EasyAnimateConfig.check`
+        return Inputs(source=open_frames(video), mask=mask)
     return Inputs()
 
 
-def prepare(config, task, inputs, runtime):
+def prepare(
+    config: "EasyAnimateConfig", task: str, inputs: Inputs, runtime: Runtime
+) -> "tuple[EasyAnimateConfig, list[tuple[int, int]], dict[str, Part]]":
     """Say what will be made, of what the networks can make.
 
     Args:
@@ -136,7 +151,7 @@ def prepare(config, task, inputs, runtime):
     networks = EasyAnimateInpaintPipeline.describe_run(config, runtime)
     config = config.of_shape(*_shape(config, inputs)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)
-    if task == "video":
+    if task == "video" and inputs.source is not None:
         config = replace(config, num_frames=count_frames(config, inputs.source, multiple))
         return config, [(0, config.num_frames)], networks
     frames = _rounded("frames", config.num_frames, multiple)
@@ -147,7 +162,7 @@ def prepare(config, task, inputs, runtime):
     return replace(config, num_frames=frames), parts, networks
 
 
-def split_whole(frames, length, overlap, multiple):
+def split_whole(frames: int, length: int, overlap: int, multiple: int) -> list[tuple[int, int]]:
     """The parts of a long video, see `split_long`, with a last part that ends where the video does.
 
     The original leaves out frames at the end that are no multiple of what the autoencoder makes at a time: 428 frames
@@ -166,7 +181,7 @@ def split_whole(frames, length, overlap, multiple):
     return parts
 
 
-def _tell_parts(parts, overlap):
+def _tell_parts(parts: list[tuple[int, int]], overlap: int) -> None:
     """Say which parts a video is made in."""
     (start, count), length = parts[-1], parts[0][1]
     shared = sum(parts[-2]) - start
@@ -177,7 +192,7 @@ def _tell_parts(parts, overlap):
     )  # fmt: skip
 
 
-def _shape(config, inputs):
+def _shape(config: "EasyAnimateConfig", inputs: Inputs) -> tuple[int, int]:
     """Width and height of the picture or the video that there is, or else as they are configured."""
     if inputs.start is not None:
         return inputs.start.shape[1], inputs.start.shape[0]
@@ -186,7 +201,7 @@ def _shape(config, inputs):
     return config.width, config.height
 
 
-def _rounded(name, count, multiple):
+def _rounded(name: str, count: int, multiple: int) -> int:
     rounded = round_frames(count, multiple)
     if not rounded:
         raise InputError(f"{name} is {count}; 1, or a multiple of {multiple}, is accepted")
@@ -198,12 +213,12 @@ def _rounded(name, count, multiple):
 class _Knowledge:
     """What is known of each part of a video: read before networks are, that bad files show at once."""
 
-    def __init__(self, config, inputs):
+    def __init__(self, config: "EasyAnimateConfig", inputs: Inputs) -> None:
         self._video = None if inputs.source is None else know_video(config, inputs.source, inputs.mask)
         pictures = (inputs.start, config.start_image), (inputs.end, config.end_image)
         self._start, self._end = ([] if each is None else [fit(each, config, path)] for each, path in pictures)
 
-    def of_part(self, count, before, is_last):
+    def of_part(self, count: int, before: list[np.ndarray], is_last: bool) -> Known | None:
         """The `Known`, or None.
 
         Args:
@@ -217,7 +232,15 @@ class _Knowledge:
         return know_pictures(count, start, end) if start else None
 
 
-def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
+def _frames(
+    pipeline: EasyAnimateInpaintPipeline,
+    config: "EasyAnimateConfig",
+    knowledge: _Knowledge,
+    parts: list[tuple[int, int]],
+    texts: tuple[Text, Text | None],
+    generator: Any,
+    denoised: list[paddle.Tensor],
+) -> Iterator[np.ndarray]:
     """The frames of the video one by one, (height, width, 3) uint8.
 
     Args:
@@ -242,18 +265,25 @@ def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
         before = faded
 
 
-def _chunks(videos):
+def _chunks(videos: Iterable[paddle.Tensor]) -> Iterator[paddle.Tensor]:
     """(1, 3, frames, height, width) -> (frames, 3, height, width), of each."""
     return (video[0].transpose([1, 0, 2, 3]) for video in videos)
 
 
-def fade(first, second, part):
+def fade(first: np.ndarray, second: np.ndarray, part: float) -> np.ndarray:
     """Two frames, uint8, mixed: `part` of the second, from 0 to 1."""
     mixed = first.astype(np.float32) * (1 - part) + second.astype(np.float32) * part
     return mixed.round().astype(np.uint8)
 
 
-def _denoise(pipeline, config, texts, known, count, generator):
+def _denoise(
+    pipeline: EasyAnimateInpaintPipeline,
+    config: "EasyAnimateConfig",
+    texts: tuple[Text, Text | None],
+    known: Known | None,
+    count: int,
+    generator: Any,
+) -> paddle.Tensor:
     """The latents of a part."""
     video, mask = (None, None) if known is None else known.tensors()
     seen = None if known is None or known.picture is None else pipeline.embed_picture(known.picture)
@@ -277,14 +307,14 @@ def _denoise(pipeline, config, texts, known, count, generator):
     ).frames
 
 
-def _audio(config, source):
+def _audio(config: "EasyAnimateConfig", source: FrameSource | None) -> Audio | None:
     """The `Audio` of the video that is made anew, or None."""
-    if source is None or source.info is None or not config.audio or config.num_frames == 1:
+    if config.video is None or source is None or source.info is None or not config.audio or config.num_frames == 1:
         return None
     return Audio(config.video, first_frame=source.info.start)
 
 
-def _write(config, frames, result, audio):
+def _write(config: "EasyAnimateConfig", frames: Iterable[np.ndarray], result: Result, audio: Audio | None) -> None:
     """Write frames as they come, and a contact sheet."""
     shown, sheet = shown_frames(result.num_frames), []
     if result.num_frames == 1:

@@ -5,7 +5,10 @@ there, and `stable-video-diffusion-img2vid-xt` with the VAE, the image encoder, 
 configuration. In ours the recogniser is a folder of its own, `recognizer`, for `IResNet.from_pretrained`.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers import AutoencoderKLTemporalDecoder
 
@@ -13,6 +16,7 @@ from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.pipelines.conversion import (
+    Report,
     check_converted,
     describe_own,
     part_to_torch,
@@ -56,7 +60,7 @@ _FILES = {
 }
 
 
-def to_paddle(source, target, dtype=None):
+def to_paddle(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
     """Convert the original's folder to one for `StableAnimatorPipeline.from_pretrained`.
 
     Args:
@@ -78,7 +82,7 @@ def to_paddle(source, target, dtype=None):
     return pipeline_to_paddle(pipeline, parts, target, dtype)
 
 
-def to_torch(source, target, dtype=None):
+def to_torch(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
     """Convert a folder of `StableAnimatorPipeline.save_pretrained` to the original's files in torch's layout.
 
     Arguments, results and errors are those of `to_paddle`.
@@ -105,7 +109,7 @@ def to_torch(source, target, dtype=None):
     return reports
 
 
-def _read_euler(folder):
+def _read_euler(folder: Path) -> dict[str, Any]:
     """What a folder says of the sampler, of which the original knows one alone."""
     options = read_config(folder / "scheduler_config.json")
     name = options.get("_class_name", _EULER)
@@ -114,7 +118,7 @@ def _read_euler(folder):
     return known_options(scheduler_class("Euler"), options)
 
 
-def _check_comes_back(source, parts):
+def _check_comes_back(source: Path, parts: Mapping[str, Part]) -> None:
     """Refuse options of networks that the original's files have no place for."""
     unet, encoder = parts["unet"].model.config, parts["image_encoder"].model.config
     sizes = {"cross_attention_dim": unet.cross_attention_dim, "clip_embeddings_dim": encoder.projection_dim}

@@ -6,7 +6,7 @@ noise that repeats after a window, predictions blended before guidance. What dep
 once, pose features included.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ from ppdiffusers_ext.pipelines.posed import PosedPipeline
 from ppdiffusers_ext.pipelines.stable_animator import loading
 from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig, check_size
-from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
+from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, clean_latents, velocity
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of
@@ -118,7 +118,7 @@ class StableAnimatorPipeline(PosedPipeline):
     def encode_poses(self, pose_images: Iterable, height: int, width: int) -> paddle.Tensor:
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
 
-        def to_pixels(images):
+        def to_pixels(images: list[PIL.Image.Image]) -> paddle.Tensor:
             pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in images])
             return paddle.to_tensor(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
 
@@ -145,7 +145,7 @@ class StableAnimatorPipeline(PosedPipeline):
             return
         yield from self._decode(frames, chunk_size)
 
-    def _decode_on(self, device, before, frames, chunk_size):
+    def _decode_on(self, device: str, before: str, frames: paddle.Tensor, chunk_size: int) -> Iterator[paddle.Tensor]:
         network = self._network("vae").load()
         paddle.set_device(device)
         try:
@@ -155,7 +155,7 @@ class StableAnimatorPipeline(PosedPipeline):
             paddle.set_device(before)
             network.to(device=before)
 
-    def _decode(self, frames, chunk_size):
+    def _decode(self, frames: paddle.Tensor, chunk_size: int) -> Iterator[paddle.Tensor]:
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size]
             decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
@@ -253,10 +253,10 @@ class StableAnimatorPipeline(PosedPipeline):
         if image_noise is None:
             image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
         context, picture = self._encode_person(image, face_embedding, height, width, image_noise, noise_aug_strength)
-        scales = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
-        guidance = Guidance(float(max(scales)), interval=guidance_interval)
+        steps = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
+        guidance = Guidance(float(max(steps)), interval=guidance_interval)
         motion = paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32")
-        scales = paddle.to_tensor(scales).reshape([1, frames, 1, 1, 1])
+        scales = paddle.to_tensor(steps).reshape([1, frames, 1, 1, 1])
         clip = Clip(picture, context, poses, motion, scales, guidance, caching)
         # The noise of one window, again and again, or that of all frames.
         count = min(tile_size, frames) if repeats_noise else frames
@@ -268,13 +268,17 @@ class StableAnimatorPipeline(PosedPipeline):
         self._done_with("unet")
         return self._result(latents, self.decode(latents, decode_chunk_size), output_type, return_dict)
 
-    def _predictor(self, clip, windows, refinement, chunk_size):
+    def _predictor(
+        self, clip: Clip, windows: list[list[int]], refinement: FaceRefinement | None, chunk_size: int
+    ) -> Callable[[paddle.Tensor, paddle.Tensor, int, paddle.Tensor, Any], paddle.Tensor]:
         """What predicts a step of a `Clip` in windows, as `_denoise` calls it."""
         num_steps = len(self.scheduler.timesteps)
         unet = UNetCalls(self._engine, self._network("unet"), num_steps, len(windows))
         predictor = TilePredictor(unet, clip, windows, num_steps)
 
-        def predict(scaled, timestep, step, latents, progress):
+        def predict(
+            scaled: paddle.Tensor, timestep: paddle.Tensor, step: int, latents: paddle.Tensor, progress: Any
+        ) -> paddle.Tensor:
             prediction = predictor(scaled, timestep, step, progress.update)  # (1, frames, 4, h, w)
             if refinement is None or not refinement.applies(step):
                 return prediction
@@ -282,7 +286,15 @@ class StableAnimatorPipeline(PosedPipeline):
 
         return predict
 
-    def _encode_person(self, image, face_embedding, height, width, noise, strength):
+    def _encode_person(
+        self,
+        image: PIL.Image.Image,
+        face_embedding: Any,
+        height: int,
+        width: int,
+        noise: paddle.Tensor,
+        strength: float,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """The context (1, 5, channels) and the picture's latents (1, 1, 4, h, w)."""
         clip_embedding = self.encode_clip(image)  # (1, projection_dim)
         self._done_with("image_encoder")
@@ -292,10 +304,18 @@ class StableAnimatorPipeline(PosedPipeline):
         self._done_with("vae")
         return paddle.concat([clip_embedding.unsqueeze(1), face], axis=1), picture.unsqueeze(1)
 
-    def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
+    def _refine(
+        self,
+        refinement: FaceRefinement,
+        chunk_size: int,
+        prediction: paddle.Tensor,
+        latents: paddle.Tensor,
+        step: int,
+        progress: Any,
+    ) -> paddle.Tensor:
         """The prediction whose clean latents show the picture's face better."""
 
-        def report(entry):
+        def report(entry: dict[str, Any]) -> None:
             seen = [cosine for cosine in entry["cosines"] if cosine is not None]
             progress.set_postfix(loss=f"{entry['loss']:.4f}", cosine=f"{sum(seen) / len(seen):.4f}")
 

@@ -1,10 +1,12 @@
 """Animating a picture with StableAnimator, from files to files."""
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -32,6 +34,9 @@ from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.runtime import Runtime, check_device
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+
 
 @dataclass(frozen=True)
 class Results:
@@ -45,12 +50,14 @@ class Results:
     identity: IdentityReport | None = None
 
     @property
-    def files(self):
+    def files(self) -> dict[str, Path]:
         """Names of the paths that there are -> the paths."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
 
 
-def animate(config, show_progress=True, overwrite=False, skip_existing=False):
+def animate(
+    config: "StableAnimationConfig", show_progress: bool = True, overwrite: bool = False, skip_existing: bool = False
+) -> Results:
     """Animate, and write the frames as pictures, as GIF and as MP4.
 
     Args:
@@ -67,7 +74,8 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     """
     config.check()
     config = replace(config, seed=choose_seed(config.seed))
-    picture, source = read_image(config.reference_image), _open_poses(config)
+    reference_image: Any = config.reference_image  # which is named, see `check_inputs`
+    picture, source = read_image(reference_image), _open_poses(config)
     check(config, source.num_frames)
     if config.refinement is not None:
         check_refinement(config.refinement, np.asarray(picture), config.num_inference_steps)
@@ -94,14 +102,15 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
         return _animate(config, picture, source, results, show_progress)
 
 
-def _open_poses(config):
+def _open_poses(config: "StableAnimationConfig") -> FrameSource:
     """The `FrameSource` of the skeletons that are animated."""
-    source = open_frames(config.pose_video, background="black")
+    pose_video: Any = config.pose_video  # which is named, see `check_inputs`
+    source = open_frames(pose_video, background="black")
     check_names(source)
-    return source.first(animated_frames(config.pose_video, source.num_frames, config.num_frames))
+    return source.first(animated_frames(pose_video, source.num_frames, config.num_frames))
 
 
-def check(config, num_frames):
+def check(config: "StableAnimationConfig", num_frames: int) -> None:
     """Raises InputError for options that do not fit a clip of so many frames."""
     config.check()
     time_tiles(num_frames, config.context_frames, config.context_overlap, config.anchored)
@@ -109,17 +118,24 @@ def check(config, num_frames):
         check_device(config.vae_device)
 
 
-def _animate(config, picture, source, results, show_progress):
+def _animate(
+    config: "StableAnimationConfig",
+    picture: PIL.Image.Image,
+    source: FrameSource,
+    results: Results,
+    show_progress: bool,
+) -> Results:
     runtime = Runtime.choose(config.device, config.dtype)
     parts = StableAnimatorPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
-    identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
+    identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports and config.faces else None
     pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
     latents = denoise(pipeline, config, clip)
 
-    def write(pictures):
-        where = replace(results, **{name: pictures.parent / path.name for name, path in results.files.items()})
+    def write(pictures: Path) -> Results:
+        paths: Any = {name: pictures.parent / path.name for name, path in results.files.items()}
+        where = replace(results, **paths)
         if identity is not None:
             identity.values.clear()
         sides = SideOutputs(pictures)
@@ -144,11 +160,11 @@ class Clip:
     refinement: FaceRefinement | None
 
 
-def prepare(config, picture, skeletons):
+def prepare(config: "StableAnimationConfig", picture: PIL.Image.Image, skeletons: FrameSource) -> Clip:
     """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
-    pixels, refinement = np.asarray(picture), None
-    is_looked_for = config.faces is not None and config.embedding is None
-    face = find_face(config.faces, pixels, config.reference_image, config.channels) if is_looked_for else None
+    pixels, refinement, face = np.asarray(picture), None, None
+    if config.faces is not None and config.embedding is None:
+        face = find_face(config.faces, pixels, config.reference_image, config.channels)
     if config.refinement is not None:
         refinement = prepare_refinement(
             config.refinement, pixels, face, skeletons, config.num_inference_steps, config.height, config.width
@@ -162,7 +178,7 @@ def prepare(config, picture, skeletons):
     return Clip(fit_picture(picture, config) if is_other else picture, skeletons, embedding, refinement)
 
 
-def denoise(pipeline, config, clip):
+def denoise(pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip) -> paddle.Tensor:
     """The latents that a `Clip` becomes."""
     return pipeline(
         clip.picture,
@@ -186,13 +202,19 @@ def denoise(pipeline, config, clip):
     ).frames
 
 
-def write_history(path, refinement):
+def write_history(path: str | os.PathLike, refinement: FaceRefinement) -> None:
     """Write loss and cosines of every iteration of a `FaceRefinement` as JSON."""
     with output_file(path) as temporary:
         Path(temporary).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
 
 
-def _write(chunks, config, results, identity, sides):
+def _write(
+    chunks: Iterable[paddle.Tensor],
+    config: "StableAnimationConfig",
+    results: Results,
+    identity: IdentityReport | None,
+    sides: SideOutputs,
+) -> None:
     """Write frames as they are decoded; for the GIF they are collected, a byte for each pixel."""
     collected, fps = [], Fraction(config.fps).limit_denominator(1001)
     movie = SideVideo(sides, results.video, fps, config.width, config.height)
