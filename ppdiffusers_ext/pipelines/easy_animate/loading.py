@@ -92,7 +92,7 @@ def _saved_index(folder: Path) -> dict[str, Any]:
     if not (folder / INDEX).is_file():
         return {}
     index = read_json(folder / INDEX, "pipeline index", "that of a pipeline is needed")
-    parts = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
+    parts: list[Any] = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
     are_pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in parts)
     return index if parts and are_pairs and parts[0][0] in OURS else {}
 
