@@ -38,11 +38,11 @@ FORBIDDEN = {
 
 SYSTEMS = ("animate_anyone", "stable_animator", "easy_animate")
 # Modules that know the systems by name, and so import them; all others get what they need as arguments.
-REGISTRIES = {"pipelines.registry", "pipelines.systems", "pipelines.published"}
+REGISTRIES = {"pipelines.registry", "pipelines.systems"}
 # Files that each system has in these rooms.
 SAME_FILES = {
     "models": {"checkpoint"},
-    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
+    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion"},
     "data": {"clips", "samples", "check"},
     "training": {"options", "check", "data", "model", "objective", "run", "validation"},
 }
@@ -189,9 +189,9 @@ def test_library_does_not_import(graph, outside):
 
 def test_checks_of_arrows_see_a_forbidden_import(graph):
     graph = graph.__deepcopy__({})
-    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.guidance")
+    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.steps")
     assert chains(graph, f"{PACKAGE}.models", f"{PACKAGE}.pipelines") == [
-        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.guidance"
+        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.steps"
     ]
 
 

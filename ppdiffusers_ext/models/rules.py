@@ -9,9 +9,9 @@ gigabytes; so bounds are some times the sizes of what was published, and whateve
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from ppdiffusers_ext.errors import InputError, shown
@@ -153,7 +153,7 @@ class Rules:
     size: Callable[[dict[str, Any]], float] | None = None
     most: float = math.inf
 
-    def check(self, options: dict[str, Any], source: str | Path) -> None:
+    def check(self, options: dict[str, Any], source: str | os.PathLike) -> None:
         """Raise an InputError, which begins with `source`, where an option does not fit. Unknown ones are ignored."""
         self.check_fields(options, source)
         whole = {**self.defaults, **options}
@@ -166,7 +166,7 @@ class Rules:
                 f"{source}: the network would have about {size:.1e} weights; {self.most:.0e} at most are accepted"
             )
 
-    def check_fields(self, options: dict[str, Any], source: str | Path) -> None:
+    def check_fields(self, options: dict[str, Any], source: str | os.PathLike) -> None:
         """As `check`, of each option by itself."""
         for name, rule in self.fields.items():
             if name in options and not rule.fits(options[name]):

@@ -8,8 +8,10 @@ import contextlib
 import functools
 import logging
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -20,10 +22,20 @@ from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
 from ppdiffusers_ext.preprocess.extraction import draw
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.pipelines.jobs import Job
+    from ppdiffusers_ext.pipelines.outputs import Result
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +69,24 @@ class Animator:
         keep: write an overlay video beside each result.
     """
 
-    def __init__(self, system, open_estimator, style, progress, limit=None, keep=False):
+    def __init__(
+        self,
+        system: Any,
+        open_estimator: "Callable[[], PoseEstimator]",
+        style: "Style",
+        progress: Callable[[Any, int], Any],
+        limit: int | None = None,
+        keep: bool = False,
+    ) -> None:
         self._system, self._open_estimator, self._style = system, open_estimator, style
         self._progress, self._limit, self._keep = progress, limit, keep
 
     @functools.cached_property
-    def estimator(self):
+    def estimator(self) -> "PoseEstimator":
         """The `PoseEstimator` of all jobs. Raises InputError, MissingFileError where its networks cannot be used."""
         return self._open_estimator()
 
-    def open(self, job):
+    def open(self, job: "Job") -> JobInputs:
         """The `JobInputs` of a job, checked with its outputs.
 
         Raises:
@@ -81,26 +101,25 @@ class Animator:
         audio = self._audio(job, source, start, source.resampled_count(fps, start, end) / fps)
         return JobInputs(image, source, (start, end), audio)
 
-    def outputs(self, job):
+    def outputs(self, job: "Job") -> list[Path]:
         """Paths of all files that a job writes."""
         return [*self._system.outputs(job.output), *([_overlay(job.output)] if self._keep else [])]
 
-    def hold(self, jobs, overwrite=True, skip_existing=False):
+    def hold(self, jobs: "Sequence[Job]", overwrite: bool = True, skip_existing: bool = False) -> "Results":
         """The `Results` of jobs, held against what exists; see `existing.hold_results`."""
         return hold_results([self._result_of(job) for job in jobs], overwrite, skip_existing)
 
-    def _result_of(self, job):
+    def _result_of(self, job: "Job") -> tuple:
         inputs = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
-        video, *beside = self.outputs(job)
-        return video, beside, lambda: made_of("animate", inputs, self._system.config, job)
+        return case_of("animate", self.outputs(job), inputs, self._system.config, job)
 
-    def check_apart(self, jobs, report=None):
+    def check_apart(self, jobs: "Sequence[Job]", report: str | None = None) -> None:
         """Raises InputError if two jobs would write one file, or one writes what another reads, or the report."""
-        taken = {} if report is None else {_identity(report): "the report"}
+        taken: dict[str, str] = {} if report is None else {_identity(report): "the report"}
         for number, job in enumerate(jobs):
-            for path in self.outputs(job):
-                if (other := taken.setdefault(_identity(path), f"job {number}")) != f"job {number}":
-                    raise InputError(f"job {number} and {other} would both write {path}; other names are accepted")
+            for target in self.outputs(job):
+                if (other := taken.setdefault(_identity(target), f"job {number}")) != f"job {number}":
+                    raise InputError(f"job {number} and {other} would both write {target}; other names are accepted")
         for number, job in enumerate(jobs):
             for path in (job.reference_image, job.driving_video):
                 writer = taken.get(_identity(path))
@@ -111,15 +130,15 @@ class Animator:
                         f"{writer} would replace {path}, which job {number} reads; other names are accepted"
                     )
 
-    def _audio(self, job, source, start, seconds):
+    def _audio(self, job: "Job", source: FrameSource, start: int, seconds: "float | Fraction") -> Audio | None:
         """The `Audio` of a job, checked, or None."""
-        if not job.audio or source.names:
+        if not job.audio or source.info is None:
             return None
         audio = Audio(job.driving_video, source.start_of(start), source.info.start)
         audio.check(job.output, seconds)
         return audio
 
-    def run(self, job, inputs=None):
+    def run(self, job: "Job", inputs: JobInputs | None = None) -> "Result":
         """Animate: the `Result` of `pose2vid`.
 
         Args:
@@ -155,11 +174,20 @@ class Animator:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)
         return result
 
-    def _bounds(self, job, source):
+    def _bounds(self, job: "Job", source: FrameSource) -> tuple[int, int]:
         start, end = parse_range(job.frames, source)
         return start, min(end, start + self._limit) if self._limit else end
 
-    def _write_overlay(self, job, source, bounds, picture, skeletons, poses, result):
+    def _write_overlay(
+        self,
+        job: "Job",
+        source: FrameSource,
+        bounds: tuple[int, int],
+        picture: Path,
+        skeletons: Path,
+        poses: "Sequence[Pose]",
+        result: "Result",
+    ) -> None:
         """NAME_overlay.mp4: the picture, the driving video with its skeleton, the aligned skeleton, the result."""
         target, fps = _overlay(result.video), job.fps or source.fps
         reference = np.asarray(PIL.Image.open(picture))
@@ -173,10 +201,10 @@ class Animator:
                 writer.write(row)
 
 
-def _identity(path):
+def _identity(path: str | os.PathLike) -> str:
     """What is the same of two names for one file; names that differ by case alone are taken for one."""
     return os.path.realpath(path).casefold()
 
 
-def _overlay(target):
+def _overlay(target: str | os.PathLike) -> Path:
     return beside(target, "overlay.mp4")

@@ -195,7 +195,7 @@ class Opening:
         )
 
 
-def _split(given, names):
+def _split(given: dict[str, Any], names: Any) -> list[dict[str, Any]]:
     """Parts of a pipeline, and options: some names are of both, such as that of a transformer."""
     parts = {name for name, value in given.items() if isinstance(value, nn.Layer) or hasattr(value, "set_timesteps")}
     options = {name for name in given if name in names and name not in parts}

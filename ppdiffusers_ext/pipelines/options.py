@@ -3,6 +3,8 @@
 Nothing here imports Paddle: mistakes in options are told at once, not after the seconds that this takes.
 """
 
+import os
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -37,19 +39,19 @@ INPUT, VIDEO, SAMPLING = "Input", "Video", "Sampling"
 MODEL, WINDOWS, SPEED = "Model", "Windows of frames", "Speed and memory"
 
 
-def read_interval(words):
+def read_interval(words: Iterable[str]) -> list[float | str]:
     """Two numbers of two words; words that are none stay, to be told by the check."""
     return [_number(word) for word in words]
 
 
-def _number(word):
+def _number(word: str) -> float | str:
     try:
         return float(word)
     except ValueError:
         return word
 
 
-def interval_option(unset):
+def interval_option(unset: str) -> Any:
     """Declares a part of the denoising steps: two numbers from 0 to 1."""
     return option(
         None,
@@ -117,17 +119,17 @@ class RunOptions(ExistingOptions):
     )
     ignore_memory: bool = option(False, help="start even if the memory is predicted not to suffice", group=SPEED)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:
         """The options in a YAML file, checked: dict by field name; none of None."""
         return {} if path is None else read_options(cls, path)
 
     @classmethod
-    def load(cls, path=None, **overrides):
+    def load(cls, path: str | os.PathLike | None = None, **overrides: Any) -> Any:
         """The options in a YAML file, or the defaults, and what `overrides` gives (None leaves the file's).
 
         An override goes before the file's key, which goes before the preset and the rung of the memory ladder,
@@ -139,7 +141,9 @@ class RunOptions(ExistingOptions):
         return cls.of_values(cls.read(path), overrides, path)
 
     @classmethod
-    def of_values(cls, values, overrides, path=None):
+    def of_values(
+        cls, values: dict[str, Any], overrides: dict[str, Any], path: str | os.PathLike | None = None
+    ) -> Any:
         """The options of a file's values, by field name, and of `overrides`; for arguments and errors see `load`."""
         given = merge(values, by_field(cls, overrides, "option")[0])
         needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
@@ -186,7 +190,7 @@ class PoseOptions(RunOptions):
         group=SPEED,
     )
 
-    def check_windows(self):
+    def check_windows(self) -> None:
         """Raises InputError for windows that share all their frames."""
         overlap: Any = self.context_overlap
         if overlap >= self.context_frames:
@@ -194,7 +198,7 @@ class PoseOptions(RunOptions):
                 f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
             )
 
-    def check_inputs(self):
+    def check_inputs(self) -> None:
         """Raises MissingFileError for a picture or a pose video that is not there."""
         named = (("picture", self.reference_image), ("pose video", self.pose_video))
         check_all_there(
@@ -202,7 +206,7 @@ class PoseOptions(RunOptions):
         )
 
 
-def check_tile_size(size):
+def check_tile_size(size: int | None) -> None:
     """Raises InputError for a size of tiles (pixels) that is neither 0, for none, nor large enough."""
     if size and size < LEAST_TILE:
         raise InputError(
