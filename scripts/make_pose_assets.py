@@ -63,7 +63,7 @@ def work(options: Options) -> None:
 
 
 def _fetch(packages: "dict[str, Package]", folder: Path) -> dict[str, Path]:
-    """The paths of the files of packages, which are fetched where they are not there. Raises InputError for failures."""
+    """The paths of the files of packages, fetched where they are not there. Raises InputError for failures."""
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.weights.download import download
 
