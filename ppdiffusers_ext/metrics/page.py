@@ -25,7 +25,7 @@ p.note, td.name, figcaption { color: var(--soft); } p.note { margin: .3rem 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .6rem; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 6px; padding: .5rem .8rem; }
 .card b { display: block; font-size: 1.35rem; font-weight: 600; } .card span { color: var(--soft); font-size: .85rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: .6rem; } figure { margin: 0; } figure img { max-width: 100%;
+.pictures { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; } figure { margin: 0; } figure img { max-width: 100%;
   border: 1px solid var(--edge); } figcaption { font-size: .85rem; }
 table { border-collapse: collapse; width: 100%; } td { border-top: 1px solid var(--edge); padding: .2rem .6rem .2rem 0;
   vertical-align: top; overflow-wrap: anywhere; } td.name { white-space: nowrap; width: 1%; padding-right: 1.5rem; }
@@ -77,10 +77,10 @@ def _figure(value: float | None, form: str) -> str:
 def _cards(values: Mapping[str, Any]) -> str:
     name, identity = identity_of(dict(values))
     poses, colour, sharp = values["poses"] or {}, values["colour"], values["sharpness"]
-    body = poses.get("body", {})
+    body, faces = poses.get("body", {}), identity or {}
     cards = [
-        (_figure(identity and identity["mean"], ".3f"), f"identity: {name}, mean"),
-        (_figure(identity and identity["min"], ".3f"), "the least of any frame"),
+        (_figure(faces.get("mean"), ".3f"), f"identity: {name}, mean"),
+        (_figure(faces.get("min"), ".3f"), "the least of any frame"),
         (_figure(body.get("akd_pixels"), ".1f"), "pose error (AKD of the body), pixels"),
         (_figure(body.get("akd_of_body"), ".2%"), "the same, of the body's size"),
         (_figure(body.get("mkr"), ".1%"), "missing joints of the body (MKR)"),
@@ -139,8 +139,8 @@ def _poses(values: Mapping[str, Any]) -> list[str]:
     if poses is None:
         return [heading, _reason(values, "poses")]
     networks = values["networks"]
-    said = f"Poses of the result by {networks['poses']}, against the driving ones"
-    by = f" by {networks['driving_poses']}" if networks["driving_poses"] else ""
+    said = f"Poses of the result (estimator {networks['poses']}) against the driving ones"
+    by = f" (estimator {networks['driving_poses']})" if networks["driving_poses"] else ""
     without = poses["frames_without_person"]
     more = f" Nobody is found in {without} of {poses['frames_with_driver']} frames." if without else ""
     parts = [heading, _note(f"{said}{by}: distances of the points that both show.{more}")]

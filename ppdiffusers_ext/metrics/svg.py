@@ -15,6 +15,7 @@ Values = Sequence[float | None]
 
 _WIDTH, _HEIGHT = 760, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 30  # margins
+_LEGEND = 18  # pixels that it takes above the lines
 _MOST = 720  # points of a line; of a longer one means are drawn
 _COLORS = ("#1f77b4", "#d9730d", "#2a9d54", "#8e5bb5")
 
@@ -30,8 +31,9 @@ def line_plot(label: str, series: Sequence[tuple[str, Values]], level: float | N
     lines = [(name, *_binned(values)) for name, values in series]
     known = [value for _, _, values in lines for value in values if value is not None]
     count = max((len(values) for _, values in series), default=0)
+    top = _TOP if len(lines) < 2 else _TOP + _LEGEND
     ticks = _ticks(*_bounds([*known, *([level] if level is not None else [])]))
-    frame = _Frame(max(count - 1, 1), ticks[0], ticks[-1])
+    frame = _Frame(max(count - 1, 1), ticks[0], ticks[-1], top)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" class="plot" '
         f'font-size="12" fill="currentColor" stroke="none"><title>{escape(label)}</title>',
@@ -55,14 +57,14 @@ def line_plot(label: str, series: Sequence[tuple[str, Values]], level: float | N
 class _Frame:
     """Where values lie in the picture."""
 
-    def __init__(self, last: int, low: float, high: float) -> None:
-        self.last, self._low, self._span = last, low, high - low
+    def __init__(self, last: int, low: float, high: float, top: float) -> None:
+        self.last, self._low, self._span, self._top = last, low, high - low, top
 
     def x(self, number: float) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * number / self.last
 
     def y(self, value: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - (value - self._low) / self._span)
+        return self._top + (_HEIGHT - self._top - _BOTTOM) * (1 - (value - self._low) / self._span)
 
 
 def _binned(values: Values) -> tuple[list[float], list[float | None]]:
@@ -78,10 +80,10 @@ def _binned(values: Values) -> tuple[list[float], list[float | None]]:
 
 
 def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    """The least and the greatest of some values, apart from each other."""
+    """The least and the greatest of some values, apart from each other; below 0 only if one of them is."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     margin = max((high - low) * 0.05, abs(high) * 1e-3, 1e-6)
-    return low - margin, high + margin
+    return low - margin if low < 0 else max(low - margin, 0.0), high + margin
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -141,8 +143,8 @@ def _legend(names: Sequence[str]) -> list[str]:
     for number, name in enumerate(names):
         color = _COLORS[number % len(_COLORS)]
         parts.append(
-            f'<rect class="line{number % len(_COLORS)}" x="{x:.0f}" y="{_TOP + 2}" width="14" height="4" '
-            f'fill="{color}"/><text x="{x + 19:.0f}" y="{_TOP + 9}">{escape(name)}</text>'
+            f'<rect class="line{number % len(_COLORS)}" x="{x:.0f}" y="{_TOP - 4}" width="14" height="4" '
+            f'fill="{color}"/><text x="{x + 19:.0f}" y="{_TOP + 3}">{escape(name)}</text>'
         )
         x += 34 + 7 * len(name)
     return parts
