@@ -25,8 +25,8 @@ p.note, td.name, figcaption { color: var(--soft); } p.note { margin: .3rem 0; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .6rem; }
 .card { background: var(--card); border: 1px solid var(--edge); border-radius: 6px; padding: .5rem .8rem; }
 .card b { display: block; font-size: 1.35rem; font-weight: 600; } .card span { color: var(--soft); font-size: .85rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; } figure { margin: 0; } figure img { max-width: 100%;
-  border: 1px solid var(--edge); } figcaption { font-size: .85rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; } figure { margin: 0; }
+figure img { max-width: 100%; border: 1px solid var(--edge); } figcaption { font-size: .85rem; }
 table { border-collapse: collapse; width: 100%; } td { border-top: 1px solid var(--edge); padding: .2rem .6rem .2rem 0;
   vertical-align: top; overflow-wrap: anywhere; } td.name { white-space: nowrap; width: 1%; padding-right: 1.5rem; }
 svg.plot { width: 100%; height: auto; display: block; }
@@ -75,7 +75,7 @@ def _figure(value: float | None, form: str) -> str:
 
 
 def _cards(values: Mapping[str, Any]) -> str:
-    name, identity = identity_of(dict(values))
+    name, identity = identity_of(values)
     poses, colour, sharp = values["poses"] or {}, values["colour"], values["sharpness"]
     body, faces = poses.get("body", {}), identity or {}
     cards = [
@@ -120,7 +120,7 @@ def _reason(values: Mapping[str, Any], key: str) -> str:
 
 
 def _identity(values: Mapping[str, Any]) -> list[str]:
-    name, identity = identity_of(dict(values))
+    name, identity = identity_of(values)
     heading = "<h2>Identity</h2>"
     if identity is None:
         return [heading, _reason(values, "csim")]

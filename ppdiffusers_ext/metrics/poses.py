@@ -14,6 +14,7 @@ import numpy as np
 
 PARTS = {"body": slice(0, 18), "hands": slice(18, 60), "face": slice(60, 128)}
 NUM_POINTS = 128
+SEEN = 0.3  # a point with a larger score counts as seen, as in skeletons
 _NOSE, _NECK = 0, 1
 _SHARE_OF_HEAD = 0.5
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,7 +123,7 @@ def measure(
     return Measures(values, thumbnails, thumbnail(reference))
 
 
-def identity_of(values: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+def identity_of(values: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
     """The key of the identity in what `measure` gives, `csim_NETWORK`, and its value."""
     return next((name, value) for name, value in values.items() if name.startswith("csim"))
 
@@ -214,7 +214,7 @@ def thumbnail(frame: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def summary(values: dict[str, Any]) -> str:
+def summary(values: Mapping[str, Any]) -> str:
     """One line of the key numbers, for a contact sheet; what is not measured is left out."""
     name, identity = identity_of(values)
     colour, sharp, poses = values["colour"], values["sharpness"], values["poses"]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.outputs import output_file, report_paths
@@ -94,6 +93,8 @@ class ResultReport:
             for item in dataclasses.fields(each)
             if item.name not in _UNTOLD and getattr(each, item.name) is not None
         }
+        import paddle  # not at the top: an evaluation needs none
+
         on_gpu = paddle.device.get_device().startswith("gpu")
         return {
             "command": self._command,
