@@ -5,7 +5,7 @@
     python -m scripts.evaluate results/ --reference-image person.png --driving-poses poses.json --json report.json
     python -m scripts.evaluate --demo --seed 7
 
-PSNR, SSIM, L1 and flicker are against the truth. Both are a video or a folder of frames (in the order of the numbers in
+PSNR, SSIM, L1 and flicker are against the truth. Both are a video or a folder of frames (ordered by the numbers in
 their names), or both are folders of videos, which are paired by their names. Frame by frame, in order: frame rates are
 not looked at.
 
