@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import Any
 
 from ppdiffusers_ext.metrics.result_report import Measures, identity_of
-from ppdiffusers_ext.metrics.svg import line_plot
+from ppdiffusers_ext.metrics.svg import as_text, line_plot
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2127; --back: #fdfdfc; --soft: #5c6672; --edge: #d9dde2; --card: #f3f4f5;
@@ -46,7 +45,7 @@ def result_page(measures: Measures, run: Mapping[str, Any]) -> str:
     title = f"Report of {run.get('result', 'a result')}"
     values = measures.values
     sections = [
-        f"<h1>{_text(title)}</h1>",
+        f"<h1>{as_text(title)}</h1>",
         _cards(values),
         _pictures(measures),
         *_identity(values),
@@ -59,15 +58,10 @@ def result_page(measures: Measures, run: Mapping[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
+        f"<title>{as_text(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(section for section in sections if section)
         + "\n</body></html>\n"
     )
-
-
-def _text(value: object) -> str:
-    """Text that cannot be markup, nor anything that UTF-8 cannot write."""
-    return escape(str(value).encode("utf-8", "backslashreplace").decode())
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -90,7 +84,7 @@ def _cards(values: Mapping[str, Any]) -> str:
         (_figure(sharp["mean"], ".0%"), "sharpness, of the reference's"),
         (_figure(values["flicker_second_difference"], ".2f"), "flicker, levels"),
     ]
-    return _all_in("div", "cards", (f'<div class="card"><b>{b}</b><span>{_text(s)}</span></div>' for b, s in cards))
+    return _all_in("div", "cards", (f'<div class="card"><b>{b}</b><span>{as_text(s)}</span></div>' for b, s in cards))
 
 
 def _all_in(tag: str, kind: str, parts: Iterable[str]) -> str:
@@ -104,15 +98,15 @@ def _pictures(measures: Measures) -> str:
         "div",
         "pictures",
         (
-            f'<figure><img alt="{_text(name)}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
-            f"<figcaption>{_text(name)}</figcaption></figure>"
+            f'<figure><img alt="{as_text(name)}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
+            f"<figcaption>{as_text(name)}</figcaption></figure>"
             for name, content in pictures
         ),
     )
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{_text(text)}</p>'
+    return f'<p class="note">{as_text(text)}</p>'
 
 
 def _reason(values: Mapping[str, Any], key: str) -> str:
@@ -219,5 +213,5 @@ def _run(run: Mapping[str, Any]) -> list[str]:
 
 
 def _table(rows: Iterable[tuple[object, object]]) -> str:
-    cells = (f'<tr><td class="name">{_text(name)}</td><td>{_text(value)}</td></tr>' for name, value in rows)
+    cells = (f'<tr><td class="name">{as_text(name)}</td><td>{as_text(value)}</td></tr>' for name, value in rows)
     return "<table>\n" + "\n".join(cells) + "\n</table>"

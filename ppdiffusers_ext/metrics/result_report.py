@@ -107,6 +107,7 @@ def measure(
     measured = drift.result()
     if measured["sharpness"]["mean"] is None:
         reasons["sharpness"] = "the reference is flat: nothing in it is sharp"
+    of_faces = identity.result()
     reasons |= identity.reasons
     poses = _poses(errors, networks, driver, reasons)
     values = {
@@ -115,7 +116,7 @@ def measure(
             "driving_poses": driver.estimator or None,
             "identity": networks.faces.name if networks.faces is not None else None,
         },
-        f"csim_{networks.faces.name}" if networks.faces is not None else "csim": identity.result(),
+        f"csim_{networks.faces.name}" if networks.faces is not None else "csim": of_faces,
         "poses": poses,
         **measured,
         "reasons": reasons,

@@ -20,6 +20,15 @@ _MOST = 720  # points of a line; of a longer one means are drawn
 _COLORS = ("#1f77b4", "#d9730d", "#2a9d54", "#8e5bb5")
 
 
+def as_text(value: object) -> str:
+    """Anything as text that is no markup; letters that XML or UTF-8 cannot have are written as Python escapes them."""
+    return escape("".join(letter if _is_plain(letter) else repr(letter)[1:-1] for letter in str(value)))
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isprintable() or letter in "\t\n" or (letter.isspace() and letter > "\x80")
+
+
 def line_plot(label: str, series: Sequence[tuple[str, Values]], level: float | None = None) -> str:
     """An `<svg>` of lines over the frames.
 
@@ -36,7 +45,7 @@ def line_plot(label: str, series: Sequence[tuple[str, Values]], level: float | N
     frame = _Frame(max(count - 1, 1), ticks[0], ticks[-1], top)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" class="plot" '
-        f'font-size="12" fill="currentColor" stroke="none"><title>{escape(label)}</title>',
+        f'font-size="12" fill="currentColor" stroke="none"><title>{as_text(label)}</title>',
         *(_tick(frame.y(tick), _number(tick)) for tick in ticks),
         *_frame_numbers(frame, count),
     ]
@@ -45,7 +54,7 @@ def line_plot(label: str, series: Sequence[tuple[str, Values]], level: float | N
     for number, (name, frames, values) in enumerate(lines):
         color = _COLORS[number % len(_COLORS)]
         parts.append(f'<g class="line line{number % len(_COLORS)}" stroke="{color}" fill="{color}">')
-        parts.append(f"<title>{escape(name)}</title>")
+        parts.append(f"<title>{as_text(name)}</title>")
         parts += (_stretch(frame, stretch) for stretch in _stretches(frames, values))
         parts.append("</g>")
     if not known:
@@ -144,7 +153,7 @@ def _legend(names: Sequence[str]) -> list[str]:
         color = _COLORS[number % len(_COLORS)]
         parts.append(
             f'<rect class="line{number % len(_COLORS)}" x="{x:.0f}" y="{_TOP - 4}" width="14" height="4" '
-            f'fill="{color}"/><text x="{x + 19:.0f}" y="{_TOP + 3}">{escape(name)}</text>'
+            f'fill="{color}"/><text x="{x + 19:.0f}" y="{_TOP + 3}">{as_text(name)}</text>'
         )
         x += 34 + 7 * len(name)
     return parts

@@ -80,7 +80,7 @@ def test_level_is_dashed_and_in_the_picture():
 
 
 def test_names_are_text_and_several_have_a_legend():
-    hostile = "</title><script>alert(1)</script>&\"'"
+    hostile = "</title><script>alert(1)</script>&\"' ]]>"
     plot = parse(hostile, [(hostile, [1.0, 2.0]), ("b", [2.0, 1.0])])
     assert plot.find(f"{SVG}title").text == hostile
     assert {text.text for text in plot.iter(f"{SVG}text")} >= {hostile, "b"}
@@ -91,3 +91,9 @@ def test_names_are_text_and_several_have_a_legend():
 def test_axis_goes_below_zero_only_with_the_numbers(values, expected):
     ticks = [float(t.text) for t in parse("", [("a", values)]).iter(f"{SVG}text") if t.get("text-anchor") == "end"]
     assert (min(ticks) >= 0) == (expected is not None) and max(ticks) >= max(values)
+
+
+@pytest.mark.parametrize("name", ["\0\x1b[31m", "\udcff\ud800", "\ufffe\uffff"])
+def test_what_xml_cannot_have_is_written_as_letters(name):
+    parse(name, [(name, [1.0]), (name, [2.0])])
+    line_plot(name, [(name, [1.0])]).encode()
