@@ -5,15 +5,17 @@ import json
 import signal
 
 import numpy as np
+import PIL.Image
 import pytest
 import yaml
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.records import RECORDS
+from ppdiffusers_ext.data.records import RECORDS, Records
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.pipelines import animation
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from scripts import animate, poses
 from scripts.command import run
@@ -111,6 +113,79 @@ def test_estimator_that_cannot_be_used_is_told_once_before_a_batch(folder, tmp_p
     assert start(folder, *batch, "--dwpose", tmp_path / "DWPose") == 2
     assert_told(capsys, "DWPose")
     assert not (tmp_path / "report.json").exists()
+
+
+def test_report_holds_the_result_against_the_driving_poses(folder, tmp_path, capsys):
+    target = tmp_path / "out.mp4"
+    assert call(folder, "--frames", "0:4", "--report", "--no-hands", "--seed", "5", output=target) == 0
+    assert f"report        {tmp_path / 'out_report.html'}" in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out.mp4", "out_side_by_side.mp4", "out_sheet.png", "out_report.html", "out_report.json", RECORDS}
+    values = json.loads((tmp_path / "out_report.json").read_text())
+    assert (values["command"], values["seed"], values["options"]["seed"], values["num_frames"]) == ("animate", 5, 5, 4)
+    assert set(values["seconds"]) == {"poses", "loading", "denoising", "decoding and writing", "measuring"}
+    assert (values["networks"]["poses"], values["networks"]["driving_poses"]) == ("dwpose", "dwpose")
+    assert values["poses"]["frames_with_driver"] == 4 and values["poses"]["body"]["points"] > 50
+    assert values["poses"]["body"]["mkr"] is not None and values["poses"]["hands"]["points"] == 0
+    records = Records(tmp_path)
+    assert records.of("out_report.html") == records.of("out_report.json") == records.of("out.mp4")
+    plain = tmp_path / "plain"
+    assert call(folder, "--frames", "0:4", "--no-hands", "--seed", "5", output=plain / "out.mp4") == 0
+    assert (plain / "out.mp4").read_bytes() == target.read_bytes()
+    with PIL.Image.open(plain / "out_sheet.png") as sheet, PIL.Image.open(tmp_path / "out_sheet.png") as captioned:
+        assert captioned.width == sheet.width and captioned.height > sheet.height
+        assert captioned.crop((0, 0, *sheet.size)).tobytes() == sheet.tobytes()
+        assert np.asarray(captioned.crop((0, sheet.height, *captioned.size))).min() < 60
+    assert not (plain / "out_report.html").exists()
+
+
+def test_driver_of_the_report_is_where_the_skeleton_is_drawn(folder, tmp_path, monkeypatch):
+    """A result that shows the driving person in the place where it was aligned to has no error."""
+    drivers, report = [], animation.ResultReport
+    monkeypatch.setattr(
+        animation, "ResultReport", lambda *given, driver, **more: drivers.append(driver) or report(*given, **more)
+    )
+    assert call(folder, "--frames", "0:3", "--report", output=tmp_path / "out.mp4") == 0
+    middle = [row[:, 64:128] for row in open_frames(tmp_path / "out_side_by_side.mp4")]
+    for skeleton, points in zip(middle, drivers[0].poses, strict=True):
+        rows, columns = np.nonzero(skeleton.max(axis=2) > 60)
+        body = points.xy[:18][points.seen[:18]]
+        assert body.min(axis=0) == pytest.approx([columns.min(), rows.min()], abs=4)
+        assert body.max(axis=0) == pytest.approx([columns.max(), rows.max()], abs=4)
+
+
+def test_reports_that_exist_are_refused_and_replaced(folder, tmp_path, capsys):
+    (tmp_path / "out_report.json").write_text("mine")
+    arguments = ("--frames", "0:2", "--report")
+    assert call(folder, *arguments, output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, "out_report.json")
+    assert (tmp_path / "out_report.json").read_text() == "mine" and not (tmp_path / "out.mp4").exists()
+    assert call(folder, *arguments, "--overwrite", output=tmp_path / "out.mp4") == 0
+    assert json.loads((tmp_path / "out_report.json").read_text())["num_frames"] == 2
+
+
+def test_report_of_jobs_needs_jobs(folder, tmp_path, capsys):
+    assert call(folder, "--report", tmp_path / "rows.json", output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, "rows.json is for the jobs of --batch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batch_has_a_page_for_each_job(folder, tmp_path):
+    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    assert start(folder, *batch[:2], "--report", "--no-audio") == 0
+    assert {path.name for path in tmp_path.glob("*.html")} == {"a_report.html", "b_report.html"}
+    assert not (tmp_path / "true").exists()
+
+
+def test_report_that_cannot_be_measured_keeps_the_result(folder, tmp_path, capsys, monkeypatch):
+    def fail(*arguments):
+        raise ValueError("cannot be measured")
+
+    monkeypatch.setattr(animation.ResultReport, "measure", fail)
+    assert call(folder, "--frames", "0:2", "--report", output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, "cannot be measured .*out.mp4 is complete")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out.mp4", "out_side_by_side.mp4", "out_sheet.png", RECORDS}
 
 
 def test_overlay_is_written_where_it_is_asked_for(folder, tmp_path):
