@@ -65,7 +65,7 @@ def test_page_tells_what_was_measured_and_how():
     found = Page(page(of=networks(standing((3, 4), missing=(7,))), driven=driver()))
     for words in ("Report of out.mp4", "csim_mean_color", "5.0", "5.6%", "made_up", "3.00 GiB", "denoising", "30.0"):
         assert words in found.text, words
-    assert "ot measured" not in found.text
+    assert "measured: " not in found.text
     assert sum(tag == "svg" for tag, _ in found.tags) == 6
     assert sum(tag == "img" for tag, _ in found.tags) == 7
 
