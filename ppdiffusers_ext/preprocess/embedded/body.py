@@ -26,10 +26,10 @@ _ROWS = 39  # of landmarks, two of them for the next region, four unused
 _REGION = (33, 34)
 _MARGIN = 1.25
 _WINDOW, _SURE = 3, 0.5  # cells to each side in the heat map, and the least maximum that refines
-_SAME = 0.08  # median distance of two people's torso points, in sizes of their regions, below which they are one
+_SAME = 0.12  # median distance of two people's torso points, in sizes of their regions, below which they are one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
     """What the network sees in a region.
 

@@ -17,7 +17,7 @@ from ppdiffusers_ext.preprocess.embedded.regions import Region
 _OVERLAP = 0.3  # intersection over union from which boxes are of the same thing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """What the numbers of a detector mean.
 
@@ -39,7 +39,7 @@ CLOSE_FACES = Layout(128, (8, 16, 16, 16), 2, 0.5)
 FACES = Layout(192, (4,), 1, 0.6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detection:
     """A box and its keypoints, in pixels of the frame.
 

@@ -33,7 +33,7 @@ _IBUG = [
 _JOINTS = ((4,), (33, 133), (263, 362), (234, 127), (454, 356))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """The mesh of a face, (468, 2) in pixels of the frame, and how certain it is that there is one, 0 to 1."""
 

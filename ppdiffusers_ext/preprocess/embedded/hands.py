@@ -24,7 +24,7 @@ _PALM = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]  # wrist, thumb without its ti
 _WRIST, _INDEX, _MIDDLE, _RING = 0, 5, 9, 13
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hand:
     """Points of a hand, (21, 2) in pixels of the frame, and how certain it is that there is one, 0 to 1."""
 

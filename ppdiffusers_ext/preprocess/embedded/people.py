@@ -30,10 +30,11 @@ _COVERED = 0.6  # distance of a nose from the middle of a face, in sizes of the 
 _NEAR = 0.1  # distance of the hips of two people, in sizes of their region, within which they are one
 _STEADY = Tolerance(turn=10, move=0.05, growth=0.15)
 _STEADY_FACE = Tolerance(turn=15, move=0.1, growth=0.3, inset=0.8)
-_HIPS, _SIZE = 3.9, 14.0  # of who stands: from the face to the hips, and side of the region, in sizes of the face
+# From the face to the hips, and side of the region, in sizes of the face: of who stands, and of who sits.
+_BODIES = ((3.9, 14.0), (2.5, 8.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Person:
     """What is found of a person in a frame.
 
@@ -43,7 +44,7 @@ class Person:
         is_close: the hips are out of the picture.
         hands: left, right; None where not seen.
         face: None where not seen.
-        face_region: in which it was found; None without it.
+        face_region: in which it was looked for; None where nothing told of one.
     """
 
     body: Body | None
@@ -54,7 +55,7 @@ class Person:
     face_region: Region | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Found:
     """A body that is found, where, and the same `Person` in the frame before, if known."""
 
@@ -117,11 +118,15 @@ class PeopleFinder:
         return found
 
     def _add(self, frame: np.ndarray, found: list[_Found], region: Region, last: Person | None) -> None:
-        """Add the body in a region, if there is one that is not found yet."""
-        if len(found) < _MOST and region.is_usable():
-            body = self._body(frame, region)
-            if body.presence >= PRESENT and not any(body.is_same_as(other.body) for other in found):
-                found.append(_Found(body, region, last))
+        """Add the body in a region, if there is one. Of two bodies that are one person's the surer one stays."""
+        if len(found) >= _MOST or not region.is_usable():
+            return
+        body = self._body(frame, region)
+        if body.presence < PRESENT:
+            return
+        same = [other for other in found if body.is_same_as(other.body)]
+        if all(other.last is None and other.body.presence < body.presence for other in same):
+            found[:] = [*(other for other in found if other not in same), _Found(body, region, last)]
 
     def _look(self, frame: np.ndarray, found: list[_Found], alone: list[Detection]) -> None:
         """Add whom the detector sees, who was close in the frame before, and whose faces are alone."""
@@ -143,16 +148,18 @@ class PeopleFinder:
                 self._add_from_face(frame, found, box)
 
     def _add_from_face(self, frame: np.ndarray, found: list[_Found], box: Detection) -> None:
-        """Add the body of a face, if there is one: where that of who stands is, and then where this one's is."""
-        rough = body_region(box)
-        if len(found) >= _MOST or not rough.is_usable():
-            return
-        region = self._body(frame, rough).region
-        if region.is_usable():
-            body = self._body(frame, region)
-            is_new = _covers(body, box) and not any(body.is_same_as(other.body) for other in found)
-            if body.presence >= PRESENT and is_new:
-                found.append(_Found(body, region))
+        """Add the body of a face, if there is one: look where it would stand or sit, then where it is."""
+        seen = []
+        for hips, size in _BODIES:
+            region = body_region(box, hips, size)
+            region = self._body(frame, region).region if region.is_usable() else region
+            if region.is_usable():
+                body = self._body(frame, region)
+                if body.presence >= PRESENT and _covers(body, box):
+                    seen.append(_Found(body, region))
+        best = min(seen, key=lambda one: _head_distance(one.body, box), default=None)
+        if best is not None and len(found) < _MOST and not any(best.body.is_same_as(other.body) for other in found):
+            found.append(best)
 
     def _complete(self, frame: np.ndarray, found: _Found, boxes: list[Detection]) -> Person:
         """Add hands and face to a body."""
@@ -170,8 +177,7 @@ class PeopleFinder:
         """Where the face of a body is: by the best of `boxes` in close-ups, else by the detector for close faces."""
         if boxes:
             region = faces.region_of(boxes[0])
-            is_known = last is not None and last.face is not None and last.face_region is not None
-            return steady(last.face_region, region, _STEADY) if is_known else region  # type: ignore[union-attr,arg-type]
+            return steady(last.face_region, region, _STEADY) if last and last.face_region else region
         head = faces.head_region(body)
         found = self._close_faces(frame, head) if head.is_usable() else []
         if not found:
@@ -195,13 +201,22 @@ class PeopleFinder:
         return found
 
 
-def body_region(face: Detection) -> Region:
-    """Where the body of a face is if it stands."""
+def body_region(face: Detection, hips: float, size: float) -> Region:
+    """Where the body of a face may be.
+
+    Args:
+        hips: how far below the face, in sizes of the face.
+        size: of the region, likewise.
+    """
     right, left = face.keypoints[:2]
     center = (face.box[:2] + face.box[2:]) / 2
-    size = face.size
-    upright = Region(center, size, direction(right, left, RIGHT))
-    return upright.scaled(_SIZE, _HIPS, size)
+    return Region(center, face.size, direction(right, left, RIGHT)).scaled(size, hips)
+
+
+def _head_distance(body: Body, face: Detection) -> float:
+    """How far nose and eyes of a body are from those of a face."""
+    points = body.points[[bodies.RIGHT_EYE, bodies.LEFT_EYE, bodies.NOSE]]
+    return float(np.linalg.norm(points - face.keypoints[:3], axis=-1).mean())
 
 
 def _is_followed(person: Person) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 UP, RIGHT, DOWN = -math.pi / 2, 0.0, math.pi / 2  # directions on a screen, whose y axis points down
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Region:
     """A square of a frame.
 
@@ -103,7 +103,7 @@ def enclosing(points: np.ndarray, left: np.ndarray, right: np.ndarray, scale: fl
     return tight.scaled(scale, shift, float(height))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tolerance:
     """How much two regions may differ and count as one.
 
