@@ -76,7 +76,9 @@ setup(
     description="Human image animation for PaddlePaddle",
     license="Apache-2.0",
     packages=find_packages(include=["ppdiffusers_ext*"]),
-    package_data={"ppdiffusers_ext": ["presets/*.yaml", "presets/*/*.yaml", "architectures/*/*.yaml"]},
+    package_data={
+        "ppdiffusers_ext": ["presets/*.yaml", "presets/*/*.yaml", "architectures/*/*.yaml", "published/*.yaml"]
+    },
     cmdclass={"build_py": BuildWithShippedFiles},
     entry_points={"console_scripts": ["ppdiffusers-ext = ppdiffusers_ext.commands:main"]},
     python_requires=">=3.10,<3.13",

@@ -27,10 +27,9 @@ def _begin_clip(settings, engine):
     """A clip's `TransformerCall`, without guidance."""
     import paddle
 
-    from ppdiffusers_ext.pipelines.caching import BlockCaching
     from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall
-    from ppdiffusers_ext.pipelines.guidance import Guidance
     from ppdiffusers_ext.pipelines.loading import Part
+    from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
 
     network, size = Part(_make(settings), [settings["weights"]]), settings["size"]
     options = network.model.config

@@ -108,6 +108,7 @@ def _animate_anyone(settings, folder, width, height, length):
         "engine": settings["engine"],
         "engine_cache": f"{settings['folder']}/cache",
         "ignore_memory": True,
+        "overwrite": True,
     }
     if settings["full_size"]:
         config = Pose2VidConfig(**{**full_size.configuration(f"{settings['folder']}/model"), **values})
@@ -159,6 +160,7 @@ def _stable_animator(settings, folder, width, height, length):
         engine_cache=f"{settings['folder']}/cache",
         refinement=refinement,
         ignore_memory=True,
+        overwrite=True,
     )
     models = models_of(describe_parts(config))
     (plan,) = plan_memory(models, config, length, Runtime.choose("cpu", "fp32"), [config.memory])

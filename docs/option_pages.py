@@ -4,15 +4,17 @@ docs/options_zh.yaml has the Chinese words for each English sentence of a declar
 """
 
 import dataclasses
+import importlib
 from pathlib import Path
 
+from ppdiffusers_ext.commands import COMMANDS
 from ppdiffusers_ext.files import read_yaml
-from ppdiffusers_ext.options import declaration, kind_of
+from ppdiffusers_ext.options import OUTPUT, ExistingOptions, declaration, kind_of
 from ppdiffusers_ext.pipelines.jobs import Job
-from ppdiffusers_ext.pipelines.options import INPUT, OUTPUT, SAMPLING, SPEED, VIDEO, WINDOWS
+from ppdiffusers_ext.pipelines.options import INPUT, SAMPLING, SPEED, VIDEO, WINDOWS
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
 from ppdiffusers_ext.pipelines.systems import SYSTEMS
-from scripts.options import flags_of
+from scripts.options import ConfigOptions, flags_of
 
 FOLDER = Path(__file__).parent
 WORDS = FOLDER / "options_zh.yaml"
@@ -34,6 +36,12 @@ INTRODUCTION = {
     "task, and with `--system easy_animate` `scripts.plan_memory`.",
     "Picture and driving video": "`scripts.animate`. The keys are those of a job in a batch file.",
 }
+# Options that several commands have, and their section.
+SHARED = "Shared by commands"
+_SHARED = {item.name: item for cls in (ExistingOptions, ConfigOptions) for item in dataclasses.fields(cls)}
+INTRODUCTION[SHARED] = "Flags alone, which have no keys. `--debug` is of every command, each of the others of some."
+# Commands that have no options of their own beside these, and the trainers, whose options are paddlenlp's.
+_WITHOUT_OWN = ("pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v", "launch")
 TOP = (
     "This page is made from the declarations of the options (`make option-pages`).",
     "Every option is a flag of a command and a key of a YAML file: `--guidance-scale 3` and `guidance_scale: 3` are "
@@ -44,20 +52,54 @@ TOP = (
 )
 
 
+def commands():
+    """Name of each command with options of its own -> its module's first sentence, and the fields of the options."""
+    names = [name for group in COMMANDS.values() for name in group]
+    found = {}
+    for name in names:
+        if name not in _WITHOUT_OWN and not name.startswith("trainer_"):
+            module = importlib.import_module(f"scripts.{name}")
+            own = [item for item in dataclasses.fields(module.Options) if item.name not in _SHARED or _differs(item)]
+            found[name] = (
+                " ".join(module.__doc__.partition("\n\n")[0].split()),
+                [item for item in own if _is_told(item)],
+            )
+    return found
+
+
+def _differs(item):
+    return declaration(item).help != declaration(_SHARED[item.name]).help
+
+
+def _is_told(item):
+    return bool(declaration(item).help)
+
+
 def page(words=None):
     """The text of the page: English, or Chinese with a dict of the words for each English sentence."""
     say = words.__getitem__ if words else str
     other = "[English](options.md)" if words else "[简体中文](options_zh.md)"
     parts = [f"# {say('Options')}", other, *map(say, TOP)]
     for title, cls in SECTIONS.items():
-        parts += [f"## {say(title)}", say(INTRODUCTION[title])]
-        groups = dict.fromkeys(declaration(item).group for item in dataclasses.fields(cls))
-        for group in sorted(groups, key=lambda group: ORDER.index(group) if group in ORDER else len(ORDER)):
-            items = [item for item in dataclasses.fields(cls) if declaration(item).group == group]
-            header = [say(name) for name in ("option", "default", "old names", "meaning")]
-            rows = [header, ["---"] * len(header), *(_row(item, say) for item in items)]
-            parts += [f"### {say(group)}", "\n".join(f"| {' | '.join(row)} |" for row in rows)]
+        parts += [f"## {say(title)}", say(INTRODUCTION[title]), *_tables(dataclasses.fields(cls), say)]
+    parts += [f"## {say(SHARED)}", say(INTRODUCTION[SHARED])]
+    parts += _tables([item for item in _SHARED.values() if _is_told(item)], say, has_headings=False)
+    for name, (sentence, items) in commands().items():
+        parts += [f"## scripts.{name}", say(sentence), *_tables(items, say, has_headings=False)]
     return "\n\n".join(parts) + "\n"
+
+
+def _tables(items, say, has_headings=True):
+    """A heading and a table for each group of fields; or one table of all."""
+    groups = dict.fromkeys(declaration(item).group if has_headings else "" for item in items)
+    parts = []
+    for group in sorted(groups, key=lambda group: ORDER.index(group) if group in ORDER else len(ORDER)):
+        header = [say(name) for name in ("option", "default", "old names", "meaning")]
+        own = [item for item in items if not has_headings or declaration(item).group == group]
+        rows = [header, ["---"] * len(header), *(_row(item, say) for item in own)]
+        parts += [f"### {say(group)}"] if group else []
+        parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    return parts
 
 
 def sentences():
@@ -67,14 +109,19 @@ def sentences():
     for cls in SECTIONS.values():
         for item in dataclasses.fields(cls):
             declared = declaration(item)
-            found |= {declared.help, declared.group, declared.unset} - {""}
-    return found
+            found |= {declared.help, declared.group, declared.unset}
+    found |= {SHARED, *(sentence for sentence, _ in commands().values())}
+    for item in [*_SHARED.values(), *(item for _, items in commands().values() for item in items)]:
+        found |= {declaration(item).help, declaration(item).unset}
+    return found - {""}
 
 
 def _row(item, say):
     declared = declaration(item)
     flags, old = flags_of(item.name, declared)
-    if not declared.has_flag:
+    if declared.is_positional:
+        flags, old = [declared.metavar], []
+    elif not declared.has_flag:
         flags, old = [item.name], [name for name in declared.aliases if name != item.name]
     if kind_of(item) is bool and item.default is True:
         flags = [*flags, *(declared.off or (f"--no-{item.name.replace('_', '-')}",))]
@@ -93,7 +140,7 @@ def _default(item, declared, say):
     if item.default is None or item.default == "":
         return say(declared.unset) if declared.unset else ""
     if isinstance(item.default, bool):
-        return say("on" if item.default else "off")
+        return say(declared.unset) if declared.unset else say("on" if item.default else "off")
     return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
 
 

@@ -5,6 +5,7 @@ The classes are imported when they are first used: `from ppdiffusers_ext import 
 """
 
 import importlib
+from typing import Any
 
 from ppdiffusers_ext.environment import choose_fast_mkl
 from ppdiffusers_ext.pipelines.dispatch import serve_folders
@@ -35,7 +36,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = ["__version__", *_MODULE_OF]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULE_OF[name]), name)

@@ -16,6 +16,7 @@ What the user has set in the environment is left alone.
 import ctypes
 import os
 import sys
+from collections.abc import MutableMapping
 
 # glibc's mallopt: parameters, and the largest value an int takes.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -25,7 +26,7 @@ _AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AVX2 = {"avx2", "fma"}
 
 
-def read_processor(path="/proc/cpuinfo"):
+def read_processor(path: str | os.PathLike = "/proc/cpuinfo") -> tuple[str, set[str]]:
     """The vendor and the instruction sets of the first processor: ``(str, set of str)``, empty where unknown."""
     vendor, flags = "", set()
     try:
@@ -42,7 +43,7 @@ def read_processor(path="/proc/cpuinfo"):
     return vendor, flags
 
 
-def mkl_cpu_type(vendor, flags):
+def mkl_cpu_type(vendor: str, flags: set[str]) -> str | None:
     """The ``MKL_DEBUG_CPU_TYPE`` that suits an AMD processor, or None where MKL should choose by itself."""
     if vendor != "AuthenticAMD":
         return None
@@ -53,14 +54,16 @@ def mkl_cpu_type(vendor, flags):
     return None
 
 
-def choose_fast_mkl(environ=os.environ, processor=None):
+def choose_fast_mkl(
+    environ: MutableMapping[str, str] = os.environ, processor: tuple[str, set[str]] | None = None
+) -> None:
     """Put the fast MKL path into the environment, unless the user has chosen one. Call before the first product."""
     cpu_type = mkl_cpu_type(*(processor or read_processor()))
     if cpu_type is not None:
         environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
 
 
-def _threads_of_user():
+def _threads_of_user() -> str | None:
     # Importing paddle writes "1" where the variable was not set, so a "1" that is found afterwards says nothing.
     threads = os.environ.get("OMP_NUM_THREADS")
     return None if threads == "1" and "paddle" in sys.modules else threads
@@ -69,13 +72,13 @@ def _threads_of_user():
 _USER_THREADS = _threads_of_user()
 
 
-def available_cores():
+def available_cores() -> int:
     """The number of processors for this process: those it may use, shared among the processes of a launch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("PADDLE_TRAINERS_NUM", "1")))
 
 
-def use_all_cores():
+def use_all_cores() -> None:
     """Let Paddle's eager mode compute on all processors of this process, unless the user has set the number."""
     from paddle.base import core
 
@@ -83,7 +86,7 @@ def use_all_cores():
         core.set_num_threads(available_cores())
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Let the C library reuse freed memory instead of returning it to the system, unless the user has tuned that."""
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
@@ -93,14 +96,14 @@ def keep_freed_memory():
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_INT)
 
 
-def return_freed_memory():
+def return_freed_memory() -> None:
     """Give the system back what was freed and kept: for when so much is free that the next layers cannot need it."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if malloc_trim is not None:
         malloc_trim(0)
 
 
-def peak_memory(path="/proc/self/status"):
+def peak_memory(path: str | os.PathLike = "/proc/self/status") -> int:
     """The most bytes that this process has had in RAM so far."""
     try:
         with open(path, encoding="utf-8") as file:

@@ -6,6 +6,8 @@ through `shown` or `printable` first: a value may be endless, and a name may hol
 
 import difflib
 import reprlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ppdiffusers_ext.packaged import as_called
 
@@ -18,14 +20,14 @@ _LEAST_PART = 3  # letters of a name that are enough to find it
 class InputError(ValueError):
     """Something the user gave (an option, a file, a configuration) cannot be used."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return as_called(super().__str__())
 
 
 class MissingFileError(InputError, FileNotFoundError):
     """A file or folder that the user named does not exist."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         # OSError would format its arguments as an errno tuple.
         return as_called(str(self.args[0])) if self.args else ""
 
@@ -34,7 +36,7 @@ class NonFiniteError(InputError, ArithmeticError):
     """A computation gave NaN or infinity, so that its result is worthless."""
 
 
-def check_keys(values, known, what):
+def check_keys(values: Any, known: Iterable[str], what: str) -> None:
     """Refuse keys that are not known, naming the nearest that is, or all where none is near.
 
     Args:
@@ -54,7 +56,7 @@ def check_keys(values, known, what):
             raise InputError(f"unknown {what}: {shown(key)}; {suggestion(text, known)}")
 
 
-def nearest(text, known):
+def nearest(text: str, known: Iterable[str]) -> str | None:
     """The name that a text was probably meant to be: one nearly the same, or one that has it as a part; None if none.
 
     Args:
@@ -69,11 +71,11 @@ def nearest(text, known):
     return known[min(parts, key=len)] if parts else None
 
 
-def _bare(name):
+def _bare(name: str) -> str:
     return name.lower().lstrip("-").replace("_", "-")
 
 
-def suggestion(text, known):
+def suggestion(text: str, known: Sequence[str]) -> str:
     """The end of a message about an unknown name: the nearest one, or where none is near, which there are."""
     near = nearest(text, known)
     if near is not None:
@@ -83,28 +85,28 @@ def suggestion(text, known):
     return f"{printable(names, _MOST_OF_NAMES)} is accepted"
 
 
-def counted(number, noun, plural=None):
+def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number and what it counts: "1 frame", "12,000 frames", "2 processes"."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def printable(text, most=None):
+def printable(text: object, most: int | None = None) -> str:
     """A text without what a terminal would obey, on its lines, cut to `most` characters if that is given."""
     text = str(text)
     text = "".join(map(_printable_letter, text if most is None else text[: most + 1]))
     return text if most is None or len(text) <= most else f"{text[: most - 3]}..."
 
 
-def _printable_letter(letter):
+def _printable_letter(letter: str) -> str:
     return letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
 
 
-def shown_path(path):
+def shown_path(path: Any) -> str:
     """A path as a message names it: on one line, bounded, and without what a terminal would obey."""
     return printable(str(path).replace("\n", "\\n"), _MOST_OF_PATH)
 
 
-def shown(value, most=_MOST_SHOWN):
+def shown(value: Any, most: int = _MOST_SHOWN) -> str:
     """A value as Python writes it, on one line of at most `most` characters, whatever the value is."""
     return printable(_Bounded(most).repr(value).replace("\n", " "), most)
 
@@ -112,15 +114,15 @@ def shown(value, most=_MOST_SHOWN):
 class _Bounded(reprlib.Repr):
     """Python's bounded repr, which also bears integers that are too long to be written."""
 
-    def __init__(self, most):
+    def __init__(self, most: int) -> None:
         super().__init__()
         self.maxlevel, self.maxdict, self.maxlist, self.maxtuple, self.maxset = 3, 4, 6, 6, 6
         self.maxstring = self.maxlong = self.maxother = most
 
-    def repr_int(self, value, level):
+    def repr_int(self, value: int, level: int) -> str:
         if value.bit_length() > 1000:
             return f"a whole number of about {int(value.bit_length() * 0.30103)} digits"
         return super().repr_int(value, level)
 
-    def repr_bytes(self, value, level):
+    def repr_bytes(self, value: bytes, level: int) -> str:
         return super().repr_instance(value[: self.maxstring], level)

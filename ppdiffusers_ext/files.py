@@ -10,8 +10,9 @@ import math
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -75,7 +76,7 @@ def check_name(path: Any, what: str, accepted: str) -> Path:
     return Path(path)
 
 
-def check_all_there(paths, accepted):
+def check_all_there(paths: Iterable[tuple[str, str | os.PathLike]], accepted: str) -> None:
     """Raise one MissingFileError that names all files and folders that are not there.
 
     Args:
@@ -87,7 +88,7 @@ def check_all_there(paths, accepted):
         raise MissingFileError(f"{', '.join(absent)} {'do' if len(absent) > 1 else 'does'} not exist; {accepted}")
 
 
-def _status_of(path, what, accepted):
+def _status_of(path: str | os.PathLike, what: str, accepted: str) -> os.stat_result:
     """What `os.stat` says of a file that is there."""
     try:
         return os.stat(path)
@@ -98,20 +99,20 @@ def _status_of(path, what, accepted):
         raise _unreadable(path, what, accepted, error) from error
 
 
-def _kind_of(status):
+def _kind_of(status: os.stat_result) -> str:
     return "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or another special file"
 
 
-def _check_access(path, mode, what, accepted):
+def _check_access(path: Path, mode: int, what: str, accepted: str) -> None:
     if not os.access(path, mode):
         raise InputError(f"{what} {shown_path(path)} may not be read by this user; {accepted}")
 
 
-def _unreadable(path, what, accepted, error):
+def _unreadable(path: str | os.PathLike, what: str, accepted: str, error: OSError) -> InputError:
     return InputError(f"{what} {shown_path(path)} cannot be read ({error.strerror or error}); {accepted}")
 
 
-def read_bytes(path, what, accepted, most=_MOST_TEXT):
+def read_bytes(path: Any, what: str, accepted: str, most: int = _MOST_TEXT) -> bytes:
     """The content of a file of at most `most` bytes; the other arguments and errors are those of `check_file`."""
     path = check_file(path, what, accepted)
     try:
@@ -127,11 +128,11 @@ def read_bytes(path, what, accepted, most=_MOST_TEXT):
     return content
 
 
-def _size(count):
+def _size(count: int) -> str:
     return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
 
 
-def read_text(path, what, accepted, most=_MOST_TEXT):
+def read_text(path: Any, what: str, accepted: str, most: int = _MOST_TEXT) -> str:
     """The text of a file in UTF-8, without a byte order mark; arguments and errors are those of `read_bytes`."""
     content = read_bytes(path, what, accepted, most)
     try:
@@ -140,7 +141,7 @@ def read_text(path, what, accepted, most=_MOST_TEXT):
         raise InputError(f"{what} {shown_path(path)} is not text in UTF-8 (byte {error.start}); {accepted}") from error
 
 
-def read_json(path, what, accepted, most=_MOST_TEXT, may_be_infinite=False):
+def read_json(path: Any, what: str, accepted: str, most: int = _MOST_TEXT, may_be_infinite: bool = False) -> Any:
     """What a JSON file holds: finite numbers (or infinite ones), lists and mappings of a bounded depth.
 
     Other arguments and errors are those of `read_bytes`; InputError also where it is not such JSON.
@@ -152,7 +153,7 @@ def read_json(path, what, accepted, most=_MOST_TEXT, may_be_infinite=False):
     return parse_json(text, f"{what} {shown_path(path)}", accepted, may_be_infinite)
 
 
-def parse_json(text, where, accepted, may_be_infinite=False):
+def parse_json(text: str, where: str, accepted: str, may_be_infinite: bool = False) -> Any:
     """As `read_json`, of a text. `where` is the beginning of the message: "configuration a.json"."""
     constant = _infinite if may_be_infinite else _refuse_constant
     try:
@@ -169,7 +170,7 @@ def parse_json(text, where, accepted, may_be_infinite=False):
     return values
 
 
-def _without_duplicates(pairs):
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = {}
     for name, value in pairs:
         if name in values:
@@ -178,28 +179,28 @@ def _without_duplicates(pairs):
     return values
 
 
-def _refuse_constant(name):
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"the number {name}")
 
 
-def _infinite(name):
+def _infinite(name: str) -> float:
     return _refuse_constant(name) if name == "NaN" else float(name)
 
 
-def _finite(text):
+def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"the number {text:.20}, which is too large")
     return value
 
 
-def _whole(text):
+def _whole(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
 
 
-def _check_values(values, refused=""):
+def _check_values(values: Any, refused: str = "") -> None:
     """Refuse depth, and texts with `refused` or with halves of characters, which nothing can print or write."""
     level = [values]
     for _ in range(_MOST_DEPTH):
@@ -219,7 +220,7 @@ def _check_values(values, refused=""):
     raise ValueError("it nests too deep")
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "it nests too deep"
     return printable(" ".join(str(error).split()), _MOST_REASON)
@@ -233,7 +234,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     yaml_implicit_resolvers: dict = {}
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for node_of_key, _ in node.value:
             key = self.construct_object(node_of_key, deep=True)
@@ -259,7 +260,7 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
-def _construct_int(loader, node):
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node).replace("_", "")
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
@@ -267,7 +268,7 @@ def _construct_int(loader, node):
     return int(f"{octal[1]}{octal[2]}", 8) if octal else int(text, 0)
 
 
-def _construct_float(loader, node):
+def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
     text = loader.construct_scalar(node).replace("_", "")
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
@@ -281,7 +282,9 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
-def read_yaml(path, what="configuration", accepted="a YAML file of keys and values is needed"):
+def read_yaml(
+    path: Any, what: str = "configuration", accepted: str = "a YAML file of keys and values is needed"
+) -> Any:
     """The mapping in a YAML file. Nothing in it is executed; aliases, keys that stand twice and depth are refused.
 
     Arguments and errors are those of `read_text`; InputError also where it is not such YAML, or no mapping.
@@ -292,7 +295,7 @@ def read_yaml(path, what="configuration", accepted="a YAML file of keys and valu
     return values
 
 
-def parse_yaml(text, where, accepted):
+def parse_yaml(text: str, where: str, accepted: str) -> Any:
     """As `read_yaml`, of a text and for any value. `where` is the beginning of the message."""
     try:
         _check_events(text)
@@ -303,7 +306,7 @@ def parse_yaml(text, where, accepted):
     return values
 
 
-def _check_events(text):
+def _check_events(text: str) -> None:
     """Refuse what would make a small file a large value, and tags, of which plain values need none.
 
     The parser's events come one by one, so that depth costs nothing.

@@ -21,7 +21,7 @@ _MENTION = re.compile(r"(?<![\w./-])scripts(?:\.(\w+)|/(\w+)\.py)")
 _is_program = not IS_CHECKOUT
 
 
-def located(path):
+def located(path: str | os.PathLike) -> str | os.PathLike:
     """Returns the path of the user's own file or folder, or else of the one that ships under the same name.
 
     Args:
@@ -39,18 +39,18 @@ def located(path):
     return shipped if os.path.exists(shipped) else path
 
 
-def use_program():
+def use_program() -> None:
     """Have messages name commands as `ppdiffusers-ext NAME` from now on, which they always do outside a checkout."""
     global _is_program
     _is_program = True
 
 
-def is_program():
+def is_program() -> bool:
     """True if messages name commands as `ppdiffusers-ext NAME`."""
     return _is_program
 
 
-def as_called(text):
+def as_called(text: str) -> str:
     """Returns a text with its commands in the form in which they can be called here.
 
     A checkout has `python -m scripts.NAME` and `python scripts/NAME.py`, an installed package `ppdiffusers-ext NAME`.

@@ -27,11 +27,11 @@ class Runtime:
     dtype: str
 
     @property
-    def encoder_dtype(self):
+    def encoder_dtype(self) -> str:
         return "float32" if self.device == "cpu" else self.dtype
 
     @classmethod
-    def choose(cls, device="auto", dtype="fp32"):
+    def choose(cls, device: str = "auto", dtype: str = "fp32") -> "Runtime":
         """Check what the user asked for against what this machine has, and make it the current device.
 
         Args:
@@ -53,7 +53,7 @@ class Runtime:
         return cls(device, DTYPES[dtype])
 
 
-def check_device(device):
+def check_device(device: str) -> str:
     """The device "cpu" or "gpu:N" of a name. Raises InputError for one that is not there."""
     gpus = paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
     if device == "auto":

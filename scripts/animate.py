@@ -13,46 +13,53 @@ jobs.
 """
 
 import dataclasses
+import functools
 import sys
 import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
+from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
 
 from . import poses
-from .command import ArgumentParser, add_existing, describe, run
-from .options import add_options, given_options, refuse_others
+from .command import ArgumentParser, describe, run
+from .options import ConfigOptions, add_options, given_options, refuse_others
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animation import Animator
 
 # What a job says instead of the system's options.
 _OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases")
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.animate", description=__doc__, reads_checkpoints=True)
-    parser = poses.add_options(parser)
-    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: that of the released one)")
-    parser.add_argument(
-        "--system", default=POSED[0], metavar="NAME", help=f"{' or '.join(POSED)} (default: {POSED[0]})"
-    )
-    parser.add_argument("--batch", metavar="FILE", help="YAML file of many jobs, instead of one")
-    parser.add_argument("--report", metavar="FILE", help="write what became of each job of --batch as JSON")
-    add_options(parser, Job)
+@dataclass(frozen=True, kw_only=True)
+class Options(ConfigOptions, poses.DrawingOptions):
+    system: str = option(POSED[0], choices=POSED, help=" or ".join(POSED), metavar="NAME")
+    batch: str | None = path_option(None, help="YAML file of many jobs, instead of one")
+    report: str | None = path_option(None, help="write what became of each job of --batch as JSON")
+
+
+def make_parser() -> ArgumentParser:
+    parser = add_options(ArgumentParser("python -m scripts.animate", __doc__, Options), Job)
     for name in POSED:
         cls = SYSTEMS[name].options
         add_options(parser, cls, _of_system(cls), defaults=False)
-    return add_existing(parser)
+    return parser
 
 
-def _of_system(cls):
+def _of_system(cls: type[RunOptions]) -> list[str]:
     """The fields of a system's options that are no job's."""
     return [item.name for item in dataclasses.fields(cls) if item.name not in _OF_JOBS]
 
 
-def read_config(options):
+def read_config(options: Options) -> tuple[Any, list[Job]]:
     """The configuration of the system that is asked for, and the list of jobs; both are checked."""
-    cls, how = get_system(options.system, POSED).options, given_options(options, Job)
-    refuse_others(options, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
+    cls, how = get_system(options.system, POSED).options, given_options(options.given, Job)
+    refuse_others(options.given, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
     if options.batch:
         if any(name in how for name in ("reference_image", "driving_video", "output")):
             raise InputError(
@@ -62,13 +69,13 @@ def read_config(options):
     else:
         jobs = [make_job(how)]
     path = options.config or get_system(options.system).config_file
-    given = {name: value for name, value in given_options(options, cls).items() if name not in _OF_JOBS}
+    given = {name: value for name, value in given_options(options.given, cls).items() if name not in _OF_JOBS}
     config = cls.load(path, **given)
     config.check()
     return config, jobs
 
 
-def work(options):
+def work(options: Options) -> int:
     """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
     config, jobs = read_config(options)
     if not options.batch:
@@ -81,23 +88,23 @@ def work(options):
 
     system = registry.SYSTEMS[options.system](config)
     device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
-    estimator = poses.make_estimator(options, system.channels, device=device)
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    animator = Animator(system, estimator, style, progress, config.num_frames, keep=options.debug)
+    open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    animator = Animator(system, open_estimator, style, progress, config.num_frames, keep=options.debug)
     if options.batch:
-        return _run_all(animator, jobs, options)
-    animator.check(jobs[0])  # an output that is an input is told as that
-    held = animator.hold(jobs, options.overwrite, options.skip_existing)
+        return _run_all(animator, jobs, config, options)
+    inputs = animator.open(jobs[0])  # an output that is an input is told as that
+    held = animator.hold(jobs, config.overwrite, config.skip_existing)
     if not held.missing:
         print(f"kept          {jobs[0].output}")
         return 0
     with held.recorded():
-        _tell(animator.run(jobs[0]))
+        _tell(animator.run(jobs[0], inputs))
     return 0
 
 
-def _run_all(animator, jobs, options):
+def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Options) -> int:
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_outputs, moved_by
@@ -107,7 +114,9 @@ def _run_all(animator, jobs, options):
     if options.report:
         inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
         check_outputs([options.report], [options.batch, *inputs])
-    held = animator.hold(jobs, options.overwrite, options.skip_existing)
+    held = animator.hold(jobs, config.overwrite, config.skip_existing)
+    if held.missing:
+        _ = animator.estimator  # what is wrong with it is told once, before any job
     rows = [{"output": job.output, "state": "not begun"} for job in jobs]
     for number, (job, row) in enumerate(zip(jobs, rows)):
         print(f"job {number + 1} of {len(jobs)}: {job.output}")
@@ -134,7 +143,7 @@ def _run_all(animator, jobs, options):
     return 1 if "failed" in states else 0
 
 
-def _report(rows, path):
+def _report(rows: list[dict[str, str]], path: str | None) -> None:
     """Write what has become of the jobs so far, if that is asked for."""
     import json
     from pathlib import Path
@@ -147,7 +156,7 @@ def _report(rows, path):
             Path(temporary).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _tell(result):
+def _tell(result: Any) -> None:
     print(f"video         {result.video}")
     print(f"side by side  {result.side_by_side}")
     print(f"preview       {result.contact_sheet}")

@@ -13,35 +13,45 @@ each of which has images, poses and, if there are any, faces; --list writes a pa
 
 import os
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import FRAMES, ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, run, whole
+from .command import ArgumentParser, run
+from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.animate_anyone.clips import ClipReport
+    from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.data.stable_animator.check import AnimationReport
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.check_dataset", description=__doc__)
-    parser.add_argument("source", metavar="DIR", nargs="+", help="folder or meta file; may be several")
-    parser.add_argument(
-        "--system",
-        choices=("animate_anyone", "stable_animator"),
-        default="animate_anyone",
-        help="whose clips they are",
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    source: list = option(help="folder or meta file; may be several", is_positional=True, metavar="DIR")
+    system: str = option(
+        "animate_anyone", choices=("animate_anyone", "stable_animator"), help="whose clips they are", metavar="NAME"
     )
-    parser.add_argument("--meta", metavar="FILE", help="write the clips without problems as a meta file")
-    parser.add_argument("--list", metavar="FILE", help="of stable_animator: write them as a path list")
-    parser.add_argument("--data_root_path", metavar="DIR", help="of path lists (default: the folder of each)")
-    parser.add_argument("--sheet", metavar="FILE", help="write a picture of the clips without problems")
-    parser.add_argument(
-        "--min-frames",
-        type=whole(2, 100_000),
-        metavar="N",
-        help="that a sample needs (default: 2; of stable_animator 17)",
+    meta: str | None = path_option(None, help="write the clips without problems as a meta file")
+    list: str | None = path_option(None, help="with stable_animator: write the clips without problems as a path list")
+    data_root_path: str | None = path_option(
+        None, help="root folder of path lists", unset="the folder of each", metavar="DIR"
     )
-    return add_existing(parser)
+    sheet: str | None = path_option(None, help="write a picture of the clips without problems")
+    min_frames: int | None = option(
+        None, 2, FRAMES[1], help="number of frames that a sample needs", unset="2; of stable_animator 17"
+    )
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.check_dataset", __doc__, Options)
+
+
+def work(options: Options) -> int:
     """Check, print, and write what was asked for. Returns 1 if no clip is left."""
     from ppdiffusers_ext.data.animate_anyone.check import check_dataset, write_meta, write_sheet
     from ppdiffusers_ext.data.outputs import check_writable
@@ -67,7 +77,7 @@ def work(options):
     return 0
 
 
-def _results(options, files, *targets):
+def _results(options: Options, files: Iterable[Path], *targets: str | None) -> "Results":
     """The `Results` of the files that are to be written: made of so many clips, of these sizes and times.
 
     Contents count by that alone, because data sets may be too large to be read once more.
@@ -82,9 +92,8 @@ def _results(options, files, *targets):
     return check_existing(given, options.overwrite, options.skip_existing)
 
 
-def _write(results, reports, writers):
+def _write(results: "Results", reports: list, writers: dict[str | None, Callable[[str, list], object]]) -> None:
     """Write what is missing of the files: path, or None -> function of path and reports."""
-    from pathlib import Path
 
     with results.recorded():
         for path, write in writers.items():
@@ -95,7 +104,7 @@ def _write(results, reports, writers):
                 print(f"kept {path}")
 
 
-def _check_animation_clips(options):
+def _check_animation_clips(options: Options) -> int:
     from ppdiffusers_ext.data.stable_animator.check import check_animation_clips, write_animation_sheet, write_list
     from ppdiffusers_ext.data.stable_animator.clips import clip_folders
     from ppdiffusers_ext.errors import InputError
@@ -118,7 +127,7 @@ def _check_animation_clips(options):
     return 0
 
 
-def _print_animation(report):
+def _print_animation(report: "AnimationReport") -> None:
     from ppdiffusers_ext.errors import printable
 
     folder = printable(report.folder)
@@ -126,10 +135,12 @@ def _print_animation(report):
         print(f"problem  {folder}: {printable('; '.join(report.problems))}")
     else:
         masks = counted(report.num_masks, "mask") if report.num_masks else "no masks"
-        print(f"ok       {folder}: {report.width}x{report.height}, {counted(report.num_frames, 'frame')}, {masks}")
+        print(
+            f"ok       {folder}: {report.width}x{report.height}, {counted(report.num_frames or 0, 'frame')}, {masks}"
+        )
 
 
-def _print(report):
+def _print(report: "ClipReport") -> None:
     from ppdiffusers_ext.errors import printable
 
     video = printable(report.files.video)
@@ -137,7 +148,7 @@ def _print(report):
         print(f"problem  {video}: {printable('; '.join(report.problems))}")
     else:
         size = f"{report.width}x{report.height}"
-        print(f"ok       {video}: {size}, {counted(report.num_frames, 'frame')}, {report.fps:.2f} a second")
+        print(f"ok       {video}: {size}, {counted(report.num_frames or 0, 'frame')}, {report.fps:.2f} a second")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import signal
 import sys
 import traceback
 import warnings
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.packaged import as_called
 from ppdiffusers_ext.weights.selection import checkpoint_key
 
+from .options import TRUTH, CommandOptions, ConfigOptions, add_options, given_options
 from .signals import stopped_by_signals
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
@@ -39,36 +41,40 @@ class ArgumentParser(argparse.ArgumentParser):
     """Tells errors as `error: what; what would be accepted` and exits with 2; has --debug.
 
     Args:
-        reads_checkpoints: whether there is a --checkpoint-key, which `run` observes.
+        prog, description: of the command.
+        options: dataclass of `CommandOptions` that declares the options: words are parsed into an instance of it. If
+            left out, arguments are added by `add_argument`, and words are parsed into a namespace.
     """
 
-    def __init__(self, reads_checkpoints=False, prog=None, **kwargs):
-        prog = None if prog is None else as_called(prog)
-        super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
-        self.add_argument("--debug", action="store_true", help="show the traceback of an error, and all log lines")
-        if reads_checkpoints:
-            self.add_argument(
-                "--checkpoint-key",
-                metavar="NAME",
-                help="of the tensors to read where a weight file has several dicts of them, such as ema "
-                "(default: state_dict, the averaged ones, model; docs/weights.md)",
-            )
+    def __init__(
+        self,
+        prog: str | None = None,
+        description: str | None = None,
+        options: type[CommandOptions] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        settings = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **kwargs}
+        super().__init__(None if prog is None else as_called(prog), description=description, **settings)
+        self.options = options
+        if options is None:
+            self.set_defaults(debug=False)
+        add_options(self, options or CommandOptions, is_whole=True)
 
-    def format_help(self):
+    def format_help(self) -> str:
         return as_called(super().format_help())
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         from ppdiffusers_ext.errors import printable
 
         print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
         raise SystemExit(2)
 
-    def add_argument(self, *names, **settings):
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
         """As argparse's; flags are spelled with hyphens."""
         return super().add_argument(*map(_hyphened, names), **settings)
 
-    def parse_known_args(self, args=None, namespace=None):
-        args = _spell(sys.argv[1:] if args is None else args)
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        args = self._spell(sys.argv[1:] if args is None else args)
         for word in args:
             try:
                 is_name = "\0" not in word and os.fsencode(word) is not None
@@ -78,7 +84,25 @@ class ArgumentParser(argparse.ArgumentParser):
                 self.error(f"{ascii(word[:_MOST_OF_VALUE])} is no text; characters of Unicode but NUL are accepted")
         return super().parse_known_args(args, namespace)
 
-    def parse_args(self, args=None, namespace=None):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The command's options: an instance of the dataclass that declares them.
+
+        Raises:
+            InputError: a value that is not accepted, named by the flag as it was typed.
+            SystemExit: words that are no options.
+        """
+        return self.read(self.parse_words(args, namespace))
+
+    def read(self, typed: argparse.Namespace) -> Any:
+        """The options of what was typed; see `parse_args`."""
+        if self.options is None:
+            return typed
+        given = given_options(typed, self.options)
+        more: dict[str, Any] = {"given": typed} if issubclass(self.options, ConfigOptions) else {}
+        return self.options(**given, **more)
+
+    def parse_words(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """The words that were typed for each option, as argparse's `parse_args` returns them."""
         words = sys.argv[1:] if args is None else list(args)
         self._check_names(words)  # before options that are missing are told: one may be there, mistyped
         options, unknown = self.parse_known_args(words, namespace)
@@ -86,7 +110,7 @@ class ArgumentParser(argparse.ArgumentParser):
             self.error(unknown_option(unknown, self._known()))
         return options
 
-    def _known(self):
+    def _known(self) -> list[str]:
         """The option strings of this parser, and of those of its commands if it has any."""
         found = list(self._option_string_actions)
         for action in self._actions:
@@ -94,7 +118,7 @@ class ArgumentParser(argparse.ArgumentParser):
                 found += [string for parser in action.choices.values() for string in parser._option_string_actions]
         return found
 
-    def _check_names(self, words):
+    def _check_names(self, words: list[str]) -> None:
         """Refuse the first word that can be nothing but an option, and is none."""
         known = self._known()
         for word in words[: words.index("--")] if "--" in words else words:
@@ -102,8 +126,23 @@ class ArgumentParser(argparse.ArgumentParser):
             if name.startswith("--") and " " not in name and _hyphened(name) not in known:
                 self.error(unknown_option([word], known))
 
-    def _get_values(self, action, arg_strings):
-        if "" in arg_strings and (action.metavar in _OF_PATHS or action.type is Path):
+    def _spell(self, words: Sequence[str]) -> list[str]:
+        """The words of a command line with hyphens in its flags. What comes after -- are no flags.
+
+        A switch takes true or false, but no other word, where that may be an argument without a flag.
+        """
+        words = list(words)
+        count = words.index("--") if "--" in words else len(words)
+        flags = [*map(_hyphened, words[:count])]
+        for place, word in enumerate(flags):
+            action = self._option_string_actions.get(word)
+            if self._get_positional_actions() and action is not None and action.const == "true":
+                follower = flags[place + 1] if place + 1 < count else ""
+                flags[place] = word if follower in TRUTH else f"{word}=true"
+        return [*flags, *words[count:]]
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if "" in arg_strings and action.metavar in _OF_PATHS:
             raise argparse.ArgumentError(action, "'' is no file name; that of a file or a folder is accepted")
         if action.option_strings and action.nargs is None and arg_strings == ["--"]:
             # Python leaves these dashes out, wherever they stand, and the option gets an empty list.
@@ -111,19 +150,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
 
-def add_existing(parser):
-    """What becomes of results that exist, for `data.existing.check_existing`; gives the parser back."""
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--overwrite", action="store_true", help="replace results that exist (default: refuse)")
-    group.add_argument(
-        "--skip-existing",
-        action="store_true",
-        help="keep results that exist, if they were made of the same, and make those that are missing",
-    )
-    return parser
-
-
-def unknown_option(words, known):
+def unknown_option(words: Sequence[str], known: Sequence[str]) -> str:
     """What is said of words that no option or argument takes: the first option, and which is the nearest to it."""
     from ppdiffusers_ext.errors import nearest, shown
 
@@ -135,55 +162,13 @@ def unknown_option(words, known):
     return f"there is no option {shown(name)}" + (f"; did you mean {near}?" if near else "")
 
 
-def _hyphened(word):
+def _hyphened(word: str) -> str:
     """A word whose underscores become hyphens if it is a flag; the value after an equals sign stays."""
     name, equals, value = word.partition("=")
     return f"{name.replace('_', '-')}{equals}{value}" if _FLAG.fullmatch(name) else word
 
 
-def _spell(words):
-    """The words of a command line with hyphens in its flags. What comes after -- are no flags."""
-    words = list(words)
-    flags = words.index("--") if "--" in words else len(words)
-    return [*map(_hyphened, words[:flags]), *words[flags:]]
-
-
-def whole(lower=None, upper=None):
-    """What makes a whole number between bounds of an option's text, for `add_argument(type=...)`."""
-    return _number(int, lower, upper)
-
-
-def real(lower=None, upper=None):
-    """As `whole`, of any finite number."""
-    return _number(float, lower, upper)
-
-
-def any_seed(text):
-    """What makes a seed of an option's text; `options.choose_seed` says what -1 becomes."""
-    from ppdiffusers_ext.options import SEEDS
-
-    return whole(*SEEDS)(text)
-
-
-def _number(kind, lower, upper):
-    def read(text):
-        from ppdiffusers_ext.errors import InputError
-        from ppdiffusers_ext.options import check_number
-
-        try:
-            value = kind(text)
-        except ValueError:
-            value = text
-        try:
-            check_number("the value", value, lower, upper, kind is int)
-        except InputError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return value
-
-    return read
-
-
-def run(parser, work, arguments=None):
+def run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments and call `work(options)`.
 
     Returns:
@@ -193,7 +178,7 @@ def run(parser, work, arguments=None):
     return guarded(lambda: _run(parser, work, arguments))
 
 
-def guarded(work):
+def guarded(work: Callable[[], int | None]) -> int:
     """What `work()` returns as an exit code; 141 where what it prints goes to a pipe that nobody reads."""
     _print_any_letter()
     try:
@@ -208,37 +193,39 @@ def guarded(work):
         return _BROKEN_PIPE if nobody_reads else fail(words_of(error))
 
 
-def _run(parser, work, arguments):
-    options = parser.parse_args(arguments)
-    _set_up_notes(options.debug)
+def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Sequence[str] | None) -> int | None:
+    typed = parser.parse_words(arguments)
+    debug = typed.debug == "true"
+    _set_up_notes(debug)
     try:
+        options = parser.read(typed)
         key = checkpoint_key(getattr(options, "checkpoint_key", None))
-        with stopped_by_signals(), moved_by(given=_given(parser, options)), key:
+        with stopped_by_signals(), moved_by(given=_given(parser, {**vars(typed), **vars(options)})), key:
             return work(options)
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"\nerror: stopped by {str(stop) or 'Ctrl-C'}; nothing unfinished is left behind", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
     except MemoryError:
-        return fail(f"out of memory; {_less_memory(parser)} may do with less", options.debug)
+        return fail(f"out of memory; {_less_memory(parser)} may do with less", debug)
     except Exception as error:
         message = None if isinstance(error, BrokenPipeError) and _nobody_reads() else words_of(error)
         if message is None:
             raise
-        return fail(message, options.debug)
+        return fail(message, debug)
 
 
-def _given(parser, options):
+def _given(parser: ArgumentParser, values: dict[str, Any]) -> list[tuple[Any, str]]:
     """Names of options, as a user writes them, and the texts that were given for them."""
-    actions = [(action, getattr(options, action.dest, None)) for action in parser._actions]
+    actions = [(action, values.get(action.dest)) for action in parser._actions]
     return [
         (next((name for name in action.option_strings if name.startswith("--")), action.metavar), str(value))
         for action, value in actions
-        if isinstance(value, (str, Path))
+        if isinstance(value, str)
     ]
 
 
-def words_of(error):
+def words_of(error: BaseException) -> str | None:
     """The message of an error that the user's input or the system caused; None for any other, which is a mistake."""
     from ppdiffusers_ext.errors import InputError, shown_path
 
@@ -252,7 +239,7 @@ def words_of(error):
     return f"{what} cannot be used: {reason}; files and folders that can be read, or written, are accepted"
 
 
-def describe(error):
+def describe(error: BaseException) -> str:
     """What any exception says of one of many jobs: the words of a named error, the kind of another one."""
     from ppdiffusers_ext.errors import InputError
 
@@ -261,7 +248,7 @@ def describe(error):
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
-def no_command(what, commands):
+def no_command(what: str, commands: Sequence[str]) -> int:
     """Answer whoever runs a module that commands share: --help with what it is, anything else with an error.
 
     Args:
@@ -278,7 +265,7 @@ def no_command(what, commands):
     return fail(f"this module is no command by itself; {accepted} are accepted")
 
 
-def fail(message, debug=False):
+def fail(message: str | None, debug: bool = False) -> int:
     """Tell an error; with `debug` also the traceback of the one that is handled. Returns the exit code, 2."""
     from ppdiffusers_ext.errors import printable
 
@@ -288,20 +275,20 @@ def fail(message, debug=False):
     return 2
 
 
-def _less_memory(parser):
+def _less_memory(parser: ArgumentParser) -> str:
     known = parser._option_string_actions
     ways = [way for way, strings in _LESS_MEMORY.items() if any(string in known for string in strings)]
     return ", ".join(ways) if ways else "smaller or fewer inputs"
 
 
-def _print_any_letter():
+def _print_any_letter() -> None:
     """Have names that the terminal's encoding lacks be printed with escapes, instead of ending the command."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _nobody_reads():
+def _nobody_reads() -> bool:
     """Whether standard output or errors are a pipe whose reader is gone."""
     poll = select.poll()
     for stream in (sys.stdout, sys.stderr):
@@ -310,7 +297,7 @@ def _nobody_reads():
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def _send_nowhere():
+def _send_nowhere() -> None:
     """Send what is still to be printed nowhere, or Python would tell of it as it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -321,13 +308,13 @@ def _send_nowhere():
 class _Notes(logging.Formatter):
     """Notes without what a terminal would obey."""
 
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         from ppdiffusers_ext.errors import printable
 
         return as_called(printable(super().format(record)))
 
 
-def _set_up_notes(debug):
+def _set_up_notes(debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Notes("note: %(message)s"))
     logger = logging.getLogger("ppdiffusers_ext")

@@ -13,11 +13,18 @@ Tensors keep their bits unless --dtype is given. Names and shapes must be exactl
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import DTYPES, ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, run
+from .command import ArgumentParser, run
+from .options import CheckpointOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
 
 # The options that are of one system, on the way to Paddle.
 OPTIONS = {
@@ -25,36 +32,41 @@ OPTIONS = {
     "stable_animator": (),
     "easy_animate": ("config", "motion_module"),
 }
+_REST = "with animate_anyone --to paddle, where the rest lies if not in IN under the original's names"
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.convert_weights", description=__doc__, reads_checkpoints=True)
-    parser.add_argument("source", metavar="IN", help="folder to read")
-    parser.add_argument("target", metavar="OUT", help="folder to write")
-    parser.add_argument("--system", required=True, choices=list(OPTIONS), help="whose checkpoints they are")
-    parser.add_argument("--to", required=True, choices=["paddle", "torch"], help="from_pretrained, or the original's")
-    parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], help="of the result (default: as it is)")
-    title = "with animate_anyone --to paddle, where the rest lies if not in IN under the original's names"
-    group = parser.add_argument_group(title)
-    group.add_argument("--vae", metavar="DIR", help="folder of the VAE (IN/sd-vae-ft-mse)")
-    group.add_argument("--image-encoder", metavar="DIR", help="folder of the CLIP image encoder (IN/image_encoder)")
-    group.add_argument("--base-model", metavar="DIR", help="folder with unet/config.json (IN/stable-diffusion-v1-5)")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
+@dataclass(frozen=True, kw_only=True)
+class Options(CheckpointOptions, ExistingOptions):
+    source: str = path_option(help="folder to read", is_positional=True, metavar="IN")
+    target: str = path_option(help="folder to write", is_positional=True, metavar="OUT")
+    system: str = option(choices=tuple(OPTIONS), help="whose checkpoints they are", metavar="NAME")
+    to: str = option(choices=("paddle", "torch"), help="paddle, for from_pretrained, or torch, the original's form")
+    dtype: str | None = option(None, choices=tuple(DTYPES), help="precision of the result", unset="as it is")
+    vae: str | None = path_option(None, help="folder of the VAE", unset="IN/sd-vae-ft-mse", group=_REST, metavar="DIR")
+    image_encoder: str | None = path_option(
+        None, help="folder of the CLIP image encoder", unset="IN/image_encoder", group=_REST, metavar="DIR"
+    )
+    base_model: str | None = path_option(
+        None, help="folder with unet/config.json", unset="IN/stable-diffusion-v1-5", group=_REST, metavar="DIR"
+    )
+    config: str | None = path_option(
+        None,
         help="with --to paddle: of animate_anyone, YAML of networks and schedule (default: IN/inference.yaml, which "
         "--to torch writes, else the released models'); of easy_animate, YAML whose key transformer has options that "
         "go over those of the transformer's config.json (default: IN/inference.yaml, if it is there)",
     )
-    parser.add_argument(
-        "--motion-module",
-        metavar="FILE",
-        help="with easy_animate --to paddle: V1's motion modules (IN/easyanimate_v1_mm.safetensors)",
+    motion_module: str | None = path_option(
+        None,
+        help="with easy_animate --to paddle: V1's motion modules",
+        unset="IN/easyanimate_v1_mm.safetensors",
     )
-    return add_existing(parser)
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.convert_weights", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Convert, and print what became of each part."""
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.errors import InputError
@@ -94,14 +106,14 @@ def work(options):
     print(f"wrote {options.target}")
 
 
-def _inputs(options):
+def _inputs(options: Options) -> dict[str, str]:
     """Name of each file or folder that is given, as a message has it -> its path."""
     names = {"IN": "source", "--vae": "vae", "--image-encoder": "image_encoder", "--base-model": "base_model"}
     names |= {"--config": "config", "--motion-module": "motion_module"}
     return {name: path for name, field in names.items() if (path := getattr(options, field))}
 
 
-def _check_apart(options):
+def _check_apart(options: Options) -> None:
     """Refuse to replace what is read."""
     from ppdiffusers_ext.errors import InputError
 
@@ -112,7 +124,7 @@ def _check_apart(options):
             raise InputError(f"OUT {options.target}: it would replace {name}; another folder is accepted")
 
 
-def _made_of(options):
+def _made_of(options: Options) -> "Made":
     """The `Made` of the folder: of the contents of all that is given and is there."""
     from ppdiffusers_ext.data.records import Made, digest
 

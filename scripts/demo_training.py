@@ -6,10 +6,21 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
+
+from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.data.records import Made
 
 MOST_CLIPS = 10**6
 SECONDS_BETWEEN_LINES = 10
@@ -27,19 +38,50 @@ IMAGE_ENCODER = {
 class Clock:
     """Adds the seconds of a block to those of earlier runs, in a JSON file."""
 
-    def __init__(self, path, name):
+    def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._start = time.monotonic()
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         times = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
         times[self._name] = round(times.get(self._name, 0) + time.monotonic() - self._start)
         self._path.write_text(json.dumps(times, indent=1) + "\n", encoding="utf-8")
 
 
-def number_of_clips(options, usual, least):
+@dataclass(frozen=True, kw_only=True)
+class DemoTrainingOptions(CommandOptions, ExistingOptions):
+    """Options of a command that trains a small model."""
+
+    work: str = path_option(help="folder to work in", metavar="DIR")
+    clips: int | None = option(None, help="number of clips that are drawn", unset="")
+    seed: int = option(0, *SEEDS, help="random seed of the clips; -1 draws one")
+    processes: int = option(2, 1, 2, help="number of processes of training")
+    quick: bool = option(False, help="few clips and two steps, to see that all works")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.work)
+
+    @property
+    def count(self) -> int:
+        """The number of clips, once `set_up` has said it."""
+        return self.clips or 0
+
+
+def set_up(options: Any, usual: int, least: int) -> Any:
+    """The options of a training with the seed and the number of clips that it gets; its log is set up."""
+    from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
+
+    if not options.debug:
+        quieten_libraries()
+    set_up_loggers(options.debug)
+    return replace(options, seed=choose_seed(options.seed), clips=number_of_clips(options, usual, least))
+
+
+def number_of_clips(options: Any, usual: int, least: int) -> int:
     """How many clips are to be drawn: --clips, or else as many as usual, or as few as will do with --quick.
 
     Raises:
@@ -54,11 +96,11 @@ def number_of_clips(options, usual, least):
     return count
 
 
-def hold_against_existing(options, model, made, names):
+def hold_against_existing(options: DemoTrainingOptions, model: Path, made: "Made", names: Sequence[str]) -> "Results":
     """Refuse, clear or keep what is in a work folder, and what there is in the place of the model.
 
     Args:
-        options: of the command: work, overwrite, skip_existing.
+        options: of the command.
         model: `Path` of the model's folder.
         made: the `Made` of all that is made.
         names: of all that the command makes in the work folder beside the model.
@@ -73,11 +115,11 @@ def hold_against_existing(options, model, made, names):
     from ppdiffusers_ext.data.outputs import output_file
     from ppdiffusers_ext.data.records import Records
 
-    how = {"overwrite": options.overwrite, "skip_existing": options.skip_existing}
-    results = check_existing({model: made}, **how)
-    begun = check_existing({options.work / BEGUN: made}, **how)
-    there = [options.work / name for name in names if (options.work / name).exists()]
-    is_own = bool(there) and Records(options.work).of(BEGUN) is None
+    how = (options.overwrite, options.skip_existing)
+    results = check_existing({model: made}, *how)
+    begun = check_existing({options.folder / BEGUN: made}, *how)
+    there = [options.folder / name for name in names if (options.folder / name).exists()]
+    is_own = bool(there) and Records(options.folder).of(BEGUN) is None
     if is_own and not options.skip_existing:
         raise ExistsError(
             f"{there[0]} exists, without a record of what it was made of; another --work is accepted, and "
@@ -89,12 +131,12 @@ def hold_against_existing(options, model, made, names):
         for path in there:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if begun.missing and results.missing and not is_own:
-        with begun.recorded(), output_file(options.work / BEGUN) as temporary:
+        with begun.recorded(), output_file(options.folder / BEGUN) as temporary:
             temporary.write_text(json.dumps(made.options, indent=1) + "\n", encoding="utf-8")
     return results
 
 
-def made_of(command, options, *paths):
+def made_of(command: str, options: DemoTrainingOptions, *paths: Path) -> "Made":
     """The `Made` of a small model: of the files that training reads, and of what is to be drawn and trained."""
     from ppdiffusers_ext.data.records import Made, digest
 
@@ -103,7 +145,7 @@ def made_of(command, options, *paths):
     return Made(command, {str(path): digest(path) for path in paths}, given)
 
 
-def progress(items, what, total=None):
+def progress(items: Any, what: str, total: int | None = None) -> Iterator[Any]:
     """The items one by one, while a bar in a terminal, or else a line for each tenth of them, says how far it is.
 
     Args:
@@ -129,7 +171,7 @@ def progress(items, what, total=None):
             print(f"{what}: {done:,} of {total:,}, {left} left", file=sys.stderr, flush=True)
 
 
-def draw(write, folder, seed, count, *options):
+def draw(write: Callable[..., object], folder: Path, seed: int, count: int, *options: int) -> None:
     """Have `write` (as `data.synthetic.write_clips`) draw `count` clips into a folder, by all cores."""
     with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
         drawn = [pool.submit(write, folder, seed, [number], *options) for number in range(count)]
@@ -137,7 +179,7 @@ def draw(write, folder, seed, count, *options):
             done.result()
 
 
-def write_image_encoder(folder, seed, channels):
+def write_image_encoder(folder: Path, seed: int, channels: int) -> None:
     """A CLIP image encoder with random weights: the small models make do with what these keep of a picture.
 
     channels: of the embedding.
@@ -155,7 +197,7 @@ def write_image_encoder(folder, seed, channels):
         encoder.save_pretrained(str(temporary), safe_serialization=True)
 
 
-def read_settings(path, configured, folder):
+def read_settings(path: Path, configured: str, folder: Path) -> dict[str, Any]:
     """The settings of a training as YAML file, with another work folder than the one that they name."""
     from ppdiffusers_ext.files import read_yaml
 
@@ -166,7 +208,7 @@ def read_settings(path, configured, folder):
     return settings
 
 
-def train(script, name, settings, folder, processes):
+def train(script: str, name: str, settings: dict[str, Any], folder: Path, processes: int) -> None:
     """Run a training command in processes of its own.
 
     Args:
@@ -198,7 +240,7 @@ def train(script, name, settings, folder, processes):
         raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")
 
 
-def rows_of_trainings(folder, names):
+def rows_of_trainings(folder: Path, names: Iterable[str]) -> str:
     """Rows of a table: each training's steps, samples of a step, and minutes so far, as its files in a folder say."""
     import yaml
 

@@ -20,59 +20,75 @@ import logging
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file, from any folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "scripts"
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.packaged import as_called
 
-from .command import ArgumentParser, real, run, whole  # noqa: E402
+from .command import ArgumentParser, run
+from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.download import Outcome, Plan
+    from ppdiffusers_ext.weights.entries import Weights
+    from ppdiffusers_ext.weights.exchange import Patience
+    from ppdiffusers_ext.weights.inventory import Total
 
 ALL = "all"
 WIDTH = 100  # columns of --list
-MOST_RATE = 1e9  # bytes per second
+MOST_RATE = 10**9  # bytes per second
 WAYS = """three ways to get what is missing:
   a mirror      --mirror URL; for the files of the hub also HF_ENDPOINT=URL in the environment
   other means   --print-urls lists the address and the place of each file for aria2c, wget or curl
   by hand       put the files into their places; --offline checks and records them without a connection"""
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python scripts/download_weights.py", description=__doc__)
-    parser.add_argument(
-        "--system", action="append", default=[], metavar="NAME", help="a system, or all; may be repeated"
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions):
+    system: list = option(list, help="a system, or all; may be repeated", metavar="NAME", repeats=True)
+    only: list = option(list, help="a checkpoint; may be repeated", metavar="NAME", repeats=True)
+    dest: str = path_option("pretrained_weights", help="folder to fill", metavar="DIR")
+    mirror: str | None = option(None, help="a server that is asked first", metavar="URL")
+    jobs: int = option(4, 1, 32, help="number of files at once")
+    min_rate: float | None = option(
+        None,
+        0,
+        MOST_RATE,
+        help="bytes per second below which, over a minute, a line counts as dropped; 0 for none",
+        unset="1000",
     )
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a checkpoint; may be repeated")
-    parser.add_argument("--dest", default="pretrained_weights", metavar="DIR", help="default: ./pretrained_weights")
-    parser.add_argument("--mirror", metavar="URL", help="a server that is asked first")
-    parser.add_argument(
-        "--jobs", type=whole(1, 32), default=4, metavar="N", help="files at once, 1 to 32 (default: 4)"
+    list: bool = option(False, help="show what there is, and fetch nothing")
+    verify: bool = option(False, help="hash what is there, and fetch nothing", excludes=("list",))
+    offline: bool = option(
+        False, help="check and record what is there, and open no connection", excludes=("list", "verify")
     )
-    parser.add_argument(
-        "--min-rate",
-        type=real(0, MOST_RATE),
-        metavar="N",
-        help="bytes per second below which, over a minute, a line counts as dropped; 0 for none (default: 1000)",
-    )
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--list", action="store_true", help="show what there is, and fetch nothing")
-    modes.add_argument("--verify", action="store_true", help="hash what is there, and fetch nothing")
-    modes.add_argument("--offline", action="store_true", help="check and record what is there, and open no connection")
-    modes.add_argument(
-        "--print-urls",
-        nargs="?",
-        const="aria2",
+    print_urls: str | None = option(
+        None,
         choices=("aria2", "wget", "curl"),
-        metavar="PROGRAM",
         help="print addresses and places of what is missing for aria2 (default), wget or curl, and fetch nothing",
+        metavar="PROGRAM",
+        bare="aria2",
+        excludes=("list", "verify", "offline"),
     )
-    return parser
 
 
-def main(arguments=None, registry=None, patience=None):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python scripts/download_weights.py", __doc__, Options)
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    registry: "tuple[Weights, ...] | None" = None,
+    patience: "Patience | None" = None,
+) -> Any:
     """Run the command. Returns the exit code.
 
     registry: tuple of `Weights` (default: that of the library). patience: a `Patience`.
@@ -83,7 +99,7 @@ def main(arguments=None, registry=None, patience=None):
         return stop.code
 
 
-def _work(options, registry, patience):
+def _work(options: Options, registry: "tuple[Weights, ...] | None", patience: "Patience | None") -> int:
     from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.files import check_name
     from ppdiffusers_ext.pipelines.published import PUBLISHED
@@ -105,7 +121,7 @@ def _work(options, registry, patience):
     return _download(entries, folder, options, patience)
 
 
-def _is_there(folder):
+def _is_there(folder: Path) -> bool:
     from ppdiffusers_ext.errors import InputError, printable
 
     try:
@@ -116,7 +132,7 @@ def _is_there(folder):
         ) from error
 
 
-def _select(options, registry, folder):
+def _select(options: Options, registry: "tuple[Weights, ...]", folder: Path) -> "list[Weights]":
     """The entries that are meant. Without a name, --list shows all, --verify hashes what is there, the others ask."""
     from ppdiffusers_ext.weights.inventory import select
 
@@ -130,7 +146,7 @@ def _select(options, registry, folder):
     return select(registry, systems, options.only, extras=options.list)
 
 
-def _has_files(entry, folder):
+def _has_files(entry: "Weights", folder: Path) -> bool:
     from ppdiffusers_ext.weights.checksums import Checksums
     from ppdiffusers_ext.weights.inventory import items_of, state_of
 
@@ -139,7 +155,7 @@ def _has_files(entry, folder):
     return any(state in ("present", "unrecorded", "wrong") for state in states)
 
 
-def _ask_system(registry):
+def _ask_system(registry: "tuple[Weights, ...]") -> list[str]:
     """The systems that the user chooses at a terminal: a list as `select` takes it. Raises InputError elsewhere."""
     from ppdiffusers_ext.errors import InputError, shown
     from ppdiffusers_ext.weights.inventory import Total, select
@@ -164,7 +180,7 @@ def _ask_system(registry):
     return [] if chosen == ALL else [chosen]
 
 
-def _list(entries, folder):
+def _list(entries: "list[Weights]", folder: Path) -> int:
     from ppdiffusers_ext.weights.inventory import Total, missing
 
     rows = [("name", "files", "size", "there")]
@@ -178,9 +194,10 @@ def _list(entries, folder):
     for weights, line in zip(entries, lines):
         about = f"{', '.join(weights.systems)}; needed by {as_called(weights.needed_by)}; licence: {weights.licence}"
         print(line, *textwrap.wrap(about, WIDTH, initial_indent="    ", subsequent_indent="    "), sep="\n")
+    return 0
 
 
-def _verify(entries, folder):
+def _verify(entries: "list[Weights]", folder: Path) -> int:
     from ppdiffusers_ext.weights.inventory import verify
 
     bad = 0
@@ -190,7 +207,7 @@ def _verify(entries, folder):
     return _fail(f"in {folder}, {counted(bad, 'file')} could not be verified") if bad else 0
 
 
-def _print_urls(entries, folder, program, mirror):
+def _print_urls(entries: "list[Weights]", folder: Path, program: str, mirror: str | None) -> int:
     from ppdiffusers_ext.weights.addresses import list_addresses
     from ppdiffusers_ext.weights.checksums import Checksums
     from ppdiffusers_ext.weights.inventory import Total, items_of, state_of
@@ -204,13 +221,14 @@ def _print_urls(entries, folder, program, mirror):
     print(list_addresses(items, folder, program, mirror), end="")
     total = _total(Total.of([item.file for item in items]))
     print(f"note: {total}; --offline checks and records them afterwards", file=sys.stderr)
+    return 0
 
 
-def _offline(entries, folder):
+def _offline(entries: "list[Weights]", folder: Path) -> int:
     from ppdiffusers_ext.weights.download import Progress, download
 
     class Shown(Progress):
-        def finished(self, outcome):
+        def finished(self, outcome: "Outcome") -> None:
             is_missing = outcome.result == "failed" and not (folder / outcome.item.target).exists()
             result = "missing" if is_missing else "wrong" if outcome.result == "failed" else outcome.result
             place = outcome.item.target if is_missing else outcome.item.path
@@ -225,7 +243,7 @@ def _offline(entries, folder):
     return _fail(f"missing from {folder}, or wrong: {counted(bad, 'file')} of {len(outcomes)}")
 
 
-def _download(entries, folder, options, patience):
+def _download(entries: "list[Weights]", folder: Path, options: Options, patience: "Patience | None") -> int:
     from ppdiffusers_ext.weights.download import download
     from ppdiffusers_ext.weights.exchange import Patience
 
@@ -251,12 +269,12 @@ def _download(entries, folder, options, patience):
     return 0
 
 
-def _fail(message):
+def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr)
     return 1
 
 
-def _progress(folder):
+def _progress(folder: Path) -> Any:
     """What shows the plan, and then a bar; where standard error is no terminal, a line for each file that is done."""
     import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -264,11 +282,11 @@ def _progress(folder):
     from ppdiffusers_ext.weights.download import Progress
 
     class Shown(Progress):
-        def __init__(self):
+        def __init__(self) -> None:
             self.bar, self.lock, self.done, self.failed, self.count = None, threading.Lock(), 0, 0, 0
 
         @contextlib.contextmanager
-        def shown(self):
+        def shown(self) -> Iterator[None]:
             try:
                 with logging_redirect_tqdm([logging.getLogger("ppdiffusers_ext")]):
                     yield
@@ -276,19 +294,19 @@ def _progress(folder):
                 if self.bar is not None:
                     self.bar.close()
 
-        def planned(self, plan):
+        def planned(self, plan: "Plan") -> None:
             _print_plan(plan, folder)
             self.count = len(plan.steps)
             if sys.stderr.isatty() and plan.to_fetch:
                 total = sum(step.size or 0 for step in plan.to_fetch)
                 self.bar = tqdm.tqdm(total=total, unit="B", unit_scale=True, dynamic_ncols=True)
 
-        def advanced(self, count):
+        def advanced(self, count: int) -> None:
             if self.bar is not None:
                 with self.lock:
                     self.bar.update(count)
 
-        def finished(self, outcome):
+        def finished(self, outcome: "Outcome") -> None:
             self.done += 1
             self.failed += outcome.result == "failed"
             if self.bar is not None:
@@ -300,7 +318,7 @@ def _progress(folder):
     return Shown()
 
 
-def _print_plan(plan, folder):
+def _print_plan(plan: "Plan", folder: Path) -> None:
     rows = [("name", "file", "size", "state")]
     for step in plan.steps:
         state = f"{step.state}, {_size(step.done)} are here" if step.done else step.state
@@ -317,13 +335,13 @@ def _print_plan(plan, folder):
     )
 
 
-def _table(rows):
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() for row in rows]
 
 
-def _total(total):
+def _total(total: "Total") -> str:
     """A `Total` for people."""
     if not total.known and total.unknown:
         return "unknown"
@@ -331,7 +349,7 @@ def _total(total):
     return f"{text} and {total.unknown} of unknown size" if total.unknown else text
 
 
-def _size(count):
+def _size(count: int | None) -> str:
     """Bytes for people; "unknown" for None."""
     if count is None:
         return "unknown"

@@ -16,33 +16,44 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .command import ArgumentParser, add_existing, any_seed, run, whole
+from ppdiffusers_ext.options import FRAMES, SEEDS, ExistingOptions, option, path_option
+
+from .command import ArgumentParser, run
+from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.metrics.evaluation import PairResult
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+
+_DEMO = "with --demo"
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.evaluate", description=__doc__)
-    parser.add_argument(
-        "prediction", nargs="?", metavar="PRED", help="generated video, folder of frames or folder of videos"
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    prediction: str | None = path_option(
+        None, help="generated video, folder of frames or folder of videos", is_positional=True, metavar="PRED"
     )
-    parser.add_argument("truth", nargs="?", metavar="GT", help="what it should be (ground truth)")
-    parser.add_argument(
-        "--json", metavar="FILE", help="write the numbers to a file; - prints them instead of the table"
-    )
-    parser.add_argument("--per-frame", action="store_true", help="with --json: also the numbers of every frame")
-    parser.add_argument("-L", "--length", type=whole(1), metavar="N", help="compare only the first N frames")
-    parser.add_argument("--resize", action="store_true", help="bring PRED to the size of GT (bicubic)")
-    demo = parser.add_argument_group("with --demo")
-    demo.add_argument("--demo", action="store_true", help="measure the small model instead of PRED")
-    demo.add_argument("--seed", type=any_seed, default=0, help="of people, motions, noise; -1 draws one (default: 0)")
-    demo.add_argument(
-        "--clips", type=whole(1, 10_000), default=20, metavar="N", help="of 24 frames each (default: 20)"
-    )
-    demo.add_argument("--config", default="configs/inference/demo.yaml", metavar="FILE", help="of the small model")
-    return add_existing(parser)
+    truth: str | None = path_option(None, help="what it should be (ground truth)", is_positional=True, metavar="GT")
+    json: str | None = path_option(None, help="write the numbers to a file; - prints them instead of the table")
+    per_frame: bool = option(False, help="with --json: also the numbers of every frame")
+    length: int | None = option(None, *FRAMES, help="compare only the first N frames", flags=("-L",))
+    resize: bool = option(False, help="bring PRED to the size of GT (bicubic)")
+    demo: bool = option(False, help="measure the small model instead of PRED", group=_DEMO)
+    seed: int = option(0, *SEEDS, help="random seed of people, motions and noise; -1 draws one", group=_DEMO)
+    clips: int = option(20, 1, 10_000, help="number of clips, of 24 frames each", group=_DEMO)
+    config: str = path_option("configs/inference/demo.yaml", help="YAML file of the small model", group=_DEMO)
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.evaluate", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Pair, check all pairs, then compare them one by one, print and write."""
     from ppdiffusers_ext.data.outputs import check_writable
     from ppdiffusers_ext.data.records import Made, digest
@@ -57,14 +68,15 @@ def work(options):
     if options.demo:
         evaluate_demo(options)
         return
-    if options.truth is None:
+    prediction, truth = options.prediction, options.truth
+    if prediction is None or truth is None:
         raise InputError("nothing to compare; PRED and GT, or --demo, are accepted")
-    pairs = find_pairs(options.prediction, options.truth)
+    pairs = find_pairs(prediction, truth)
     for pair in pairs:
         check_pair(pair, options.length, options.resize)
 
-    def made_of():
-        inputs = {"PRED": digest(options.prediction), "GT": digest(options.truth)}
+    def made_of() -> Made:
+        inputs = {"PRED": digest(prediction), "GT": digest(truth)}
         how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
         return Made("evaluate", inputs, how)
 
@@ -75,7 +87,7 @@ def work(options):
 
 
 @contextlib.contextmanager
-def _to_be_written(options, made):
+def _to_be_written(options: Options, made: "Made | Callable[[], Made]") -> Iterator[bool]:
     """Within it, the JSON file is recorded. Yields whether there is anything to do: False where it is kept."""
     from ppdiffusers_ext.data.existing import check_existing
 
@@ -89,7 +101,9 @@ def _to_be_written(options, made):
         yield bool(results.missing)
 
 
-def show(names, results, json_file=None, per_frame=False):
+def show(
+    names: Sequence[str], results: "Iterable[PairResult]", json_file: str | None = None, per_frame: bool = False
+) -> None:
     """Print the table of `PairResult`s row by row as they come, and write the file; with "-" print JSON alone.
 
     Args:
@@ -112,7 +126,7 @@ def show(names, results, json_file=None, per_frame=False):
         print(f"wrote {json_file}")
 
 
-def evaluate_demo(options):
+def evaluate_demo(options: Options) -> None:
     """Measure the small model, print a table of the means, and write the numbers of all clips."""
     from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.errors import InputError
@@ -131,7 +145,7 @@ def evaluate_demo(options):
             _measure_demo(options, config, seed)
 
 
-def _measure_demo(options, config, seed):
+def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None:
     import json
     from pathlib import Path
 

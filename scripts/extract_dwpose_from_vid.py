@@ -8,30 +8,42 @@ after a run that was stopped. A video that cannot be read does not stop the othe
 
 import multiprocessing
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from . import poses
-from .command import add_existing, describe, run, whole
+from .command import ArgumentParser, describe, run
 from .signals import stopped_by_signals
 
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
-def make_parser():
-    parser = poses.make_parser("python -m scripts.extract_dwpose_from_vid", __doc__)
-    parser.add_argument("--video_root", required=True, metavar="DIR", help="folder of videos")
-    parser.add_argument("--save_dir", metavar="DIR", help="default: the folder's name with _dwpose")
-    parser.add_argument("-j", type=whole(1, 256), default=1, metavar="N", help="videos at a time (default: 1)")
-    poses.add_track(parser, "surest")
-    return add_existing(parser)
+    from ppdiffusers_ext.data.records import Made
 
 
-def work(options):
+@dataclass(frozen=True, kw_only=True)
+class Options(poses.TrackedOptions, ExistingOptions):
+    video_root: str = path_option(help="folder of videos", metavar="DIR")
+    save_dir: str | None = path_option(
+        None, help="folder to write", unset="the folder's name with _dwpose", metavar="DIR"
+    )
+    jobs: int = option(1, 1, 256, help="number of videos at a time", flags=("-j",))
+
+
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.extract_dwpose_from_vid", __doc__, Options)
+
+
+def work(options: Options) -> int:
     """Make what is missing. Returns 1 if a video failed."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from dataclasses import replace
     from functools import partial
     from multiprocessing import get_context
-    from pathlib import Path
 
     from tqdm import tqdm
 
@@ -46,15 +58,15 @@ def work(options):
     poses.track_options(options)
     shared = poses.made_of("extract_dwpose_from_vid", options)
 
-    def made_of(video):
+    def made_of(video: Path) -> "Made":
         return replace(shared, inputs={"its video": digest(video), **shared.inputs})
 
     made = {target: partial(made_of, video) for video, target in jobs.items()}
     results = check_existing(made, options.overwrite, options.skip_existing)
-    poses.make_estimator(options, "bgr")  # what is wrong with it is told once, and here
+    poses.make_estimator(options, "bgr", options.device)  # what is wrong with it is told once, and here
     missing = {video: target for video, target in jobs.items() if target in set(results.missing)}
     failed = 0
-    with ProcessPoolExecutor(options.j, get_context("spawn"), _start, (options,)) as pool:
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), _start, (options,)) as pool:
         waiting = {pool.submit(_make, video, target, results.made[target]): video for video, target in missing.items()}
         try:
             for future in tqdm(as_completed(waiting), total=len(waiting), unit="video", disable=None):
@@ -70,25 +82,25 @@ def work(options):
     return 1 if failed else 0
 
 
-def _stop(pool):
+def _stop(pool: "ProcessPoolExecutor") -> None:
     """End what is waiting and what is running; a worker removes what it has not finished."""
     pool.shutdown(wait=False, cancel_futures=True)
     for process in multiprocessing.active_children():
         process.terminate()
 
 
-def _start(options):
+def _start(options: Options) -> None:
     """In a worker: the estimator stays for all of its videos, and the workers share the processors."""
     from ppdiffusers_ext.environment import available_cores
 
-    threads = max(1, available_cores() // options.j)
-    _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", threads)
+    threads = max(1, available_cores() // options.jobs)
+    _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", options.device, threads)
 
 
 _worker: dict = {}
 
 
-def _make(video, target, made):
+def _make(video: Path, target: Path, made: "Made") -> str | None:
     """In a worker: one video. Returns what was wrong, or None."""
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.outputs import moved_by

@@ -6,30 +6,41 @@ If frames exist, --overwrite replaces them, and --skip-existing goes on with a r
 """
 
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import FPS, ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, real, run
+from .command import ArgumentParser, run
+from .options import CommandOptions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.records import Made
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.extract_frames", description=__doc__)
-    parser.add_argument("video", metavar="VIDEO", help="video file or animated picture (GIF, WebP, PNG)")
-    parser.add_argument("folder", metavar="DIR", help="to write")
-    parser.add_argument("--frames", metavar="A:B", help="from frame A up to frame B, left out itself (default: all)")
-    parser.add_argument(
-        "--fps", type=real(0.1, 240), metavar="N", help="frames per second to take (default: all there are)"
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    video: str = path_option(
+        help="video file or animated picture (GIF, WebP, PNG)", is_positional=True, metavar="VIDEO"
     )
-    parser.add_argument(
-        "--background",
+    folder: str = path_option(help="folder to write", is_positional=True, metavar="DIR")
+    frames: str | None = option(None, help="from frame A up to frame B, left out itself", unset="all", metavar="A:B")
+    fps: float | None = option(None, *FPS, help="frames per second to take", unset="all there are")
+    background: str = option(
+        "white",
         choices=("white", "black"),
-        default="white",
-        help="what lies behind transparent pixels; black for skeletons (default: white)",
+        help="what lies behind transparent pixels: white, or black for skeletons",
+        metavar="COLOUR",
     )
-    return add_existing(parser)
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.extract_frames", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Write the frames that are missing."""
     from pathlib import Path
 
@@ -55,7 +66,7 @@ def work(options):
     print(f"wrote {options.folder}: {counted(len(results.missing), 'frame')} made, kept: {results.kept}")
 
 
-def _made_of(source, start, end, options):
+def _made_of(source: "FrameSource", start: int, end: int, options: Options) -> "Made":
     from ppdiffusers_ext.data.records import Made
 
     # Without a rate, a longer range begins with the frames of a shorter one.

@@ -7,24 +7,30 @@ Videos without a skeleton video are left out, with a note.
 """
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, run
-
-
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.extract_meta_info", description=__doc__)
-    parser.add_argument("--root_path", required=True, metavar="DIR", help="folder of videos")
-    parser.add_argument("--dataset_name", required=True, metavar="NAME", help="of the data")
-    parser.add_argument("--meta_info_name", metavar="NAME", help="of the file (default: the data's)")
-    parser.add_argument("--output", metavar="FILE", help="default: data/NAME_meta.json")
-    return add_existing(parser)
+from .command import ArgumentParser, run
+from .options import CommandOptions
 
 
-def work(options):
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    root_path: str = path_option(help="folder of videos", metavar="DIR")
+    dataset_name: str = option(help="name of the data", metavar="NAME")
+    meta_info_name: str | None = option(None, help="name of the file", unset="the data's", metavar="NAME")
+    output: str | None = path_option(None, help="file to write", unset="data/NAME_meta.json")
+
+
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.extract_meta_info", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Find the pairs and write them."""
-    from pathlib import Path
 
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.meta_files import can_be_listed, write_rows
@@ -61,7 +67,7 @@ def work(options):
     print(f"{'wrote' if results.missing else 'kept'} {target}: {counted(len(entries), 'clip')}")
 
 
-def _found_from(path, meta):
+def _found_from(path: Path, meta: Path) -> str:
     """A path as it was given where it is found from the meta file's place, else the absolute one."""
     folders = list(meta.resolve().parents)[:3]
     return str(path) if any((folder / path).exists() for folder in folders) else str(path.resolve())

@@ -10,27 +10,38 @@ masks are named frame_0.png and so on.
 """
 
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .command import ArgumentParser, add_existing, run
-from .poses import progress
+from ppdiffusers_ext.options import ExistingOptions, path_option
 
-WEIGHTS = "pretrained_weights/stable_animator"
+from .command import ArgumentParser, run
+from .poses import DeviceOptions, progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.records import Made
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.face_mask_extraction", description=__doc__)
-    parser.add_argument("--image_folder", required=True, metavar="DIR", help="pictures, or a video file")
-    parser.add_argument("--output", metavar="DIR", help="folder to write (default: faces, beside the pictures)")
-    parser.add_argument(
-        "--faces", metavar="DIR", default=WEIGHTS, help=f"in which models/antelopev2 has the ONNX files ({WEIGHTS})"
+@dataclass(frozen=True, kw_only=True)
+class Options(DeviceOptions, ExistingOptions):
+    image_folder: str = path_option(help="folder of pictures, or a video file", metavar="DIR")
+    output: str | None = path_option(None, help="folder to write", unset="faces, beside the pictures", metavar="DIR")
+    faces: str = path_option(
+        "pretrained_weights/stable_animator", help="folder with the ONNX files in models/antelopev2", metavar="DIR"
     )
-    parser.add_argument("--retinaface", metavar="FILE", help="its weights (default: facexlib/... below --faces)")
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
-    return add_existing(parser)
+    retinaface: str | None = path_option(None, help="weights of RetinaFace", unset="facexlib/... below --faces")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.face_mask_extraction", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Find and draw what is missing; say how many pictures show no face."""
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.frames import open_frames
@@ -49,7 +60,7 @@ def work(options):
         print(f"note: no face was found in {without} of them, whose masks are white all over", file=sys.stderr)
 
 
-def _made_of(source, options):
+def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[], Made]]":
     """Name of each mask -> what gives its `Made`: of the networks, and of its picture, or of the whole video."""
     from functools import partial
 
@@ -62,10 +73,10 @@ def _made_of(source, options):
         check_all_there([("weights", path)], "`python scripts/download_weights.py --only retinaface` fetches them")
         networks["--retinaface"] = digest(path)
 
-    def of_picture(name):
+    def of_picture(name: str) -> Made:
         return Made("face_mask_extraction", {"its picture": digest(source.path / name), **networks})
 
-    def of_video():
+    def of_video() -> Made:
         return Made("face_mask_extraction", {"--image_folder": source.digest(), **networks})
 
     names = mask_names(source)
@@ -74,7 +85,7 @@ def _made_of(source, options):
     return {name: partial(of_picture, picture) for name, picture in zip(names, source.names, strict=True)}
 
 
-def _retinaface(options):
+def _retinaface(options: Options) -> Path | None:
     """The path of RetinaFace's weights; None if they are not there."""
     from ppdiffusers_ext.preprocess.retinaface import FILE
 
@@ -82,7 +93,7 @@ def _retinaface(options):
     return path if options.retinaface or path.exists() else None
 
 
-def _open_finders(options):
+def _open_finders(options: Options) -> "Callable[[np.ndarray], Sequence | np.ndarray]":
     """What finds the boxes of the faces in a frame: insightface, or RetinaFace where that sees none."""
     from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
     from ppdiffusers_ext.preprocess.retinaface import FaceFinder
@@ -91,7 +102,7 @@ def _open_finders(options):
     path = _retinaface(options)
     fallback = None if path is None else FaceFinder(path)
 
-    def find(frame):
+    def find(frame: "np.ndarray") -> "Sequence | np.ndarray":
         boxes = [face.box for face in analyzer.find(frame)]
         return boxes if boxes or fallback is None else fallback.find(frame)
 

@@ -9,13 +9,16 @@ launcher's own lines are left out unless the trainer has --debug. The messages o
 all are in LOG_DIR/workerlog.N (--log_dir, default: log).
 """
 
+import argparse
 import logging
 import os
 import re
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext import commands
 from ppdiffusers_ext.packaged import as_called
@@ -29,19 +32,19 @@ _MOST_LINES = 100  # of a log that are printed at the end
 _DEVICES = ("--gpus", "--devices", "--selected_gpus")
 
 
-def make_parser():
+def make_parser() -> ArgumentParser:
     """All words are taken as they are: the launcher's options first, then the trainer and its own."""
     parser = ArgumentParser(prog="python -m scripts.launch", description=__doc__, add_help=False)
     parser.add_argument("words", nargs="*", metavar="[options] TRAINER [options]")
     return parser
 
 
-def main(arguments):
+def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0, 2 for bad input, 1 where a process failed."""
     return run(make_parser(), work, ["--", *arguments])
 
 
-def work(options):
+def work(options: argparse.Namespace) -> int:
     """Check what is asked for, hand over to Paddle's launcher, and give the exit code of the training."""
     from ppdiffusers_ext.training.logs import quieten_libraries
 
@@ -59,7 +62,7 @@ def work(options):
     return _start([*_quiet([word for word in before if word != "--debug"], debug), *after])
 
 
-def _place_of_trainer(words):
+def _place_of_trainer(words: Sequence[str]) -> int:
     """The number of words before the trainer, which is a Python file or the name of a command."""
     for place, word in enumerate(words):
         is_value = place > 0 and re.fullmatch("--(?!debug$)[^=]*", words[place - 1])
@@ -68,13 +71,13 @@ def _place_of_trainer(words):
     return len(words)
 
 
-def _name_of(word):
+def _name_of(word: str) -> str | None:
     """The trainer that a word names, as `trainer_stage1`, or None."""
     name = word.replace("-", "_")
     return name if name in TRAINERS else None
 
 
-def _files_of(trainer):
+def _files_of(trainer: str) -> list[str]:
     """The words for Paddle's launcher that run a trainer: a file, or the commands' file and a name."""
     name = _name_of(trainer)
     if name is None:
@@ -84,7 +87,7 @@ def _files_of(trainer):
     return [str(Path(__file__).with_name(f"{name}.py"))]
 
 
-def _check(before, after):
+def _check(before: Sequence[str], after: Sequence[str]) -> None:
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.files import check_file
 
@@ -98,7 +101,7 @@ def _check(before, after):
             _check_gpus(name, value)
 
 
-def _value_of(words, name):
+def _value_of(words: Sequence[str], name: str) -> str | None:
     """The value of an option, as `--name value` or `--name=value`; None where it is not given."""
     for place, word in enumerate(words):
         if word == name:
@@ -108,7 +111,7 @@ def _value_of(words, name):
     return None
 
 
-def _check_gpus(name, value):
+def _check_gpus(name: str, value: str) -> None:
     """Raise an InputError for GPUs that this machine, or this Paddle, has not."""
     import paddle
 
@@ -126,7 +129,7 @@ def _check_gpus(name, value):
         raise InputError(f"{name} {value}: this machine has {count} GPUs, and no number {missing[0]}; {others}")
 
 
-def _quiet(before, debug):
+def _quiet(before: list[str], debug: bool) -> list[str]:
     """The launcher's options, of which none makes it print its own.
 
     --backend makes Paddle take an older launcher, which prints tables; without it gloo is taken on a CPU all the same.
@@ -145,7 +148,7 @@ def _quiet(before, debug):
     return words if _value_of(words, "--log_level") is not None else ["--log_level", "ERROR", *words]
 
 
-def _start(words):
+def _start(words: Sequence[str]) -> int:
     from paddle.distributed.launch.main import launch
 
     _tell_once()
@@ -157,11 +160,12 @@ def _start(words):
         if isinstance(end.code, int) and _is_of_signal(end):
             print(f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr)
             return 128 + end.code
-        return end.code if end.code in (None, 0, 2) else 1  # Paddle has others for a process that was killed
+        code = end.code or 0
+        return code if code in (0, _BAD_INPUT) else 1  # Paddle has others for a process that was killed
     return 0
 
 
-def _tell_once():
+def _tell_once() -> None:
     """Have Paddle's launcher print what the processes say once, and end as the one that refused its input.
 
     By itself it prints the log of the first process, then the end of the log of whichever it found to have failed,
@@ -181,7 +185,7 @@ def _tell_once():
     logger.addFilter(_is_of_use)
 
 
-def _failed(pod):
+def _failed(pod: Any) -> list[Any]:
     """The processes that failed, those that refused their input first."""
     failed = [container for container in pod._containers if container.status == "failed"]
     for container in failed:
@@ -189,7 +193,7 @@ def _failed(pod):
     return sorted(failed, key=lambda container: container.exit_code != _BAD_INPUT)
 
 
-def _print_rest(container):
+def _print_rest(container: Any) -> None:
     """Print the end of a process' log, but no line that the log of the first process has, which is printed already."""
     while container.first.logs():
         pass
@@ -199,24 +203,24 @@ def _print_rest(container):
         print("".join(rest), end="", flush=True)
 
 
-def _lines_of(container):
+def _lines_of(container: Any) -> list[str]:
     """The lines that a process of this launch has written to its log, which may have those of earlier ones too."""
     with open(container.outfile, "rb") as file:
         file.seek(container._log_start_offset)
         return file.read().decode(errors="replace").splitlines(keepends=True)
 
 
-def _exit_code(pod):
+def _exit_code(pod: Any) -> int:
     codes = [container.exit_code for container in pod._containers]
     return _BAD_INPUT if _BAD_INPUT in codes else next((code for code in codes if code != 0), 0)
 
 
-def _is_of_use(record):
+def _is_of_use(record: logging.LogRecord) -> bool:
     """Whether a line of the launcher's is more than that a process has refused its input, as it has said itself."""
     return not re.search(rf"Container failed.* code {_BAD_INPUT} log ", record.getMessage(), re.DOTALL)
 
 
-def _is_of_signal(end):
+def _is_of_signal(end: SystemExit) -> bool:
     """Whether Paddle's launcher ended because of a signal. Its exit code is the signal's number, 2 for Ctrl-C."""
     return any(frame.name == "signal_handler" for frame in traceback.extract_tb(end.__traceback__))
 

@@ -4,22 +4,29 @@ python -m scripts.make_demo_assets [--seed 7]
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from .command import ArgumentParser, add_existing, any_seed, run
+from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
+
+from .command import ArgumentParser, run
+from .options import CommandOptions
 
 SIDE = 256
 NUM_FRAMES = 48
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.make_demo_assets", description=__doc__)
-    parser.add_argument("--seed", type=any_seed, default=7, help="of person and motion; -1 draws one (default: 7)")
-    parser.add_argument("--output", type=Path, default=Path("assets"), help="folder (default: assets)")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    seed: int = option(7, *SEEDS, help="random seed of person and motion; -1 draws one")
+    output: str = path_option("assets", help="folder to write", metavar="DIR")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.make_demo_assets", __doc__, Options)
+
+
+def work(options: Options) -> None:
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.data.records import Made
@@ -28,7 +35,8 @@ def work(options):
     from ppdiffusers_ext.options import choose_seed
 
     seed = choose_seed(options.seed)
-    picture, poses = options.output / "reference.png", options.output / "pose.mp4"
+    folder = Path(options.output)
+    picture, poses = folder / "reference.png", folder / "pose.mp4"
     made = dict.fromkeys((picture, poses), Made("make_demo_assets", options={"--seed": seed}))
     results = check_existing(made, options.overwrite, options.skip_existing)
     clip = synthetic_clip(seed, NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind

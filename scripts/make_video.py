@@ -6,25 +6,29 @@ A file that exists is refused: --overwrite replaces it, --skip-existing keeps it
 """
 
 import sys
+from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import FPS, ExistingOptions, option, path_option
 
-from .command import ArgumentParser, add_existing, real, run, whole
-
-
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.make_video", description=__doc__)
-    parser.add_argument("folder", metavar="DIR", help="folder of pictures of one size, or a video")
-    parser.add_argument("video", metavar="FILE", help="MP4 file to write")
-    parser.add_argument("--fps", type=real(0.1, 240), default=25, metavar="N", help="frames per second (default: 25)")
-    parser.add_argument(
-        "--crf", type=whole(0, 51), default=18, metavar="N", help="0 is best, 51 is smallest (default: 18)"
-    )
-    parser.add_argument("--audio", metavar="FILE", help="video whose sound is put beside the pictures")
-    return add_existing(parser)
+from .command import ArgumentParser, run
+from .options import CommandOptions
 
 
-def work(options):
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    folder: str = path_option(help="folder of pictures of one size, or a video", is_positional=True, metavar="DIR")
+    video: str = path_option(help="MP4 file to write", is_positional=True, metavar="FILE")
+    fps: float = option(25, *FPS, help="frames per second")
+    crf: int = option(18, 0, 51, help="constant rate factor; 0 is best, 51 is smallest")
+    audio: str | None = path_option(None, help="video whose sound is put beside the pictures")
+
+
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.make_video", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Write the video."""
     from tqdm import tqdm
 
@@ -43,8 +47,8 @@ def work(options):
     if audio is not None:
         audio.check(options.video, count / writer.fps)
 
-    def made_of():
-        inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if audio else {})}
+    def made_of() -> Made:
+        inputs = {"DIR": source.digest(), **({"--audio": digest(options.audio)} if options.audio else {})}
         return Made("make_video", inputs, {"--fps": options.fps, "--crf": options.crf})
 
     results = check_existing({options.video: made_of}, options.overwrite, options.skip_existing)

@@ -3,71 +3,126 @@
 import argparse
 import contextlib
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.options import any_of, check_values, declaration, kind_of
+from ppdiffusers_ext.options import Option, any_of, check_values, declaration, kind_of, option, path_option
 
-_METAVARS = {int: "N", float: "X", str: "TEXT"}
-_TRUTH = {"true": True, "false": False}
+_METAVARS: dict[type | None, str] = {int: "N", float: "X", str: "TEXT"}
+TRUTH = {"true": True, "false": False}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommandOptions:
+    """Options of every command. Each command declares its own in a dataclass of this one."""
+
+    debug: bool = option(False, help="show the traceback of an error, and all log lines")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(CommandOptions):
+    """Options of a command that reads weight files; `command.run` observes the key."""
+
+    checkpoint_key: str | None = option(
+        None,
+        help="name of the tensors to read where a weight file has several dicts of them, such as ema",
+        unset="state_dict, the averaged ones, model; docs/weights.md",
+        metavar="NAME",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigOptions(CheckpointOptions):
+    """Options of a command that runs a system, whose own options go over the keys of a YAML file.
+
+    given: what was typed for the system's options, for `given_options`.
+    """
+
+    config: str | None = path_option(None, help="YAML file of the model", unset="that of the released one")
+    given: argparse.Namespace = dataclasses.field(default_factory=argparse.Namespace)
 
 
 class _Store(argparse.Action):
     """Keeps what was typed after a flag, and which of its names the flag had."""
 
-    def __init__(self, *strings, repeats=False, **settings):
+    def __init__(self, *strings: Any, repeats: bool = False, **settings: Any) -> None:
         super().__init__(*strings, **settings)
         self._repeats = repeats
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         values = self.const if self.const is not None and values in (None, []) else values
         if self._repeats:
             values = [*(getattr(namespace, self.dest) or []), values]
         setattr(namespace, self.dest, values)
-        namespace.spelled = {**getattr(namespace, "spelled", {}), self.dest: option_string}
+        if option_string is not None:
+            namespace.spelled = {**getattr(namespace, "spelled", {}), self.dest: option_string}
 
 
-def add_options(parser, cls, names=None, defaults=True):
+def add_options(
+    parser: Any, cls: type, names: Sequence[str] | None = None, defaults: bool = True, is_whole: bool = False
+) -> Any:
     """Add a flag for each declared field of a dataclass that has none yet; gives the parser back.
 
     Args:
         names: of the fields; all if left out.
         defaults: whether help texts tell the defaults: not where several systems have different ones.
+        is_whole: whether there is no file that has what is not given: fields without a default are required.
     """
-    groups = {group.title: group for group in parser._action_groups}
+    groups = {"": parser, **{group.title: group for group in parser._action_groups}}
     for item in dataclasses.fields(cls):
         declared = declaration(item)
         is_asked = (names is None or item.name in names) and declared.help and declared.has_flag
         if is_asked and f"--{item.name.replace('_', '-')}" not in parser._option_string_actions:
             if declared.group not in groups:
                 groups[declared.group] = parser.add_argument_group(declared.group)
-            _add_flags(groups[declared.group], item, declared, help_of(item, declared) if defaults else declared.help)
+            text = help_of(item, declared) if defaults else declared.help
+            if declared.is_positional:
+                _add_positional(parser, item, declared, text)
+            else:
+                _add_flags(groups[declared.group], item, declared, text, is_whole and is_required(item))
     return parser
 
 
-def help_of(item, declared):
+def help_of(item: dataclasses.Field, declared: Option) -> str:
     """The help of a field, with what it takes and its default."""
     takes = f": {any_of(declared.choices)}" if declared.choices and declared.choices[0] not in declared.help else ""
     default = default_of(item, declared)
     return (f"{declared.help}{takes}" + (f" (default: {default})" if default else "")).replace("%", "%%")
 
 
-def default_of(item, declared):
+def default_of(item: dataclasses.Field, declared: Option) -> str:
     """The words for the default of a field: those of None, or the value; "" for none that says anything."""
     if item.default in (None, "", dataclasses.MISSING) or isinstance(item.default, bool):
         return declared.unset
     return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
 
 
-def flags_of(name, declared):
+def flags_of(name: str, declared: Option) -> tuple[list[str], list[str]]:
     """The flags of a field, the one that is named in messages first, and old names after it: two lists."""
     old = [alias for alias in declared.aliases if alias != name]
     return [f"--{name.replace('_', '-')}", *declared.flags], [f"--{alias.replace('_', '-')}" for alias in old]
 
 
-def _add_flags(group, item, declared, text):
+def is_required(item: dataclasses.Field) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _add_positional(parser: argparse.ArgumentParser, item: dataclasses.Field, declared: Option, text: str) -> None:
+    takes: dict[str, Any] = {"nargs": "+"} if kind_of(item) is list else {} if is_required(item) else {"nargs": "?"}
+    parser.add_argument(item.name, action=_Store, metavar=declared.metavar, help=text, **takes)
+
+
+def _add_flags(group: Any, item: dataclasses.Field, declared: Option, text: str, required: bool) -> None:
     flags, old = flags_of(item.name, declared)
     known = group._option_string_actions
-    settings = {"dest": item.name, "action": _Store, "repeats": declared.repeats}
+    settings = {"dest": item.name, "action": _Store, "repeats": declared.repeats, "required": required}
     if kind_of(item) is bool:
         settings |= {"nargs": "?", "const": "true", "metavar": "true|false"}
         off = [f"--no-{item.name.replace('_', '-')}", *declared.off]
@@ -79,24 +134,28 @@ def _add_flags(group, item, declared, text):
         settings["metavar"] = declared.metavar or (
             "FILE" if declared.is_path else _METAVARS.get(kind_of(item), "TEXT")
         )
+        if declared.bare is not None:
+            settings |= {"nargs": "?", "const": declared.bare}
     group.add_argument(*flags, help=_with_off(text, item, declared), **settings)
     if old := [flag for flag in old if flag not in known]:
         group.add_argument(*old, help=argparse.SUPPRESS, **settings)
 
 
-def _with_off(text, item, declared):
+def _with_off(text: str, item: dataclasses.Field, declared: Option) -> str:
     """The help of a switch that is on by default names the flag that turns it off."""
     if kind_of(item) is bool and item.default is True:
         return f"{text} (default; {(declared.off or (f'--no-{item.name}',))[0]} turns it off)"
     return text
 
 
-def spelled(options, name):
-    """The flag by which an option was given."""
+def spelled(options: argparse.Namespace, name: str, item: dataclasses.Field | None = None) -> str:
+    """The flag by which an option was given; the placeholder of one without a flag."""
+    if item is not None and declaration(item).is_positional:
+        return str(declaration(item).metavar)
     return getattr(options, "spelled", {}).get(name, f"--{name.replace('_', '-')}")
 
 
-def given_options(options, *classes):
+def given_options(options: argparse.Namespace, *classes: type) -> dict[str, Any]:
     """The values that were given for fields of dataclasses, checked: dict by name.
 
     Raises:
@@ -104,16 +163,18 @@ def given_options(options, *classes):
     """
     given: dict[str, object] = {}
     for cls in classes:
-        own = {}
+        own, names = {}, {}
         for item in dataclasses.fields(cls):
             if (typed := getattr(options, item.name, None)) is not None:
-                own[item.name] = _value(item, typed)
-        check_values(cls, own, names={name: spelled(options, name) for name in own})
+                own[item.name], names[item.name] = _value(item, typed), spelled(options, item.name, item)
+        check_values(cls, own, names=names)
         given |= own
     return given
 
 
-def refuse_others(options, cls, others, what, accepted=()):
+def refuse_others(
+    options: argparse.Namespace, cls: type, others: Iterable[type], what: str, accepted: Iterable[str] = ()
+) -> None:
     """Raises InputError for options that were given and that other dataclasses declare, but not this one.
 
     Args:
@@ -130,12 +191,12 @@ def refuse_others(options, cls, others, what, accepted=()):
         raise InputError(f"{', '.join(foreign)} {are} of {what}; docs/options.md lists those that are accepted")
 
 
-def _value(item, typed):
+def _value(item: dataclasses.Field, typed: Any) -> Any:
     declared, kind = declaration(item), kind_of(item)
     if declared.read is not None:
         return declared.read(typed)
     if kind is bool:
-        return _TRUTH.get(typed, typed)
+        return TRUTH.get(typed, typed)
     if kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(typed)

@@ -20,42 +20,48 @@ those for a GPU have not been measured.
 
 import json
 import sys
+from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
+from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import SYSTEMS, get_system
 
-from .command import ArgumentParser, add_existing, run, whole
-from .options import add_options, given_options, refuse_others
+from .command import ArgumentParser, run
+from .options import ConfigOptions, add_options, given_options, refuse_others
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.plan_memory", description=__doc__)
-    parser.add_argument("--system", default="animate_anyone", metavar="NAME", help=f"one of {', '.join(SYSTEMS)}")
-    parser.add_argument("--config", metavar="FILE", help="YAML file of the model (default: that of the released one)")
-    parser.add_argument("--train", metavar="FILE", help="YAML file of a training of StableAnimator, instead")
-    parser.add_argument("--table", action="store_true", help="of sizes and GPUs, for easy_animate")
-    parser.add_argument(
-        "--processes", type=whole(1, 10_000), default=1, metavar="N", help="with --train: of the launch (1)"
-    )
-    parser.add_argument("--json", metavar="FILE", help="also write the figures, in bytes, as JSON")
+@dataclass(frozen=True, kw_only=True)
+class Options(ConfigOptions, ExistingOptions):
+    system: str = option("animate_anyone", choices=tuple(SYSTEMS), help=f"one of {', '.join(SYSTEMS)}", metavar="NAME")
+    train: str | None = path_option(None, help="YAML file of a training of StableAnimator, instead")
+    table: bool = option(False, help="print a table of sizes and GPUs, for easy_animate")
+    processes: int = option(1, 1, 10_000, help="with --train: number of processes of the launch")
+    json: str | None = path_option(None, help="also write the figures, in bytes, as JSON")
+
+
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser("python -m scripts.plan_memory", __doc__, Options)
     for system in SYSTEMS.values():
         add_options(parser, system.options, defaults=False)
-    return add_existing(parser)
+    return parser
 
 
-def read_config(options):
+def read_config(options: Options) -> RunOptions:
     """The configuration of the system that is asked for."""
     system = get_system(options.system)
-    refuse_others(options, system.options, [each.options for each in SYSTEMS.values()], options.system)
-    return system.options.load(options.config or system.config_file, **given_options(options, system.options))
+    refuse_others(options.given, system.options, [each.options for each in SYSTEMS.values()], options.system)
+    return system.options.load(options.config or system.config_file, **given_options(options.given, system.options))
 
 
-def work(options):
+def work(options: Options) -> None:
     """Print a line for each rung, and which of them fits into what is free."""
     if options.train:
-        return plan_training(options)
+        plan_training(options.train, options)
+        return
     if options.table:
-        return print_table(options)
+        print_table(options)
+        return
     config = read_config(options)
 
     from pathlib import Path
@@ -71,7 +77,8 @@ def work(options):
     results = None
     if options.json:
         check_writable(options.json)
-        how = {"--system": options.system, **given_options(options, type(config))}
+        how = {"--system": options.system, **given_options(options.given, type(config))}
+        how = {name: value for name, value in how.items() if name not in ("overwrite", "skip_existing")}
         path = options.config or get_system(options.system).config_file
         made = Made("plan_memory", {"--config": digest(path)}, how)
         results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
@@ -80,13 +87,13 @@ def work(options):
     print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.device}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
-    if results is not None and results.missing:
+    if options.json and results is not None and results.missing:
         fields = {"available": available, "rungs": {plan.rung: vars(plan) for plan in plans}}
         with results.recorded(), output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
 
 
-def print_table(options):
+def print_table(options: Options) -> None:
     """Print which videos fit on which GPU, at the released size."""
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.pipelines.easy_animate.size_table import lines, released_models, size_table
@@ -97,12 +104,12 @@ def print_table(options):
         print(line)
 
 
-def plan_training(options):
+def plan_training(path: str, options: Options) -> None:
     """Print a line for each size that a training has clips of."""
     from ppdiffusers_ext.training.stable_animator.memory import plan_file
 
-    device = "gpu" if str(options.device or "cpu").startswith("gpu") else "cpu"
-    for (width, height), plan in plan_file(options.train, device, options.processes).items():
+    device = "gpu" if str(getattr(options.given, "device", None) or "cpu").startswith("gpu") else "cpu"
+    for (width, height), plan in plan_file(path, device, options.processes).items():
         print(f"{width}x{height}: {plan}")
 
 

@@ -10,28 +10,33 @@ sheet. A pose picture instead of a pose video gives a picture.
 """
 
 import sys
+from dataclasses import dataclass
 
+from ppdiffusers_ext.options import inherited
 from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
-from .command import ArgumentParser, add_existing, run
-from .options import add_options, given_options
+from .command import ArgumentParser, run
+from .options import ConfigOptions, add_options, given_options
 
 DEMO = "configs/inference/demo.yaml"
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.pose2vid", description=__doc__, reads_checkpoints=True)
-    parser.add_argument("--config", default=DEMO, metavar="FILE", help=f"YAML file (default: the demo's, {DEMO})")
-    return add_existing(add_options(parser, Pose2VidConfig))
+@dataclass(frozen=True, kw_only=True)
+class Options(ConfigOptions):
+    config: str = inherited(ConfigOptions, "config", DEMO)
 
 
-def read_config(options):
+def make_parser() -> ArgumentParser:
+    return add_options(ArgumentParser("python -m scripts.pose2vid", __doc__, Options), Pose2VidConfig)
+
+
+def read_config(options: Options) -> Pose2VidConfig:
     """The checked `Pose2VidConfig` that the options of `make_parser` ask for."""
-    return Pose2VidConfig.load(options.config, **given_options(options, Pose2VidConfig))
+    return Pose2VidConfig.load(options.config, **given_options(options.given, Pose2VidConfig))
 
 
-def work(options):
+def work(options: Options) -> None:
     """Load the configuration, animate, and print the files."""
     config = read_config(options)
     config.check_inputs()
@@ -39,7 +44,7 @@ def work(options):
 
     from ppdiffusers_ext.pipelines.animate_anyone.run import animate
 
-    for result in animate(config, overwrite=options.overwrite, skip_existing=options.skip_existing):
+    for result in animate(config):
         print(f"video         {result.video}")
         print(f"side by side  {result.side_by_side}")
         print(f"preview       {result.contact_sheet}")

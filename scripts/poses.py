@@ -1,53 +1,66 @@
 """What the commands that estimate poses share."""
 
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from .command import ArgumentParser, no_command, real, whole
+from ppdiffusers_ext.options import option, path_option
 
-WEIGHTS = "pretrained_weights/DWPose"
+from .command import no_command
+from .options import CommandOptions
 
-
-def make_parser(prog, description):
-    """A parser with the options of the estimator and of what is drawn."""
-    parser = ArgumentParser(prog=prog, description=description)
-    parser.add_argument("--device", default="cpu", metavar="NAME", help="cpu or gpu (default: cpu)")
-    return add_options(parser)
-
-
-def add_options(parser):
-    """The same options without the device; gives the parser back."""
-    parser.add_argument("--dwpose", metavar="DIR", default=WEIGHTS, help=f"of DWPose's ONNX files ({WEIGHTS})")
-    parser.add_argument("--no-hands", action="store_true", help="draw no hands")
-    parser.add_argument("--no-face", action="store_true", help="draw no faces")
-    parser.add_argument("--compatible", action="store_true", help="draw the originals' pixels, their slips included")
-    return parser
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.preprocess.extraction import TrackOptions
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Style
 
 
-def add_track(parser, person):
-    """Options of how the poses of a video become those of one person; as the originals' unless they are asked for."""
-    rules = "largest, surest, left, right, or a number from the left"
-    parser.add_argument("--person", default=person, metavar="WHO", help=f"{rules} (default: {person})")
-    parser.add_argument(
-        "--gap", type=whole(0, 100_000), default=0, metavar="N", help="frames of absence that are filled (default: 0)"
-    )
-    parser.add_argument(
-        "--smoothing", type=real(0, 1000), default=0.0, metavar="X", help="of motion; 1 suits most (default: 0)"
-    )
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(CommandOptions):
+    """Where the networks run."""
+
+    device: str = option("cpu", help="device of the networks: cpu or gpu", metavar="NAME")
 
 
-def track_options(options):
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(CommandOptions):
+    """What skeletons are estimated by, and what of them is drawn."""
+
+    dwpose: str = path_option("pretrained_weights/DWPose", help="folder of DWPose's ONNX files", metavar="DIR")
+    no_hands: bool = option(False, help="draw no hands")
+    no_face: bool = option(False, help="draw no faces")
+    compatible: bool = option(False, help="draw the originals' pixels, their slips included")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimatorOptions(DrawingOptions, DeviceOptions):
+    """Both, of a command that does nothing but that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedOptions(EstimatorOptions):
+    """How the poses of a video become those of one person; as the originals' unless they are asked for."""
+
+    person: str = option("surest", help="largest, surest, left, right, or a number from the left", metavar="WHO")
+    gap: int = option(0, 0, 100_000, help="number of frames of absence that are filled")
+    smoothing: float = option(0.0, 0, 1000, help="strength of the smoothing of motion; 1 suits most")
+
+
+def track_options(options: TrackedOptions) -> "TrackOptions":
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
 
     return TrackOptions(options.person, options.gap, options.smoothing)
 
 
-def make_estimator(options, channels, threads=None, device=None):
+def make_estimator(options: DrawingOptions, channels: str, device: str, threads: int | None = None) -> "PoseEstimator":
     from ppdiffusers_ext.preprocess.pose import PoseEstimator
 
-    return PoseEstimator(options.dwpose, device or options.device, channels, threads=threads)
+    return PoseEstimator(options.dwpose, device, channels, threads=threads)
 
 
-def made_of(command, options, **inputs):
+def made_of(command: str, options: DrawingOptions, **inputs: str) -> "Made":
     """The `Made` of skeletons: of the networks, what is drawn and how people are chosen, and of the command's inputs.
 
     Args:
@@ -63,17 +76,17 @@ def made_of(command, options, **inputs):
     return Made(command, {**inputs, "--dwpose": digest_of(networks)}, given)
 
 
-def style_of(options, system):
+def style_of(options: DrawingOptions, system: str) -> "Style":
     from ppdiffusers_ext.preprocess.extraction import style_of
 
     return style_of(system, not options.no_hands, not options.no_face, options.compatible)
 
 
-def progress(title):
+def progress(title: str) -> Callable[[Any, int], Any]:
     """What shows a bar while frames are taken from an iterable."""
     from tqdm import tqdm
 
-    def show(frames, count):
+    def show(frames: Iterable, count: int) -> Iterable:
         return tqdm(frames, desc=title, total=count, unit="frame", disable=None)  # in a terminal only
 
     return show

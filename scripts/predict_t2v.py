@@ -13,7 +13,7 @@ from .command import run
 from .easy_animate import make_parser, make_work
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run the command: its exit code."""
     return run(make_parser("python -m scripts.predict_t2v", __doc__, "text"), make_work("text"), arguments)
 

@@ -8,22 +8,32 @@ If they exist, --overwrite replaces them, and --skip-existing goes on with a run
 """
 
 import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ppdiffusers_ext.options import ExistingOptions, inherited, option, path_option
 
 from . import poses
-from .command import add_existing, run
+from .command import ArgumentParser, run
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.records import Made
 
 
-def make_parser():
-    parser = poses.make_parser("python -m scripts.skeleton_extraction", __doc__)
-    parser.add_argument("--target_image_folder_path", required=True, metavar="DIR", help="pictures, or a video file")
-    parser.add_argument("--ref_image_path", required=True, metavar="FILE", help="picture of the person")
-    parser.add_argument("--poses_folder_path", required=True, metavar="DIR", help="folder, or MP4 file, to write")
-    parser.add_argument("--original", action="store_true", help="find, align and draw exactly as StableAnimator does")
-    poses.add_track(parser, "largest")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(poses.TrackedOptions, ExistingOptions):
+    target_image_folder_path: str = path_option(help="folder of pictures, or a video file", metavar="DIR")
+    ref_image_path: str = path_option(help="picture of the person")
+    poses_folder_path: str = path_option(help="folder, or MP4 file, to write", metavar="DIR")
+    original: bool = option(False, help="find, align and draw exactly as StableAnimator does")
+    person: str = inherited(poses.TrackedOptions, "person", "largest")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.skeleton_extraction", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Estimate, align, draw; name the joints that the picture does not show."""
     from pathlib import Path
 
@@ -32,13 +42,13 @@ def work(options):
     from ppdiffusers_ext.data.outputs import check_outputs
     from ppdiffusers_ext.preprocess.videos import aligned_outputs, is_video, write_aligned_skeletons
 
-    options.compatible |= options.original
+    options = replace(options, compatible=options.compatible or options.original)
     target = Path(options.poses_folder_path)
     source, picture = open_frames(options.target_image_folder_path), open_frames(options.ref_image_path)
     outputs, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
     check_outputs(outputs[:1], [options.target_image_folder_path, options.ref_image_path])
 
-    def made_of():
+    def made_of() -> "Made":
         inputs = {"--target_image_folder_path": source.digest(), "--ref_image_path": picture.digest()}
         return poses.made_of("skeleton_extraction", options, **inputs)
 
@@ -47,11 +57,11 @@ def work(options):
     if not results.missing:
         print(f"kept {target}")
         return
-    estimator = poses.make_estimator(options, "rgb")
+    estimator = poses.make_estimator(options, "rgb", options.device)
     with results.recorded():
         alignment, _ = write_aligned_skeletons(
-            options.target_image_folder_path,
-            options.ref_image_path,
+            source,
+            picture,
             target,
             estimator,
             poses.style_of(options, "stable_animator"),

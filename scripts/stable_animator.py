@@ -11,7 +11,9 @@ are refused: --overwrite replaces them, --skip-existing keeps them. The original
 
 import argparse
 import sys
+from dataclasses import dataclass
 
+from ppdiffusers_ext.options import option
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.options import (
     CONFIG,
@@ -20,30 +22,30 @@ from ppdiffusers_ext.pipelines.stable_animator.options import (
     StableAnimationConfig,
 )
 
-from .command import ArgumentParser, add_existing, run
-from .options import add_options, given_options
+from .command import ArgumentParser, run
+from .options import ConfigOptions, add_options, given_options
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.stable_animator", description=__doc__, reads_checkpoints=True)
-    parser.add_argument(
-        "--config", metavar="FILE", default=CONFIG, help="YAML file (default: that of the released model)"
-    )
-    add_options(parser, StableAnimationConfig)
-    add_options(parser, RefinementConfig)
-    parser.add_argument(*WITHOUT_EFFECT, dest="without_effect", nargs="?", help=argparse.SUPPRESS)
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(ConfigOptions):
+    without_effect: str | None = option(None, help=argparse.SUPPRESS, flags=WITHOUT_EFFECT, bare="")
 
 
-def read_config(options):
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser("python -m scripts.stable_animator", __doc__, Options)
+    return add_options(add_options(parser, StableAnimationConfig), RefinementConfig)
+
+
+def read_config(options: Options) -> StableAnimationConfig:
     """The `StableAnimationConfig` that the options of `make_parser` ask for."""
-    refinement = given_options(options, RefinementConfig)
-    config = StableAnimationConfig.load(options.config, refinement, **given_options(options, StableAnimationConfig))
+    refinement = given_options(options.given, RefinementConfig)
+    given = given_options(options.given, StableAnimationConfig)
+    config = StableAnimationConfig.load(options.config or CONFIG, refinement, **given)
     config.check()
     return config
 
 
-def work(options):
+def work(options: Options) -> None:
     """Animate, and print where the results are."""
     config = read_config(options)
     config.check_inputs()
@@ -51,7 +53,7 @@ def work(options):
 
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
 
-    results = animate(config, overwrite=options.overwrite, skip_existing=options.skip_existing)
+    results = animate(config)
     print(f"pictures  {results.pictures}\ngif       {results.gif}\nvideo     {results.video}")
     if results.optimization is not None:
         print(f"faces     {results.optimization}")

@@ -9,22 +9,29 @@ configs/training/demo, and puts together what pose2vid loads. Two processor core
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .command import ArgumentParser, add_existing, any_seed, run
+from ppdiffusers_ext.options import inherited, path_option
+
+from .command import ArgumentParser, run
 from .demo_training import (
     Clock,
+    DemoTrainingOptions,
     draw,
     hold_against_existing,
     made_of,
-    number_of_clips,
     progress,
     read_settings,
     rows_of_trainings,
+    set_up,
     train,
     write_image_encoder,
 )
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDE, NUM_FRAMES, ENTRANCE = 128, 24, 12
 CLIPS, FEW_CLIPS = 1400, 8
@@ -65,51 +72,47 @@ trained on, 24 frames each, {steps} steps, guidance {cfg}.
 """
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.train_demo", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
-    parser.add_argument("--output", type=Path, help="new folder for the model (default: model in the work folder)")
-    parser.add_argument("--clips", type=int, help=f"clips that are drawn (default: {CLIPS}, with --quick {FEW_CLIPS})")
-    parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
-    parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(DemoTrainingOptions):
+    work: str = inherited(DemoTrainingOptions, "work", CONFIGURED)
+    clips: int | None = inherited(DemoTrainingOptions, "clips", None, unset=f"{CLIPS}, with --quick {FEW_CLIPS}")
+    output: str | None = path_option(
+        None, help="new folder for the model", unset="model in the work folder", metavar="DIR"
+    )
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.train_demo", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.synthetic import write_clips
-    from ppdiffusers_ext.options import choose_seed
-    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
-    if not options.debug:
-        quieten_libraries()
-    set_up_loggers(options.debug)
-    options.seed = choose_seed(options.seed)
-    options.clips = number_of_clips(options, CLIPS, FEW_CLIPS)
-    output = options.output or options.work / "model"
+    options = set_up(options, CLIPS, FEW_CLIPS)
+    output = Path(options.output) if options.output else options.folder / "model"
     results = hold_against_existing(options, output, made_of("train_demo", options, CONFIGURATIONS), MADE)
     if not results.missing:
         print(f"kept {output}")
         return
-    options.work.mkdir(parents=True, exist_ok=True)
-    with Clock(options.work / "times.json", "clips"):
-        draw(write_clips, options.work / "data", options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
-    write_image_encoder(options.work / "image_encoder", options.seed, channels=32)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with Clock(options.folder / "times.json", "clips"):
+        draw(write_clips, options.folder / "data", options.seed, options.count, NUM_FRAMES, SIDE, ENTRANCE)
+    write_image_encoder(options.folder / "image_encoder", options.seed, channels=32)
     for script, name, result in STAGES:
-        if not (options.work / result).exists():
-            with Clock(options.work / "times.json", name):
-                train(script, name, read_stage(name, options), options.work, options.processes)
+        if not (options.folder / result).exists():
+            with Clock(options.folder / "times.json", name):
+                train(script, name, read_stage(name, options), options.folder, options.processes)
     with results.recorded(), output_folder(output) as temporary:
-        write_model(options.work, temporary)
+        write_model(options.folder, temporary)
         (temporary / "README.md").write_text(make_card(options, temporary), encoding="utf-8")
     print(f"wrote {output}")
 
 
-def read_stage(name, options):
+def read_stage(name: str, options: Options) -> dict[str, Any]:
     """The settings of a stage's training."""
-    settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.work)
+    settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.folder)
     if options.quick:
         settings.update(
             max_steps=2, validation_steps=2, save_steps=2, validation_clips=1, validation_inference_steps=1
@@ -118,7 +121,7 @@ def read_stage(name, options):
     return settings
 
 
-def write_model(source, output):
+def write_model(source: Path, output: Path) -> None:
     """Put the trained parts together, in fp16, in a folder that is there."""
     from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts, make_configured_scheduler
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
@@ -147,7 +150,7 @@ def write_model(source, output):
     _mean_frame(source / "data" / "video").save(output / "mean_frame.png")
 
 
-def _mean_frame(folder):
+def _mean_frame(folder: Path) -> "Image.Image":
     """The mean of every fourth training frame, which the evaluation compares with: a picture."""
     import numpy as np
     from PIL import Image
@@ -162,7 +165,7 @@ def _mean_frame(folder):
     return Image.fromarray(np.round(total / count).astype(np.uint8)).resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
-def make_card(options, folder):
+def make_card(options: Options, folder: Path) -> str:
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
     from ppdiffusers_ext.files import read_yaml
     from ppdiffusers_ext.packaged import as_called
@@ -183,17 +186,17 @@ def make_card(options, folder):
     evaluation = DemoEvaluation(config, Runtime.choose("cpu", "fp32"))
     seed, clips = options.seed + 1, 1 if options.quick else 20
     result = summary([evaluation.scores(seed, number) for number in progress(range(clips), "measuring on new clips")])
-    times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
+    times = json.loads((options.folder / "times.json").read_text(encoding="utf-8"))
     ways = [
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
         for way, score in result["ways"].items()
     ]
     return as_called(CARD).format(
-        clips=options.clips,
+        clips=options.count,
         seed=options.seed,
         processes=options.processes,
         drawing=times["clips"] / 60,
-        rows=rows_of_trainings(options.work, NAMES),
+        rows=rows_of_trainings(options.folder, NAMES),
         ways="\n".join(ways),
         evaluated=clips,
         evaluation_seed=seed,

@@ -12,21 +12,32 @@ processor cores take less than two hours. With --skip-existing the same command 
 import json
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .command import ArgumentParser, add_existing, any_seed, run
+from ppdiffusers_ext.options import inherited, option
+
+from .command import ArgumentParser, run
 from .demo_training import (
     Clock,
+    DemoTrainingOptions,
     draw,
     hold_against_existing,
     made_of,
-    number_of_clips,
     progress,
     read_settings,
     rows_of_trainings,
+    set_up,
     train,
     write_image_encoder,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdiffusers_ext.pipelines.stable_animator.demo import StableDemoEvaluation
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
 SIDE, NUM_FRAMES, ENTRANCE = 64, 24, 12
 CLIPS, FEW_CLIPS = 1600, 16
@@ -67,31 +78,25 @@ which has seen none of these people, makes of the heads and who they are.
 """
 
 
-def make_parser():
-    parser = ArgumentParser(prog="python -m scripts.train_demo_stable_animator", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(CONFIGURED), help=f"folder (default: {CONFIGURED})")
-    parser.add_argument("--clips", type=int, help=f"clips that are drawn (default: {CLIPS}, with --quick {FEW_CLIPS})")
-    parser.add_argument("--seed", type=any_seed, default=0, help="of the clips; -1 draws one (default: 0)")
-    parser.add_argument("--processes", type=int, choices=(1, 2), default=2, help="of training (default: 2)")
-    parser.add_argument("--windows", action="store_true", help="also compare ways to make windows and noise")
-    parser.add_argument("--quick", action="store_true", help="few clips and two steps, to see that all works")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(DemoTrainingOptions):
+    work: str = inherited(DemoTrainingOptions, "work", CONFIGURED)
+    clips: int | None = inherited(DemoTrainingOptions, "clips", None, unset=f"{CLIPS}, with --quick {FEW_CLIPS}")
+    windows: bool = option(False, help="also compare ways to make windows and noise")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.train_demo_stable_animator", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """All steps that are not done yet."""
     from ppdiffusers_ext.data.outputs import output_folder
     from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
-    from ppdiffusers_ext.options import choose_seed
     from ppdiffusers_ext.packaged import located
-    from ppdiffusers_ext.training.logs import quieten_libraries, set_up_loggers
 
-    if not options.debug:
-        quieten_libraries()
-    set_up_loggers(options.debug)
-    options.seed = choose_seed(options.seed)
-    options.clips = number_of_clips(options, CLIPS, FEW_CLIPS)
-    folder, output = options.work, options.work / "model"
+    options = set_up(options, CLIPS, FEW_CLIPS)
+    folder, output = options.folder, options.folder / "model"
     made = made_of("train_demo_stable_animator", options, CONFIGURATIONS, AUTOENCODER)
     results = hold_against_existing(options, output, made, MADE)
     if not results.missing:
@@ -100,7 +105,7 @@ def work(options):
     folder.mkdir(parents=True, exist_ok=True)
     times, svd, clips = folder / "times.json", folder / "svd", folder / "data" / "clips"
     with Clock(times, "clips"):
-        draw(write_animation_clips, clips, options.seed, options.clips, NUM_FRAMES, SIDE, ENTRANCE)
+        draw(write_animation_clips, clips, options.seed, options.count, NUM_FRAMES, SIDE, ENTRANCE)
     write_image_encoder(svd / "image_encoder", options.seed, channels=64)  # as the UNet's context has
     for name in ("unet", "scheduler"):
         shutil.copytree(located(CONFIGURATIONS / name), svd / name, dirs_exist_ok=True)
@@ -119,7 +124,7 @@ def work(options):
     print((output / "README.md").read_text(encoding="utf-8") + f"wrote {output}")
 
 
-def _write_autoencoder(clips, folder):
+def _write_autoencoder(clips: Path, folder: Path) -> None:
     import numpy as np
     import paddle
 
@@ -133,20 +138,20 @@ def _write_autoencoder(clips, folder):
     vae.save_pretrained(str(folder), safe_serialization=True)
 
 
-def _train(script, name, options):
-    settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.work)
+def _train(script: str, name: str, options: Options) -> None:
+    settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.folder)
     if options.quick:
         settings.update(max_steps=2, validation_steps=2, save_steps=2, validation_clips=1, sample_n_frames=2)
         settings.update(validation_inference_steps=1, per_device_train_batch_size=1)
-    train(script, name, settings, options.work, options.processes)
+    train(script, name, settings, options.folder, options.processes)
 
 
-def _train_recognizer(clips, options):
+def _train_recognizer(clips: Path, options: Options) -> None:
     from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
     from ppdiffusers_ext.training.stable_animator.recognizer import train_recognizer
 
     steps = 2 if options.quick else RECOGNIZER_STEPS
-    path = options.work / "recognizer.safetensors"
+    path = options.folder / "recognizer.safetensors"
     cosine = train_recognizer(
         find_animation_clips(clips),
         path,
@@ -158,7 +163,7 @@ def _train_recognizer(clips, options):
     print(f"the recogniser's cosine with the truth, of people that it is trained on: {cosine:.3f}")
 
 
-def _write_model(folder, output):
+def _write_model(folder: Path, output: Path) -> None:
     from ppdiffusers_ext.pipelines.run_options import write_trained
 
     shutil.copytree(folder / "svd", output / "svd")
@@ -169,7 +174,7 @@ def _write_model(folder, output):
     write_trained(output, {"svd": "svd", **{name: f"{name}.safetensors" for name in names}})
 
 
-def describe_model(folder, **options):
+def describe_model(folder: Path, **options: Any) -> "StableAnimationConfig":
     """The `StableAnimationConfig` of the small model in a folder.
 
     Windows are of as many frames in a row as it was trained on, and each frame has noise of its own, as in training.
@@ -186,7 +191,7 @@ def describe_model(folder, **options):
     )
 
 
-def _evaluate(options, folder):
+def _evaluate(options: Options, folder: Path) -> str:
     """Write samples.png and scores.json into the model's folder, and return its card."""
     from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.packaged import as_called
@@ -206,13 +211,13 @@ def _evaluate(options, folder):
     for way, score in result["ways"].items():
         cells = [("psnr", ".2f"), ("ssim", ".3f"), ("l1", ".4f"), ("flicker", ".2f"), (IDENTITY, ".3f")]
         rows.append(f"| {way} | " + " | ".join(f"{score[k]:{f}}" if k in score else "" for k, f in cells) + " |")
-    times = json.loads((options.work / "times.json").read_text(encoding="utf-8"))
+    times = json.loads((options.folder / "times.json").read_text(encoding="utf-8"))
     return as_called(CARD).format(
-        clips=options.clips,
+        clips=options.count,
         seed=options.seed,
         processes=options.processes,
         drawing=times["clips"] / 60,
-        rows=rows_of_trainings(options.work, ["training"]),
+        rows=rows_of_trainings(options.folder, ["training"]),
         recognizer_steps=2 if options.quick else RECOGNIZER_STEPS,
         recognizer_batch=RECOGNIZER_BATCH,
         recognizing=times["recognizer"] / 60,
@@ -228,7 +233,7 @@ def _evaluate(options, folder):
     )
 
 
-def _sheet(evaluation, seed, count):
+def _sheet(evaluation: "StableDemoEvaluation", seed: int, count: int) -> "np.ndarray":
     """A row for each clip: reference, then pose, truth, model and model without the face of three frames."""
     import numpy as np
 

@@ -1,17 +1,18 @@
 """What the training commands do: parse, train, and tell errors as the other commands do."""
 
 import errno
-import importlib
 import sys
 import traceback
+from collections.abc import Sequence
+from typing import Any
+
+Stage = int | str  # 1 or 2 of Animate Anyone, "vae" or "stable_animator"
 
 _MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
-_ANYONE = "ppdiffusers_ext.training.animate_anyone.options"
-_STABLE = "ppdiffusers_ext.training.stable_animator.options"
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-def main(stage, arguments=None, usage=""):
+def main(stage: Stage, arguments: Sequence[str] | None = None, usage: str = "") -> int:
     """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae"), or "stable_animator".
 
     Args:
@@ -23,7 +24,6 @@ def main(stage, arguments=None, usage=""):
         the exit code: 0, 2 for bad input, 130 for Ctrl-C, 1 for a loss that is not finite, a full disk, or another
         process that is lost.
     """
-    from ppdiffusers_ext.training.declared import check_names
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_logs
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -32,11 +32,10 @@ def main(stage, arguments=None, usage=""):
     if not debug:
         quieten_libraries()
     if any(word in ("-h", "--help", "--help-all") for word in arguments):
-        return _help(usage, stage, "--help-all" in arguments)
+        return _help(usage, kinds_of(stage), "--help-all" in arguments)
     try:
-        check_names(arguments, classes_of(stage))
         set_up_logs(debug)
-        return _train(stage, arguments, kinds_of(stage))
+        return _train(stage, arguments, debug)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from the newest checkpoint", 130, debug)
     except (RuntimeError, OSError, ValueError) as error:
@@ -46,7 +45,7 @@ def main(stage, arguments=None, usage=""):
         return _fail(message, code, debug)
 
 
-def _fail(message, code, debug):
+def _fail(message: str, code: int, debug: bool) -> int:
     from ppdiffusers_ext.errors import printable
 
     if debug:
@@ -55,7 +54,7 @@ def _fail(message, code, debug):
     return code
 
 
-def _told(error):
+def _told(error: Exception) -> tuple[str | None, int]:
     """(what an error says to the user, exit code); (None, 1) for what is no word to a user."""
     from ppdiffusers_ext.errors import InputError, NonFiniteError
 
@@ -72,60 +71,73 @@ def _told(error):
     return None, 1
 
 
-def kinds_of(stage):
-    """The three dataclasses of what a training can be told."""
-    return tuple(getattr(importlib.import_module(module), name) for module, _, name in map(_split, classes_of(stage)))
+def kinds_of(stage: Stage) -> tuple[Any, Any, Any]:
+    """The three dataclasses of what a training can be told: of the model, the data and the training."""
+    from ppdiffusers_ext.training.animate_anyone import options as of_anyone
+    from ppdiffusers_ext.training.options import TrainerOptions
+    from ppdiffusers_ext.training.stable_animator import options as of_stable
 
-
-def _split(path):
-    return path.rpartition(".")
-
-
-def classes_of(stage):
-    """Names, with modules, of the three dataclasses of what a training can be told."""
-    of_stable = [f"{_STABLE}.Stable{name}Arguments" for name in ("Model", "Data", "Training")]
     if stage == "stable_animator":
-        return of_stable
-    model = "AutoencoderArguments" if stage == "vae" else "ModelArguments"
-    return [f"{_ANYONE}.{model}", f"{_ANYONE}.DataArguments", "ppdiffusers_ext.training.arguments.TrainingArguments"]
+        return of_stable.StableModelArguments, of_stable.StableDataArguments, of_stable.StableTrainerOptions
+    model = of_anyone.AutoencoderArguments if stage == "vae" else of_anyone.ModelArguments
+    return model, of_anyone.DataArguments, TrainerOptions
 
 
-def _help(usage, stage, everything):
+def _help(usage: str, kinds: tuple, everything: bool) -> int:
     from ppdiffusers_ext.packaged import as_called
-    from ppdiffusers_ext.training.declared import read_declared, read_mappings
+    from ppdiffusers_ext.training.bounds import fields_of
     from ppdiffusers_ext.training.help import short_help
+    from ppdiffusers_ext.training.parser import make_parser
 
     usage = as_called(usage).strip()
     if everything:
-        from ppdiffusers_ext.training.parser import make_parser
-
-        print(f"{usage}\n\n{make_parser(kinds_of(stage)).format_help()}")
+        print(f"{usage}\n\n{make_parser(kinds).format_help()}")
     else:
-        print(short_help(usage, read_declared(classes_of(stage)), read_mappings(classes_of(stage), "SHORT_HELP")))
+        own = {name: line for kind in kinds for name, line in getattr(kind, "SHORT_HELP", {}).items()}
+        print(short_help(usage, fields_of(kinds), own))
     return 0
 
 
-def _train(stage, arguments, kinds):
+def _check_files(stage: Stage, model: Any, data: Any, options: Any) -> Any:
+    """The clips of a training. Paddle is not imported."""
+    from ppdiffusers_ext.training.animate_anyone.check import check_files, check_files_of_autoencoder
+    from ppdiffusers_ext.training.stable_animator.check import check_files as check_files_of_stable
+
+    if stage == "vae":
+        return check_files_of_autoencoder(model, data, options)
+    if stage == "stable_animator":
+        return check_files_of_stable(model, data, options)
+    return check_files(int(stage), model, data, options)
+
+
+def _train(stage: Stage, arguments: list[str], debug: bool) -> int:
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.training.animate_anyone.autoencoder import train_autoencoder
-    from ppdiffusers_ext.training.animate_anyone.run import train
-    from ppdiffusers_ext.training.groups import leave
-    from ppdiffusers_ext.training.parser import parse_arguments
-    from ppdiffusers_ext.training.seeds import choose_seed
-    from ppdiffusers_ext.training.stable_animator import run as stable_run
+    from ppdiffusers_ext.training.parser import parse_options
     from ppdiffusers_ext.weights.selection import checkpoint_key
 
-    model, data, training = parse_arguments(arguments, kinds)
-    if not training.do_train:
+    model, data, options = parse_options(arguments, kinds_of(stage))
+    if not options.do_train:
         raise InputError("nothing is to be done; --do_train is accepted")
+    clips = _check_files(stage, model, data, options)
+
+    from ppdiffusers_ext.training.animate_anyone.autoencoder import train_autoencoder
+    from ppdiffusers_ext.training.animate_anyone.run import train
+    from ppdiffusers_ext.training.arguments import set_up
+    from ppdiffusers_ext.training.groups import leave
+    from ppdiffusers_ext.training.logs import set_up_loggers
+    from ppdiffusers_ext.training.seeds import choose_seed
+    from ppdiffusers_ext.training.stable_animator import run as stable_run
+
+    set_up_loggers(debug)
+    training = set_up(options)
     training.seed = choose_seed(training)
     with checkpoint_key(training.checkpoint_key):
         if stage == "vae":
-            train_autoencoder(model, data, training)
+            train_autoencoder(model, data, training, clips)
         elif stage == "stable_animator":
-            stable_run.train(model, data, training)
+            stable_run.train(model, data, training, clips)
         else:
-            train(stage, model, data, training)
+            train(int(stage), model, data, training, clips)
     leave()
     return 0
 

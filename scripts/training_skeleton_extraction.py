@@ -8,27 +8,38 @@ is passed over, with a note.
 """
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from . import poses
-from .command import add_existing, describe, run, whole
+from .command import ArgumentParser, describe, run
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.skeletons import Style
 
 
-def make_parser():
-    parser = poses.make_parser("python -m scripts.training_skeleton_extraction", __doc__)
-    parser.add_argument("--root_path", required=True, metavar="DIR", help="of the data")
-    parser.add_argument("--name", required=True, metavar="NAME", help="folder below it, such as rec or vec")
-    parser.add_argument(
-        "--start", type=whole(0, 99_999), required=True, metavar="N", help="number of the first folder"
-    )
-    parser.add_argument("--end", type=whole(0, 99_999), required=True, metavar="N", help="number of the last folder")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(poses.EstimatorOptions, ExistingOptions):
+    root_path: str = path_option(help="folder of the data", metavar="DIR")
+    name: str = option(help="folder below it, such as rec or vec", metavar="NAME")
+    start: int = option(lower=0, upper=99_999, help="number of the first folder")
+    end: int = option(lower=0, upper=99_999, help="number of the last folder")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.training_skeleton_extraction", __doc__, Options)
+
+
+def work(options: Options) -> int:
     """Draw what is missing. Returns 1 if a folder failed."""
-    from pathlib import Path
 
     from ppdiffusers_ext.errors import InputError
 
@@ -40,7 +51,7 @@ def work(options):
             "images/ in them; --start and --end of folders that are there are accepted"
         )
     opened, failed = _open(there, options)
-    estimator, style = poses.make_estimator(options, "rgb"), poses.style_of(options, "stable_animator")
+    estimator, style = poses.make_estimator(options, "rgb", options.device), poses.style_of(options, "stable_animator")
     for folder, (source, results) in opened.items():
         try:
             _draw(folder, source, results, estimator, style)
@@ -52,7 +63,7 @@ def work(options):
     return 1 if failed else 0
 
 
-def _open(folders, options):
+def _open(folders: list[Path], options: Options) -> "tuple[dict[Path, tuple[FrameSource, Results]], int]":
     """Folder -> its pictures and `Results`, and the number of folders whose pictures cannot be opened.
 
     Raises:
@@ -67,7 +78,7 @@ def _open(folders, options):
 
     shared, opened, failed = poses.made_of("training_skeleton_extraction", options), {}, 0
 
-    def made_of(picture):
+    def made_of(picture: Path) -> "Made":
         return replace(shared, inputs={"its picture": digest(picture), **shared.inputs})
 
     for folder in folders:
@@ -85,7 +96,7 @@ def _open(folders, options):
     return opened, failed
 
 
-def _draw(folder, source, results, estimator, style):
+def _draw(folder: Path, source: "FrameSource", results: "Results", estimator: "PoseEstimator", style: "Style") -> None:
     from ppdiffusers_ext.preprocess.videos import write_training_skeletons
 
     names, target = {path.name for path in results.missing}, folder / "poses"
@@ -94,7 +105,7 @@ def _draw(folder, source, results, estimator, style):
     print(f"{target}: {len(names)} made, kept: {results.kept}")
 
 
-def _tell(folder, error):
+def _tell(folder: Path, error: Exception) -> None:
     from ppdiffusers_ext.errors import InputError
 
     where = "" if isinstance(error, InputError) else f"{folder}: "

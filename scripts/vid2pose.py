@@ -7,20 +7,25 @@ is accepted too. A file that exists is refused: --overwrite replaces it, --skip-
 """
 
 import sys
+from dataclasses import dataclass
+
+from ppdiffusers_ext.options import ExistingOptions, path_option
 
 from . import poses
-from .command import add_existing, run
+from .command import ArgumentParser, run
 
 
-def make_parser():
-    parser = poses.make_parser("python -m scripts.vid2pose", __doc__)
-    parser.add_argument("--video_path", required=True, metavar="FILE", help="video, or a folder of pictures")
-    parser.add_argument("--output", metavar="FILE", help="default: NAME_kps.mp4 beside the video")
-    poses.add_track(parser, "surest")
-    return add_existing(parser)
+@dataclass(frozen=True, kw_only=True)
+class Options(poses.TrackedOptions, ExistingOptions):
+    video_path: str = path_option(help="video, or a folder of pictures")
+    output: str | None = path_option(None, help="file to write", unset="NAME_kps.mp4 beside the video")
 
 
-def work(options):
+def make_parser() -> ArgumentParser:
+    return ArgumentParser("python -m scripts.vid2pose", __doc__, Options)
+
+
+def work(options: Options) -> None:
     """Estimate, draw, and print the file."""
     from pathlib import Path
 
@@ -38,7 +43,7 @@ def work(options):
         options.overwrite,
         options.skip_existing,
     )
-    estimator, style = poses.make_estimator(options, "bgr"), poses.style_of(options, "animate_anyone")
+    estimator, style = poses.make_estimator(options, "bgr", options.device), poses.style_of(options, "animate_anyone")
     with results.recorded():
         for path in results.missing:
             write_skeleton_video(video, path, estimator, style, track, poses.progress(video.name))

@@ -8,8 +8,8 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, MotionModule, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.guidance import guide
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
+from ppdiffusers_ext.pipelines.steps import guide
 from ppdiffusers_ext.pipelines.windows import get_schedule
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
 from ppdiffusers_ext.training.latents import encode

@@ -38,13 +38,13 @@ FORBIDDEN = {
 
 SYSTEMS = ("animate_anyone", "stable_animator", "easy_animate")
 # Modules that know the systems by name, and so import them; all others get what they need as arguments.
-REGISTRIES = {"pipelines.registry", "pipelines.systems", "pipelines.published"}
+REGISTRIES = {"pipelines.registry", "pipelines.systems"}
 # Files that each system has in these rooms.
 SAME_FILES = {
     "models": {"checkpoint"},
-    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion", "published"},
+    "pipelines": {"options", "check", "loading", "memory", "pipeline", "denoise", "run", "conversion"},
     "data": {"clips", "samples", "check"},
-    "training": {"options", "data", "model", "objective", "run", "validation"},
+    "training": {"options", "check", "data", "model", "objective", "run", "validation"},
 }
 WITHOUT = {("data", "easy_animate"), ("training", "easy_animate")}  # not written yet
 
@@ -189,10 +189,27 @@ def test_library_does_not_import(graph, outside):
 
 def test_checks_of_arrows_see_a_forbidden_import(graph):
     graph = graph.__deepcopy__({})
-    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.guidance")
+    graph.add_import(importer=f"{PACKAGE}.models.layers", imported=f"{PACKAGE}.pipelines.steps")
     assert chains(graph, f"{PACKAGE}.models", f"{PACKAGE}.pipelines") == [
-        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.guidance"
+        f"{PACKAGE}.models.layers -> {PACKAGE}.pipelines.steps"
     ]
+
+
+# Files that make flags of declared options; launch.py takes all words as they are.
+MAKERS_OF_FLAGS = {"command.py", "options.py", "launch.py"}
+
+
+def tables_of_options(text):
+    """Lines of a source at which an argument is added to a parser."""
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if getattr(call.func, "attr", "").startswith("add_argument")]
+
+
+def test_commands_declare_their_options_in_dataclasses():
+    paths = [path for path in (ROOT / "scripts").glob("*.py") if path.name not in MAKERS_OF_FLAGS]
+    found = {path.name: lines for path in paths if (lines := tables_of_options(path.read_text(encoding="utf-8")))}
+    assert found == {} and len(paths) > 20
+    assert tables_of_options("parser.add_argument('--x')\nparser.add_argument_group('y')") == [1, 2]
 
 
 def test_no_file_is_longer_than_an_idea():
@@ -227,3 +244,49 @@ def test_no_function_does_more_than_a_page():
 def test_every_folder_of_the_library_is_a_package():
     folders = {path.parent for path in (ROOT / PACKAGE).rglob("*.py")}
     assert [str(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+# Modules that no test imports, nor a module that one imports -> the test that covers them.
+COVERED = {
+    "commands.__main__": "commands/test_program.py",
+    "data.stable_animator.check": "scripts/test_check_dataset.py",
+    "models.easy_animate.conditioning": "models/easy_animate/test_easy_animate.py",
+    "models.easy_animate.motion": "models/easy_animate/test_easy_animate.py",
+    "models.easy_animate.option_rules": "models/test_option_rules.py",
+    "models.easy_animate.vae_tiles": "pipelines/easy_animate/test_video_coding.py",
+    "models.network_rules": "models/test_option_rules.py",
+    "models.stable_animator.blocks": "test_parity.py",
+    "pipelines.animation": "scripts/test_animate.py",
+    "pipelines.opening": "pipelines/test_api.py",
+    "pipelines.saving": "pipelines/test_api.py",
+    "preprocess.videos": "scripts/test_pose_commands.py",
+    "training.help": "training/test_parser.py",
+    "training.logs": "scripts/test_trainers.py",
+    "weights.addresses": "scripts/test_download_weights.py",
+}
+
+
+def test_every_module_is_near_a_test(graph):
+    """It has a test of its name, or one that imports it, or a module or package that does; others are in `COVERED`."""
+    files = [path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    named = {name for path in files for name in _imported(ast.parse(path.read_text(encoding="utf-8")))}
+    own = {name for name in graph.modules if name.startswith(f"{PACKAGE}.")}
+    modules = {name for name in own if (ROOT / f"{name.replace('.', '/')}.py").is_file()}
+    tested = {name for name in own if name in named or _mirror(name).is_file()}
+    near = tested | {name for name in modules if graph.find_modules_that_directly_import(name) & tested}
+    assert {name.removeprefix(f"{PACKAGE}.") for name in modules - near} == COVERED.keys()
+    assert [test for test in COVERED.values() if not (ROOT / "tests" / test).is_file()] == []
+
+
+def _mirror(module):
+    *folders, name = module.split(".")[1:]
+    return ROOT.joinpath("tests", *folders, f"test_{name}.py")
+
+
+def _imported(tree):
+    """Names of the modules, and of what is in them, that a file imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{item.name}" for item in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (item.name for item in node.names)

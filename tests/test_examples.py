@@ -15,12 +15,12 @@ from ppdiffusers_ext.data.synthetic import write_clips
 from ppdiffusers_ext.pipelines.published import PUBLISHED
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_torch
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
-from ppdiffusers_ext.training.arguments import TrainingArguments
-from ppdiffusers_ext.training.parser import parse_arguments
+from ppdiffusers_ext.training.arguments import parse_arguments
+from ppdiffusers_ext.training.options import TrainerOptions
 from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,
     StableModelArguments,
-    StableTrainingArguments,
+    StableTrainerOptions,
 )
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
@@ -100,11 +100,11 @@ def test_training_configuration_is_accepted(path, tmp_path):
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
     of_stable_animator = "stable_animator" in str(path.relative_to(ROOT))
     if path.stem == "vae":
-        kinds = (AutoencoderArguments, DataArguments, TrainingArguments)
+        kinds = (AutoencoderArguments, DataArguments, TrainerOptions)
     elif of_stable_animator:
-        kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+        kinds = (StableModelArguments, StableDataArguments, StableTrainerOptions)
     else:
-        kinds = (ModelArguments, DataArguments, TrainingArguments)
+        kinds = (ModelArguments, DataArguments, TrainerOptions)
     given = parse_arguments([str(tmp_path / "alone.yaml")], kinds)
     assert given[2].do_train
     of_field = {item.name: part for part in given for item in dataclasses.fields(part)}
@@ -165,7 +165,7 @@ def options_of(command, **places):
 
 @pytest.mark.parametrize("command", ["command_train.sh", "command_train_single.sh", "command_finetune.sh"])
 def test_training_commands_are_understood(command, tmp_path):
-    kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+    kinds = (StableModelArguments, StableDataArguments, StableTrainerOptions)
     words = options_of(command, OUTPUT=str(tmp_path), DATA="data")
     model, data, training = parse_arguments([*words, "--device=cpu"], kinds)
     assert training.do_train and training.learning_rate == 1e-5 and training.max_grad_norm == 0

@@ -7,6 +7,7 @@ import importlib
 import re
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ppdiffusers_ext import packaged
@@ -33,7 +34,7 @@ _MOST_OF_SUMMARY = 88
 _HELP = "`--help` lists the commands"
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, or list them. Returns the exit code; a command ends the process with its own.
 
     Args:
@@ -49,7 +50,7 @@ def main(arguments=None):
     return 0
 
 
-def _answer(words):
+def _answer(words: Sequence[str]) -> int:
     """Print what was asked for without a command. Returns the exit code."""
     fail = importlib.import_module(f"{__name__}.command").fail
     if not words:
@@ -65,7 +66,7 @@ def _answer(words):
     return fail(f"there is no {what} {shown(words[0])}; " + (f"did you mean {near}?" if near else _HELP))
 
 
-def _help():
+def _help() -> str:
     lines = [
         f"usage: {packaged.PROGRAM} NAME [options]",
         "",
@@ -76,7 +77,7 @@ def _help():
     return "\n".join([*lines, "", "Hyphens in a name are as good as underscores. --version prints the version."])
 
 
-def _summary(name):
+def _summary(name: str) -> str:
     """The first line of a command's docstring, or its first part, read without importing the module."""
     path = next(file for folder in __path__ if (file := Path(folder, f"{name}.py")).is_file())
     line = packaged.as_called(path.read_text(encoding="utf-8").split('"""')[1].strip().splitlines()[0])

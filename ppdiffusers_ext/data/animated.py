@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -96,12 +97,12 @@ def find_animation(path: str | os.PathLike) -> Animation | None:
     )  # fmt: skip
 
 
-def _head(path):
+def _head(path: Path) -> bytes:
     with open(path, "rb") as file:
         return file.read(16)
 
 
-def _starts(promise):
+def _starts(promise: Promise) -> tuple[tuple[int, ...], Fraction, int]:
     """When frames begin, the unit, and how long the last one lasts."""
     delays = [delay if delay > _LEAST_DELAY else _DELAY_INSTEAD for delay in promise.delays]
     unit = promise.unit or Fraction(1, min(_FINEST, math.lcm(*{delay.denominator for delay in delays})))
@@ -134,7 +135,7 @@ def decode_animation(animation: Animation, indices: range, background: str = "wh
             yield np.ascontiguousarray(animation.orientation.apply(lay_over(frame, background, animation.path)))
 
 
-def _colours_of(path):
+def _colours_of(path: Path) -> dict[str, Any]:
     """What the file says about the colours of its frames, as Pillow names it."""
     names = ("icc_profile", "srgb", "gamma", "chromaticity")
     # Pillow raises anything on a damaged file; that it cannot be decoded is told with its first frame.
@@ -143,7 +144,7 @@ def _colours_of(path):
     return {}
 
 
-def _in_srgb(frame, info, path):
+def _in_srgb(frame: np.ndarray, info: dict[Any, Any], path: Path) -> np.ndarray:
     """An (H, W, 4) frame with its colours in sRGB; see `colours.to_srgb`."""
     image = PIL.Image.fromarray(np.ascontiguousarray(frame[..., :3]))
     image.info = info
@@ -155,7 +156,7 @@ def _in_srgb(frame, info, path):
     return frame if rgb is image else np.dstack([np.asarray(rgb), frame[..., 3]])
 
 
-def _stored(animation):
+def _stored(animation: Animation) -> Iterator[np.ndarray]:
     """The stored frames: (H, W, 4) uint8 RGBA."""
     with _find_imageio(animation.path)(animation.path, "r", plugin="pillow") as file:
         frames = file.iter(mode=None if animation.is_deep_grey else "RGBA")
@@ -164,7 +165,7 @@ def _stored(animation):
         yield from map(_of_deep_grey, frames) if animation.is_deep_grey else frames
 
 
-def _find_imageio(path):
+def _find_imageio(path: Path) -> Callable[..., Any]:
     """imageio's `imopen`. It needs a moment to be imported, so that only whoever has such a picture waits for it."""
     try:
         from imageio.v3 import imopen
@@ -175,7 +176,7 @@ def _find_imageio(path):
     return imopen
 
 
-def _of_deep_grey(frame):
+def _of_deep_grey(frame: np.ndarray) -> np.ndarray:
     """(H, W) of 16 bits -> (H, W, 4) of 8 bits."""
     grey = ((frame.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.dstack([grey, grey, grey, np.full_like(grey, 255)])

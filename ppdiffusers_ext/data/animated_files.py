@@ -8,6 +8,7 @@ The formats are those of GIF89a, of the PNG specification (third edition, with A
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -50,29 +51,29 @@ class Promise:
 class _Bytes:
     """A position in bytes; what is not there raises `NotWholeError`."""
 
-    def __init__(self, content, start=0, end=None):
+    def __init__(self, content: bytes, start: int = 0, end: int | None = None) -> None:
         self.content, self.position = content, start
         self.end = len(content) if end is None else end
 
-    def take(self, count):
+    def take(self, count: int) -> bytes:
         begin = self.position
         if count > self.end - begin:
             raise NotWholeError("its end is missing")
         self.position += count
         return self.content[begin : self.position]
 
-    def unpack(self, layout):
+    def unpack(self, layout: str) -> tuple[Any, ...]:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))
 
-    def is_over(self):
+    def is_over(self) -> bool:
         return self.position >= self.end
 
-    def check_nothing_follows(self):
+    def check_nothing_follows(self) -> None:
         if self.content[self.position : self.end].strip(b"\0"):
             raise NotWholeError("something follows its end")
 
 
-def _check_rectangle(promise, left, top, width, height):
+def _check_rectangle(promise: Promise, left: int, top: int, width: int, height: int) -> None:
     if not width or not height or left + width > promise.width or top + height > promise.height:
         raise NotWholeError("it has a frame that does not fit into it")
 
@@ -104,12 +105,12 @@ def walk_gif(content: bytes, promise: Any) -> None:
     data.check_nothing_follows()
 
 
-def _take_colors(data, flags):
+def _take_colors(data: _Bytes, flags: int) -> None:
     if flags & 0x80:
         data.take(3 << ((flags & 7) + 1))
 
 
-def _take_extension(data, delay):
+def _take_extension(data: _Bytes, delay: Fraction | None) -> Fraction | None:
     """Pass over an extension. Returns hundredths of a second that the next frame is shown."""
     (label,) = data.take(1)
     if label == 0xF9:
@@ -125,7 +126,7 @@ def _take_extension(data, delay):
     return delay
 
 
-def _take_application(data):
+def _take_application(data: _Bytes) -> None:
     """Pass over what an application has added; how often it repeats has blocks of known lengths."""
     size, name = data.unpack("<B11s")
     if size != 11:
@@ -136,7 +137,7 @@ def _take_application(data):
         raise NotWholeError("it has a damaged extension")
 
 
-def _take_pixels(data, count):
+def _take_pixels(data: _Bytes, count: int) -> None:
     code_size, content = data.take(1)[0], _take_blocks(data)
     if not 1 <= code_size <= 8 or not content:
         raise NotWholeError("it has a frame without pixels")
@@ -148,7 +149,7 @@ def _take_pixels(data, count):
         raise NotWholeError(f"it has a frame of {count} pixels, and {pixels} of them, with {behind} bytes behind them")
 
 
-def _take_blocks(data):
+def _take_blocks(data: _Bytes) -> bytes:
     """The bytes of data in blocks."""
     blocks = []
     while size := data.take(1)[0]:
@@ -184,29 +185,29 @@ def walk_png(content: bytes, promise: Any) -> None:
 class _PngAnimation:
     """Numbers of frames and parts, held against each other."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.promised, self.frames, self.numbers, self.is_open, self.is_led = 0, 0, 0, False, False
 
-    def number(self, chunk):
+    def number(self, chunk: bytes) -> None:
         if struct.unpack(">I", chunk[:4])[0] != self.numbers:
             raise NotWholeError("its parts do not follow each other")
         self.numbers += 1
 
-    def begin(self):
+    def begin(self) -> None:
         self.close()
         self.frames, self.is_open = self.frames + 1, True
 
-    def close(self):
+    def close(self) -> None:
         if self.is_open:
             raise NotWholeError("it has a frame without pixels")
 
-    def check(self):
+    def check(self) -> None:
         self.close()
         if self.frames != self.promised:
             raise NotWholeError(f"{self.frames} of {self.promised} frames are there")
 
 
-def _read_chunk(kind, chunk, promise, animation, seen):
+def _read_chunk(kind: bytes, chunk: bytes, promise: Promise, animation: _PngAnimation, seen: Sequence[bytes]) -> None:
     least = {b"IHDR": 13, b"acTL": 8, b"fcTL": 26, b"fdAT": 5}.get(kind, 0)
     if len(chunk) < least:
         raise NotWholeError(f"its part {kind.decode('latin-1')!r} is too short")
@@ -270,7 +271,7 @@ def walk_webp(content: bytes, promise: Any) -> None:
     data.check_nothing_follows()
 
 
-def _take_chunk(data):
+def _take_chunk(data: _Bytes) -> tuple[bytes, bytes]:
     kind, size = data.unpack("<4sI")
     chunk = data.take(size)
     if size % 2:
@@ -278,11 +279,11 @@ def _take_chunk(data):
     return kind, chunk
 
 
-def _three_bytes(content, start):
+def _three_bytes(content: bytes, start: int) -> int:
     return int.from_bytes(content[start : start + 3], "little")
 
 
-def _read_frame(chunk, promise):
+def _read_frame(chunk: bytes, promise: Promise) -> None:
     if len(chunk) < 16:
         raise NotWholeError("it has a frame without pixels")
     left, top, width, height, delay = (_three_bytes(chunk, start) for start in (0, 3, 6, 9, 12))
@@ -295,7 +296,7 @@ def _read_frame(chunk, promise):
     promise.delays.append(Fraction(delay, 1000))
 
 
-def _orientation(exif):
+def _orientation(exif: bytes) -> Orientation:
     """The `Orientation` of EXIF data; upright where they do not say."""
     tags = Image.Exif()
     try:

@@ -93,7 +93,7 @@ class Audio:
             "accepted"
         )
 
-    def _plans(self, is_silent):
+    def _plans(self, is_silent: bool) -> list[str | tuple[int, str] | None]:
         """What could be done, the best first: None (no sound), "copy", or rate and layout to encode with."""
         if is_animated(self._path):
             return [None]
@@ -109,7 +109,7 @@ class Audio:
             layouts = [context.layout.name, *(each for each in _LAYOUTS if each != context.layout.name)]
             return copied + [(rate, layout) for layout in layouts]
 
-    def _rehearse(self, suffix, seconds):
+    def _rehearse(self, suffix: str, seconds: float | Fraction | None) -> None:
         """Try the plan: write the sound to nowhere."""
         if self._plan is None:
             return
@@ -158,7 +158,7 @@ class Audio:
                 logger.warning("the sound ends after %.2f seconds: %s", last, error)
                 self._next = None
 
-    def _open(self, container, stack):
+    def _open(self, container: Any, stack: contextlib.ExitStack) -> Iterator[Any]:
         """Add the track; returns the iterator over its packets."""
         source, video = stack.enter_context(open_video(self._path))
         stream = source.streams.audio[0]
@@ -174,7 +174,7 @@ class Audio:
         target.codec_context.layout = layout
         return self._encoded(source, stream, target, start)
 
-    def _copied(self, source, stream, target, start):
+    def _copied(self, source: av.container.InputContainer, stream: Any, target: Any, start: float) -> Iterator[Any]:
         offset = None
         for packet in self._read(source.demux(stream)):
             self._end = max(self._end, float(packet.pts * packet.time_base)) if packet.pts is not None else self._end
@@ -187,7 +187,7 @@ class Audio:
             packet.stream = target
             yield packet
 
-    def _encoded(self, source, stream, target, start):
+    def _encoded(self, source: av.container.InputContainer, stream: Any, target: Any, start: float) -> Iterator[Any]:
         rate, layout = self._plan
         # Packed, as PyAV 12 makes no arrays of eight planes.
         resampler = av.AudioResampler(format="flt", layout=layout, rate=rate)
@@ -213,7 +213,7 @@ class Audio:
             count += part.samples
         yield from target.encode() if count else ()
 
-    def _encode(self, target, samples, count):
+    def _encode(self, target: Any, samples: np.ndarray, count: int) -> Iterator[Any]:
         """Packets of (n, channels) fp32 samples, of which the first is the `count`-th of all."""
         rate, layout = self._plan
         if not len(samples):
@@ -222,7 +222,7 @@ class Audio:
         frame.sample_rate, frame.pts, frame.time_base = rate, count, Fraction(1, rate)
         yield from target.encode(frame)
 
-    def _read(self, iterator):
+    def _read(self, iterator: Iterator[Any]) -> Iterator[Any]:
         try:
             yield from iterator
         except av.error.FFmpegError as error:
@@ -234,28 +234,28 @@ class Audio:
 class _Nowhere(io.RawIOBase):
     """A file of which only the position is kept."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._position = self._end = 0
 
-    def write(self, data):
+    def write(self, data: Any) -> int:
         self._position += len(data)
         self._end = max(self._end, self._position)
         return len(data)
 
-    def seek(self, offset, whence=io.SEEK_SET):
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._position = offset + (0, self._position, self._end)[whence]
         return self._position
 
-    def tell(self):
+    def tell(self) -> int:
         return self._position
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
     seekable = writable
 
 
-def _promised_end(stream):
+def _promised_end(stream: Any) -> float:
     """Seconds at which a stream ends by the header of its file; 0 where that does not say."""
     if stream.duration:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base)

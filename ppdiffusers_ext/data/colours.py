@@ -70,7 +70,7 @@ def is_adobe_rgb(image: Image.Image) -> bool:
         return False
 
 
-def _by_profile(image, profile):
+def _by_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
     transform, mode = _transform(profile)
     if mode == "RGB" and image.mode not in ("CMYK", "LAB"):
         image = image.convert("RGB")
@@ -84,17 +84,17 @@ def _by_profile(image, profile):
         if mode == "L":
             levels = np.asarray(ImageCms.applyTransform(_sample("L"), transform))[0]  # (256, 3)
             return Image.merge("RGB", [image.point(channel.tolist()) for channel in levels.T])
-        return ImageCms.applyTransform(image, transform)
+        return ImageCms.applyTransform(image, transform)  # type: ignore[return-value]  # a new picture
     except ImageCms.PyCMSError as error:
         raise ColourError("its colour profile is damaged") from error
 
 
 @functools.lru_cache(maxsize=16)
-def _transform(profile):
+def _transform(profile: bytes | None) -> tuple[Any, str]:
     """What converts from an ICC profile (None: Lab) to sRGB, None where nothing changes; and the mode of pixels."""
     try:
         is_lab = profile is None
-        source: Any = ImageCms.createProfile("LAB") if is_lab else ImageCms.getOpenProfile(io.BytesIO(profile))
+        source: Any = ImageCms.createProfile("LAB") if is_lab else ImageCms.getOpenProfile(io.BytesIO(profile))  # type: ignore[arg-type]  # for Lab there is none
         kind = "Lab" if is_lab else source.profile.xcolor_space.strip()
         if kind not in _MODES:
             raise ColourError(f"its colour profile is of {kind!r} pixels")
@@ -117,7 +117,7 @@ def _transform(profile):
     return transform, _MODES[kind]
 
 
-def _sample(mode):
+def _sample(mode: str) -> Image.Image:
     """All greys, and for RGB colours of all kinds, as a picture of one row."""
     greys = np.arange(256)
     if mode == "L":
@@ -126,7 +126,7 @@ def _sample(mode):
     return Image.fromarray(np.concatenate([np.repeat(greys[None, :, None], 3, 2), colours], 1).astype(np.uint8))
 
 
-def _by_primaries(image, chromaticity, gamma=None):
+def _by_primaries(image: Image.Image, chromaticity: tuple[float, ...], gamma: float | None = None) -> Image.Image:
     """RGB of other primaries, or of a plain power instead of sRGB's curve.
 
     Args:
@@ -149,7 +149,7 @@ def _by_primaries(image, chromaticity, gamma=None):
     return Image.fromarray(pixels)
 
 
-def _to_xyz(chromaticity):
+def _to_xyz(chromaticity: tuple[float, ...]) -> np.ndarray:
     """The matrix from linear RGB of these primaries to XYZ as seen under D65."""
     white, *colours = np.reshape(chromaticity, (4, 2))
     if not white[1] > 0:
@@ -167,9 +167,9 @@ def _to_xyz(chromaticity):
     return matrix
 
 
-def _srgb_to_light(values):
+def _srgb_to_light(values: np.ndarray) -> np.ndarray:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def _light_to_srgb(light):
+def _light_to_srgb(light: np.ndarray) -> np.ndarray:
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)

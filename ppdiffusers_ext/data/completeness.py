@@ -60,7 +60,7 @@ def check_complete(path: str | os.PathLike, container: Any, stream: Any, packets
     return crop
 
 
-def _by_duration(container, stream, packets):
+def _by_duration(container: av.container.InputContainer, stream: Any, packets: Packets) -> int:
     """How many frames an MKV or WebM file promises by the time at which it ends, 0 where it does not say."""
     fps, unit = stream.average_rate or stream.guessed_rate, stream.time_base
     promised_end = _matroska_end(container, stream)
@@ -72,7 +72,7 @@ def _by_duration(container, stream, packets):
     return round(promised_end * fps) if promised_end - end > 0.75 / fps else 0
 
 
-def _matroska_end(container, stream):
+def _matroska_end(container: av.container.InputContainer, stream: Any) -> float:
     """Seconds at which the video track ends by the header of an MKV or WebM file, 0 where it does not say."""
     tag = stream.metadata.get("DURATION", "").split(":")  # 00:00:01.960000000
     if len(tag) == 3:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import av
@@ -57,7 +57,7 @@ def make_decoder(stream: Any) -> Callable[[Any], Any]:
     return _CutDecoder(stream).decode if stream.codec_context.name == "h264" else lambda packet: packet.decode()
 
 
-def _set_up(context, **options):
+def _set_up(context: av.CodecContext, **options: str) -> None:
     if not context.is_open:
         context.thread_count = 1  # so that a damaged file fails at the same frame every time
         context.options = {"max_pixels": str(MOST_PIXELS)} | options
@@ -114,7 +114,7 @@ class _CutDecoder:
             self._given += len(frames)
         return frames
 
-    def _let_out(self):
+    def _let_out(self) -> None:
         """Give the last frames too: at the end FFmpeg holds back those decoded before the first one was given.
 
         It takes them for pictures before the one at which decoding begins. Behind a frame that was given none are.
@@ -123,7 +123,7 @@ class _CutDecoder:
             if stream is not None:
                 stream.codec_context.flags |= _OUTPUT_CORRUPT
 
-    def _follow(self, packet):
+    def _follow(self, packet: av.Packet) -> None:
         if self._is_near is None:
             self._begin = packet.pts
             self._is_near = packet.pts is not None and not _is_idr(packet, self._stream.codec_context.extradata)
@@ -131,7 +131,7 @@ class _CutDecoder:
             self._stop()
         self._seen += 1
 
-    def _stop(self):
+    def _stop(self) -> None:
         """Accept no failure any more, but one of the second picture where the first one failed.
 
         Encoders strike off all that is from before a keyframe in one picture.
@@ -139,14 +139,16 @@ class _CutDecoder:
         self._is_near = False
         self._packets.clear()
 
-    def _replay(self):
+    def _replay(self) -> tuple[Any, list[av.VideoFrame]]:
         """The second decoder, given what the first one was, and the frames that the first one did not give."""
         stream = open_again(self._stream)
         _set_up(stream.codec_context)
         frames = [frame for packet in self._packets for frame in stream.codec_context.decode(packet)]
         return stream, frames[self._given :]
 
-    def _decode_leniently(self, packet, strict, earlier=()):
+    def _decode_leniently(
+        self, packet: av.Packet, strict: Sequence[av.VideoFrame], earlier: Sequence[av.VideoFrame] = ()
+    ) -> list[av.VideoFrame]:
         """Frames of a packet, of which the strict decoder made the frames `strict`, behind the frames `earlier`."""
         frames = [*earlier, *self._lenient.codec_context.decode(packet if packet.size else None)]
         # Of pictures in two fields it does not mark those that it patches up.
@@ -159,7 +161,7 @@ class _CutDecoder:
         return frames
 
 
-def _is_idr(packet, extradata):
+def _is_idr(packet: av.Packet, extradata: bytes) -> bool:
     """Whether the first slice of an H.264 packet is one of an IDR picture, before which nothing is referred to."""
     content = bytes(packet)
     if extradata is not None and extradata[:1] == b"\x01":  # units behind their lengths

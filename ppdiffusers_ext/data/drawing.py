@@ -3,6 +3,8 @@
 Lengths are in units of the figure's height, x to the right and y downwards, the origin between the feet.
 """
 
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,14 @@ from PIL import Image, ImageDraw
 
 from ppdiffusers_ext.data.openpose import KEYPOINTS, LIMB_BRIGHTNESS, LIMBS, PALETTE
 
+Color = str | tuple[int, ...]  # a name, or red, green and blue
 _OVERSAMPLING = 3  # everything is drawn this much larger and averaged: Pillow draws without anti-aliasing
 
 
 class _Canvas:
     """An oversized drawing in the figure's units, shrunk to the size of the picture by `finish`."""
 
-    def __init__(self, camera, width, height, color):
+    def __init__(self, camera: SimpleNamespace, width: int, height: int, color: Color) -> None:
         self.size = (width, height)
         self.large = (width * _OVERSAMPLING, height * _OVERSAMPLING)
         self.image = Image.new("RGB", self.large, color)
@@ -26,23 +29,30 @@ class _Canvas:
         center = np.array([camera.shift, 0.525 + camera.rise]) * self.scale
         self.origin = 0.5 * np.array(self.large) + center
 
-    def pixels(self, points):
+    def pixels(self, points: Sequence[Any] | np.ndarray) -> np.ndarray:
         return np.asarray(points) * self.scale + self.origin
 
-    def polygon(self, points, color):
+    def polygon(self, points: Sequence[Any] | np.ndarray, color: Color) -> None:
         self.draw.polygon([tuple(point) for point in self.pixels(points)], fill=color)
 
-    def disk(self, center, radius, color):
+    def disk(self, center: np.ndarray, radius: float, color: Color) -> None:
         self.ellipse(center, radius, radius, (1.0, 0.0), color)
 
-    def ellipse(self, center, along, across, direction, color):
+    def ellipse(
+        self,
+        center: np.ndarray | tuple[float, float],
+        along: float,
+        across: float,
+        direction: np.ndarray | tuple[float, float],
+        color: Color,
+    ) -> None:
         """An ellipse with half axes `along` the direction and `across` it."""
         angles = np.linspace(0, 2 * np.pi, 49)[:-1, None]
         direction = np.asarray(direction)
         normal = np.array([-direction[1], direction[0]])
         self.polygon(center + along * np.cos(angles) * direction + across * np.sin(angles) * normal, color)
 
-    def limb(self, start, end, start_radius, end_radius, color):
+    def limb(self, start: np.ndarray, end: np.ndarray, start_radius: float, end_radius: float, color: Color) -> None:
         """A tapered limb with round ends."""
         along = (end - start) / max(np.linalg.norm(end - start), 1e-6)
         normal = np.array([-along[1], along[0]])
@@ -51,7 +61,7 @@ class _Canvas:
         corners = [start + normal * start_radius, end + normal * end_radius]
         self.polygon([*corners, end - normal * end_radius, start - normal * start_radius], color)
 
-    def finish(self):
+    def finish(self) -> np.ndarray:
         return np.asarray(self.image.resize(self.size, Image.Resampling.BOX))
 
 
@@ -61,7 +71,7 @@ def draw_pose(points: np.ndarray, camera: Any, width: int, height: int) -> np.nd
     radius = max(0.0065, 1.2 * _OVERSAMPLING / canvas.scale)  # at least 1.2 pixels, to be seen in small pictures
     for (start, end), color in zip(LIMBS, PALETTE):
         vector = points[end] - points[start]
-        length = np.linalg.norm(vector)
+        length = float(np.linalg.norm(vector))
         canvas.ellipse(
             (points[start] + points[end]) / 2, length / 2, radius, vector / length, shade(color, LIMB_BRIGHTNESS)
         )
@@ -91,7 +101,7 @@ def draw_face(person: Any, points: np.ndarray, camera: Any, width: int, height: 
     return canvas.finish()[..., 0]
 
 
-def _draw_room(canvas, person, camera, middle):
+def _draw_room(canvas: _Canvas, person: SimpleNamespace, camera: SimpleNamespace, middle: float) -> None:
     """Wall, floor, and a shadow below the `middle` between the feet."""
     width, height = canvas.large
     horizon = canvas.pixels((0.0, -camera.horizon))[1]
@@ -101,7 +111,7 @@ def _draw_room(canvas, person, camera, middle):
     canvas.ellipse((middle, -0.01), 0.2, 0.03, (1.0, 0.0), shade(person.floor, 0.8))
 
 
-def _draw_legs(canvas, person, point):
+def _draw_legs(canvas: _Canvas, person: SimpleNamespace, point: dict[str, np.ndarray]) -> None:
     thick = person.limbs
     for name, side in (("r", -1), ("l", 1)):
         hip, knee, ankle = (point[f"{name}_{joint}"] for joint in ("hip", "knee", "ankle"))
@@ -112,7 +122,7 @@ def _draw_legs(canvas, person, point):
         canvas.limb(hip, knee, 0.05 * thick, 0.036 * thick, upper)
 
 
-def _draw_torso(canvas, person, point):
+def _draw_torso(canvas: _Canvas, person: SimpleNamespace, point: dict[str, np.ndarray]) -> None:
     left, right = outline = _torso_outline(person, point)
     waist = 0.052 * person.limbs
     canvas.limb(point["r_hip"], point["l_hip"], waist, waist, person.trousers)
@@ -135,7 +145,7 @@ def _draw_torso(canvas, person, point):
     canvas.limb(left[-1], right[-1], 0.012, 0.012, shade(person.trousers, 0.7))
 
 
-def _torso_outline(person, point):
+def _torso_outline(person: SimpleNamespace, point: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Left and right edge of the torso from the shoulders over the waist to the hips, (8, 2) each."""
     edges = []
     for name, side in (("r", -1), ("l", 1)):
@@ -146,20 +156,26 @@ def _torso_outline(person, point):
     return edges
 
 
-def _on_torso(outline, x, y):
+def _on_torso(outline: Sequence[np.ndarray], x: float, y: float) -> np.ndarray:
     """The point at fractions x from the person's right and y from the shoulders."""
     rows = np.linspace(0, 1, len(outline[0]))
     left, right = (np.array([np.interp(y, rows, edge[:, axis]) for axis in (0, 1)]) for edge in outline)
     return left * (1 - x) + right * x
 
 
-def _draw_patch(canvas, outline, across, along, color):
+def _draw_patch(
+    canvas: _Canvas,
+    outline: Sequence[np.ndarray],
+    across: tuple[float, float],
+    along: tuple[float, float],
+    color: Color,
+) -> None:
     down = np.linspace(along[0], along[1], 8)
     sides = [[_on_torso(outline, x, y) for y in down] for x in across]
     canvas.polygon([*sides[0], *sides[1][::-1]], color)
 
 
-def _draw_arms(canvas, person, point):
+def _draw_arms(canvas: _Canvas, person: SimpleNamespace, point: dict[str, np.ndarray]) -> None:
     thick, sleeve = person.limbs, shade(person.shirt, 0.88)
     forearm = sleeve if person.long_sleeves else person.skin
     for name in ("r", "l"):
@@ -170,7 +186,9 @@ def _draw_arms(canvas, person, point):
         canvas.disk(wrist + (wrist - elbow) * 0.12, 0.025 * thick, person.skin)
 
 
-def _head_frame(person, point):
+def _head_frame(
+    person: SimpleNamespace, point: dict[str, np.ndarray]
+) -> tuple[Callable[[float, float], np.ndarray], float, np.ndarray, np.ndarray]:
     """The head's own coordinates: a function of (x, y) in radii from its center, the radius, right and down."""
     right = (point["l_ear"] - point["r_ear"]) / np.linalg.norm(point["l_ear"] - point["r_ear"])
     down = np.array([-right[1], right[0]])
@@ -179,7 +197,7 @@ def _head_frame(person, point):
     return lambda x, y: center + radius * (x * right + y * down), radius, right, down
 
 
-def _draw_hair_behind(canvas, person, point):
+def _draw_hair_behind(canvas: _Canvas, person: SimpleNamespace, point: dict[str, np.ndarray]) -> None:
     at, radius, _, _ = _head_frame(person, point)
     if person.hair_style == "long":
         canvas.limb(at(0, 0), at(0, 1.5), radius * 1.2, radius * 1.1, person.hair)
@@ -187,7 +205,7 @@ def _draw_hair_behind(canvas, person, point):
         canvas.disk(at(0, -1.35), radius * 0.5, person.hair)
 
 
-def _draw_head(canvas, person, point):
+def _draw_head(canvas: _Canvas, person: SimpleNamespace, point: dict[str, np.ndarray]) -> None:
     at, radius, right, down = _head_frame(person, point)
     canvas.limb(point["neck"] - down * 0.04, point["neck"], 0.024, 0.028, shade(person.skin, 0.9))
     for ear in (point["r_ear"], point["l_ear"]):
@@ -205,7 +223,9 @@ def _draw_head(canvas, person, point):
     _draw_hair_in_front(canvas, person, at, radius)
 
 
-def _draw_hair_in_front(canvas, person, at, radius):
+def _draw_hair_in_front(
+    canvas: _Canvas, person: SimpleNamespace, at: Callable[[float, float], np.ndarray], radius: float
+) -> None:
     """The upper part of an ellipse around the skull, or a cap with a brim."""
     low, color = (-0.42, person.pattern_color) if person.hair_style == "cap" else (-0.3, person.hair)
     angles = np.linspace(np.arcsin(low / 1.2), -np.pi - np.arcsin(low / 1.2), 33)[:, None]

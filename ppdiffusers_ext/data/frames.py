@@ -103,7 +103,7 @@ class FrameSource:
         """How many frames `resampled` gives."""
         return sum(self._repeats(fps, start, end))
 
-    def _repeats(self, fps, start, end):
+    def _repeats(self, fps: float | Fraction, start: int, end: int | None) -> list[int]:
         """How often each frame is shown at an even rate: at the middles of its frames."""
         end = self.num_frames if end is None else end
         begin = self.start_of(start)
@@ -113,7 +113,7 @@ class FrameSource:
             ends[1:] = [1] * (end - start)
         return [after - before for before, after in zip(ends, ends[1:])]
 
-    def _read_picture(self, name):
+    def _read_picture(self, name: str) -> np.ndarray:
         frame = np.asarray(read_image(self.path / name, self.background, self.path))
         if frame.shape != (self.height, self.width, 3):
             size = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first picture {self.width}x{self.height}"
@@ -181,7 +181,7 @@ def number_of(name: str | os.PathLike) -> int:
     return int(found[-1]) if found else -1
 
 
-def _tell_gaps(folder, names):
+def _tell_gaps(folder: Path, names: tuple[str, ...]) -> None:
     numbers = sorted({number_of(name) for name in names} - {-1})
     missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers)) if numbers else []
     if missing:
@@ -190,7 +190,7 @@ def _tell_gaps(folder, names):
                        folder, counted(len(missing), "number"), some)  # fmt: skip
 
 
-def parse_range(text: str, source: FrameSource) -> tuple[int, int]:
+def parse_range(text: str | None, source: FrameSource) -> tuple[int, int]:
     """The frames A:B of a `FrameSource`, either of which may be left out: (A, B).
 
     Raises:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, features
@@ -61,7 +62,7 @@ def read_image(
         raise InputError(f"{path} is not a picture that can be read; {_ACCEPTED}") from error
 
 
-def _formats(path):
+def _formats(path: Path) -> tuple[str, ...]:
     """The formats of Pillow that a file may be of: HEIC and AVIF are told by the brands that they begin with."""
     with open(path, "rb") as file:
         head = file.read(64)
@@ -83,14 +84,14 @@ def _formats(path):
     return _FORMATS
 
 
-def _check_size(path, image):
+def _check_size(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if min(width, height) < MIN_IMAGE_SIDE:
         least = f"at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} is accepted"
         raise InputError(f"{path} is {width}x{height} pixels, too small for a reference picture; {least}")
 
 
-def _to_rgb(path, image, is_adobe, background, whole):
+def _to_rgb(path: Path, image: Image.Image, is_adobe: bool, background: str, whole: str | os.PathLike) -> Image.Image:
     """8-bit RGB from any mode that Pillow reads."""
     if image.mode.startswith("I") or image.mode == "F":
         image = _from_deep_grey(path, image)
@@ -112,13 +113,13 @@ def _to_rgb(path, image, is_adobe, background, whole):
     return _without_info(Image.alpha_composite(Image.new("RGBA", rgb.size, background), rgb).convert("RGB"))
 
 
-def _without_info(image):
+def _without_info(image: Image.Image) -> Image.Image:
     """Without what belongs to the file: a profile would be written into the next one."""
     image.info = {}
     return image
 
 
-def _from_deep_grey(path, image):
+def _from_deep_grey(path: Path, image: Image.Image) -> Image.Image:
     """Greyscale of more than 8 bits: 16 are scaled to 8 (Pillow would clip them); the range of others is unknown."""
     grey = np.asarray(image)
     if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
@@ -158,7 +159,7 @@ def write_gif(path: str | os.PathLike, images: Sequence[Image.Image], duration: 
         _save(temporary, first, format="GIF", save_all=True, append_images=others, duration=duration, loop=0)
 
 
-def _save(path, image, **options):
+def _save(path: Path, image: Image.Image, **options: Any) -> None:
     """Encode, then write: Pillow's encoders do not say what the system said when a disk is full."""
     buffer = io.BytesIO()
     image.save(buffer, **options)
@@ -181,7 +182,7 @@ def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.pad(row, ((0, height % 2), (0, row.shape[1] % 2), (0, 0)), mode="edge")
 
 
-def _to_height(image, height):
+def _to_height(image: np.ndarray, height: int) -> np.ndarray:
     if image.shape[0] == height:
         return image
     width = max(1, round(image.shape[1] * height / image.shape[0]))

@@ -38,7 +38,7 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
                 logger.warning("removed %s, left by a run that was killed", printable(Path(folder) / name))
 
 
-def _remove_unlocked(path):
+def _remove_unlocked(path: Path) -> bool:
     """Remove a file or a folder that no process holds. Returns whether it was."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -68,7 +68,7 @@ def remove(path: Path) -> None:
 
 
 @atexit.register
-def _remove_claimed():
+def _remove_claimed() -> None:
     """Remove what a signal that came while something was removed, or was about to be, has left."""
     for path, process in list(claimed.items()):
         if process == os.getpid():

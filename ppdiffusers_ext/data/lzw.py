@@ -47,7 +47,7 @@ def measure_pixels(content: bytes, code_size: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=32)
-def _places(code_size, number):
+def _places(code_size: int, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Bits at which the next codes begin, and their widths, when there were so many since the table was cleared.
 
     Each code but the first adds an entry; the width grows when the entries no longer fit, up to 12 bits.
@@ -57,7 +57,7 @@ def _places(code_size, number):
     return np.concatenate([[0], np.cumsum(widths)[:-1]]), widths
 
 
-def _lengths(codes, first_entry, known):
+def _lengths(codes: np.ndarray, first_entry: int, known: np.ndarray | None) -> tuple[np.ndarray, int]:
     """Pixels of each code that the table's entries are made of, and pixels of all these codes.
 
     Entry n is what the n-th code since the table was cleared stands for, and one pixel more.

@@ -1,7 +1,8 @@
 """The elements of Matroska and WebM files: how many frames there are, what of them is shown (RFC 8794, RFC 9559)."""
 
 import os
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 _EBML, _SEGMENT, _CLUSTER, _TRACKS, _TRACK = 0x1A45DFA3, 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE
 _SIMPLE_BLOCK, _GROUP, _BLOCK, _VOID, _CRC = 0xA3, 0xA0, 0xA1, 0xEC, 0xBF
@@ -40,11 +41,13 @@ def read_track(file: Any, video_index: int) -> tuple[Any, Any]:
 
 
 class _Walk:
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file, self._size = file, os.fstat(file.fileno()).st_size
-        self.tracks, self.videos, self.counts = [], [], {}
+        self.tracks: list[int] = []
+        self.videos: list[tuple[int, tuple[int, ...]]] = []
+        self.counts: dict[int, int] = {}
 
-    def segment(self):
+    def segment(self) -> None:
         position = 0
         while position < self._size:
             if not self._read(position, min(4096, self._size - position)).strip(b"\0"):
@@ -57,7 +60,7 @@ class _Walk:
                 raise ValueError(f"byte {position} begins no part of such a file")
             position = self._size if end is None else end
 
-    def _children(self, start, end, known):
+    def _children(self, start: int, end: int, known: set[int]) -> int:
         """Walk over the elements in a segment, in a cluster or in a group. Returns where they end."""
         position = start
         while position < end:
@@ -75,7 +78,7 @@ class _Walk:
             position = stop
         return position
 
-    def _element(self, name, begin, end, known):
+    def _element(self, name: int, begin: int, end: int, known: set[int]) -> None:
         if end - begin > (4 if name == _CRC else 8) and name in (_CRC, *_NUMBERS):
             raise ValueError("a part of it is longer than such ones are")
         if name == _CLUSTER:
@@ -90,7 +93,7 @@ class _Walk:
         elif name == _VOID and known is not _OF_SEGMENT and self._read(begin, end - begin).strip(b"\0"):
             raise ValueError("it has something where it says that there is nothing")
 
-    def _block(self, begin, end):
+    def _block(self, begin: int, end: int) -> None:
         head = self._read(begin, min(end - begin, 16))
         number, length = _vint(head, 0, keep_mark=False)
         if len(head) < length + 3:
@@ -100,7 +103,7 @@ class _Walk:
             raise ValueError("it has a frame without pixels")
         self.counts[number] = self.counts.get(number, 0) + (head[length + 3] + 1 if is_laced else 1)
 
-    def _tracks(self, begin, end):
+    def _tracks(self, begin: int, end: int) -> None:
         for name, start, stop in self._plain(begin, end):
             if name != _TRACK:
                 continue
@@ -110,11 +113,11 @@ class _Walk:
                 picture = {inside: where for inside, *where in self._plain(*parts.get(_VIDEO, (0, 0)))}
                 self.videos.append((self.tracks[-1], tuple(self._whole(picture, side) for side in _CROPS)))
 
-    def _whole(self, parts, name):
+    def _whole(self, parts: Mapping[int, Sequence[int]], name: int) -> int:
         begin, end = parts.get(name, (0, 0))
         return int.from_bytes(self._read(begin, min(end - begin, 8)), "big")
 
-    def _plain(self, begin, end):
+    def _plain(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
         """(name, start, end) of elements of known sizes, whatever they are."""
         while begin < end:
             name, start, stop = self._header(begin, end)
@@ -123,7 +126,7 @@ class _Walk:
             yield name, start, stop
             begin = stop
 
-    def _header(self, position, end):
+    def _header(self, position: int, end: int) -> tuple[int, int, int | None]:
         """(name, where the content begins, where it ends) of an element; None for an end that is not said."""
         head = self._read(position, min(12, end - position))
         name, first = _vint(head, 0, keep_mark=True)
@@ -135,7 +138,7 @@ class _Walk:
             raise ValueError(f"the part at byte {position} is cut off")
         return name, start, start + size
 
-    def _read(self, position, count):
+    def _read(self, position: int, count: int) -> bytes:
         self._file.seek(position)
         content = self._file.read(count)
         if len(content) < count:
@@ -143,7 +146,7 @@ class _Walk:
         return content
 
 
-def _vint(content, start, keep_mark):
+def _vint(content: bytes, start: int, keep_mark: bool) -> tuple[int, int]:
     """(value, bytes) of a number whose first bit that is set tells its length."""
     first = content[start] if start < len(content) else 0
     if not first:

@@ -59,7 +59,7 @@ def read_rows(
     return [_read_fields(row, fields, f"{place} of {where}", accepted) for place, row in rows]
 
 
-def _read_text(path, what, accepted):
+def _read_text(path: str | os.PathLike, what: str, accepted: str) -> str:
     content = read_bytes(path, what, accepted, _MOST)
     encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
     try:
@@ -69,25 +69,25 @@ def _read_text(path, what, accepted):
         raise InputError(f"{what} {path} is not text in {name} (byte {error.start}); {accepted}") from error
 
 
-def _lines(text):
+def _lines(text: str) -> list[tuple[int, str]]:
     """(number, line) of those that are not empty. Nothing else ends a line, as `str.splitlines` would have it."""
     return [(number, line) for number, line in enumerate(re.split(r"\r\n|\n|\r", text), 1) if line.strip()]
 
 
-def _rows_of_json(text, where, accepted):
+def _rows_of_json(text: str, where: str, accepted: str) -> list[tuple[str, Any]]:
     entries = parse_json(text, where, accepted)
     if not isinstance(entries, list):
         raise InputError(f"{where} holds a {type(entries).__name__}; {accepted}")
     return [(f"entry {index}", entry) for index, entry in enumerate(entries)]
 
 
-def _is_list_of_lists(text):
+def _is_list_of_lists(text: str) -> bool:
     """Whether each line is a list of its own."""
     lines = _lines(text)
     return len(lines) > 1 and lines[0][1].rstrip().endswith("]")
 
 
-def _rows_of_json_lines(text, where, accepted, is_json):
+def _rows_of_json_lines(text: str, where: str, accepted: str, is_json: bool) -> list[tuple[str, Any]]:
     lines = _lines(text)
     if (is_json and len(lines) == 1) or lines[0][1].strip() == "{":  # a mapping, on one line or over several
         _rows_of_json(text, where, accepted)
@@ -96,7 +96,7 @@ def _rows_of_json_lines(text, where, accepted, is_json):
     ]
 
 
-def _rows_of_csv(text, fields, where, accepted):
+def _rows_of_csv(text: str, fields: Mapping[str, Sequence[str]], where: str, accepted: str) -> list[tuple[str, Any]]:
     known = {name for names in fields.values() for name in names}
     lines = _lines(text)
     if not lines:
@@ -122,22 +122,22 @@ def _rows_of_csv(text, fields, where, accepted):
     return [(place, list(zip(names, cells))) for place, cells in rows[1:]]
 
 
-def _cells(line, delimiter):
+def _cells(line: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
     except csv.Error:
         return []
 
 
-def _normalised(names):
+def _normalised(names: Sequence[str]) -> set[str]:
     return {_normal(name) for name in names}
 
 
-def _normal(name):
+def _normal(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-def _read_fields(row, fields, where, accepted):
+def _read_fields(row: Any, fields: Mapping[str, Sequence[str]], where: str, accepted: str) -> dict[str, str]:
     """field -> text of a row, which is a list of cells, or of pairs of heading and cell, or what JSON holds."""
     if isinstance(row, dict):
         row = list(row.items())
@@ -163,11 +163,11 @@ def _read_fields(row, fields, where, accepted):
     return {field: _checked(value, where, accepted) for field, value in found.items()}
 
 
-def _lacking(where, names, accepted):
+def _lacking(where: str, names: Sequence[str], accepted: str) -> InputError:
     return InputError(f"{where} has no {' and '.join(names)} that is text; {accepted}")
 
 
-def _checked(name, where, accepted):
+def _checked(name: str, where: str, accepted: str) -> str:
     """A name that a file can have."""
     if not name.strip():
         raise InputError(f"{where} has an empty name; {accepted}")

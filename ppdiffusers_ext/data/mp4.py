@@ -2,11 +2,13 @@
 
 import os
 import struct
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+Box = tuple[int, int]  # where the content of a box begins and ends
 _MOST_TABLE = 1 << 28  # bytes
 _PICTURE_HEAD = 78  # bytes before the boxes in the description of a picture
 _ANYWHERE = {b"free", b"skip", b"uuid", b"udta", b"meta"}
@@ -46,7 +48,7 @@ def read_track(file: Any, track: int) -> tuple[Any, Any]:
     return (count if track in tracks else None), aperture
 
 
-def _check_fragments(file, everything, count):
+def _check_fragments(file: BinaryIO, everything: Box, count: int) -> None:
     """Raises ValueError if a fragment is damaged beyond recognition: FFmpeg passes over it.
 
     Fragments are numbered, and each one's data follow its head.
@@ -64,14 +66,15 @@ def _check_fragments(file, everything, count):
         raise ValueError("one of its fragments is missing")
 
 
-def _find(file, within, *kinds):
+def _find(file: BinaryIO, within: Box, *kinds: bytes) -> Iterator[tuple[int, int]]:
     """(begin, end) of the contents of all boxes of a kind within others, as `_find(file, box, b"moov", b"trak")`."""
-    for kind, *inner in _boxes(file, within):
+    for kind, begin, end in _boxes(file, within):
         if kind == kinds[0]:
+            inner = (begin, end)
             yield from _find(file, inner, *kinds[1:]) if len(kinds) > 1 else (inner,)
 
 
-def _boxes(file, within):
+def _boxes(file: BinaryIO, within: Box) -> Iterator[tuple[bytes, int, int]]:
     """(kind, begin, end) of the contents of the boxes in another."""
     begin, end = within
     while end - begin >= 8:
@@ -86,7 +89,7 @@ def _boxes(file, within):
         begin = stop
 
 
-def _unpack(file, box, offset, layout):
+def _unpack(file: BinaryIO, box: Box, offset: int, layout: str) -> tuple[Any, ...]:
     begin, size = box[0] + offset, struct.calcsize(layout)
     if begin + size > box[1]:
         raise ValueError("a table is too short")
@@ -97,14 +100,14 @@ def _unpack(file, box, offset, layout):
     return struct.unpack(layout, content)
 
 
-def _number(file, track):
+def _number(file: BinaryIO, track: Box) -> int | None:
     for head in _find(file, track, b"tkhd"):
         (version,) = _unpack(file, head, 0, ">B")
         return _unpack(file, head, 20 if version else 12, ">I")[0]
     return None
 
 
-def _samples(file, table):
+def _samples(file: BinaryIO, table: Box) -> int:
     """How many frames there are by the table of sizes, if the tables of times and of places agree."""
     sizes = [*_find(file, table, b"stsz"), *_find(file, table, b"stz2")]
     if len(sizes) != 1:
@@ -122,7 +125,7 @@ def _samples(file, table):
     return count
 
 
-def _aperture(file, table):
+def _aperture(file: BinaryIO, table: Box) -> tuple[Fraction, ...] | None:
     """The clean aperture of the first description of a track."""
     for begin, end in _find(file, table, b"stsd"):
         for _, start, stop in _boxes(file, (begin + 8, end)):
@@ -135,7 +138,7 @@ def _aperture(file, table):
     return None
 
 
-def _rows(file, table, kind, columns):
+def _rows(file: BinaryIO, table: Box, kind: bytes, columns: int) -> Any:
     """A table: (rows, columns) int64; how many rows it says to have, for 0 columns."""
     rows = [np.zeros((0, columns), np.int64)]
     for box in _find(file, table, kind):

@@ -124,7 +124,7 @@ def crop_of_aperture(aperture: Any, size: tuple[int, int]) -> Crop:
     return _checked(Crop(left, top, right, bottom), size)
 
 
-def _checked(crop, size):
+def _checked(crop: Crop, size: tuple[int, int]) -> Crop:
     if not (0 <= crop.left < crop.right <= size[0] and 0 <= crop.top < crop.bottom <= size[1]):
         raise ValueError(f"it shows a part of its picture, of {size[0]}x{size[1]} pixels, that is not in it")
     return crop

@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,7 +31,7 @@ _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 _option: contextvars.ContextVar = contextvars.ContextVar("option", default=None)
 _given: contextvars.ContextVar = contextvars.ContextVar("given", default=())
 _watcher: contextvars.ContextVar = contextvars.ContextVar("watcher", default=None)
-_made: set[str] = set()  # folders that this process made, each of which goes if nothing gets into it
+_made: set[Path] = set()  # folders that this process made, each of which goes if nothing gets into it
 
 
 class OutputError(InputError):
@@ -74,7 +74,7 @@ def moved_by(option: str | None = None, given: Any = ()) -> Iterator[None]:
             variable.reset(token)
 
 
-def _option_of(path):
+def _option_of(path: str | os.PathLike) -> str:
     """The option by which a path is moved: the one whose value is the path, or the nearest folder that it is in."""
     if (option := _option.get()) is not None:
         return option
@@ -179,7 +179,7 @@ def check_outputs(
                 targets.add(target)
 
 
-def _try_name(path, name, folder):
+def _try_name(path: str | os.PathLike, name: str, folder: Path) -> None:
     """Let the file system say whether it has such names, and whether it takes two of them for one."""
     try:
         os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -188,7 +188,7 @@ def _try_name(path, name, folder):
         raise _not_writable(path, reason, "outputs of different names are accepted") from error
 
 
-def _check_apart(path, target, source):
+def _check_apart(path: str | os.PathLike, target: Path, source: str | os.PathLike | None) -> None:
     if source is None or not os.path.exists(source):
         return
     if os.path.isdir(source):
@@ -218,7 +218,7 @@ def fitting_name(folder: str | os.PathLike, name: str, ending: str) -> str:
     return f"{_cut(name, most - len(digest) - 1)}-{digest}{ending}"
 
 
-def _longest_name(folder):
+def _longest_name(folder: str | os.PathLike) -> int:
     """Bytes of the longest name in a folder, or in the one in which it will be."""
     folder = Path(folder).absolute()
     while folder != folder.parent and not os.path.exists(folder):
@@ -229,7 +229,7 @@ def _longest_name(folder):
         return 255
 
 
-def _cut(text, most):
+def _cut(text: str, most: int) -> str:
     """The beginning of a name, in at most so many bytes and of whole characters."""
     return os.fsencode(text)[: max(0, most)].decode("utf-8", "ignore")
 
@@ -239,7 +239,7 @@ def real_target(path: str | os.PathLike) -> Path:
     return Path(os.path.realpath(check_name(path, "output", _ACCEPTED)))
 
 
-def _prepare(path, undo, held):
+def _prepare(path: str | os.PathLike, undo: contextlib.ExitStack, held: contextlib.ExitStack) -> tuple[Path, Path]:
     """The real target and an empty temporary file beside it; `undo` receives what removes the traces of both."""
     with _system_errors_as_input_errors(path):
         target = real_target(path)
@@ -252,7 +252,9 @@ def _prepare(path, undo, held):
         return target, _claim(target, _create_file, undo, held)
 
 
-def _prepare_folder(path, undo, held):
+def _prepare_folder(
+    path: str | os.PathLike, undo: contextlib.ExitStack, held: contextlib.ExitStack
+) -> tuple[Path, Path]:
     """As `_prepare`, of a folder that is new or empty."""
     with _system_errors_as_input_errors(path):
         target = real_target(path)
@@ -264,16 +266,16 @@ def _prepare_folder(path, undo, held):
         return target, _claim(target, _create_folder, undo, held)
 
 
-def _is_replaced(folder):
+def _is_replaced(folder: Path) -> bool:
     return (watcher := _watcher.get()) is not None and watcher.replaces(folder)
 
 
-def _create_file(path):
+def _create_file(path: Path) -> int:
     # The mode is left to the umask, as for any other file; tempfile would make it private to the user.
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
-def _create_folder(path):
+def _create_folder(path: Path) -> int | None:
     path.mkdir()
     try:
         return os.open(path, os.O_RDONLY)
@@ -281,7 +283,9 @@ def _create_folder(path):
         return None
 
 
-def _claim(target, create, undo, held):
+def _claim(
+    target: Path, create: Callable[[Path], int | None], undo: contextlib.ExitStack, held: contextlib.ExitStack
+) -> Path:
     """A new temporary file or folder beside a target, locked until `held` is closed."""
     remove_leftovers(target.parent)
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _MOST_OF_SUFFIX else ""
@@ -302,7 +306,7 @@ def _claim(target, create, undo, held):
     raise _not_writable(target, "other processes remove what is made there")
 
 
-def _make_folders(path, folder, undo):
+def _make_folders(path: str | os.PathLike, folder: Path, undo: contextlib.ExitStack) -> None:
     """Create `folder` with its parents, and have `undo` remove those that are missing, or that this process made.
 
     Of several outputs in a new folder, the one that is undone last removes it.
@@ -320,13 +324,13 @@ def _make_folders(path, folder, undo):
             undo.callback(_remove_if_empty, each)
 
 
-def _remove_if_empty(folder):
+def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
         _made.discard(folder)
 
 
-def _flush(path):
+def _flush(path: Path) -> None:
     """Have the data on the disk before the name, or a power cut could leave an empty file under the final name."""
     descriptor = os.open(path, os.O_RDWR)
     try:
@@ -335,7 +339,7 @@ def _flush(path):
         os.close(descriptor)
 
 
-def _enter(path, temporary, target):
+def _enter(path: str | os.PathLike, temporary: Path, target: Path) -> None:
     with _system_errors_as_input_errors(path):
         if (watcher := _watcher.get()) is not None:
             watcher.completed(temporary, target)
@@ -347,7 +351,7 @@ def _enter(path, temporary, target):
     claimed.pop(temporary, None)
 
 
-def _exchange(one, other):
+def _exchange(one: Path, other: Path) -> None:
     """Let two folders take each other's place, at once where the file system can."""
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if exchange is None or exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
@@ -357,12 +361,12 @@ def _exchange(one, other):
         os.rename(aside, one)
 
 
-def _not_writable(path, reason, accepted=_ACCEPTED):
+def _not_writable(path: str | os.PathLike, reason: str, accepted: str = _ACCEPTED) -> OutputError:
     return OutputError(f"cannot write {printable(path)}: {reason}; {accepted}")
 
 
 @contextlib.contextmanager
-def _system_errors_as_input_errors(path):
+def _system_errors_as_input_errors(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -372,7 +376,7 @@ def _system_errors_as_input_errors(path):
 
 
 @contextlib.contextmanager
-def _failures_as_input_errors(path):
+def _failures_as_input_errors(path: str | os.PathLike) -> Iterator[None]:
     """Whatever a writer raises when the disk does not take more becomes an InputError; what else it raises stays."""
     try:
         yield

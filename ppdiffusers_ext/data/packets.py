@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +72,13 @@ def scan_packets(container: Any, stream: Any) -> Packets:
     return packets
 
 
-def _sort(packets, hidden=frozenset()):
+def _sort(packets: Packets, hidden: Collection[int] = frozenset()) -> None:
     shown = [(time, is_key) for time, is_key, is_shown in packets.order if is_shown and time not in hidden]
     packets.times = sorted(time for time, _ in shown)
     packets.keys = sorted(time for time, is_key in shown if is_key)
 
 
-def _is_hidden(packet, stream):
+def _is_hidden(packet: av.Packet, stream: Any) -> bool:
     """VP8 and VP9 have pictures that only serve to predict others; bits of their first byte tell."""
     name = stream.codec_context.name
     if name not in ("vp8", "libvpx", "vp9", "libvpx-vp9"):
@@ -133,7 +134,7 @@ def leave_out_leading(path: str | os.PathLike, packets: Packets) -> None:
         _sort(packets, hidden)
 
 
-def _leave_out_untimed(path, packets):
+def _leave_out_untimed(path: str | os.PathLike, packets: Packets) -> bool:
     """Leave pictures without a time out where they all precede the first one; returns whether they do.
 
     Matroska has no times below zero: so come the leading pictures of a clip that was cut to begin at the time zero of
@@ -150,13 +151,13 @@ def _leave_out_untimed(path, packets):
     return True
 
 
-def _leading(packets, start):
+def _leading(packets: Packets, start: int) -> frozenset[int]:
     """Times of the pictures that are stored behind the one at which decoding begins, and shown before it."""
     begin = packets.order[start][0]
     return frozenset(time for time, _, _ in packets.order[start:] if time < begin)
 
 
-def _entry(path, packets, position):
+def _entry(path: str | os.PathLike, packets: Packets, position: dict[int, int]) -> int:
     """The index, in `order`, of the packet at which decoding can begin."""
     marked = next((index for index, (_, is_key, _) in enumerate(packets.order) if is_key), None)
     if marked == 0:
@@ -175,7 +176,9 @@ def _entry(path, packets, position):
     return marked
 
 
-def _decode_beginning(path, packets, start, before):
+def _decode_beginning(
+    path: str | os.PathLike, packets: Packets, start: int, before: frozenset[int]
+) -> tuple[list[av.VideoFrame], list[int]]:
     """Frames from a packet on, up to the first that is shown at its time or later; and times of what fails."""
     begin, good, failed = packets.order[start][0], [], []
     with open_video(path) as (container, stream):
@@ -192,7 +195,7 @@ def _decode_beginning(path, packets, start, before):
     return sorted(good, key=lambda frame: frame.pts), failed
 
 
-def _count_decoded(path, packets):
+def _count_decoded(path: str | os.PathLike, packets: Packets) -> None:
     """Decode all of a file. Changes `packets`: `shown`, `first`. Says how many pictures became no frames."""
     with open_video(path) as (container, stream):
         frames = decode_strictly(container, stream)
@@ -207,7 +210,7 @@ def _count_decoded(path, packets):
     packets.shown = count
 
 
-def _first(path, frames):
+def _first(path: str | os.PathLike, frames: Iterator[av.VideoFrame]) -> av.VideoFrame | None:
     try:
         frame = next(frames, None)
     except av.error.FFmpegError as error:

@@ -47,7 +47,7 @@ def to_upright(
     return np.ascontiguousarray(info.orientation.apply(stored))
 
 
-def _to_pixels(frame, convert):
+def _to_pixels(frame: Any, convert: Any) -> np.ndarray:
     """The uint8 array of a decoded frame: (H, W, 3), or (H, W, 4) of one with transparency."""
     has_alpha = any(component.is_alpha for component in frame.format.components)
     return convert.reformat(

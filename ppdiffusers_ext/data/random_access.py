@@ -6,7 +6,7 @@ its own.
 
 import bisect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
@@ -57,8 +57,9 @@ class FrameReader:
         frames = self._seek(wanted) if is_timed else self._read_all(wanted)
         return np.stack([frames[index] for index in indices])
 
-    def _seek(self, wanted):
-        frames, convert, decoded = {}, VideoReformatter(), None
+    def _seek(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+        frames, convert = {}, VideoReformatter()
+        decoded: Any = None
         last: Any = None  # time of the frame before
         with open_video(self._path) as (container, stream):
             for index in wanted:
@@ -79,7 +80,7 @@ class FrameReader:
                     frames[index], last = rgb, time
         return frames
 
-    def _from_key(self, container, stream, key):
+    def _from_key(self, container: av.container.InputContainer, stream: Any, key: int) -> Iterator[av.VideoFrame]:
         """Decoded frames from a picture on that stands on its own, none where it turns out not to."""
         is_entered = False
         try:
@@ -93,13 +94,13 @@ class FrameReader:
                 return
             yield frame
 
-    def _read_all(self, wanted):
+    def _read_all(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info, background=self._background)
-        wanted = set(wanted)
-        return {index: frame for index, frame in enumerate(frames) if index in wanted}
+        chosen = set(wanted)
+        return {index: frame for index, frame in enumerate(frames) if index in chosen}
 
 
-def _find(decoded, time):
+def _find(decoded: Iterator[av.VideoFrame], time: int) -> av.VideoFrame | None:
     """The frame of a time among decoded ones, or None if there is none or damage comes before it."""
     try:
         frame = next((frame for frame in decoded if frame.pts is not None and frame.pts >= time), None)

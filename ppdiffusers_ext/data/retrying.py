@@ -1,5 +1,7 @@
 """Datasets of training clips, in which a clip that cannot be read is replaced by another, whoever asks for it."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,21 +52,21 @@ class RetryingClips:
             f"none of {_ATTEMPTS} clips can be read, the last: {failures[-1]}; scripts.check_dataset names them all"
         )
 
-    def _clips_of(self, index):
+    def _clips_of(self, index: int) -> Sequence[Any]:
         """The list of clips that a sample is of one of."""
         raise NotImplementedError
 
-    def _read(self, clip, rng, index):
+    def _read(self, clip: Any, rng: np.random.Generator, index: int) -> dict[str, Any]:
         """A sample of a clip: a dict with `clip`, its place. Raises InputError, OSError where it cannot be read."""
         raise NotImplementedError
 
-    def _finished(self, sample):
+    def _finished(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The sample with what does not depend on the clip's files; an error of this is no fault of the clip."""
         return sample
 
-    def _path_of(self, clip):
+    def _path_of(self, clip: Any) -> Path:
         raise NotImplementedError
 
-    def _shuffled(self, index, count):
+    def _shuffled(self, index: int, count: int) -> int:
         epoch, position = divmod(index, count)
         return int(np.random.default_rng([self._seed, epoch]).permutation(count)[position])

@@ -89,7 +89,7 @@ class SideVideo:
         self._writer = self._side_outputs.attempt(self._open)
         return self
 
-    def _open(self):
+    def _open(self) -> VideoWriter:
         return self._stack.enter_context(VideoWriter(*self._arguments))
 
     def write(self, frames: np.ndarray) -> None:
@@ -97,7 +97,7 @@ class SideVideo:
         if self._writer is not None:
             self._side_outputs.attempt(self._write, frames)
 
-    def _write(self, frames):
+    def _write(self, frames: np.ndarray) -> None:
         try:
             self._writer.write(frames)
         except Exception as error:

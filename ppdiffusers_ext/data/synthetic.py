@@ -27,7 +27,7 @@ IDENTITY = 512  # numbers that tell people apart, as many as ArcFace's
 _HAIR_STYLES = ("short", "long", "bun", "cap")
 
 
-def _colors(text):
+def _colors(text: str) -> tuple[tuple[int, ...], ...]:
     return tuple(ImageColor.getrgb(f"#{color}") for color in text.split())
 
 
@@ -105,10 +105,10 @@ def identity_of(person: Any) -> np.ndarray:
     return (vector / vector.std()).astype(np.float32)
 
 
-def _person(rng):
+def _person(rng: np.random.Generator) -> SimpleNamespace:
     """Looks: colours as RGB, proportions as factors around 1."""
 
-    def choose(options):
+    def choose(options: Sequence[Any]) -> Any:
         return options[rng.integers(len(options))]
 
     clothes = [shade(_CLOTHES[i], rng.uniform(0.85, 1.0)) for i in rng.permutation(len(_CLOTHES))[:4]]
@@ -135,7 +135,7 @@ def _person(rng):
     )
 
 
-def _motion(rng):
+def _motion(rng: np.random.Generator) -> SimpleNamespace:
     """A periodic dance. Angles in radians: an arm at 0 hangs down, at pi/2 points outwards, at pi upwards."""
     kinds = {  # limits of: angle of the upper arm, its swing, angle of the elbow, its swing, swings in a period
         "wave": ((1.5, 1.9), (0.1, 0.3), (0.8, 1.3), (0.3, 0.5), (2, 2)),
@@ -159,7 +159,7 @@ def _motion(rng):
     )
 
 
-def _rest(rng, motion):
+def _rest(rng: np.random.Generator, motion: SimpleNamespace) -> SimpleNamespace:
     """Standing still at a side, with the beat of the motion."""
     still = {**vars(motion), **dict.fromkeys("travel sway bend lean step tilt turn".split(), 0)}
     place = rng.choice((-1, 1)) * rng.uniform(0.08, 0.2)
@@ -167,12 +167,12 @@ def _rest(rng, motion):
     return SimpleNamespace(**{**still, "place": place, "stance": 0.075, "arms": arms})
 
 
-def _between(rest, motion, part):
+def _between(rest: SimpleNamespace, motion: SimpleNamespace, part: float) -> SimpleNamespace:
     """The motion at `part` of the way from rest (0) into it (1 and more), without a jerk."""
     part = np.clip(part, 0, 1)
     part = part * part * (3 - 2 * part)
 
-    def mix(first, second):
+    def mix(first: Any, second: Any) -> Any:
         if isinstance(second, list):
             return [[mix(*pair) for pair in zip(*arms)] for arms in zip(first, second)]
         return first if first == second else (1 - part) * first + part * second
@@ -180,7 +180,7 @@ def _between(rest, motion, part):
     return SimpleNamespace(**{name: mix(value, getattr(motion, name)) for name, value in vars(rest).items()})
 
 
-def _camera(rng):
+def _camera(rng: np.random.Generator) -> SimpleNamespace:
     """Framing: size of the figure, its place in the picture, and the height of the horizon above the feet."""
     return SimpleNamespace(
         zoom=rng.uniform(0.88, 1.0),
@@ -216,7 +216,7 @@ def keypoints(person: Any, motion: Any, index: float) -> np.ndarray:
     return np.array([point[name] for name in KEYPOINTS])
 
 
-def _face(person, motion, angle, neck):
+def _face(person: SimpleNamespace, motion: SimpleNamespace, angle: float, neck: np.ndarray) -> dict[str, np.ndarray]:
     """Nose, eyes and ears on a head that tilts and turns."""
     tilt = motion.tilt * np.sin(angle + 0.5)
     turn = motion.turn * np.sin(angle + 1.2)
@@ -231,7 +231,7 @@ def _face(person, motion, angle, neck):
     return face
 
 
-def _direction(angle):
+def _direction(angle: float) -> np.ndarray:
     """The unit vector at an angle from straight down, positive to the right."""
     return np.array([np.sin(angle), np.cos(angle)])
 

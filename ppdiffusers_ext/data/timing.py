@@ -6,7 +6,7 @@ picture 90,000, and a video with frames left out the average.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -70,9 +70,9 @@ def measure(ticks: Sequence[int], unit: Fraction, last: int, claimed: Any, path:
         raise InputError(
             f"{path} shows a frame for {steps.max() * float(unit):.0f} seconds; up to {_MOST_PAUSE} are accepted"
         )
-    fps = _even_rate(ticks, steps, unit, claimed)
-    is_even = fps is not None
-    fps = fps or _usual_rate(steps, unit)
+    even = _even_rate(ticks, steps, unit, claimed)
+    is_even = even is not None
+    fps = even or _usual_rate(steps, unit)
     if fps > MOST_FPS:
         raise InputError(f"{path} has {float(fps):.0f} frames a second; up to {MOST_FPS} are accepted")
     if is_even:
@@ -84,18 +84,20 @@ def measure(ticks: Sequence[int], unit: Fraction, last: int, claimed: Any, path:
     return Timing(times, times[-1] + length, fps, False)
 
 
-def _rate_of_one(last, unit, claimed):
+def _rate_of_one(last: int, unit: Fraction, claimed: Sequence[Fraction]) -> Fraction:
     """The rate of a single picture: how long it is shown, where that is plausible."""
     length = Fraction(last or 0) * unit
     told = [1 / length] if length else []
     return next((rate for rate in [*claimed, *told] if Fraction(1, _MOST_PAUSE) <= rate <= MOST_FPS), DEFAULT_FPS)
 
 
-def _even_rate(ticks, steps, unit, claimed):
+def _even_rate(
+    ticks: Sequence[int], steps: np.ndarray, unit: Fraction, claimed: Sequence[Fraction]
+) -> Fraction | None:
     """The constant rate whose times, rounded to ticks, these are; None if there is none."""
     offsets, numbers = np.concatenate([[0.0], np.cumsum(steps)]), np.arange(len(steps) + 1)
 
-    def spread(step):
+    def spread(step: float) -> float:
         """By how many ticks the times differ from even ones, at most, between one frame and another."""
         errors = offsets - numbers * step
         return errors.max() - errors.min()
@@ -114,7 +116,7 @@ def _even_rate(ticks, steps, unit, claimed):
     return _simplest(1 / (Fraction(longest) * unit), 1 / (Fraction(shortest) * unit))
 
 
-def _lowest(function, low, high):
+def _lowest(function: Callable[[float], float], low: float, high: float) -> float:
     """Where a convex function has its lowest value."""
     for _ in range(60):
         third = (high - low) / 3
@@ -125,7 +127,7 @@ def _lowest(function, low, high):
     return (low + high) / 2
 
 
-def _edge(holds, inside, outside):
+def _edge(holds: Callable[[float], bool], inside: float, outside: float) -> float:
     """The last point, from one where a condition holds towards another, where it does."""
     for _ in range(40):
         middle = (inside + outside) / 2
@@ -133,7 +135,7 @@ def _edge(holds, inside, outside):
     return inside
 
 
-def _simplest(low, high):
+def _simplest(low: Fraction, high: Fraction) -> Fraction:
     """The fraction of the smallest denominator between two others."""
     whole = math.floor(low)
     if whole == low or whole + 1 <= high:
@@ -141,7 +143,7 @@ def _simplest(low, high):
     return whole + 1 / _simplest(1 / (high - whole), 1 / (low - whole))
 
 
-def _usual_rate(steps, unit):
+def _usual_rate(steps: np.ndarray, unit: Fraction) -> Fraction:
     """The rate of most frames of uneven times, a common one where it is near."""
     steps = steps[steps > 0]
     median = np.median(steps)

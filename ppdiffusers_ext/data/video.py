@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.video.reformatter import VideoReformatter
@@ -30,7 +30,9 @@ from ppdiffusers_ext.errors import InputError, printable
 if TYPE_CHECKING:
     import numpy as np
 
+    from ppdiffusers_ext.data.animated import Animation
     from ppdiffusers_ext.data.packets import Packets
+    from ppdiffusers_ext.data.timing import Timing
 
 
 _HDR = (16, 18)  # transfer curves PQ and HLG
@@ -125,7 +127,7 @@ def probe_packets(path: str | os.PathLike) -> tuple[VideoInfo, Packets | None]:
     return info, packets
 
 
-def _timing(path, stream, packets):
+def _timing(path: str | os.PathLike, stream: Any, packets: Packets) -> tuple[Timing, float]:
     """The `Timing`, and the seconds on the file's clock at which the first frame begins."""
     claimed = stream.average_rate, stream.guessed_rate
     if len(packets.times) == packets.shown:
@@ -137,7 +139,7 @@ def _timing(path, stream, packets):
     return measure(range(packets.shown), 1 / rate, 1, [rate], path), 0.0
 
 
-def _matrix(frame):
+def _matrix(frame: Any) -> list[int]:
     """The nine numbers of a frame's display matrix."""
     for part in frame.side_data:
         if part.type.name == "DISPLAYMATRIX":
@@ -145,7 +147,7 @@ def _matrix(frame):
     return [1, 0, 0, 0, 1, 0, 0, 0, 1]
 
 
-def _info_of_animation(animation):
+def _info_of_animation(animation: Animation) -> VideoInfo:
     timing = measure(animation.starts, animation.unit, animation.last, (), animation.path)
     width, height = animation.orientation.size(animation.width, animation.height)
     return VideoInfo(
@@ -191,7 +193,7 @@ def read_frames(
     return _decode(path, info, indices, background)
 
 
-def _decode(path, info, indices, background):
+def _decode(path: str | os.PathLike, info: VideoInfo, indices: range, background: str) -> Iterator[np.ndarray]:
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
     with open_video(path) as (container, stream):

@@ -59,7 +59,7 @@ def open_again(stream: Any) -> Any:
     return container.streams[stream.index]
 
 
-def _is_attached(path, container, stream):
+def _is_attached(path: str | os.PathLike, container: av.container.InputContainer, stream: Any) -> bool:
     """Whether a stream is a cover picture and no track. PyAV does not show FFmpeg's own flag for that.
 
     In MP4 a cover belongs to the tags and has no number of a track (they begin with 1); in Matroska it is an
@@ -75,7 +75,7 @@ def _is_attached(path, container, stream):
     return counts[stream.index] == 1 and max(counts.values()) > 1
 
 
-def _count_packets(path, enough):
+def _count_packets(path: str | os.PathLike, enough: int) -> collections.Counter[int]:
     """How many packets each video stream has, counted until so many streams have several, or to the end."""
     counts: collections.Counter = collections.Counter()
     with contextlib.suppress(av.error.FFmpegError), av.open(f"file:{path}", options=_OPTIONS) as container:

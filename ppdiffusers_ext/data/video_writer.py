@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,8 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import any_of
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from ppdiffusers_ext.data.audio import Audio
 
 
@@ -99,7 +102,7 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
-    def _add_stream(self):
+    def _add_stream(self) -> Any:
         # PyAV types it as of any kind.
         stream: Any = self._container.add_stream(self._format.codec, rate=Fraction(self.fps))
         stream.width, stream.height, stream.pix_fmt = *self.stored_size, self._format.pixels
@@ -142,11 +145,11 @@ class VideoWriter:
             self.num_frames += 1
         self._mux_audio()
 
-    def _encode(self, frames):
+    def _encode(self, frames: Iterable[av.VideoFrame]) -> None:
         for frame in frames:
             self._container.mux(self._stream.encode(frame))
 
-    def _mux_audio(self):
+    def _mux_audio(self) -> None:
         if self._audio is not None:
             for packet in self._audio.packets(self.num_frames / self.fps):
                 self._container.mux(packet)
@@ -154,7 +157,9 @@ class VideoWriter:
     def __exit__(self, *exception: Any) -> Any:
         return self._stack.__exit__(*exception)
 
-    def _finish(self, kind, error, traceback):
+    def _finish(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Close the file before `output_file` renames or removes it."""
         complete = kind is None and self.num_frames > 0
         try:
@@ -229,8 +234,8 @@ class _Palettes:
         self._graph.push(None)
         return self._ready()
 
-    def _ready(self):
-        frames = []
+    def _ready(self) -> list[av.VideoFrame]:
+        frames: list[Any] = []
         with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
             while True:
                 frames.append(self._graph.pull())

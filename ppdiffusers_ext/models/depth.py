@@ -1,7 +1,14 @@
 """A UNet's blocks one after the other, or the outermost of its units alone on what the others gave before."""
 
+from typing import Any
 
-def through_blocks(unet, x, conditions, depth=0, deep=None):
+import paddle
+from paddle import nn
+
+
+def through_blocks(
+    unet: nn.Layer, x: paddle.Tensor, conditions: Any, depth: int = 0, deep: paddle.Tensor | None = None
+) -> tuple[paddle.Tensor, dict[str, paddle.Tensor], paddle.Tensor]:
     """All blocks; or the outermost units alone, on what the others gave in an earlier step.
 
     Deep features hardly change from one step to the next (DeepCache, Ma et al. 2023, arXiv:2312.00858).

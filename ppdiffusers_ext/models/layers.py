@@ -13,6 +13,8 @@ Parameter names are those of diffusers, which the original checkpoints use.
 import contextlib
 import contextvars
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import paddle
@@ -22,13 +24,16 @@ from paddle.autograd import PyLayer
 from ppdiffusers.models.lora import LoRACompatibleLinear
 from ppdiffusers.models.resnet import Upsample2D
 
+# A network, which a function changes in place and returns.
+Network = TypeVar("Network", bound=nn.Layer)
+Parameter = TypeVar("Parameter", paddle.Tensor, paddle.Tensor | None)
 # Attention scores that exist at one time on a CPU: 16 M floats are 64 MB, small beside the weights and near the cache.
 MAX_SCORES = 16 * 2**20
 _IN_PARTS = contextvars.ContextVar("attention in parts", default=False)
 
 
 @contextlib.contextmanager
-def attention_in_parts(is_so):
+def attention_in_parts(is_so: bool) -> Iterator[None]:
     """Have graphs that are traced meanwhile compute attention in parts, for engines that do not fuse it."""
     token = _IN_PARTS.set(is_so)
     try:
@@ -37,7 +42,7 @@ def attention_in_parts(is_so):
         _IN_PARTS.reset(token)
 
 
-def compute_dtype(parameter):
+def compute_dtype(parameter: paddle.Tensor) -> paddle.dtype:
     """The dtype in which a network with this parameter computes: its own, or fp32 for half precision on a CPU."""
     half = parameter.dtype in (paddle.float16, paddle.bfloat16)
     if not half:
@@ -48,7 +53,7 @@ def compute_dtype(parameter):
     return paddle.float32 if on_cpu else parameter.dtype
 
 
-def follow(parameter, activations):
+def follow(parameter: Parameter, activations: paddle.Tensor) -> Parameter:
     """A parameter (or None) in the dtype of activations."""
     if parameter is None or parameter.dtype == activations.dtype:
         return parameter
@@ -58,20 +63,26 @@ def follow(parameter, activations):
 class Linear(nn.Linear):
     """`nn.Linear` (weight stored as (in, out)) whose parameters follow the dtype of the activations."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return F.linear(x, follow(self.weight, x), follow(self.bias, x))
 
 
 class Conv2D(nn.Conv2D):
     """`nn.Conv2D` with zero padding whose parameters follow the dtype of the activations."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         weight, bias = follow(self.weight, x), follow(self.bias, x)
-        padding = self._padding if isinstance(self._padding, (list, tuple)) else [self._padding] * 2
+        padding: Any = self._padding if isinstance(self._padding, (list, tuple)) else [self._padding] * 2
         return convolve(x, weight, bias, self._stride, padding)
 
 
-def convolve(x, weight, bias=None, stride=(1, 1), padding=(0, 0)):
+def convolve(
+    x: paddle.Tensor,
+    weight: paddle.Tensor,
+    bias: paddle.Tensor | None = None,
+    stride: tuple[int, int] | list[int] = (1, 1),
+    padding: tuple[int, int] | list[int] = (0, 0),
+) -> paddle.Tensor:
     """`F.conv2d`, in the way that is quickest on a CPU, its gradient included where the weight is frozen."""
     if not paddle.in_dynamic_mode():  # compiled engines add the bias in the convolution
         return F.conv2d(x, weight, bias, stride=stride, padding=padding)
@@ -90,24 +101,24 @@ class _FrozenConvolution(PyLayer):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, padding):
+    def forward(ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, padding: Sequence[int]) -> paddle.Tensor:
         ctx.weight, ctx.padding = weight, padding
         return F.conv2d(x, weight, padding=padding)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: paddle.Tensor) -> paddle.Tensor:
         with paddle.no_grad():
             return F.conv2d(gradient, ctx.weight.transpose([1, 0, 2, 3]).flip([2, 3]), padding=ctx.padding)
 
 
-def _add_to_channels(x, bias):
+def _add_to_channels(x: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
     """(batch, channels, h, w) + (channels,). Paddle's CPU kernel is six times quicker with a matrix and a column."""
     batch, channels, height, width = x.shape
     column = bias.unsqueeze(0).expand([batch, channels]).reshape([batch * channels, 1])
     return (x.reshape([batch * channels, height * width]) + column).reshape([batch, channels, height, width])
 
 
-def use_own_layers(model):
+def use_own_layers(model: "Network") -> "Network":
     """Have a network of ppdiffusers compute its plain layers as those here do, and upsampling as `resize_nearest`.
 
     Returns:
@@ -131,7 +142,7 @@ def use_own_layers(model):
     return model
 
 
-def use_groups(model, num_groups):
+def use_groups(model: "Network", num_groups: int) -> "Network":
     """Have all group norms of a network normalise in so many groups; ppdiffusers' for videos know 32 alone.
 
     Returns:
@@ -151,14 +162,14 @@ def use_groups(model, num_groups):
 class _BorrowedConv2D(Conv2D):
     """A convolution of ppdiffusers', which is called with the scale of a LoRA that it has not."""
 
-    def forward(self, x, scale=1.0):
+    def forward(self, x: paddle.Tensor, scale: float = 1.0) -> paddle.Tensor:
         return super().forward(x)
 
 
 class _BorrowedUpsample2D(Upsample2D):
     """Twice the size, each pixel repeated, and a convolution: in a way that all engines can run."""
 
-    def forward(self, x, output_size=None, scale=1.0):
+    def forward(self, x: paddle.Tensor, output_size: Sequence[int] | None = None, scale: float = 1.0) -> paddle.Tensor:
         """(batch, channels, h, w) -> (batch, out_channels, 2h, 2w), or of the `output_size`."""
         return self.conv(resize_nearest(x, output_size or [2 * side for side in x.shape[2:]]))
 
@@ -166,7 +177,7 @@ class _BorrowedUpsample2D(Upsample2D):
 class _BorrowedLinear(Linear):
     """A linear layer of ppdiffusers', which is called with the scale of a LoRA that it has not."""
 
-    def forward(self, x, scale=1.0):
+    def forward(self, x: paddle.Tensor, scale: float = 1.0) -> paddle.Tensor:
         return super().forward(x)
 
 
@@ -177,23 +188,23 @@ class GroupNorm(nn.GroupNorm):
         ValueError: the channels do not divide into the groups.
     """
 
-    def __init__(self, num_groups, num_channels, epsilon):
+    def __init__(self, num_groups: int, num_channels: int, epsilon: float) -> None:
         if num_channels % num_groups:
             raise ValueError(f"{num_channels} channels cannot be normalised in {num_groups} groups of equal size")
         super().__init__(num_groups, num_channels, epsilon)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return F.group_norm(x, self._num_groups, self._epsilon, follow(self.weight, x), follow(self.bias, x))
 
 
 class LayerNorm(nn.LayerNorm):
     """`nn.LayerNorm` over the last axis whose parameters follow the dtype of the activations."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         weight, bias = follow(self.weight, x), follow(self.bias, x)
-        if weight.stop_gradient and not x.stop_gradient:
+        if weight.stop_gradient and not x.stop_gradient:  # type: ignore[union-attr]  # norms here have both
             # Paddle's CPU kernel gives a gradient that is wrong by up to 86% when the weight is frozen.
-            return F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * weight + bias
+            return F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * weight + bias  # type: ignore[operator]  # norms here have both
         return F.layer_norm(x, self._normalized_shape, weight, bias, self._epsilon)
 
 
@@ -205,7 +216,9 @@ _BORROWED = {
 }
 
 
-def scaled_dot_product(query, key, value, num_heads, bias=None):
+def scaled_dot_product(
+    query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, num_heads: int, bias: paddle.Tensor | None = None
+) -> paddle.Tensor:
     """Multi-head attention without projections: softmax(q k^T / sqrt(channels / num_heads) + bias) v.
 
     Args:
@@ -237,7 +250,9 @@ def scaled_dot_product(query, key, value, num_heads, bias=None):
     return _attend_in_parts(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
 
 
-def _attend_in_parts(query, key, value, bias=None):
+def _attend_in_parts(
+    query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, bias: paddle.Tensor | None = None
+) -> paddle.Tensor:
     batch, heads, queries = query.shape[:3]
     scores_per_query = heads * key.shape[2]
     rows = max(1, min(queries, MAX_SCORES // scores_per_query))
@@ -250,14 +265,16 @@ def _attend_in_parts(query, key, value, bias=None):
     return _join(parts, axis=0)  # (batch, heads, queries, d)
 
 
-def _attend(query, key, value, bias=None):
+def _attend(
+    query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, bias: paddle.Tensor | None = None
+) -> paddle.Tensor:
     scores = paddle.matmul(query, key, transpose_y=True)  # (batch, heads, queries, keys)
     if bias is not None:
         scores = scores + bias.astype(scores.dtype).unsqueeze([1, 2])
     return paddle.matmul(F.softmax(scores, axis=-1), value)  # (batch, heads, queries, d)
 
 
-def _join(parts, axis):
+def _join(parts: Sequence[paddle.Tensor], axis: int) -> paddle.Tensor:
     return parts[0] if len(parts) == 1 else paddle.concat(parts, axis=axis)
 
 
@@ -274,7 +291,9 @@ class Attention(nn.Layer):
         ValueError: the inner width does not divide into the heads.
     """
 
-    def __init__(self, channels, num_heads, inner_channels=None, context_channels=None):
+    def __init__(
+        self, channels: int, num_heads: int, inner_channels: int | None = None, context_channels: int | None = None
+    ) -> None:
         super().__init__()
         inner_channels = inner_channels or channels
         if inner_channels % num_heads:
@@ -285,7 +304,7 @@ class Attention(nn.Layer):
         self.to_v = Linear(context_channels or channels, inner_channels, bias_attr=False)
         self.to_out = nn.LayerList([Linear(inner_channels, channels)])
 
-    def forward(self, x, context=None):
+    def forward(self, x: paddle.Tensor, context: paddle.Tensor | None = None) -> paddle.Tensor:
         """(batch, tokens, channels), context (batch, keys, context_channels) or None for self-attention."""
         context = x if context is None else context
         out = scaled_dot_product(self.to_q(x), self.to_k(context), self.to_v(context), self.num_heads)
@@ -295,11 +314,11 @@ class Attention(nn.Layer):
 class GEGLU(nn.Layer):
     """Linear to twice the width; one half is gated by the exact (erf) GELU of the other."""
 
-    def __init__(self, channels, inner_channels):
+    def __init__(self, channels: int, inner_channels: int) -> None:
         super().__init__()
         self.proj = Linear(channels, inner_channels * 2)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x, gate = self.proj(x).chunk(2, axis=-1)  # (batch, tokens, inner_channels) each
         return x * F.gelu(gate)
 
@@ -307,15 +326,15 @@ class GEGLU(nn.Layer):
 class FeedForward(nn.Layer):
     """GEGLU feed-forward of four times the width; `net.1` is the (parameterless) dropout's place in the original."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.net = nn.LayerList([GEGLU(channels, channels * 4), nn.Identity(), Linear(channels * 4, channels)])
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.net[2](self.net[0](x))
 
 
-def resize_nearest(x, size):
+def resize_nearest(x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
     """(batch, channels, h, w) -> (batch, channels, *size), each the nearest of the old pixels."""
     batch, channels, height, width = x.shape
     doubled = 2 * height, 2 * width
@@ -326,7 +345,9 @@ def resize_nearest(x, size):
     return F.interpolate(x, size=size, mode="nearest")
 
 
-def sinusoidal_embedding(positions, channels, flip_sin_to_cos=True, freq_shift=0):
+def sinusoidal_embedding(
+    positions: paddle.Tensor, channels: int, flip_sin_to_cos: bool = True, freq_shift: int = 0
+) -> paddle.Tensor:
     """Sinusoidal embedding of timesteps: (batch,) -> (batch, channels) in fp32; `channels` is even.
 
     As diffusers' `get_timestep_embedding`: the cosines stand first if `flip_sin_to_cos`; `freq_shift` is subtracted
@@ -344,10 +365,10 @@ def sinusoidal_embedding(positions, channels, flip_sin_to_cos=True, freq_shift=0
 class TimestepEmbedding(nn.Layer):
     """Two linear layers with SiLU between: (batch, in_channels) -> (batch, channels)."""
 
-    def __init__(self, in_channels, channels):
+    def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
         self.linear_1 = Linear(in_channels, channels)
         self.linear_2 = Linear(channels, channels)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))

@@ -1,5 +1,7 @@
 """What the options of networks of paddlenlp and ppdiffusers, and of their configurations, may be."""
 
+from typing import Any
+
 from paddlenlp.transformers import BertConfig, BertModel, T5Config, T5EncoderModel
 from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -46,13 +48,13 @@ _PICTURE_VAE = Rules(
 )
 
 
-def _clip_size(options):
+def _clip_size(options: dict[str, Any]) -> float:
     width, patches = options["hidden_size"], (options["image_size"] // options["patch_size"]) ** 2
     block = 4 * width**2 + 2 * width * options["intermediate_size"]
     return options["num_hidden_layers"] * block + width * (patches + options["projection_dim"])
 
 
-def _is_clip(options):
+def _is_clip(options: dict[str, Any]) -> str | None:
     if options["image_size"] < options["patch_size"]:
         return f"image_size {options['image_size']} is less than a patch, {options['patch_size']} (patch_size)"
     return None
@@ -84,7 +86,7 @@ _CLIP = Rules(
 )
 
 
-def _bert_size(options):
+def _bert_size(options: dict[str, Any]) -> float:
     width = options["hidden_size"]
     tables = options["vocab_size"] + options["max_position_embeddings"] + options["type_vocab_size"]
     block = 4 * width**2 + 2 * width * options["intermediate_size"]
@@ -120,13 +122,13 @@ _BERT = Rules(
 )
 
 
-def _t5_size(options):
+def _t5_size(options: dict[str, Any]) -> float:
     width, inner = options["d_model"], options["num_heads"] * options["d_kv"]
     block = 4 * width * inner + 3 * width * options["d_ff"]
     return options["vocab_size"] * width + options["num_layers"] * block
 
 
-def _distances(options):
+def _distances(options: dict[str, Any]) -> str | None:
     buckets, most = options["relative_attention_num_buckets"], options["relative_attention_max_distance"]
     if buckets % 4 or most <= buckets // 4:
         return (

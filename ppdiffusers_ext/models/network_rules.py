@@ -1,5 +1,7 @@
 """What the options of UNets, motion modules and autoencoders may be, whichever network has them."""
 
+from typing import Any
+
 from ppdiffusers_ext.models.rules import (
     Anything,
     Either,
@@ -7,6 +9,7 @@ from ppdiffusers_ext.models.rules import (
     ListOf,
     Nested,
     Number,
+    Rule,
     Text,
     Whole,
     divides,
@@ -44,11 +47,11 @@ MOTION = Nested(
 )
 
 
-def _each(value, count):
+def _each(value: Any, count: int) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value] * count
 
 
-def unet_size(options, motion=None):
+def unet_size(options: dict[str, Any], motion: dict[str, Any] | None = None) -> float:
     """About how many numbers the weights of a UNet are.
 
     Args:
@@ -68,7 +71,7 @@ def unet_size(options, motion=None):
     return sum(2 * (layers + 1) * size * factor for size in each)
 
 
-def heads_of_unet(options):
+def heads_of_unet(options: dict[str, Any]) -> str | None:
     """A relation: heads divide the channels of each level that attends."""
     widths, types = options["block_out_channels"], options["down_block_types"]
     heads = _each(options.get("attention_head_dim", options.get("num_attention_heads")), len(widths))
@@ -81,14 +84,14 @@ def heads_of_unet(options):
     return None
 
 
-def _step_of_sinusoids(options):
+def _step_of_sinusoids(options: dict[str, Any]) -> str | None:
     half = options["block_out_channels"][0] // 2
     if half <= options.get("freq_shift", 0):
         return f"block_out_channels begin with {2 * half}, too few for freq_shift {options['freq_shift']}"
     return None
 
 
-UNET = {
+UNET: dict[str, Rule] = {
     "sample_size": Either(None, SIDE, ListOf(SIDE, 2, 2)),
     "in_channels": CHANNELS,
     "out_channels": CHANNELS,
@@ -112,7 +115,7 @@ UNET = {
     **dict.fromkeys(("act_fn", "only_cross_attention", "dual_cross_attention", "class_embed_type"), Anything()),
     **dict.fromkeys(("num_class_embeds", "upcast_attention"), Anything()),
 }
-UNET_DEFAULTS = {
+UNET_DEFAULTS: dict[str, Any] = {
     "block_out_channels": (320, 640, 1280, 1280),
     "down_block_types": (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"),
     "layers_per_block": 2,
@@ -131,14 +134,14 @@ UNET_RELATIONS = (
 )
 
 
-def vae_size(options):
+def vae_size(options: dict[str, Any]) -> float:
     """As `unet_size`, of an autoencoder."""
     factor = 3 if "mini_batch_encoder" in options else 1  # kernels of three frames
     layers = 2 * options["layers_per_block"] + 3
     return sum(layers * 27 * width**2 * factor for width in options["block_out_channels"])
 
 
-VAE = {
+VAE: dict[str, Rule] = {
     "in_channels": CHANNELS,
     "out_channels": CHANNELS,
     "down_block_types": NAMES,
@@ -155,4 +158,4 @@ VAE_RELATIONS = (
     same_length("block_out_channels", "down_block_types", "up_block_types"),
     divides("norm_num_groups", "block_out_channels"),
 )
-VAE_DEFAULTS = {"layers_per_block": 1, "block_out_channels": (64,), "norm_num_groups": 32}
+VAE_DEFAULTS: dict[str, Any] = {"layers_per_block": 1, "block_out_channels": (64,), "norm_num_groups": 32}

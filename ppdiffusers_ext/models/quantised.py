@@ -8,16 +8,18 @@ weight becomes the largest number of the format:
   off by 1/16 of themselves at most, or by 2^-10 / 448 of the channel's largest where they are very small.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 
 from ppdiffusers_ext.models.layers import Linear, follow
 
 # The dtype of a format, and the largest of its numbers that is used.
-_FORMATS = {"int8": ("int8", 127.0), "fp8": ("float8_e4m3fn", 448.0)}
+_FORMATS = {"int8": (paddle.int8, 127.0), "fp8": (paddle.float8_e4m3fn, 448.0)}
 FORMATS = tuple(_FORMATS)
 
 
@@ -29,22 +31,22 @@ class Stored:
     scale: paddle.Tensor
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         return self.codes.size * self.codes.element_size() + self.scale.size * self.scale.element_size()
 
-    def matrix(self, dtype):
+    def matrix(self, dtype: paddle.dtype) -> paddle.Tensor:
         """(inputs, outputs) in a dtype."""
         return (self.codes.astype("float32") * self.scale).astype(dtype)
 
 
-def quantise(weight, form):
+def quantise(weight: paddle.Tensor, form: str) -> Stored:
     """The `Stored` of a matrix, (inputs, outputs), in one of `FORMATS`; on the device of the matrix."""
     dtype, largest = _FORMATS[form]
     weight = weight.astype("float32")
     scale = weight.abs().max(axis=0) / largest  # (outputs,)
     scale = paddle.where(scale > 0, scale, paddle.ones_like(scale))
     codes = (weight / scale).clip(-largest, largest)
-    return Stored((codes.round() if dtype == "int8" else codes).astype(dtype), scale)
+    return Stored((codes.round() if dtype == paddle.int8 else codes).astype(dtype), scale)
 
 
 class QuantisedLinear(Linear):
@@ -52,11 +54,11 @@ class QuantisedLinear(Linear):
 
     stored: Any = None
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return F.linear(x, self.stored.matrix(x.dtype), follow(self.bias, x))
 
 
-def use_quantised(model, names):
+def use_quantised(model: nn.Layer, names: Sequence[str]) -> dict[str, QuantisedLinear]:
     """Have the linear layers in parts of a model, whose weights have no memory yet, take them from `stored`.
 
     Args:
@@ -66,9 +68,9 @@ def use_quantised(model, names):
     Returns:
         name of a weight -> its layer.
     """
-    changed = {}
+    changed: dict[str, QuantisedLinear] = {}
     for name, layer in model.named_sublayers():
         if type(layer) is Linear and name.startswith(tuple(f"{part}." for part in names)):
             layer.__class__ = QuantisedLinear
-            changed[f"{name}.weight"] = layer
+            changed[f"{name}.weight"] = layer  # type: ignore[assignment]  # whose class has just changed
     return changed

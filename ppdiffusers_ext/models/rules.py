@@ -9,11 +9,28 @@ gigabytes; so bounds are some times the sizes of what was published, and whateve
 
 import inspect
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ppdiffusers_ext.errors import InputError, shown
+
+# What is wrong between several of all options of a network, in words, or None.
+Relation = Callable[[dict[str, Any]], str | None]
+
+
+class Rule(Protocol):
+    """What one option may be."""
+
+    @property
+    def accepted(self) -> str:
+        """The accepted values, in words."""
+        ...
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value, as a configuration file has it, is accepted."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,11 +40,11 @@ class Whole:
     low: int
     high: int
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return type(value) is int and self.low <= value <= self.high
 
     @property
-    def accepted(self):
+    def accepted(self) -> str:
         return f"a whole number from {self.low} to {self.high}"
 
 
@@ -38,11 +55,11 @@ class Number:
     low: float
     high: float
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return type(value) in (int, float) and self.low <= value <= self.high
 
     @property
-    def accepted(self):
+    def accepted(self) -> str:
         return f"a number from {self.low:g} to {self.high:g}"
 
 
@@ -51,7 +68,7 @@ class Flag:
 
     accepted = "true or false"
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return type(value) is bool
 
 
@@ -60,17 +77,17 @@ class Anything:
 
     accepted = "anything"
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return True
 
 
 class Choice:
     """One of some values."""
 
-    def __init__(self, *values):
+    def __init__(self, *values: str | int | None) -> None:
         self.values, self.accepted = values, " or ".join("null" if value is None else str(value) for value in values)
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return isinstance(value, (str, int, type(None))) and value in self.values
 
 
@@ -81,11 +98,11 @@ class Text:
     low: int = 0
     high: int = 1000
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return isinstance(value, str) and self.low <= len(value) <= self.high
 
     @property
-    def accepted(self):
+    def accepted(self) -> str:
         return f"a text of {self.low} to {self.high} characters"
 
 
@@ -93,27 +110,27 @@ class Text:
 class ListOf:
     """A list whose items fit a rule."""
 
-    rule: Any
+    rule: Rule
     low: int
     high: int
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         is_list = isinstance(value, (list, tuple)) and self.low <= len(value) <= self.high
         return is_list and all(self.rule.fits(item) for item in value)
 
     @property
-    def accepted(self):
+    def accepted(self) -> str:
         return f"a list of {self.low} to {self.high}, each {self.rule.accepted},"
 
 
 class Either:
     """A value that fits one of some rules; `Either(None, rule)` is an option that may be null."""
 
-    def __init__(self, *rules):
+    def __init__(self, *rules: Rule | None) -> None:
         self._rules = [Choice(None) if rule is None else rule for rule in rules]
         self.accepted = " or ".join(rule.accepted for rule in self._rules)
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return any(rule.fits(value) for rule in self._rules)
 
 
@@ -130,13 +147,13 @@ class Rules:
         most: of them; what was published has a fraction of it.
     """
 
-    fields: dict
-    relations: tuple = ()
-    defaults: dict = field(default_factory=dict)
-    size: Callable | None = None
+    fields: Mapping[str, Rule]
+    relations: tuple[Relation, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    size: Callable[[dict[str, Any]], float] | None = None
     most: float = math.inf
 
-    def check(self, options, source):
+    def check(self, options: dict[str, Any], source: str | os.PathLike) -> None:
         """Raise an InputError, which begins with `source`, where an option does not fit. Unknown ones are ignored."""
         self.check_fields(options, source)
         whole = {**self.defaults, **options}
@@ -149,7 +166,7 @@ class Rules:
                 f"{source}: the network would have about {size:.1e} weights; {self.most:.0e} at most are accepted"
             )
 
-    def check_fields(self, options, source):
+    def check_fields(self, options: dict[str, Any], source: str | os.PathLike) -> None:
         """As `check`, of each option by itself."""
         for name, rule in self.fields.items():
             if name in options and not rule.fits(options[name]):
@@ -159,20 +176,20 @@ class Rules:
 class Nested:
     """A mapping whose values fit rules."""
 
-    def __init__(self, rules):
+    def __init__(self, rules: dict[str, Rule]) -> None:
         self._rules = rules
         self.accepted = "a mapping of " + ", ".join(f"{name} ({rule.accepted})" for name, rule in rules.items())
 
-    def fits(self, value):
+    def fits(self, value: Any) -> bool:
         return isinstance(value, dict) and all(
             rule.fits(value[name]) for name, rule in self._rules.items() if name in value
         )
 
 
-def same_length(*names):
+def same_length(*names: str) -> Relation:
     """A relation: the options are lists of one length. One that is a number stands for a list of any length."""
 
-    def relation(options):
+    def relation(options: dict[str, Any]) -> str | None:
         lengths = {name: len(options[name]) for name in names if isinstance(options.get(name), (list, tuple))}
         if names[0] in lengths and len(set(lengths.values())) > 1:
             first, other = names[0], next(name for name in lengths if lengths[name] != lengths[names[0]])
@@ -182,10 +199,10 @@ def same_length(*names):
     return relation
 
 
-def divides(divisor, *dividends):
+def divides(divisor: str, *dividends: str) -> Relation:
     """A relation: an option divides others, which may be lists, as it may be itself: entry by entry then."""
 
-    def relation(options):
+    def relation(options: dict[str, Any]) -> str | None:
         for name in dividends:
             values, parts = options.get(name), options.get(divisor)
             if values is None or parts is None:
@@ -200,10 +217,10 @@ def divides(divisor, *dividends):
     return relation
 
 
-def even(*names):
+def even(*names: str) -> Relation:
     """A relation: options, or the first entries of lists, are even."""
 
-    def relation(options):
+    def relation(options: dict[str, Any]) -> str | None:
         for name in names:
             value = options.get(name)
             value = value[0] if isinstance(value, (list, tuple)) else value
@@ -214,6 +231,7 @@ def even(*names):
     return relation
 
 
-def option_names(cls):
+def option_names(cls: type) -> list[str]:
     """The options of a class, as its constructor names them."""
-    return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+    parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # of the class itself
+    return [name for name in parameters if name != "self"]

@@ -5,9 +5,12 @@
 
 import inspect
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import paddle
+from paddle import nn
 from ppdiffusers.models.modeling_utils import ModelMixin
 
 from ppdiffusers_ext.errors import InputError, check_keys, printable, shown
@@ -16,11 +19,16 @@ from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.weights.assignment import create, load_weights
 from ppdiffusers_ext.weights.folders import find_weights
 
+Model = TypeVar("Model", bound="StrictModelMixin")
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _NOTHING_IS_FETCHED = "nothing is downloaded here: `python scripts/download_weights.py` fetches released weights"
 
 
-def local_folder(folder, subfolder=None, accepted="a folder as save_pretrained writes it is needed"):
+def local_folder(
+    folder: str | os.PathLike,
+    subfolder: str | None = None,
+    accepted: str = "a folder as save_pretrained writes it is needed",
+) -> Path:
     """The `Path` of a folder on this computer, for a `from_pretrained`.
 
     Args:
@@ -47,7 +55,7 @@ def local_folder(folder, subfolder=None, accepted="a folder as save_pretrained w
     return path
 
 
-def dtype_name(dtype=None, paddle_dtype=None):
+def dtype_name(dtype: str | paddle.dtype | None = None, paddle_dtype: str | paddle.dtype | None = None) -> str:
     """ "float32", "bfloat16" or "float16" of what a `from_pretrained` is given; float32 if that is nothing.
 
     Args:
@@ -75,12 +83,12 @@ class LocalConfigMixin:
     @classmethod
     def load_config(
         cls,
-        pretrained_model_name_or_path,
-        return_unused_kwargs=False,
-        return_commit_hash=False,
-        subfolder=None,
-        **options,
-    ):
+        pretrained_model_name_or_path: str | os.PathLike,
+        return_unused_kwargs: bool = False,
+        return_commit_hash: bool = False,
+        subfolder: str | None = None,
+        **options: Any,
+    ) -> Any:
         """The dict in the folder's file `config_name`; what else is returned is empty, as ppdiffusers has it.
 
         Raises:
@@ -101,7 +109,7 @@ class LocalConfigMixin:
         return (config, *more) if more else config
 
     @classmethod
-    def from_config(cls, config=None, return_unused_kwargs=False, **options):
+    def from_config(cls, config: Any = None, return_unused_kwargs: bool = False, **options: Any) -> Any:
         """As ppdiffusers' of a dict; a name, which it takes for a model to download, raises InputError."""
         if not isinstance(config, dict):
             raise InputError(
@@ -120,17 +128,24 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
 
     _supports_gradient_checkpointing = True
 
-    def register_to_config(self, **options):
+    def register_to_config(self, **options: Any) -> None:
         rules_of(type(self)).check(options, type(self).__name__)
         super().register_to_config(**options)
 
     @staticmethod
-    def _set_gradient_checkpointing(module, value=False):
+    def _set_gradient_checkpointing(module: nn.Layer, value: bool = False) -> None:
         if hasattr(module, "gradient_checkpointing"):
             module.gradient_checkpointing = value
 
     @classmethod
-    def from_pretrained(cls, folder, subfolder=None, dtype=None, paddle_dtype=None, **options):
+    def from_pretrained(
+        cls: type[Model],
+        folder: str | os.PathLike,
+        subfolder: str | None = None,
+        dtype: str | paddle.dtype | None = None,
+        paddle_dtype: str | paddle.dtype | None = None,
+        **options: Any,
+    ) -> Model:
         """The model of a folder that `save_pretrained` wrote, in evaluation mode.
 
         Args:
@@ -144,11 +159,11 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
         """
         known = [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
         check_keys(options, ["subfolder", "dtype", "paddle_dtype", *known], f"option of {cls.__name__}")
-        dtype, folder = dtype_name(dtype, paddle_dtype), local_folder(folder, subfolder)
-        source, config = folder / cls.config_name, cls.load_config(folder)
+        dtype, path = dtype_name(dtype, paddle_dtype), local_folder(folder, subfolder)
+        source, config = path / cls.config_name, cls.load_config(path)
         check_class(config, [base.__name__ for base in cls.__mro__ if issubclass(base, ModelMixin)], source)
         options = {**{name: value for name, value in config.items() if name in known}, **options}
-        weights = find_weights(folder)
+        weights = find_weights(path)
         try:
             model = create(lambda: cls(**options), dtype)
         except InputError:
@@ -164,15 +179,15 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
 
     def save_pretrained(
         self,
-        save_directory,
-        is_main_process=True,
-        save_function=None,
-        max_shard_size="10GB",
-        safe_serialization=True,
-        variant=None,
-        to_diffusers=None,
-        **options,
-    ):
+        save_directory: str | os.PathLike,
+        is_main_process: bool = True,
+        save_function: Callable | None = None,
+        max_shard_size: int | str = "10GB",
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        to_diffusers: bool | None = None,
+        **options: Any,
+    ) -> None:
         """As ppdiffusers', into a folder of this computer. Raises InputError for options that are not known."""
         given = {
             "is_main_process": is_main_process,
@@ -186,7 +201,7 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
         super().save_pretrained(str(save_directory), **given)
 
 
-def check_class(config, names, source):
+def check_class(config: dict[str, Any], names: Sequence[str], source: str | Path) -> None:
     """Raises InputError for a configuration that says it is of none of these classes."""
     name = config.get("_class_name", names[0])
     if not isinstance(name, str) or name not in names:

@@ -3,11 +3,15 @@
 import inspect
 import logging
 import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import paddle
 from paddle import nn
 from ppdiffusers import DiffusionPipeline
+from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
@@ -15,12 +19,14 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
 from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
 from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
-from ppdiffusers_ext.pipelines.engines import make_engine
+from ppdiffusers_ext.pipelines.engines import check_engine, make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.model_index import INDEX
 from ppdiffusers_ext.pipelines.opening import Opening
 from ppdiffusers_ext.pipelines.saving import save_pipeline
+from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
-from ppdiffusers_ext.runtime import check_device
+from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +39,10 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
 
     Attributes:
         network_names: of the modules that are networks.
+        loading: the system's module of this name: what makes its parts of files.
     """
 
+    loading: ModuleType
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
     def __init__(self) -> None:
@@ -43,6 +51,48 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         self._engine, self._interrupt = make_engine("eager"), False
         self._unhalved: str | None = None  # what the halved weights are in on the disk
         self.use_memory()
+
+    @classmethod
+    def _read_folder(cls, folder: Path, options: dict) -> Any:
+        if (folder / INDEX).exists() or not cls.recognises(folder):
+            return None  # of the second, the index is missed
+        return cls.loading.read_folder(folder, **options)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        return cls.loading.recognises(folder)
+
+    @classmethod
+    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
+        return cls.loading.describe_run(config, dtype, encoder_dtype)
+
+    @classmethod
+    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
+        return {"scheduler": cls.loading.make_configured_scheduler(config)}
+
+    @classmethod
+    def describe_run(cls, config: Any, runtime: Runtime) -> dict[str, Any]:
+        """As `describe`, for a run from files to files, whose engine and steps are checked, too."""
+        check_engine(config.engine)
+        parts = cls.describe(config, runtime)
+        check_scheduler(cls.loading.make_configured_scheduler(config), config.num_inference_steps)
+        return parts
+
+    @classmethod
+    def open_run(
+        cls, config: Any, runtime: Runtime, parts: dict[str, Any], show_progress: bool, unit: str = "window"
+    ) -> Any:
+        """As `open`, for a run from files to files, which tells its seed and where it runs.
+
+        Args:
+            config, runtime, parts: see `open`.
+            show_progress: a progress bar on stderr.
+            unit: what it counts.
+        """
+        pipeline = cls.open(config, runtime, parts)
+        pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
+        logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+        return pipeline
 
     def save_pretrained(
         self,
@@ -128,7 +178,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         name = next(name for name in reversed(self.network_names) if name not in _ENCODERS)
         return next(iter(getattr(self, name).parameters())).dtype
 
-    def _move(self, name, device, dtype):
+    def _move(self, name: str, device: str | None, dtype: Any) -> None:
         network = self._network(name)
         model = network.load()
         if not all(parameter._is_initialized() for parameter in model.parameters()):
@@ -143,7 +193,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         if self._releases:
             network.release()
 
-    def register_modules(self, **modules):
+    def register_modules(self, **modules: Any) -> None:
         super().register_modules(**modules)
         # Our classes by the package alone, so that a saved pipeline outlives a change of module names.
         own = {name: part for name, part in modules.items() if type(part).__module__.startswith("ppdiffusers_ext.")}
@@ -197,25 +247,25 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         """What a rung of the memory ladder says of arguments of a call: name -> value."""
         return {"sequential_guidance": get_rung(memory).computes_singly}
 
-    def _done_with(self, name):
+    def _done_with(self, name: str) -> None:
         """A network has done its part: it leaves the memory if the rung says so, what it worked with does anyway."""
         leave = self._engine.release if self._releases else self._engine.rest
         leave(self._network(name))
         return_freed_memory()
 
-    def _network(self, name):
+    def _network(self, name: str) -> Network:
         model = getattr(self, name)
         if name not in self._networks or self._networks[name].model is not model:  # the user may have replaced it
             self._networks[name] = Network(model)
         return self._networks[name]
 
     @property
-    def needs_weights(self):
+    def needs_weights(self) -> bool:
         """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
         return self._engine.needs_weights
 
     @property
-    def preparation_seconds(self):
+    def preparation_seconds(self) -> float:
         """What a compiled engine has taken so far to make, check and open exports; 0 without one."""
         return self._engine.preparation_seconds
 
@@ -228,7 +278,27 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     def interrupt(self, value: bool) -> None:
         self._interrupt = bool(value)
 
-    def _denoise(self, latents, predict, callback, timesteps=None, calls=1, keep=None, **options):
+    def _draw(
+        self, shape: list[int], steps: int, generator: Any, latents: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
+        """Set the scheduler's timesteps. Returns noise of unit variance, fp32: what is given as latents, or new."""
+        set_steps(self.scheduler, steps)
+        if latents is None:
+            return randn_tensor(shape, generator=generator, dtype=paddle.float32)
+        if list(latents.shape) != list(shape):
+            raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
+        return latents.astype("float32")
+
+    def _denoise(
+        self,
+        latents: paddle.Tensor,
+        predict: Callable[[paddle.Tensor, paddle.Tensor, int, paddle.Tensor, Any], paddle.Tensor],
+        callback: tuple[Any, Any],
+        timesteps: paddle.Tensor | None = None,
+        calls: int = 1,
+        keep: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None = None,
+        **options: Any,
+    ) -> paddle.Tensor:
         """The latents after all steps of the scheduler.
 
         Args:
@@ -269,12 +339,19 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
                     break
         return latents
 
-    def _run(self, name, what, function, tensor, calls=1):
+    def _run(
+        self,
+        name: str,
+        what: str,
+        function: Callable[[paddle.Tensor], paddle.Tensor],
+        tensor: paddle.Tensor,
+        calls: int = 1,
+    ) -> paddle.Tensor:
         """What a function of one of the networks makes of a tensor, in the engine."""
         (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)
         return result
 
-    def _fill(self, rows, size, is_first):
+    def _fill(self, rows: paddle.Tensor, size: int, is_first: bool) -> paddle.Tensor:
         """The last few rows of many: as they are, or as many as before if other shapes cost the engine time."""
         missing = size - rows.shape[0]
         if is_first or not missing or not self._engine.fixed_shapes:

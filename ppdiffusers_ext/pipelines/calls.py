@@ -3,7 +3,7 @@
 import functools
 import inspect
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def as_generator(generator: Any) -> Any:
     return _seeded(choose_seed(int(generator)))
 
 
-def _seeded(seed):
+def _seeded(seed: int) -> str:
     return get_rng_state_tracker().manual_seed(seed, f"{seed}-{secrets.token_hex(8)}")
 
 
@@ -82,7 +82,7 @@ def chunks_without_gradients(make: Callable) -> Callable:
     """
 
     @functools.wraps(make)
-    def chunks(*arguments, **options):
+    def chunks(*arguments: Any, **options: Any) -> Iterator[Any]:
         made = make(*arguments, **options)
         try:
             while True:

@@ -5,14 +5,19 @@ Tensors keep their bits unless another dtype is asked for, and are in memory one
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 from paddlenlp.transformers import PretrainedModel
 from ppdiffusers.utils import PADDLE_SAFETENSORS_WEIGHTS_NAME
 
+from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown, shown_path
 from ppdiffusers_ext.files import check_folder, parse_json
 from ppdiffusers_ext.options import DTYPES
@@ -21,7 +26,7 @@ from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, FLOAT8_BITS, to_array,
 from ppdiffusers_ext.weights.assignment import check_fit, is_finite
 from ppdiffusers_ext.weights.conversion import names_in_model, transpose, transposed_names
 from ppdiffusers_ext.weights.folders import find_weights, read_config
-from ppdiffusers_ext.weights.loading import read_checkpoint
+from ppdiffusers_ext.weights.loading import Checkpoint, read_checkpoint
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 
 _INDEX = "model_index.json"
@@ -40,7 +45,7 @@ class Report:
     files: dict = field(default_factory=dict)
 
 
-def check_converted(folder, pipeline):
+def check_converted(folder: Path, pipeline: str) -> None:
     """Raise InputError, MissingFileError unless a folder is one that `save_pretrained` of a pipeline wrote.
 
     Args:
@@ -57,7 +62,7 @@ def check_converted(folder, pipeline):
         raise InputError(f"{shown_path(folder)} holds a {shown(name)}; a {pipeline} is accepted")
 
 
-def describe_own(folder, cls, dtype="float32"):
+def describe_own(folder: Path, cls: type, dtype: str = "float32") -> Part:
     """The `Part` of a folder of one of this project's networks, with weights of a dtype."""
     config = known_options(cls, read_config(folder), folder)
     return Part(build(cls, config, folder, dtype), [find_weights(folder)])
@@ -66,7 +71,7 @@ def describe_own(folder, cls, dtype="float32"):
 class _Tensor:
     """What writers take for an array; it is checked and cast when its numbers are asked for."""
 
-    def __init__(self, name, tensor, dtype, checkpoint):
+    def __init__(self, name: str, tensor: paddle.Tensor, dtype: str | None, checkpoint: Checkpoint) -> None:
         self._label, self._tensor, self._file = f"{checkpoint.path}: {name}", tensor, checkpoint.file
         own = str(tensor.dtype).removeprefix("paddle.")
         is_float = own in DTYPES.values() or own in FLOAT8_BITS
@@ -76,7 +81,7 @@ class _Tensor:
         self.dtype = BFLOAT16_BITS if kept == "bfloat16" else FLOAT8_BITS.get(kept) or np.dtype(kept)
         self.nbytes = tensor.size * self.dtype.itemsize
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         self._file.forget()  # the tensors before this one
         array = to_array(self._tensor)
         if not is_finite(array):
@@ -89,7 +94,7 @@ class _Tensor:
         return array
 
 
-def part_to_paddle(name, part, folder, dtype):
+def part_to_paddle(name: str, part: Part, folder: Path, dtype: str | None) -> Report:
     """Write a part's original files as the folder `name` in another: its `Report`."""
     arrays, originals, counts, report = {}, {}, {}, Report(name, 0, [])
     for path in part.files:
@@ -122,7 +127,28 @@ def part_to_paddle(name, part, folder, dtype):
     return report
 
 
-def keep_unused(report, part, folder, pattern, dtype):
+def pipeline_to_paddle(
+    pipeline: Any, parts: Mapping[str, Part], target: str | os.PathLike, dtype: str | None
+) -> list[Report]:
+    """Write a folder for the pipeline's `from_pretrained`.
+
+    Args:
+        pipeline: with a scheduler; its networks need no weights.
+        parts: name -> `Part` of the original's files.
+        target: new or empty folder, which appears when it is complete.
+        dtype: see `part_to_paddle`.
+
+    Returns:
+        A `Report` for each part.
+    """
+    with output_folder(target) as folder:
+        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
+        pipeline.save_config(str(folder))
+        pipeline.scheduler.save_pretrained(str(folder / "scheduler"))
+    return reports
+
+
+def keep_unused(report: Report, part: Part, folder: Path, pattern: str, dtype: str | None) -> None:
     """Write what was left out of a part, for the way back: each tensor once, under however many names.
 
     Args:
@@ -149,7 +175,7 @@ def keep_unused(report, part, folder, pattern, dtype):
         report.left_out = [name for name in report.left_out if name not in names]
 
 
-def read_unused(folder, dtype):
+def read_unused(folder: Path, dtype: str | None) -> dict[str, _Tensor]:
     """What `keep_unused` wrote into a part's folder: the original's name -> tensor; for dtype see `part_to_torch`."""
     path = folder / _UNUSED
     if not path.is_file():
@@ -164,7 +190,14 @@ def read_unused(folder, dtype):
         raise InputError(f"{path} has notes of the original's names that cannot be read") from error
 
 
-def part_to_torch(name, part, folder, dtype, files, unused=None):
+def part_to_torch(
+    name: str,
+    part: Part,
+    folder: Path,
+    dtype: str | None,
+    files: Iterable[tuple[str, str]],
+    unused: Mapping[str, _Tensor] | None = None,
+) -> Report:
     """Write a part's folder as the original's files: its `Report`.
 
     Args:
@@ -192,7 +225,7 @@ def part_to_torch(name, part, folder, dtype, files, unused=None):
     return report
 
 
-def _read_originals(checkpoint):
+def _read_originals(checkpoint: Checkpoint) -> tuple[dict[str, str], list[str], dict[str, int]]:
     """What `part_to_paddle` noted: our names -> the original's, names of tables and counts that were left out."""
     try:
         text = checkpoint.metadata.get("original", '{"names": {}, "tables": []}')
@@ -204,7 +237,7 @@ def _read_originals(checkpoint):
         raise InputError(f"{checkpoint.path} has notes of the original's names that cannot be read") from error
 
 
-def _write_original(path, arrays):
+def _write_original(path: Path, arrays: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".safetensors":
         write_safetensors(path, arrays, {"format": "pt"})
@@ -212,6 +245,12 @@ def _write_original(path, arrays):
         write_torch(path, arrays)
 
 
-def plain(config):
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write a configuration as JSON, into a folder that is made if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without the notes of the library that wrote it, in JSON's kinds of values."""
     return json.loads(json.dumps({key: value for key, value in config.items() if not key.startswith("_")}))

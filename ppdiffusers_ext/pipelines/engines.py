@@ -1,13 +1,17 @@
 """What runs the networks of a pipeline: Paddle as it is, or a compiled engine."""
 
 import logging
+import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import paddle
 
-from ppdiffusers_ext.engine.backends import BACKENDS
+from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.pipelines.options import ENGINES
@@ -20,7 +24,7 @@ logger = logging.getLogger(__name__)
 _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2, 2
 
 
-def check_engine(engine):
+def check_engine(engine: str) -> None:
     """Raises InputError for an engine that is not known or not installed."""
     if engine not in ENGINES:
         raise InputError(f"engine {shown(engine)} is not known; use one of {', '.join(ENGINES)}")
@@ -28,7 +32,9 @@ def check_engine(engine):
         BACKENDS[engine].check_installed()
 
 
-def make_engine(engine, cache_folder=None, threads=None, precision="float32"):
+def make_engine(
+    engine: str, cache_folder: str | os.PathLike | None = None, threads: int | None = None, precision: str = "float32"
+) -> "Engine":
     """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
 
     Args:
@@ -48,7 +54,7 @@ def make_engine(engine, cache_folder=None, threads=None, precision="float32"):
     return AutoEngine(compiled) if engine == "auto" else compiled
 
 
-def weights_dtype(engine, dtype):
+def weights_dtype(engine: str, dtype: str) -> str:
     """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights.
 
     Raises:
@@ -58,7 +64,7 @@ def weights_dtype(engine, dtype):
     return dtype if _choose_backend(engine, dtype) is None else "float32"
 
 
-def _choose_backend(engine, precision):
+def _choose_backend(engine: str, precision: str) -> Backend | None:
     """The `Backend` that an engine runs exports in, or None if it runs none."""
     if engine == "eager":
         return None
@@ -83,10 +89,18 @@ class EagerEngine:
 
     fixed_shapes, needs_weights, preparation_seconds = False, True, 0.0
 
-    def check(self, network):
+    def check(self, network: Network) -> None:
         """Raises InputError for a network that this engine cannot run."""
 
-    def run(self, network, what, function, inputs, calls=1, **settings):
+    def run(
+        self,
+        network: Network,
+        what: str,
+        function: Callable[..., list[paddle.Tensor]],
+        inputs: dict[str, paddle.Tensor],
+        calls: int = 1,
+        **settings: Any,
+    ) -> list[paddle.Tensor]:
         """The list of tensors that `function(*inputs.values())` returns.
 
         Args:
@@ -100,11 +114,11 @@ class EagerEngine:
         network.load()
         return function(*inputs.values())
 
-    def release(self, network):
+    def release(self, network: Network) -> None:
         """Take a network out of memory, where it can be read again."""
         network.release()
 
-    def rest(self, network):
+    def rest(self, network: Network) -> None:
         """Free what an engine works with between calls for a network; its weights stay."""
 
 
@@ -120,16 +134,17 @@ class CompiledEngine:
 
     fixed_shapes, needs_weights = True, False
 
-    def __init__(self, backend, cache, threads, precision="float32"):
+    def __init__(self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32") -> None:
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
-        self._functions, self._seconds_before = {}, 0.0
+        self._functions: dict[tuple[Network, str], CompiledFunction] = {}
+        self._seconds_before = 0.0
 
     @property
-    def preparation_seconds(self):
+    def preparation_seconds(self) -> float:
         """See `EagerEngine`."""
         return self._seconds_before + sum(_seconds(function) for function in self._functions.values())
 
-    def check(self, network):
+    def check(self, network: Network) -> None:
         """As `EagerEngine.check`."""
         dtype, device = next(iter(network.model.parameters())).dtype, paddle.device.get_device()
         if dtype != paddle.float32 or device != "cpu":
@@ -139,28 +154,36 @@ class CompiledEngine:
                 "device cpu, or engine eager, are accepted"
             )
 
-    def run(self, network, what, function, inputs, calls=1, **settings):
+    def run(
+        self,
+        network: Network,
+        what: str,
+        function: Callable[..., list[paddle.Tensor]],
+        inputs: dict[str, paddle.Tensor],
+        calls: int = 1,
+        **settings: Any,
+    ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
         return self._function(network, what)(function, inputs, **settings)
 
-    def release(self, network):
+    def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""
         for function in [key for key in self._functions if key[0] is network]:
             self._seconds_before += _seconds(self._functions.pop(function))
         network.release()
 
-    def rest(self, network):
+    def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
         for (owner, _), function in self._functions.items():
             if owner is network:
                 function.rest()
         return_freed_memory()
 
-    def has(self, network, what, inputs, **settings):
+    def has(self, network: Network, what: str, inputs: dict[str, paddle.Tensor], **settings: Any) -> bool:
         """Whether the export of a function for inputs of these shapes is at hand."""
         return self._function(network, what).has(inputs, **settings)
 
-    def _function(self, network, what):
+    def _function(self, network: Network, what: str) -> CompiledFunction:
         if (network, what) not in self._functions:
             self.check(network)
             title = f"{type(network.model).__name__}.{what}"
@@ -169,7 +192,7 @@ class CompiledEngine:
         return self._functions[network, what]
 
 
-def _seconds(function):
+def _seconds(function: CompiledFunction) -> float:
     # The first run of an export is a call like any other.
     return sum(seconds for what, seconds in function.report if what != "run")
 
@@ -186,18 +209,18 @@ class AutoEngine:
 
     fixed_shapes = True
 
-    def __init__(self, compiled):
+    def __init__(self, compiled: CompiledEngine) -> None:
         self._compiled, self._eager = compiled, EagerEngine()
         self.needs_weights = False  # until a network turns out that cannot be compiled
-        self._seconds = {}  # function, with shapes -> seconds of its calls in Paddle
-        self._refused = set()  # functions whose exports disagree with Paddle
+        self._seconds: dict[tuple, list[float]] = {}  # function, with shapes -> seconds of its calls in Paddle
+        self._refused: set[tuple] = set()  # functions whose exports disagree with Paddle
 
     @property
-    def preparation_seconds(self):
+    def preparation_seconds(self) -> float:
         """See `EagerEngine`."""
         return self._compiled.preparation_seconds
 
-    def check(self, network):
+    def check(self, network: Network) -> None:
         """As `EagerEngine.check`: what cannot be compiled runs in Paddle."""
         try:
             self._compiled.check(network)
@@ -205,7 +228,15 @@ class AutoEngine:
             logger.info("%s", error)
             self.needs_weights = True
 
-    def run(self, network, what, function, inputs, calls=1, **settings):
+    def run(
+        self,
+        network: Network,
+        what: str,
+        function: Callable[..., list[paddle.Tensor]],
+        inputs: dict[str, paddle.Tensor],
+        calls: int = 1,
+        **settings: Any,
+    ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
         if self.needs_weights:
             return self._eager.run(network, what, function, inputs)
@@ -222,15 +253,23 @@ class AutoEngine:
         seconds.append(time.monotonic() - start)
         return outputs
 
-    def release(self, network):
+    def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""
         self._compiled.release(network)
 
-    def rest(self, network):
+    def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
         self._compiled.rest(network)
 
-    def _is_better_compiled(self, network, what, inputs, settings, calls, seconds):
+    def _is_better_compiled(
+        self,
+        network: Network,
+        what: str,
+        inputs: dict[str, paddle.Tensor],
+        settings: dict[str, Any],
+        calls: int,
+        seconds: list[float],
+    ) -> bool:
         if not seconds:
             return self._compiled.has(network, what, inputs, **settings)
         weights = sum(parameter.size * 4 for parameter in network.model.parameters()) / 1e9
@@ -238,3 +277,6 @@ class AutoEngine:
         # The first call may have loaded the weights.
         saved = (calls - len(seconds)) * seconds[-1] * (1 - 1 / _SPEED) if len(seconds) > 1 else 0
         return saved > export or self._compiled.has(network, what, inputs, **settings)
+
+
+Engine = EagerEngine | CompiledEngine | AutoEngine

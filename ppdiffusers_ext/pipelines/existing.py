@@ -1,21 +1,26 @@
 """Results of a run that exist: refused, replaced or kept, as in all commands; see `data.existing`."""
 
 import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.data.existing import ExistsError, check_existing
+from ppdiffusers_ext.data.existing import ExistsError, Results, check_existing
 from ppdiffusers_ext.data.records import Made, digest
 from ppdiffusers_ext.errors import InputError, shown_path
+
+logger = logging.getLogger(__name__)
 
 # Fields of options that do not change a result, or that stand for inputs, whose content counts.
 _OTHERS = frozenset(
     "output test_cases reference_image pose_video driving_video start_image end_image video mask embedding "
-    "engine_cache ignore_memory".split()
+    "engine_cache ignore_memory overwrite skip_existing".split()
 )
 
 
-def hold_results(cases, overwrite=True, skip_existing=False):
+def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bool = False) -> Results:
     """The `Results` of cases, held against what exists before anything is computed.
 
     With `skip_existing` a case is kept if its main result exists.
@@ -38,10 +43,22 @@ def hold_results(cases, overwrite=True, skip_existing=False):
             if there:
                 raise ExistsError(f"{shown_path(there[0])} exists without {shown_path(main)}; --overwrite replaces it")
         paths[main] = made
-    return check_existing(paths, overwrite and not skip_existing, skip_existing)
+    held = check_existing(paths, overwrite and not skip_existing, skip_existing)
+    for main, *_ in cases:
+        if Path(main) not in held.missing:
+            logger.warning("%s exists and is kept", main)
+    return held
 
 
-def made_of(command, inputs, *options):
+def case_of(
+    command: str, paths: Iterable[str | os.PathLike], inputs: Mapping[str, Any], *options: Any
+) -> tuple[str | os.PathLike, list[str | os.PathLike], Callable[[], Made]]:
+    """A case of `hold_results`, of the paths of a command's results, the main one first; for others see `made_of`."""
+    main, *beside = paths
+    return main, beside, lambda: made_of(command, inputs, *options)
+
+
+def made_of(command: str, inputs: Mapping[str, Any], *options: Any) -> Made:
     """The `Made` of a result.
 
     Args:
@@ -59,7 +76,7 @@ def made_of(command, inputs, *options):
     return Made(command, digests, given)
 
 
-def _digest(path):
+def _digest(path: str | os.PathLike) -> str:
     """The digest of an input; of one that cannot be read, which its reader tells, words that are none."""
     try:
         return digest(path)

@@ -1,5 +1,6 @@
 """Pictures and videos as calls of pipelines take them: PIL pictures, arrays, tensors, names of files."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,8 +14,13 @@ from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.frames import open_frames, resize
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES
 
+logger = logging.getLogger(__name__)
+
+_STRETCH = 0.02  # by which shapes may differ unseen
+_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 _ACCEPTED = (
     "a PIL picture, an array (height, width, 3) of uint8 or of floats in [0, 1], a tensor (3, height, width) of the "
     "same, or the name of a file is accepted"
@@ -89,11 +95,40 @@ def to_frames(value: Any, height: int, width: int, name: str) -> np.ndarray:
     return np.stack(frames)
 
 
-def _as_array(tensor):
+def tell_shape(path: object, width: int, height: int, config: RunOptions, more: str = "") -> bool:
+    """Log what becomes of a picture or a video of another shape than the result's, see `RunOptions.resize`.
+
+    Args:
+        path: of the picture or the video.
+        width, height: its size in pixels.
+        config: options with the size of the result.
+        more: what else the note says of the options.
+
+    Returns:
+        True if the shape is another one.
+    """
+    if abs(width * config.height / (height * config.width) - 1) <= _STRETCH:
+        return False
+    logger.warning(
+        "%s is %dx%d, of another shape than %dx%d, and is %s (--resize stretch distorts it, crop cuts off what is "
+        "too much, pad adds borders%s)",
+        path, width, height, config.width, config.height, _DONE[config.resize], more,
+    )  # fmt: skip
+    return True
+
+
+def fit_picture(picture: PIL.Image.Image, config: RunOptions) -> PIL.Image.Image:
+    """A picture in the size of the result; as it is where it is to be stretched, which pipelines do themselves."""
+    if config.resize == "stretch":
+        return picture
+    return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
+
+
+def _as_array(tensor: paddle.Tensor) -> np.ndarray:
     return (tensor.astype("float32") if tensor.is_floating_point() else tensor).numpy()
 
 
-def _as_bytes(pixels, name):
+def _as_bytes(pixels: np.ndarray, name: str) -> tuple[np.ndarray, str]:
     """uint8 pixels, and the mode in which PIL takes them."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3 or pixels.shape[2] not in _MODES or not pixels.size:

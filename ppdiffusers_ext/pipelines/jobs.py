@@ -1,7 +1,9 @@
 """What `scripts.animate` is asked for: a picture and a driving video, or a batch file of many. Imports no Paddle."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.data.video_writer import SUFFIXES
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
@@ -55,7 +57,7 @@ class Job:
     audio: bool = option(True, help="copy the sound of the video", group=OUTPUT)
     seed: int | None = inherited(PoseOptions, "seed", None, unset="that of the configuration")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_options(self)
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
@@ -66,23 +68,23 @@ class Job:
         check_rule(self.person)
 
     @property
-    def track(self):
+    def track(self) -> TrackOptions:
         return TrackOptions(str(self.person), self.gap, self.smoothing)
 
-    def check_inputs(self):
+    def check_inputs(self) -> None:
         """Raises MissingFileError for a picture or a video that is not there."""
         named = [("picture", self.reference_image), ("driving video", self.driving_video)]
         check_all_there(named, "files that are there are accepted")
 
 
-def make_job(given):
+def make_job(given: dict[str, Any]) -> Job:
     """The `Job` of fields that were given. Raises InputError where one of the three that all need is missing."""
     if missing := [f"--{name.replace('_', '-')}" for name in _NEEDED if given.get(name) is None]:
         raise InputError(f"{', '.join(missing)} is missing; all three, or --batch, are needed")
     return Job(**given)
 
 
-def read_jobs(path, **defaults):
+def read_jobs(path: str | os.PathLike, **defaults: Any) -> list[Job]:
     """The jobs of a batch file: a YAML file with `jobs`, a list of mappings with the fields of `Job` as keys.
 
     Args:

@@ -2,8 +2,12 @@
 
 import difflib
 import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from paddle import nn
 from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -18,7 +22,13 @@ from ppdiffusers_ext.weights.folders import find_weights, read_config
 from ppdiffusers_ext.weights.loading import SUFFIXES
 from ppdiffusers_ext.weights.shards import files_of
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.engine.cache import ExportCache
+
+
 logger = logging.getLogger(__name__)
+
+ConfigReader = Callable[[str | os.PathLike], dict[str, Any]]  # of a `config.json`, see `describe_vae`
 
 _LIKE = 0.85  # how near an option's name is to one that is probably meant
 _LOOKED_AT = 200  # names of unknown options
@@ -38,30 +48,32 @@ class Part(Network):
 
     keeps_weights_elsewhere = False
 
-    def __init__(self, model, paths, read=load_weights):
+    def __init__(
+        self, model: nn.Layer, paths: Sequence[str | os.PathLike], read: Callable[..., object] = load_weights
+    ) -> None:
         super().__init__(model)
         self._paths, self._read = paths, read
         self._loaded = False
 
     @property
-    def files(self):
+    def files(self) -> list[str | os.PathLike]:
         """The files of the weights. Raises MissingFileError where a folder has none."""
         return [find_weights(path) if Path(path).is_dir() else path for path in map(located, self._paths)]
 
-    def load(self):
+    def load(self) -> nn.Layer:
         """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""
         if not self._loaded:
             self.fill()
             self._loaded = True
         return self.model
 
-    def release(self):
+    def release(self) -> None:
         """As `Network.release`."""
         if self._loaded:
             self.empty()
             self._loaded = False
 
-    def whole(self, dtype=None):
+    def whole(self, dtype: str | None = None) -> nn.Layer:
         """As `Network.whole`. A model of another dtype than `dtype`, or with weights elsewhere, is read anew."""
         own = str(next(iter(self.model.parameters())).dtype).removeprefix("paddle.")
         if (dtype or own) == own and not self.keeps_weights_elsewhere:
@@ -71,24 +83,24 @@ class Part(Network):
         self._plain(model).fill()
         return model
 
-    def _plain(self, model):
+    def _plain(self, model: nn.Layer) -> "Part":
         """A `Part` of the same files for another model."""
         return Part(model, self._paths, self._read)
 
-    def fill(self):
+    def fill(self) -> None:
         """Put the weights into the model, which has none; of subclasses that do so in another way."""
         self._read(self.model, *self.files)
 
-    def empty(self):
+    def empty(self) -> None:
         """Take the weights out of the model."""
         release_weights(self.model)
 
-    def _compute_digest(self, cache):
+    def _compute_digest(self, cache: "ExportCache") -> str:
         files = [file for path in self.files for file in files_of(Path(path))]
         return "-".join(cache.digest_of_checkpoint(file) for file in files)
 
 
-def describe_vae(folder, dtype="float32", read=read_config):
+def describe_vae(folder: str | os.PathLike, dtype: str = "float32", read: ConfigReader = read_config) -> Part:
     """The `Part` of ppdiffusers' `AutoencoderKL`.
 
     Args:
@@ -100,13 +112,13 @@ def describe_vae(folder, dtype="float32", read=read_config):
     return Part(use_own_layers(build(AutoencoderKL, config, folder, dtype)), [folder])
 
 
-def describe_video_vae(folder, dtype="float32", read=read_config):
+def describe_video_vae(folder: str | os.PathLike, dtype: str = "float32", read: ConfigReader = read_config) -> Part:
     """As `describe_vae`, of ppdiffusers' `AutoencoderKLTemporalDecoder`."""
     config = read(folder)
     return Part(built(lambda: make_video_vae(config, folder), folder, dtype), [folder])
 
 
-def make_video_vae(config, source="the configuration"):
+def make_video_vae(config: dict[str, Any], source: str | os.PathLike = "the configuration") -> nn.Layer:
     """An `AutoencoderKLTemporalDecoder`; beside its options, `norm_num_groups` is that of all its group norms (32).
 
     Raises InputError, which begins with `source`, for options that do not fit.
@@ -119,7 +131,9 @@ def make_video_vae(config, source="the configuration"):
     return use_own_layers(use_groups(vae, groups))
 
 
-def describe_image_encoder(folder, dtype="float32", read=read_config):
+def describe_image_encoder(
+    folder: str | os.PathLike, dtype: str = "float32", read: ConfigReader = read_config
+) -> Part:
     """As `describe_vae`, of ppdiffusers' `CLIPVisionModelWithProjection` in paddlenlp's or transformers' layout."""
     config = read(folder)
     # A checkpoint of the whole CLIP has the vision tower's options one level down.
@@ -132,12 +146,14 @@ def describe_image_encoder(folder, dtype="float32", read=read_config):
     return Part(model, [folder])
 
 
-def models_of(parts):
+def models_of(parts: Mapping[str, Network]) -> dict[str, nn.Layer]:
     """name -> network, of name -> `Part`."""
     return {name: part.model for name, part in parts.items()}
 
 
-def known_options(cls, config, source="the configuration"):
+def known_options(
+    cls: type, config: Mapping[str, Any], source: str | os.PathLike = "the configuration"
+) -> dict[str, Any]:
     """Those options of a `config.json` that a class has, held against its rules.
 
     Files carry notes of the library that wrote them (_class_name, ...), and options of others, which are left out. One
@@ -157,13 +173,13 @@ def known_options(cls, config, source="the configuration"):
     return options
 
 
-def build(cls, options, source, dtype="float32"):
+def build(cls: type, options: dict[str, Any], source: str | os.PathLike, dtype: str = "float32") -> Any:
     """A network of a class, without weights; options are held against its rules before, as by `known_options`."""
     rules_of(cls).check(options, source)
     return built(lambda: cls(**options), source, dtype)
 
 
-def built(make, source, dtype="float32"):
+def built(make: Callable[[], Any], source: str | os.PathLike, dtype: str = "float32") -> Any:
     """What `make` makes, without weights.
 
     Raises:
@@ -179,14 +195,14 @@ def built(make, source, dtype="float32"):
         raise InputError(message) from error
 
 
-def find_file(folder, *stems, optional=False):
+def find_file(folder: Path, *stems: str, optional: bool = False) -> str:
     """The one file of a stem, with any ending of a checkpoint: its path, or "" for an optional one that is not there.
 
     Raises:
         InputError, MissingFileError: there are two, or none.
     """
-    found = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-    found = [str(path) for path in found if path.is_file()]
+    paths = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    found = [str(path) for path in paths if path.is_file()]
     if len(found) > 1:
         raise InputError(f"{' and '.join(found)} are both there; one of them is accepted")
     if not found and not optional:
@@ -194,6 +210,6 @@ def find_file(folder, *stems, optional=False):
     return found[0] if found else ""
 
 
-def has_file(folder, stem):
+def has_file(folder: Path, stem: str) -> bool:
     """True if a folder has a checkpoint of this stem."""
     return any((folder / f"{stem}{suffix}").is_file() for suffix in SUFFIXES)

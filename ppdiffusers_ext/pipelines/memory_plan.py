@@ -6,14 +6,25 @@ its first layers, for networks of one family; the factors were measured on a CPU
 compares predictions with peaks). Figures for a GPU follow from the same factors and have not been measured.
 """
 
+import logging
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
+from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import weights_dtype
-from ppdiffusers_ext.pipelines.memory import get_rung
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.options import RunOptions
+
+
+logger = logging.getLogger(__name__)
 
 GB = 10**9
 _CONTEXT = 500e6  # bytes that CUDA and cuDNN take on a GPU
@@ -38,36 +49,43 @@ class MemoryPlan:
     host: int
     device: int = 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         device = f" and {self.device / GB:.1f} GB on the GPU" if self.device else ""
         return f"memory {self.rung} takes about {self.host / GB:.1f} GB{device}, most of all in the {self.stage}"
 
 
-def resident_memory():
+def resident_memory() -> int:
     """Bytes of host memory that this program has now: most are Paddle's libraries, whose share differs by machine."""
     return psutil.Process().memory_info().rss
 
 
-def available_memory():
+def available_memory() -> int:
     """Bytes of host memory that this program can have, those that it has now among them."""
     return psutil.virtual_memory().available + resident_memory()
 
 
-def first_fitting(plans, ignores, fewer, available=None):
-    """The first of some plans, if it fits into the memory of this machine.
+def check_plan(
+    plan_memory: Callable[[list[str]], list[MemoryPlan]],
+    config: "RunOptions",
+    fewer: str,
+    available: int | None = None,
+) -> MemoryPlan:
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine; it is logged.
 
     Args:
-        plans: list of `MemoryPlan`, that which is wanted and those of lower rungs.
-        ignores: whether it need not fit.
+        plan_memory: called with names of rungs, gives a list of their `MemoryPlan`.
+        config: `RunOptions`, whose rung is wanted, and which says whether it need fit.
         fewer: option of which less would do.
-        available: see `check_memory`.
+        available: bytes of host memory; `available_memory()` if left out.
 
     Raises:
-        InputError: it does not fit.
+        InputError: it does not fit. Names the highest rung that does, if there is one.
     """
     available = available_memory() if available is None else available
-    plan, *lower = plans
-    if plan.host <= available or ignores:
+    rungs = list(RUNGS)
+    plan, *lower = plan_memory(rungs[rungs.index(config.memory) :])
+    if plan.host <= available or config.ignore_memory:
+        logger.info("%s", plan)
         return plan
     fitting = [other for other in lower if other.host <= available]
     accepted = (
@@ -78,7 +96,14 @@ def first_fitting(plans, ignores, fewer, available=None):
     raise InputError(f"{plan}, and {available / GB:.1f} GB are free; {accepted}; --ignore-memory tries nevertheless")
 
 
-def largest_stage(rung, weights, of_clip, stages, runtime, program):
+def largest_stage(
+    rung: str,
+    weights: Mapping[str, tuple[int, int]],
+    of_clip: float,
+    stages: Mapping[str, tuple[str, float]],
+    runtime: Runtime,
+    program: int,
+) -> MemoryPlan:
     """The `MemoryPlan` of a clip.
 
     Args:
@@ -96,15 +121,15 @@ def largest_stage(rung, weights, of_clip, stages, runtime, program):
     return highest_peak(rung, peaks, runtime, program)
 
 
-def highest_peak(rung, peaks, runtime, program):
+def highest_peak(rung: str, peaks: Mapping[str, float], runtime: Runtime, program: int) -> MemoryPlan:
     """The `MemoryPlan` of stages: name -> bytes that they take beside the program; for others see `largest_stage`."""
-    stage = max(peaks, key=peaks.get)
+    stage = max(peaks, key=lambda name: peaks[name])
     if runtime.device == "cpu":
         return MemoryPlan(rung, stage, round(program + peaks[stage]))
     return MemoryPlan(rung, stage, program, round(_CONTEXT + peaks[stage]))
 
 
-def weight_bytes(name, model, config, runtime):
+def weight_bytes(name: str, model: nn.Layer, config: "RunOptions", runtime: Runtime) -> tuple[int, int]:
     """Bytes of a network's weights as they are loaded, and as they are kept."""
     kept = loaded = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
     if weights_dtype(config.engine, runtime.dtype) != runtime.dtype:  # an engine makes its own of what is loaded

@@ -6,7 +6,9 @@ classes of the pipelines (`folder_parts`): part -> libraries -> classes; a part 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 from paddle import nn
 
@@ -36,7 +38,7 @@ _READERS: dict[str, Callable] = {
 }
 
 
-def own(cls):
+def own(cls: type) -> dict[tuple[str, ...], tuple[str, ...]]:
     """The entry, in a list of parts, of one of this project's networks, which is read by its own configuration."""
     _READERS[cls.__name__] = functools.partial(describe_own, cls=cls)
     return {OURS: (cls.__name__,)}
@@ -45,7 +47,7 @@ def own(cls):
 _FLAGS = ("requires_safety_checker", "requires_aesthetics_score", "force_zeros_for_empty_prompt")
 
 
-def read_index(folder, pipeline, is_needed=True):
+def read_index(folder: Path, pipeline: Any, is_needed: bool = True) -> dict[str, str]:
     """The class of each part that a folder's model_index.json names, all of them held against the pipeline's list.
 
     Args:
@@ -82,7 +84,7 @@ def read_index(folder, pipeline, is_needed=True):
     return named
 
 
-def _check_pair(path, part, value, accepted):
+def _check_pair(path: Path, part: str, value: Any, accepted: Mapping[tuple[str, ...], tuple[str, ...]]) -> None:
     is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
     if is_pair and any(value[0] in libraries and value[1] in classes for libraries, classes in accepted.items()):
         return
@@ -90,7 +92,9 @@ def _check_pair(path, part, value, accepted):
     raise InputError(f"{path} has {shown(value)} as {part}; {' or '.join(known) or 'nothing'} is accepted")
 
 
-def describe_folder(folder, pipeline, dtype, encoder_dtype, given):
+def describe_folder(
+    folder: Path, pipeline: Any, dtype: str, encoder_dtype: str, given: Iterable[str]
+) -> tuple[dict[str, Any], Any]:
     """The parts of a pipeline's folder, of which nothing but configurations is read yet.
 
     Args:
@@ -121,7 +125,7 @@ def describe_folder(folder, pipeline, dtype, encoder_dtype, given):
     return networks, scheduler
 
 
-def find_part(folder, part, pipeline):
+def find_part(folder: Path, part: str, pipeline: Any) -> Path:
     """The folder of a part in that of a pipeline: of its name, or else of another one that the pipeline names.
 
     Args:
@@ -132,7 +136,7 @@ def find_part(folder, part, pipeline):
     return next((folder / name for name in names if (folder / name).is_dir()), folder / part)
 
 
-def _check_class(path, name):
+def _check_class(path: Path, name: str) -> None:
     config = read_config(path)
     check_class(config, [name], path)
     classes = config.get("architectures") or [name]
@@ -141,7 +145,7 @@ def _check_class(path, name):
         raise InputError(f"{path} is of the architectures {shown(classes)}; {' or '.join(accepted)} is accepted")
 
 
-def check_given(parts):
+def check_given(parts: Mapping[str, Any]) -> None:
     """Raises InputError for parts, given by name, that are no networks or schedulers."""
     for name, part in parts.items():
         fits = hasattr(part, "set_timesteps") if name == "scheduler" else isinstance(part, nn.Layer)

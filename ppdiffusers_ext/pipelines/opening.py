@@ -54,8 +54,8 @@ class Opening:
         """The pipeline of a folder on this computer; nothing is downloaded.
 
         Args:
-            folder: what `save_pretrained` or `scripts.convert_weights` wrote, the original's published files, or the
-                output folder of training.
+            folder: what `save_pretrained` or `scripts.convert_weights` wrote, the original's published files, the
+                output folder of training, or a checkpoint in it.
             device: see `Runtime.choose`.
             dtype, paddle_dtype: "fp32", "bf16" or "fp16", or Paddle's dtype; either name. fp32 if left out.
             memory: rung of the memory ladder, see `use_memory`.
@@ -195,7 +195,7 @@ class Opening:
         )
 
 
-def _split(given, names):
+def _split(given: dict[str, Any], names: Any) -> list[dict[str, Any]]:
     """Parts of a pipeline, and options: some names are of both, such as that of a transformer."""
     parts = {name for name, value in given.items() if isinstance(value, nn.Layer) or hasattr(value, "set_timesteps")}
     options = {name for name in given if name in names and name not in parts}

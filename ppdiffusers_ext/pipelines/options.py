@@ -3,6 +3,8 @@
 Nothing here imports Paddle: mistakes in options are told at once, not after the seconds that this takes.
 """
 
+import os
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -15,9 +17,11 @@ from ppdiffusers_ext.options import (
     FPS,
     FRAMES,
     GUIDANCE,
+    OUTPUT,
     SEEDS,
     SIDES,
     STEPS,
+    ExistingOptions,
     by_field,
     merge,
     option,
@@ -31,23 +35,23 @@ ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
 RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
 LEAST_TILE = 64  # pixels
 
-INPUT, OUTPUT, VIDEO, SAMPLING = "Input", "Output", "Video", "Sampling"
+INPUT, VIDEO, SAMPLING = "Input", "Video", "Sampling"
 MODEL, WINDOWS, SPEED = "Model", "Windows of frames", "Speed and memory"
 
 
-def read_interval(words):
+def read_interval(words: Iterable[str]) -> list[float | str]:
     """Two numbers of two words; words that are none stay, to be told by the check."""
     return [_number(word) for word in words]
 
 
-def _number(word):
+def _number(word: str) -> float | str:
     try:
         return float(word)
     except ValueError:
         return word
 
 
-def interval_option(unset):
+def interval_option(unset: str) -> Any:
     """Declares a part of the denoising steps: two numbers from 0 to 1."""
     return option(
         None,
@@ -60,7 +64,7 @@ def interval_option(unset):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(ExistingOptions):
     """What every system can be told. Every field is a key of its YAML file."""
 
     output: str | None = path_option(None, help="file or folder to write", group=OUTPUT)
@@ -115,17 +119,17 @@ class RunOptions:
     )
     ignore_memory: bool = option(False, help="start even if the memory is predicted not to suffice", group=SPEED)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:
         """The options in a YAML file, checked: dict by field name; none of None."""
         return {} if path is None else read_options(cls, path)
 
     @classmethod
-    def load(cls, path=None, **overrides):
+    def load(cls, path: str | os.PathLike | None = None, **overrides: Any) -> Any:
         """The options in a YAML file, or the defaults, and what `overrides` gives (None leaves the file's).
 
         An override goes before the file's key, which goes before the preset and the rung of the memory ladder,
@@ -137,7 +141,9 @@ class RunOptions:
         return cls.of_values(cls.read(path), overrides, path)
 
     @classmethod
-    def of_values(cls, values, overrides, path=None):
+    def of_values(
+        cls, values: dict[str, Any], overrides: dict[str, Any], path: str | os.PathLike | None = None
+    ) -> Any:
         """The options of a file's values, by field name, and of `overrides`; for arguments and errors see `load`."""
         given = merge(values, by_field(cls, overrides, "option")[0])
         needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
@@ -184,7 +190,7 @@ class PoseOptions(RunOptions):
         group=SPEED,
     )
 
-    def check_windows(self):
+    def check_windows(self) -> None:
         """Raises InputError for windows that share all their frames."""
         overlap: Any = self.context_overlap
         if overlap >= self.context_frames:
@@ -192,13 +198,15 @@ class PoseOptions(RunOptions):
                 f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
             )
 
-    def check_inputs(self):
+    def check_inputs(self) -> None:
         """Raises MissingFileError for a picture or a pose video that is not there."""
         named = (("picture", self.reference_image), ("pose video", self.pose_video))
-        check_all_there([pair for pair in named if pair[1] is not None], "files that are there are accepted")
+        check_all_there(
+            [(what, path) for what, path in named if path is not None], "files that are there are accepted"
+        )
 
 
-def check_tile_size(size):
+def check_tile_size(size: int | None) -> None:
     """Raises InputError for a size of tiles (pixels) that is neither 0, for none, nor large enough."""
     if size and size < LEAST_TILE:
         raise InputError(

@@ -3,10 +3,12 @@
 import contextlib
 import itertools
 import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -17,6 +19,12 @@ from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import counted
+
+if TYPE_CHECKING:
+    import paddle
+
+    from ppdiffusers_ext.data.audio import Audio
+
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +50,7 @@ class Result:
     num_frames: int
 
     @property
-    def paths(self):
+    def paths(self) -> tuple[Path, Path, Path]:
         return self.video, self.side_by_side, self.contact_sheet
 
 
@@ -66,24 +74,24 @@ class Case:
     image: PIL.Image.Image | None = field(default=None, repr=False, compare=False)
     source: FrameSource | None = field(default=None, repr=False, compare=False)
 
-    def picture(self):
+    def picture(self) -> PIL.Image.Image:
         """The picture, a `PIL.Image`."""
         return read_image(self.image_path) if self.image is None else self.image
 
-    def poses(self):
+    def poses(self) -> Iterator[np.ndarray]:
         """An iterator over the pose frames, (H, W, 3) uint8 each."""
         if self.source is None:
             return iter([np.asarray(read_image(self.pose_path, "black"))])
         return itertools.islice(self.source.resampled(self.source.fps), self.num_frames)
 
     @property
-    def result(self):
+    def result(self) -> Result:
         """The `Result` that there will be."""
         row = "side_by_side.png" if self.fps is None else "side_by_side.mp4"
         return Result(self.target, beside(self.target, row), beside(self.target, "sheet.png"), self.num_frames)
 
 
-def animated_frames(path, available, wanted=None):
+def animated_frames(path: str | os.PathLike, available: int, wanted: int | None = None) -> int:
     """How many frames of a pose video of `available` frames are animated: all, or `wanted` at most. Says if others."""
     if wanted is None:
         return available
@@ -95,7 +103,14 @@ def animated_frames(path, available, wanted=None):
     return min(wanted, available)
 
 
-def write_case(case, decode, width, height, audio=None, way="stretch"):
+def write_case(
+    case: Case,
+    decode: "Callable[[], Iterable[paddle.Tensor]]",
+    width: int,
+    height: int,
+    audio: "Audio | None" = None,
+    way: str = "stretch",
+) -> Result:
     """Write what a case has become: a `Result`.
 
     Args:
@@ -110,7 +125,7 @@ def write_case(case, decode, width, height, audio=None, way="stretch"):
     """
     reference = resize(np.asarray(case.picture()), width, height, way)
 
-    def write(target):
+    def write(target: Path) -> Result:
         frames, poses = pixels_of(decode()), (resize(pose, width, height, way) for pose in case.poses())
         result = replace(case, target=target).result
         if case.fps is None:
@@ -127,13 +142,13 @@ def to_uint8(video: np.ndarray) -> np.ndarray:
     return np.round(video.transpose(1, 2, 3, 0) * 255).clip(0, 255).astype(np.uint8)
 
 
-def pixels_of(chunks):
+def pixels_of(chunks: "Iterable[paddle.Tensor]") -> Iterator[np.ndarray]:
     """(n, 3, H, W) tensors in [0, 1] -> (H, W, 3) uint8 arrays, one by one."""
     for chunk in chunks:
         yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
 
 
-def _write_picture(result, frame, pose, reference):
+def _write_picture(result: Result, frame: np.ndarray, pose: np.ndarray, reference: np.ndarray) -> None:
     sides = SideOutputs(result.video)
     write_image(result.video, frame)
     sides.attempt(write_image, result.side_by_side, side_by_side([reference, pose, frame]))
@@ -141,12 +156,19 @@ def _write_picture(result, frame, pose, reference):
     sides.tell()
 
 
-def shown_frames(num_frames):
+def shown_frames(num_frames: int) -> set[int]:
     """Numbers of the frames that a contact sheet shows."""
     return {round(i) for i in np.linspace(0, num_frames - 1, min(SHEET_FRAMES, num_frames))}
 
 
-def _write_video(result, fps, frames, poses, reference, audio):
+def _write_video(
+    result: Result,
+    fps: float | Fraction,
+    frames: Iterable[np.ndarray],
+    poses: Iterable[np.ndarray],
+    reference: np.ndarray,
+    audio: "Audio | None",
+) -> None:
     sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
     with contextlib.ExitStack() as stack:
         writers: Any = None

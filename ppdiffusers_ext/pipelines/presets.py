@@ -6,6 +6,7 @@ that is sped up in other ways than UNets are has a folder of its own; its knobs 
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import read_yaml
@@ -20,13 +21,13 @@ KNOBS = (
 )
 
 
-def preset_names(system=""):
+def preset_names(system: str = "") -> list[str]:
     """The presets that there are, the slowest and most exact one first; for `system` see `read_preset`."""
     order = ("exact", "balanced", "fast")
     return sorted((path.stem for path in (FOLDER / system).glob("*.yaml")), key=order.index)
 
 
-def read_preset(preset, system=""):
+def read_preset(preset: Any, system: str = "") -> dict[str, Any]:
     """The knobs of a preset: name -> value.
 
     Args:
@@ -49,7 +50,7 @@ def read_preset(preset, system=""):
     return values
 
 
-def _problem_of(preset):
+def _problem_of(preset: object) -> str:
     """What is wrong with a name that is none of a preset."""
     if not isinstance(preset, (str, Path)) or not os.path.exists(preset):  # False for names with NUL, too
         return "does not exist"

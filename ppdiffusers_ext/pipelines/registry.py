@@ -1,11 +1,15 @@
 """The systems that can animate a picture by a video of skeletons, each behind the same few calls."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import paddle
 
+from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import beside
@@ -20,14 +24,20 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts as des
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.outputs import Case, write_case
+from ppdiffusers_ext.pipelines.outputs import Case, Result, write_case
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
-from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
+from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory as check_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+    from ppdiffusers_ext.pipelines.memory_plan import MemoryPlan
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
 
 class AnimateAnyone:
@@ -45,22 +55,24 @@ class AnimateAnyone:
 
     channels, style = "bgr", "animate_anyone"
 
-    def __init__(self, config, show_progress=True):
+    def __init__(self, config: "Pose2VidConfig", show_progress: bool = True) -> None:
         self.config = config
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
-        self._show_progress, self._pipeline = show_progress, None
+        self._show_progress = show_progress
+        self._pipeline: Pose2VideoPipeline | None = None
 
-    def plan(self, runtime):
+    def plan(self, runtime: Runtime) -> "tuple[list[MemoryPlan], int]":
         """What a clip takes on every rung: a list of `MemoryPlan`, and how many frames it has.
 
         Weights need not be there, nor the configurations of published networks.
         """
-        config = replace(self.config, num_frames=self.config.num_frames or self.config.context_frames)
+        length = self.config.num_frames or self.config.context_frames
+        config = replace(self.config, num_frames=length)
         models = models_of(describe_parts(config, read=planning_reader("animate_anyone")))
-        return plan_memory(models, config, runtime), config.num_frames
+        return plan_memory(models, config, runtime), length
 
-    def run(self, job, picture, audio=None):
+    def run(self, job: "SkeletonJob", picture: Path, audio: Audio | None = None) -> Result:
         """Animate: the `Result`.
 
         Args:
@@ -83,12 +95,12 @@ class AnimateAnyone:
             self._pipeline = pose2vid.open_pipeline(config, case.num_frames, self._show_progress)
         return pose2vid.animate_case(self._pipeline, config, case, audio)
 
-    def outputs(self, target):
+    def outputs(self, target: str | os.PathLike) -> list[Path]:
         """Paths of all that `run` writes for a job whose output is `target`."""
         return list(_outputs(target))
 
 
-def _outputs(target):
+def _outputs(target: str | os.PathLike) -> tuple[Path, Path, Path]:
     nothing: Any = None  # only the target counts
     return Case(nothing, nothing, 0, 1, Path(target)).result.paths
 
@@ -98,38 +110,39 @@ class StableAnimator:
 
     channels, style = "rgb", "stable_animator"
 
-    def __init__(self, config, show_progress=True):
+    def __init__(self, config: "StableAnimationConfig", show_progress: bool = True) -> None:
         self.config = config
         self._length = config.num_frames or config.context_frames
         stable_animation.check(config, 1)
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
-        self._show_progress, self._pipeline, self._parts = show_progress, None, None
+        self._show_progress = show_progress
+        self._pipeline: StableAnimatorPipeline | None = None
+        self._parts: dict[str, Any] | None = None
 
-    def plan(self, runtime):
+    def plan(self, runtime: Runtime) -> "tuple[list[MemoryPlan], int]":
         """As `AnimateAnyone.plan`."""
         models = models_of(describe_stable_parts(self.config, read=planning_reader("stable_animator")))
         return plan_stable_memory(models, self.config, self._length, runtime), self._length
 
-    def run(self, job, picture, audio=None):
+    def run(self, job: "SkeletonJob", picture: Path, audio: Audio | None = None) -> Result:
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
         seed = choose_seed(self.config.seed if job.seed is None else job.seed)
         config = replace(self.config, reference_image=str(picture), seed=seed)
-        check_files(config)
         skeletons, image = open_frames(job.skeletons, background="black"), read_image(picture)
         if config.refinement is not None:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
         runtime = Runtime.choose(config.device, config.dtype)
-        parts = self._parts = self._parts or StableAnimatorPipeline.describe(config, runtime)
-        stable_animation.check_memory(models_of(parts), config, job.num_frames, runtime)
+        parts = self._parts = self._parts or StableAnimatorPipeline.describe_run(config, runtime)
+        check_stable_memory(models_of(parts), config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)
-        if self._pipeline is None:
-            self._pipeline = stable_animation.open_pipeline(config, runtime, parts, self._show_progress)
         pipeline = self._pipeline
+        if pipeline is None:
+            pipeline = self._pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, self._show_progress)
         latents = stable_animation.denoise(pipeline, config, clip)
         case = Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output, image, skeletons)
 
-        def decode():
+        def decode() -> Iterator[paddle.Tensor]:
             return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
 
         result = write_case(case, decode, config.width, config.height, audio)
@@ -137,7 +150,7 @@ class StableAnimator:
             stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result
 
-    def outputs(self, target):
+    def outputs(self, target: str | os.PathLike) -> list[Path]:
         """As `AnimateAnyone.outputs`."""
         return [*_outputs(target), *([beside(target, "faces.json")] if self.config.refinement is not None else [])]
 
@@ -146,21 +159,21 @@ class StableAnimator:
 class SkeletonJob:
     """A video of skeletons, how many frames of it there are, where the result goes, and the seed (or None)."""
 
-    skeletons: object
+    skeletons: Path
     num_frames: int
-    output: object
+    output: Path
     seed: int | None = None
 
 
 class EasyAnimate:
     """As `AnimateAnyone`, of an `EasyAnimateConfig`, as far as plans of memory go: it knows of no skeletons."""
 
-    def __init__(self, config):
+    def __init__(self, config: "EasyAnimateConfig") -> None:
         self._config = config
         self.width, self.height = config.width, config.height
         self.device, self.dtype, self.engine = config.device, config.dtype, config.engine
 
-    def plan(self, runtime):
+    def plan(self, runtime: Runtime) -> "tuple[list[MemoryPlan], int]":
         """As `AnimateAnyone.plan`."""
         models = models_of(describe_easy_parts(self._config, read=planning_reader("easy_animate")))
         return plan_easy_memory(models, self._config, runtime), self._config.num_frames

@@ -10,10 +10,11 @@ import yaml
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError, check_keys, shown
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.files import check_all_there, read_yaml
 from ppdiffusers_ext.options import by_field, check_options, key_names, merge
 
-TRAINED = "pipeline.yaml"  # what a run of training writes: options of the pipeline that it has trained
+# What training writes into its output folder and each checkpoint: options of the pipeline that it trains.
+TRAINED = "pipeline.yaml"
 
 
 def read_config_of_run(kind: Any, options: Any, given: dict, others: Iterable[str], name: str) -> Any:
@@ -54,16 +55,39 @@ def read_trained(kind: Any, folder: Path, names: Iterable[str], options: dict) -
     """The configuration in a folder that training wrote; the paths of fields `names` are relative to the folder.
 
     Raises:
-        MissingFileError, InputError: as `kind.load`.
+        MissingFileError, InputError: as `kind.load`; files or folders that the configuration names are missing.
     """
     config = kind.load(folder / TRAINED, **options)
-    return replace(config, **{name: str(folder / value) for name in names if (value := getattr(config, name))})
+    paths = {name: str(folder / value) for name in names if (value := getattr(config, name))}
+    check_all_there(list(paths.items()), f"{folder / TRAINED} names them, where their new paths are accepted")
+    return replace(config, **paths)
+
+
+def trained_file(path: str, key: str) -> str:
+    """The file of a network's weights, where its option names a folder that training wrote; else the path itself.
+
+    Args:
+        path: value of an option.
+        key: the option's, which a folder of training has in its `TRAINED`.
+
+    Raises:
+        MissingFileError, InputError: the folder's options cannot be read, or the file that they name is missing.
+    """
+    folder = Path(path)
+    if not path or not is_of_training(folder, key):
+        return path
+    name = read_yaml(folder / TRAINED)[key]
+    if not isinstance(name, str):
+        raise InputError(f"{folder / TRAINED}: {key} is {shown(name)}; the name of a weight file is accepted")
+    check_all_there([(key, folder / name)], f"{folder / TRAINED} names it, where its new path is accepted")
+    return str(folder / name)
 
 
 def write_trained(folder: str | os.PathLike, options: dict) -> None:
-    """Write the options of the pipeline that a run of training has trained into its output folder.
+    """Write the options of the pipeline that a run of training has trained into a folder of its output.
 
     Args:
+        folder: of a checkpoint, or that of the output.
         options: key -> value; files in the folder by name, others by an absolute path.
     """
     with output_file(Path(folder) / TRAINED) as temporary:

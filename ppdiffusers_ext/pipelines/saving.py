@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def save_pipeline(pipeline: Any, folder: str | os.PathLike, options: dict) -> No
             _replace(path, target / path.name, temporary)
 
 
-def _save(pipeline, folder, options):
+def _save(pipeline: Any, folder: Path, options: dict[str, Any]) -> None:
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Layer):
             network, model = pipeline.network_to_save(name)
@@ -52,7 +53,7 @@ def _save(pipeline, folder, options):
     pipeline.save_config(str(folder), to_diffusers=options.get("to_diffusers"))
 
 
-def _save_text_encoder(model, folder):
+def _save_text_encoder(model: Any, folder: Path) -> None:
     """As conversion writes one: the configuration of its files, and the tensors under the model's names."""
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(model.source_config, indent=2) + "\n", encoding="utf-8")
@@ -60,16 +61,16 @@ def _save_text_encoder(model, folder):
     write_safetensors(folder / "model.safetensors", arrays, {"format": "np"})
 
 
-def _is_loaded(model):
+def _is_loaded(model: nn.Layer) -> bool:
     return all(parameter._is_initialized() for parameter in model.parameters())
 
 
-def _call(save, folder, options):
+def _call(save: Callable[..., object], folder: Path, options: dict[str, Any]) -> None:
     known = inspect.signature(save).parameters
     save(str(folder), **{name: value for name, value in options.items() if name in known})
 
 
-def _replace(source, target, temporary):
+def _replace(source: Path, target: Path, temporary: Path) -> None:
     """Move a file or a folder to its place; what was there goes into the temporary folder, which is removed."""
     if target.is_dir() != source.is_dir() and os.path.lexists(target):
         what = "folder" if source.is_dir() else "file"

@@ -24,13 +24,13 @@ ALIASES = {
 SAMPLERS = ("DDIM", "DDPM", "PNDM", *ALIASES, "LCM", "KDPM2Discrete", "KDPM2AncestralDiscrete", "DPMSolverSinglestep")
 
 
-def normalised(name):
+def normalised(name: str) -> str:
     name = name.lower().replace("-", "").replace("_", "").replace(" ", "")
     return name[: -len("scheduler")] if name.endswith("scheduler") else name
 
 
 @cache
-def _known():
+def _known() -> dict[str, str]:
     """Normalised name -> name, of ppdiffusers' classes, which an __init__.py lists, and of the aliases."""
     package: Any = importlib.util.find_spec("ppdiffusers")
     text = (Path(package.origin).parent / "schedulers" / "__init__.py").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def _known():
     return {normalised(name): name for name in (*names, *ALIASES)}
 
 
-def check_scheduler_name(name):
+def check_scheduler_name(name: object) -> None:
     """Raises InputError, with the nearest of `SAMPLERS`, for a name that `schedulers.scheduler_class` lacks."""
     wanted = normalised(str(name)[:100])
     if wanted in _known():
@@ -48,6 +48,6 @@ def check_scheduler_name(name):
     raise InputError(f"scheduler {shown(name)} is not known; {meant}{', '.join(SAMPLERS)} are accepted")
 
 
-def _class_name(name):
+def _class_name(name: str) -> str:
     known = _known()[name]
     return ALIASES.get(known, known)

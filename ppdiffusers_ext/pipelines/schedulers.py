@@ -8,6 +8,8 @@ follows the schedule the model was trained on.
 import inspect
 import logging
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,16 +88,16 @@ class _LocalScheduler(LocalConfigMixin):
     before they compute anything.
     """
 
-    def register_to_config(self, **options):
+    def register_to_config(self, **options: Any) -> None:
         RULES.check(options, type(self).__name__)
         super().register_to_config(**options)  # type: ignore[misc]  # it is a mixin of ppdiffusers' classes
 
     @classmethod
-    def from_pretrained(cls, folder, subfolder=None, **options):
+    def from_pretrained(cls, folder: str | os.PathLike, subfolder: str | None = None, **options: Any) -> Any:
         """The scheduler of a folder's scheduler_config.json, over which options go; errors: see `load_scheduler`."""
         return load_scheduler(cls.__name__, local_folder(folder, subfolder), options)
 
-    def save_pretrained(self, save_directory, to_diffusers=False, **options):
+    def save_pretrained(self, save_directory: str | os.PathLike, to_diffusers: bool = False, **options: Any) -> None:
         """As ppdiffusers', into a folder of this computer. Raises InputError for options that are not known."""
         check_keys(options, ("save_directory", "to_diffusers"), "option of save_pretrained")
         super().save_pretrained(str(save_directory), to_diffusers=to_diffusers)  # type: ignore[misc]  # of a mix-in
@@ -104,7 +106,7 @@ class _LocalScheduler(LocalConfigMixin):
 class UniPCMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.UniPCMultistepScheduler):
     """ppdiffusers' UniPC, stepping in fp64: in fp32 it hands its linear solver one fp64 and one fp32 operand."""
 
-    def step(self, model_output, timestep, sample, return_dict=True):
+    def step(self, model_output: paddle.Tensor, timestep: Any, sample: paddle.Tensor, return_dict: bool = True) -> Any:
         double = (model_output.astype("float64"), timestep, sample.astype("float64"))
         previous = super().step(*double, return_dict=False)[0].astype(sample.dtype)
         return SchedulerOutput(prev_sample=previous) if return_dict else (previous,)
@@ -113,23 +115,30 @@ class UniPCMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.UniPCMulti
 class DPMSolverMultistepScheduler(_LocalScheduler, ppdiffusers_schedulers.DPMSolverMultistepScheduler):
     """ppdiffusers' DPM-Solver++, whose last step leaves no noise, as diffusers' does since 0.26."""
 
-    def set_timesteps(self, num_inference_steps=None):
+    def set_timesteps(self, num_inference_steps: int | None = None) -> None:
         super().set_timesteps(num_inference_steps)
         if self._leaves_none:
             sigmas: Any = self.sigmas  # type: ignore[has-type]  # of ppdiffusers
             self.sigmas = paddle.concat([sigmas[:-1], paddle.zeros_like(sigmas[-1:])])
 
-    def step(self, model_output, timestep, sample, generator=None, return_dict=True):
+    def step(
+        self,
+        model_output: paddle.Tensor,
+        timestep: Any,
+        sample: paddle.Tensor,
+        generator: Any = None,
+        return_dict: bool = True,
+    ) -> Any:
         if self._leaves_none and self.step_index == len(self.timesteps) - 1:
             self.lower_order_nums = 0  # the formula of first order alone knows how
         return super().step(model_output, timestep, sample, generator, return_dict)
 
     @property
-    def _leaves_none(self):
+    def _leaves_none(self) -> bool:
         return self.config.algorithm_type == "dpmsolver++"
 
 
-def _classes():
+def _classes() -> dict[str, Any]:
     classes = {}
     for name in dir(ppdiffusers_schedulers):
         if name.endswith("Scheduler") and inspect.isclass(getattr(ppdiffusers_schedulers, name)):
@@ -140,7 +149,7 @@ def _classes():
     return classes
 
 
-def scheduler_class(name):
+def scheduler_class(name: object) -> Any:
     """The ppdiffusers scheduler called `name`: "DDIM", "DPM-Solver++", "UniPC", "Euler", "LCM", or a class name.
 
     Raises:
@@ -150,12 +159,12 @@ def scheduler_class(name):
     return _classes()[normalised(str(name))]
 
 
-def scheduler_names():
+def scheduler_names() -> list[str]:
     """The names of all classes that `scheduler_class` gives."""
     return sorted({cls.__name__ for cls in _classes().values()})
 
 
-def load_scheduler(name, folder, options=None):
+def load_scheduler(name: str, folder: Path, options: dict[str, Any] | None = None) -> Any:
     """A scheduler of a class from the scheduler_config.json in a folder, of which it leaves out what it has not.
 
     Args:
@@ -178,11 +187,13 @@ def load_scheduler(name, folder, options=None):
     return make_scheduler(name, {**{key: config[key] for key in config if key in known}, **(options or {})})
 
 
-def _parameters(cls):
+def _parameters(cls: Any) -> list[str]:
     return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")]
 
 
-def zero_snr_alpha_bar(beta_start, beta_end, beta_schedule, num_train_timesteps=1000):
+def zero_snr_alpha_bar(
+    beta_start: float, beta_end: float, beta_schedule: str, num_train_timesteps: int = 1000
+) -> np.ndarray:
     """Cumulative products of 1 - beta, (num_train_timesteps,) in float64, that end at exactly 0 instead of 0.0047.
 
     Their square root is shifted and scaled so that it keeps its first value and ends at zero.
@@ -200,13 +211,13 @@ def zero_snr_alpha_bar(beta_start, beta_end, beta_schedule, num_train_timesteps=
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
 
-def _zero_snr_betas(alpha_bar):
+def _zero_snr_betas(alpha_bar: np.ndarray) -> list[float]:
     """Betas for solvers in terms of sigma, which divide by the last alpha_bar."""
     alpha_bar = np.concatenate([[1.0], alpha_bar[:-1], [_LAST_ALPHA_BAR]])
     return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
 
 
-def _set_schedule(scheduler, alpha_bar):
+def _set_schedule(scheduler: Any, alpha_bar: np.ndarray) -> None:
     """Replace a rescaled schedule by the exact one: ppdiffusers rescales in fp32, which costs 1e-5 at timestep 0."""
     betas = 1.0 - alpha_bar / np.concatenate([[1.0], alpha_bar[:-1]])
     scheduler.betas = paddle.to_tensor(betas, dtype="float32")
@@ -214,7 +225,7 @@ def _set_schedule(scheduler, alpha_bar):
     scheduler.alphas_cumprod = paddle.to_tensor(alpha_bar, dtype="float32")
 
 
-def make_scheduler(name="DDIM", options=None):
+def make_scheduler(name: object = "DDIM", options: dict[str, Any] | None = None) -> Any:
     """A scheduler from its name and its options (`sampler` and `noise_scheduler_kwargs` of the YAML).
 
     Options that DDIM knows may stay in the YAML when another scheduler is chosen: what has no meaning for it is left
@@ -261,11 +272,11 @@ def make_scheduler(name="DDIM", options=None):
     return scheduler
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     return printable(" ".join(str(error).split()) or type(error).__name__, 200)
 
 
-def set_steps(scheduler, steps):
+def set_steps(scheduler: Any, steps: int) -> None:
     """Set the timesteps of a scheduler. Raises InputError where it has none for so many steps."""
     try:
         scheduler.set_timesteps(steps)
@@ -277,14 +288,14 @@ def set_steps(scheduler, steps):
         raise _no_steps(scheduler, steps, f"timestep {last:g} is above {most}")
 
 
-def _no_steps(scheduler, steps, reason):
+def _no_steps(scheduler: Any, steps: int, reason: str) -> InputError:
     name = type(scheduler).__name__
     return InputError(
         f"{name} cannot take {steps} steps ({reason}); another number of steps, or another scheduler, is accepted"
     )
 
 
-def check_scheduler(scheduler, steps):
+def check_scheduler(scheduler: Any, steps: int) -> None:
     """Raises InputError for a scheduler with which so many steps cannot be made: it tries the first on one number.
 
     A schedule of which that is no finite number gives no picture.
@@ -301,5 +312,5 @@ def check_scheduler(scheduler, steps):
         raise _no_steps(scheduler, steps, f"the first gives {result}")
 
 
-def _default(option):
+def _default(option: str) -> Any:
     return inspect.signature(DDIMScheduler.__init__).parameters[option].default

@@ -1,8 +1,9 @@
 """The systems by name, and the options of each. Nothing here imports Paddle; `registry` has what runs them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import any_of
@@ -20,7 +21,7 @@ class System:
     skeletons.
     """
 
-    options: type
+    options: Any
     config_file: Path
     check_files: Callable
     is_posed: bool = True
@@ -38,7 +39,7 @@ SYSTEMS = {
 POSED = [name for name, system in SYSTEMS.items() if system.is_posed]
 
 
-def get_system(name, accepted=tuple(SYSTEMS)):
+def get_system(name: str, accepted: Iterable[str] = tuple(SYSTEMS)) -> System:
     """The `System` of a name. Raises InputError for one that is not among the accepted names."""
     if name not in accepted:
         raise InputError(f"system {shown(name)} is not known; {any_of(accepted)} is accepted")

@@ -5,6 +5,7 @@ linear blends over the overlaps hide the seams.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import paddle
@@ -14,19 +15,19 @@ from ppdiffusers_ext.pipelines.options import LEAST_TILE
 _OVERLAP = 4  # part of a tile: a fourth
 
 
-def tile_of(vae):
+def tile_of(vae: Any) -> int:
     """The side of the tiles, in pixels, that ppdiffusers' `AutoencoderKL` was told to work in; 0 for none."""
     return max(int(vae.tile_sample_min_size), LEAST_TILE) if vae.use_tiling else 0
 
 
-def untiled(vae, function):
+def untiled(vae: Any, function: Callable[[paddle.Tensor], paddle.Tensor]) -> Callable[[paddle.Tensor], paddle.Tensor]:
     """A function of ppdiffusers' `AutoencoderKL`, which then does without its own tiles: `in_tiles` makes them.
 
     So the function is the same for every setting, and an engine can export it: the VAE's own blends of tiles write
     into tensors, which exports do not see.
     """
 
-    def call(x):
+    def call(x: paddle.Tensor) -> paddle.Tensor:
         before, vae.use_tiling = vae.use_tiling, False
         try:
             return function(x)
@@ -36,7 +37,7 @@ def untiled(vae, function):
     return call
 
 
-def tile_starts(length, tile):
+def tile_starts(length: int, tile: int) -> list[int]:
     """Where tiles begin that cover a length, evenly spread: a list of int, of one for a tile of the length or more."""
     if tile <= 0 or tile >= length:
         return [0]
@@ -45,7 +46,13 @@ def tile_starts(length, tile):
     return [round(i * (length - tile) / (count - 1)) for i in range(count)]
 
 
-def in_tiles(function, x, tile, scale_in=1, scale_out=1):
+def in_tiles(
+    function: Callable[[paddle.Tensor], paddle.Tensor],
+    x: paddle.Tensor,
+    tile: int,
+    scale_in: int = 1,
+    scale_out: int = 1,
+) -> paddle.Tensor:
     """A function of a picture, tile by tile.
 
     Args:
@@ -87,7 +94,7 @@ def in_tiles(function, x, tile, scale_in=1, scale_out=1):
     return total / weights
 
 
-def _ramp(length, falls):
+def _ramp(length: int, falls: bool) -> paddle.Tensor:
     """Weights (length,) of a tile's pixels along one axis: 1, and falling over the overlap towards both edges."""
     if not falls:
         return paddle.ones([length])

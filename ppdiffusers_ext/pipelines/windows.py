@@ -6,12 +6,13 @@ predictions are averaged over all of a frame's places.
 """
 
 import math
+from collections.abc import Callable
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import check_number
 
 
-def _check(num_frames, size, stride, overlap):
+def _check(num_frames: int, size: int, stride: int, overlap: int) -> None:
     for name, value in (("frames", num_frames), ("a window's frames", size), ("a window's stride", stride)):
         check_number(f"the number of {name}", value, 1, is_whole=True)
     check_number("the overlap of windows", overlap, 0, is_whole=True)
@@ -19,12 +20,14 @@ def _check(num_frames, size, stride, overlap):
         raise InputError(f"a context overlap of {overlap} frames needs windows longer than {size} frames")
 
 
-def _ordered_halving(step):
+def _ordered_halving(step: int) -> float:
     """The bits of the step, mirrored behind the binary point: 0, 1/2, 1/4, 3/4, 1/8, ..."""
     return int(f"{step:064b}"[::-1], 2) / 2**64
 
 
-def uniform(num_frames, size, stride=1, overlap=4, step=0, closed_loop=True):
+def uniform(
+    num_frames: int, size: int, stride: int = 1, overlap: int = 4, step: int = 0, closed_loop: bool = True
+) -> list[list[int]]:
     """Windows that overlap, on several strides.
 
     Windows of `size` frames that share `overlap` frames with their neighbours; then, for strides up to `stride`,
@@ -56,7 +59,7 @@ def uniform(num_frames, size, stride=1, overlap=4, step=0, closed_loop=True):
     return windows
 
 
-def sliding(num_frames, size, stride=1, overlap=4):
+def sliding(num_frames: int, size: int, stride: int = 1, overlap: int = 4) -> list[list[int]]:
     """Windows that never wrap: the last one ends at the last frame, so it may share more than `overlap` frames.
 
     For clips that do not loop, where `uniform` would average the last frames with the first. `stride` is the gap
@@ -79,7 +82,7 @@ def sliding(num_frames, size, stride=1, overlap=4):
 SCHEDULES = {"uniform": uniform, "sliding": sliding}
 
 
-def get_schedule(name):
+def get_schedule(name: object) -> Callable[..., list[list[int]]]:
     """The schedule of that name.
 
     Raises:

@@ -70,8 +70,8 @@ def write_skeleton_video(
 
 
 def write_aligned_skeletons(
-    frames: str | os.PathLike,
-    reference: str | os.PathLike,
+    source: FrameSource,
+    picture: FrameSource,
     target: str | os.PathLike,
     estimator: PoseEstimator,
     style: Style,
@@ -85,8 +85,8 @@ def write_aligned_skeletons(
     """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
 
     Args:
-        frames: video file or folder of pictures.
-        reference: picture.
+        source: of the video file or the folder of pictures.
+        picture: of the file of the picture.
         target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
         estimator, style: a `PoseEstimator`, a `Style`.
         way: of alignment: "shape" keeps the figure's shape, "original" is StableAnimator's, "none" moves nothing.
@@ -102,8 +102,8 @@ def write_aligned_skeletons(
     Raises:
         InputError, MissingFileError: what cannot be read or written, or aligned.
     """
-    picture, source = open_frames(reference), open_frames(frames)
-    check_outputs([target if is_video(target) else Path(target) / frame_name(0)], [frames, reference])
+    inputs = [each.path / name for each in (source, picture) for name in each.names or ("",)]
+    check_outputs([target if is_video(target) else Path(target) / frame_name(0)], inputs)
     (of_picture,) = estimator(picture.read(0, 1))
     fps = fps or source.fps
     found = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))

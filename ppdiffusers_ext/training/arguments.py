@@ -1,63 +1,34 @@
-"""Options that all trainers have, as a dataclass that `parser` reads; each system's `options` has its own."""
+"""The trainers' options as paddlenlp's trainer takes them: with its methods, on the device of this machine."""
 
 import logging
-import os
 import sys
-from dataclasses import dataclass, field
-from typing import Optional
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import paddle
 from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.runtime import check_device
 from ppdiffusers_ext.training.groups import share_connections
+from ppdiffusers_ext.training.options import TrainerOptions
+from ppdiffusers_ext.training.parser import ACCEPTED, MOST_MESSAGE, Kinds, parse_options
 
 logger = logging.getLogger(__name__)
 
 
-def option(default, text):
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
-class TrainingArguments(PaddleTrainingArguments):
+class TrainingArguments(TrainerOptions, PaddleTrainingArguments):
     """paddlenlp's arguments. Batch size, steps, optimiser, precision, sharding and saving are used here."""
 
-    output_dir: str = option(
-        "./exp_output", "folder of checkpoints and logs; a run goes on from its newest checkpoint"
-    )
-    max_steps: int = option(30000, "optimisation steps")
-    seed: int = option(42, "seed of weights, samples and noise, 0 to 4294967295; -1 draws one and says which")
-    validation_steps: int = option(
-        0, "steps from one animation of the held-out clips to the next, for numbers and a picture; 0 for never"
-    )
-    validation_inference_steps: int = option(10, "denoising steps of these animations")
-    validation_guidance_scale: float = option(1.0, "guidance of these animations; 1 for none")
-    max_skipped_steps: int = option(
-        0, "steps with a loss or gradients that are not finite, that are left out; the next one stops the run"
-    )
-    ema_decay: float = option(
-        0.0, "decay of the average of the weights that is saved at the end, as 0.999; 0 saves the last weights"
-    )
-    checkpoint_key: Optional[str] = option(
-        None, "of the tensors to read where a weight file has several dicts of them, such as ema"
-    )
-
-    device: str = option("auto", "cpu, gpu or gpu:N; auto takes a GPU where there is one")
-
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_device(self.device)
         if self.device == "auto":
             self.device = "gpu" if paddle.is_compiled_with_cuda() else "cpu"
         if self.fp16 and not paddle.is_compiled_with_cuda():  # type: ignore[has-type]  # paddlenlp's
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True
-        if self.sharding and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
-            raise InputError(
-                f"--sharding {self.sharding} has nothing to share among one process; a launch with several, or no "
-                "--sharding, is accepted"
-            )
         beyond = {"stage2", "stage3", "offload"} & set(str(self.sharding).replace(",", " ").split())
         if beyond and not paddle.is_compiled_with_cuda():
             raise InputError(
@@ -71,3 +42,28 @@ class TrainingArguments(PaddleTrainingArguments):
         self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # type: ignore[has-type]  # paddlenlp's
         share_connections()
         super().__post_init__()
+
+
+def parse_arguments(arguments: Sequence[str], kinds: Kinds) -> tuple[Any, Any, Any]:
+    """As `parse_options`, with the `TrainingArguments` of the options of the training."""
+    model, data, options = parse_options(arguments, kinds)
+    return model, data, set_up(options)
+
+
+def set_up(options: TrainerOptions) -> Any:
+    """The `TrainingArguments`, with the fields of a system's own, of its options. Sets up devices and processes.
+
+    Raises:
+        InputError: this machine has no such device, or paddlenlp does not take the options together.
+    """
+    kind: Any = TrainingArguments
+    if not issubclass(kind, type(options)):
+        kind = dataclass(type("TrainingArguments", (type(options), TrainingArguments), {}))
+    try:
+        return kind(**vars(options))
+    except InputError:
+        raise
+    except Exception as error:
+        # paddlenlp checks its options by whatever is raised while it sets up devices and processes.
+        reason = printable(" ".join(str(error).split()), MOST_MESSAGE) or type(error).__name__
+        raise InputError(f"the options cannot be used together: {reason}; {ACCEPTED}") from error

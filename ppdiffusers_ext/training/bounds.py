@@ -1,73 +1,42 @@
 """Bounds of the trainers' options."""
 
+import dataclasses
 import os
-
-from paddlenlp.trainer.trainer_utils import SchedulerType
+import re
+from collections.abc import Iterable
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import check_name
-from ppdiffusers_ext.options import any_of
+from ppdiffusers_ext.options import Option, any_of, declaration
 
-_MANY, _LONG = 10**6, 10**9
-_PART, _BELOW_ONE, _NOT_NEGATIVE = (0, 1), (0, 1 - 1e-12), (0, 3.0e38)  # the largest number of fp32
+MANY, LONG = 10**6, 10**9
+PART, BELOW_ONE, NOT_NEGATIVE = (0, 1), (0, 1 - 1e-12), (0, 3.0e38)  # the largest number of fp32
+SIDES, FRAMES = (64, 8192), (1, 10**4)
 SEEDS = (-1, 2**32 - 1)  # numpy's old generator, which paddlenlp sets, has no larger ones
-BOUNDS = {  # name: (smallest, largest)
-    "seed": SEEDS,
-    "max_steps": (1, _LONG),
-    "per_device_train_batch_size": (1, _MANY),
-    "gradient_accumulation_steps": (1, _MANY),
-    "learning_rate": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "adam_beta1": _BELOW_ONE,
-    "adam_beta2": _BELOW_ONE,
+PADDLE_BOUNDS: dict[str, tuple[float, float]] = {  # of paddlenlp's options: (smallest, largest)
+    "per_device_train_batch_size": (1, MANY),
+    "gradient_accumulation_steps": (1, MANY),
+    "learning_rate": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "adam_beta1": BELOW_ONE,
+    "adam_beta2": BELOW_ONE,
     "adam_epsilon": (1e-30, 1),
-    "max_grad_norm": _NOT_NEGATIVE,
-    "warmup_steps": (0, _LONG),
-    "warmup_ratio": _PART,
-    "num_cycles": _NOT_NEGATIVE,
-    "lr_end": _NOT_NEGATIVE,
-    "power": _NOT_NEGATIVE,
+    "max_grad_norm": NOT_NEGATIVE,
+    "warmup_steps": (0, LONG),
+    "warmup_ratio": PART,
+    "num_cycles": NOT_NEGATIVE,
+    "lr_end": NOT_NEGATIVE,
+    "power": NOT_NEGATIVE,
     "scale_loss": (1e-30, 3.0e38),
-    "logging_steps": (1, _LONG),
-    "save_steps": (1, _LONG),
-    "save_total_limit": (1, _MANY),
+    "logging_steps": (1, LONG),
+    "save_steps": (1, LONG),
+    "save_total_limit": (1, MANY),
     "dataloader_num_workers": (0, 256),
-    "max_skipped_steps": (0, _LONG),
-    "ema_decay": _BELOW_ONE,
-    "validation_steps": (0, _LONG),
-    "validation_inference_steps": (1, 1000),
-    "validation_guidance_scale": (0, 1000),
-    "validation_clips": (0, _MANY),
-    "max_bad_share": _PART,
-    "num_train_timesteps": (1, 10**5),
-    "beta_start": (1e-12, 0.999),
-    "beta_end": (1e-12, 0.999),
-    "noise_offset": _NOT_NEGATIVE,
-    "snr_gamma": _NOT_NEGATIVE,
-    "uncond_ratio": _PART,
-    "conditioning_dropout_prob": _PART,
-    "kl_weight": _NOT_NEGATIVE,
-    "colour_weight": _NOT_NEGATIVE,
-    "train_width": (64, 8192),
-    "train_height": (64, 8192),
-    "dataset_width": (64, 8192),
-    "dataset_height": (64, 8192),
-    "crop_ratio_min": (0.01, 100),
-    "crop_ratio_max": (0.01, 100),
-    "sample_margin": (0, _MANY),
-    "n_sample_frames": (1, 10**4),
-    "sample_rate": (1, _MANY),
-    "sample_n_frames": (1, 10**4),
-    "sample_stride": (1, _MANY),
-    "noise_d_low": (1, _MANY),
-    "noise_d_high": (1, _MANY),
 }
-CHOICES = {
-    "lr_scheduler_type": tuple(each.value for each in SchedulerType),
-    "beta_schedule": ("scaled_linear", "linear", "squaredcos_cap_v2"),
+PADDLE_CHOICES = {
     "fp16_opt_level": ("O1", "O2"),
     "optim": ("adamw", "adamw_mini", "adamw_custom", "adamw_16bit_moment"),
-    "save_strategy": ("no", "steps", "epoch"),
 }
 SHARDING = ("stage1", "stage2", "stage3", "offload")  # or one of them with offload
 # Options of paddlenlp's that its Trainer has for other work: language models, evaluation, other kinds of parallelism
@@ -88,45 +57,53 @@ _OF_NO_USE = {
 }
 
 
-def check_bounds(given):
-    """Raise InputError for the first value out of its bounds.
+def fields_of(kinds: Iterable[Any]) -> dict[str, dataclasses.Field]:
+    """The options of dataclasses: name -> field."""
+    return {item.name: item for kind in kinds for item in dataclasses.fields(kind) if item.init}
+
+
+def check_bounds(given: dict[str, Any], kinds: Iterable[Any]) -> None:
+    """Raise InputError for the first value that is not within what its option declares.
 
     Args:
         given: dict of the values of all options.
+        kinds: dataclasses of the options.
     """
-    for name, (least, most) in BOUNDS.items():
-        value = given.get(name)
-        if value is not None and not least <= value <= most:
-            size = "too small" if value < least else "too large"
-            raise InputError(f"--{name} {shown(value)} is {size}; {accepted_of(name)}")
-    for name, values in CHOICES.items():
-        if given.get(name) is not None and str(getattr(given[name], "value", given[name])) not in values:
-            raise InputError(f"--{name} {shown(given[name])} is not known; {any_of(values)} is accepted")
+    for name, item in fields_of(kinds).items():
+        value, declared = given.get(name), declaration(item)
+        if value is None:
+            continue
+        if declared.lower is not None and declared.upper is not None and not declared.lower <= value <= declared.upper:
+            size = "too small" if value < declared.lower else "too large"
+            raise InputError(f"--{name} {shown(value)} is {size}; {accepted_of(declared)}")
+        if declared.is_path and value == "" and item.default is not None:
+            raise InputError(f"--{name} is empty; the name of a file or a folder is accepted")
+        if declared.pattern and not re.fullmatch(declared.pattern, value):
+            raise InputError(f"--{name} {shown(value)} is not known; {declared.accepted} is accepted")
     words = str(given.get("sharding") or "").split()
     if not set(words) <= set(SHARDING):
         raise InputError(f"--sharding {shown(given['sharding'])} is not known; {any_of(SHARDING)} is accepted")
 
 
-def accepted_of(name):
-    """The end of a message about an option in `BOUNDS`: its range."""
-    least, most = map(_told, BOUNDS[name])
-    return f"{least} to {most} is accepted"
+def accepted_of(declared: Option) -> str:
+    """The end of a message about an option with bounds: its range."""
+    return f"{_told(declared.lower)} to {_told(declared.upper)} is accepted"
 
 
-def _told(bound):
-    if bound == _BELOW_ONE[1]:
+def _told(bound: float | None) -> str:
+    if bound == BELOW_ONE[1]:
         return "less than 1"
     return f"{bound:.12g}" if isinstance(bound, float) else str(bound)
 
 
-def check_use(given, defaults):
+def check_use(given: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Raise InputError for an option without effect in these trainings that differs from its default."""
     for name in sorted(_OF_NO_USE & given.keys()):
         if given[name] != defaults[name]:
             raise InputError(f"--{name} has no use in this training, which would not do it; leave it out")
 
 
-def check_output_folder(name, path):
+def check_output_folder(name: str, path: str) -> None:
     """Raise InputError for a folder that cannot be created or written to. Creates nothing.
 
     Args:

@@ -9,8 +9,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
 from ppdiffusers_ext.files import check_folder, read_json
@@ -24,17 +26,17 @@ _MOST_STEPS = 10**12
 _NAMED = 10  # differences that a message has
 
 
-def folder_of(output_dir, step):
+def folder_of(output_dir: str | os.PathLike, step: int) -> Path:
     """Folder of the checkpoint of a step."""
     return Path(output_dir) / f"{PREFIX}{step}"
 
 
-def hidden_folder_of(output_dir, step):
+def hidden_folder_of(output_dir: str | os.PathLike, step: int) -> Path:
     """Folder in which the checkpoint of a step is written before it is complete."""
     return Path(output_dir) / f"{_HIDDEN}{step}"
 
 
-def complete(hidden, folder, run, step):
+def complete(hidden: str | os.PathLike, folder: str | os.PathLike, run: dict[str, Any], step: int) -> None:
     """Write the manifest of a checkpoint whose files are all written, and give it its final name.
 
     Args:
@@ -57,26 +59,26 @@ def complete(hidden, folder, run, step):
     os.replace(hidden, folder)
 
 
-def clean(output_dir):
+def clean(output_dir: str | os.PathLike) -> None:
     """Remove incomplete checkpoints of killed runs."""
     for path in Path(output_dir).glob(f"{_HIDDEN}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def remove_all(output_dir):
+def remove_all(output_dir: str | os.PathLike) -> None:
     """Remove all checkpoints, valid or not."""
     for step in steps_of(output_dir):
         shutil.rmtree(folder_of(output_dir, step))
     clean(output_dir)
 
 
-def steps_of(output_dir):
+def steps_of(output_dir: str | os.PathLike) -> list[int]:
     """Steps of all checkpoints in a folder, valid or not, the newest first."""
     names = [path.name.removeprefix(PREFIX) for path in Path(output_dir).glob(f"{PREFIX}*") if path.is_dir()]
     return sorted((int(name) for name in names if re.fullmatch("[0-9]{1,12}", name)), reverse=True)
 
 
-def problem_of(folder):
+def problem_of(folder: str | os.PathLike) -> str | None:
     """Description of what is wrong with a checkpoint, or None if it is valid. Reads all of its files."""
     try:
         folder = check_folder(folder, "checkpoint", "the folder of one is needed")
@@ -97,7 +99,7 @@ def problem_of(folder):
     return None
 
 
-def run_of(folder):
+def run_of(folder: str | os.PathLike) -> dict[str, Any]:
     """Settings that a run must share to resume from a checkpoint: the dict given to `complete`.
 
     Raises:
@@ -106,7 +108,7 @@ def run_of(folder):
     return _read_manifest(folder).run
 
 
-def newest_valid(output_dir, on_problem=None):
+def newest_valid(output_dir: str | os.PathLike, on_problem: Callable[[Path, str], None] | None = None) -> Path | None:
     """Newest valid checkpoint in a folder, or None.
 
     on_problem: function called with (folder, problem) for each newer checkpoint that is not valid.
@@ -121,12 +123,12 @@ def newest_valid(output_dir, on_problem=None):
     return None
 
 
-def step_of(folder):
+def step_of(folder: str | os.PathLike) -> int:
     """Step of a checkpoint. Raises InputError or MissingFileError if its manifest cannot be read."""
     return _read_manifest(folder).step
 
 
-def check_run(folder, run):
+def check_run(folder: str | os.PathLike, run: dict[str, Any]) -> None:
     """Raise InputError unless a run with the settings `run` can resume from the checkpoint.
 
     Args:
@@ -145,7 +147,7 @@ def check_run(folder, run):
         )
 
 
-def _told(value):
+def _told(value: object) -> str:
     return value if isinstance(value, str) and len(value) < 80 else shown(value)
 
 
@@ -158,7 +160,7 @@ class _Manifest:
     step: int
 
 
-def _read_manifest(folder):
+def _read_manifest(folder: str | os.PathLike) -> _Manifest:
     """The `_Manifest` of a checkpoint. Raises InputError, MissingFileError where it is damaged or not there."""
     path = Path(folder) / MANIFEST
     content = read_json(path, "manifest", _ACCEPTED)
@@ -174,11 +176,11 @@ def _read_manifest(folder):
     return _Manifest({name: (entry["size"], entry["sha256"]) for name, entry in files.items()}, run, step)
 
 
-def _is_inside(name):
+def _is_inside(name: str) -> bool:
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     return "\0" not in name and bool(posix.name) and not windows.anchor and ".." not in (*posix.parts, *windows.parts)
 
 
-def _is_file(entry):
+def _is_file(entry: Any) -> bool:
     is_entry = isinstance(entry, dict) and type(entry.get("size")) is int and entry["size"] >= 0
     return is_entry and isinstance(entry.get("sha256"), str) and bool(re.fullmatch("[0-9a-f]{64}", entry["sha256"]))

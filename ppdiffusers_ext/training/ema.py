@@ -5,8 +5,11 @@ first, min(decay, (1 + steps) / (10 + steps)), so that the random start is soon 
 """
 
 import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import paddle
+from paddle import nn
 from paddlenlp.trainer import TrainerCallback
 
 from ppdiffusers_ext.weights.arrays import to_array
@@ -20,28 +23,28 @@ class ExponentialMovingAverage(TrainerCallback):
         decay: below 1; 0.999 averages over about the last thousand steps.
     """
 
-    def __init__(self, model, decay):
+    def __init__(self, model: nn.Layer, decay: float) -> None:
         learning = [(name, parameter) for name, parameter in model.named_parameters() if not parameter.stop_gradient]
         self._decay, self._parameters = decay, dict(learning)
         self._averages = {name: _copy(parameter) for name, parameter in learning}
 
     @paddle.no_grad()
-    def on_step_end(self, args, state, control, **others):
+    def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         part = 1 - min(self._decay, (1 + state.global_step) / (10 + state.global_step))
         for name, average in self._averages.items():
             average.add_(part * (self._parameters[name].astype("float32") - average))
 
-    def state(self):
+    def state(self) -> dict[str, paddle.Tensor]:
         """name -> fp32 tensor."""
         return self._averages
 
-    def set_state(self, tensors):
+    def set_state(self, tensors: Mapping[str, paddle.Tensor]) -> None:
         """Restore the averages from `state`."""
         for name, average in self._averages.items():
             average.set_value(tensors[name])
 
     @contextlib.contextmanager
-    def in_place(self):
+    def in_place(self) -> Iterator[None]:
         """Context in which the model's parameters are the averages."""
         kept = {name: to_array(parameter).copy() for name, parameter in self._parameters.items()}
         try:
@@ -53,5 +56,5 @@ class ExponentialMovingAverage(TrainerCallback):
                 parameter.set_value(kept[name])
 
 
-def _copy(parameter):
+def _copy(parameter: paddle.Tensor) -> paddle.Tensor:
     return paddle.to_tensor(parameter.detach().astype("float32").numpy().copy())

@@ -3,21 +3,28 @@
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import paddle
+from paddle import nn
 
 from ppdiffusers_ext.environment import use_all_cores
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.arguments import TrainingArguments
+from ppdiffusers_ext.training.check import check_steps
+from ppdiffusers_ext.training.options import samples_of_a_step
+from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.trainer import PartsTrainer
 
 logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def reproducible_start(seed):
+def reproducible_start(seed: int) -> Iterator[None]:
     """Context for building a model with the same random weights and parameter names in every process.
 
     The optimiser's state is stored by these names, and Paddle counts them up with each further model.
@@ -27,12 +34,19 @@ def reproducible_start(seed):
         yield
 
 
-def samples_of_a_step(arguments):
-    """Number of samples of one optimisation step, over all processes and accumulated batches."""
-    return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
-
-
-def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments, validate=None, held_out=None):
+def fit(
+    model: nn.Layer,
+    parts: dict[str, TrainedPart],
+    objective: Any,
+    samples: Any,
+    collate: Callable,
+    run: dict[str, Any],
+    max_bad_share: float,
+    arguments: TrainingArguments,
+    validate: Callable | None = None,
+    held_out: Any = None,
+    describe: Callable[[str, dict[str, str]], None] | None = None,
+) -> PartsTrainer:
     """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
     Args:
@@ -41,20 +55,13 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
         samples, collate: dataset, and function that makes a batch of its samples.
         run: dict of settings that a resumed run must share with this one, besides seed and processes.
         arguments: `TrainingArguments`.
-        validate, held_out: see `PartsTrainer`.
+        validate, held_out, describe: see `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
-    run = {
-        **run,
-        "seed": arguments.seed,
-        "world_size": arguments.world_size,
-        "sharding": [option.value for option in arguments.sharding],
-        "ema": bool(arguments.ema_decay),
-        "clips": samples.num_clips,
-    }
+    run = _settings_of(run, samples, arguments)
     if not paddle.is_compiled_with_cuda():
         use_all_cores()
     trainer = PartsTrainer(
@@ -65,6 +72,7 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
         ema_decay=arguments.ema_decay,
         validate=validate,
         held_out=held_out,
+        describe=describe,
         model=model,
         args=arguments,
         train_dataset=samples,
@@ -83,7 +91,19 @@ def fit(model, parts, objective, samples, collate, run, max_bad_share, arguments
     return trainer
 
 
-def _tell_start(learning, samples, held_out, arguments):
+def _settings_of(run: dict[str, Any], samples: Any, arguments: TrainingArguments) -> dict[str, Any]:
+    """Settings that a resumed run must share with this one: a system's own, and those of every run."""
+    return {
+        **run,
+        "seed": arguments.seed,
+        "world_size": arguments.world_size,
+        "sharding": [option.value for option in arguments.sharding],
+        "ema": bool(arguments.ema_decay),
+        "clips": samples.num_clips,
+    }
+
+
+def _tell_start(learning: list[paddle.Tensor], samples: Any, held_out: Any, arguments: TrainingArguments) -> None:
     """What is trained, on how much, how, and where the results go: two lines."""
     logger.info(
         "training %s parameters on %s, %s held out: %s of %s, %s, %s, seed %d",
@@ -100,7 +120,7 @@ def _tell_start(learning, samples, held_out, arguments):
     logger.info("checkpoints and samples: %s; curves: %s", arguments.output_dir, curves)
 
 
-def _find_checkpoint(arguments, run):
+def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str | None:
     """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew."""
     asked = arguments.resume_from_checkpoint
     if asked:
@@ -119,11 +139,6 @@ def _find_checkpoint(arguments, run):
     if folder is None:
         return None
     checkpoints.check_run(folder, run)
-    step = checkpoints.step_of(folder)
-    if step > arguments.max_steps:
-        raise InputError(
-            f"{folder} is of a run of more steps than --max_steps {arguments.max_steps}; {step} or more, another "
-            "--output_dir, or --overwrite_output_dir, is accepted"
-        )
+    check_steps(folder, checkpoints.step_of(folder), arguments)
     logger.info("the run goes on from %s", folder)
     return str(folder)

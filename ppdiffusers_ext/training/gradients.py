@@ -2,8 +2,11 @@
 
 import logging
 import math
+from collections.abc import Callable
+from typing import Any
 
 import paddle
+from paddle import nn
 from paddlenlp.trainer import TrainerCallback
 
 from ppdiffusers_ext.errors import NonFiniteError
@@ -25,13 +28,16 @@ class GradientWatch(TrainerCallback):
         batches: functions that describe the batches of this step; filled by the trainer.
     """
 
-    def __init__(self, model, max_skipped=0):
+    def __init__(self, model: nn.Layer, max_skipped: int = 0) -> None:
         self._names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._max_skipped, self._skipped = max_skipped, 0
-        self.norm, self.batches = 0.0, []
+        self.norm = 0.0
+        self.batches: list[Callable[[], str]] = []
 
     @paddle.no_grad()
-    def on_optimizer_begin(self, args, state, control, optimizer=None, scaler=None, **others):
+    def on_optimizer_begin(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, scaler: Any = None, **others: Any
+    ) -> None:
         parameters = own_parameters(optimizer)
         total = paddle.zeros([], "float32")
         for parameter in parameters:
@@ -45,7 +51,7 @@ class GradientWatch(TrainerCallback):
             self._skip(parameters, state.global_step + 1)
         self.batches.clear()
 
-    def _skip(self, parameters, step):
+    def _skip(self, parameters: list[paddle.Tensor], step: int) -> None:
         wrong = [
             self._names.get(id(parameter), parameter.name) for parameter in parameters if not _is_finite(parameter)
         ]
@@ -60,17 +66,17 @@ class GradientWatch(TrainerCallback):
             parameter.clear_gradient(False)
 
 
-def innermost_optimizer(optimizer):
+def innermost_optimizer(optimizer: Any) -> Any:
     """Optimiser that updates the parameters: with sharding, the one inside the sharding optimiser."""
     while hasattr(optimizer, "_inner_opt"):
         optimizer = optimizer._inner_opt
     return optimizer
 
 
-def own_parameters(optimizer):
+def own_parameters(optimizer: Any) -> list[paddle.Tensor]:
     """Parameters that this process updates: with sharding, its share of them."""
     return [item for item in innermost_optimizer(optimizer)._parameter_list if not item.stop_gradient]
 
 
-def _is_finite(parameter):
+def _is_finite(parameter: paddle.Tensor) -> bool:
     return parameter.grad is None or bool(paddle.isfinite(parameter.grad).all())

@@ -3,13 +3,15 @@
 import atexit
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from paddle import distributed
 from paddle.base import core
 from paddle.distributed import collective
 
 
-def share_connections():
+def share_connections() -> None:
     """Reuse the connections of the first group of all processes for later such groups, with gloo (on CPUs).
 
     For each group Paddle's `ProcessGroupGloo` writes the address of every process into the store under its rank alone
@@ -21,7 +23,7 @@ def share_connections():
     if getattr(make, "shares_connections", False):
         return
 
-    def make_or_share(backend, store, rank, world_size, *others, **options):
+    def make_or_share(backend: str, store: Any, rank: int, world_size: int, *others: Any, **options: Any) -> Any:
         if backend == "gloo":
             first = collective._get_default_group()
             if world_size == first.nranks:
@@ -32,7 +34,7 @@ def share_connections():
     collective._new_process_group_impl = make_or_share
 
 
-def wait_for_first(what):
+def wait_for_first(what: str) -> None:
     """Wait until the first process reaches this call, which may take minutes.
 
     A collective operation of gloo times out after half a minute, which would end the training.
@@ -49,7 +51,7 @@ def wait_for_first(what):
         store.get(what)
 
 
-def from_first(what, make):
+def from_first(what: str, make: Callable[[], str]) -> str:
     """Returns a text that the first process makes, in every process.
 
     Args:
@@ -60,11 +62,11 @@ def from_first(what, make):
         return make()
     store = core.create_or_get_global_tcp_store()
     if distributed.get_rank() == 0:
-        store.set(what, make().encode())
+        store.set(what, make().encode())  # type: ignore[arg-type]  # as above
     return store.get(what).decode()
 
 
-def leave():
+def leave() -> None:
     """End this process successfully if it is one of several; return if it is alone.
 
     Once in some thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of,

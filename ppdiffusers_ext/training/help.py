@@ -1,5 +1,9 @@
 """The trainers' --help: the options that matter in most trainings, one line each. --help-all has all of them."""
 
+from dataclasses import Field
+
+from ppdiffusers_ext.options import declaration
+
 _RESULT = ("output_dir", "save_strategy", "save_steps", "save_total_limit", "resume_from_checkpoint")
 _COMMON = {
     "Steps": (
@@ -38,12 +42,12 @@ _SHORT = {  # of options whose own help is longer than a line
 _LONGEST_DEFAULT = 16
 
 
-def short_help(usage, fields, own):
+def short_help(usage: str, fields: dict[str, Field], own: dict[str, str]) -> str:
     """Text of --help.
 
     Args:
         usage: the trainer's docstring.
-        fields: name -> `declared.Declared` of its options.
+        fields: name -> field of its options.
         own: option -> a line for it: those that most of its trainings set, beside those that all trainers have.
     """
     lines = [usage.strip()]
@@ -53,8 +57,8 @@ def short_help(usage, fields, own):
     return "\n".join([*lines, "", *_END])
 
 
-def _line(item, short):
-    text, default = short.get(item.name) or item.text, item.default
+def _line(item: Field, short: dict[str, str]) -> str:
+    text, default = short.get(item.name) or declaration(item).help, item.default
     told = "" if default in (None, "", False) or len(str(default)) > _LONGEST_DEFAULT else f" ({default})"
     return f"  --{item.name:<33}{text}{told}"
 

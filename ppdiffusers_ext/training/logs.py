@@ -13,14 +13,14 @@ from tqdm import tqdm
 _QUIET = "paddle|paddlenlp|ppdiffusers|_distutils_hack|setuptools"
 
 
-def quieten_libraries():
+def quieten_libraries() -> None:
     """Limit Paddle's C++ libraries to error messages. Call it before Paddle is imported."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=_QUIET)
 
 
-def set_up_logs(debug):
-    """Show the project's log lines (of other processes than the first only warnings), with `debug` paddlenlp's too.
+def set_up_logs(debug: bool) -> None:
+    """Show the project's log lines (of other processes than the first only warnings). Paddle is not imported.
 
     Lines are coloured only if standard error is a terminal.
     """
@@ -29,10 +29,9 @@ def set_up_logs(debug):
     own = logging.getLogger("ppdiffusers_ext")
     own.handlers, own.propagate = [handler], False  # Paddle gives the root logger a handler of its own
     own.setLevel(logging.DEBUG if debug else logging.INFO if _is_first() else logging.WARNING)
-    set_up_loggers(debug)
 
 
-def set_up_loggers(debug):
+def set_up_loggers(debug: bool) -> None:
     """Limit the loggers of paddlenlp and Paddle's fleet to warnings, unless `debug`; colours as above."""
     from paddle.distributed import parallel
     from paddle.distributed.fleet.utils.log_util import logger as of_fleet
@@ -47,23 +46,23 @@ def set_up_loggers(debug):
         of_paddlenlp.handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)8s] - %(message)s"))
 
 
-def _is_of_use(record):
+def _is_of_use(record: logging.LogRecord) -> bool:
     """Whether a line of fleet's is a warning, and not that gradients are clipped by the norm over all shards."""
     return record.levelno >= logging.WARNING and "ClipGradByGlobalNorm" not in record.getMessage()
 
 
-def _print_nothing(flags):
+def _print_nothing(flags: object) -> None:
     pass
 
 
-def _is_first():
+def _is_first() -> bool:
     return os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
 
 
 class _Handler(logging.Handler):
     """Writes lines to standard error, above a progress bar if there is one."""
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         try:
             tqdm.write(self.format(record), file=sys.stderr)
         except Exception:
@@ -71,6 +70,6 @@ class _Handler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    def format(self, record):
+    def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"

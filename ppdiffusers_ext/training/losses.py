@@ -3,10 +3,12 @@
 Min-SNR weights are those of Hang et al. 2023 (arXiv:2303.09556) for v prediction.
 """
 
+from typing import Any
+
 import paddle
 
 
-def add_offset(noise, offset, strength):
+def add_offset(noise: paddle.Tensor, offset: paddle.Tensor, strength: float) -> paddle.Tensor:
     """Noise with an offset that all frames and positions share: (batch, channels, frames, height, width).
 
     Args:
@@ -17,18 +19,20 @@ def add_offset(noise, offset, strength):
     return noise + strength * offset
 
 
-def signal_to_noise(scheduler, timesteps):
+def signal_to_noise(scheduler: Any, timesteps: paddle.Tensor) -> paddle.Tensor:
     """Ratio of the variances of signal and noise at each timestep: (batch,), 0 for pure noise."""
     alpha_bar = paddle.index_select(scheduler.alphas_cumprod, timesteps)
     return alpha_bar / (1 - alpha_bar)
 
 
-def min_snr_weights(snr, gamma):
+def min_snr_weights(snr: paddle.Tensor, gamma: float) -> paddle.Tensor:
     """Min-SNR weights (batch,) of samples for v prediction: min(snr + 1, gamma) / (snr + 1)."""
     return paddle.clip(snr + 1, max=gamma) / (snr + 1)
 
 
-def mean_squared_error(prediction, target, weights=None):
+def mean_squared_error(
+    prediction: paddle.Tensor, target: paddle.Tensor, weights: paddle.Tensor | None = None
+) -> paddle.Tensor:
     """Mean over the samples of each sample's weighted mean squared error.
 
     Args:

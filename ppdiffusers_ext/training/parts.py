@@ -1,5 +1,7 @@
 """Trained parts of networks: the files that training saves and other commands load without conversion."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +27,12 @@ class TrainedPart:
     suffix: str = ".safetensors"
     numbered: bool = False
 
-    def path(self, folder, name, step=None):
+    def path(self, folder: str | os.PathLike, name: str, step: int | None = None) -> Path:
         """Path of this part's file in a folder: of a checkpoint, or without a step of the end of training."""
         number = f"-{step}" if self.numbered and step is not None else ""
         return Path(folder) / f"{name}{number}{self.suffix}"
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the tensors in the format of the suffix."""
         tensors = {name: tensor for name, tensor in self.network.state_dict().items() if self.only in name}
         if self.suffix == ".pth":
@@ -42,7 +44,19 @@ class TrainedPart:
             else:
                 write_safetensors(temporary, arrays, {"format": "pd"})
 
-    def load(self, path):
+    def load(self, path: str | os.PathLike) -> None:
         """Read a file of `save`. Raises InputError unless it fits the network."""
         others = [name for name in self.network.state_dict() if self.only not in name]
         load_weights(self.network, path, may_miss=others)
+
+
+def train_only(model: nn.Layer, is_trained: Callable[[str], bool]) -> list[str]:
+    """Freeze all parameters of a model but those whose names are trained. Returns the names of the trained ones."""
+    trained = []
+    for name, parameter in model.named_parameters():
+        learns = is_trained(name)
+        parameter.stop_gradient = not learns
+        parameter.trainable = learns
+        if learns:
+            trained.append(name)
+    return trained

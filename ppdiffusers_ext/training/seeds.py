@@ -4,6 +4,7 @@ import logging
 import secrets
 
 from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.bounds import SEEDS
 from ppdiffusers_ext.training.groups import from_first
 
@@ -13,7 +14,7 @@ DRAWN = -1
 _NEW, _KEPT = "new", "kept"
 
 
-def choose_seed(arguments):
+def choose_seed(arguments: TrainingArguments) -> int:
     """Seed of `TrainingArguments`; for -1 the seed of the checkpoint to resume from, or a new one."""
     if arguments.seed != DRAWN:
         return arguments.seed
@@ -26,12 +27,12 @@ def choose_seed(arguments):
     return seed
 
 
-def _draw(arguments):
+def _draw(arguments: TrainingArguments) -> str:
     earlier = _earlier_seed(arguments)
     return f"{_NEW} {secrets.randbelow(SEEDS[1] + 1)}" if earlier is None else f"{_KEPT} {earlier}"
 
 
-def _earlier_seed(arguments):
+def _earlier_seed(arguments: TrainingArguments) -> int | None:
     """That of the checkpoint which the run will go on from; None where it begins anew."""
     if arguments.overwrite_output_dir and not arguments.resume_from_checkpoint:
         return None

@@ -1,5 +1,7 @@
 """Labelled sheets of pictures, for validation."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -8,8 +10,11 @@ _LINE = 18  # pixels of a line of labels
 _PAPER, _INK = (255, 255, 255), (0, 0, 0)
 _GAP = 4
 
+Cell = tuple[str, np.ndarray]  # label, and picture (H, W, 3) uint8
+Row = tuple[str, Sequence[Cell]]  # name, and cells
 
-def labelled_sheet(title, rows, scale=1):
+
+def labelled_sheet(title: str, rows: Sequence[Row], scale: int = 1) -> np.ndarray:
     """Rows of pictures with a title, a name before each row, and a label over each picture.
 
     Args:
@@ -32,7 +37,7 @@ def labelled_sheet(title, rows, scale=1):
     return np.asarray(sheet)
 
 
-def _row(name, cells, margin, scale):
+def _row(name: str, cells: Sequence[Cell], margin: int, scale: int) -> Image.Image:
     pictures = [Image.fromarray(picture.repeat(scale, 0).repeat(scale, 1)) for _, picture in cells]
     height = max(picture.height for picture in pictures)
     strip = Image.new("RGB", (margin + sum(picture.width for picture in pictures), _LINE + height), _PAPER)
@@ -45,11 +50,11 @@ def _row(name, cells, margin, scale):
     return strip
 
 
-def _write(picture, text, left, top, width):
+def _write(picture: Image.Image, text: str, left: int, top: int, width: int) -> None:
     fonts = [_font(size) for size in _SIZES]
     font = next((font for font in fonts if font.getlength(text) <= width), fonts[-1])
     ImageDraw.Draw(picture).text((left, top + 2), text, _INK, font)
 
 
-def _font(size):
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

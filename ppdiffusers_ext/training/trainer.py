@@ -10,10 +10,13 @@ import functools
 import logging
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
+from paddle import nn
 from paddle.base.framework import default_main_program
 from paddlenlp.trainer import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from paddlenlp.trainer.integrations import VisualDLCallback
@@ -27,6 +30,7 @@ from ppdiffusers_ext.training.curves import Curves
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
 from ppdiffusers_ext.training.groups import wait_for_first
+from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.progress import VALIDATION, Progress
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
@@ -51,12 +55,24 @@ class PartsTrainer(Trainer):
         validate: function of the step, called every `validation_steps` steps, that returns a dict of numbers and a
             labelled picture; or None.
         held_out: dataset of held-out samples whose loss is logged at each validation; or None.
+        describe: function of a folder and the names of the files in it, by part, that writes what the pipeline's
+            `from_pretrained` needs to know of them; called for each checkpoint and for the output folder. Or None.
         others: see paddlenlp's `Trainer`.
     """
 
     def __init__(
-        self, *, objective, parts, run, max_bad_share=0.1, ema_decay=0.0, validate=None, held_out=None, **others
-    ):
+        self,
+        *,
+        objective: Any,
+        parts: dict[str, TrainedPart],
+        run: dict[str, Any],
+        max_bad_share: float = 0.1,
+        ema_decay: float = 0.0,
+        validate: Callable | None = None,
+        held_out: Any = None,
+        describe: Callable[[str, dict[str, str]], None] | None = None,
+        **others: Any,
+    ) -> None:
         # Paddle's loader waits for ever where reading fails without processes of its own (3.3).
         others["train_dataset"] = _Telling(others["train_dataset"])
         self._collate = others["data_collator"]
@@ -66,6 +82,7 @@ class PartsTrainer(Trainer):
         self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
         self._validate, self._validated_at, self._held_out = validate, 0, held_out
+        self._describe = describe
         self.add_callback(_WholeOptimizerState())
         self._clock = _DataClock()
         self.add_callback(self._clock)
@@ -75,7 +92,7 @@ class PartsTrainer(Trainer):
         if self.ema:
             self.add_callback(self.ema)
 
-    def _watch_progress(self):
+    def _watch_progress(self) -> None:
         """Have the project's lines and curves in the place of paddlenlp's."""
         for kind in (PrinterCallback, ProgressCallback):
             self.remove_callback(kind)
@@ -84,7 +101,7 @@ class PartsTrainer(Trainer):
         if self.pop_callback(VisualDLCallback):
             self.add_callback(self._curves)
 
-    def compute_loss(self, model, inputs, return_outputs=False):
+    def compute_loss(self, model: nn.Layer, inputs: dict[str, Any], return_outputs: bool = False) -> paddle.Tensor:
         if "error" in inputs:
             raise InputError(inputs["error"])
         self._count(len(inputs["clips"]), inputs["failures"])
@@ -100,11 +117,11 @@ class PartsTrainer(Trainer):
             )
         return loss
 
-    def training_step(self, model, inputs, **others):
+    def training_step(self, model: nn.Layer, inputs: dict[str, Any], **others: Any) -> paddle.Tensor:
         loss = super().training_step(model, inputs, **others)
         return loss if bool(paddle.isfinite(loss)) else paddle.zeros_like(loss)  # a skipped one is not in the log
 
-    def _maybe_log_save_evaluate(self, *arguments, **others):
+    def _maybe_log_save_evaluate(self, *arguments: Any, **others: Any) -> None:
         super()._maybe_log_save_evaluate(*arguments, **others)
         step, every = self.state.global_step, self.args.validation_steps
         is_due = self._validate and (step % every == 0 or step == self.state.max_steps)
@@ -115,7 +132,8 @@ class PartsTrainer(Trainer):
             wait_for_first(f"validation {step}")
         self._clock.wait()
 
-    def _validated(self):
+    def _validated(self) -> tuple[dict[str, float], np.ndarray]:
+        assert self._validate is not None
         self.model.eval()
         with self.trained_weights():
             loss = self._held_out_loss()
@@ -123,7 +141,7 @@ class PartsTrainer(Trainer):
         return {**loss, **numbers}, picture
 
     @paddle.no_grad()
-    def _held_out_loss(self):
+    def _held_out_loss(self) -> dict[str, float]:
         """The mean loss of the held-out samples, whose noise and timesteps are the same each time."""
         losses = []
         for index in range(len(self._held_out or ())):
@@ -133,14 +151,14 @@ class PartsTrainer(Trainer):
                 losses.append(float(self._objective(self.model, batch)))
         return {"loss": float(np.mean(losses))} if losses else {}
 
-    def _show(self, numbers, picture):
+    def _show(self, numbers: Mapping[str, float], picture: np.ndarray) -> None:
         """Numbers to the log, the picture to a file and to VisualDL."""
         step = self.state.global_step
         self.log({f"{VALIDATION}{name}": round(number, 6) for name, number in numbers.items()})
         write_image(Path(self.args.output_dir) / "samples" / f"step-{step:07d}.png", picture)
         self._curves.add_picture(picture, step)
 
-    def log(self, logs, **others):
+    def log(self, logs: dict[str, Any], **others: Any) -> None:
         if "loss" in logs and "interval_steps_per_second" not in logs:
             return  # no step since the last line
         if "loss" in logs:
@@ -152,7 +170,7 @@ class PartsTrainer(Trainer):
             logs["data_share"] = round(self._clock.share(), 4)
         super().log(logs, **others)
 
-    def _count(self, samples, failures):
+    def _count(self, samples: int, failures: Sequence[str]) -> None:
         self._read += samples
         self._bad += len(failures)
         for failure in failures:
@@ -163,7 +181,7 @@ class PartsTrainer(Trainer):
                 f"{self._max_bad_share}; scripts.check_dataset finds them, or a larger share is accepted"
             )
 
-    def _get_train_sampler(self):
+    def _get_train_sampler(self) -> Any:
         return DistributedBatchSampler(
             self.train_dataset,
             batch_size=self.args.per_device_train_batch_size,
@@ -172,28 +190,31 @@ class PartsTrainer(Trainer):
             shuffle=False,
         )
 
-    def save_trained(self):
+    def save_trained(self) -> None:
         """Write the trained parts into the output folder: their average, if there is one."""
         if self.args.process_index == 0:
             with self.trained_weights():
                 self._save_parts(self.args.output_dir, None)
 
-    def trained_weights(self):
+    def trained_weights(self) -> contextlib.AbstractContextManager:
         """Context in which the model has its trained weights: their average, if there is one."""
         return self.ema.in_place() if self.ema else contextlib.nullcontext()
 
-    def _save(self, output_dir=None, state_dict=None, merge_tensor_parallel=False):
+    def _save(self, output_dir: Any = None, state_dict: Any = None, merge_tensor_parallel: bool = False) -> None:
         self._save_parts(output_dir, self.state.global_step)
         if self.ema:
             averages = {name: to_array(tensor) for name, tensor in self.ema.state().items()}
             write_safetensors(os.path.join(output_dir, _EMA), averages, {"format": "pd"})
 
-    def _save_parts(self, folder, step):
+    def _save_parts(self, folder: str, step: int | None) -> None:
         os.makedirs(folder, exist_ok=True)
+        files = {name: part.path(folder, name, step) for name, part in self._parts.items()}
         for name, part in self._parts.items():
-            part.save(part.path(folder, name, step))
+            part.save(files[name])
+        if self._describe is not None:
+            self._describe(folder, {name: path.name for name, path in files.items()})
 
-    def _load_from_checkpoint(self, resume_from_checkpoint=None):
+    def _load_from_checkpoint(self, resume_from_checkpoint: str | None = None) -> None:
         if not resume_from_checkpoint:
             return
         folder = Path(resume_from_checkpoint)
@@ -202,7 +223,7 @@ class PartsTrainer(Trainer):
         if self.ema:
             self.ema.set_state(load_tensors(folder / _EMA))
 
-    def _load_optimizer_and_scheduler(self, checkpoint):
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         # paddlenlp would run the pickles of a checkpoint that somebody else may have made.
         original, paddle.load = paddle.load, lambda path, **options: read_state(path)
         try:
@@ -210,10 +231,10 @@ class PartsTrainer(Trainer):
         finally:
             paddle.load = original
 
-    def _load_rng_state(self, checkpoint):
+    def _load_rng_state(self, checkpoint: str | None) -> None:
         """Nothing: what training draws follows from the seed and the samples' numbers."""
 
-    def _save_checkpoint(self, model, metrics=None):
+    def _save_checkpoint(self, model: nn.Layer, metrics: Any = None) -> None:
         output_dir, step = self.args.output_dir, self.state.global_step
         hidden = checkpoints.hidden_folder_of(output_dir, step)
         # paddlenlp's own writes into a folder of its choice below output_dir.
@@ -238,13 +259,13 @@ class PartsTrainer(Trainer):
 class _Telling:
     """A dataset whose samples are what went wrong with them, in words, where something did."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._dataset)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         try:
             return self._dataset[index]
         except InputError as error:
@@ -257,10 +278,10 @@ class _Telling:
 class _CollateTold:
     """Makes batches as a collate function does, or {"error": text} where a sample is one."""
 
-    def __init__(self, collate):
+    def __init__(self, collate: Callable) -> None:
         self._collate = collate
 
-    def __call__(self, samples):
+    def __call__(self, samples: Sequence[Any]) -> dict[str, Any]:
         errors = [sample for sample in samples if isinstance(sample, str)]
         if errors:
             return {"error": errors[0], "index": np.zeros(len(samples), np.int64)}
@@ -270,24 +291,24 @@ class _CollateTold:
 class _DataClock(TrainerCallback):
     """Measures which part of the time training waits for data."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._waited, self._since, self._ready = 0.0, time.monotonic(), time.monotonic()
 
-    def on_train_begin(self, args, state, control, **others):
+    def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self.share()
         self.wait()
 
-    def wait(self):
+    def wait(self) -> None:
         """From now on until the next batch is there."""
         self._ready = time.monotonic()
 
-    def on_load_data_end(self, args, state, control, **others):
+    def on_load_data_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self._waited += time.monotonic() - self._ready
 
-    def on_substep_end(self, args, state, control, **others):
+    def on_substep_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         self.wait()
 
-    def share(self):
+    def share(self) -> float:
         """Of the time since the last call."""
         now = time.monotonic()
         share = self._waited / max(now - self._since, 1e-9)
@@ -302,6 +323,6 @@ class _WholeOptimizerState(TrainerCallback):
     reference; and it does not load a checkpoint that lacks some.
     """
 
-    def on_train_begin(self, args, state, control, optimizer=None, **others):
+    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
         learning = own_parameters(optimizer)
         innermost_optimizer(optimizer)._create_accumulators(default_main_program().current_block(), learning)

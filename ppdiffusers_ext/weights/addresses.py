@@ -49,28 +49,28 @@ _CURL_HEAD = (
 )
 
 
-def _aria2(item, urls, path):
+def _aria2(item: Item, urls: list[str], path: Path) -> list[str]:
     """An entry of an input file: all addresses of one file on a line, then its options."""
     lines = ["\t".join(urls), f"  dir={path.parent}", f"  out={path.name}", "  continue=true"]
     return lines + ([f"  checksum=sha-256={item.file.sha256}"] if item.file.sha256 else [])
 
 
-def _wget(item, urls, path):
+def _wget(item: Item, urls: list[str], path: Path) -> list[str]:
     """A command of a shell. Other addresses are comments: wget would continue a part of one from another."""
     folder, target = shlex.quote(f"{path.parent}"), shlex.quote(f"{path}")
     return [f"mkdir -p -- {folder} && wget -c -O {target} {shlex.quote(urls[0])}", *_others(urls)]
 
 
-def _curl(item, urls, path):
+def _curl(item: Item, urls: list[str], path: Path) -> list[str]:
     """Two lines of a configuration file, and the other addresses as comments."""
     return [f"url = {_quoted(urls[0])}", f"output = {_quoted(path)}", *_others(urls)]
 
 
-def _others(urls):
+def _others(urls: list[str]) -> list[str]:
     return [f"# or {url}" for url in urls[1:]]
 
 
-def _quoted(text):
+def _quoted(text: str | Path) -> str:
     escaped = str(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -50,11 +50,11 @@ def offer_of(heads: Sequence[requests.Response], is_hub: bool = False) -> Offer:
     return Offer(git_sha1=tag) if re.fullmatch("[0-9a-f]{40}", tag) else Offer()
 
 
-def _bare(tag):
+def _bare(tag: str) -> str:
     return tag.removeprefix("W/").strip('"').lower()
 
 
-def _number(text):
+def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(_NUMBER, text) else None
 
 

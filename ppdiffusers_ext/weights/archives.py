@@ -13,8 +13,9 @@ import shutil
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO, BinaryIO
 
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, check_name
@@ -83,7 +84,7 @@ def unpack(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _put_in_place(content, folder):
+def _put_in_place(content: Path, folder: Path) -> None:
     """Rename `content` to `folder`. An earlier folder goes only when the new one has its name.
 
     What has the name is on the disk: a machine that stops must not leave files of zeros under it.
@@ -99,7 +100,7 @@ def _put_in_place(content, folder):
     shutil.rmtree(earlier, ignore_errors=True)
 
 
-def _open_archive(archive):
+def _open_archive(archive: Path) -> Callable[[Path, "_Unpacked"], None]:
     """The function that unpacks this kind of archive."""
     with open(archive, "rb") as file:
         start = file.read(512)
@@ -110,7 +111,7 @@ def _open_archive(archive):
     raise ArchiveError(f"{archive} is no archive that is known; zip, tar and tar.gz are accepted")
 
 
-def _unpack_zip(archive, unpacked):
+def _unpack_zip(archive: Path, unpacked: "_Unpacked") -> None:
     with open(archive, "rb") as whole, zipfile.ZipFile(_SmallReads(whole)) as file:
         if min(len(file.infolist()), _MAX_ZIP_COUNT) != _zip_count(archive):
             raise ArchiveError(f"{archive} is damaged (members are missing); an archive that is whole is accepted")
@@ -135,7 +136,7 @@ def _unpack_zip(archive, unpacked):
                 unpacked.add_file(name, content)
 
 
-def _check_overlap(archive, file):
+def _check_overlap(archive: Path, file: zipfile.ZipFile) -> None:
     end = 0
     for member in sorted(file.infolist(), key=lambda member: member.header_offset):
         if member.header_offset < end:  # with each inside the other, a small file has terabytes in it
@@ -143,7 +144,7 @@ def _check_overlap(archive, file):
         end = member.header_offset + _LOCAL_HEADER + member.compress_size
 
 
-def _zip_count(archive):
+def _zip_count(archive: Path) -> int:
     """The number of members in the record at the end, at most _MAX_ZIP_COUNT: zipfile does not look at it."""
     with open(archive, "rb") as file:
         file.seek(max(0, archive.stat().st_size - 2**16 - 22))
@@ -151,7 +152,7 @@ def _zip_count(archive):
     return int.from_bytes(end[end.rindex(b"PK\x05\x06") + 10 :][:2], "little")
 
 
-def _unpack_tar(archive, unpacked):
+def _unpack_tar(archive: Path, unpacked: "_Unpacked") -> None:
     with open(archive, "rb") as file:
         for member in tar_files.members(file):
             if member.refused:
@@ -166,11 +167,11 @@ def _unpack_tar(archive, unpacked):
 class _SmallReads:
     """A file of which only so much is read at once: zipfile believes what an archive says of its directory."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         if size > _MAX_DIRECTORY_BYTES:
             raise ValueError(f"a directory of {size} bytes")
         return self._file.read(size if size >= 0 else _MAX_DIRECTORY_BYTES)
@@ -179,28 +180,28 @@ class _SmallReads:
 class _Unpacked:
     """The folder that receives the members, and what may still come."""
 
-    def __init__(self, archive, folder, max_bytes, max_members):
+    def __init__(self, archive: Path, folder: Path, max_bytes: int, max_members: int) -> None:
         self._archive, self._folder = archive, folder
         self._max_bytes, self._max_members = max_bytes, max_members
         self._bytes = self._members = 0
-        self._seen = {}  # name without regard to case -> whether it is a folder
-        self._files = {}
+        self._seen: dict[str, bool] = {}  # name without regard to case -> whether it is a folder
+        self._files: dict[str, tuple[int, str]] = {}
 
-    def refusal(self, name, reason):
+    def refusal(self, name: str, reason: str) -> ArchiveError:
         return ArchiveError(
             f"{self._archive}: member {_printable(name)} {reason}; plain files and folders inside the archive, with "
             "names of their own, are accepted"
         )
 
-    def check_size(self, name, declared=0):
+    def check_size(self, name: str, declared: int = 0) -> None:
         if self._bytes + declared > self._max_bytes:
             raise self.refusal(name, f"brings the content to more than {self._max_bytes} bytes, the limit here")
 
-    def add_folder(self, name):
+    def add_folder(self, name: str) -> None:
         path = self._claim(name, is_folder=True)
         (self._folder / path).mkdir(parents=True, exist_ok=True)
 
-    def add_file(self, name, content):
+    def add_file(self, name: str, content: IO[bytes] | tar_files.Member) -> None:
         path = self._claim(name, is_folder=False)
         target = self._folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -216,14 +217,14 @@ class _Unpacked:
             os.fsync(file.fileno())
         self._files[path] = (self._bytes - before, digest.hexdigest())
 
-    def without_single_folder(self):
+    def without_single_folder(self) -> tuple[Path, dict[str, tuple[int, str]]]:
         """The folder with the content, and its files by their names in it, less a single folder around everything."""
         top = list(self._folder.iterdir())
         if len(top) != 1 or not top[0].is_dir():
             return self._folder, self._files
         return top[0], {path.partition("/")[2]: values for path, values in self._files.items()}
 
-    def _claim(self, name, is_folder):
+    def _claim(self, name: str, is_folder: bool) -> str:
         """The checked relative path of a member; every member is counted, and no two may be the same."""
         self._members += 1
         if self._members > self._max_members:
@@ -241,7 +242,7 @@ class _Unpacked:
             self._seen[key] = folder_here
         return path
 
-    def _checked_parts(self, name, is_folder):
+    def _checked_parts(self, name: str, is_folder: bool) -> list[str]:
         if len(os.fsencode(name)) > _MAX_NAME_BYTES:
             raise self.refusal(name, "has a name that is too long")
         if "\\" in name or re.match("[A-Za-z]:", name) or any(ord(character) < 32 for character in name):
@@ -256,13 +257,13 @@ class _Unpacked:
         return parts
 
 
-def _printable(name):
+def _printable(name: str) -> str:
     text = ascii(name)
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 @contextlib.contextmanager
-def _damage_as_archive_error(archive):
+def _damage_as_archive_error(archive: Path) -> Iterator[None]:
     try:
         yield
     except InputError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,7 @@ def set_weights(
                 own[name].initialize()
 
 
-def _batches(names, tensors):
+def _batches(names: Sequence[str], tensors: dict[str, paddle.Tensor]) -> Iterator[list[str]]:
     """The names in groups of about `_BATCH` bytes."""
     batch, size = [], 0
     for name in names:
@@ -144,7 +144,7 @@ def own_copy(tensor: paddle.Tensor, dtype: Any, files: Any) -> paddle.Tensor | N
     return to_tensor(copy).astype(dtype)
 
 
-def _transposed_copy(array):
+def _transposed_copy(array: np.ndarray) -> np.ndarray:
     """A contiguous copy of the transpose of a contiguous matrix."""
     copy = np.empty(array.shape, array.dtype)
     # In strips that stay in the processor's cache: several times as fast as at one go, numpy's way or Paddle's.

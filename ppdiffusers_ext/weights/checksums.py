@@ -11,6 +11,7 @@ import re
 import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, printable, shown
 from ppdiffusers_ext.files import read_json
@@ -86,7 +87,7 @@ def sha256_of(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-def _as_json(record):
+def _as_json(record: Record) -> dict[str, Any]:
     values = asdict(record)
     members = values.pop("members")
     if members:
@@ -94,13 +95,13 @@ def _as_json(record):
     return values
 
 
-def _parse(document):
+def _parse(document: Any) -> dict[str, Record]:
     if document["version"] != 1:
         raise ValueError(f"version {shown(document['version'])} is not known, 1 is")
     return {path: _parse_record(dict(values)) for path, values in document["files"].items()}
 
 
-def _parse_record(values):
+def _parse_record(values: Any) -> Record:
     members = {
         name: _checked_pair(member["size"], member["sha256"]) for name, member in values.pop("members", {}).items()
     }
@@ -112,7 +113,7 @@ def _parse_record(values):
     return record
 
 
-def _checked_pair(size, sha256):
+def _checked_pair(size: Any, sha256: Any) -> tuple[int | None, str | None]:
     # A hash in capitals would never be equal to one that was computed.
     if type(size) is not int or size < 0 or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"{shown(size)}, {shown(sha256)} are not a size and a sha256")

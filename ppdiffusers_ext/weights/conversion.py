@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from paddle import nn
@@ -69,7 +69,7 @@ def names_in_model(model: nn.Layer, tensors: Mapping[str, Any], source: Any = "t
     return renamed
 
 
-def _without_wrappers(model, names, source):
+def _without_wrappers(model: nn.Layer, names: Iterable[str], source: Any) -> dict[str, str]:
     """The names, each with what is left of it without wrappers; a note says what was left out."""
     bare = {name: _INSERTED.sub("", name) for name in names}
     left_out = sorted({found for name in names for found in _INSERTED.findall(name)})
@@ -88,7 +88,7 @@ def _without_wrappers(model, names, source):
     return bare
 
 
-def _is_before_all(prefix, names, model):
+def _is_before_all(prefix: str, names: Collection[str], model: nn.Layer) -> bool:
     return (
         bool(names)
         and all(name.startswith(prefix) for name in names)

@@ -14,8 +14,10 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ppdiffusers_ext.errors import InputError
@@ -29,8 +31,11 @@ from ppdiffusers_ext.weights.hosts import Hosts, check_proxies, find_silent
 from ppdiffusers_ext.weights.inventory import Item, items_of, state_of
 from ppdiffusers_ext.weights.parallel import in_parallel
 from ppdiffusers_ext.weights.parts import noted_sha256, part_of, remove_part, sync
-from ppdiffusers_ext.weights.sources import ask, check_address, check_hub, sources_of
+from ppdiffusers_ext.weights.sources import Source, ask, check_address, check_hub, sources_of
 from ppdiffusers_ext.weights.transfer import Expected, Transfer, git_sha1_of
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.weights.sessions import Session
 
 _logger = logging.getLogger(__name__)
 
@@ -145,23 +150,25 @@ def download(
 class _Run:
     """One call of `download`."""
 
-    def __init__(self, folder, mirror, jobs, patience, progress, offline=False):
+    def __init__(
+        self, folder: Path, mirror: str | None, jobs: int, patience: Patience, progress: Progress, offline: bool
+    ) -> None:
         self.folder, self.mirror, self.jobs, self.patience, self.progress = folder, mirror, jobs, patience, progress
         self.offline = offline
         self.checksums = Checksums(folder)
         self.stop = threading.Event()
         self.sessions, self.hosts = threading.local(), Hosts()
 
-    def state(self, item):
+    def state(self, item: Item) -> str:
         return state_of(item, self.folder, self.checksums.get(item.path))
 
-    def find_hosts(self, items):
+    def find_hosts(self, items: Sequence[Item]) -> None:
         """Find out which servers can be reached. Raises InputError for a proxy that cannot be used."""
         urls = [source.url for item in items for source in sources_of(item, self.mirror)]
         check_proxies(urls)
         find_silent(urls, self.hosts, self.patience.resolve_timeout)
 
-    def carry_out(self, items):
+    def carry_out(self, items: Sequence[Item]) -> list[Outcome]:
         plan = self.plan(items)
         self.progress.planned(plan)
         if plan.bytes_needed > plan.free and not self.offline:
@@ -175,14 +182,14 @@ class _Run:
             self.progress.finished(outcome)
         return [outcomes[item.path] for item in items]
 
-    def plan(self, items):
+    def plan(self, items: Sequence[Item]) -> Plan:
         steps = dict(in_parallel(self.step, enumerate(items), _PROBES))
         existing = self.folder.absolute()
         while not existing.exists():
             existing = existing.parent
         return Plan(tuple(steps[index] for index in range(len(items))), shutil.disk_usage(existing).free)
 
-    def step(self, numbered):
+    def step(self, numbered: tuple[int, Item]) -> tuple[int, Step]:
         index, item = numbered
         state, record = self.state(item), self.checksums.get(item.path)
         path, part = self.folder / item.path, part_of(self.folder / item.path)
@@ -196,7 +203,7 @@ class _Run:
         size, done = exact or item.file.about, part.stat().st_size if part.is_file() else 0
         return index, Step(item, state, size, done if size is None else min(done, size), is_rounded=exact is None)
 
-    def ask_size(self, item):
+    def ask_size(self, item: Item) -> int | None:
         # Nobody wants to wait long for a number in a table.
         quick = min(self.patience.read_timeout, self.patience.connect_timeout)
         patience = replace(self.patience, read_timeout=quick, head_timeout=min(2 * quick, self.patience.head_timeout))
@@ -207,10 +214,10 @@ class _Run:
                     return offer.size
         return None
 
-    def sources(self, item):
+    def sources(self, item: Item) -> list[Source]:
         return [] if self.offline else sources_of(item, self.mirror)
 
-    def session(self):
+    def session(self) -> "Session":
         """This thread's `Session`."""
         from ppdiffusers_ext.weights.sessions import Session  # requests, which takes a while to import
 
@@ -218,7 +225,7 @@ class _Run:
             self.sessions.session = Session()
         return self.sessions.session
 
-    def obtain(self, step):
+    def obtain(self, step: Step) -> Outcome:
         """Do what a step says. Returns its `Outcome`."""
         item = step.item
         try:
@@ -237,13 +244,13 @@ class _Run:
             reason = f"cannot write {self.folder / item.path}: {error.strerror or error}"
             return Outcome(item, "failed", (f"{reason}; a folder that can be written is needed",))
 
-    def not_published(self, path, what):
+    def not_published(self, path: str | Path, what: str) -> InputError:
         return InputError(
             f"{self.folder / path} is there, but it is not the published file ({what}); move it away to have "
             "that fetched"
         )
 
-    def fetch(self, item):
+    def fetch(self, item: Item) -> Outcome:
         """Try the sources in their order."""
         failures = []
         if self.offline:
@@ -256,7 +263,7 @@ class _Run:
                 failures.append(f"{source.shown}: {error}")
         return Outcome(item, "failed", tuple(failures))
 
-    def fetch_from(self, item, source):
+    def fetch_from(self, item: Item, source: Source) -> None:
         """Fetch and install a file. Raises SourceError or ArchiveError where the source does not give it."""
         part, record = part_of(self.folder / item.path), self.checksums.get(item.path)
         # An archive whose hash nobody knows shows only here that it was damaged on its way: it starts over once.
@@ -272,7 +279,8 @@ class _Run:
                 advance=self.progress.advanced,
             )
             fetched = transfer.run()
-            new = Record(fetched.size, fetched.sha256, source.shown, _trust(item, fetched.was_announced))
+            trust = "registry" if item.file.sha256 is not None else "hub" if fetched.was_announced else "first use"
+            new = Record(fetched.size, fetched.sha256, source.shown, trust)
             try:
                 return self.install(item, part, new, record)
             except ArchiveError:
@@ -281,7 +289,7 @@ class _Run:
                 if is_last or fetched.is_known:
                     raise
 
-    def expected(self, item, record):
+    def expected(self, item: Item, record: Record | None) -> Expected:
         file = item.file
         if file.sha256 is not None or record is None or record.sha256 is None:
             return Expected(file.size, file.sha256)
@@ -292,7 +300,7 @@ class _Run:
             f"the entry {item.path!r} from {self.checksums.path}",
         )
 
-    def install(self, item, part, new, earlier):
+    def install(self, item: Item, part: Path, new: Record, earlier: Record | None) -> None:
         """Give a verified part its name and record it. An archive is unpacked, and not kept."""
         target = self.folder / item.path
         members = {}
@@ -307,7 +315,7 @@ class _Run:
         self.checksums.put(item.path, replace(new, members=members))
         remove_part(part)
 
-    def adopt(self, item):
+    def adopt(self, item: Item) -> Outcome:
         """Check and record what is there already: the user, or a run that was killed, has put it there."""
         path = self.folder / item.path
         if item.file.is_archive:
@@ -320,7 +328,7 @@ class _Run:
         remove_part(part_of(path))
         return Outcome(item, "checked")
 
-    def unpack_what_is_there(self, item):
+    def unpack_what_is_there(self, item: Item) -> Outcome:
         """Unpack and record an archive that the user has put there. It stays."""
         archive, record = self.folder / item.target, self.checksums.get(item.path)
         new = self.check_file(item, archive)
@@ -333,7 +341,7 @@ class _Run:
         self.checksums.put(item.path, replace(new, members=members))
         return Outcome(item, "checked")
 
-    def check_file(self, item, path):
+    def check_file(self, item: Item, path: Path) -> Record:
         """The `Record` of a file that is there. Raises InputError where it is not the published one."""
         size, sha256 = path.stat().st_size, sha256_of(path)
         known, trust, offer = item.file.sha256, "registry", Offer()
@@ -354,7 +362,7 @@ class _Run:
             raise self.not_published(path.relative_to(self.folder), "it was changed after it had been downloaded")
         return Record(size, sha256, "found in the folder", trust if known else "first use")
 
-    def ask_hub(self, item):
+    def ask_hub(self, item: Item) -> Offer:
         """The `Offer` of the hub; an empty one where it cannot be reached or says nothing."""
         for source in self.sources(item):
             if source.is_hub and urlsplit(source.url).netloc not in self.hosts.silent:
@@ -364,14 +372,8 @@ class _Run:
         return Offer()
 
 
-def _trust(item, announced):
-    if item.file.sha256 is not None:
-        return "registry"
-    return "hub" if announced else "first use"
-
-
 @contextlib.contextmanager
-def _locked(folder):
+def _locked(folder: Path) -> Iterator[None]:
     """Have the folder to this process. The system gives the lock back when the process dies."""
     from filelock import FileLock, Timeout
 

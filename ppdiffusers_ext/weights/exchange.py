@@ -20,6 +20,8 @@ from urllib.parse import quote, urljoin, urlsplit
 from ppdiffusers_ext.weights.answers import SourceError, length_of, reason_of, said
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     import requests
 
     from ppdiffusers_ext.weights.sessions import Session
@@ -122,7 +124,7 @@ class Answer:
                 return
             yield piece
 
-    def _straight(self, file, length, rate):
+    def _straight(self, file: BufferedReader, length: int | None, rate: _Rate) -> Iterator[bytes]:
         while length is None or length > 0:
             piece = file.read1(_PIECE_BYTES if length is None else min(length, _PIECE_BYTES))
             if not piece:
@@ -131,7 +133,7 @@ class Answer:
             rate.count(len(piece))
             yield piece
 
-    def _chunks(self, file, rate):
+    def _chunks(self, file: BufferedReader, rate: _Rate) -> Iterator[bytes]:
         while True:
             size = _line(file, rate).partition(b";")[0].strip()
             # int() would take "-5", "+5", "0x5" and "5_0".
@@ -155,7 +157,7 @@ class Answer:
         raise SourceError("the server does not end the file")
 
 
-def _line(file, rate):
+def _line(file: BufferedReader, rate: _Rate) -> bytes:
     """A line of the framing of chunks, with its end. It counts for nothing in the rate."""
     line = b""
     while not line.endswith(b"\n"):
@@ -172,11 +174,11 @@ def _line(file, rate):
 class _Rate:
     """Holds the body of an answer to the minimum rate."""
 
-    def __init__(self, patience):
+    def __init__(self, patience: Patience) -> None:
         self._seconds, self._least = patience.rate_seconds, patience.min_rate * patience.rate_seconds
         self._start, self._came = time.monotonic(), 0
 
-    def count(self, came):
+    def count(self, came: int) -> None:
         self._came += came
         if time.monotonic() - self._start < self._seconds:
             return
@@ -219,7 +221,7 @@ def open_answer(
     raise SourceError(f"the server leads to another address more than {_MOST_REDIRECTS} times")
 
 
-def _ask_once(session, method, url, options, seconds):
+def _ask_once(session: Session, method: str, url: str, options: dict[str, Any], seconds: float) -> requests.Response:
     """The head of the answer to one request: `requests.Response`."""
     try:
         return _in_time(
@@ -231,7 +233,7 @@ def _ask_once(session, method, url, options, seconds):
         raise _as_ours(error) from error
 
 
-def _in_time(ask, seconds, cut):
+def _in_time(ask: Callable[[], requests.Response], seconds: float, cut: Callable[[], None]) -> requests.Response:
     """What `ask()` returns or raises. Raises Dropped where that takes too long, after a call of `cut`.
 
     The thread that asks may wait for a name to be resolved, from which nothing wakes it: it is left to itself, and
@@ -240,7 +242,7 @@ def _in_time(ask, seconds, cut):
     ready: queue.SimpleQueue = queue.SimpleQueue()
     abandoned = threading.Event()
 
-    def work():
+    def work() -> None:
         try:
             head, error = ask(), None
         except BaseException as failure:
@@ -261,7 +263,7 @@ def _in_time(ask, seconds, cut):
     return head
 
 
-def _target(url, head):
+def _target(url: str, head: requests.Response) -> str:
     """Where a redirect leads to. Raises SourceError where that is no address of the web."""
     text = head.headers["Location"]
     try:
@@ -278,12 +280,12 @@ def _target(url, head):
     return target
 
 
-def _origin(url):
+def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 
 
-def _as_ours(error):
+def _as_ours(error: BaseException) -> Dropped | SourceError:
     """The `Dropped` or the `SourceError` that an error of the network, or of what reads it, stands for."""
     import http.client
 
@@ -304,10 +306,10 @@ def _as_ours(error):
     if isinstance(error, broken) or (isinstance(error, OSError) and not isinstance(error, requests.RequestException)):
         reason = reason_of(error)
         return Dropped(reason, absent=reason.endswith(_UNREACHABLE))
-    return SourceError(f"the server's answer cannot be understood ({type(error).__name__}: {said(error)})")
+    return SourceError(f"the server's answer cannot be understood ({type(error).__name__}: {said(error)})")  # type: ignore[arg-type]  # shown as text
 
 
-def _causes(error):
+def _causes(error: BaseException | None) -> list[BaseException]:
     """An error and what led to it."""
     seen = []
     while error is not None and error not in seen:

@@ -13,6 +13,7 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def read_safetensors(file: MappedFile) -> tuple[dict[str, np.ndarray], dict[str,
     return arrays, metadata
 
 
-def _dict_without_duplicates(pairs):
+def _dict_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("its header has a name twice")
@@ -119,7 +120,7 @@ def read_npz(file: MappedFile, path: str | os.PathLike) -> dict[str, np.ndarray]
     return arrays
 
 
-def _read_npy(data):
+def _read_npy(data: memoryview) -> np.ndarray:
     start = io.BytesIO(bytes(data[: 1 << 15]))  # numpy reads headers of 10,000 bytes at most
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, fortran, dtype = readers[np.lib.format.read_magic(start)](start)
@@ -169,7 +170,9 @@ def read_paddle_pickle(file: MappedFile, path: str | os.PathLike, key: str | Non
     return _named_arrays(Machine(file.data).run(), {}, path, key)
 
 
-def _named_arrays(content, storages, path, key):
+def _named_arrays(
+    content: Any, storages: dict[str, memoryview], path: str | os.PathLike, key: str | None
+) -> dict[str, np.ndarray]:
     """The tensors in what a pickle described, by name; what else is in it is left out."""
     if not isinstance(content, dict):
         raise Unfit(f"holds a {type(content).__name__}; a dict of named tensors is needed")
@@ -193,12 +196,12 @@ def without_internal_name(value: Any) -> Any:
     return value[1] if is_pair else value
 
 
-def _is_tensor(value):
+def _is_tensor(value: Any) -> bool:
     value = without_internal_name(value)
     return isinstance(value, TorchTensor) or (isinstance(value, Array) and value.value is not None)
 
 
-def _check_count(entries):
+def _check_count(entries: Collection[str]) -> None:
     if len(entries) > _MAX_TENSORS:
         raise Unfit(f"holds {len(entries)} tensors; {_MAX_TENSORS} at most are accepted")
 
@@ -208,7 +211,7 @@ def most_bytes(file_size: int) -> int:
     return 16 * file_size + (16 << 20)
 
 
-def _members(archive):
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """name -> member; none of them twice, encrypted or in the place of another."""
     members = {member.filename: member for member in archive.infolist()}
     if len(members) != len(archive.infolist()):
@@ -223,14 +226,14 @@ def _members(archive):
     return members
 
 
-def _stored(file, member):
+def _stored(file: MappedFile, member: zipfile.ZipInfo) -> memoryview:
     """The bytes of a member that is not compressed, where they are in the file."""
     if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
         raise ValueError(f"member {member.filename!s:.100} is compressed, which torch does not do")
     return _packed(file, member)
 
 
-def _inflated(file, member):
+def _inflated(file: MappedFile, member: zipfile.ZipInfo) -> memoryview:
     """The bytes of a compressed member, not more than it says."""
     if member.compress_type != zipfile.ZIP_DEFLATED or not member.file_size:  # zlib takes a limit of 0 for none
         raise ValueError(f"member {member.filename!s:.100} is empty, or compressed in an unusual way")
@@ -240,7 +243,7 @@ def _inflated(file, member):
     return memoryview(data)
 
 
-def _packed(file, member):
+def _packed(file: MappedFile, member: zipfile.ZipInfo) -> memoryview:
     """The bytes of a member as they are in the file."""
     header = file.data[member.header_offset :][:_LOCAL_HEADER]
     if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
@@ -257,7 +260,7 @@ def _packed(file, member):
     return data
 
 
-def _check_sums(file, members):
+def _check_sums(file: MappedFile, members: list[zipfile.ZipInfo]) -> None:
     """Compare the members' checksums, or a flipped bit would go unnoticed; torch itself does not look."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         sums = pool.map(lambda member: zlib.crc32(_stored(file, member)), members)

@@ -50,13 +50,13 @@ def check_proxies(urls: Iterable[str]) -> None:
             )
 
 
-def _proxy_of(url):
+def _proxy_of(url: str) -> str | None:
     from requests.utils import get_environ_proxies, select_proxy
 
     return select_proxy(url, get_environ_proxies(url)) or None
 
 
-def _scheme_of(proxy):
+def _scheme_of(proxy: str) -> str | None:
     """The scheme of a proxy's address, one of _PROXIES, or None where it is no address."""
     try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
@@ -69,7 +69,7 @@ def _scheme_of(proxy):
     return parts.scheme if name and is_fine and parts.scheme in _PROXIES else None
 
 
-def _variable_of(proxy, scheme):
+def _variable_of(proxy: str, scheme: str) -> str:
     """The variable of the environment that names a proxy."""
     for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
         if os.environ.get(name) == proxy:
@@ -77,12 +77,12 @@ def _variable_of(proxy, scheme):
     return "the proxy of this system,"
 
 
-def _without_password(proxy):
+def _without_password(proxy: str) -> str:
     start, _, rest = proxy.rpartition("@")
     return f"{start.partition('://')[0]}://{rest}" if "://" in start else rest
 
 
-def _has_socks():
+def _has_socks() -> bool:
     try:
         import socks  # noqa: F401
     except ImportError:
@@ -108,15 +108,15 @@ def find_silent(urls: Iterable[str], hosts: Hosts, seconds: float) -> None:
             hosts.silent.update(dict.fromkeys(netlocs, reasons[name]))
 
 
-def _with_scheme(proxy):
+def _with_scheme(proxy: str | None) -> str | None:
     return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
-def _resolve(names, seconds):
+def _resolve(names: dict[tuple[str, int], set[str]], seconds: float) -> dict[tuple[str, int], str | None]:
     """(host, port) -> None where its name can be resolved, else the reason."""
     answers: queue.SimpleQueue = queue.SimpleQueue()
 
-    def work(host, port):
+    def work(host: str, port: int) -> None:
         try:
             socket.getaddrinfo(host, port or None)
             answers.put(((host, port), None))
@@ -124,7 +124,9 @@ def _resolve(names, seconds):
             reason = getattr(error, "strerror", None) or str(error)
             answers.put(((host, port), f"the name {host} cannot be resolved ({reason})"))
 
-    reasons = {(host, port): f"the name {host} cannot be resolved (no answer)" for host, port in names}
+    reasons: dict[tuple[str, int], str | None] = {
+        (host, port): f"the name {host} cannot be resolved (no answer)" for host, port in names
+    }
     for name in names:
         threading.Thread(target=work, args=name, daemon=True).start()
     end = time.monotonic() + seconds

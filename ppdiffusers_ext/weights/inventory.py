@@ -113,7 +113,7 @@ def state_of(item: Item, folder: str | os.PathLike, record: Record | None) -> st
     return "present" if record.size == size and item.file.sha256 in (None, record.sha256) else "wrong"
 
 
-def _state_of_unpacked(item, path, record):
+def _state_of_unpacked(item: Item, path: Path, record: Record | None) -> str:
     names = item.file.members if record is None else record.members
     if not all((path / name).is_file() for name in {*names, *item.file.members}):
         return "missing"
@@ -147,18 +147,18 @@ def verify(entries: Iterable[Weights], folder: str | os.PathLike) -> Iterator[tu
             yield path, *_verdict(Path(folder) / path, size, sha256)
 
 
-def _expectations(item, record):
+def _expectations(item: Item, record: Record | None) -> Iterator[tuple[str, int | None, str | None]]:
     """(path, size, sha256) of every file of an item; None for what is not known."""
     if item.file.is_archive:
         known = record.members if record else {}
         for name in sorted({*item.file.members, *known}):
             yield f"{item.path}/{name}", *known.get(name, (None, None))
     else:
-        recorded = record and record.sha256
-        yield item.path, item.file.size or (record and record.size), item.file.sha256 or recorded
+        size, sha256 = (record.size, record.sha256) if record else (None, None)
+        yield item.path, item.file.size or size, item.file.sha256 or sha256
 
 
-def _verdict(path, size, sha256):
+def _verdict(path: Path, size: int | None, sha256: str | None) -> tuple[str, str]:
     if not path.is_file():
         return "missing", "it is a folder" if path.is_dir() else "there is no such file"
     actual_size = os.stat(path).st_size

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoi
         return checkpoint
 
 
-def _read_shards(index, key):
+def _read_shards(index: Path, key: str | None) -> Checkpoint:
     """The `Checkpoint` of an index: all of its shards as one."""
     checkpoints = []
     for shard, names in read_index(index).items():
@@ -134,10 +135,11 @@ class _State:
         most_bytes: of all tensors and texts together.
     """
 
-    def __init__(self, most_bytes):
-        self._most_bytes, self._made = most_bytes, {}
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._made: dict[int, Any] = {}
 
-    def make(self, value):
+    def make(self, value: Any) -> tuple[Any, int, int]:
         """The value, and how many values and bytes it is. Raises ValueError for too many."""
         made = self._made.get(id(value), self)
         if made is self:
@@ -148,7 +150,7 @@ class _State:
         self._check(*made[1:])
         return made
 
-    def _make(self, value):
+    def _make(self, value: Any) -> tuple[Any, int, int]:
         value = formats.without_internal_name(value)
         if isinstance(value, Array):
             if value.value is None:
@@ -169,13 +171,13 @@ class _State:
             return value, 1, len(value)
         return value, 1, 0
 
-    def _check(self, values, size):
+    def _check(self, values: int, size: int) -> None:
         if values > _MOST_VALUES or size > self._most_bytes:
             raise ValueError("it unfolds to more than its size allows")
 
 
 @contextlib.contextmanager
-def _damage_as_input_error(path):
+def _damage_as_input_error(path: Path) -> Iterator[None]:
     try:
         yield
     except InputError:
@@ -194,12 +196,12 @@ def _damage_as_input_error(path):
         raise InputError(f"weight file {path} is damaged or of another kind than its name says ({what})") from error
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     """A message, which may quote the file, on one line and without anything that a terminal would obey."""
     return printable(" ".join(str(error)[:1000].split()), 300)
 
 
-def _read(path, key=None):
+def _read(path: Path, key: str | None = None) -> Checkpoint:
     file = MappedFile(path)
     _refuse_messages(bytes(file.data[:512]))
     layout = "torch"
@@ -222,7 +224,7 @@ def _read(path, key=None):
     return Checkpoint(path, _to_tensors(arrays, file), layout, file, metadata)
 
 
-def _refuse_messages(start):
+def _refuse_messages(start: bytes) -> None:
     """Refuse what servers and tools put in the place of a file that they do not give."""
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise formats.Unfit("is a web page that a server sent instead of the file; download it again")
@@ -230,7 +232,7 @@ def _refuse_messages(start):
         raise formats.Unfit("is a pointer of Git LFS instead of the file; `git lfs pull` fetches it")
 
 
-def _to_tensors(arrays, file):
+def _to_tensors(arrays: dict[str, np.ndarray], file: MappedFile) -> dict[str, paddle.Tensor]:
     file.forget()  # what has been read to check it
     tensors, copied, all_copied = {}, 0, 0
     for name in list(arrays):

@@ -10,7 +10,7 @@ import difflib
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -106,19 +106,25 @@ class Lora:
         networks = (network, *names_of(model).lora_networks)
         own = {layer: elements for layer, elements in self._layers.items() if layer[0] in networks}
         names = {layer: known.find(*layer[1:]) for layer in own}
-        unknown = [layer for layer in own if names[layer] is None]
+        unknown = [layer for layer, name in names.items() if name is None]
         if unknown or not own:
             self._refuse(unknown, known, network)
         found: dict = {}
         for layer, elements in own.items():
-            name = names[layer]
+            name = str(names[layer])
             if name in found:
                 stems = shorten([found[name].stem, self._stems[layer]])
                 raise InputError(f"{self.path} has the layer {name} twice: {stems}; one is accepted")
             found[name] = self._read(name, known.layers[name], layer, elements)
         return found
 
-    def _read(self, name, model_layer, layer, elements):
+    def _read(
+        self,
+        name: str,
+        model_layer: nn.Layer,
+        layer: tuple[str, str, bool],
+        elements: dict[str, tuple[str, paddle.Tensor]],
+    ) -> Addition:
         addition = make_addition(self.path, self._stems[layer], elements)
         if addition.product is not None and not isinstance(addition.product, Whole):
             if not isinstance(model_layer, _PRODUCTS_FOR):
@@ -130,7 +136,7 @@ class Lora:
         addition.check(name, tuple(shape), None if bias is None else tuple(bias.shape))
         return addition
 
-    def _refuse(self, unknown, known, network):
+    def _refuse(self, unknown: Sequence[tuple[str, str, bool]], known: _Names, network: str) -> None:
         if not unknown:
             raise InputError(f"{self.path} has no layer of the {network}; known prefixes are {known_prefixes()}")
         bare = [self._stems[layer] for layer in unknown if layer in self._bare]
@@ -155,17 +161,17 @@ class _Names:
         layers: own name -> layer.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: nn.Layer) -> None:
         self.layers = {name: x for name, x in model.named_sublayers() if getattr(x, "weight", None) is not None}
         self._dotted = {original_layer_name(model, name): name for name in self.layers}
         self._flat: dict[str, list[str]] = {}
         for original, name in self._dotted.items():
             self._flat.setdefault(original.replace(".", "_"), []).append(name)
 
-    def of_kind(self, is_flat):
+    def of_kind(self, is_flat: bool) -> list[str]:
         return list(self._flat if is_flat else self._dotted)
 
-    def find(self, layer, is_flat):
+    def find(self, layer: str, is_flat: bool) -> str | None:
         """Our name of a layer in a file, or None where there is none, or where the name fits two."""
         if not is_flat:
             return self._dotted.get(layer)
@@ -220,7 +226,7 @@ class Additions:
             raise InputError(f"{name} is too large for {kind} with {files}; a smaller weight is accepted")
         return merged
 
-    def _total(self, name, value):
+    def _total(self, name: str, value: paddle.Tensor) -> np.ndarray:
         """What is added to a parameter, in torch's layout."""
         added = self._added[name]
         if name.endswith(".bias"):

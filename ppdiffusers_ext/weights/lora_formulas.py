@@ -110,8 +110,8 @@ class Kronecker:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        first = self.w1.shape if self.w1 is not None else _shape_of_pair(self.w1_a, self.w1_b)
-        second = self.w2.shape if self.w2 is not None else _shape_of_pair(self.w2_a, self.w2_b, self.t2)
+        first = self.w1.shape if self.w1 is not None else _shape_of_pair(self.w1_a, self.w1_b)  # type: ignore[arg-type]  # see `problem`
+        second = self.w2.shape if self.w2 is not None else _shape_of_pair(self.w2_a, self.w2_b, self.t2)  # type: ignore[arg-type]  # see `problem`
         return (first[0] * second[0], first[1] * second[1], *second[2:])
 
     def problem(self) -> str | None:
@@ -126,7 +126,7 @@ class Kronecker:
         if self.w1 is not None and self.w1.ndim != 2:
             return "a kernel where a matrix is needed"
         for a, b, t in ((self.w1_a, self.w1_b, None), (self.w2_a, self.w2_b, self.t2)):
-            problem = None if a is None else _problem_of_pair(a, b, t)
+            problem = None if a is None else _problem_of_pair(a, b, t)  # type: ignore[arg-type]  # compared above
             if problem:
                 return problem
         if self.w1_b is not None and self.w2_b is not None and self.w1_b.shape[0] != self.w2_b.shape[0]:
@@ -134,8 +134,8 @@ class Kronecker:
         return None
 
     def compute(self) -> np.ndarray:
-        first = self.w1 if self.w1 is not None else _pair(self.w1_a, self.w1_b)
-        second = self.w2 if self.w2 is not None else _pair(self.w2_a, self.w2_b, self.t2)
+        first = self.w1 if self.w1 is not None else _pair(self.w1_a, self.w1_b)  # type: ignore[arg-type]  # see `problem`
+        second = self.w2 if self.w2 is not None else _pair(self.w2_a, self.w2_b, self.t2)  # type: ignore[arg-type]  # see `problem`
         return np.kron(first.reshape(*first.shape, *[1] * (second.ndim - 2)), second)
 
 
@@ -157,7 +157,7 @@ class Whole:
         return self.diff
 
 
-def _tucker(core, outer, inner):
+def _tucker(core: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """core (i, j, *kernel), outer (outputs, i), inner (j, inputs) -> (outputs, inputs, *kernel)."""
     kernel = core.shape[2:]
     x = outer @ core.reshape(core.shape[0], -1)  # (outputs, j * kernel)
@@ -165,16 +165,16 @@ def _tucker(core, outer, inner):
     return np.ascontiguousarray(np.moveaxis(x, 1, 2)).reshape(outer.shape[0], inner.shape[1], *kernel)
 
 
-def _pair(a, b, core=None):
+def _pair(a: np.ndarray, b: np.ndarray, core: np.ndarray | None = None) -> np.ndarray:
     """a @ b, (outputs, rank) and (rank, inputs); with a core, a is (rank, outputs)."""
     return a @ b if core is None else _tucker(core, a.T, b)
 
 
-def _shape_of_pair(a, b, core=None):
+def _shape_of_pair(a: np.ndarray, b: np.ndarray, core: np.ndarray | None = None) -> tuple[int, ...]:
     return (a.shape[0], b.shape[1]) if core is None else (a.shape[1], b.shape[1], *core.shape[2:])
 
 
-def _problem_of_pair(a, b, core=None):
+def _problem_of_pair(a: np.ndarray, b: np.ndarray, core: np.ndarray | None = None) -> str | None:
     if a.ndim != 2 or b.ndim != 2 or (core is not None and core.ndim < 3):
         return "parts of another number of axes"
     ranks = {a.shape[1], b.shape[0]} if core is None else {a.shape[0], b.shape[0], *core.shape[:2]}
@@ -248,7 +248,7 @@ class Addition:
         """What is added to the bias: (outputs,) fp32."""
         return np.float32(strength * (self.scale if self.bias_is_scaled else 1.0)) * self.bias
 
-    def _axis(self, shape):
+    def _axis(self, shape: Sequence[int]) -> int:
         """The weight's axis that the magnitudes are of: 0, outputs, or 1, inputs, as LyCORIS has them by default."""
         sizes, count = self.magnitude.shape, self.magnitude.size
         if self.is_of_outputs or self.magnitude.ndim < 2:
@@ -265,14 +265,14 @@ class Addition:
         return axis
 
 
-def _fits(shape, wanted):
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether a product is a weight, or may be seen as one: 1x1 behind a matrix, or a kernel behind its inputs."""
     if len(shape) == 2:
         return shape[0] == wanted[0] and shape[1] == math.prod(wanted[1:]) and len(wanted) >= 2
     return shape[: len(wanted)] == wanted and math.prod(shape[len(wanted) :]) == 1
 
 
-def _inputs(shape):
+def _inputs(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape[1:])) or "1"
 
 
@@ -334,7 +334,7 @@ def make_addition(path: str | os.PathLike, stem: str, elements: Mapping[str, tup
     )
 
 
-def _make_product(where, kind, arrays):
+def _make_product(where: str, kind: type, arrays: dict[str, np.ndarray]) -> Hadamard | Kronecker | LowRank | Whole:
     missing = [name for name in _NEEDED[kind] if name not in arrays]
     if missing:
         words = " and ".join(_WORDS.get(name, name) for name in missing)
@@ -351,7 +351,7 @@ def _make_product(where, kind, arrays):
     return product
 
 
-def _read(path, key, tensor):
+def _read(path: str | os.PathLike, key: str, tensor: paddle.Tensor) -> np.ndarray:
     """A tensor in fp32, in memory of its own."""
     kind = str(tensor.dtype).removeprefix("paddle.")
     if not kind.startswith(("float", "bfloat")):
@@ -362,7 +362,7 @@ def _read(path, key, tensor):
     return array
 
 
-def _read_alpha(path, key, tensor):
+def _read_alpha(path: str | os.PathLike, key: str, tensor: paddle.Tensor) -> float:
     values = to_array(tensor.astype("float32")).reshape(-1)
     if values.size != 1 or not is_finite(values):
         raise InputError(f"{path}: {shorten([key])} is of the shape {list(tensor.shape)}; one finite number is needed")

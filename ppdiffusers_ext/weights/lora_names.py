@@ -124,7 +124,7 @@ def parse_keys(path: str | os.PathLike, keys: Iterable[str]) -> list[Key]:
     raise InputError(f"{path} has {shorten(unknown)}, which is not known of a LoRA; {METHODS}")
 
 
-def _element(found):
+def _element(found: re.Match[str]) -> str | None:
     end = found["end"] or found["old_end"] or found["oldest_end"]
     if end:
         end = _ENDS.get(end, end)
@@ -136,7 +136,7 @@ def _element(found):
     return found["named"] or found["plain"]
 
 
-def _stem(found):
+def _stem(found: re.Match[str]) -> str:
     return found["layer"] + (f".processor.{found['projection']}_lora" if found["projection"] else "")
 
 
@@ -157,7 +157,7 @@ def _layer(found: re.Match[str]) -> tuple[str, str, bool, bool, bool]:
     return TRANSFORMER, _unwrapped(layer, False), False, False, is_peft
 
 
-def _unwrapped(layer, is_flat):
+def _unwrapped(layer: str, is_flat: bool) -> str:
     if is_flat:
         return layer.replace(".", "_")
     for wrapper in _WRAPPERS:

@@ -85,7 +85,7 @@ class Strengths:
 class _Config:
     """PEFT's configuration of an adapter."""
 
-    def __init__(self, where, values):
+    def __init__(self, where: str, values: Any) -> None:
         if not isinstance(values, dict):
             raise InputError(f"{where} holds a {type(values).__name__}; {_ACCEPTED}")
         self._where, self._kind = where, str(values.get("peft_type", "LORA")).upper()
@@ -107,7 +107,7 @@ class _Config:
         self._ranks, self._alphas = (self._read_pattern(values, name) for name in ("rank_pattern", "alpha_pattern"))
         self._is_rooted, self._has_dora = (values.get(name) is True for name in ("use_rslora", "use_dora"))
 
-    def _read_pattern(self, values, name):
+    def _read_pattern(self, values: dict[str, Any], name: str) -> dict[str, Any]:
         pattern = values.get(name) or {}
         if not isinstance(pattern, dict):
             raise InputError(f"{self._where} has {name} {shown(pattern)}; numbers by layer are accepted")
@@ -120,7 +120,7 @@ class _Config:
             layers[layer] = value
         return layers
 
-    def scale(self, layer, addition):
+    def scale(self, layer: str, addition: Addition) -> float:
         rank = self._of_layer(self._ranks, layer, self._rank, "r")
         alpha = self._of_layer(self._alphas, layer, self._alpha, "alpha")
         if self._kind == "LORA":
@@ -133,7 +133,7 @@ class _Config:
             return addition.scale
         return alpha / (math.sqrt(rank) if self._is_rooted else rank)
 
-    def _of_layer(self, pattern, layer, default, name):
+    def _of_layer(self, pattern: dict[str, Any], layer: str, default: Any, name: str) -> float:
         found = next((known for known in pattern if layer == known or layer.endswith(f".{known}")), None)
         read = _read_alpha if name == "alpha" else _number
         value = read(f"{self._where}: {name}", default if found is None else pattern[found])
@@ -142,7 +142,7 @@ class _Config:
         return value
 
 
-def _split(values):
+def _split(values: Any) -> dict[str | None, Any]:
     """What diffusers packed for several networks -> that of each: {"transformer.r": 4} -> {TRANSFORMER: {"r": 4}}."""
     if not isinstance(values, dict):
         return {None: values}
@@ -153,14 +153,14 @@ def _split(values):
     return networks
 
 
-def _read_alpha(where, value):
+def _read_alpha(where: str, value: Any) -> float:
     number = _number(where, value)
     if number == 0:
         raise InputError(f"{where} is 0; {ALPHA_ACCEPTED}")
     return number
 
 
-def _number(where, value):
+def _number(where: str, value: Any) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Part:
         self._digest, self._noted = digest, good
         return self._count(good)
 
-    def _drop_what_is_no_file(self):
+    def _drop_what_is_no_file(self) -> None:
         """Remove a link, a pipe or a device in the place of the part or the note, which nobody of us has put there."""
         for path in (self.path, note_of(self.path)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -91,7 +91,7 @@ class Part:
                 if not stat.S_ISREG(mode):
                     os.unlink(path)
 
-    def _believed(self, marks):
+    def _believed(self, marks: Sequence[tuple[int, str]]) -> "tuple[int, hashlib._Hash]":
         """The greatest length at which the part has the noted hash, and the state of the hash there."""
         digest, read, good, state = hashlib.sha256(), 0, 0, hashlib.sha256()
         with open(self.path, "rb") as file:
@@ -104,7 +104,7 @@ class Part:
                 good, state = length, digest.copy()
         return good, state
 
-    def _all(self):
+    def _all(self) -> "tuple[int, hashlib._Hash]":
         digest, read = hashlib.sha256(), 0
         with open(self.path, "rb") as file:
             while block := file.read(_READ_BYTES):
@@ -143,7 +143,7 @@ class Part:
         if self.have - self._noted >= _STEP_BYTES:
             self._note()
 
-    def _note(self):
+    def _note(self) -> None:
         if self.have > self._noted and self.url:
             with open(note_of(self.path), "ab") as file:
                 file.write(f"{self.have} {self.sha256}\n".encode())
@@ -167,7 +167,7 @@ class Part:
         self._digest, self._noted = hashlib.sha256(), 0
         self._count(0)
 
-    def _count(self, have):
+    def _count(self, have: int) -> None:
         change, self.have = have - self.have, have
         if change:
             self._advance(change)
@@ -179,7 +179,7 @@ def noted_sha256(part: Path, size: int) -> str | None:
     return dict(marks).get(size)
 
 
-def _read_note(path):
+def _read_note(path: Path) -> tuple[dict[str, Any] | None, list[tuple[int, str]]]:
     """The first line of a note, or None where it is not as we write it; and [(bytes, sha256)] in rising order."""
     try:
         with open(path, "rb") as file:

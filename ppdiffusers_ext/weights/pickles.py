@@ -13,7 +13,7 @@ import codecs
 import collections
 import pickle
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ppdiffusers_ext.weights.vocabulary import GLOBALS, Array, Dtype, Global, Storage, Text
@@ -157,7 +157,7 @@ class Machine:
         self.memo[index] = self.stack[-1]
 
 
-def _check_depth(value):
+def _check_depth(value: Any) -> None:
     """Refuse what nests so deep that looking at it might overflow the stack. A thing may hold itself."""
     level = {id(value): value}
     seen: set[int] = set()
@@ -174,7 +174,7 @@ def _check_depth(value):
     raise ValueError("a pickle that nests too deep")
 
 
-def _integer_of_line(machine):
+def _integer_of_line(machine: Machine) -> int:
     line = machine.line()
     if line in (b"00", b"01"):  # how the first protocol writes booleans
         return line == b"01"
@@ -183,36 +183,36 @@ def _integer_of_line(machine):
     return int(line.removesuffix(b"L"))
 
 
-def _quoted_text(machine):
+def _quoted_text(machine: Machine) -> str:
     line = machine.line()
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
         raise ValueError("a pickle with a text without quotes")
     return _short(codecs.escape_decode(line[1:-1])[0].decode("latin1"))
 
 
-def _short(text):
+def _short(text: str) -> str:
     # A longer one may be a tensor, which the protocols with binary texts are read for.
     if len(text) > _MAX_NAME:
         raise ValueError("a pickle of protocol 0 with a long text")
     return text
 
 
-def _name_of_lines(machine):
+def _name_of_lines(machine: Machine) -> tuple[str, str]:
     return machine.line().decode("utf-8"), machine.line().decode("utf-8")
 
 
-def _is_key(value):
+def _is_key(value: Any) -> bool:
     # Hashing a tuple of tuples of ... can take for ever.
     return type(value) in (str, bool, type(None)) or (type(value) is int and abs(value) < _MAX_KEY)
 
 
-def _dict_of(items):
+def _dict_of(items: list[Any]) -> dict[Any, Any]:
     if not all(_is_key(key) for key in items[::2]):
         raise ValueError("a pickle with a key that is no name")
     return dict(zip(items[::2], items[1::2], strict=True))
 
 
-def _pusher(make):
+def _pusher(make: Callable[[Machine], Any]) -> Callable[[Machine], None]:
     return lambda machine: machine.stack.append(make(machine))
 
 

@@ -10,10 +10,16 @@ This module imports nothing but Python's own, so that it costs nothing where no 
 
 import importlib.abc
 import sys
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.machinery import ModuleSpec
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import paddle
 
 _LIBRARIES = ("ppdiffusers", "paddlenlp", "ppdiffusers_ext")
 # Modules by which the libraries unpickle: who calls these is who wants to read a file.
@@ -25,7 +31,7 @@ _HELPERS = ("functools", "contextlib", "gzip", "bz2", "lzma", "zipfile", "decora
 _COPIED = ("tokenizers.pre_tokenizers", "tokenizers.decoders")
 
 
-def _owned(path):
+def _owned(path: str) -> "tuple[dict[str, paddle.Tensor], str]":
     """The tensors of a checkpoint in memory of their own: both libraries may keep them as they are."""
     from ppdiffusers_ext.weights.loading import read_checkpoint  # needs Paddle, which takes seconds to import
 
@@ -33,14 +39,19 @@ def _owned(path):
     return {name: _own(tensor) for name, tensor in checkpoint.tensors.items()}, checkpoint.layout
 
 
-def _own(tensor):
+def _own(tensor: "paddle.Tensor") -> "paddle.Tensor":
     from ppdiffusers_ext.weights.arrays import FLOAT8_BITS
 
     is_float8 = str(tensor.dtype).removeprefix("paddle.") in FLOAT8_BITS  # which neither library knows
     return tensor.astype("float32") if is_float8 else tensor.clone()
 
 
-def _load_into(checkpoint_file, state_dict, tensor_parallel_split_mapping=None, ignore_keys=None):
+def _load_into(
+    checkpoint_file: str,
+    state_dict: "dict[str, paddle.Tensor]",
+    tensor_parallel_split_mapping: "Mapping[str, Callable[[paddle.Tensor], paddle.Tensor]] | None" = None,
+    ignore_keys: Iterable[str] | None = None,
+) -> str:
     tensors, layout = _owned(checkpoint_file)
     for name, tensor in tensors.items():
         if not any(name.startswith(prefix) for prefix in ignore_keys or ()):
@@ -49,8 +60,15 @@ def _load_into(checkpoint_file, state_dict, tensor_parallel_split_mapping=None, 
     return "pd" if layout == "paddle" else "pt"
 
 
-def _smart_load(path, map_location=None, return_numpy=False, return_global_step=False, return_is_torch_weight=False):
-    tensors, layout = _owned(path)
+def _smart_load(
+    path: str,
+    map_location: Any = None,
+    return_numpy: bool = False,
+    return_global_step: bool = False,
+    return_is_torch_weight: bool = False,
+) -> dict[str, Any]:
+    owned, layout = _owned(path)
+    tensors: dict[str, Any] = dict(owned)
     if return_numpy:
         tensors = {name: tensor.numpy() for name, tensor in tensors.items()}
     if return_is_torch_weight:
@@ -58,11 +76,11 @@ def _smart_load(path, map_location=None, return_numpy=False, return_global_step=
     return tensors
 
 
-def _load_numpy(path, **_):
+def _load_numpy(path: str, **_: Any) -> "dict[str, np.ndarray]":
     return {name: tensor.numpy() for name, tensor in _owned(path)[0].items()}
 
 
-def _load(path, map_location="cpu"):
+def _load(path: str, map_location: str = "cpu") -> Any:
     from ppdiffusers_ext.weights.loading import SUFFIXES, read_state
 
     if not str(path).endswith(SUFFIXES):  # what is kept of an optimiser
@@ -116,7 +134,9 @@ def secure() -> None:
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds modules with loaders that are replaced, as the finders behind it do."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name not in _REPLACED and name not in _changes:
             return None
         for finder in sys.meta_path:
@@ -130,14 +150,14 @@ class _Finder(importlib.abc.MetaPathFinder):
 class _Replacing(importlib.abc.Loader):
     """Loads a module as its own loader does, and replaces its loaders of weights before anything can import them."""
 
-    def __init__(self, loader):
+    def __init__(self, loader: Any) -> None:
         self._loader = loader
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self._loader
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__.loader = module.__loader__ = self._loader  # type: ignore[union-attr]  # given to what is imported
         self._loader.exec_module(module)
         for key, replacement in _REPLACED.get(module.__name__, {}).items():
             setattr(module, key, replacement)
@@ -145,7 +165,7 @@ class _Replacing(importlib.abc.Loader):
             _changes[module.__name__](module)
 
 
-def _refuse_imports(event, arguments):
+def _refuse_imports(event: str, arguments: tuple[Any, ...]) -> None:
     """Python calls this for what it does: refuse what a pickle that one of the libraries reads would import."""
     if event != "pickle.find_class":
         return
@@ -164,7 +184,7 @@ def _refuse_imports(event, arguments):
         )
 
 
-def _find_reader(frame):
+def _find_reader(frame: FrameType | None) -> tuple[str | None, str | None]:
     """The module of one of the libraries on whose behalf a pickle is read, or None; and the file's path, if known."""
     path = None
     while frame is not None:
@@ -179,5 +199,5 @@ def _find_reader(frame):
     return None, None
 
 
-def _is_of(name, modules):
+def _is_of(name: str, modules: Iterable[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)

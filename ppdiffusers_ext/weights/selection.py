@@ -15,7 +15,7 @@ import contextvars
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ppdiffusers_ext.errors import InputError, printable
@@ -84,7 +84,7 @@ def select(
     return found[chosen]
 
 
-def _asked(found, asked, path):
+def _asked(found: dict[str, dict[str, Any]], asked: str, path: str | os.PathLike) -> str:
     below = {name: tensors for name, tensors in found.items() if name == asked or name.startswith(f"{asked}.")}
     if not below:
         there = f"it has {_listed(found)}" if set(found) != {""} else "its tensors are at the top, without a key"
@@ -92,7 +92,7 @@ def _asked(found, asked, path):
     return _default(below, asked, path)
 
 
-def _dicts_in(content, is_tensor):
+def _dicts_in(content: dict[Any, Any], is_tensor: Callable[[Any], bool]) -> dict[str, dict[str, Any]]:
     """Names with dots between them, "" for the content itself -> each dict that holds tensors."""
     level, found = {"": content}, {}
     seen: set[int] = set()
@@ -111,7 +111,7 @@ def _dicts_in(content, is_tensor):
     return found
 
 
-def _groups_of(tensors, key):
+def _groups_of(tensors: dict[str, Any], key: str | None) -> dict[str, dict[str, Any]]:
     """The same of tensors in one dict, if all names begin with those of known dicts, or some with the key's."""
     tensors = {str(name): value for name, value in tensors.items()}
     firsts = {name.partition(".")[0] for name in tensors}
@@ -127,7 +127,7 @@ def _groups_of(tensors, key):
     }
 
 
-def _default(found, above, path):
+def _default(found: dict[str, dict[str, Any]], above: str, path: str | os.PathLike) -> str:
     """The name of the dict that is meant, among those below a name."""
     others = {name: tensors for name, tensors in found.items() if name != above}
     others = {name: tensors for name, tensors in others.items() if not _OF_TRAINING.search(_next(name, above))}
@@ -144,11 +144,11 @@ def _default(found, above, path):
     return chosen if set(below) == {chosen} else _default(below, chosen, path)
 
 
-def _next(name, above):
+def _next(name: str, above: str) -> str:
     return name[len(above) + 1 if above else 0 :].partition(".")[0]
 
 
-def _first(names):
+def _first(names: set[str]) -> str | None:
     """The name that goes before all others, or None."""
     if len(names) == 1:
         return next(iter(names))
@@ -158,6 +158,6 @@ def _first(names):
     return None
 
 
-def _listed(names):
+def _listed(names: Iterable[str]) -> str:
     names = [printable(name or "its top", 60) for name in names]
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -35,30 +36,30 @@ class Session(requests.Session):
 class _Adapter(HTTPAdapter):
     """Puts the socket of each connection into a list, with and without proxies."""
 
-    def __init__(self, lines):
+    def __init__(self, lines: list[socket.socket]) -> None:
         self._lines = lines
         super().__init__()
 
-    def init_poolmanager(self, *arguments, **options):
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
         self._watch(self.poolmanager)
 
-    def proxy_manager_for(self, *arguments, **options):
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
         return self._watch(super().proxy_manager_for(*arguments, **options))
 
-    def _watch(self, manager):
+    def _watch(self, manager: Any) -> Any:
         classes = manager.pool_classes_by_scheme
         manager.pool_classes_by_scheme = {scheme: _watched(cls, self._lines) for scheme, cls in classes.items()}
         return manager
 
 
-def _watched(pool, lines):
+def _watched(pool: Any, lines: list[socket.socket]) -> Any:
     """A class of pools whose connections put their sockets into `lines`, the last ones only."""
     if getattr(pool, "is_watched", False):
         return pool
 
-    class Connection(pool.ConnectionCls):  # type: ignore[name-defined]  # known when it runs: any kind of pool's
-        def connect(self):
+    class Connection(pool.ConnectionCls):
+        def connect(self) -> None:
             super().connect()
             del lines[:-8]
             lines.append(self.sock)

@@ -5,7 +5,7 @@ of each tensor and that of its file, which lies beside the index.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, printable
@@ -51,7 +51,7 @@ def files_of(path: Path) -> list[Path]:
     return [path, *read_index(path)] if is_index(path) else [path]
 
 
-def check_shard(index: Path, shard: Path, names: Collection[str], found: Collection[str]) -> None:
+def check_shard(index: Path, shard: Path, names: Sequence[str], found: Collection[str]) -> None:
     """Raises InputError where a shard has not just the tensors that the index says.
 
     Args:
@@ -67,7 +67,7 @@ def check_shard(index: Path, shard: Path, names: Collection[str], found: Collect
             raise InputError(f"{shard} {what}; the shards of one checkpoint are accepted")
 
 
-def _check_place(index, file):
+def _check_place(index: Path, file: str) -> None:
     posix, windows = PurePosixPath(file), PureWindowsPath(file)
     is_other = not posix.name or is_index(posix)
     if is_other or posix.is_absolute() or windows.anchor or ".." in posix.parts or ".." in windows.parts:
@@ -77,7 +77,7 @@ def _check_place(index, file):
     check_name(index.parent / file, "shard", "weight files in the index's own folder are accepted")
 
 
-def _some(names):
+def _some(names: Sequence[str]) -> str:
     return printable(", ".join(name[:100] for name in names[:3])) + (
         f" and {len(names) - 3} more" if len(names) > 3 else ""
     )

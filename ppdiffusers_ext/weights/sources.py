@@ -14,6 +14,8 @@ from ppdiffusers_ext.weights.answers import Offer, SourceError, is_html, length_
 from ppdiffusers_ext.weights.exchange import Dropped, open_answer
 
 if TYPE_CHECKING:
+    import requests
+
     from ppdiffusers_ext.weights.exchange import Patience
     from ppdiffusers_ext.weights.inventory import Item
     from ppdiffusers_ext.weights.sessions import Session
@@ -142,17 +144,17 @@ def ask(session: Session, source: Source, patience: Patience) -> Offer | None:
     return Offer(length, git_sha1=offer.git_sha1)
 
 
-def _says_size(head):
+def _says_size(head: requests.Response) -> bool:
     return "X-Linked-Size" in head.headers
 
 
-def _hub_path(base, remote):
+def _hub_path(base: str, remote: str) -> tuple[str, str]:
     """ "hf://OWNER/NAME/FOLDER" and a name in it: ("OWNER/NAME", "FOLDER/name")."""
     owner, name, *folders = base.removeprefix(_HUB).split("/")
     return f"{owner}/{name}", "/".join([*folders, remote])
 
 
-def _hub_source(repository, path):
+def _hub_source(repository: str, path: str) -> Source:
     from huggingface_hub import hf_hub_url
 
     endpoint = hub_endpoint()

@@ -41,7 +41,7 @@ class WeightStream:
         source = " + ".join(str(checkpoint.path) for checkpoint in checkpoints)
         set_weights(model, tensors, source, files=self._files, change=self._keep)
 
-    def _keep(self, name, tensor):
+    def _keep(self, name: str, tensor: paddle.Tensor) -> paddle.Tensor | None:
         if name in self._tensors:
             return None
         return tensor if self._change is None else self._change(name, tensor)

@@ -7,7 +7,7 @@ that only names and sizes are read.
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from ppdiffusers_ext.errors import printable
 
@@ -73,10 +73,10 @@ def members(file: Any) -> Iterator[Member]:
 class _Plain:
     """The bytes of a file, one after the other."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file, self._held, self.is_over = file, b"", False
 
-    def take(self, count, or_less=False):
+    def take(self, count: int, or_less: bool = False) -> bytes:
         """The next `count` bytes. Raises ValueError where there are not so many, unless fewer will do."""
         parts, missing = [self._held[:count]], count - len(self._held)
         self._held = self._held[count:]
@@ -90,19 +90,19 @@ class _Plain:
                 raise ValueError("it is cut off")
         return b"".join(parts)
 
-    def _more(self):
+    def _more(self) -> bytes:
         return self._file.read(_READ_BYTES)
 
 
 class _Unzipped(_Plain):
     """The same of a file that is compressed by gzip."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self._streams, self._packed = 0, b""
         self._zip: Any = None  # zlib's object of the stream that is being read
 
-    def _more(self):
+    def _more(self) -> bytes:
         while self._zip is not None or self._begin():
             data = self._zip.decompress(self._packed, _READ_BYTES)
             if self._zip.eof:
@@ -115,7 +115,7 @@ class _Unzipped(_Plain):
                 raise ValueError("it is cut off")
         return b""
 
-    def _begin(self):
+    def _begin(self) -> bool:
         """Whether there is one more stream, of those that a file may be joined of. Zeros may fill the file up."""
         while True:
             self._packed = self._packed.lstrip(b"\0") if self._streams else self._packed
@@ -129,7 +129,7 @@ class _Unzipped(_Plain):
         self._zip = zlib.decompressobj(16 + zlib.MAX_WBITS)  # a stream with gzip's header and checksum
         return True
 
-    def _read(self):
+    def _read(self) -> bool:
         self._packed = self._file.read(_READ_BYTES)
         return bool(self._packed)
 
@@ -137,10 +137,10 @@ class _Unzipped(_Plain):
 class _Headers:
     """The headers of a tar file, each with what stands before it."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: _Plain) -> None:
         self._stream, self._bytes, self._members = stream, 0, 0
 
-    def next(self):
+    def next(self) -> Member | None:
         """The next `Member`, or None at the end."""
         more: dict = {}
         for _ in range(_MOST_BEFORE):
@@ -163,7 +163,7 @@ class _Headers:
                 return Member(name, size, b"S" if "sparse" in more else kind, self._stream)
         raise ValueError(f"a member with more than {_MOST_BEFORE} headers")
 
-    def _content(self, size):
+    def _content(self, size: int) -> bytes:
         self._bytes += _BLOCK + size
         if size > _MOST_HEADER or self._bytes > _MOST_HEADERS + _HEADERS_OF_MEMBER * self._members:
             raise ValueError(f"a header of {size} bytes, more than there is use for")
@@ -172,7 +172,7 @@ class _Headers:
         return content
 
 
-def _check_sum(block):
+def _check_sum(block: bytes) -> None:
     total = _number(block[148:156])
     rest = block[:148] + b" " * 8 + block[156:]
     signed = sum(rest) - 256 * sum(byte > 127 for byte in rest)  # as some old programs count
@@ -180,7 +180,7 @@ def _check_sum(block):
         raise ValueError("the checksum of a header is wrong")
 
 
-def _number(field):
+def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU's way of large ones
         if field[0] != 0x80 or any(field[1:-8]):
             raise ValueError("a size that is none")
@@ -191,13 +191,13 @@ def _number(field):
     return int(text or b"0", 8)
 
 
-def _name(block):
+def _name(block: bytes) -> bytes:
     name, prefix = block[:100].partition(b"\0")[0], block[345:500].partition(b"\0")[0]
     is_posix = block[257:263] == b"ustar\0"  # others have something else there
     return prefix + b"/" + name if prefix and is_posix else name
 
 
-def _records(content, of_all):
+def _records(content: bytes, of_all: bool) -> dict[str, Any]:
     """What POSIX's header says of path, size and holes: records of "LENGTH KEY=VALUE\\n"."""
     found: dict = {}
     at = 0
@@ -218,7 +218,7 @@ def _records(content, of_all):
     return found
 
 
-def _digits(text):
+def _digits(text: bytes) -> int:
     if not 0 < len(text) < _MOST_DIGITS or not text.isdigit():
         raise ValueError("a number in a header that is none")
     return int(text)

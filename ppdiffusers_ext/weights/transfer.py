@@ -39,7 +39,9 @@ from ppdiffusers_ext.weights.sources import authorise
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ppdiffusers_ext.weights.exchange import Patience
+    import requests
+
+    from ppdiffusers_ext.weights.exchange import Answer, Patience
     from ppdiffusers_ext.weights.hosts import Hosts
     from ppdiffusers_ext.weights.parts import Part
     from ppdiffusers_ext.weights.sessions import Session
@@ -106,12 +108,12 @@ class Transfer:
         self._hosts, self._host = hosts, urlsplit(source.url).netloc
         self._size, self._offer, self._counted, self._continues = expected.size, Offer(), 0, False
 
-    def _advance(self, change):
+    def _advance(self, change: int) -> None:
         self._counted += change
         self._count(change)
 
     @property
-    def _sha256(self):
+    def _sha256(self) -> str | None:
         return self._expected.sha256 or self._offer.sha256
 
     def run(self) -> Fetched:
@@ -130,7 +132,7 @@ class Transfer:
         except OSError as error:
             raise self._disk_error(error) from error
 
-    def _fetched(self):
+    def _fetched(self) -> Fetched:
         if self._host in self._hosts.silent:
             raise SourceError(self._hosts.silent[self._host])
         self._part.restore(without_note=self._sha256 is not None)
@@ -143,8 +145,9 @@ class Transfer:
                 # The fault may be in what an earlier request or run had left: once more, from the start.
                 if is_last or not resumed:
                     raise
+        raise AssertionError("the second round returns or raises")
 
-    def _collect(self):
+    def _collect(self) -> bool:
         """Have the part complete. Returns whether more than one request, or an earlier run, had a share in it."""
         start = most = self._part.have
         began, failures, resumed = time.monotonic(), 0, start > 0
@@ -160,7 +163,7 @@ class Transfer:
                 self._wait(drop, failures)
         return resumed
 
-    def _give_up_if_hopeless(self, drop, failures, seconds, came):
+    def _give_up_if_hopeless(self, drop: Dropped, failures: int, seconds: float, came: int) -> None:
         patience = self._patience
         is_unknown = drop.unknown and self._host not in self._hosts.answered
         if is_unknown or (drop.absent and self._hosts.is_offline):
@@ -175,14 +178,14 @@ class Transfer:
                 f"{drop}; {came} bytes came in {seconds:.0f} s, which is too slow (--min-rate)"
             ) from drop
 
-    def _wait(self, drop, failures):
+    def _wait(self, drop: Dropped, failures: int) -> None:
         seconds = drop.wait if drop.wait is not None else self._patience.first_wait * 2 ** (failures - 1)
         seconds = min(seconds, self._patience.longest_wait)
         _logger.info("%s: %s; trying again in %.0f s", self._source.shown, drop, seconds)
         if self._stop.wait(seconds):
             raise Stopped
 
-    def _request(self):
+    def _request(self) -> None:
         """Ask once for what is missing, and write what comes."""
         url, auth = self._source.url, authorise(self._source)
         with open_answer(self._session, "GET", url, self._patience, self._range_headers(), auth) as answer:
@@ -190,7 +193,7 @@ class Transfer:
             self._check(answer)
             self._write(answer)
 
-    def _range_headers(self):
+    def _range_headers(self) -> dict[str, str]:
         part = self._part
         is_same = part.url == self._source.shown and bool(part.version)
         # Without a hash, only the version can tell that the rest belongs to the part. What is hardly begun is not
@@ -203,7 +206,7 @@ class Transfer:
             headers["If-Range"] = part.version
         return headers
 
-    def _check(self, answer):
+    def _check(self, answer: Answer) -> None:
         """Raise unless the body of an answer is to be written."""
         head = answer.head
         self._check_status(head)
@@ -219,7 +222,7 @@ class Transfer:
             self._check_range(head)
         self._check_offer(answer)
 
-    def _check_status(self, head):
+    def _check_status(self, head: requests.Response) -> None:
         status = head.status_code
         text = f"the server answers {status} ({said(head.reason or 'without a reason')})"
         if status in (408, 429) or status >= 500:
@@ -232,7 +235,7 @@ class Transfer:
         if status not in (200, 206, 416) or (status != 200 and not self._continues):
             raise SourceError(text)
 
-    def _check_range(self, head):
+    def _check_range(self, head: requests.Response) -> None:
         """Raise unless the rest of a file begins where it was asked for, and is of the same version."""
         had, has = self._part.version if self._part.url == self._source.shown else "", version_of(head)
         # With a hash, a server may leave the version out.
@@ -241,11 +244,11 @@ class Transfer:
         if start_of(head) != have - _OVERLAP_BYTES or (total is not None and total < have) or not same:
             raise self._other_part("the server sends another part of the file than was asked for")
 
-    def _other_part(self, reason):
+    def _other_part(self, reason: str) -> Dropped:
         self._part.discard()
         return Dropped(reason, wait=0)
 
-    def _check_offer(self, answer):
+    def _check_offer(self, answer: Answer) -> None:
         """Take over what the server says of the file; raise where that is not the one that is expected."""
         offer, total = offer_of(answer.heads, self._source.is_hub), size_of(answer.head)
         if offer.sha256 and self._expected.sha256 not in (None, offer.sha256):
@@ -261,7 +264,7 @@ class Transfer:
         if self._size is None and self._sha256 is None and not answer.is_chunked:
             raise SourceError("the server does not say how long the file is; a broken one could not be told from it")
 
-    def _write(self, answer):
+    def _write(self, answer: Answer) -> None:
         head, part, total, again = answer.head, self._part, size_of(answer.head), b""
         if head.status_code == 206:
             again = part.last(_OVERLAP_BYTES)
@@ -290,13 +293,13 @@ class Transfer:
         part.discard()
         raise SourceError(f"the server sends more than {limit} bytes, which is all that is expected or has room")
 
-    def _refuse_web_page(self):
+    def _refuse_web_page(self) -> None:
         start = self._part.start(_START_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         if start.startswith(_HTML_STARTS) and not self._source.url.endswith((".html", ".htm")):
             self._part.discard()
             raise SourceError("it is a web page (it begins with <html>) in the place of the file")
 
-    def _limit(self):
+    def _limit(self) -> int:
         """The number of bytes that the file may have. Raises InputError where the disk has no room for it."""
         room = self._part.have + shutil.disk_usage(self._part.path.parent).free
         if self._size is None:
@@ -305,7 +308,7 @@ class Transfer:
             raise self._disk_error(OSError(errno.ENOSPC, ""))
         return self._size
 
-    def _verified(self):
+    def _verified(self) -> Fetched:
         """The `Fetched` file. Raises SourceError where the part is not what it must be."""
         part = self._part
         if part.have == 0:
@@ -328,10 +331,10 @@ class Transfer:
             part.have, sha256, self._source.is_hub and was_announced, (self._sha256 or git_sha1) is not None
         )
 
-    def _other_file(self, what):
+    def _other_file(self, what: str) -> str:
         return f"{what}; {self._expected.otherwise}"
 
-    def _disk_error(self, error):
+    def _disk_error(self, error: OSError) -> InputError:
         if error.errno in _DISK_FULL:
             rest = f"{self._size - self._part.have} more bytes are" if self._size else "more space is"
             return InputError(
@@ -356,7 +359,7 @@ def git_sha1_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _compare(again, piece):
+def _compare(again: bytes, piece: bytes) -> tuple[bool, bytes, bytes]:
     """Whether a piece begins as what is fetched again, what of that is still to come, and the rest of the piece."""
     count = min(len(again), len(piece))
     return piece[:count] == again[:count], again[count:], piece[count:]

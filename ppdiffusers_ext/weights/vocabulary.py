@@ -6,7 +6,7 @@ tensor is a description until `array` makes it a view of the file's bytes.
 
 import collections
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -45,7 +45,7 @@ class Text:
     encoding: str
 
     @cached_property  # however often it is asked for
-    def _latin1(self):
+    def _latin1(self) -> memoryview | bytes:
         return self.raw if self.encoding == "latin1" else str(self.raw, self.encoding).encode("latin1")
 
     def encode(self, encoding: str) -> Any:
@@ -113,7 +113,7 @@ class TorchTensor:
         return np.lib.stride_tricks.as_strided(elements[offset:], size, [s * dtype.itemsize for s in stride])
 
 
-def _checked_shape(values):
+def _checked_shape(values: Any) -> tuple[int, ...]:
     if (
         type(values) not in (list, tuple)
         or len(values) > 32
@@ -137,66 +137,78 @@ def view(data: Any, dtype: np.dtype, shape: Sequence[int], fortran: bool) -> np.
     return np.frombuffer(data, np.uint8).view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _ordered_dict(items=()):
+def _ordered_dict(items: Iterable[Any] = ()) -> dict[Any, Any]:
     if type(items) not in (list, tuple) or any(len(item) != 2 or type(item[0]) is not str for item in items):
         raise ValueError("a dict of what is no pair of name and value")
     return collections.OrderedDict((name, value) for name, value in items)
 
 
-def _plain_tuple(items=()):
+def _plain_tuple(items: Iterable[Any] = ()) -> tuple[Any, ...]:
     if type(items) not in (list, tuple):
         raise ValueError("a tuple of what is no list")
     return tuple(items)
 
 
-def _empty_bytes():
+def _empty_bytes() -> bytes:
     return b""  # which protocol 2 writes as a call
 
 
-def _paddle_array(expression, values):
+def _paddle_array(expression: Any, values: dict[str, Any]) -> Any:
     # paddle.save writes a lone tensor as eval("data", {"data": array}); nothing is evaluated here.
     if expression != "data":
         raise ValueError("a pickled expression")
     return values["data"]
 
 
-def _encode(text, encoding):
+def _encode(text: Any, encoding: str) -> bytes:
     if encoding != "latin1" or not isinstance(text, (str, Text)):
         raise ValueError("bytes in an unknown encoding")
     return text.encode(encoding)
 
 
-def _make_dtype(code, *_):
+def _make_dtype(code: str, *_: Any) -> Dtype:
     if type(code) is not str or len(code) > 8:
         raise ValueError("an array of an unknown kind")
     return Dtype(code)
 
 
-def _empty_array(kind, shape, code):
+def _empty_array(kind: Global, shape: Any, code: Any) -> Array:
     if kind is not _NDARRAY or shape != (0,):
         raise ValueError("an array of a kind of its own")
     return Array()
 
 
-def _array_of_buffer(data, dtype, shape, order):
+def _array_of_buffer(data: memoryview, dtype: Dtype, shape: tuple[int, ...], order: str) -> Array:
     return Array(view(data, dtype.numpy(), shape, order == "F"))
 
 
-def _scalar(dtype, data):
+def _scalar(dtype: Dtype, data: memoryview) -> float:
     return view(data, dtype.numpy(), (), False).item()
 
 
-def _torch_tensor(storage, offset, size, stride, *_):
+def _torch_tensor(
+    storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> TorchTensor:
     if not isinstance(storage, Storage):
         raise ValueError("a tensor without a storage")
     return TorchTensor(storage, offset, size, stride)
 
 
-def _torch_tensor_of_dtype(storage, offset, size, stride, requires_grad, hooks, kind, *_):
-    return _torch_tensor(Storage(kind.dtype, storage.key), offset, size, stride)
+def _torch_tensor_of_dtype(
+    storage: Storage,
+    offset: int,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    requires_grad: bool,
+    hooks: Any,
+    kind: Global,
+    *_: Any,
+) -> TorchTensor:
+    dtype: Any = kind.dtype  # None for what is no kind of numbers, which a damaged file may say
+    return _torch_tensor(Storage(dtype, storage.key), offset, size, stride)
 
 
-def _torch_parameter(data, *_):
+def _torch_parameter(data: TorchTensor, *_: Any) -> TorchTensor:
     return data
 
 

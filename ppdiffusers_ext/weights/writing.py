@@ -11,7 +11,7 @@ import pickle
 import struct
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,14 +67,14 @@ def write_torch(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> No
         _add(archive, "archive/version", b"3\n")
 
 
-def _bytes(array):
+def _bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _add(archive, name, data):
+def _add(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
     """Add a member whose data start at a multiple of `_ALIGNMENT`, with the same date in every archive."""
     member = zipfile.ZipInfo(name)
-    header = archive.fp.tell() + 30 + len(name)
+    header = archive.fp.tell() + 30 + len(name)  # type: ignore[union-attr]  # open
     padding = -(header + 4) % _ALIGNMENT
     member.extra = struct.pack("<HH", 0x4246, padding) + b"Z" * padding  # torch's own field for this
     member.file_size = len(data)  # or a member of more than 2 GiB would be refused
@@ -82,7 +82,7 @@ def _add(archive, name, data):
         file.write(data)
 
 
-def _pickle_state_dict(arrays):
+def _pickle_state_dict(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The pickle of an OrderedDict of tensors, each with a storage of its own."""
     out = [b"\x80\x02ccollections\nOrderedDict\n)R("]
     for index, (name, array) in enumerate(arrays.items()):
@@ -94,16 +94,16 @@ def _pickle_state_dict(arrays):
     return b"".join([*out, b"u."])
 
 
-def _text(value):
+def _text(value: str) -> bytes:
     data = value.encode()
     return pickle.BINUNICODE + struct.pack("<I", len(data)) + data
 
 
-def _integer(value):
+def _integer(value: int) -> bytes:
     if value < 1 << 31:
         return pickle.BININT + struct.pack("<i", value)
     return pickle.LONG1 + b"\x08" + struct.pack("<q", value)
 
 
-def _tuple(values):
+def _tuple(values: Sequence[int]) -> bytes:
     return b"(" + b"".join(_integer(value) for value in values) + b"t"

@@ -5,7 +5,8 @@ import json
 import yaml
 from hypothesis import strategies as st
 
-from ppdiffusers_ext.training.parser import parse_arguments, read_options
+from ppdiffusers_ext.training.arguments import parse_arguments
+from ppdiffusers_ext.training.parser import read_options
 from scripts.training import kinds_of
 from tests.support.fuzzing import fuzz, refused_or_read
 

@@ -1,6 +1,8 @@
 """The layers that all networks are made of, against their formulas in float64."""
 
+import importlib
 import math
+import pkgutil
 
 import numpy as np
 import paddle
@@ -9,6 +11,7 @@ import pytest
 from paddle import nn
 from ppdiffusers.models.resnet import Upsample2D
 
+from ppdiffusers_ext import models
 from ppdiffusers_ext.models import layers
 from ppdiffusers_ext.models.layers import (
     Attention,
@@ -287,3 +290,16 @@ def test_own_layers_in_an_autoencoder_give_its_numbers(make_vae):
     assert float((vae(x).sample - expected).abs().max()) < 1e-5
     plain = [layer for layer in vae.sublayers() if type(layer) in (nn.Conv2D, Upsample2D)]
     assert plain == [] and float(expected.abs().max()) > 0.1
+
+
+def test_no_network_takes_the_name_of_a_private_method_of_paddles_layers():
+    # `Layer.to` calls some of them: a block with a `_transform` of its own could not be moved.
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(models.__path__, "ppdiffusers_ext.models.")
+    ]
+    classes = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
+    own = {kind for kind in classes if issubclass(kind, nn.Layer) and kind.__module__.startswith("ppdiffusers_ext.")}
+    private = {name for name in dir(nn.Layer) if name.startswith("_") and not name.startswith("__")}
+    assert len(own) > 50
+    assert {(kind.__name__, name) for kind in own for name in private & set(vars(kind))} == set()

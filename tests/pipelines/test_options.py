@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import yaml
@@ -146,6 +147,41 @@ FILES = {
     CONFIGS / "demo.yaml": "animate_anyone",
     CONFIGS / "stable_animator.yaml": "stable_animator",
 }
+OLD = Path(__file__).parents[1] / "goldens" / "old_configs"  # as they were before keys were the fields' names
+OLD_FILES = sorted(OLD.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", OLD_FILES, ids=lambda path: path.name)
+def test_files_of_old_names_are_read_as_those_of_today(path):
+    today = CONFIGS / path.relative_to(OLD)
+    cls = SYSTEMS[FILES[today]].options
+    assert cls.load(path) == cls.load(today)
+
+
+def test_every_file_of_today_has_one_of_old_names_and_says_the_fields_names():
+    assert {CONFIGS / path.relative_to(OLD) for path in OLD_FILES} == set(FILES)
+    for path, name in FILES.items():
+        assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= {
+            item.name for item in fields(SYSTEMS[name].options)
+        }
+
+
+BOTH = {"overwrite": True, "skip_existing": True}
+
+
+@every_system
+def test_existing_results_are_kept_or_replaced_but_not_both(name, load):
+    def check(config):
+        config.check("text") if name == "easy_animate" else config.check()
+
+    extra = {"model": "x", "prompt": "x", "output": "x.mp4"} if name == "easy_animate" else {}
+    for field in BOTH:
+        check(load(name, {**extra, field: True}))
+        assert not getattr(load(name, {field: True}, **{field: False}), field)
+    for values, given in ((BOTH, {}), ({"overwrite": True}, {"skip_existing": True}), ({}, BOTH)):
+        with pytest.raises(InputError, match="skip_existing and overwrite are both given"):
+            check(load(name, {**extra, **values}, **given))
+    check(load(name, {**extra, "overwrite": True}, overwrite=False, skip_existing=True))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -114,6 +114,18 @@ def test_exports_that_were_made_with_tiles_serve_without_and_the_other_way(reque
         pipeline.use_engine("eager")
 
 
+@pytest.mark.parametrize("which", ["easy", "first_easy"])
+def test_openvino_compares_and_runs_what_is_tiled(request, which, tmp_path):
+    """An export that is not what it is compared with is refused when it is made."""
+    pytest.importorskip("openvino")
+    pipeline, run = request.getfixturevalue(which)
+    pipeline.enable_vae_tiling()
+    tiled = run()
+    pipeline.use_engine("openvino", tmp_path)
+    assert difference(run(), tiled) < 1e-4
+    pipeline.use_engine("eager")
+
+
 @WHICH
 def test_switches_that_save_memory_alone_change_no_numbers(request, which, tmp_path):
     pipeline, run = request.getfixturevalue(which)

@@ -15,7 +15,7 @@ from ppdiffusers_ext.data.records import RECORDS
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
-from scripts import animate
+from scripts import animate, poses
 from scripts.command import run
 from scripts.signals import Stopped
 from tests.data.test_frames import sound_of, with_sound
@@ -68,6 +68,49 @@ def test_picture_and_video_become_an_animation_with_sound(folder, tmp_path, caps
     assert np.median(columns) == pytest.approx(32, abs=5) and columns[-1] > columns[0] + 10
     rows = np.nonzero(middle[5].max(axis=(1, 2)) > 60)[0]
     assert np.ptp(rows) == pytest.approx(0.9 * 72, abs=6)
+
+
+@pytest.mark.parametrize("overlay", [(), ("--debug",)])
+def test_picture_and_video_are_opened_once(folder, tmp_path, opened, overlay):
+    assert call(folder, "--frames", "0:2", *overlay, output=tmp_path / "out.mp4") == 0
+    assert opened.pop("parts") == 5
+    assert {path: count for path, count in opened.items() if path.startswith(str(folder))} == {
+        str(folder / "me.png"): 1,
+        str(folder / "dance.mp4"): 1,
+    }
+
+
+def test_inputs_of_a_batch_are_opened_once_for_each_job(folder, tmp_path, opened):
+    assert start(folder, *write_batch(folder, tmp_path, tmp_path / "a.mp4", tmp_path / "b.mp4")) == 0
+    assert (opened[str(folder / "me.png")], opened[str(folder / "dance.mp4")]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--frames", "5:99"), "A:B with 0 <= A < B <= 30"),
+        (("--fps", "60"), "with 60 fps; up to 50 fps"),
+        (("--reference-image", "bad.png"), "bad.png"),
+        (("--driving-video", "bad.mp4"), "bad.mp4"),
+    ],
+)
+def test_what_is_wrong_with_inputs_is_told_before_estimators_load(
+    folder, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.setattr(poses, "make_estimator", lambda *_, **__: pytest.fail("networks are loaded"))
+    for name in ("bad.png", "bad.mp4"):
+        (tmp_path / name).write_bytes(b"neither a picture nor a video")
+    arguments = [tmp_path / word if word.startswith("bad") else word for word in arguments]
+    assert call(folder, *arguments, output=tmp_path / "out.gif") == 2
+    assert_told(capsys, message)
+
+
+def test_estimator_that_cannot_be_used_is_told_once_before_a_batch(folder, tmp_path, capsys):
+    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    (tmp_path / "DWPose").mkdir()
+    assert start(folder, *batch, "--dwpose", tmp_path / "DWPose") == 2
+    assert_told(capsys, "DWPose")
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_overlay_is_written_where_it_is_asked_for(folder, tmp_path):

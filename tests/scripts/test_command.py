@@ -1,15 +1,19 @@
 """What all commands do with options, errors and closed pipes."""
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from ppdiffusers_ext.errors import InputError
-from scripts.command import ArgumentParser, any_seed, real, run, whole
+from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
+from scripts.command import ArgumentParser, run
+from scripts.options import CommandOptions
 
 ROOT = Path(__file__).parents[2]
 WORK = """
@@ -26,6 +30,22 @@ sys.exit(run(ArgumentParser(prog="x", description="words " * 100), work))
 def run_words(work, *words):
     """Exit code of a command that has no options, for what its work does."""
     return run(ArgumentParser(prog="x"), work, list(words))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(CommandOptions, ExistingOptions):
+    number: int = option(1, 0, 10, help="a number", flags=("-n",))
+    share: float = option(1.0, 0, 1, help="a share", flags=("-x",))
+    seed: int = option(0, *SEEDS, help="a seed")
+    name: str | None = option(None, help="a name")
+    output: str | None = path_option(None, help="to write")
+    fast: bool = option(False, help="a switch")
+    urls: str | None = option(None, choices=("aria2", "wget"), help="a choice", bare="aria2", excludes=("fast",))
+    more: list = option(list, help="to read", is_positional=True, metavar="DIR")
+
+
+def make_parser():
+    return ArgumentParser("x", options=Options)
 
 
 def raises(error):
@@ -85,9 +105,8 @@ def test_memory_that_is_out_names_options_that_the_command_has(capsys):
 
 
 def refused(parser, words, capsys):
-    with pytest.raises(SystemExit) as stop:
-        parser.parse_args(words)
-    assert stop.value.code == 2
+    with contextlib.suppress(SystemExit):
+        assert run(parser, lambda _: None, words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and line.isprintable() and len(line) < 500
     return line
@@ -97,43 +116,66 @@ def refused(parser, words, capsys):
     "text", ["", "x", "1e23", "1.0", "nan", "inf", "9" * 5000, "-1", "11", "\udcff", "\x1b[2J", "--"]
 )
 def test_whole_numbers_are_held_to_their_bounds(capsys, text):
-    parser = ArgumentParser(prog="x")
-    parser.add_argument("-n", type=whole(0, 10))
-    assert "-n" in refused(parser, [f"-n={text}"], capsys)
-    assert parser.parse_args(["-n", "10"]).n == 10
+    assert "-n" in refused(make_parser(), ["x", f"-n={text}"], capsys)
+    assert make_parser().parse_args(["x", "-n", "10"]).number == 10
 
 
 @pytest.mark.parametrize("text", ["", "x", "1e999", "nan", "-inf", "9" * 5000, "-0.1", "1.1", "\udcff"])
 def test_numbers_are_held_to_their_bounds(capsys, text):
-    parser = ArgumentParser(prog="x")
-    parser.add_argument("-x", type=real(0, 1))
-    assert "-x" in refused(parser, [f"-x={text}"], capsys)
-    assert parser.parse_args(["-x", "1e-3"]).x == 0.001
+    assert "-x" in refused(make_parser(), ["x", f"-x={text}"], capsys)
+    assert make_parser().parse_args(["x", "-x", "1e-3"]).share == 0.001
 
 
 @pytest.mark.parametrize("text", ["-2", str(2**63), "1e3", "0x1", "9" * 5000])
 def test_seeds_are_held_to_their_range(capsys, text):
-    parser = ArgumentParser(prog="x")
-    parser.add_argument("--seed", type=any_seed)
-    assert "--seed" in refused(parser, [f"--seed={text}"], capsys)
-    assert [parser.parse_args([f"--seed={seed}"]).seed for seed in (-1, 2**63 - 1)] == [-1, 2**63 - 1]
+    parser = make_parser()
+    assert "--seed" in refused(parser, ["x", f"--seed={text}"], capsys)
+    assert [parser.parse_args(["x", f"--seed={seed}"]).seed for seed in (-1, 2**63 - 1)] == [-1, 2**63 - 1]
 
 
 @pytest.mark.parametrize("word", ["a\0b", "a\ud800", "--name=\ud800", "-n\0"])
 def test_words_that_no_shell_gives_are_refused(capsys, word):
-    parser = ArgumentParser(prog="x")
-    parser.add_argument("--name")
-    parser.add_argument("more", nargs="*")
-    assert "is no text" in refused(parser, [word], capsys)
+    assert "is no text" in refused(make_parser(), [word], capsys)
 
 
-@pytest.mark.parametrize("words", [["--output="], ["--output", ""], ["--work="], ["", "x"]])
+@pytest.mark.parametrize("words", [["x", "--output="], ["x", "--output", ""], ["", "x"]])
 def test_empty_names_of_files_are_refused(capsys, words):
-    parser = ArgumentParser(prog="x")
-    parser.add_argument("--output", metavar="FILE")
-    parser.add_argument("--work", type=Path)
-    parser.add_argument("source", nargs="*", metavar="DIR")
-    assert "'' is no file name" in refused(parser, words, capsys)
+    assert "'' is no file name" in refused(make_parser(), words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a", "--overwrite", "--skip-existing"], "--skip-existing and --overwrite are both given; one of them"),
+        (["a", "--fast", "--urls"], "--urls and --fast are both given"),
+        (["a", "--urls", "x"], "--urls 'x' is not known; aria2 or wget is accepted"),
+        (["a", "--fast=maybe"], "--fast is 'maybe'; true or false"),
+        ([], "DIR"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(capsys, words, told):
+    assert told in refused(make_parser(), words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--fast", "a", "b"], (True, ["a", "b"])),
+        (["--fast", "true", "a", "b"], (True, ["a", "b"])),
+        (["--fast", "false", "a"], (False, ["a"])),
+        (["--fast", "--no-fast", "a"], (False, ["a"])),
+        (["a", "--fast"], (True, ["a"])),
+        (["--fast", "--", "true"], (True, ["true"])),
+    ],
+)
+def test_switch_leaves_the_arguments_behind_it(words, expected):
+    options = make_parser().parse_args(words)
+    assert (options.fast, options.more) == expected and isinstance(options, Options)
+
+
+def test_bare_flag_and_its_value():
+    assert make_parser().parse_args(["a", "--urls"]).urls == "aria2"
+    assert make_parser().parse_args(["a", "--urls", "wget"]).urls == "wget"
 
 
 def test_names_that_are_no_utf8_are_printed(tmp_path):

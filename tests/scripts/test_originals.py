@@ -161,4 +161,4 @@ def test_mistake_is_told_by_the_name_that_was_used(animation):
         Pose2VidConfig.load(animation({**MOORE, "weight_dtype": "fp8"}))
     options = parser_of("pose2vid").parse_args(["--config", animation(MOORE), "--cfg", "many"])
     with pytest.raises(InputError, match="--cfg is 'many'"):
-        given_options(options, Pose2VidConfig, Job)
+        given_options(options.given, Pose2VidConfig, Job)

@@ -26,7 +26,7 @@ from scripts.pose2vid import make_parser, work
 
 ROOT = Path(__file__).parents[2]
 DEMO = yaml.safe_load((ROOT / "configs/inference/demo.yaml").read_text())
-SMALL = {"width": 64, "height": 64, "length": 3, "steps": 1, "cfg": 3.5}
+SMALL = {"width": 64, "height": 64, "num_frames": 3, "num_inference_steps": 1, "guidance_scale": 3.5}
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_a_gif_of_too_many_frames_a_second_is_refused(configure, case, inputs, r
 def test_files_are_opened_and_networks_described_once(configure, inputs, opened):
     videos = [str(inputs / "dance.mp4"), "assets/pose.mp4"]
     os.rename(inputs / "pose.mp4", inputs / "dance.mp4")
-    assert run(make_parser(), work, configure(test_cases={str(inputs / "person.png"): videos}, length=1)) == 0
+    assert run(make_parser(), work, configure(test_cases={str(inputs / "person.png"): videos}, num_frames=1)) == 0
     assert opened.pop("parts") == 5
     assert opened == dict.fromkeys([str(inputs / "person.png"), *videos], 1)
 
@@ -170,7 +170,7 @@ def frames_of(path):
     [(None, [], 5), (None, ["-L", "4"], 4), (4, [], 4), (4, ["-L", "5"], 5), (4, ["-L", "5000"], 5)],
 )
 def test_all_frames_are_animated_or_a_note_says_how_many(configure, case, inputs, capsys, of_file, options, count):
-    arguments = [*configure(length=of_file), *case, *options, "--output", str(inputs / "a.mp4")]
+    arguments = [*configure(num_frames=of_file), *case, *options, "--output", str(inputs / "a.mp4")]
     assert run(make_parser(), work, arguments) == 0
     assert probe_video(inputs / "a.mp4").num_frames == count
     assert (f"of the 5 of {inputs / 'pose.mp4'} will be animated" in capsys.readouterr().err) == (count < 5)
@@ -180,7 +180,7 @@ def test_pictures_and_poses_of_another_shape_are_told_of_and_get_it_as_asked(con
     made = {}
     for way in ("fit", "crop", "pad"):
         target = inputs / f"{way}.mp4"
-        arguments = [*configure(length=2, width=128), *case, "--resize", way, "--output", str(target)]
+        arguments = [*configure(num_frames=2, width=128), *case, "--resize", way, "--output", str(target)]
         assert run(make_parser(), work, arguments) == 0
         told, done = (
             capsys.readouterr().err,
@@ -198,7 +198,7 @@ def test_pictures_and_poses_of_another_shape_are_told_of_and_get_it_as_asked(con
 def test_pictures_of_the_right_shape_are_not_told_of(configure, inputs, capsys):
     case = ["--reference-image", str(inputs / "square.png"), "--pose-video", str(inputs / "pose.mp4")]
     PIL.Image.new("RGB", (200, 201)).save(inputs / "square.png")
-    assert run(make_parser(), work, [*configure(length=1), *case]) == 0
+    assert run(make_parser(), work, [*configure(num_frames=1), *case]) == 0
     assert "shape" not in capsys.readouterr().err
 
 
@@ -220,10 +220,10 @@ def test_fp16_on_a_cpu_is_answered_with_a_notice_and_bf16(configure, case, capsy
 
 def test_test_cases_of_the_file_are_animated_one_by_one(configure, inputs):
     cases = {str(inputs / "person.png"): [str(inputs / "pose.mp4"), "assets/pose.mp4"]}
-    assert run(make_parser(), work, configure(test_cases=cases, length=2)) == 2  # both would be called person_pose
+    assert run(make_parser(), work, configure(test_cases=cases, num_frames=2)) == 2  # both would be called person_pose
     os.rename(inputs / "pose.mp4", inputs / "dance_kps.mp4")
     cases = {str(inputs / "person.png"): [str(inputs / "dance_kps.mp4"), "assets/pose.mp4"]}
-    assert run(make_parser(), work, configure(test_cases=cases, length=2)) == 0
+    assert run(make_parser(), work, configure(test_cases=cases, num_frames=2)) == 0
     names = {path.name for path in (inputs / "out").glob("*3.5.mp4")}
     assert names == {"person_dance_64x64_3.5.mp4", "person_pose_64x64_3.5.mp4"}
 
@@ -265,7 +265,7 @@ def test_unusual_pictures_are_animated(configure, inputs, name):
     picture, options = _unusual(PIL.Image.open(inputs / "person.png"))[name]
     picture.save(inputs / name, **options)
     case = ["--reference-image", str(inputs / name), "--pose-video", str(inputs / "pose.mp4")]
-    assert run(make_parser(), work, [*configure(length=1), *case]) == 0
+    assert run(make_parser(), work, [*configure(num_frames=1), *case]) == 0
 
 
 # Bad options.
@@ -316,7 +316,7 @@ def test_a_window_longer_than_the_position_table_is_refused_before_plans_and_see
     with VideoWriter(inputs / "long.mp4", 10, 64, 64) as writer:
         writer.write(np.zeros((40, 64, 64, 3), dtype=np.uint8))
     case = ["--reference-image", str(inputs / "person.png"), "--pose-video", str(inputs / "long.mp4")]
-    assert run(make_parser(), work, [*configure(length=40), *case, "--context-frames", "36"]) == 2
+    assert run(make_parser(), work, [*configure(num_frames=40), *case, "--context-frames", "36"]) == 2
     told = capsys.readouterr().err
     assert told.count("a context window of 36 frames is longer than the motion module's position table of 32") == 1
     assert "memory" not in told and "seed" not in told
@@ -353,7 +353,7 @@ def test_an_unknown_key_names_the_nearest(configure, case, refuse):
 
 
 def test_a_value_of_another_kind_is_refused(configure, case, refuse):
-    refuse([*configure(steps="many"), *case], "config.yaml is 'many'", "whole number")
+    refuse([*configure(num_inference_steps="many"), *case], "config.yaml is 'many'", "whole number")
 
 
 def test_an_unknown_scheduler_option_names_the_nearest(configure, case, inputs, refuse):
@@ -474,7 +474,7 @@ def test_debug_shows_the_traceback(configure, case, capsys):
 
 
 def test_ctrl_c_in_the_middle_leaves_nothing(configure, case, inputs):
-    arguments = [sys.executable, "-m", "scripts.pose2vid", *configure(steps=1000), *case]
+    arguments = [sys.executable, "-m", "scripts.pose2vid", *configure(num_inference_steps=1000), *case]
     process = subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     seen = ""
     deadline = time.monotonic() + 120

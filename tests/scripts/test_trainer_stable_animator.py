@@ -10,12 +10,14 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from ppdiffusers import DiffusionPipeline
 
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.stable_animator.samples import AnimationSamples
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.stable_animator import AnimationUNet
+from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.stable_animator.options import StableModelArguments
 from ppdiffusers_ext.training.stable_animator.run import make_model
@@ -25,7 +27,7 @@ from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from scripts.training import main
 from tests.pipelines.stable_animator.test_pipeline import CONFIG
-from tests.scripts.test_stable_animator import call, pipeline
+from tests.scripts.test_stable_animator import call, frames_of, pipeline
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_trainers import ROOT, ends_of_logs, losses, wait_for
 
@@ -103,6 +105,12 @@ def test_run_that_goes_on_comes_to_the_same_bits(stable_folder, clips, tmp_path)
         assert all(np.array_equal(whole[key], parts[key]) for key in whole), name
         assert any(not np.array_equal(whole[key], first[key]) for key in whole), name
     assert len(list((tmp_path / "whole" / "faces").iterdir())) == 2
+    for folder, ending in (("", ""), ("checkpoint-1", "-1"), ("checkpoint-2", "-2")):
+        opened = DiffusionPipeline.from_pretrained(tmp_path / "whole/out" / folder, device="cpu")
+        assert type(opened) is StableAnimatorPipeline
+        for name in NETWORKS:
+            state, file = getattr(opened, name).state_dict(), weights(tmp_path / "whole/out" / folder, name + ending)
+            assert all(np.array_equal(state[key].numpy(), file[key]) for key in file)
     names = AnimationUNet(**CONFIG["args"]["unet"]).state_dict().keys()
     assert weights(tmp_path / "whole/out", "unet").keys() == names
     manifest = json.loads((tmp_path / "whole/out/checkpoint-2/manifest.json").read_text())
@@ -198,6 +206,10 @@ def test_checkpoints_in_the_originals_layout_animate_and_can_be_gone_on_from(sta
     names = {"unet": "unet", "posenet": "pose_net", "face_encoder": "face_encoder"}
     words = [(f"--{option}_model_name_or_path", files[name]) for option, name in names.items()]
     assert call(stable_folder, tmp_path / "animated", *(word for pair in words for word in pair)) == 0
+    words = [(f"--{option}_model_name_or_path", folder) for option in names]  # the folder has a file of each
+    assert call(stable_folder, tmp_path / "again", *(word for pair in words for word in pair)) == 0
+    assert (frames_of(tmp_path / "again") == frames_of(tmp_path / "animated")).all()
+    assert type(DiffusionPipeline.from_pretrained(folder, device="cpu")) is StableAnimatorPipeline
     finetuned = {"posenet_model_finetune_path": "pose_net", "face_encoder_finetune_path": "face_encoder"}
     finetuned = {key: str(files[name]) for key, name in {**finetuned, "unet_model_finetune_path": "unet"}.items()}
     assert train(tmp_path / "more", stable_folder, clips, **finetuned, finetune_mode=True, max_steps=1) == 0
@@ -262,13 +274,13 @@ def test_what_goes_wrong_with_a_sample_is_told(stable_folder, clips, tmp_path, c
         ({"data_path": None, "data_sets": "a.txt:512"}, "--data_sets has 'a.txt:512'; such as"),
         ({"vec_share": 1.0}, "--vec_share 1.0 is no part of the steps"),
         ({"sample_n_frames": 0}, "--sample_n_frames 0 is too small"),
-        ({"validation_steps": 5}, "--validation_clips 4 of the 2 in"),
+        ({"validation_steps": 5}, "--validation_clips 4 of 2 in"),
         ({"validation_image": "a.png"}, "--validation_image and --validation_control_folder belong together"),
         ({"finetune_mode": True, "unet_model_finetune_path": "a.pth"}, "--finetune_mode lacks --posenet_model"),
         ({"sharding": "stage2"}, "--sharding stage2 has nothing to share among one process"),
         ({"noise_d_low": 65}, "--noise_d_low 65 and --noise_d_high 64 are no bounds"),
-        ({"checkpoint_format": "ckpt"}, "--checkpoint_format ckpt is not known; safetensors or pth is accepted"),
-        ({"mixed_precision": "fp8"}, "--mixed_precision fp8 is not known; no, fp16 or bf16 is accepted"),
+        ({"checkpoint_format": "ckpt"}, "--checkpoint_format: 'ckpt' is not known; safetensors or pth is accepted"),
+        ({"mixed_precision": "fp8"}, "--mixed_precision: 'fp8' is not known; no, fp16 or bf16 is accepted"),
         ({"unet_model_finetune_path": "nowhere.pth"}, "nowhere.pth"),
         ({"faces_path": "nowhere"}, "--only antelopev2"),
     ],

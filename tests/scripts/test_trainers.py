@@ -12,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ppdiffusers import DiffusionPipeline
 
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.errors import MissingFileError
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.run_options import TRAINED
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
@@ -240,6 +245,58 @@ def test_what_was_trained_animates(tmp_path, data, stage_1, stage_2):
     assert probe_video(tmp_path / "out.mp4").num_frames == 3
 
 
+@pytest.mark.parametrize("stage", [1, 2])
+def test_checkpoints_and_output_folder_are_folders_of_the_pipeline(stage, stage_1, stage_2, tmp_path):
+    out = {1: stage_1, 2: stage_2}[stage][0] / "out"
+    shutil.copytree(checkpoints.folder_of(out, 2), tmp_path / "moved")
+    folders = {"moved": tmp_path / "moved", "last": checkpoints.folder_of(out, 4), "end": out}
+    networks = {1: PARTS[1], 2: ("denoising_unet",)}[stage]
+    weights = {}
+    for kind, folder in folders.items():
+        pipeline = DiffusionPipeline.from_pretrained(str(folder), device="cpu")
+        assert type(pipeline) is Pose2VideoPipeline
+        states = {name: getattr(pipeline, name).state_dict() for name in ("reference_unet", *networks)}
+        weights[kind] = {
+            (name, key): to_array(value) for name, state in states.items() for key, value in state.items()
+        }
+        for part in PARTS[stage]:
+            network = "denoising_unet" if part == "motion_module" else part
+            for key, tensor in load_tensors(folder / f"{part}.safetensors").items():
+                assert np.array_equal(to_array(tensor), weights[kind][network, key]), (kind, part, key)
+    assert all(np.array_equal(weights["end"][key], weights["last"][key]) for key in weights["end"])
+    assert any(not np.array_equal(weights["end"][key], weights["moved"][key]) for key in weights["end"])
+    if stage == 2:  # what it left as it was is that of stage 1
+        for key, tensor in load_tensors(stage_1[0] / "out" / "reference_unet.safetensors").items():
+            assert np.array_equal(to_array(tensor), weights["moved"]["reference_unet", key]), key
+
+
+def test_options_of_weights_take_a_checkpoint_of_each_stage(stage_1, stage_2):
+    first, second = (checkpoints.folder_of(stage[0] / "out", 4) for stage in (stage_1, stage_2))
+    expected = Pose2VideoPipeline.from_pretrained(second, device="cpu").denoising_unet.state_dict()
+    paths = {f"{name}_path": str(first) for name in PARTS[1]} | {"motion_module_path": str(second)}
+    options = Pose2VidConfig.load("configs/inference/demo.yaml", **paths)
+    networks = Pose2VideoPipeline.from_options(options, device="cpu")
+    state = networks.denoising_unet.state_dict()
+    assert all(np.array_equal(to_array(state[name]), to_array(expected[name])) for name in expected)
+    guider, file = networks.pose_guider.state_dict(), load_tensors(first / "pose_guider.safetensors")
+    assert all(np.array_equal(to_array(guider[name]), to_array(file[name])) for name in file)
+
+
+@pytest.mark.parametrize("key", ["pretrained_vae_path", "denoising_unet_path", "motion_module_path"])
+def test_checkpoint_that_lacks_a_frozen_part_says_which(key, stage_2, tmp_path):
+    folder = tmp_path / "checkpoint-4"
+    shutil.copytree(checkpoints.folder_of(stage_2[0] / "out", 4), folder)
+    options = yaml.safe_load((folder / TRAINED).read_text())
+    (folder / TRAINED).write_text(yaml.safe_dump({**options, key: str(tmp_path / "gone")}))
+    with pytest.raises(MissingFileError, match=rf"{key} .*gone does not exist; .*{TRAINED} names them"):
+        Pose2VideoPipeline.from_pretrained(folder)
+    if key == "pretrained_vae_path":
+        return
+    config = Pose2VidConfig.load("configs/inference/demo.yaml", **{key: str(folder)})
+    with pytest.raises(MissingFileError, match=rf"{key} .*gone does not exist; .*{TRAINED} names it"):
+        Pose2VideoPipeline.from_options(config)
+
+
 def test_run_that_stops_after_a_step_without_reference_goes_on_to_the_same_bits(tmp_path, data):
     """Such a step gives the reference UNet no gradients, and the optimiser nothing to remember of it."""
     options = {"uncond_ratio": 0.7, "save_steps": 1, "max_steps": 3}
@@ -338,7 +395,7 @@ def refuse(tmp_path, data, monkeypatch, capsys):
         ({"max_steps": 0}, "--max_steps 0 is too small"),
         ({"sharding": "stage1"}, "--sharding stage1 has nothing to share among one process"),
         ({"motion_module_path": "a.safetensors"}, "--motion_module_path is for stage 2"),
-        ({"reference_unet_path": "nowhere.safetensors"}, "weight file nowhere.safetensors does not exist"),
+        ({"reference_unet_path": "nowhere.safetensors"}, "--reference_unet_path nowhere.safetensors does not exist"),
         ({"do_train": False}, "nothing is to be done"),
         ({"train_widht": 64}, "unknown keys in"),
         ({"output_dir": str(Path(__file__) / "out")}, "test_trainers.py' is a file; a folder that can be written is"),

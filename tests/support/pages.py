@@ -21,6 +21,8 @@ PAGES = [
     *sorted(ROOT.glob("README*.md")),
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
+    *sorted(ROOT.glob(".github/**/*.md")),
+    ROOT / "assets" / "demo_model" / "README.md",
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("examples/*/README*.md")),
 ]

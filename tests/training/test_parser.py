@@ -6,20 +6,16 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments
-from ppdiffusers_ext.training.arguments import TrainingArguments
-from ppdiffusers_ext.training.bounds import BOUNDS, CHOICES
-from ppdiffusers_ext.training.parser import parse_arguments, read_options
-from ppdiffusers_ext.training.stable_animator.options import (
-    StableDataArguments,
-    StableModelArguments,
-    StableTrainingArguments,
-)
+from ppdiffusers_ext.options import declaration
+from ppdiffusers_ext.training.arguments import parse_arguments
+from ppdiffusers_ext.training.bounds import fields_of
+from ppdiffusers_ext.training.parser import read_options
 from scripts.training import kinds_of, main
 
-STABLE = (StableModelArguments, StableDataArguments, StableTrainingArguments)
-STAGE = kinds_of(1)
+STABLE, STAGE = kinds_of("stable_animator"), kinds_of(1)
 STAGES = (1, 2, "vae", "stable_animator")
+DECLARED = {name: declaration(item) for stage in STAGES for name, item in fields_of(kinds_of(stage)).items()}
+BOUNDS = {name: (each.lower, each.upper) for name, each in DECLARED.items() if each.lower is not None}
 LONG = "9" * 5000
 
 
@@ -169,7 +165,7 @@ def test_paddlenlps_word_for_gradient_checkpointing_is_understood(tmp_path):
 def test_file_beside_the_script_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "trainer.args").write_text("--max_steps 3")
     monkeypatch.setattr("sys.argv", [str(tmp_path / "trainer.py")])
-    _, _, training = parse([], tmp_path, (AutoencoderArguments, DataArguments, TrainingArguments))
+    _, _, training = parse([], tmp_path, kinds_of("vae"))
     assert training.max_steps == 30000
 
 
@@ -187,7 +183,7 @@ def test_help_is_short_and_help_all_has_everything(capsys, stage):
 
 
 CHOSEN = {
-    **{name: values for name, values in CHOICES.items() if name not in ("optim",)},
+    **{name: each.choices for name, each in DECLARED.items() if each.choices and name != "optim"},
     "optim": ("adamw", "adamw_mini"),
     "sharding": ("stage1", "stage2", "stage3", "offload"),
     "logging_strategy": ("no", "steps", "epoch"),

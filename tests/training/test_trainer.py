@@ -13,7 +13,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import write_clips
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.animate_anyone.run import train
-from ppdiffusers_ext.training.parser import parse_arguments
+from ppdiffusers_ext.training.arguments import parse_arguments
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.checksums import sha256_of
 from scripts.training import kinds_of, main

@@ -696,7 +696,7 @@ def test_a_fault_in_a_thread_is_raised():
 
 def test_stopping_keeps_the_part(server, dest):
     entry = plain(server, etag='"1"')
-    run = download_module._Run(dest, None, 1, QUICK, Progress())
+    run = download_module._Run(dest, None, 1, QUICK, Progress(), offline=False)
     run.progress.advanced = lambda count: run.stop.set() if count > 0 else None
     with pytest.raises(transfer.Stopped):
         run.obtain(run.plan(items_of([entry])).steps[0])

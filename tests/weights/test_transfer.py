@@ -136,7 +136,7 @@ def test_gives_up_on_a_server_that_is_always_busy(server, dest):
 )
 def test_keeps_to_what_the_server_asks_for(server, dest, monkeypatch, asked, waited):
     entry = plain(server, statuses=[(429, {"Retry-After": asked})])
-    run = download_module._Run(dest, None, 1, Patience(), Progress())
+    run = download_module._Run(dest, None, 1, Patience(), Progress(), offline=False)
     seconds = []
     run.stop.wait = lambda timeout: seconds.append(timeout)
     assert run.obtain(run.plan(items_of([entry])).steps[0]).result == "fetched"
@@ -145,7 +145,7 @@ def test_keeps_to_what_the_server_asks_for(server, dest, monkeypatch, asked, wai
 
 def test_waits_twice_as_long_each_time(server, dest):
     entry = plain(server, statuses=[503] * 4)
-    run = download_module._Run(dest, None, 1, Patience(longest_wait=5), Progress())
+    run = download_module._Run(dest, None, 1, Patience(longest_wait=5), Progress(), offline=False)
     seconds = []
     run.stop.wait = lambda timeout: seconds.append(timeout)
     assert run.obtain(run.plan(items_of([entry])).steps[0]).result == "fetched"

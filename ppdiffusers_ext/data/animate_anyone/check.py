@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.data import meta_files
 from ppdiffusers_ext.data.animate_anyone.clips import ClipReport, check_clip, find_clips
 from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles
 
 
 def check_dataset(
@@ -58,11 +64,11 @@ def write_sheet(path: str | os.PathLike, reports: Sequence[ClipReport]) -> None:
     write_rows(path, reports, lambda report: [_middle(report, file) for file in _paths(report)])
 
 
-def _paths(report):
+def _paths(report: ClipReport) -> tuple[Path, Path]:
     return report.files.video, report.files.pose
 
 
-def _check(files, min_frames):
+def _check(files: ClipFiles, min_frames: int) -> ClipReport:
     report = check_clip(files, min_frames)
     if not all(meta_files.can_be_listed(path.resolve()) for path in (files.video, files.pose)):
         return type(report)(files, problems=(meta_files.NOT_LISTED,))
@@ -76,8 +82,8 @@ def _check(files, min_frames):
     return report
 
 
-def _middle(report, path):
+def _middle(report: ClipReport, path: Path) -> np.ndarray:
     """The frame in the middle of a video, as high as those of the sheet."""
     background = "black" if path == report.files.pose else "white"
-    (frame,) = read_frames(path, start=report.num_frames // 2, count=1, background=background)
+    (frame,) = read_frames(path, start=report.num_frames // 2, count=1, background=background)  # type: ignore[operator]  # known of a clip without problems
     return to_cell(frame)

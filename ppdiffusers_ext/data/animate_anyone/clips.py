@@ -114,7 +114,7 @@ def check_clip(files: ClipFiles, min_frames: int = 2) -> ClipReport:
     )
 
 
-def _in_folder(folder):
+def _in_folder(folder: Path) -> list[ClipFiles]:
     metas = sorted(path for path in (folder / META_FOLDER).glob("*") if path.suffix.lower() in ENDINGS)
     if metas:
         return [clip for meta in metas for clip in _in_meta_file(meta)]
@@ -123,7 +123,7 @@ def _in_folder(folder):
     return [ClipFiles(path, folder / POSE_FOLDER / path.relative_to(videos)) for path in found]
 
 
-def _in_meta_file(path):
+def _in_meta_file(path: Path) -> list[ClipFiles]:
     # A name is relative to the working folder, or to the file's folder or one of the two above it.
     folders = [Path(), *list(path.resolve().parents)[:3]]
     rows = read_rows(path, _FIELDS, "meta file", _ACCEPTED)

@@ -7,7 +7,8 @@ and how they are cropped is the original's way (Moore-AnimateAnyone, `src/datase
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,9 @@ from PIL import Image
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.retrying import RetryingClips
 from ppdiffusers_ext.errors import InputError
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles
 
 
 @dataclass(frozen=True)
@@ -110,13 +114,13 @@ class TrainingClips(RetryingClips):
     def num_clips(self) -> int:
         return len(self._clips)
 
-    def _clips_of(self, index):
+    def _clips_of(self, index: int) -> "Sequence[ClipFiles]":
         return self._clips
 
-    def _path_of(self, files):
+    def _path_of(self, files: "ClipFiles") -> Path:
         return files.video
 
-    def _read(self, files, rng, index):
+    def _read(self, files: "ClipFiles", rng: np.random.Generator, index: int) -> dict[str, Any]:
         video, poses = FrameReader(files.video), FrameReader(files.pose, "black")
         if len(video) != len(poses):
             raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
@@ -138,7 +142,7 @@ class TrainingClips(RetryingClips):
             "clip": str(files.video),
         }
 
-    def _resized(self, frames, box):
+    def _resized(self, frames: np.ndarray, box: Any) -> np.ndarray:
         """(n, H, W, 3) uint8 -> (3, n, height, width) fp32 in [0, 1]: the box of each."""
         images = [
             np.asarray(Image.fromarray(frame).resize(self._size, Image.Resampling.BILINEAR, box=box))

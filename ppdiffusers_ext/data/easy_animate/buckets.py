@@ -14,10 +14,11 @@ _OF_TABLE = 512
 _STEP = 128  # pixels from one size of training to the next
 
 
-def _read(text):
+def _read(text: str) -> dict[float, tuple[int, int]]:
     """Ratio of height to width -> (height, width)."""
     pairs = (entry.split(":") for entry in text.split())
-    return {float(ratio): tuple(int(side) for side in size.split("x")) for ratio, size in pairs}
+    sizes = ((ratio, *size.split("x")) for ratio, size in pairs)
+    return {float(ratio): (int(height), int(width)) for ratio, height, width in sizes}
 
 
 SHAPES = _read(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def check_animation_clip(folder: Path, min_frames: int = 17) -> AnimationReport:
         return AnimationReport(folder, clip, problems=(str(error),))
 
 
-def _check(folder, clip, min_frames):
+def _check(folder: Path, clip: AnimationClip, min_frames: int) -> AnimationReport:
     images, poses, problems = Frames(clip.images), Frames(clip.poses, "black"), []
     if len(images) < min_frames:
         problems.append(f"it has {len(images)} frames, a sample needs {min_frames}")
@@ -103,7 +104,7 @@ def _check(folder, clip, min_frames):
     return AnimationReport(folder, clip, len(images), picture.width, picture.height, masks, tuple(problems))
 
 
-def _count_masks(clip, images):
+def _count_masks(clip: AnimationClip, images: Frames) -> int:
     if clip.faces is None:
         return 0
     masks = Frames(clip.faces, "black")
@@ -112,7 +113,7 @@ def _count_masks(clip, images):
     return len(set(masks.names) & set(images.names))
 
 
-def _middle(clip):
+def _middle(clip: AnimationClip) -> list[Any]:
     """The picture in the middle of a clip, its skeleton and its mask: PIL pictures, None for what is missing."""
     images = Frames(clip.images)
     found: list = []
@@ -139,8 +140,8 @@ def write_list(path: str | os.PathLike, reports: Sequence[AnimationReport]) -> i
 def write_animation_sheet(path: str | os.PathLike, reports: Sequence[AnimationReport]) -> None:
     """Write a picture with a frame of each clip without problems beside its skeleton and its mask."""
 
-    def show(report):
-        frames = _middle(report.clip)
+    def show(report: AnimationReport) -> list[np.ndarray]:
+        frames = _middle(report.clip)  # type: ignore[arg-type]  # found, as there are no problems
         white = np.full_like(np.asarray(frames[0].convert("RGB")), 255)
         return [to_cell(white if frame is None else np.asarray(frame.convert("RGB"))) for frame in frames]
 

@@ -94,7 +94,7 @@ def find_clip(folder: Path) -> AnimationClip | None:
     )
 
 
-def _part(folder, name):
+def _part(folder: Path, name: str) -> Path | None:
     """A folder with pictures, or a video, of a name; None where there is neither."""
     if (folder / name).is_dir():
         return folder / name if picture_names(folder / name) else None
@@ -229,12 +229,12 @@ def read_sample(
     )
 
 
-def _to_pixels(pictures):
+def _to_pixels(pictures: Sequence[Image.Image]) -> np.ndarray:
     """PIL pictures -> (n, 3, height, width) fp32 in [-1, 1]."""
     return np.stack([np.asarray(picture, np.float32) for picture in pictures]).transpose(0, 3, 1, 2) / 127.5 - 1
 
 
-def _to_mask(picture, width, height):
+def _to_mask(picture: Image.Image | None, width: int, height: int) -> np.ndarray:
     """(1, height, width) fp32 in [0, 1]; ones without a mask."""
     if picture is None:
         return np.ones((1, height, width), np.float32)

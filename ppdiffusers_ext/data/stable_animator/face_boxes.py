@@ -53,7 +53,7 @@ def read_boxes(folder: str | os.PathLike, num_frames: int, size: tuple[int, int]
     return boxes
 
 
-def _check(mask, size, path):
+def _check(mask: np.ndarray, size: tuple[int, int], path: str | os.PathLike) -> np.ndarray:
     if mask.shape != tuple(size):
         raise InputError(
             f"mask {path} is {mask.shape[1]}x{mask.shape[0]}; {size[1]}x{size[0]}, as what it masks, is needed"

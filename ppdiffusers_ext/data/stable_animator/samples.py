@@ -5,12 +5,16 @@ Sets of clips may have different sizes; all samples of an optimisation step are 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ppdiffusers_ext.data.retrying import RetryingClips
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding, read_sample
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.data.stable_animator.clips import AnimationClip
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,13 @@ class AnimationSamples(RetryingClips):
         rng = np.random.default_rng([self._seed, index // self._samples_per_step, *b"set"])
         return int(rng.choice(len(self._sets), p=shares / shares.sum()))
 
-    def _clips_of(self, index):
+    def _clips_of(self, index: int) -> "Sequence[AnimationClip]":
         return self._sets[self.set_of(index)].clips
 
-    def _path_of(self, clip):
+    def _path_of(self, clip: "AnimationClip") -> Path:
         return clip.images
 
-    def _read(self, clip, rng, index):
+    def _read(self, clip: "AnimationClip", rng: np.random.Generator, index: int) -> dict[str, Any]:
         chosen = self._sets[self.set_of(index)]
         sample = read_sample(clip, rng, chosen.width, chosen.height, self._num_frames, self._stride)
         return {
@@ -95,7 +99,7 @@ class AnimationSamples(RetryingClips):
             "clip": sample.place,
         }
 
-    def _finished(self, sample):
+    def _finished(self, sample: dict[str, Any]) -> dict[str, Any]:
         picture = sample.pop("picture")
         if sample["face_embedding"] is None:
             sample["face_embedding"] = self._embed(picture)

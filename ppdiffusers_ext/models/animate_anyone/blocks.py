@@ -6,7 +6,9 @@ spatial layer sees (batch*frames, channels, height, width), frames running faste
 2-D case.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -21,11 +23,11 @@ from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, Linear, resize_near
 class FrameGroupNorm(GroupNorm):
     """Group norm whose statistics cover one frame (the original's "inflated" norm) or all frames of a clip."""
 
-    def __init__(self, num_groups, num_channels, epsilon, per_frame):
+    def __init__(self, num_groups: int, num_channels: int, epsilon: float, per_frame: bool) -> None:
         super().__init__(num_groups, num_channels, epsilon)
         self.per_frame = per_frame
 
-    def forward(self, x, num_frames):  # type: ignore[override]  # frames are in the batch
+    def forward(self, x: paddle.Tensor, num_frames: int) -> paddle.Tensor:  # type: ignore[override]  # frames are in the batch
         if self.per_frame or num_frames == 1:
             return super().forward(x)  # (batch*frames, channels, height, width)
         folded, channels, height, width = x.shape
@@ -44,15 +46,15 @@ class ResnetBlock(nn.Layer):
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        temb_channels,
-        groups,
-        epsilon,
-        per_frame_norm,
-        output_scale_factor=1.0,
-        time_scale_shift=False,
-    ):
+        in_channels: int,
+        out_channels: int,
+        temb_channels: int,
+        groups: int,
+        epsilon: float,
+        per_frame_norm: bool,
+        output_scale_factor: float = 1.0,
+        time_scale_shift: bool = False,
+    ) -> None:
         super().__init__()
         self.output_scale_factor = output_scale_factor
         self.time_scale_shift = time_scale_shift
@@ -63,7 +65,7 @@ class ResnetBlock(nn.Layer):
         self.conv2 = Conv2D(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = Conv2D(in_channels, out_channels, 1) if in_channels != out_channels else None
 
-    def forward(self, x, time, num_frames):
+    def forward(self, x: paddle.Tensor, time: paddle.Tensor, num_frames: int) -> paddle.Tensor:
         """x (batch*frames, in_channels, h, w), time (1 or batch, out_channels or twice as many), the projection of
         the activated time embedding -> (batch*frames, out_channels, h, w)."""
         y = self.conv1(F.silu(self.norm1(x, num_frames)))  # (batch*frames, out_channels, h, w)
@@ -81,22 +83,22 @@ class ResnetBlock(nn.Layer):
 class Downsample(nn.Layer):
     """Convolution of stride 2."""
 
-    def __init__(self, channels, padding):
+    def __init__(self, channels: int, padding: int) -> None:
         super().__init__()
         self.conv = Conv2D(channels, channels, 3, stride=2, padding=padding)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.conv(x)  # (batch*frames, channels, ceil(h / 2), ceil(w / 2)) with padding 1
 
 
 class Upsample(nn.Layer):
     """Nearest up-sampling to a given size, that of the next skip connection, and a convolution."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = Conv2D(channels, channels, 3, padding=1)
 
-    def forward(self, x, size):
+    def forward(self, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         return self.conv(resize_nearest(x, size))  # (batch*frames, channels, *size)
 
 
@@ -114,7 +116,7 @@ class BlockOptions:
     collects_features: bool
     motion_module_kwargs: dict
 
-    def resnet(self, in_channels, channels, output_scale_factor=1.0):
+    def resnet(self, in_channels: int, channels: int, output_scale_factor: float = 1.0) -> ResnetBlock:
         return ResnetBlock(
             in_channels,
             channels,
@@ -126,7 +128,7 @@ class BlockOptions:
             self.time_scale_shift,
         )
 
-    def transformer(self, name, channels, num_heads):
+    def transformer(self, name: str, channels: int, num_heads: int) -> SpatialTransformer:
         return SpatialTransformer(
             name,
             channels,
@@ -157,7 +159,7 @@ class Conditions:
     num_unconditional: int = 0
 
 
-def _has_gradients(layer, args):
+def _has_gradients(layer: nn.Layer, args: tuple[Any, ...]) -> bool:
     """Whether a backward pass comes through a layer: where none does there is nothing to compute again."""
     values = (value for arg in args for value in (arg if isinstance(arg, tuple) else (arg,)))
     tensors = (*layer.parameters(), *(value for value in values if isinstance(value, paddle.Tensor)))
@@ -177,7 +179,16 @@ class UNetBlock(nn.Layer):
         options: the UNet's `BlockOptions`.
     """
 
-    def __init__(self, name, channels, resnets, num_transformers, num_heads, has_motion_module, options):
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        resnets: Sequence[ResnetBlock],
+        num_transformers: int,
+        num_heads: int,
+        has_motion_module: bool,
+        options: "BlockOptions",
+    ) -> None:
         super().__init__()
         self.name = name
         self.gradient_checkpointing = False
@@ -192,21 +203,23 @@ class UNetBlock(nn.Layer):
             motion_modules = [MotionModule(channels, **options.motion_module_kwargs) for _ in units]
             self.motion_modules = nn.LayerList(motion_modules)
 
-    def _run(self, i, layer, *args):
+    def _run(self, i: int, layer: nn.Layer, *args: Any) -> Any:
         recomputed = self.gradient_checkpointing and not (self.keeps_last_unit and i == len(self.resnets) - 1)
         if recomputed and self.training and _has_gradients(layer, args):
             # Reentrant recomputation gives no gradient to weights behind an input that needs none (stage 2).
             return recompute(layer, *args, use_reentrant=False)
         return layer(*args)
 
-    def prepare_step(self, embedding):
+    def prepare_step(self, embedding: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """Activated time embedding (batch, temb_channels) -> name of each resnet block -> its projection."""
         return {f"{self.name}.resnets.{i}": resnet.time_emb_proj(embedding) for i, resnet in enumerate(self.resnets)}
 
-    def _resnet(self, i, x, conditions):
+    def _resnet(self, i: int, x: paddle.Tensor, conditions: Conditions) -> paddle.Tensor:
         return self._run(i, self.resnets[i], x, conditions.times[f"{self.name}.resnets.{i}"], conditions.num_frames)
 
-    def _transform(self, i, x, conditions, features):
+    def _attend(
+        self, i: int, x: paddle.Tensor, conditions: Conditions, features: dict[str, paddle.Tensor]
+    ) -> paddle.Tensor:
         num_frames = conditions.num_frames
         if self.attentions is not None:
             attention = self.attentions[i]
@@ -223,22 +236,24 @@ class DownBlock(UNetBlock):
 
     def __init__(
         self,
-        name,
-        in_channels,
-        channels,
-        num_layers,
-        num_heads,
-        has_motion_module,
-        options,
-        downsample_padding=None,
-    ):
+        name: str,
+        in_channels: int,
+        channels: int,
+        num_layers: int,
+        num_heads: int,
+        has_motion_module: bool,
+        options: "BlockOptions",
+        downsample_padding: int | None = None,
+    ) -> None:
         resnets = [options.resnet(in_channels if i == 0 else channels, channels) for i in range(num_layers)]
         super().__init__(name, channels, resnets, num_layers, num_heads, has_motion_module, options)
         self.downsamplers = None
         if downsample_padding is not None:
             self.downsamplers = nn.LayerList([Downsample(channels, downsample_padding)])
 
-    def forward(self, x, conditions, units=None):
+    def forward(
+        self, x: paddle.Tensor, conditions: Conditions, units: int | None = None
+    ) -> tuple[paddle.Tensor, list[paddle.Tensor], dict[str, paddle.Tensor]]:
         """(batch*frames, in_channels, h, w) -> (batch*frames, channels, h', w'), list of skips, dict of features.
 
         With a number of `units` only the first of them run, without down-sampling.
@@ -247,7 +262,7 @@ class DownBlock(UNetBlock):
         features: dict = {}
         for i in range(len(self.resnets) if units is None else units):
             x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
-            x = self._transform(i, x, conditions, features)
+            x = self._attend(i, x, conditions, features)
             skips.append(x)
         if self.downsamplers is not None and units is None:
             x = self.downsamplers[0](x)  # (batch*frames, channels, ceil(h / 2), ceil(w / 2))
@@ -258,15 +273,23 @@ class DownBlock(UNetBlock):
 class MidBlock(UNetBlock):
     """Resnet, transformer, motion module, resnet."""
 
-    def __init__(self, name, channels, num_heads, has_motion_module, options, output_scale_factor):
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        num_heads: int,
+        has_motion_module: bool,
+        options: "BlockOptions",
+        output_scale_factor: float,
+    ) -> None:
         resnets = [options.resnet(channels, channels, output_scale_factor) for _ in range(2)]
         super().__init__(name, channels, resnets, 1, num_heads, has_motion_module, options)
 
-    def forward(self, x, conditions):
+    def forward(self, x: paddle.Tensor, conditions: Conditions) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """(batch*frames, channels, h, w) -> the same shape, dict of features."""
         features: dict = {}
         x = self._resnet(0, x, conditions)
-        x = self._transform(0, x, conditions, features)
+        x = self._attend(0, x, conditions, features)
         return self._resnet(1, x, conditions), features
 
 
@@ -279,21 +302,31 @@ class UpBlock(UNetBlock):
     """
 
     def __init__(
-        self, name, in_channels, channels, skip_channels, num_heads, has_motion_module, options, add_upsample
-    ):
+        self,
+        name: str,
+        in_channels: int,
+        channels: int,
+        skip_channels: Sequence[int],
+        num_heads: int,
+        has_motion_module: bool,
+        options: "BlockOptions",
+        add_upsample: bool,
+    ) -> None:
         incoming = [in_channels] + [channels] * (len(skip_channels) - 1)
         resnets = [options.resnet(width + skip, channels) for width, skip in zip(incoming, skip_channels)]
         super().__init__(name, channels, resnets, len(resnets), num_heads, has_motion_module, options)
         self.upsamplers = nn.LayerList([Upsample(channels)]) if add_upsample else None
 
-    def forward(self, x, skips, conditions, units=None):
+    def forward(
+        self, x: paddle.Tensor, skips: list[paddle.Tensor], conditions: Conditions, units: range | None = None
+    ) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """(batch*frames, in_channels, h, w) and the list of all open skips, whose last ones are consumed ->
         (batch*frames, channels, h', w'), dict of features. With a range of `units` only those run."""
         features: dict = {}
         for i in range(len(self.resnets)) if units is None else units:
             x = paddle.concat([x, skips.pop()], axis=1)  # (batch*frames, in_channels + skip, h, w)
             x = self._resnet(i, x, conditions)  # (batch*frames, channels, h, w)
-            x = self._transform(i, x, conditions, features)
+            x = self._attend(i, x, conditions, features)
         if self.upsamplers is not None:
             x = self.upsamplers[0](x, skips[-1].shape[2:])  # (batch*frames, channels, h', w')
         return x, features

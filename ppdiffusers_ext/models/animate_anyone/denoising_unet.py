@@ -5,15 +5,21 @@ From Animate Anyone (Hu et al. 2023, arXiv:2311.17117) in the form of MooreThrea
 the batch (see `blocks.py`); an option that has no effect there (cross-frame attention, ...) is refused.
 """
 
+from typing import TYPE_CHECKING
+
+import paddle
 import paddle.nn.functional as F
 from ppdiffusers.configuration_utils import register_to_config
 
-from ppdiffusers_ext.models.animate_anyone.blocks import FrameGroupNorm
+from ppdiffusers_ext.models.animate_anyone.blocks import Conditions, FrameGroupNorm
 from ppdiffusers_ext.models.animate_anyone.checkpoint import DENOISING_UNET_NAMES
 from ppdiffusers_ext.models.animate_anyone.option_rules import DENOISING_UNET_RULES
-from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
+from ppdiffusers_ext.models.animate_anyone.trunk import MotionBlocks, UNetTrunk
 from ppdiffusers_ext.models.depth import through_blocks
 from ppdiffusers_ext.models.layers import Conv2D
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.models.animate_anyone.reference_unet import ReferenceFeatures
 
 
 class DenoisingUNet3D(UNetTrunk):
@@ -80,7 +86,7 @@ class DenoisingUNet3D(UNetTrunk):
         unet_use_temporal_attention: bool | None = None,
         mode: str | None = None,
         task_type: str = "action",
-    ):
+    ) -> None:
         super().__init__()
         if use_motion_module and motion_module_type != "Vanilla":
             raise ValueError(f"motion_module_type={motion_module_type!r} is not known; use Vanilla")
@@ -89,7 +95,7 @@ class DenoisingUNet3D(UNetTrunk):
         self.conv_norm_out = FrameGroupNorm(norm_num_groups, width, norm_eps, use_inflated_groupnorm)
         self.conv_out = Conv2D(width, out_channels, 3, padding=1)
 
-    def _motion_blocks(self):
+    def _motion_blocks(self) -> MotionBlocks:
         config = self.config
         if not config.use_motion_module:
             return ()
@@ -101,7 +107,7 @@ class DenoisingUNet3D(UNetTrunk):
         return (up if config.motion_module_decoder_only else down + up) + mid
 
     @property
-    def max_frames(self):
+    def max_frames(self) -> int | None:
         """The longest window that the motion modules can place in time, or None where any length will do."""
         options = self.config.motion_module_kwargs or {}
         if not (self.config.use_motion_module and options.get("temporal_position_encoding", False)):
@@ -110,13 +116,13 @@ class DenoisingUNet3D(UNetTrunk):
 
     def forward(
         self,
-        latents,
-        timestep,
-        encoder_hidden_states,
-        pose_features=None,
-        reference_features=None,
-        num_unconditional=0,
-    ):
+        latents: paddle.Tensor,
+        timestep: float | paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        pose_features: paddle.Tensor | None = None,
+        reference_features: "ReferenceFeatures | None" = None,
+        num_unconditional: int = 0,
+    ) -> paddle.Tensor:
         """One denoising call on one window.
 
         Args:
@@ -142,9 +148,17 @@ class DenoisingUNet3D(UNetTrunk):
             num_frames=latents.shape[2],
             num_unconditional=num_unconditional,
         )
-        return self.denoise(latents, conditions, pose_features)
+        prediction = self.denoise(latents, conditions, pose_features)
+        return prediction  # type: ignore[return-value]  # alone, without a depth
 
-    def denoise(self, latents, conditions, pose_features=None, depth=0, deep=None):
+    def denoise(
+        self,
+        latents: paddle.Tensor,
+        conditions: Conditions,
+        pose_features: paddle.Tensor | None = None,
+        depth: int = 0,
+        deep: paddle.Tensor | None = None,
+    ) -> paddle.Tensor | tuple[paddle.Tensor, paddle.Tensor]:
         """What depends on the latents: `forward` after all that follows from the step or from the clip alone.
 
         Args:
@@ -174,10 +188,10 @@ class DenoisingUNet3D(UNetTrunk):
         return (x, deep) if depth else x
 
 
-def _fold(x):
+def _fold(x: paddle.Tensor) -> paddle.Tensor:
     """(batch, channels, frames, height, width) -> (batch*frames, channels, height, width)."""
     return x.transpose([0, 2, 1, 3, 4]).flatten(0, 1)
 
 
-def _extent(x):
+def _extent(x: paddle.Tensor) -> list[int]:
     return [x.shape[0], *x.shape[2:]]

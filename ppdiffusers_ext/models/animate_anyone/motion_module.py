@@ -7,6 +7,7 @@ attention; a window that is longer than the position table is an error instead o
 """
 
 import math
+from collections.abc import Sequence
 
 import paddle
 from paddle import nn
@@ -22,14 +23,14 @@ class PositionalEncoding(nn.Layer):
     The table `pe` (1, max_len, channels) is part of the checkpoint. Positions count from 0 inside the window.
     """
 
-    def __init__(self, channels, max_len):
+    def __init__(self, channels: int, max_len: int) -> None:
         super().__init__()
         position = paddle.arange(max_len, dtype="float32").unsqueeze(1)  # (max_len, 1)
         frequency = paddle.exp(paddle.arange(0, channels, 2, dtype="float32") * (-math.log(10000.0) / channels))
         table = paddle.stack([paddle.sin(position * frequency), paddle.cos(position * frequency)], axis=2)
         self.register_buffer("pe", table.reshape([1, max_len, channels]))
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         num_frames, max_len = x.shape[1], self.pe.shape[1]
         if num_frames > max_len:
             raise ValueError(
@@ -41,20 +42,26 @@ class PositionalEncoding(nn.Layer):
 class TemporalAttention(Attention):
     """Self-attention over frames; the positions enter queries, keys and values, but not the residual path."""
 
-    def __init__(self, channels, num_heads, position_encoding_max_len=None):
+    def __init__(self, channels: int, num_heads: int, position_encoding_max_len: int | None = None) -> None:
         super().__init__(channels, num_heads)
         self.pos_encoder = (
             PositionalEncoding(channels, position_encoding_max_len) if position_encoding_max_len else None
         )
 
-    def forward(self, x):  # type: ignore[override]  # attends to itself alone
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:  # type: ignore[override]  # attends to itself alone
         return super().forward(x if self.pos_encoder is None else self.pos_encoder(x))  # (batch, frames, channels)
 
 
 class TemporalTransformerBlock(nn.Layer):
     """Pre-norm temporal attentions, one for each entry of `attention_block_types`, then a GEGLU feed-forward."""
 
-    def __init__(self, channels, num_heads, attention_block_types, position_encoding_max_len=None):
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        attention_block_types: Sequence[str],
+        position_encoding_max_len: int | None = None,
+    ) -> None:
         super().__init__()
         unknown = set(attention_block_types) - {"Temporal_Self"}
         if unknown:
@@ -66,7 +73,7 @@ class TemporalTransformerBlock(nn.Layer):
         self.ff = FeedForward(channels)
         self.ff_norm = LayerNorm(channels)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         for attention, norm in zip(self.attention_blocks, self.norms):
             x = x + attention(norm(x))  # (batch, frames, channels)
         return x + self.ff(self.ff_norm(x))
@@ -75,7 +82,15 @@ class TemporalTransformerBlock(nn.Layer):
 class TemporalTransformer(nn.Layer):
     """Group norm (per frame), linear in, temporal transformer blocks, linear out, residual."""
 
-    def __init__(self, in_channels, inner_channels, num_heads, num_blocks, attention_block_types, max_len):
+    def __init__(
+        self,
+        in_channels: int,
+        inner_channels: int,
+        num_heads: int,
+        num_blocks: int,
+        attention_block_types: Sequence[str],
+        max_len: int | None,
+    ) -> None:
         super().__init__()
         self.norm = GroupNorm(NORM_GROUPS, in_channels, epsilon=1e-6)
         self.proj_in = Linear(in_channels, inner_channels)
@@ -87,7 +102,7 @@ class TemporalTransformer(nn.Layer):
         )
         self.proj_out = Linear(inner_channels, in_channels)
 
-    def forward(self, x, num_frames):
+    def forward(self, x: paddle.Tensor, num_frames: int) -> paddle.Tensor:
         folded, channels, height, width = x.shape
         batch, area = folded // num_frames, height * width
         y = self.norm(x)  # (batch*frames, channels, height, width)
@@ -119,16 +134,16 @@ class MotionModule(nn.Layer):
 
     def __init__(
         self,
-        in_channels,
-        num_attention_heads=8,
-        num_transformer_block=2,
-        attention_block_types=("Temporal_Self", "Temporal_Self"),
-        cross_frame_attention_mode=None,
-        temporal_position_encoding=False,
-        temporal_position_encoding_max_len=24,
-        temporal_attention_dim_div=1,
-        zero_initialize=True,
-    ):
+        in_channels: int,
+        num_attention_heads: int = 8,
+        num_transformer_block: int = 2,
+        attention_block_types: Sequence[str] = ("Temporal_Self", "Temporal_Self"),
+        cross_frame_attention_mode: str | None = None,
+        temporal_position_encoding: bool = False,
+        temporal_position_encoding_max_len: int = 24,
+        temporal_attention_dim_div: int = 1,
+        zero_initialize: bool = True,
+    ) -> None:
         super().__init__()
         if cross_frame_attention_mode is not None:
             raise ValueError(f"cross_frame_attention_mode {cross_frame_attention_mode!r} is not supported; use null")
@@ -146,7 +161,7 @@ class MotionModule(nn.Layer):
             for parameter in self.temporal_transformer.proj_out.parameters():
                 nn.initializer.Constant(0.0)(parameter)
 
-    def forward(self, x, num_frames):
+    def forward(self, x: paddle.Tensor, num_frames: int) -> paddle.Tensor:
         """(batch*frames, channels, height, width), frames running fastest -> the same shape.
 
         Raises:

@@ -1,5 +1,7 @@
 """What the options of Animate Anyone's networks may be."""
 
+from typing import Any
+
 from ppdiffusers_ext.models.network_rules import (
     CHANNELS,
     MOTION,
@@ -9,12 +11,12 @@ from ppdiffusers_ext.models.network_rules import (
     WIDE,
     unet_size,
 )
-from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Rules, Text, Whole
+from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Rule, Rules, Text, Whole
 
 _MOST_TABLE = 50_000_000  # numbers of all position tables that are made with a network
 
 
-def _motion_tables(options):
+def _motion_tables(options: dict[str, Any]) -> str | None:
     motion = options.get("motion_module_kwargs") or {}
     length = motion.get("temporal_position_encoding_max_len", 24)
     blocks = motion.get("num_transformer_block", 2) * len(motion.get("attention_block_types", "12"))
@@ -24,11 +26,11 @@ def _motion_tables(options):
     return None
 
 
-def _size(options):
+def _size(options: dict[str, Any]) -> float:
     return unet_size(options, options.get("motion_module_kwargs"))
 
 
-_UNET_3D = {
+_UNET_3D: dict[str, Rule] = {
     **UNET,
     "use_inflated_groupnorm": Flag(),
     "use_motion_module": Flag(),

@@ -4,6 +4,7 @@ From Animate Anyone (Hu et al. 2023, arXiv:2311.17117) in the form of MooreThrea
 (`src/models/pose_guider.py`), which is ControlNet's conditioning embedding. Names are the original's.
 """
 
+import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
@@ -33,7 +34,7 @@ class PoseGuider(StrictModelMixin, ConfigMixin):
         conditioning_embedding_channels: int = 320,
         conditioning_channels: int = 3,
         block_out_channels: tuple = (16, 32, 96, 256),
-    ):
+    ) -> None:
         super().__init__()
         widths = block_out_channels
         self.conv_in = Conv2D(conditioning_channels, widths[0], 3, padding=1)
@@ -45,7 +46,7 @@ class PoseGuider(StrictModelMixin, ConfigMixin):
         for parameter in self.conv_out.parameters():  # starts without influence on the image model
             nn.initializer.Constant(0.0)(parameter)
 
-    def forward(self, conditioning):
+    def forward(self, conditioning: paddle.Tensor) -> paddle.Tensor:
         """Pose pictures in [0, 1] (not [-1, 1]) -> features 8 times smaller.
 
         Args:

@@ -23,7 +23,7 @@ class ReferenceFeatures(OrderedDict):
     the entry of its own name.
     """
 
-    def rounded_to_fp16(self):
+    def rounded_to_fp16(self) -> "ReferenceFeatures":
         """The same features after a round trip through fp16.
 
         The original hands features over in fp16 even in an fp32 run (an argument that nobody passes). The difference
@@ -77,11 +77,17 @@ class ReferenceUNet(UNetTrunk):
         num_class_embeds: int | None = None,
         upcast_attention: bool = False,
         resnet_time_scale_shift: str = "default",
-    ):
+    ) -> None:
         super().__init__()
         self._build(collects_features=True)
 
-    def forward(self, latent, timestep, encoder_hidden_states, return_sample=False):
+    def forward(
+        self,
+        latent: paddle.Tensor,
+        timestep: float | paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        return_sample: bool = False,
+    ) -> ReferenceFeatures | tuple[ReferenceFeatures, paddle.Tensor]:
         """
         Args:
             latent: (batch, in_channels, height, width), the VAE latent of the reference picture.

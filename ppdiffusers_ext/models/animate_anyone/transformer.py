@@ -5,7 +5,9 @@ Parameter names are the original's. What differs: the reference's tokens are arg
 patched modules; and what follows from the clip alone (`TransformerConditions`) can be computed once for all steps.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -21,12 +23,12 @@ from ppdiffusers_ext.models.layers import (
 )
 
 
-def repeat_rows(x, rows):
+def repeat_rows(x: paddle.Tensor, rows: int) -> paddle.Tensor:
     """(n, ...) -> (rows, ...), each repeated as often; or (1, ...) as it is, which is added to any number of rows."""
     return x if x.shape[0] == 1 else _repeat(x, rows)
 
 
-def _repeat(x, rows):
+def _repeat(x: paddle.Tensor, rows: int) -> paddle.Tensor:
     if x.shape[0] == rows:
         return x
     # Not repeat_interleave, which exporters do not know.
@@ -42,21 +44,24 @@ class TransformerConditions:
         shift: (rows, 1, channels), what the cross-attention adds where its context is a single key, or None.
     """
 
-    reference: tuple | None = None
+    reference: tuple[paddle.Tensor, paddle.Tensor] | None = None
     shift: paddle.Tensor | None = None
 
 
-def beside(unconditional, conditional):
+def beside(
+    unconditional: Mapping[str, TransformerConditions], conditional: Mapping[str, TransformerConditions]
+) -> dict[str, TransformerConditions]:
     """Conditions for a batch of unconditional and conditional rows, from those of each.
 
     Args:
         unconditional: name -> `TransformerConditions` without reference, for one row.
         conditional: the same with reference, for one row.
     """
-    return {
-        name: TransformerConditions(conditions.reference, paddle.concat([unconditional[name].shift, conditions.shift]))
-        for name, conditions in conditional.items()
-    }
+    result = {}
+    for name, conditions in conditional.items():
+        shifts: Any = [unconditional[name].shift, conditions.shift]  # tensors, as contexts are of a single key
+        result[name] = TransformerConditions(conditions.reference, paddle.concat(shifts))
+    return result
 
 
 class ReferenceAttention(Attention):
@@ -66,7 +71,13 @@ class ReferenceAttention(Attention):
     the batch see their own tokens only: guidance steers away from a picture made without the reference.
     """
 
-    def forward(self, x, reference=None, num_frames=1, num_unconditional=0):
+    def forward(  # type: ignore[override]  # sees itself and the reference
+        self,
+        x: paddle.Tensor,
+        reference: tuple[paddle.Tensor, paddle.Tensor] | None = None,
+        num_frames: int = 1,
+        num_unconditional: int = 0,
+    ) -> paddle.Tensor:
         """x (batch*frames, tokens, channels); reference: key and value, each (samples, reference tokens, channels) of
         batch - num_unconditional samples or of one for all of them.
 
@@ -91,7 +102,7 @@ class ReferenceAttention(Attention):
         return self.to_out[0](out)
 
     @staticmethod
-    def _for_frames(of_reference, folded, num_frames):
+    def _for_frames(of_reference: paddle.Tensor, folded: int, num_frames: int) -> paddle.Tensor:
         samples = of_reference.shape[0]
         if samples not in (1, folded // num_frames):
             raise ValueError(f"reference features of {samples} samples cannot serve {folded // num_frames} samples")
@@ -101,7 +112,7 @@ class ReferenceAttention(Attention):
 class SpatialTransformerBlock(nn.Layer):
     """Pre-norm self-attention (with reference), cross-attention and GEGLU feed-forward."""
 
-    def __init__(self, channels, num_heads, cross_attention_dim):
+    def __init__(self, channels: int, num_heads: int, cross_attention_dim: int) -> None:
         super().__init__()
         self.attn1 = ReferenceAttention(channels, num_heads)
         self.norm1 = LayerNorm(channels)
@@ -110,13 +121,22 @@ class SpatialTransformerBlock(nn.Layer):
         self.ff = FeedForward(channels)
         self.norm3 = LayerNorm(channels)
 
-    def forward(self, x, context, reference, shift, num_frames, num_unconditional):
+    def forward(
+        self,
+        x: paddle.Tensor,
+        context: paddle.Tensor | None,
+        reference: tuple[paddle.Tensor, paddle.Tensor] | None,
+        shift: paddle.Tensor | None,
+        num_frames: int,
+        num_unconditional: int,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
         folded, tokens, channels = x.shape
         features = self.norm1(x)  # (batch*frames, tokens, channels): what a reference UNet hands over
         x = x + self.attn1(features, reference, num_frames, num_unconditional)
         if shift is None:
             # All frames of a sample share its context, so they can be one long row of queries.
-            y = self.norm2(x).reshape([context.shape[0], -1, channels])  # (batch, frames*tokens, channels)
+            batch = context.shape[0]  # type: ignore[union-attr]  # given where there is no shift
+            y = self.norm2(x).reshape([batch, -1, channels])  # (batch, frames*tokens, channels)
             x = x + self.attn2(y, context).reshape([folded, tokens, channels])
         else:
             x = x + repeat_rows(shift, folded)  # (batch*frames, tokens, channels)
@@ -133,8 +153,15 @@ class SpatialTransformer(nn.Layer):
     """
 
     def __init__(
-        self, name, channels, num_heads, cross_attention_dim, groups, use_linear_projection, collects_features
-    ):
+        self,
+        name: str,
+        channels: int,
+        num_heads: int,
+        cross_attention_dim: int,
+        groups: int,
+        use_linear_projection: bool,
+        collects_features: bool,
+    ) -> None:
         super().__init__()
         self.feature_name = f"{name}.transformer_blocks.0"
         self.use_linear_projection = use_linear_projection
@@ -144,7 +171,7 @@ class SpatialTransformer(nn.Layer):
         self.transformer_blocks = nn.LayerList([SpatialTransformerBlock(channels, num_heads, cross_attention_dim)])
         self.proj_out = Linear(channels, channels) if use_linear_projection else Conv2D(channels, channels, 1)
 
-    def prepare(self, context, reference=None):
+    def prepare(self, context: paddle.Tensor, reference: paddle.Tensor | None = None) -> TransformerConditions:
         """What this transformer's attentions make of the clip: `TransformerConditions`.
 
         Args:
@@ -152,14 +179,21 @@ class SpatialTransformer(nn.Layer):
             reference: (samples, tokens, channels) or None.
         """
         block = self.transformer_blocks[0]
-        if reference is not None:
-            reference = block.attn1.to_k(reference), block.attn1.to_v(reference)
+        seen = None if reference is None else (block.attn1.to_k(reference), block.attn1.to_v(reference))
         # Who attends to a single key gets its value, whatever the query. Training takes the long way nevertheless:
         # there the query's weights have gradients (of zero), and so decay.
         single = context.shape[1] == 1 and not paddle.is_grad_enabled()
-        return TransformerConditions(reference, block.attn2.to_out[0](block.attn2.to_v(context)) if single else None)
+        return TransformerConditions(seen, block.attn2.to_out[0](block.attn2.to_v(context)) if single else None)
 
-    def forward(self, x, context, reference=None, shift=None, num_frames=1, num_unconditional=0):
+    def forward(
+        self,
+        x: paddle.Tensor,
+        context: paddle.Tensor | None,
+        reference: tuple[paddle.Tensor, paddle.Tensor] | None = None,
+        shift: paddle.Tensor | None = None,
+        num_frames: int = 1,
+        num_unconditional: int = 0,
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
         """x (batch*frames, channels, h, w), context (batch, keys, cross_attention_dim), reference and shift as in
         `TransformerConditions` -> (x of the same shape, features (batch*frames, h*w, channels) or None)."""
         folded, channels, height, width = x.shape

@@ -4,6 +4,9 @@ From diffusers' `UNet2DConditionModel` as extended by MooreThreads/Moore-Animate
 (`src/models/unet_2d_condition.py`, `unet_3d.py`). Configuration and parameter names are the original's.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -19,6 +22,13 @@ from ppdiffusers_ext.models.animate_anyone.blocks import (
 from ppdiffusers_ext.models.layers import Conv2D, TimestepEmbedding, compute_dtype, sinusoidal_embedding
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
+if TYPE_CHECKING:
+    from ppdiffusers_ext.models.animate_anyone.blocks import UNetBlock
+    from ppdiffusers_ext.models.animate_anyone.reference_unet import ReferenceFeatures
+    from ppdiffusers_ext.models.animate_anyone.transformer import SpatialTransformer, TransformerConditions
+
+# ("down" or "up", level), and "mid".
+MotionBlocks = Sequence[str | tuple[str, int]]
 # Options of the original's constructors that no released model uses, with the one value that is accepted.
 _FIXED_OPTIONS = {
     "act_fn": "silu",
@@ -34,7 +44,7 @@ _FIXED_OPTIONS = {
 }
 
 
-def _has_attention(block_type, name):
+def _has_attention(block_type: str, name: str) -> bool:
     kind = block_type[:-2] if block_type[-2:] in ("2D", "3D") else block_type
     if kind not in (f"CrossAttn{name}", name):
         raise ValueError(f"{block_type!r} is not a known block; use CrossAttn{name}2D/3D or {name}2D/3D")
@@ -44,7 +54,9 @@ def _has_attention(block_type, name):
 class UNetTrunk(StrictModelMixin, ConfigMixin):
     """Input convolution, time embedding, down, middle and up blocks. Subclasses register the configuration."""
 
-    def _build(self, per_frame_norm=True, collects_features=False, motion_blocks=None):
+    def _build(
+        self, per_frame_norm: bool = True, collects_features: bool = False, motion_blocks: MotionBlocks | None = None
+    ) -> None:
         """Make the layers that `self.config` describes.
 
         Args:
@@ -97,7 +109,9 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             "mid_block", widths[-1], heads[-1], "mid" in motion_blocks, options, config.mid_block_scale_factor
         )
 
-    def _down_blocks(self, widths, heads, motion_blocks, options):
+    def _down_blocks(
+        self, widths: Sequence[int], heads: Sequence[int], motion_blocks: MotionBlocks, options: BlockOptions
+    ) -> nn.LayerList:
         blocks = nn.LayerList()
         for i, (block_type, width) in enumerate(zip(self.config.down_block_types, widths)):
             blocks.append(
@@ -114,7 +128,9 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             )
         return blocks
 
-    def _up_blocks(self, widths, heads, motion_blocks, options):
+    def _up_blocks(
+        self, widths: Sequence[int], heads: Sequence[int], motion_blocks: MotionBlocks, options: BlockOptions
+    ) -> nn.LayerList:
         blocks = nn.LayerList()
         incoming, heads = widths[-1], heads[::-1]
         for i, (block_type, width) in enumerate(zip(self.config.up_block_types, widths[::-1])):
@@ -134,7 +150,7 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             incoming = width
         return blocks
 
-    def time_projection(self, timestep, batch):
+    def time_projection(self, timestep: float | paddle.Tensor, batch: int) -> paddle.Tensor:
         """Sinusoidal embedding of timesteps: a number, or one for each sample -> (batch, block_out_channels[0])."""
         timestep = timestep if isinstance(timestep, paddle.Tensor) else paddle.to_tensor(timestep)
         timestep = timestep.reshape([-1]).expand([batch])
@@ -142,20 +158,21 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         return sinusoidal_embedding(timestep, width, self.config.flip_sin_to_cos, self.config.freq_shift)
 
     @property
-    def _blocks(self):
+    def _blocks(self) -> "tuple[UNetBlock, ...]":
         return (*self.down_blocks, self.mid_block, *self.up_blocks)
 
     @property
-    def transformers(self):
+    def transformers(self) -> "dict[str, SpatialTransformer]":
         """Name -> spatial transformer, in the order of execution: also the names of reference features."""
-        return {layer.feature_name: layer for block in self._blocks for layer in block.attentions or ()}
+        layers: Any = [layer for block in self._blocks for layer in block.attentions or ()]
+        return {layer.feature_name: layer for layer in layers}
 
     @property
-    def resnet_names(self):
+    def resnet_names(self) -> list[str]:
         """What `prepare_step` returns something for, in its order."""
         return [f"{block.name}.resnets.{i}" for block in self._blocks for i in range(len(block.resnets))]
 
-    def prepare_step(self, timestep, batch=1):
+    def prepare_step(self, timestep: float | paddle.Tensor, batch: int = 1) -> dict[str, paddle.Tensor]:
         """What follows from the timestep alone: name of each resnet block -> (batch, channels).
 
         Args:
@@ -163,12 +180,14 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         """
         return self.project_step(self.time_projection(timestep, batch))
 
-    def project_step(self, embedding):
+    def project_step(self, embedding: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """As `prepare_step`, of the sinusoidal embedding (batch, block_out_channels[0]) of the timestep."""
         embedding = F.silu(self.time_embedding(embedding.astype(self._compute_dtype())))  # (batch, 4 * width)
         return {name: time for block in self._blocks for name, time in block.prepare_step(embedding).items()}
 
-    def prepare_clip(self, encoder_hidden_states, reference_features=None):
+    def prepare_clip(
+        self, encoder_hidden_states: paddle.Tensor, reference_features: "ReferenceFeatures | None" = None
+    ) -> "dict[str, TransformerConditions]":
         """What follows from the clip alone: name of each transformer -> `TransformerConditions`.
 
         Args:
@@ -179,18 +198,24 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             ValueError: the features are not named as the transformers are.
         """
         transformers = self.transformers
-        features = reference_features or {}
-        if reference_features is not None and set(features) != set(transformers):
+        if reference_features is not None and set(reference_features) != set(transformers):
             raise ValueError(
-                f"reference features are named {sorted(set(features) ^ set(transformers))[:3]}..., which is not how "
-                "the blocks of this UNet are named; both UNets must have the same block types"
+                f"reference features are named {sorted(set(reference_features) ^ set(transformers))[:3]}..., which is "
+                "not how the blocks of this UNet are named; both UNets must have the same block types"
             )
         dtype = self._compute_dtype()
         context = encoder_hidden_states.astype(dtype)
-        features = {name: tensor.astype(dtype) for name, tensor in features.items()}
+        features = {name: tensor.astype(dtype) for name, tensor in (reference_features or {}).items()}
         return {name: layer.prepare(context, features.get(name)) for name, layer in transformers.items()}
 
-    def _conditions(self, timestep, encoder_hidden_states, batch, reference_features=None, **counts):
+    def _conditions(
+        self,
+        timestep: float | paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        batch: int,
+        reference_features: "ReferenceFeatures | None" = None,
+        **counts: int,
+    ) -> Conditions:
         if encoder_hidden_states.shape[0] != batch:
             raise ValueError(
                 f"encoder_hidden_states are for {encoder_hidden_states.shape[0]} samples, the latents for {batch}"
@@ -203,12 +228,12 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         )
 
     @property
-    def max_depth(self):
+    def max_depth(self) -> int:
         """The largest `depth` of `through_blocks`: the units of the last up block."""
         return len(self.up_blocks[-1].resnets)
 
-    def _compute_dtype(self):
+    def _compute_dtype(self) -> paddle.dtype:
         return compute_dtype(self.conv_in.weight)
 
-    def _centre(self, sample):
+    def _centre(self, sample: paddle.Tensor) -> paddle.Tensor:
         return 2 * sample - 1.0 if self.config.center_input_sample else sample

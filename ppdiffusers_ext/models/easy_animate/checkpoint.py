@@ -8,12 +8,18 @@ published, and those that say nothing of what is computed.
 
 import ast
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, printable, shown, suggestion
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import ListOf, Rules, Whole, option_names
 from ppdiffusers_ext.weights.declaration import CheckpointNames
+
+if TYPE_CHECKING:
+    from ppdiffusers.configuration_utils import ConfigMixin
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +212,9 @@ _VAE_BLOCKS = {
 }
 
 
-def options_of(cls, config, source, more=None):
+def options_of(
+    cls: type, config: dict[str, Any], source: str | Path, more: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Options of one of our classes.
 
     Args:
@@ -229,8 +237,8 @@ def options_of(cls, config, source, more=None):
             raise InputError(f"option {shown(name)} of {cls.__name__} is not known; {near}")
     given = {**config, **(more or {})}
     if unknown := sorted(set(given) - names):
-        names = printable(", ".join(unknown), 500)
-        logger.warning("%s has options that are not known and have no effect: %s", source, names)
+        shown_names = printable(", ".join(unknown), 500)
+        logger.warning("%s has options that are not known and have no effect: %s", source, shown_names)
     for name, values in rules.fixed.items():
         value = given.get(name, values[-1] if is_ours else values[0])
         if value != values[-1]:
@@ -242,7 +250,7 @@ def options_of(cls, config, source, more=None):
     return _CHECKS[cls.__name__](options, given, source)
 
 
-def original_config(model, of_pictures=False):
+def original_config(model: "ConfigMixin", of_pictures: bool = False) -> dict[str, Any]:
     """A `config.json` for the original's class of a model of ours: all options, with those that we have not.
 
     Args:
@@ -259,19 +267,19 @@ def original_config(model, of_pictures=False):
     return config
 
 
-def options_of_motion(model):
+def options_of_motion(model: "ConfigMixin") -> dict[str, Any]:
     """Those of V1's transformer that PixArt's own class, and so its `config.json`, has no place for."""
     names = set(option_names(type(model))) & set(_ONLY_3D)
     return {name: value for name, value in model.config.items() if name in names}
 
 
-def _check_hunyuan(options, given, source):
+def _check_hunyuan(options: dict[str, Any], given: dict[str, Any], source: str | Path) -> dict[str, Any]:
     if options["out_channels"] is None:  # the original's way to say it
         options["out_channels"] = 2 * options["in_channels"]
     return options
 
 
-def _check_pixart(options, given, source):
+def _check_pixart(options: dict[str, Any], given: dict[str, Any], source: str | Path) -> dict[str, Any]:
     _check_one_of(options, "basic_block_type", _BLOCK_TYPES, source, "motionmodule")
     _check_one_of(options, "motion_module_type", _MOTION_TYPES, source)
     is_hybrid = options.get("basic_block_type") == _BLOCK_TYPES[1]
@@ -285,7 +293,7 @@ def _check_pixart(options, given, source):
     return options
 
 
-def _motion_options(given, source):
+def _motion_options(given: dict[str, Any], source: str | Path) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise InputError(f"{source} is {shown(given)}; a mapping of {', '.join(_MOTION_KNOWN)} is accepted")
     for name, value in given.items():
@@ -300,7 +308,7 @@ def _motion_options(given, source):
     return {name: value for name, value in given.items() if name in _MOTION_KNOWN}
 
 
-def _check_vae(options, given, source):
+def _check_vae(options: dict[str, Any], given: dict[str, Any], source: str | Path) -> dict[str, Any]:
     _OLDER.check(given, source)
     if options.get("block_out_channels", ()) is None:
         options["block_out_channels"] = [
@@ -321,7 +329,9 @@ def _check_vae(options, given, source):
     return options
 
 
-def _check_one_of(options, name, accepted, source, default=None):
+def _check_one_of(
+    options: dict[str, Any], name: str, accepted: Sequence[Any], source: str | Path, default: Any = None
+) -> None:
     if options.get(name, default) not in accepted:
         raise InputError(f"{source}: {name} is {shown(options[name])}; {', '.join(accepted)} is accepted")
 

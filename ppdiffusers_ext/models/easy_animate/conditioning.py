@@ -27,19 +27,19 @@ _POOL_HEADS = 8
 class Conditioning(nn.Layer):
     """What all tokens are shifted by: the time, what the second text is about, and sizes."""
 
-    def __init__(self, channels, pooled, text_length, text_channels):
+    def __init__(self, channels: int, pooled: int, text_length: int, text_channels: int) -> None:
         super().__init__()
         self.timestep_embedder = TimestepEmbedding(EMBEDDED, channels)
         self.pooler = _Pooler(text_length, text_channels, pooled)
         self.style_embedder = nn.Embedding(1, channels)  # of one style; the original means to have more some day
         self.extra_embedder = Projection(_SIZES * EMBEDDED + channels + pooled, 4 * channels, channels)
 
-    def embed_extra(self, text, sizes):
+    def embed_extra(self, text: paddle.Tensor, sizes: paddle.Tensor) -> paddle.Tensor:
         """What does not depend on the time: (batch, tokens, text channels), (batch, 6 * 256) -> (batch, channels)."""
         style = follow(self.style_embedder.weight, text).expand([text.shape[0], -1])  # (batch, channels)
         return self.extra_embedder(paddle.concat([self.pooler(text), sizes.astype(text.dtype), style], axis=1))
 
-    def forward(self, time, extra):
+    def forward(self, time: paddle.Tensor, extra: paddle.Tensor) -> paddle.Tensor:
         """Sinusoids (batch, 256) and what `embed_extra` gives -> (batch, channels)."""
         return self.timestep_embedder(time.astype(extra.dtype)) + extra
 
@@ -47,13 +47,13 @@ class Conditioning(nn.Layer):
 class _Pooler(nn.Layer):
     """Attention of a text's mean to the text, padding and all."""
 
-    def __init__(self, length, channels, outputs):
+    def __init__(self, length: int, channels: int, outputs: int) -> None:
         super().__init__()
         self.positional_embedding = self.create_parameter([length + 1, channels])
         self.k_proj, self.q_proj, self.v_proj = (Linear(channels, channels) for _ in range(3))
         self.c_proj = Linear(channels, outputs)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, tokens, channels) -> (batch, outputs)."""
         x = paddle.concat([x.mean(axis=1, keepdim=True), x], axis=1) + follow(self.positional_embedding, x)
         query, key, value = self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x)
@@ -70,14 +70,14 @@ class Resampler(nn.Layer):
         inputs: width of CLIP's tokens.
     """
 
-    def __init__(self, count, channels, heads, inputs):
+    def __init__(self, count: int, channels: int, heads: int, inputs: int) -> None:
         super().__init__()
         self.query = self.create_parameter([count, channels])
         self.kv_proj = Linear(inputs, channels, bias_attr=False) if inputs != channels else nn.Identity()
         self.attn = _TorchAttention(channels, heads)
         self.ln_q, self.ln_kv = (LayerNorm(channels) for _ in range(2))
 
-    def forward(self, tokens):
+    def forward(self, tokens: paddle.Tensor) -> paddle.Tensor:
         """(batch, tokens, inputs), of a square of tokens -> (batch, count, channels)."""
         values = self.ln_kv(self.kv_proj(tokens))  # (batch, tokens, channels)
         side = math.isqrt(self.query.shape[0])
@@ -90,14 +90,14 @@ class Resampler(nn.Layer):
 class _TorchAttention(nn.Layer):
     """Multi-head attention with the parameters of torch's `MultiheadAttention`."""
 
-    def __init__(self, channels, heads):
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.in_proj_weight = self.create_parameter([3 * channels, channels])  # as in torch: (out, in)
         self.in_proj_bias = self.create_parameter([3 * channels], is_bias=True)
         self.out_proj = Linear(channels, channels)
 
-    def forward(self, query, key, value):
+    def forward(self, query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor) -> paddle.Tensor:
         """(batch, queries, channels), (batch, keys, channels) twice -> as the first."""
         weights = follow(self.in_proj_weight, query).chunk(3, axis=0)
         biases = follow(self.in_proj_bias, query).chunk(3, axis=0)

@@ -5,6 +5,8 @@ Paddle's own convolution (3.3) takes two to three times as long on a CPU, and me
 of all frames at one time: 17 GB for eight frames of 256x256 with 256 channels.
 """
 
+from collections.abc import Iterable, Iterator
+
 import paddle
 import paddle.nn.functional as F
 
@@ -12,7 +14,15 @@ import paddle.nn.functional as F
 MAX_GATHERED = 16 * 2**20
 
 
-def convolve_frames(frames, count, weight, bias, stride, padding, zeros):
+def convolve_frames(
+    frames: Iterable[paddle.Tensor],
+    count: int,
+    weight: paddle.Tensor,
+    bias: paddle.Tensor,
+    stride: tuple[int, int],
+    padding: int,
+    zeros: int,
+) -> list[paddle.Tensor]:
     """A convolution over frames and pixels.
 
     Args:
@@ -43,7 +53,7 @@ def convolve_frames(frames, count, weight, bias, stride, padding, zeros):
     return [parts[0] if len(parts) == 1 else paddle.concat(parts, axis=2) for parts in sums]
 
 
-def _convolve(x, weight, stride, padding):
+def _convolve(x: paddle.Tensor, weight: paddle.Tensor, stride: int, padding: int) -> Iterator[paddle.Tensor]:
     """(batch, channels, height, width) -> strips of (batch, filters, rows, width'), several on a CPU."""
     kernel = weight.shape[2]
     height, width = ((side + 2 * padding - kernel) // stride + 1 for side in x.shape[2:])
@@ -57,7 +67,7 @@ def _convolve(x, weight, stride, padding):
         yield F.conv2d(x[:, :, i * stride : last * stride + kernel], weight, stride=stride)
 
 
-def _shifted(x, bias):
+def _shifted(x: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
     """(batch, channels, height, width) + (channels,): as a matrix and a column, which is quickest on a CPU."""
     batch, channels = x.shape[:2]
     column = bias.unsqueeze(0).expand([batch, channels]).reshape([batch * channels, 1])

@@ -5,9 +5,12 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 2024, arXiv:2405.08748). Names are the original's.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
 
@@ -87,7 +90,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         after_norm: bool = False,
         enable_clip_in_inpaint: bool = True,
         rotates_first_block: bool = True,
-    ):
+    ) -> None:
         super().__init__()
         if num_layers % 2 or hidden_size != num_attention_heads * attention_head_dim or attention_head_dim % 4:
             raise ValueError(
@@ -114,18 +117,18 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
 
     def forward(
         self,
-        hidden_states,
-        timestep,
-        encoder_hidden_states,
-        text_embedding_mask,
-        encoder_hidden_states_t5,
-        text_embedding_mask_t5,
-        image_meta_size,
-        rotation,
-        inpaint_latents=None,
-        clip_encoder_hidden_states=None,
-        clip_attention_mask=None,
-    ):
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        text_embedding_mask: Tensor,
+        encoder_hidden_states_t5: Tensor,
+        text_embedding_mask_t5: Tensor,
+        image_meta_size: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        inpaint_latents: Tensor | None = None,
+        clip_encoder_hidden_states: Tensor | None = None,
+        clip_attention_mask: Tensor | None = None,
+    ) -> Tensor:
         """One prediction.
 
         Args:
@@ -155,12 +158,15 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             **self._tables(hidden_states.shape[2], rotation),
         }
         if self.has_clip:
-            conditions |= self.prepare_picture(clip_encoder_hidden_states, clip_attention_mask)
+            picture: Any = (clip_encoder_hidden_states, clip_attention_mask)  # tensors, for a network that sees one
+            conditions |= self.prepare_picture(*picture)
         if inpaint_latents is not None:
             conditions["known"] = inpaint_latents
         return self.denoise(hidden_states, embed_numbers(timestep), conditions)
 
-    def prepare_text(self, first, first_mask, second, second_mask, sizes):
+    def prepare_text(
+        self, first: Tensor, first_mask: Tensor, second: Tensor, second_mask: Tensor, sizes: Tensor
+    ) -> dict[str, Tensor]:
         """Conditions that texts and sizes make.
 
         Args:
@@ -179,13 +185,13 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         text = paddle.where(mask, tokens, follow(self.text_embedding_padding, tokens).expand_as(tokens))
         return {"text": text, "extra": self.time_extra_emb.embed_extra(second, sizes)}
 
-    def prepare_picture(self, tokens, mask):
+    def prepare_picture(self, tokens: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """{"clip": CLIP's tokens as (batch, n_query, cross_attention_dim), with learned rows where the mask is 0}."""
         tokens = self.clip_projection(tokens.astype(compute_dtype(self.proj_out.weight)))
         padding = follow(self.clip_padding, tokens).expand_as(tokens)
         return {"clip": paddle.where(mask.astype("bool").unsqueeze(2), tokens, padding)}
 
-    def prepare_tables(self, frames, height, width):
+    def prepare_tables(self, frames: int, height: int, width: int) -> dict[str, Tensor]:
         """Conditions that the size of the latents makes.
 
         Returns:
@@ -195,7 +201,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         rows, columns = (side // self.config.patch_size for side in (height, width))
         return self._tables(frames, rotations(rows, columns, self.config.attention_head_dim, self.config.sample_size))
 
-    def _tables(self, frames, rotation):
+    def _tables(self, frames: int, rotation: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         dtype = compute_dtype(self.proj_out.weight)
         tables = {name: paddle.tile(x, [frames, 1]) for name, x in zip(("cosines", "sines"), rotation)}
         tables["turn"] = quarter_turn(self.config.attention_head_dim)
@@ -203,7 +209,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             tables["frames"] = frame_table(frames, self.config.hidden_size).astype(dtype)
         return tables
 
-    def begin(self, latents, time, conditions):
+    def begin(self, latents: Tensor, time: Tensor, conditions: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns the output of the first block, (batch, frames * tokens, channels), and what the block added."""
         known = [conditions["known"]] if "known" in conditions else []
         latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
@@ -211,7 +217,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         y = self._run(0, x, self._see(time, conditions))
         return y, y - x
 
-    def rest(self, x, time, conditions, size):
+    def rest(self, x: Tensor, time: Tensor, conditions: dict[str, Tensor], size: Sequence[int]) -> Tensor:
         """What leaves the first block, and frames, height and width of the latents -> what leaves the last."""
         seen, skips, half = self._see(time, conditions), [], len(self.blocks) // 2
         for i in range(1, len(self.blocks)):
@@ -220,13 +226,13 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             x = self._run(i, x, seen, skips.pop() if i > half else None)
         return x
 
-    def end(self, x, time, conditions, size):
+    def end(self, x: Tensor, time: Tensor, conditions: dict[str, Tensor], size: Sequence[int]) -> Tensor:
         """What leaves the last block -> (batch, out_channels, *size), frames, height and width of the latents."""
         x = self.norm_out(x, self.time_extra_emb(time, conditions["extra"]))
         frames, height, width = size
         return unpatch(self.proj_out(x), frames, height, width, self.config.patch_size, self.config.out_channels)
 
-    def _see(self, time, conditions):
+    def _see(self, time: Tensor, conditions: dict[str, Tensor]) -> "Conditions":
         return Conditions(
             self.time_extra_emb(time, conditions["extra"]),
             conditions["text"],
@@ -235,7 +241,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             (conditions["cosines"], conditions["sines"], conditions["turn"]),
         )
 
-    def _run(self, i, x, conditions, skip=None):
+    def _run(self, i: int, x: Tensor, conditions: "Conditions", skip: Tensor | None = None) -> Tensor:
         block, turns = self.blocks[i], i > 0 or self.config.rotates_first_block
         if self.gradient_checkpointing and self.training:
             return recompute(block, x, conditions, turns, skip, use_reentrant=False)
@@ -253,14 +259,23 @@ class Conditions:
         rotation: cosines and sines, (video's tokens, head channels), and a quarter turn.
     """
 
-    def __init__(self, time, text, clip, frames, rotation):
+    def __init__(
+        self,
+        time: Tensor,
+        text: Tensor,
+        clip: Tensor | None,
+        frames: Tensor | None,
+        rotation: tuple[Tensor, Tensor, Tensor],
+    ) -> None:
         self.time, self.text, self.clip, self.frames, self.rotation = time, text, clip, frames, rotation
 
 
 class _Block(nn.Layer):
     """Attention of the video to itself, to the text and to CLIP, feed-forward; with a skip from an earlier block."""
 
-    def __init__(self, channels, heads, inner, context, has_clip, after_norm, skip):
+    def __init__(
+        self, channels: int, heads: int, inner: int, context: int, has_clip: bool, after_norm: bool, skip: bool
+    ) -> None:
         super().__init__()
         self.norm1 = _ShiftedNorm(channels)
         self.attn1 = _Attention(channels, heads)
@@ -279,7 +294,7 @@ class _Block(nn.Layer):
             self.skip_norm = _norm(2 * channels)
             self.skip_linear = Linear(2 * channels, channels)
 
-    def forward(self, x, conditions, turns, skip=None):
+    def forward(self, x: Tensor, conditions: Conditions, turns: bool, skip: Tensor | None = None) -> Tensor:
         """
         Args:
             x: (batch, tokens, channels).
@@ -291,7 +306,8 @@ class _Block(nn.Layer):
             As x.
         """
         if self.has_skip:
-            x = self.skip_linear(self.skip_norm(paddle.concat([x, skip], axis=-1)))  # (batch, tokens, channels)
+            x = paddle.concat([x, skip], axis=-1)  # type: ignore[list-item]  # given to a block that has one
+            x = self.skip_linear(self.skip_norm(x))  # (batch, tokens, channels)
         if conditions.frames is not None:
             frames = conditions.frames.unsqueeze(1)  # (frames, 1, channels)
             x = (x.reshape([x.shape[0], frames.shape[0], -1, x.shape[2]]) + frames).flatten(1, 2)
@@ -307,7 +323,7 @@ class _Block(nn.Layer):
 class _Attention(nn.Layer):
     """Multi-head attention of normed queries and keys, turned by their positions."""
 
-    def __init__(self, channels, heads, context=None):
+    def __init__(self, channels: int, heads: int, context: int | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.norm_q, self.norm_k = (_norm(channels // heads) for _ in range(2))
@@ -315,7 +331,9 @@ class _Attention(nn.Layer):
         self.to_k, self.to_v = (Linear(context or channels, channels) for _ in range(2))
         self.to_out = nn.LayerList([Linear(channels, channels)])
 
-    def forward(self, x, context=None, rotation=None):
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, rotation: tuple[Tensor, Tensor, Tensor] | None = None
+    ) -> Tensor:
         """(batch, tokens, channels); context (batch, keys, context channels), or None for itself -> as x."""
         seen = x if context is None else context
         query = self._split(self.norm_q, self.to_q(x))  # (batch, tokens, heads, head channels)
@@ -327,24 +345,24 @@ class _Attention(nn.Layer):
             scaled_dot_product(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads)
         )  # (batch, tokens, channels)
 
-    def _split(self, norm, x):
+    def _split(self, norm: LayerNorm, x: Tensor) -> Tensor:
         return norm(x.reshape([x.shape[0], x.shape[1], self.heads, -1]))
 
 
 class _Gate(nn.Layer):
     """A layer half of whose output gates the other half."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = _norm(channels)
         self.proj = Linear(channels, 2 * channels)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """(batch, tokens, channels) -> the same."""
         values, gate = self.proj(self._normed(x)).chunk(2, axis=-1)
         return values * F.gelu(gate)
 
-    def _normed(self, x):
+    def _normed(self, x: Tensor) -> Tensor:
         """A norm whose epsilon is the width: originally the one stands where the other belongs, and was trained so."""
         centered = x - x.mean(axis=-1, keepdim=True)  # Paddle's kernel refuses such an epsilon
         variance = centered.square().mean(axis=-1, keepdim=True)
@@ -355,12 +373,12 @@ class _Gate(nn.Layer):
 class _ShiftedNorm(nn.Layer):
     """A norm that time shifts."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.linear = Linear(channels, channels)
         self.norm = _norm(channels)
 
-    def forward(self, x, time):
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """(batch, tokens, channels) and (batch, channels) -> as the first."""
         return self.norm(x) + self.linear(F.silu(time)).unsqueeze(1)
 
@@ -368,15 +386,15 @@ class _ShiftedNorm(nn.Layer):
 class _ScaledNorm(nn.Layer):
     """A norm that time scales and shifts."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.linear = Linear(channels, 2 * channels)
 
-    def forward(self, x, time):
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """(batch, tokens, channels) and (batch, channels) -> as the first."""
         scale, shift = self.linear(F.silu(time)).unsqueeze(1).chunk(2, axis=-1)
         return F.layer_norm(x, x.shape[-1:], epsilon=_EPSILON) * (1 + scale) + shift
 
 
-def _norm(channels):
+def _norm(channels: int) -> LayerNorm:
     return LayerNorm(channels, epsilon=_EPSILON)

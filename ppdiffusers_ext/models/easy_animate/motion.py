@@ -5,6 +5,10 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 original's.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
 from paddle import nn
 
 from ppdiffusers_ext.models.easy_animate.positions import frame_table
@@ -30,17 +34,17 @@ class Motion(nn.Layer):
 
     def __init__(
         self,
-        channels,
-        is_grid=False,
-        num_attention_heads=8,
-        num_transformer_block=2,
-        attention_block_types=("Temporal_Self", "Temporal_Self"),
-        temporal_position_encoding=False,
-        temporal_attention_dim_div=1,
-        block_size=1,
-        remove_time_embedding_in_photo=False,
-        **others,
-    ):
+        channels: int,
+        is_grid: bool = False,
+        num_attention_heads: int = 8,
+        num_transformer_block: int = 2,
+        attention_block_types: Sequence[str] = ("Temporal_Self", "Temporal_Self"),
+        temporal_position_encoding: bool = False,
+        temporal_attention_dim_div: int = 1,
+        block_size: int = 1,
+        remove_time_embedding_in_photo: bool = False,
+        **others: Any,
+    ) -> None:
         super().__init__()
         self.temporal_transformer = nn.Layer()
         body = self.temporal_transformer
@@ -61,7 +65,7 @@ class Motion(nn.Layer):
             ]
         )
 
-    def forward(self, x, size):
+    def forward(self, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         """(batch, frames * tokens, channels), (frames, height, width) -> as the first."""
         frames, height, width = size
         body, channels = self.temporal_transformer, x.shape[2]
@@ -76,7 +80,9 @@ class Motion(nn.Layer):
 class _MotionBlock(nn.Layer):
     """Attentions across frames one after the other, and feed-forward."""
 
-    def __init__(self, channels, heads, kinds, square, knows_frames, but_not_of_photos):
+    def __init__(
+        self, channels: int, heads: int, kinds: Sequence[str], square: int, knows_frames: bool, but_not_of_photos: bool
+    ) -> None:
         super().__init__()
         self._kinds, self._square = tuple(kinds), square
         self._knows_frames, self._but_not_of_photos = knows_frames, but_not_of_photos
@@ -84,13 +90,13 @@ class _MotionBlock(nn.Layer):
         self.norms = nn.LayerList([LayerNorm(channels) for _ in kinds])
         self.ff, self.ff_norm = FeedForward(channels), LayerNorm(channels)
 
-    def forward(self, x, size):
+    def forward(self, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         """(batch * frames, tokens, channels), (frames, height, width) -> as the first."""
         for kind, attention, norm in zip(self._kinds, self.attention_blocks, self.norms):
             x = x + self._attend(kind, attention, norm(x), size)
         return x + self.ff(self.ff_norm(x))
 
-    def _attend(self, kind, attention, x, size):
+    def _attend(self, kind: str, attention: nn.Layer, x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
         frames, height, width = size
         tokens, channels = x.shape[1:]
         shape = x.shape

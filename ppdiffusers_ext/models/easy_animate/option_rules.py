@@ -1,6 +1,7 @@
 """What the options of EasyAnimate's networks may be."""
 
 import math
+from typing import Any
 
 from ppdiffusers_ext.models.network_rules import (
     CHANNELS,
@@ -21,13 +22,13 @@ from ppdiffusers_ext.models.rules import Choice, Either, Flag, Number, Rules, Te
 _POOL_HEADS = 8  # of Hunyuan-DiT's attention that pools the second text
 
 
-def _hunyuan_size(options):
+def _hunyuan_size(options: dict[str, Any]) -> float:
     width, layers = options["hidden_size"], options["num_layers"]
     text = options["cross_attention_dim_t5"] * 4 * (options["cross_attention_dim_t5"] + options["cross_attention_dim"])
     return layers * width * (10 * width + 2 * options["mlp_ratio"] * width + 2 * options["cross_attention_dim"]) + text
 
 
-def _is_hunyuan(options):
+def _is_hunyuan(options: dict[str, Any]) -> str | None:
     heads, channels, width, layers = (
         options[name] for name in ("num_attention_heads", "attention_head_dim", "hidden_size", "num_layers")
     )
@@ -82,12 +83,12 @@ HUNYUAN_RULES = Rules(
 )
 
 
-def _pixart_size(options):
+def _pixart_size(options: dict[str, Any]) -> float:
     width = options["num_attention_heads"] * options["attention_head_dim"]
     return options["num_layers"] * width**2 * 60
 
 
-def _is_pixart(options):
+def _is_pixart(options: dict[str, Any]) -> str | None:
     width = options["num_attention_heads"] * options["attention_head_dim"]
     if width != options["cross_attention_dim"] or width % 8:
         return (

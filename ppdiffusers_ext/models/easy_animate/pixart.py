@@ -5,6 +5,9 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 arXiv:2310.00426). Names are the original's.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -86,7 +89,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         motion_module_kwargs: dict | None = None,
         motion_module_kwargs_even: dict | None = None,
         motion_module_kwargs_odd: dict | None = None,
-    ):
+    ) -> None:
         super().__init__()
         channels = num_attention_heads * attention_head_dim
         self.gradient_checkpointing = False
@@ -117,16 +120,16 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
 
     def forward(
         self,
-        hidden_states,
-        timestep,
-        encoder_hidden_states,
-        text_embedding_mask,
-        inpaint_latents=None,
-        clip_encoder_hidden_states=None,
-        clip_attention_mask=None,
-        resolution=None,
-        aspect_ratio=None,
-    ):
+        hidden_states: paddle.Tensor,
+        timestep: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        text_embedding_mask: paddle.Tensor,
+        inpaint_latents: paddle.Tensor | None = None,
+        clip_encoder_hidden_states: paddle.Tensor | None = None,
+        clip_attention_mask: paddle.Tensor | None = None,
+        resolution: paddle.Tensor | None = None,
+        aspect_ratio: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
         """One prediction.
 
         Args:
@@ -143,15 +146,22 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             (batch, 8, frames, height, width).
         """
         conditions = self.prepare_tables(*hidden_states.shape[2:])
-        sizes = [embed_numbers(x) for x in (resolution, aspect_ratio)] if self.has_sizes else []
+        sizes = [embed_numbers(x) for x in (resolution, aspect_ratio)] if self.has_sizes else []  # type: ignore[arg-type]  # given where needed
         conditions |= self.prepare_text(encoder_hidden_states, text_embedding_mask, *sizes)
         if clip_encoder_hidden_states is not None:
-            conditions |= self.prepare_picture(clip_encoder_hidden_states, clip_attention_mask)
+            picture: Any = (clip_encoder_hidden_states, clip_attention_mask)  # tensors, both or none
+            conditions |= self.prepare_picture(*picture)
         if inpaint_latents is not None:
             conditions["known"] = inpaint_latents
         return self.denoise(hidden_states, embed_numbers(timestep), conditions)
 
-    def prepare_text(self, states, mask, resolution=None, aspect_ratio=None):
+    def prepare_text(
+        self,
+        states: paddle.Tensor,
+        mask: paddle.Tensor,
+        resolution: paddle.Tensor | None = None,
+        aspect_ratio: paddle.Tensor | None = None,
+    ) -> dict[str, paddle.Tensor]:
         """Conditions that a text and sizes make.
 
         Args:
@@ -165,16 +175,17 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         """
         text = self.caption_projection(states.astype(compute_dtype(self.proj_out.weight)))
         mask = mask.reshape([text.shape[0], -1]).astype("float32")
-        sizes = {"sizes": self.adaln_single.embed_sizes(resolution, aspect_ratio)} if self.has_sizes else {}
+        told: Any = (resolution, aspect_ratio)  # tensors, for a network that is told of sizes
+        sizes = {"sizes": self.adaln_single.embed_sizes(*told)} if self.has_sizes else {}
         return {"text": text, "bias": (1 - mask) * _MASKED, **sizes}
 
-    def prepare_picture(self, embedding, mask):
+    def prepare_picture(self, embedding: paddle.Tensor, mask: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """{"clip": CLIP's embedding as (batch, 8, channels); "clip_bias": (batch, 8)}."""
         clip = self.clip_projection(embedding.astype(compute_dtype(self.proj_out.weight)))
         clip = clip.reshape([clip.shape[0], _CLIP_TOKENS, -1])
         return {"clip": clip, "clip_bias": (1 - mask.astype("float32")) * _MASKED}
 
-    def prepare_tables(self, frames, height, width):
+    def prepare_tables(self, frames: int, height: int, width: int) -> dict[str, paddle.Tensor]:
         """Conditions that the size of the latents makes.
 
         Returns:
@@ -186,7 +197,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         places = grid_table(height, width, channels, (base / height / scale, base / width / scale))
         return {"places": places.astype(compute_dtype(self.proj_out.weight))}
 
-    def begin(self, latents, time, conditions):
+    def begin(
+        self, latents: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor]
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Returns the output of the first block, (batch, frames * tokens, channels), and what the block added."""
         size = self._tokens(latents.shape[2:])
         known = [conditions["known"]] if "known" in conditions else []
@@ -196,7 +209,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         y = self._run(self.transformer_blocks[0], x, *self._see(time, conditions), size)
         return y, y - x
 
-    def rest(self, x, time, conditions, size):
+    def rest(
+        self, x: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor], size: Sequence[int]
+    ) -> paddle.Tensor:
         """What leaves the first block, and frames, height and width of the latents -> what leaves the last."""
         seen, skips, size = self._see(time, conditions), [], self._tokens(size)
         for i, block in enumerate(list(self.transformer_blocks)[1:], 1):
@@ -207,7 +222,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             x = self._run(block, x, *seen, size)
         return x
 
-    def end(self, x, time, conditions, size):
+    def end(
+        self, x: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor], size: Sequence[int]
+    ) -> paddle.Tensor:
         """What leaves the last block -> (batch, out_channels, *size), frames, height and width of the latents."""
         _, time = self.adaln_single(time, conditions.get("sizes"))
         table = follow(self.scale_shift_table, x).unsqueeze(0) + time.unsqueeze(1)  # (batch, 2, channels)
@@ -216,10 +233,12 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         frames, height, width = size
         return unpatch(x, frames, height, width, self.config.patch_size, self.config.out_channels)
 
-    def _tokens(self, size):
+    def _tokens(self, size: Sequence[int]) -> tuple[int, int, int]:
         return size[0], *(side // self.config.patch_size for side in size[1:])
 
-    def _see(self, time, conditions):
+    def _see(
+        self, time: paddle.Tensor, conditions: dict[str, paddle.Tensor]
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """What blocks see: (batch, 6, channels), (batch, keys, channels), (batch, keys)."""
         modulation, _ = self.adaln_single(time, conditions.get("sizes"))
         text, bias = conditions["text"], conditions["bias"]
@@ -228,7 +247,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
             bias = paddle.concat([bias, conditions["clip_bias"]], axis=1)
         return modulation, text, bias
 
-    def _run(self, block, *inputs):
+    def _run(self, block: nn.Layer, *inputs: Any) -> paddle.Tensor:
         if self.gradient_checkpointing and self.training:
             return recompute(block, *inputs, use_reentrant=False)
         return block(*inputs)
@@ -237,7 +256,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
 class _Block(nn.Layer):
     """Attention over a frame, motion, attention to the text, and feed-forward."""
 
-    def __init__(self, channels, heads, context, epsilon, is_grid, motion):
+    def __init__(
+        self, channels: int, heads: int, context: int, epsilon: float, is_grid: bool, motion: dict[str, Any]
+    ) -> None:
         super().__init__()
         self._epsilon = epsilon
         self.attn1 = _Attention(channels, heads, channels)
@@ -246,7 +267,14 @@ class _Block(nn.Layer):
         self.ff = FeedForward(channels, 4 * channels)
         self.scale_shift_table = self.create_parameter([6, channels])
 
-    def forward(self, x, modulation, text, bias, size):
+    def forward(
+        self,
+        x: paddle.Tensor,
+        modulation: paddle.Tensor,
+        text: paddle.Tensor,
+        bias: paddle.Tensor,
+        size: Sequence[int],
+    ) -> paddle.Tensor:
         """
         Args:
             x: (batch, frames * tokens, channels).
@@ -271,14 +299,14 @@ class _Block(nn.Layer):
 class _Attention(nn.Layer):
     """Multi-head attention whose projections have biases."""
 
-    def __init__(self, channels, heads, context):
+    def __init__(self, channels: int, heads: int, context: int) -> None:
         super().__init__()
         self._heads = heads
         self.to_q = Linear(channels, channels)
         self.to_k, self.to_v = (Linear(context, channels) for _ in range(2))
         self.to_out = nn.LayerList([Linear(channels, channels)])
 
-    def forward(self, x, context, bias=None):
+    def forward(self, x: paddle.Tensor, context: paddle.Tensor, bias: paddle.Tensor | None = None) -> paddle.Tensor:
         """(batch, tokens, channels), (batch, keys, context channels), (batch, keys) or None -> as the first."""
         query, key, value = self.to_q(x), self.to_k(context), self.to_v(context)
         return self.to_out[0](scaled_dot_product(query, key, value, self._heads, bias))
@@ -287,7 +315,7 @@ class _Attention(nn.Layer):
 class _Time(nn.Layer):
     """What time, and sizes where the network is told of them, come to: what blocks shift, scale and gate by."""
 
-    def __init__(self, channels, has_sizes):
+    def __init__(self, channels: int, has_sizes: bool) -> None:
         super().__init__()
         self.emb = nn.Layer()
         self.emb.timestep_embedder = TimestepEmbedding(EMBEDDED, channels)
@@ -296,23 +324,23 @@ class _Time(nn.Layer):
             self.emb.aspect_ratio_embedder = TimestepEmbedding(EMBEDDED, channels // 3)
         self.linear = Linear(channels, 6 * channels)
 
-    def embed_sizes(self, resolution, aspect_ratio):
+    def embed_sizes(self, resolution: paddle.Tensor, aspect_ratio: paddle.Tensor) -> paddle.Tensor:
         """(batch, 2 * 256) and (batch, 256) sinusoids -> (batch, channels)."""
         given = ((resolution, self.emb.resolution_embedder), (aspect_ratio, self.emb.aspect_ratio_embedder))
         dtype = compute_dtype(self.linear.weight)
         sizes = [embed(x.reshape([-1, EMBEDDED]).astype(dtype)).reshape([x.shape[0], -1]) for x, embed in given]
         return paddle.concat(sizes, axis=1)
 
-    def forward(self, time, sizes=None):
+    def forward(self, time: paddle.Tensor, sizes: paddle.Tensor | None = None) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Sinusoids (batch, 256), and what `embed_sizes` gives -> (batch, 6, channels) and (batch, channels)."""
         x = self.emb.timestep_embedder(time.astype(compute_dtype(self.linear.weight)))  # (batch, channels)
         x = x if sizes is None else x + sizes
         return self.linear(F.silu(x)).reshape([x.shape[0], 6, -1]), x
 
 
-def _normed(x, epsilon):
+def _normed(x: paddle.Tensor, epsilon: float) -> paddle.Tensor:
     return F.layer_norm(x, x.shape[-1:], epsilon=epsilon)
 
 
-def _gelu(x):
+def _gelu(x: paddle.Tensor) -> paddle.Tensor:
     return F.gelu(x, approximate=True)

@@ -13,7 +13,7 @@ import paddle.nn.functional as F
 _BASE = 10000.0
 
 
-def frame_table(frames, channels):
+def frame_table(frames: int, channels: int) -> paddle.Tensor:
     """(frames, channels) fp32: sine and cosine in turn, of each frame's number."""
     frequencies = np.exp(np.arange(0, channels, 2) * (-math.log(_BASE) / channels))
     angles = np.arange(frames)[:, None] * frequencies  # (frames, channels / 2)
@@ -21,7 +21,7 @@ def frame_table(frames, channels):
     return paddle.to_tensor(table.astype(np.float32))
 
 
-def grid_table(height, width, channels, steps=(1.0, 1.0)):
+def grid_table(height: int, width: int, channels: int, steps: tuple[float, float] = (1.0, 1.0)) -> paddle.Tensor:
     """(height * width, channels) fp32 of a grid: half of the channels tell the column, half the row.
 
     steps: from one row to the next, and from one column to the next.
@@ -32,14 +32,14 @@ def grid_table(height, width, channels, steps=(1.0, 1.0)):
     return paddle.to_tensor(np.concatenate(halves, axis=1).astype(np.float32))
 
 
-def _line_table(places, channels):
+def _line_table(places: np.ndarray, channels: int) -> np.ndarray:
     """(n,) -> (n, channels): all sines, then all cosines."""
     frequencies = 1.0 / _BASE ** (np.arange(channels // 2) / (channels / 2.0))
     angles = places[:, None] * frequencies
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def resize_grid(table, count):
+def resize_grid(table: paddle.Tensor, count: int) -> paddle.Tensor:
     """A table of a square grid, (n, channels), for another square grid of `count` places, by bicubic interpolation."""
     side, other = math.isqrt(table.shape[0]), math.isqrt(count)
     if side == other:
@@ -49,7 +49,7 @@ def resize_grid(table, count):
     return square.transpose([0, 2, 3, 1]).reshape([other * other, -1])
 
 
-def rotations(height, width, channels, base):
+def rotations(height: int, width: int, channels: int, base: int) -> tuple[paddle.Tensor, paddle.Tensor]:
     """What rotates queries and keys of the tokens of a frame: cosines and sines, (height * width, channels) fp32 each.
 
     The grid is fitted into the square that the network was trained on, keeping its shape. Half of the channels turn
@@ -67,22 +67,24 @@ def rotations(height, width, channels, base):
     rows, columns = np.meshgrid(rows, columns, indexing="ij")
     of_axes = [np.outer(places.reshape(-1), frequencies) for places in (columns, rows)]
     angles = np.concatenate(of_axes, axis=1).repeat(2, axis=1)  # (height * width, channels)
-    return tuple(paddle.to_tensor(table.astype(np.float32)) for table in (np.cos(angles), np.sin(angles)))
+    cosines, sines = (paddle.to_tensor(table.astype(np.float32)) for table in (np.cos(angles), np.sin(angles)))
+    return cosines, sines
 
 
-def fit_grid(height, width, base):
+def fit_grid(height: int, width: int, base: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Where a grid of tokens lies in a square, keeping its shape: ((top, bottom), (left, right))."""
     ratio = height / width
     fitted = (base, round(base / height * width)) if ratio > 1 else (round(base / width * height), base)
     starts = [round((base - side) / 2.0) for side in fitted]
-    return tuple((start, start + side) for start, side in zip(starts, fitted))
+    rows, columns = ((start, start + side) for start, side in zip(starts, fitted))
+    return rows, columns
 
 
-def _places(start, stop, count):
+def _places(start: int, stop: int, count: int) -> np.ndarray:
     return np.linspace(start, stop, count, endpoint=False, dtype=np.float32)
 
 
-def quarter_turn(channels):
+def quarter_turn(channels: int) -> paddle.Tensor:
     """The (channels, channels) fp32 matrix that makes (-b, a) of each pair (a, b) of channels.
 
     Its product with as many tokens as a video has takes a tenth of the time of moving channels about, and is exact.
@@ -93,7 +95,7 @@ def quarter_turn(channels):
     return paddle.to_tensor(turn)
 
 
-def rotate(x, cosines, sines, turn):
+def rotate(x: paddle.Tensor, cosines: paddle.Tensor, sines: paddle.Tensor, turn: paddle.Tensor) -> paddle.Tensor:
     """Turn pairs of channels of (batch, tokens, heads, channels) by what `rotations` and `quarter_turn` give."""
     cosines, sines = (table.astype(x.dtype).unsqueeze(1) for table in (cosines, sines))  # (tokens, 1, channels)
     return x * cosines + paddle.matmul(x, turn.astype(x.dtype)) * sines

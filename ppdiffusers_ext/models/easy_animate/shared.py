@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
@@ -24,7 +25,9 @@ class StepwiseTransformer:
     rest: Callable
     end: Callable
 
-    def denoise(self, latents, time, conditions):
+    def denoise(
+        self, latents: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor]
+    ) -> paddle.Tensor:
         """One prediction.
 
         Args:
@@ -40,7 +43,7 @@ class StepwiseTransformer:
         return self.end(self.rest(x, time, conditions, size), time, conditions, size).astype(latents.dtype)
 
 
-def embed_numbers(numbers):
+def embed_numbers(numbers: paddle.Tensor) -> paddle.Tensor:
     """Sinusoids of (batch, n) or (batch,) numbers: (batch, n * 256) fp32."""
     return sinusoidal_embedding(numbers.flatten(), EMBEDDED).reshape([numbers.shape[0], -1])
 
@@ -53,11 +56,11 @@ class PatchEmbed(nn.Layer):
         patch_size: side of a square.
     """
 
-    def __init__(self, in_channels, channels, patch_size):
+    def __init__(self, in_channels: int, channels: int, patch_size: int) -> None:
         super().__init__()
         self.proj = Conv2D(in_channels, channels, patch_size, stride=patch_size)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, in channels, frames, height, width) -> (batch, frames * tokens, channels)."""
         batch, channels, frames, height, width = x.shape
         x = x.transpose([0, 2, 1, 3, 4]).reshape([batch * frames, channels, height, width])
@@ -73,12 +76,14 @@ class Projection(nn.Layer):
         activation: function; SiLU if left out.
     """
 
-    def __init__(self, inputs, inner, outputs, activation=F.silu):
+    def __init__(
+        self, inputs: int, inner: int, outputs: int, activation: Callable[[paddle.Tensor], paddle.Tensor] = F.silu
+    ) -> None:
         super().__init__()
         self._activation = activation
         self.linear_1, self.linear_2 = Linear(inputs, inner), Linear(inner, outputs)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(..., inputs) -> (..., outputs)."""
         return self.linear_2(self._activation(self.linear_1(x)))
 
@@ -90,11 +95,11 @@ class FeedForward(nn.Layer):
         channels, inner: widths.
     """
 
-    def __init__(self, channels, inner):
+    def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
         self.net = nn.LayerList([_Named(channels, inner), nn.Identity(), Linear(inner, channels)])
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, tokens, channels) -> the same."""
         return self.net[2](F.gelu(self.net[0].proj(x), approximate=True))
 
@@ -102,12 +107,12 @@ class FeedForward(nn.Layer):
 class _Named(nn.Layer):
     """A layer under the name that the original has for it."""
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.proj = Linear(inputs, outputs)
 
 
-def unpatch(x, frames, height, width, patch, channels):
+def unpatch(x: paddle.Tensor, frames: int, height: int, width: int, patch: int, channels: int) -> paddle.Tensor:
     """Latents from tokens.
 
     Args:

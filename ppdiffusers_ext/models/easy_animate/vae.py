@@ -5,6 +5,8 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import paddle
 from paddle import nn
@@ -34,6 +36,16 @@ from ppdiffusers_ext.models.easy_animate.vae_tiles import in_tiles, join_tiles, 
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _SPATIAL = ("SpatialDownBlock3D", "SpatialUpBlock3D")
+
+
+class Coder(Protocol):
+    """What encodes and decodes single chunks: the autoencoder itself, or an engine that has it compiled."""
+
+    def encode_chunk(self, x: paddle.Tensor, chunk: Chunk) -> paddle.Tensor: ...
+
+    def decode_chunk(
+        self, z: paddle.Tensor, chunk: Chunk, before: paddle.Tensor | None = None, after: paddle.Tensor | None = None
+    ) -> paddle.Tensor: ...
 
 
 class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
@@ -83,7 +95,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         spatial_group_norm: bool = False,
         tile_sample_min_size: int = 384,
         tile_overlap_factor: float = 0.25,
-    ):
+    ) -> None:
         super().__init__()
         heads = mid_block_num_attention_heads if mid_block_use_attention else 0
         shared = (layers_per_block, norm_num_groups, spatial_group_norm, heads, mid_block_attention_type)
@@ -94,11 +106,11 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         self.use_tiling = False
 
     @property
-    def spatial_scale(self):
+    def spatial_scale(self) -> int:
         """How many times smaller the latents are."""
         return 2 ** (len(self.config.block_out_channels) - 1)
 
-    def encode(self, x, coder=None):
+    def encode(self, x: paddle.Tensor, coder: Coder | None = None) -> AutoencoderKLOutput:
         """A video, (batch, 3, frames, height, width) in [-1, 1] -> `AutoencoderKLOutput` with `latent_dist`.
 
         coder: see `decode_chunks`.
@@ -115,12 +127,12 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         moments = paddle.concat(list(chunks), axis=2)
         return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 
-    def decode(self, z):
+    def decode(self, z: paddle.Tensor) -> DecoderOutput:
         """Latents, (batch, 4, frames, height, width), not scaled -> `DecoderOutput` of a video, not clamped."""
         chunks = self.decode_chunks(z.split(self.chunks_of_latents(z.shape[2]), axis=2))
         return DecoderOutput(sample=paddle.concat(list(chunks), axis=2))
 
-    def decode_chunks(self, chunks, coder=None):
+    def decode_chunks(self, chunks: Iterable[paddle.Tensor], coder: Coder | None = None) -> Iterator[paddle.Tensor]:
         """A video in pieces, each as soon as what it depends on is there.
 
         With tiles, one that goes on where the chunk before ended (V4) is made to its end before the next, for it takes
@@ -145,15 +157,15 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         for rows, corner in in_tiles(chunks, decode, latent, int(latent * (1 - overlap))):
             yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner)
 
-    def chunks_of_frames(self, count):
+    def chunks_of_frames(self, count: int) -> list[int]:
         """Frames of the chunks that so many are encoded in."""
         return _sizes(count, self.config.mini_batch_encoder, 0 if self._is_causal else count % 2)
 
-    def chunks_of_latents(self, count):
+    def chunks_of_latents(self, count: int) -> list[int]:
         """Frames of the chunks that so many frames of latents are decoded in."""
         return _sizes(count, self.config.mini_batch_decoder, count % 2 if self._sees_neighbours else 0)
 
-    def frames_of(self, count):
+    def frames_of(self, count: int) -> int:
         """Frames that so many frames of latents are decoded to."""
         scale = 2 ** sum(kind not in _SPATIAL for kind in self.config.up_block_types[:-1])
         if not self._in_slices:
@@ -162,22 +174,24 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         return scale * (count - 1) + 1 if is_first_alone else scale * count
 
     @property
-    def _in_slices(self):
+    def _in_slices(self) -> bool:
         return self.config.slice_compression_vae or self.config.cache_compression_vae
 
     @property
-    def _is_causal(self):
+    def _is_causal(self) -> bool:
         return self.config.slice_mag_vae and not self._in_slices
 
     @property
-    def _sees_neighbours(self):
+    def _sees_neighbours(self) -> bool:
         return self.config.slice_compression_vae and not self.config.cache_compression_vae
 
-    def encode_chunk(self, x, chunk):
+    def encode_chunk(self, x: paddle.Tensor, chunk: Chunk) -> paddle.Tensor:
         """(batch, 3, frames, height, width) -> moments, (batch, 8, frames', height / 8, width / 8)."""
         return self.quant_conv(self.encoder(x, chunk))
 
-    def decode_chunk(self, z, chunk, before=None, after=None):
+    def decode_chunk(
+        self, z: paddle.Tensor, chunk: Chunk, before: paddle.Tensor | None = None, after: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
         """(batch, 4, frames, height, width) -> (batch, 3, frames', height * 8, width * 8).
 
         before, after: latents that are seen beside these, or None.
@@ -185,7 +199,14 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         parts = (None if part is None else self.post_quant_conv(part) for part in (before, after))
         return self.decoder(self.post_quant_conv(z), chunk, *parts)
 
-    def decode_tensors(self, place, z, before=None, after=None, kept=()):
+    def decode_tensors(
+        self,
+        place: str,
+        z: paddle.Tensor,
+        before: paddle.Tensor | None = None,
+        after: paddle.Tensor | None = None,
+        kept: Sequence[paddle.Tensor] = (),
+    ) -> list[paddle.Tensor]:
         """As `decode_chunk`, from tensors to tensors.
 
         Args:
@@ -204,25 +225,25 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         left = [chunk.kept[key] for key in layers if key in chunk.kept]
         return [*(x if is_traced else paddle.stack(x, axis=2) for x in left), frames]
 
-    def _encode(self, chunks, coder):
+    def _encode(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
         for x in chunks:
             place = CAUSAL if self._is_causal else PICTURE if x.shape[2] == 1 else CENTERED
             yield coder.encode_chunk(x, Chunk(place))
 
-    def _decode(self, chunks, coder):
+    def _decode(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
         if self.config.cache_compression_vae:
             return self._decode_on(chunks, coder)
         if self._sees_neighbours:
             return self._decode_among(chunks, coder)
         return (coder.decode_chunk(z, Chunk(CAUSAL)) for z in chunks)
 
-    def _decode_at_once(self, chunks, coder):
+    def _decode_at_once(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
         """All chunks, which wait in the host's memory."""
         first = next(chunks)
         waiting = [x.cpu() for x in self._decode(itertools.chain([first], chunks), coder)]
         return (x.to(first.place) for x in taken(waiting))
 
-    def _decode_on(self, chunks, coder):
+    def _decode_on(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
         """Each chunk goes on where the one before ended (V4)."""
         kept: dict = {}
         place = FIRST
@@ -230,11 +251,12 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
             yield coder.decode_chunk(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
             place = NEXT
 
-    def _decode_among(self, chunks, coder):
+    def _decode_among(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
         """Each chunk is seen with those before and after it, but for a first picture (V3)."""
-        before, z = None, next(chunks)
-        if z.shape[2] == 1:
-            yield coder.decode_chunk(z, Chunk(PICTURE))
+        first, before = next(chunks), None
+        z: paddle.Tensor | None = first
+        if first.shape[2] == 1:
+            yield coder.decode_chunk(first, Chunk(PICTURE))
             z = next(chunks, None)
         while z is not None:
             after = next(chunks, None)
@@ -242,14 +264,25 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
             before, z = z, after
 
 
-def _sizes(count, size, first):
+def _sizes(count: int, size: int, first: int) -> list[int]:
     """Of chunks: of so many frames, after a first one of another size if there is one."""
     rest = count - first
     return [first] * bool(first) + [size] * (rest // size) + [rest % size] * bool(rest % size)
 
 
 class _Encoder(nn.Layer):
-    def __init__(self, inputs, outputs, channels, kinds, layers, groups, by_frame, heads, attention):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        channels: Sequence[int],
+        kinds: Sequence[str],
+        layers: int,
+        groups: int,
+        by_frame: bool,
+        heads: int,
+        attention: str,
+    ) -> None:
         super().__init__()
         self.conv_in = CausalConv3d(inputs, channels[0])
         self.down_blocks = nn.LayerList()
@@ -261,7 +294,7 @@ class _Encoder(nn.Layer):
         self.conv_norm_out = FramesNorm(groups, channels[-1], by_frame)
         self.conv_out = CausalConv3d(channels[-1], outputs)
 
-    def forward(self, x, chunk):
+    def forward(self, x: paddle.Tensor, chunk: Chunk) -> paddle.Tensor:
         """(batch, 3, frames, height, width) -> (batch, 8, frames / 4, height / 8, width / 8)."""
         if not paddle.in_dynamic_mode():
             return self._stacked(x, chunk)
@@ -272,7 +305,7 @@ class _Encoder(nn.Layer):
         count = len(frames)
         return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
 
-    def _stacked(self, x, chunk):
+    def _stacked(self, x: paddle.Tensor, chunk: Chunk) -> paddle.Tensor:
         x = self.conv_in.stacked(x, chunk)
         for block in self.down_blocks:
             x = block.stacked(x, chunk)  # (batch, channels, frames', height', width')
@@ -281,7 +314,18 @@ class _Encoder(nn.Layer):
 
 
 class _Decoder(nn.Layer):
-    def __init__(self, inputs, outputs, channels, kinds, layers, groups, by_frame, heads, attention):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        channels: Sequence[int],
+        kinds: Sequence[str],
+        layers: int,
+        groups: int,
+        by_frame: bool,
+        heads: int,
+        attention: str,
+    ) -> None:
         super().__init__()
         channels = channels[::-1]
         self.conv_in = CausalConv3d(inputs, channels[0])
@@ -294,7 +338,9 @@ class _Decoder(nn.Layer):
         self.conv_norm_out = FramesNorm(groups, channels[-1], by_frame)
         self.conv_out = CausalConv3d(channels[-1], outputs)
 
-    def forward(self, z, chunk, before=None, after=None):
+    def forward(
+        self, z: paddle.Tensor, chunk: Chunk, before: paddle.Tensor | None = None, after: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
         """(batch, 4, frames, height, width) -> (batch, 3, frames * 4, height * 8, width * 8).
 
         before, after: latents that the first half sees beside these.
@@ -311,7 +357,7 @@ class _Decoder(nn.Layer):
         count = len(frames)
         return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
 
-    def _stacked(self, x, chunk, start, end):
+    def _stacked(self, x: paddle.Tensor, chunk: Chunk, start: int, end: int) -> paddle.Tensor:
         x = self.mid_block.stacked(self.conv_in.stacked(x, chunk), chunk)[:, :, start:end]
         for block in self.up_blocks:
             x = block.stacked(x, chunk)  # (batch, channels', frames', height', width')

@@ -1,11 +1,17 @@
 """Videos in tiles that overlap, chunk by chunk: the tiles of a chunk are made, and mixed into pictures."""
 
 import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import paddle
 
 
-def in_tiles(chunks, function, size, step):
+def in_tiles(
+    chunks: Iterator[paddle.Tensor],
+    function: Callable[[Iterator[paddle.Tensor]], Iterator[paddle.Tensor]],
+    size: int,
+    step: int,
+) -> Iterator[tuple[list[list[paddle.Tensor]], paddle.Tensor]]:
     """What a function makes of each tile of a video.
 
     Args:
@@ -27,12 +33,12 @@ def in_tiles(chunks, function, size, step):
         yield [tiles[i : i + width] for i in range(0, len(tiles), width)], corner
 
 
-def _cut(chunks, window):
+def _cut(chunks: Iterator[paddle.Tensor], window: tuple[slice, slice]) -> Iterator[paddle.Tensor]:
     place = (..., *window)
     return (chunk[place] for chunk in chunks)
 
 
-def join_tiles(rows, blended, size):
+def join_tiles(rows: Sequence[list[paddle.Tensor]], blended: int, size: int) -> paddle.Tensor:
     """One picture of rows of tiles, each mixed with the one above it and the one to its left, which are mixed already.
 
     Args:
@@ -51,7 +57,7 @@ def join_tiles(rows, blended, size):
     return paddle.concat(result, axis=3)
 
 
-def mix_corner(x, corner):
+def mix_corner(x: paddle.Tensor, corner: paddle.Tensor) -> paddle.Tensor:
     """(batch, channels, frames, height, width), into whose last corner another picture of it fades."""
     height, width = corner.shape[3:]
     weights = paddle.minimum(
@@ -62,7 +68,7 @@ def mix_corner(x, corner):
     return paddle.concat([x[:, :, :, :-height], bottom], axis=3)
 
 
-def _blend(first, second, count, axis):
+def _blend(first: paddle.Tensor, second: paddle.Tensor, count: int, axis: int) -> paddle.Tensor:
     """The second, whose first `count` lines fade from the last ones of the first."""
     count = min(count, first.shape[axis], second.shape[axis])
     shape = [1] * 5

@@ -5,6 +5,9 @@ From ArcFace (Deng et al. 2019, arXiv:1801.07698) in the form of deepinsight/ins
 Names are the original's.
 """
 
+from collections.abc import Sequence
+
+import paddle
 import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.configuration_utils import ConfigMixin, register_to_config
@@ -30,7 +33,12 @@ class IResNet(StrictModelMixin, ConfigMixin):
     option_rules = RECOGNIZER_RULES
 
     @register_to_config
-    def __init__(self, layers=(3, 13, 30, 3), planes=(64, 128, 256, 512), num_features: int = 512):
+    def __init__(
+        self,
+        layers: Sequence[int] = (3, 13, 30, 3),
+        planes: Sequence[int] = (64, 128, 256, 512),
+        num_features: int = 512,
+    ) -> None:
         super().__init__()
         width = planes[0]
         self.conv1 = _convolution(3, width)
@@ -44,7 +52,7 @@ class IResNet(StrictModelMixin, ConfigMixin):
         self.fc = nn.Linear(width * _POSITIONS, num_features)
         self.features = nn.BatchNorm1D(num_features)
 
-    def forward(self, faces):
+    def forward(self, faces: paddle.Tensor) -> paddle.Tensor:
         """Faces, RGB in [-1, 1] -> embeddings, whose directions tell people apart; their lengths are not 1.
 
         Args:
@@ -60,14 +68,14 @@ class IResNet(StrictModelMixin, ConfigMixin):
         return self.features(self.fc(x))
 
 
-def _convolution(inputs, outputs, size=3, stride=1):
+def _convolution(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2D:
     return nn.Conv2D(inputs, outputs, size, stride=stride, padding=size // 2, bias_attr=False)
 
 
 class _Block(nn.Layer):
     """Two convolutions beside a shortcut, which is a convolution of its own where the size halves."""
 
-    def __init__(self, inputs, outputs, stride):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2D(inputs)
         self.conv1 = _convolution(inputs, outputs)
@@ -79,14 +87,14 @@ class _Block(nn.Layer):
         if stride > 1:
             self.downsample = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2D(outputs))
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, inputs, h, w) -> (batch, outputs, h / stride, w / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.prelu(self.bn2(self.conv1(self.bn1(x))))  # (batch, outputs, h, w)
         return self.bn3(self.conv2(x)) + shortcut
 
 
-def crop_face(pictures, box):
+def crop_face(pictures: paddle.Tensor, box: Sequence[int]) -> paddle.Tensor:
     """Cut a face out of pictures, as the recogniser takes it: resized without regard to its shape.
 
     Args:

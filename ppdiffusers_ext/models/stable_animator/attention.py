@@ -4,8 +4,11 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 (`animation/modules/attention_processor_normalized.py`). Names of weights are the original's.
 """
 
+from typing import Any
+
 import paddle
 from paddle import nn
+from ppdiffusers.models.attention_processor import Attention
 
 from ppdiffusers_ext.models.layers import Linear, follow, scaled_dot_product
 
@@ -15,7 +18,15 @@ _EPSILON = 1e-5
 class PlainAttention:
     """Softmax attention, without a matrix of all scores."""
 
-    def __call__(self, attention, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **_):
+    def __call__(
+        self,
+        attention: Attention,
+        hidden_states: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        temb: paddle.Tensor | None = None,
+        **_: Any,
+    ) -> paddle.Tensor:
         """(batch, tokens, channels), (batch, keys, context channels) or None for itself -> as the first."""
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         key, value = attention.to_k(context), attention.to_v(context)
@@ -35,13 +46,15 @@ class FaceAttention(nn.Layer):
         scale: of what comes from the face.
     """
 
-    def __init__(self, channels, context_channels, num_tokens=4, scale=1.0):
+    def __init__(self, channels: int, context_channels: int, num_tokens: int = 4, scale: float = 1.0) -> None:
         super().__init__()
         self.num_tokens, self.scale = num_tokens, scale
         self.id_to_k = Linear(context_channels, channels, bias_attr=False)
         self.id_to_v = Linear(context_channels, channels, bias_attr=False)
 
-    def prepare(self, attention, context):
+    def prepare(
+        self, attention: Attention, context: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """What follows from a context (batch, 1 + face tokens, context channels) with one token of the picture.
 
         Returns:
@@ -51,7 +64,15 @@ class FaceAttention(nn.Layer):
         face = context[:, 1:]
         return attention.to_v(context[:, :1]), self.id_to_k(face), self.id_to_v(face)
 
-    def forward(self, attention, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None, **_):
+    def forward(
+        self,
+        attention: Attention,
+        hidden_states: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor | list[paddle.Tensor] | tuple[paddle.Tensor, ...] | None = None,
+        attention_mask: paddle.Tensor | None = None,
+        temb: paddle.Tensor | None = None,
+        **_: Any,
+    ) -> paddle.Tensor:
         """Attend.
 
         Args:
@@ -65,7 +86,7 @@ class FaceAttention(nn.Layer):
         if encoder_hidden_states is None:  # keys and values of zeros are zeros
             return follow(attention.to_out[0].bias, hidden_states)
         query, samples = attention.to_q(hidden_states), hidden_states.shape[0]
-        if paddle.is_tensor(encoder_hidden_states):
+        if not isinstance(encoder_hidden_states, (list, tuple)):
             picture = encoder_hidden_states[:, : -self.num_tokens]  # (batch, picture tokens, context channels)
             face = encoder_hidden_states[:, -self.num_tokens :]  # (batch, face tokens, context channels)
             key, value = (_for_each(to(picture), samples) for to in (attention.to_k, attention.to_v))
@@ -78,7 +99,7 @@ class FaceAttention(nn.Layer):
         return attention.to_out[0](of_picture + self.scale * match_distribution(of_face, of_picture))
 
 
-def _for_each(context, samples):
+def _for_each(context: paddle.Tensor, samples: int) -> paddle.Tensor:
     """(contexts, keys, channels) -> (samples, keys, channels), each for as many samples in a row."""
     count, keys, channels = context.shape
     if count == samples:
@@ -86,7 +107,7 @@ def _for_each(context, samples):
     return context.unsqueeze(1).expand([count, samples // count, keys, channels]).reshape([samples, keys, channels])
 
 
-def match_distribution(x, reference):
+def match_distribution(x: paddle.Tensor, reference: paddle.Tensor) -> paddle.Tensor:
     """Shift and scale each sample to the mean and the spread of its reference.
 
     Args:
@@ -100,7 +121,7 @@ def match_distribution(x, reference):
     return (x - mean) * (reference_deviation / (deviation + _EPSILON)) + reference_mean
 
 
-def _moments(x, tokens):
+def _moments(x: paddle.Tensor, tokens: int) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Mean and standard deviation, with the unbiased estimate, of each sample: both (batch, 1, 1)."""
     mean = x.mean([1, 2], keepdim=True)
     count, times = tokens * x.shape[2], tokens // x.shape[1]
@@ -108,7 +129,7 @@ def _moments(x, tokens):
     return mean, _root(variance)
 
 
-def _root(x):
+def _root(x: paddle.Tensor) -> paddle.Tensor:
     """The square root, whose gradient at 0 is 0: a sample whose tokens are all zeros has no spread to learn from."""
     if x.stop_gradient:
         return x.sqrt()

@@ -5,8 +5,9 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 follows from the clip or from the step alone comes from outside, so that it is computed once.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paddle
 import paddle.nn.functional as F
@@ -31,6 +32,14 @@ class BlockConditions(NamedTuple):
     shift: paddle.Tensor
 
 
+# The projections of the time in a residual block, over pixels and over frames: (batch, channels) each.
+Times = tuple[paddle.Tensor, paddle.Tensor]
+# What one transformer block sees, see `Conditions.clip`: a context (batch, tokens, channels), or what follows from it.
+Seen = paddle.Tensor | BlockConditions | None
+# What all blocks of a transformer see.
+ClipConditions = paddle.Tensor | Sequence[BlockConditions | None]
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What a call knows beside the latents.
@@ -42,8 +51,8 @@ class Conditions:
         indicator: (batch, frames) of zeros, of which the shape counts.
     """
 
-    times: dict
-    clip: dict
+    times: dict[str, Times]
+    clip: Mapping[str, ClipConditions]
     indicator: paddle.Tensor
 
 
@@ -55,16 +64,16 @@ class _Block(nn.Layer):
 
     gradient_checkpointing = False
 
-    def project(self, embedding):
+    def project(self, embedding: paddle.Tensor) -> dict[str, Times]:
         """Activated time embedding (batch, n) -> name of each residual block -> its projections."""
         return {f"{self.block_name}.resnets.{i}": resnet.project(embedding) for i, resnet in enumerate(self.resnets)}
 
     @property
-    def transformers(self):
+    def transformers(self) -> "dict[str, VideoTransformer]":
         """Name -> transformer, in the order of execution."""
         return {f"{self.block_name}.attentions.{i}": x for i, x in enumerate(getattr(self, "attentions", None) or ())}
 
-    def _unit(self, i, x, conditions):
+    def _unit(self, i: int, x: paddle.Tensor, conditions: Conditions) -> paddle.Tensor:
         """(batch*frames, in channels, h, w) -> (batch*frames, channels, h, w)."""
         x = self._resnet(i, x, conditions)
         name = f"{self.block_name}.attentions.{i}"
@@ -72,10 +81,10 @@ class _Block(nn.Layer):
             return x
         return self._run(self.attentions[i], x, conditions.clip[name], conditions.indicator)
 
-    def _resnet(self, i, x, conditions):
+    def _resnet(self, i: int, x: paddle.Tensor, conditions: Conditions) -> paddle.Tensor:
         return self._run(self.resnets[i], x, conditions.times[f"{self.block_name}.resnets.{i}"], conditions.indicator)
 
-    def _run(self, layer, x, *conditions):
+    def _run(self, layer: nn.Layer, x: paddle.Tensor, *conditions: Any) -> paddle.Tensor:
         if self.gradient_checkpointing and self.training:
             return recompute(layer, x, *conditions, use_reentrant=False)
         return layer(x, *conditions)
@@ -84,7 +93,9 @@ class _Block(nn.Layer):
 class DownBlock(_Block):
     """Units of a residual block and a transformer, each a skip connection; then half the size."""
 
-    def forward(self, x, conditions, units=None):
+    def forward(
+        self, x: paddle.Tensor, conditions: Conditions, units: int | None = None
+    ) -> tuple[paddle.Tensor, list[paddle.Tensor], dict[str, paddle.Tensor]]:
         """(batch*frames, in channels, h, w) -> (batch*frames, channels, h', w'), list of skips, {}.
 
         With a number of `units` only the first of them run, without down-sampling.
@@ -102,7 +113,7 @@ class DownBlock(_Block):
 class MidBlock(_Block):
     """A residual block, and units of a transformer and a residual block."""
 
-    def forward(self, x, conditions):
+    def forward(self, x: paddle.Tensor, conditions: Conditions) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """(batch*frames, channels, h, w) -> the same shape, {}."""
         for i in range(len(self.attentions)):
             x = self._unit(i, x, conditions)
@@ -112,7 +123,9 @@ class MidBlock(_Block):
 class UpBlock(_Block):
     """Units of a residual block on a skip connection and a transformer; then twice the size."""
 
-    def forward(self, x, skips, conditions, units=None):
+    def forward(
+        self, x: paddle.Tensor, skips: list[paddle.Tensor], conditions: Conditions, units: range | None = None
+    ) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """(batch*frames, in channels, h, w) and the list of all open skips, whose last ones are consumed ->
         (batch*frames, channels, h', w'), {}. With a range of `units` only those run, and without the last of them
         there is no up-sampling."""
@@ -125,7 +138,7 @@ class UpBlock(_Block):
         return x, {}
 
 
-def name_blocks(unet):
+def name_blocks(unet: nn.Layer) -> None:
     """Have the blocks of a UNet of ppdiffusers be those here, each with its name."""
     unet.mid_block.__class__, unet.mid_block.block_name = MidBlock, "mid_block"
     for blocks, kind, name in ((unet.down_blocks, DownBlock, "down_blocks"), (unet.up_blocks, UpBlock, "up_blocks")):
@@ -136,7 +149,7 @@ def name_blocks(unet):
 class VideoTransformer(nn.Layer):
     """Over pixels with all tokens of the context, then over frames with that of the picture alone."""
 
-    def prepare(self, context):
+    def prepare(self, context: paddle.Tensor | None) -> Sequence[BlockConditions | None]:
         """Context (batch, 1 + face tokens, channels) or None -> `BlockConditions`, or None, of each block."""
         if context is None:
             return [None] * len(self.transformer_blocks)
@@ -147,7 +160,7 @@ class VideoTransformer(nn.Layer):
             conditions.append(BlockConditions(value, face_key, face_value, over_time.see(picture)))
         return conditions
 
-    def forward(self, x, clip, indicator):
+    def forward(self, x: paddle.Tensor, clip: ClipConditions, indicator: paddle.Tensor) -> paddle.Tensor:
         """
         Args:
             x: (batch*frames, channels, height, width).
@@ -176,7 +189,7 @@ class VideoTransformer(nn.Layer):
 class PictureBlock(nn.Layer):
     """Attention over a frame's pixels, to the picture and the face, and feed-forward."""
 
-    def forward(self, x, seen):
+    def forward(self, x: paddle.Tensor, seen: Seen) -> paddle.Tensor:
         """(batch*frames, pixels, channels), what attention sees -> as the first."""
         x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), encoder_hidden_states=seen)
@@ -186,18 +199,18 @@ class PictureBlock(nn.Layer):
 class TimeBlock(nn.Layer):
     """Feed-forward, attention over frames, to the picture, and feed-forward: each pixel by itself."""
 
-    def see(self, picture):
+    def see(self, picture: paddle.Tensor) -> paddle.Tensor:
         """Attention to the picture's one token (batch, 1, channels), which is all that there is to attend to."""
         return self.attn2.to_out[0](self.attn2.to_v(picture))  # (batch, 1, channels)
 
-    def forward(self, x, frames, seen):
+    def forward(self, x: paddle.Tensor, frames: int, seen: Seen) -> paddle.Tensor:
         """(batch*frames, pixels, channels), what attention sees -> as the first."""
         x = x + self.ff_in(self.norm_in(x))
         x = x + self._over_frames(self.norm1(x), frames)
         x = x + self._attend(x, frames, seen)
         return x + self.ff(self.norm3(x))
 
-    def _over_frames(self, x, frames):
+    def _over_frames(self, x: paddle.Tensor, frames: int) -> paddle.Tensor:
         attention = self.attn1
         shape = [-1, frames, *x.shape[1:]]
         query, key, value = (
@@ -208,10 +221,10 @@ class TimeBlock(nn.Layer):
         y = y.reshape([-1, x.shape[1], frames, y.shape[2]]).transpose([0, 2, 1, 3])
         return attention.to_out[0](y.reshape([*x.shape[:2], y.shape[3]]))  # (batch*frames, pixels, channels)
 
-    def _attend(self, x, frames, seen):
+    def _attend(self, x: paddle.Tensor, frames: int, seen: Seen) -> paddle.Tensor:
         if seen is None:
             return follow(self.attn2.to_out[0].bias, x)
-        if not paddle.is_tensor(seen):  # BlockConditions
+        if isinstance(seen, tuple):  # BlockConditions
             shift = seen.shift
             return shift if shift.shape[0] == 1 else paddle.repeat_interleave(shift, frames, axis=0)
         picture = seen[:, : -self.num_face_tokens]  # (batch, picture tokens, context channels)

@@ -41,7 +41,7 @@ class FusionFaceId(StrictModelMixin, ConfigMixin):
         id_embeddings_dim: int = 512,
         clip_embeddings_dim: int = 1024,
         num_tokens: int = 4,
-    ):
+    ) -> None:
         super().__init__()
         if cross_attention_dim % _HEAD_CHANNELS:
             raise ValueError(f"{cross_attention_dim} channels do not divide into heads of {_HEAD_CHANNELS}")
@@ -51,7 +51,9 @@ class FusionFaceId(StrictModelMixin, ConfigMixin):
         self.norm = LayerNorm(cross_attention_dim)
         self.fusion_model = _Perceiver(cross_attention_dim, clip_embeddings_dim)
 
-    def forward(self, id_embeds, clip_embeds, shortcut=False, scale=1.0):
+    def forward(
+        self, id_embeds: paddle.Tensor, clip_embeds: paddle.Tensor, shortcut: bool = False, scale: float = 1.0
+    ) -> paddle.Tensor:
         """Tokens of a face.
 
         Args:
@@ -62,7 +64,7 @@ class FusionFaceId(StrictModelMixin, ConfigMixin):
         Returns:
             (batch, num_tokens, cross_attention_dim).
         """
-        dtype, (first, activation, second) = compute_dtype(self.norm.weight), self.proj
+        dtype, (first, activation, second) = compute_dtype(self.norm.weight), self.proj  # type: ignore[arg-type]  # a norm's weight
         x = second(activation(first(id_embeds.astype(dtype))))  # (batch, num_tokens * cross_attention_dim)
         x = self.norm(x.reshape([x.shape[0], self.config.num_tokens, -1]))  # (batch, num_tokens, cross_attention_dim)
         fused = self.fusion_model(x, clip_embeds.astype(dtype))
@@ -72,7 +74,7 @@ class FusionFaceId(StrictModelMixin, ConfigMixin):
 class _Perceiver(nn.Layer):
     """Layers in which tokens attend to a context and to themselves."""
 
-    def __init__(self, channels, context_channels):
+    def __init__(self, channels: int, context_channels: int) -> None:
         super().__init__()
         self.proj_in = Linear(context_channels, channels)
         self.proj_out = Linear(channels, channels)
@@ -80,7 +82,7 @@ class _Perceiver(nn.Layer):
         layers = (nn.LayerList([_TokenAttention(channels), _feed_forward(channels)]) for _ in range(_DEPTH))
         self.layers = nn.LayerList(list(layers))
 
-    def forward(self, tokens, context):
+    def forward(self, tokens: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
         """(batch, tokens, channels), (batch, context tokens, context_channels) -> (batch, tokens, channels)."""
         context = self.proj_in(context)  # (batch, context tokens, channels)
         layers: Any = self.layers  # Paddle types what a list of layers holds as no list
@@ -90,7 +92,7 @@ class _Perceiver(nn.Layer):
         return self.norm_out(self.proj_out(tokens))
 
 
-def _feed_forward(channels):
+def _feed_forward(channels: int) -> nn.LayerList:
     inner = channels * _FEED_FORWARD
     narrow = Linear(inner, channels, bias_attr=False)
     return nn.LayerList([LayerNorm(channels), Linear(channels, inner, bias_attr=False), nn.GELU(), narrow])
@@ -99,7 +101,7 @@ def _feed_forward(channels):
 class _TokenAttention(nn.Layer):
     """Attention of tokens to a context and to themselves, each with a norm of its own before."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.num_heads = channels // _HEAD_CHANNELS
         self.norm1, self.norm2 = LayerNorm(channels), LayerNorm(channels)
@@ -107,7 +109,7 @@ class _TokenAttention(nn.Layer):
         self.to_kv = Linear(channels, 2 * channels, bias_attr=False)
         self.to_out = Linear(channels, channels, bias_attr=False)
 
-    def forward(self, tokens, context):
+    def forward(self, tokens: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
         """(batch, tokens, channels), (batch, context tokens, channels) -> (batch, tokens, channels)."""
         context, tokens = self.norm1(context), self.norm2(tokens)
         source = paddle.concat([context, tokens], axis=1)  # (batch, context tokens + tokens, channels)

@@ -1,5 +1,7 @@
 """What the options of StableAnimator's networks may be."""
 
+from typing import Any
+
 from ppdiffusers_ext.models.network_rules import (
     GROUPS,
     HEADS,
@@ -14,7 +16,7 @@ from ppdiffusers_ext.models.network_rules import (
 from ppdiffusers_ext.models.rules import Either, ListOf, Rules, Whole, divides, even, same_length
 
 
-def _time_ids(options):
+def _time_ids(options: dict[str, Any]) -> str | None:
     one, all_ = options["addition_time_embed_dim"], options["projection_class_embeddings_input_dim"]
     if 3 * one != all_:
         return (

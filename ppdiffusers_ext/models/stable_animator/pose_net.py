@@ -27,7 +27,7 @@ class PoseNet(StrictModelMixin, ConfigMixin):
     option_rules = POSE_NET_RULES
 
     @register_to_config
-    def __init__(self, noise_latent_channels: int = 320):
+    def __init__(self, noise_latent_channels: int = 320) -> None:
         super().__init__()
         layers, channels = [], 3
         for width, stride in _LAYERS:
@@ -39,7 +39,7 @@ class PoseNet(StrictModelMixin, ConfigMixin):
             nn.initializer.Constant(0.0)(parameter)
         self.scale = self.create_parameter([1], default_initializer=nn.initializer.Constant(2.0))
 
-    def forward(self, pictures):
+    def forward(self, pictures: paddle.Tensor) -> paddle.Tensor:
         """Skeleton pictures, RGB in [-1, 1] -> features 8 times smaller.
 
         Args:

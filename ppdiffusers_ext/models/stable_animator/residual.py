@@ -10,13 +10,13 @@ import paddle.nn.functional as F
 from paddle import nn
 from ppdiffusers.models.resnet import SpatioTemporalResBlock
 
-from ppdiffusers_ext.models.layers import convolve, follow
+from ppdiffusers_ext.models.layers import Network, convolve, follow
 
 
 class TimeConv(nn.Conv3D):
     """A convolution over frames alone: kernel (k, 1, 1), zero padding."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, channels, frames, pixels) or (batch, channels, frames, height, width) -> (batch, filters, ...)."""
         weight = follow(self.weight, x).squeeze(-1)  # (filters, channels, k, 1)
         rows = x.flatten(3) if x.ndim == 5 else x  # (batch, channels, frames, pixels)
@@ -27,11 +27,16 @@ class TimeConv(nn.Conv3D):
 class VideoResBlock(SpatioTemporalResBlock):
     """A block for (batch*frames, channels, height, width), frames running fastest."""
 
-    def project(self, embedding):
+    def project(self, embedding: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """What the block takes of the time's activated embedding (batch, n): two of (batch, channels)."""
         return tuple(block.time_emb_proj(embedding) for block in (self.spatial_res_block, self.temporal_res_block))
 
-    def forward(self, hidden_states, temb=None, image_only_indicator=None):
+    def forward(
+        self,
+        hidden_states: paddle.Tensor,
+        temb: tuple[paddle.Tensor, paddle.Tensor] | None = None,
+        image_only_indicator: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
         """
         Args:
             hidden_states: (batch*frames, channels, height, width).
@@ -41,17 +46,17 @@ class VideoResBlock(SpatioTemporalResBlock):
         Returns:
             (batch*frames, out channels, height, width).
         """
-        batch, frames = image_only_indicator.shape
+        batch, frames = image_only_indicator.shape  # type: ignore[union-attr]  # never left out here
         spatial_time, temporal_time = temb or (None, None)
         if temb is not None:
-            spatial_time = _for_each_frame(spatial_time, frames)
+            spatial_time = _for_each_frame(temb[0], frames)
         x = self._over_pixels(hidden_states, spatial_time)  # (batch*frames, out channels, height, width)
         _, channels, height, width = x.shape
         y = x.reshape([batch, frames, channels, height * width]).transpose([0, 2, 1, 3])
         y = self._over_frames(y, temporal_time) * self._share(y)  # (batch, out channels, frames, height*width)
         return x + y.transpose([0, 2, 1, 3]).reshape(x.shape)
 
-    def _over_pixels(self, x, time):
+    def _over_pixels(self, x: paddle.Tensor, time: paddle.Tensor | None) -> paddle.Tensor:
         block = self.spatial_res_block
         y = block.conv1(F.silu(block.norm1(x)))  # (batch*frames, out channels, height, width)
         if time is not None:
@@ -59,20 +64,20 @@ class VideoResBlock(SpatioTemporalResBlock):
         y = block.conv2(F.silu(block.norm2(y)))
         return y + (x if block.conv_shortcut is None else block.conv_shortcut(x))
 
-    def _over_frames(self, x, time):
+    def _over_frames(self, x: paddle.Tensor, time: paddle.Tensor | None) -> paddle.Tensor:
         block = self.temporal_res_block
         y = block.conv1(F.silu(block.norm1(x)))  # (batch, channels, frames, pixels)
         if time is not None:
             y = y + time[:, :, None, None]
         return block.conv2(F.silu(block.norm2(y)))
 
-    def _share(self, x):
+    def _share(self, x: paddle.Tensor) -> paddle.Tensor:
         """Of what comes from the frames: a tensor of one number."""
         alpha = F.sigmoid(follow(self.time_mixer.mix_factor, x))
         return alpha if self.time_mixer.switch_spatial_to_temporal_mix else 1 - alpha
 
 
-def use_video_blocks(model):
+def use_video_blocks(model: "Network") -> "Network":
     """Have a network of ppdiffusers compute its blocks over pixels and frames as `VideoResBlock` does.
 
     Returns:
@@ -86,7 +91,7 @@ def use_video_blocks(model):
     return model
 
 
-def _for_each_frame(x, frames):
+def _for_each_frame(x: paddle.Tensor, frames: int) -> paddle.Tensor:
     """(batch, channels) -> (batch*frames, channels), or as it is for a batch of one, which suits all frames."""
     if x.shape[0] == 1:
         return x

@@ -4,6 +4,9 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 (`animation/modules/unet.py`), which is diffusers 0.31's `UNetSpatioTemporalConditionModel` apart from what is here.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
 import paddle
 import paddle.nn.functional as F
 from ppdiffusers.configuration_utils import register_to_config
@@ -16,15 +19,20 @@ from ppdiffusers_ext.models.depth import through_blocks
 from ppdiffusers_ext.models.layers import compute_dtype, use_groups, use_own_layers
 from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
 from ppdiffusers_ext.models.stable_animator.blocks import (
+    ClipConditions,
     Conditions,
     PictureBlock,
     TimeBlock,
+    Times,
     VideoTransformer,
     name_blocks,
 )
 from ppdiffusers_ext.models.stable_animator.option_rules import UNET_RULES
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.models.strict import StrictModelMixin
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.models.stable_animator.blocks import BlockConditions
 
 
 class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
@@ -56,7 +64,7 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         num_frames: int = 25,
         num_face_tokens: int = 4,
         norm_num_groups: int = 32,
-    ):
+    ) -> None:
         options = dict(self.config)
         faces, groups = options.pop("num_face_tokens"), options.pop("norm_num_groups")
         super().__init__(**{name: value for name, value in options.items() if not name.startswith("_")})
@@ -74,7 +82,14 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         name_blocks(self)
         use_own_layers(use_video_blocks(self))
 
-    def forward(self, sample, timestep, encoder_hidden_states, added_time_ids, pose_latents=None):
+    def forward(
+        self,
+        sample: paddle.Tensor,
+        timestep: float | paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        added_time_ids: paddle.Tensor,
+        pose_latents: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
         """One prediction of the noise's velocity.
 
         Args:
@@ -91,31 +106,34 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
         context = encoder_hidden_states.astype(compute_dtype(self.conv_in.weight))
         # In training also what has no say is computed, so that its weights have a gradient of zero rather than none.
         if self.training or context.shape[1] != 1 + self.config.num_face_tokens:
-            clip = dict.fromkeys(self.transformers, context)
+            clip: Mapping[str, ClipConditions] = dict.fromkeys(self.transformers, context)
         else:
             clip = self.prepare_clip(context)
-        return self.denoise(sample, times, clip, pose_latents)
+        prediction = self.denoise(sample, times, clip, pose_latents)
+        return prediction  # type: ignore[return-value]  # alone, without a depth
 
     @property
-    def transformers(self):
+    def transformers(self) -> dict[str, VideoTransformer]:
         """Name -> transformer, in the order of execution."""
         return {name: layer for block in self._blocks for name, layer in block.transformers.items()}
 
     @property
-    def resnet_names(self):
+    def resnet_names(self) -> list[str]:
         """What `prepare_step` returns something for, in its order."""
         return [f"{block.block_name}.resnets.{i}" for block in self._blocks for i in range(len(block.resnets))]
 
     @property
-    def max_depth(self):
+    def max_depth(self) -> int:
         """The largest `depth` of `denoise`: the units of the last up block."""
         return len(self.up_blocks[-1].resnets)
 
     @property
-    def _blocks(self):
+    def _blocks(self) -> tuple[Any, ...]:
         return (*self.down_blocks, self.mid_block, *self.up_blocks)
 
-    def embed(self, timestep, added_time_ids):
+    def embed(
+        self, timestep: float | paddle.Tensor, added_time_ids: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Sinusoidal embeddings, in fp32, of the time and of what the motion is to be like.
 
         Args:
@@ -125,37 +143,36 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
             (batch, block_out_channels[0]) and (batch, projection_class_embeddings_input_dim).
         """
         batch = added_time_ids.shape[0]
-        if not paddle.is_tensor(timestep):
-            timestep = paddle.to_tensor(timestep, dtype="float32")
+        times: Any = timestep if paddle.is_tensor(timestep) else paddle.to_tensor(timestep, dtype="float32")
         added = self.add_time_proj(added_time_ids.flatten()).reshape([batch, -1])
-        return self.time_proj(timestep.reshape([-1]).expand([batch])), added
+        return self.time_proj(times.reshape([-1]).expand([batch])), added
 
-    def load_attn_procs(self, *_, **__):
+    def load_attn_procs(self, *_: Any, **__: Any) -> NoReturn:
         """Raises InputError: ppdiffusers would look for a name on the internet, and has no adapter for this."""
         raise InputError("an AnimationUNet takes no adapters of ppdiffusers; from_pretrained of a folder is accepted")
 
-    def enable_gradient_checkpointing(self):
+    def enable_gradient_checkpointing(self) -> None:
         """Have training keep little for the gradient, and compute it again."""
         for block in self._blocks:
             block.gradient_checkpointing = True
 
-    def disable_gradient_checkpointing(self):
+    def disable_gradient_checkpointing(self) -> None:
         """Undo `enable_gradient_checkpointing`."""
         for block in self._blocks:
             block.gradient_checkpointing = False
 
-    def prepare_step(self, timestep, added_time_ids):
+    def prepare_step(self, timestep: float | paddle.Tensor, added_time_ids: paddle.Tensor) -> dict[str, Times]:
         """What follows from the step and the clip's motion alone: name of each residual block -> its projections."""
         return self.project_step(*self.embed(timestep, added_time_ids))
 
-    def project_step(self, time, added):
+    def project_step(self, time: paddle.Tensor, added: paddle.Tensor) -> dict[str, Times]:
         """As `prepare_step`, of what `embed` returns."""
         dtype = compute_dtype(self.conv_in.weight)
         embedding = self.time_embedding(time.astype(dtype)) + self.add_embedding(added.astype(dtype))
         embedding = F.silu(embedding)  # (batch, 4 * block_out_channels[0])
         return {name: times for block in self._blocks for name, times in block.project(embedding).items()}
 
-    def prepare_clip(self, context):
+    def prepare_clip(self, context: paddle.Tensor | None) -> "dict[str, Sequence[BlockConditions | None]]":
         """What follows from the clip alone: name of each transformer -> `BlockConditions` of its blocks.
 
         Args:
@@ -165,7 +182,15 @@ class AnimationUNet(StrictModelMixin, UNetSpatioTemporalConditionModel):
             context = context.astype(compute_dtype(self.conv_in.weight))
         return {name: transformer.prepare(context) for name, transformer in self.transformers.items()}
 
-    def denoise(self, sample, times, clip, pose_latents=None, depth=0, deep=None):
+    def denoise(
+        self,
+        sample: paddle.Tensor,
+        times: dict[str, Times],
+        clip: Mapping[str, ClipConditions],
+        pose_latents: paddle.Tensor | None = None,
+        depth: int = 0,
+        deep: paddle.Tensor | None = None,
+    ) -> paddle.Tensor | tuple[paddle.Tensor, paddle.Tensor]:
         """What depends on the latents: `forward` after all that follows from the step or from the clip alone.
 
         Args:

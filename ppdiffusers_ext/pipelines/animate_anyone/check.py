@@ -1,11 +1,16 @@
 """Checks of the files of Animate Anyone, without Paddle: what is missing is told at once."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_all_there, check_file
 from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.weights.folders import find_weights
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+
 
 REQUIRED = (
     "pretrained_base_model_path",
@@ -25,7 +30,7 @@ _NO_WEIGHTS = {
 }
 
 
-def check_files(config):
+def check_files(config: "Pose2VidConfig") -> None:
     """Refuse a configuration whose files are not there, before anything is loaded.
 
     Raises:

@@ -1,9 +1,18 @@
 """The denoising UNet as functions of tensors, which an engine runs."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import paddle
+
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone.transformer import TransformerConditions
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
+    from ppdiffusers_ext.pipelines.engines import Engine
 
 
 class CompiledUNet:
@@ -16,20 +25,29 @@ class CompiledUNet:
         calls: how many calls of `denoise` each of them takes.
     """
 
-    def __init__(self, network, engine, steps, calls):
+    def __init__(self, network: Network, engine: "Engine", steps: int, calls: int) -> None:
         self._network, self._unet, self._engine = network, network.model, engine
         self._steps, self._calls = steps, calls
 
-    def _run(self, what, function, inputs, calls=1, **settings):
+    def _run(
+        self,
+        what: str,
+        function: Callable[..., list[paddle.Tensor]],
+        inputs: dict[str, paddle.Tensor],
+        calls: int = 1,
+        **settings: Any,
+    ) -> list[paddle.Tensor]:
         return self._engine.run(self._network, what, function, inputs, calls, **settings)
 
-    def prepare_clip(self, encoder_hidden_states, reference_features=None):
+    def prepare_clip(
+        self, encoder_hidden_states: paddle.Tensor, reference_features: Mapping[str, paddle.Tensor] | None = None
+    ) -> dict[str, TransformerConditions]:
         """As `DenoisingUNet3D.prepare_clip`."""
         if encoder_hidden_states.shape[1] != 1:
             raise InputError("an engine runs image embeddings of a single token; engine eager is accepted for others")
         features = reference_features or {}
 
-        def function(embedding, *tensors):
+        def function(embedding: paddle.Tensor, *tensors: paddle.Tensor) -> list[paddle.Tensor]:
             given = dict(zip(features, tensors)) if features else None
             return list(_flatten(self._unet.prepare_clip(embedding, given)).values())
 
@@ -38,14 +56,21 @@ class CompiledUNet:
         names = [f"{kind}.{name}" for name in self._unet.transformers for kind in kinds]
         return _unflatten(dict(zip(names, self._run("prepare_clip", function, inputs))), self._unet.transformers)
 
-    def prepare_step(self, timestep):
+    def prepare_step(self, timestep: Any) -> dict[str, paddle.Tensor]:
         """As `DenoisingUNet3D.prepare_step`."""
         inputs = {"embedding": self._unet.time_projection(timestep, 1)}
         names = self._unet.resnet_names
         function = lambda x: list(self._unet.project_step(x).values())  # noqa: E731
         return dict(zip(names, self._run("prepare_step", function, inputs, self._steps)))
 
-    def denoise(self, latents, conditions, pose_features=None, depth=0, deep=None):
+    def denoise(
+        self,
+        latents: paddle.Tensor,
+        conditions: "Conditions",
+        pose_features: paddle.Tensor | None = None,
+        depth: int = 0,
+        deep: paddle.Tensor | None = None,
+    ) -> Any:
         """As `DenoisingUNet3D.denoise`."""
         optional = {"pose": pose_features, "deep": deep}
         inputs = {
@@ -55,7 +80,7 @@ class CompiledUNet:
             **_flatten(conditions.clip),
         }
 
-        def function(*tensors):
+        def function(*tensors: paddle.Tensor) -> list[paddle.Tensor]:
             given = dict(zip(inputs, tensors))
             times = {name: given[f"time.{name}"] for name in conditions.times}
             traced = replace(conditions, times=times, clip=_unflatten(given, conditions.clip))
@@ -67,26 +92,28 @@ class CompiledUNet:
         return tuple(outputs) if depth else outputs[0]
 
 
-def _flatten(clip):
+def _flatten(clip: Mapping[str, TransformerConditions]) -> dict[str, paddle.Tensor]:
     """Name -> `TransformerConditions`, as name -> tensor."""
     tensors = {}
     for name, conditions in clip.items():
         if conditions.reference is not None:
             tensors[f"key.{name}"], tensors[f"value.{name}"] = conditions.reference
-        tensors[f"shift.{name}"] = conditions.shift
+        if conditions.shift is not None:
+            tensors[f"shift.{name}"] = conditions.shift
     return tensors
 
 
-def _unflatten(tensors, names):
+def _unflatten(tensors: Mapping[str, paddle.Tensor], names: Iterable[str]) -> dict[str, TransformerConditions]:
     """What `_flatten` was given, for transformers of these names."""
-    references = {name: (tensors.get(f"key.{name}"), tensors.get(f"value.{name}")) for name in names}
-    return {
-        name: TransformerConditions(None if key is None else (key, value), tensors[f"shift.{name}"])
-        for name, (key, value) in references.items()
-    }
+    unflattened = {}
+    for name in names:
+        has_reference = f"key.{name}" in tensors
+        reference = (tensors[f"key.{name}"], tensors[f"value.{name}"]) if has_reference else None
+        unflattened[name] = TransformerConditions(reference, tensors.get(f"shift.{name}"))
+    return unflattened
 
 
-def make_unet(engine, network, steps=1, calls=1):
+def make_unet(engine: "Engine", network: Network, steps: int = 1, calls: int = 1) -> Any:
     """A denoising UNet, as `WindowPredictor` uses it: the `DenoisingUNet3D` with its weights, or a `CompiledUNet`.
 
     Args:

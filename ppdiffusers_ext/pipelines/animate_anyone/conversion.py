@@ -7,10 +7,13 @@ time.
 """
 
 import inspect
-import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
+from paddle import nn
 
 from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
@@ -24,13 +27,15 @@ from ppdiffusers_ext.pipelines.animate_anyone.loading import (
 )
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.conversion import (
+    Report,
     check_converted,
     describe_own,
-    part_to_paddle,
     part_to_torch,
+    pipeline_to_paddle,
     plain,
+    write_config,
 )
-from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, describe_vae, known_options, models_of
 from ppdiffusers_ext.pipelines.model_index import find_part
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.folders import read_config
@@ -45,7 +50,15 @@ _ORIGINAL_FILES = {
 }
 
 
-def to_paddle(source, target, inference_config=None, vae=None, image_encoder=None, base_model=None, dtype=None):
+def to_paddle(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    inference_config: str | os.PathLike | None = None,
+    vae: str | os.PathLike | None = None,
+    image_encoder: str | os.PathLike | None = None,
+    base_model: str | os.PathLike | None = None,
+    dtype: str | None = None,
+) -> list[Report]:
     """Convert the original's folder to one for `Pose2VideoPipeline.from_pretrained`.
 
     Args:
@@ -63,17 +76,11 @@ def to_paddle(source, target, inference_config=None, vae=None, image_encoder=Non
     """
     config = find_originals(Path(source), inference_config, vae, image_encoder, base_model)
     parts = describe_parts(config)
-    pipeline = Pose2VideoPipeline(
-        **{name: part.model for name, part in parts.items()}, scheduler=make_configured_scheduler(config)
-    )
-    with output_folder(target) as folder:
-        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
-        pipeline.save_config(str(folder))
-        pipeline.scheduler.save_pretrained(str(folder / "scheduler"))
-    return reports
+    pipeline = Pose2VideoPipeline(**models_of(parts), scheduler=make_configured_scheduler(config))
+    return pipeline_to_paddle(pipeline, parts, target, dtype)
 
 
-def to_torch(source, target, dtype=None):
+def to_torch(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
     """Convert a folder of `Pose2VideoPipeline.save_pretrained` to the original's files in torch's layout.
 
     Beside the weights, `inference.yaml` takes what `from_pretrained` knows of the networks and the scheduler.
@@ -95,21 +102,18 @@ def to_torch(source, target, dtype=None):
     return reports
 
 
-def _write_configurations(source, parts, folder):
+def _write_configurations(source: Path, parts: Mapping[str, Part], folder: Path) -> None:
     targets = {name: folder / Path(_ORIGINAL_FILES[name][0][0]).parent / "config.json" for name in parts}
     targets["vae"].write_bytes((source / "vae" / "config.json").read_bytes())
     parts["image_encoder"].model.config.to_json_file(targets["image_encoder"], use_diff=False)  # as `part_to_paddle`
     base = plain(parts["reference_unet"].model.config)
-    target = folder / BASE_MODEL / "unet" / "config.json"
-    target.parent.mkdir(parents=True)
-    target.write_text(json.dumps({"_class_name": "UNet2DConditionModel", **base}, indent=2) + "\n", encoding="utf-8")
-    models = {name: part.model for name, part in parts.items()}
+    write_config(folder / BASE_MODEL / "unet" / "config.json", {"_class_name": "UNet2DConditionModel", **base})
     scheduler = read_config(source / "scheduler" / "scheduler_config.json", may_be_infinite=True)
-    inference = describe_inference(models, scheduler)
+    inference = describe_inference(models_of(parts), scheduler)
     (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(inference, sort_keys=False), encoding="utf-8")
 
 
-def describe_inference(models, scheduler):
+def describe_inference(models: Mapping[str, nn.Layer], scheduler: Mapping[str, Any]) -> dict[str, Any]:
     """What an inference configuration has to say for the same networks and the same sampler to come back.
 
     Args:
@@ -144,7 +148,7 @@ def describe_inference(models, scheduler):
     }
 
 
-def _defaults(cls):
+def _defaults(cls: Any) -> dict[str, Any]:
     """option -> its default, as JSON holds it."""
     parameters = inspect.signature(cls.__init__).parameters.values()
     return plain({each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty})

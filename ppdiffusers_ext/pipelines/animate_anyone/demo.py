@@ -4,20 +4,27 @@ Compared with the true frames are the model; the model of stage 1 alone, frame b
 the reference repeated; and the mean of the training frames.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 from PIL import Image
 
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.synthetic import SyntheticClip, synthetic_clip
 from ppdiffusers_ext.metrics.video import mean_by_way, video_metrics
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.outputs import to_uint8
+from ppdiffusers_ext.runtime import Runtime
 from ppdiffusers_ext.weights.assignment import load_weights
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+
 
 WAYS = ("model", "stage 1 per frame", "reference repeated", "mean training frame")
 
@@ -41,7 +48,7 @@ class DemoEvaluation:
         num_frames: of each clip.
     """
 
-    def __init__(self, config, runtime, num_frames=24):
+    def __init__(self, config: "Pose2VidConfig", runtime: Runtime, num_frames: int = 24) -> None:
         self._pipeline = Pose2VideoPipeline.open(config, runtime)
         self._single = _without_motion(self._pipeline, config.denoising_unet_path)
         for pipeline in (self._pipeline, self._single):
@@ -52,7 +59,7 @@ class DemoEvaluation:
         mean = read_image(Path(config.pretrained_base_model_path) / "mean_frame.png")
         self._mean = np.asarray(mean.resize((config.width, config.height), Image.Resampling.BILINEAR))
 
-    def clip(self, seed, number):
+    def clip(self, seed: int, number: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """The frames of one clip in each way: (truth, poses, dict by `WAYS`), all (frames, H, W, 3) uint8."""
         settings = self._settings
         clip = synthetic_clip((seed, number), settings.num_frames, settings.width, settings.height)
@@ -69,17 +76,17 @@ class DemoEvaluation:
             },
         )
 
-    def scores(self, seed, number):
+    def scores(self, seed: int, number: int) -> dict[str, dict[str, Any]]:
         """`VideoMetrics.result()` of one clip in each way: a dict by `WAYS`."""
         truth, _, predictions = self.clip(seed, number)
         return {way: video_metrics(prediction, truth) for way, prediction in predictions.items()}
 
-    def _noise_shape(self):
+    def _noise_shape(self) -> list[int]:
         settings, scale = self._settings, self._pipeline.vae_scale_factor
         channels = self._pipeline.denoising_unet.config.in_channels
         return [1, channels, settings.num_frames, settings.height // scale, settings.width // scale]
 
-    def _animate(self, pipeline, clip, noise):
+    def _animate(self, pipeline: Pose2VideoPipeline, clip: SyntheticClip, noise: np.ndarray) -> np.ndarray:
         settings = self._settings
         video = pipeline(
             Image.fromarray(clip.reference),
@@ -94,7 +101,7 @@ class DemoEvaluation:
         return to_uint8(video)
 
 
-def _without_motion(pipeline, weights):
+def _without_motion(pipeline: Pose2VideoPipeline, weights: str | os.PathLike) -> Pose2VideoPipeline:
     """The same pipeline with a denoising UNet that lacks motion modules, so that each frame is for itself."""
     config = {**pipeline.denoising_unet.config, "use_motion_module": False}
     config = {name: value for name, value in config.items() if not name.startswith("_")}
@@ -105,7 +112,7 @@ def _without_motion(pipeline, weights):
     return Pose2VideoPipeline(denoising_unet=unet, **{name: getattr(pipeline, name) for name in others})
 
 
-def summary(scores):
+def summary(scores: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """What the clips' scores come to: a dict of the mean numbers of each way, and the three figures that count.
 
     Args:

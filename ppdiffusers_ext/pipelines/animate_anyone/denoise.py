@@ -7,13 +7,18 @@ schedule names twice once. Unconditional rows have no reference tokens, and with
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
 from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 from ppdiffusers_ext.models.animate_anyone.transformer import beside
-from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching, guide
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
 
 
 class WindowPredictor:
@@ -32,16 +37,17 @@ class WindowPredictor:
 
     def __init__(
         self,
-        denoising_unet,
-        embedding,
-        pose_features,
-        reference_features,
-        windows,
-        guidance,
-        batch_size,
-        caching,
-    ):
-        self._caching, self._deep = caching, {}  # (batch of windows, rows) -> features of an earlier step
+        denoising_unet: Any,
+        embedding: paddle.Tensor,
+        pose_features: paddle.Tensor,
+        reference_features: "ReferenceFeatures",
+        windows: list[list[int]],
+        guidance: Guidance,
+        batch_size: int,
+        caching: StepCaching,
+    ) -> None:
+        self._caching = caching
+        self._deep: dict[tuple[int, str], paddle.Tensor] = {}  # (batch of windows, rows) -> of an earlier step
         self._denoising_unet, self._pose_features, self._guidance = denoising_unet, pose_features, guidance
         self._conditional = denoising_unet.prepare_clip(embedding, reference_features)
         if guidance.scale > 1:
@@ -54,7 +60,9 @@ class WindowPredictor:
         covered = np.bincount(frames, minlength=pose_features.shape[2]).astype("float32")
         self._covered = paddle.to_tensor(covered).reshape([1, 1, -1, 1, 1])
 
-    def __call__(self, latents, timestep, step, num_steps, on_batch):
+    def __call__(
+        self, latents: paddle.Tensor, timestep: Any, step: int, num_steps: int, on_batch: Callable[[], object]
+    ) -> paddle.Tensor:
         """
         Args:
             latents: (1, 4, frames, h, w).
@@ -83,7 +91,9 @@ class WindowPredictor:
         means = [total / self._covered for total in totals]
         return guide(means[0], means[1], self._guidance.scale) if guided else means[0]
 
-    def _predict(self, number, x, pose, times, guided):
+    def _predict(
+        self, number: int, x: paddle.Tensor, pose: paddle.Tensor, times: dict[str, paddle.Tensor], guided: bool
+    ) -> list[paddle.Tensor]:
         count, num_frames = x.shape[0], x.shape[2]
         if guided and not self._guidance.sequential:
             conditions = Conditions(times, self._both, num_frames=num_frames, num_unconditional=count)
@@ -97,7 +107,9 @@ class WindowPredictor:
             for rows, clip in clips.items()
         ]
 
-    def _denoise(self, key, x, conditions, pose):
+    def _denoise(
+        self, key: tuple[int, str], x: paddle.Tensor, conditions: Conditions, pose: paddle.Tensor
+    ) -> paddle.Tensor:
         if self._caching.interval == 1:
             return self._denoising_unet.denoise(x, conditions, pose)
         prediction, self._deep[key] = self._denoising_unet.denoise(
@@ -106,7 +118,7 @@ class WindowPredictor:
         return prediction
 
 
-def _batches(windows, size):
+def _batches(windows: list[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:
     """Lists of up to `size` neighbouring windows of equal length."""
     batches = []
     for _, group in itertools.groupby(windows, key=len):

@@ -1,5 +1,6 @@
 """From folders, or the paths in the options of Animate Anyone, to the parts of a `Pose2VideoPipeline`."""
 
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, R
 from ppdiffusers_ext.models.animate_anyone.checkpoint import load_motion_module
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_values
-from ppdiffusers_ext.pipelines.animate_anyone.check import OPTIONAL, REQUIRED
+from ppdiffusers_ext.pipelines.animate_anyone.check import OPTIONAL, REQUIRED, check_files
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.loading import (
+    ConfigReader,
     Part,
     build,
     describe_image_encoder,
@@ -22,10 +24,11 @@ from ppdiffusers_ext.pipelines.loading import (
     known_options,
 )
 from ppdiffusers_ext.pipelines.options import CONFIGS
-from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained, trained_file
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.weights.folders import read_config
 
+UNET_PATHS = ("denoising_unet_path", "motion_module_path")  # the second goes over the first
 BASE_MODEL, VAE, IMAGE_ENCODER = "stable-diffusion-v1-5", "sd-vae-ft-mse", "image_encoder"  # folders, as published
 INFERENCE_CONFIG = "inference.yaml"  # beside the original's files, what these have no place for
 RELEASED = CONFIGS / "inference_v2.yaml"
@@ -43,12 +46,12 @@ class _Inference:
     sampler: str | None = None
 
 
-def read_folder(folder, **options):
+def read_folder(folder: Path, **options: Any) -> Pose2VidConfig:
     """The `Pose2VidConfig` of a folder that training wrote, or of the original's files.
 
     Args:
-        folder: `Path`: the output of training, the original's `pretrained_weights`, or the folder in it that has the
-            networks of Animate Anyone.
+        folder: `Path`: the output of training or a checkpoint of it, the original's `pretrained_weights`, or the
+            folder in it that has the networks of Animate Anyone.
         options: more fields.
 
     Raises:
@@ -60,13 +63,19 @@ def read_folder(folder, **options):
     return replace(config, **options)
 
 
-def recognises(folder):
+def recognises(folder: Path) -> bool:
     """True if a folder has files that `read_folder` reads."""
     own = any(has_file(folder / own, name) for own in _OWN for name in ("denoising_unet", "reference_unet"))
     return own or is_of_training(folder, REQUIRED[0])
 
 
-def find_originals(source, inference_config=None, vae=None, image_encoder=None, base_model=None):
+def find_originals(
+    source: Path,
+    inference_config: str | os.PathLike | None = None,
+    vae: str | os.PathLike | None = None,
+    image_encoder: str | os.PathLike | None = None,
+    base_model: str | os.PathLike | None = None,
+) -> Pose2VidConfig:
     """The `Pose2VidConfig` of the original's files; for arguments and errors see `conversion.to_paddle`."""
     if not source.is_dir():
         raise MissingFileError(f"folder {source} does not exist; a folder with the original's files is needed")
@@ -93,13 +102,13 @@ def find_originals(source, inference_config=None, vae=None, image_encoder=None, 
     )
 
 
-def _beside(source, name):
+def _beside(source: Path, name: str) -> Path:
     """A folder in that of the networks, or in that of all checkpoints, which is two above."""
     others = source / name, source.parent.parent / name
     return next((folder for folder in others if folder.is_dir()), others[0])
 
 
-def make_configured_scheduler(config):
+def make_configured_scheduler(config: Pose2VidConfig) -> Any:
     """The scheduler that a `Pose2VidConfig` and its inference configuration ask for."""
     inference = read_inference_config(config.inference_config)
     return make_scheduler(
@@ -107,7 +116,7 @@ def make_configured_scheduler(config):
     )
 
 
-def read_inference_config(path):
+def read_inference_config(path: str | os.PathLike) -> dict[str, Any]:
     """What an inference configuration says of networks and noise: a dict of YAML. Raises InputError for other keys."""
     inference = read_yaml(path)
     check_keys(inference, [item.name for item in fields(_Inference)], f"key in {path}")
@@ -118,7 +127,15 @@ def read_inference_config(path):
     return {**inference, "unet_additional_kwargs": additional, "pose_guider_kwargs": guider}
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):
+def describe_run(config: Pose2VidConfig, dtype: str, encoder_dtype: str) -> dict[str, Part]:
+    """As `describe_parts`, of a run, whose files are checked to be there."""
+    check_files(config)
+    return describe_parts(config, dtype, encoder_dtype)
+
+
+def describe_parts(
+    config: Pose2VidConfig, dtype: str = "float32", encoder_dtype: str = "float32", read: ConfigReader = read_config
+) -> dict[str, Part]:
     """name -> `Part` of the pipeline that a `Pose2VidConfig` names: what has to be loaded, and from where.
 
     Args:
@@ -141,11 +158,11 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_c
     return {
         "vae": describe_vae(config.pretrained_vae_path, encoder_dtype, read),
         "image_encoder": describe_image_encoder(config.image_encoder_path, encoder_dtype, read),
-        "reference_unet": Part(reference_unet, [config.reference_unet_path]),
+        "reference_unet": Part(reference_unet, [trained_file(config.reference_unet_path, "reference_unet_path")]),
         "denoising_unet": Part(
             denoising_unet,
-            [path for path in (config.denoising_unet_path, config.motion_module_path) if path],
+            [trained_file(path, key) for key in UNET_PATHS if (path := getattr(config, key))],
             load_motion_module,
         ),
-        "pose_guider": Part(pose_guider, [config.pose_guider_path]),
+        "pose_guider": Part(pose_guider, [trained_file(config.pose_guider_path, "pose_guider_path")]),
     }

@@ -1,14 +1,13 @@
 """Options of Animate Anyone's pose to video: what to animate, with what, and how."""
 
 import logging
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import check_all_there, check_name
 from ppdiffusers_ext.options import COUNTS, SIDES, check_options, inherited, merge, option, path_option
-from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.options import (
     CONFIGS,
@@ -22,6 +21,7 @@ from ppdiffusers_ext.pipelines.options import (
 )
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 from ppdiffusers_ext.pipelines.windows import SCHEDULES
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _KNOBS = {"context_overlap": 4, "context_schedule": "uniform"}
 _BY_RUNG = "as memory says"
 
 
-def _of_model(help, unset=""):
+def _of_model(help: str, unset: str = "") -> Any:
     return path_option("", help=help, unset=unset, group=MODEL)
 
 
@@ -129,7 +129,7 @@ class Pose2VidConfig(PoseOptions):
         group=SPEED,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         presets = (read_preset("exact"), read_preset(self.preset))
         rungs = (rung_options("high"), rung_options(self.memory))
@@ -138,11 +138,11 @@ class Pose2VidConfig(PoseOptions):
                 object.__setattr__(self, name, value)
 
     @classmethod
-    def load(cls, path=None, **overrides):
+    def load(cls, path: str | os.PathLike | None = None, **overrides: Any) -> "Pose2VidConfig":
         """As `RunOptions.load`; the values are checked, and the size is rounded."""
         return super().load(path, **overrides).check()
 
-    def check(self):
+    def check(self) -> "Pose2VidConfig":
         """Check every value: the `Pose2VidConfig` with a size that there can be.
 
         Raises:
@@ -169,19 +169,19 @@ class Pose2VidConfig(PoseOptions):
         return replace(self, test_cases=_checked_cases(self.test_cases), **sides)
 
     @property
-    def cases(self):
+    def cases(self) -> list[tuple[str, Any]]:
         """Pairs of a picture and a pose video: the one that is named, or else those of test_cases."""
         if self.reference_image is not None:
             return [(self.reference_image, self.pose_video)]
         return [(image, pose) for image, poses in self.test_cases.items() for pose in poses]
 
-    def check_inputs(self):
+    def check_inputs(self) -> None:
         """Raises MissingFileError for pictures and pose videos that are not there."""
         named = [(what, path) for pair in self.cases for what, path in zip(("picture", "pose video"), pair)]
         check_all_there(list(dict.fromkeys(named)), "files that are there are accepted")
 
 
-def _checked_cases(cases):
+def _checked_cases(cases: dict) -> dict[str, list[str]]:
     checked = {}
     for picture, videos in cases.items():
         videos = [videos] if isinstance(videos, str) else videos

@@ -11,26 +11,22 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import paddle
 import PIL.Image
+from paddle import nn
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.transformers import CLIPImageProcessor
-from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceFeatures, ReferenceUNet
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.animate_anyone import loading
-from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
 from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
 from ppdiffusers_ext.pipelines.animate_anyone.denoise import WindowPredictor
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig, rung_options
-from ppdiffusers_ext.pipelines.base import NetworkPipeline
-from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import (
     CALLBACK_TENSORS,
     PipelineOutput,
@@ -38,21 +34,19 @@ from ppdiffusers_ext.pipelines.calls import (
     check_call,
     chunks_without_gradients,
     pipeline_call,
-    to_output,
 )
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.inputs import to_picture, to_pictures
-from ppdiffusers_ext.pipelines.model_index import CLIP, INDEX, PICTURE_VAE, SCHEDULER, own
+from ppdiffusers_ext.pipelines.model_index import CLIP, PICTURE_VAE, SCHEDULER, own
 from ppdiffusers_ext.pipelines.options import check_tile_size
-from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.posed import POSE_CHUNK, PosedPipeline
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of, tile_starts, untiled
 from ppdiffusers_ext.pipelines.windows import get_schedule
 
 CLIP_SIZE = 224
-POSE_CHUNK = 8  # frames that the pose guider encodes at a time: its first layers are as large as the picture
 
 
-def check_window(num_frames, limit):
+def check_window(num_frames: int, limit: int | None) -> None:
     """Raise an InputError for a context window of more frames than a denoising UNet's `max_frames` (None for any)."""
     if limit is not None and num_frames > limit:
         raise InputError(
@@ -73,7 +67,7 @@ class Pose2VideoPipelineOutput(PipelineOutput):
         return super().__getitem__("frames" if key == "videos" else key)
 
 
-class Pose2VideoPipeline(NetworkPipeline):
+class Pose2VideoPipeline(PosedPipeline):
     """Pose to video, and pose to image (a single pose picture).
 
     Args:
@@ -95,7 +89,8 @@ class Pose2VideoPipeline(NetworkPipeline):
         "scheduler": SCHEDULER,
     }
     other_folders = {"reference_unet": ("unet",)}  # as in the folder of a base model
-    options_class, rung_options = Pose2VidConfig, staticmethod(rung_options)
+    options_class, output_class, loading = Pose2VidConfig, Pose2VideoPipelineOutput, loading
+    rung_options = staticmethod(rung_options)
 
     def __init__(
         self, vae: Any, image_encoder: Any, reference_unet: Any, denoising_unet: Any, pose_guider: Any, scheduler: Any
@@ -119,25 +114,6 @@ class Pose2VideoPipeline(NetworkPipeline):
         self.pose_processor = VaeImageProcessor(
             vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True, do_normalize=False
         )
-
-    @classmethod
-    def _read_folder(cls, folder: Path, options: dict) -> Any:
-        if (folder / INDEX).exists() or not cls.recognises(folder):
-            return None  # of the second, the index is missed
-        return loading.read_folder(folder, **options)
-
-    @classmethod
-    def recognises(cls, folder: Path) -> bool:
-        return loading.recognises(folder)
-
-    @classmethod
-    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        check_files(config)
-        return loading.describe_parts(config, dtype, encoder_dtype)
-
-    @classmethod
-    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
-        return {"scheduler": loading.make_configured_scheduler(config)}
 
     def encode_clip(self, image: PIL.Image.Image) -> paddle.Tensor:
         """PIL picture -> CLIP embedding (1, 1, projection_dim). The picture is squashed to a square, as originally."""
@@ -177,19 +153,14 @@ class Pose2VideoPipeline(NetworkPipeline):
         Frames are taken from the iterable and encoded a few at a time, so a long clip need never be in memory;
         `num_frames` is how many there will be, if it is known.
         """
-        features: list = []
-        pose_images = iter(pose_images)
-        while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
-            chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
-            pixels = self.pose_processor.preprocess(chunk, height=height, width=width)  # (frames, 3, height, width)
-            pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
-            encode = lambda x: self.pose_guider(x.transpose([1, 0, 2, 3]).unsqueeze(0))  # noqa: E731
-            calls = math.ceil(num_frames / POSE_CHUNK)
-            encoded = self._run("pose_guider", "encode", encode, pixels, calls)  # (1, C, frames, h, w)
-            features.append(encoded[:, :, : len(chunk)])
-        if not features:
-            raise InputError("there are no pose pictures; at least one is needed")
-        return paddle.concat(features, axis=2)
+        calls = math.ceil(num_frames / POSE_CHUNK)
+        guide = lambda x: self.pose_guider(x.transpose([1, 0, 2, 3]).unsqueeze(0))  # noqa: E731
+        return self._encode_poses(
+            pose_images,
+            lambda images: self.pose_processor.preprocess(images, height=height, width=width),
+            lambda pixels: self._run("pose_guider", "encode", guide, pixels, calls),  # (1, C, frames, h, w)
+            axis=2,
+        )
 
     @chunks_without_gradients
     def decode(self, latents: paddle.Tensor, chunk_size: int = 4, tile_size: int = 0) -> Iterator[paddle.Tensor]:
@@ -285,68 +256,64 @@ class Pose2VideoPipeline(NetworkPipeline):
             InputError: sizes, frame counts or options that do not fit.
             NonFiniteError: the latents are not finite after a step.
         """
-        width, height = (self._latent_side(side, name) * self.vae_scale_factor for side, name in
-                         ((width, "width"), (height, "height")))  # fmt: skip
+        width, height = self._round("width", width), self._round("height", height)
         context_batch_size, sequential_guidance, decode_chunk_size, vae_tile_size = self._by_rung(
             context_batch_size=context_batch_size, sequential_guidance=sequential_guidance,
             decode_chunk_size=decode_chunk_size, vae_tile_size=vae_tile_size,
         )  # fmt: skip
-        counts = {
-            "num_inference_steps": num_inference_steps,
-            "context_batch_size": context_batch_size,
-            "decode_chunk_size": decode_chunk_size,
-            "video_length": 1 if video_length is None else video_length,
-        }
         callback = callback_on_step_end, callback_on_step_end_tensor_inputs
         check_call(output_type, *callback)
-        _check_counts(counts)
+        _check_counts(num_inference_steps, context_batch_size, decode_chunk_size, video_length)
         check_tile_size(vae_tile_size)
         ref_image, generator = to_picture(ref_image, "ref_image"), as_generator(generator)
         guidance = Guidance(guidance_scale, sequential_guidance, guidance_interval)
         caching = StepCaching(step_cache_interval, step_cache_depth)
         caching.check(self.denoising_unet.max_depth)
         context = (context_schedule, context_frames, context_stride, context_overlap)
-        pose_features, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
-        self._done_with("pose_guider")
-        embedding = self.encode_clip(ref_image)  # (1, 1, projection_dim)
-        self._done_with("image_encoder")
-        reference_latent = self.encode_reference(ref_image, height, width, vae_tile_size)  # (1, 4, h, w)
-        self._done_with("vae")
-        reference_features = self.encode_features(reference_latent, embedding)
-        self._done_with("reference_unet")
+        poses, windows = self._poses_and_windows(pose_images, video_length, height, width, context)
+        embedding, reference = self._encode_person(ref_image, height, width, vae_tile_size)
         if fp16_reference_features:
-            reference_features = reference_features.rounded_to_fp16()
+            reference = reference.rounded_to_fp16()
+        shape = [1, self.denoising_unet.config.in_channels, *poses.shape[2:]]
+        noise = self._draw(shape, num_inference_steps, generator, latents)
+        num_steps = len(self.scheduler.timesteps)
+        unet = make_unet(self._engine, self._network("denoising_unet"), num_inference_steps, len(windows))
+        predictor = WindowPredictor(unet, embedding, poses, reference, windows, guidance, context_batch_size, caching)
 
-        set_steps(self.scheduler, num_inference_steps)
-        latents = self._initial_latents(latents, pose_features.shape, generator)
-        predictor = WindowPredictor(
-            make_unet(self._engine, self._network("denoising_unet"), num_inference_steps, len(windows)),
-            embedding,
-            pose_features,
-            reference_features,
-            windows,
-            guidance,
-            context_batch_size,
-            caching,
-        )
-
-        def predict(scaled, timestep, step, _, progress):
+        def predict(
+            scaled: paddle.Tensor, timestep: paddle.Tensor, step: int, _: paddle.Tensor, progress: Any
+        ) -> paddle.Tensor:
             return predictor(scaled, timestep, step, num_steps, progress.update)  # (1, 4, frames, h, w)
 
-        num_steps, calls = len(self.scheduler.timesteps), len(predictor.batches)
-        latents = self._denoise(latents, predict, callback, calls=calls, eta=eta, generator=generator)
+        latents = self._denoise(
+            noise * self.scheduler.init_noise_sigma, predict, callback,
+            calls=len(predictor.batches), eta=eta, generator=generator,
+        )  # fmt: skip
         self._done_with("denoising_unet")
-        frames = latents
-        if output_type != "latent":
-            frames = to_output(self.decode(latents, decode_chunk_size, vae_tile_size), output_type)
-        return Pose2VideoPipelineOutput(frames=frames) if return_dict else (frames,)
+        frames = self.decode(latents, decode_chunk_size, vae_tile_size)
+        return self._result(latents, frames, output_type, return_dict)
 
-    def _latent_side(self, side, name):
+    def _round(self, name: str, side: Any) -> int:
+        """A side, rounded down to what there can be."""
         if int(side) < self.vae_scale_factor:
             raise InputError(f"{name} {side} is too small; {self.vae_scale_factor} pixels or more are needed")
-        return int(side) // self.vae_scale_factor
+        return int(side) // self.vae_scale_factor * self.vae_scale_factor
 
-    def _poses_and_windows(self, pose_images, video_length, height, width, context):
+    def _encode_person(
+        self, image: PIL.Image.Image, height: int, width: int, tile_size: int
+    ) -> tuple[paddle.Tensor, ReferenceFeatures]:
+        """CLIP's embedding (1, 1, projection_dim) and the `ReferenceFeatures` of the picture."""
+        embedding = self.encode_clip(image)
+        self._done_with("image_encoder")
+        latent = self.encode_reference(image, height, width, tile_size)  # (1, 4, h, w)
+        self._done_with("vae")
+        features = self.encode_features(latent, embedding)
+        self._done_with("reference_unet")
+        return embedding, features
+
+    def _poses_and_windows(
+        self, pose_images: Any, video_length: int | None, height: int, width: int, context: tuple[Any, int, int, int]
+    ) -> tuple[paddle.Tensor, list[list[int]]]:
         """Pose features (1, C, frames, h, w) and the context windows on them."""
         pose_images, count = to_pictures(pose_images)
         video_length = count if video_length is None else video_length
@@ -354,30 +321,26 @@ class Pose2VideoPipeline(NetworkPipeline):
             self._windows(video_length, *context)  # refuses what does not fit before any work
         pose_images = itertools.islice(pose_images, video_length)
         features = self.encode_poses(pose_images, height, width, video_length or POSE_CHUNK)
+        self._done_with("pose_guider")
         num_frames = features.shape[2]
         if video_length is not None and num_frames < video_length:
             raise InputError(f"{video_length} frames are asked for, but there are only {num_frames} pose pictures")
         return features, self._windows(num_frames, *context)
 
-    def _windows(self, num_frames, schedule, size, stride, overlap):
+    def _windows(self, num_frames: int, schedule: Any, size: int, stride: int, overlap: int) -> list[list[int]]:
         windows = get_schedule(schedule)(num_frames, size, stride, overlap)
         check_window(max(len(window) for window in windows), self.denoising_unet.max_frames)
         return windows
 
-    def _initial_latents(self, latents, pose_shape, generator):
-        shape = [1, self.denoising_unet.config.in_channels, *pose_shape[2:]]
-        if latents is None:
-            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
-        elif list(latents.shape) != shape:
-            raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
-        return latents.astype("float32") * self.scheduler.init_noise_sigma
 
-
-def _dtype(layer):
+def _dtype(layer: nn.Layer) -> Any:
     return next(iter(layer.parameters())).dtype
 
 
-def _check_counts(counts):
-    for name, count in counts.items():
-        lower, upper = STEPS if name == "num_inference_steps" else (1, None)
-        check_number(name, count, lower, upper, is_whole=True)
+def _check_counts(
+    num_inference_steps: Any, context_batch_size: Any, decode_chunk_size: Any, video_length: Any
+) -> None:
+    check_number("num_inference_steps", num_inference_steps, *STEPS, is_whole=True)
+    counts = {"context_batch_size": context_batch_size, "decode_chunk_size": decode_chunk_size}
+    for name, count in {**counts, "video_length": 1 if video_length is None else video_length}.items():
+        check_number(name, count, 1, is_whole=True)

@@ -7,45 +7,54 @@ a contact sheet. Memory holds the clip's latents and a few frames; pose frames a
 import itertools
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.animated import is_animated
-from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.audio import Audio
+from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.animate_anyone.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
-from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
+from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Case, animated_frames, write_case
-from ppdiffusers_ext.pipelines.schedulers import check_scheduler
+from ppdiffusers_ext.pipelines.outputs import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Case,
+    Result,
+    animated_frames,
+    write_case,
+)
 from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+
 
 logger = logging.getLogger(__name__)
 
-_STRETCH = 0.02  # by which shapes may differ unseen
 _MOST_KEPT = 64_000_000  # pixels of pictures that are kept; others are read again when their turn comes
-_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
 
 
-def animate(config, show_progress=True, overwrite=True, skip_existing=False):
+def animate(config: "Pose2VidConfig", show_progress: bool = True) -> list[Result]:
     """Animate every case of a configuration.
 
     Args:
         config: a checked `Pose2VidConfig`.
         show_progress: a progress bar on stderr, over steps and windows, with the time left.
-        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         A list of `Result`, one for each pair of picture and pose video.
@@ -54,25 +63,21 @@ def animate(config, show_progress=True, overwrite=True, skip_existing=False):
         InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
             checked before the model is loaded. A case that fails then does not stop the others; its error comes last.
     """
-    check_engine(config.engine)
     config = replace(config, seed=choose_seed(config.seed))
     cases = prepare_cases(config)
-    held = hold_results([_result_of(config, case) for case in cases], overwrite, skip_existing)
+    held = hold_results([_case_of(config, case) for case in cases], config.overwrite, config.skip_existing)
     results: list = [case.result for case in cases if case.target not in held.missing]
-    for result in results:
-        logger.warning("%s exists and is kept", result.video)
     cases = [case for case in cases if case.target in held.missing]
     with held.recorded():
         return results + (_animate_all(config, cases, show_progress) if cases else [])
 
 
-def _result_of(config, case):
+def _case_of(config: "Pose2VidConfig", case: Case) -> tuple:
     inputs = {"--reference-image": case.image_path, "--pose-video": case.pose_path}
-    video, *beside = case.result.paths
-    return video, beside, lambda: made_of("pose2vid", inputs, config)
+    return case_of("pose2vid", case.result.paths, inputs, config)
 
 
-def _animate_all(config, cases, show_progress):
+def _animate_all(config: "Pose2VidConfig", cases: list[Case], show_progress: bool) -> list[Result]:
     pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
     results: list = []
     errors: list = []
@@ -90,7 +95,7 @@ def _animate_all(config, cases, show_progress):
     return results
 
 
-def open_pipeline(config, longest, show_progress=True):
+def open_pipeline(config: "Pose2VidConfig", longest: int, show_progress: bool = True) -> Pose2VideoPipeline:
     """The pipeline of a configuration, in a memory in which it fits.
 
     Args:
@@ -101,16 +106,12 @@ def open_pipeline(config, longest, show_progress=True):
         InputError, MissingFileError: files that do not fit, or not enough memory.
     """
     runtime = Runtime.choose(config.device, config.dtype)
-    parts = Pose2VideoPipeline.describe(config, runtime)  # whose files are checked to be there
-    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    logger.info("%s", check_memory(models_of(parts), replace(config, num_frames=longest), runtime))
-    pipeline = Pose2VideoPipeline.open(config, runtime, parts)
-    pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
-    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    return pipeline
+    parts = Pose2VideoPipeline.describe_run(config, runtime)
+    check_memory(models_of(parts), replace(config, num_frames=longest), runtime)
+    return Pose2VideoPipeline.open_run(config, runtime, parts, show_progress)
 
 
-def prepare_cases(config, now=None):
+def prepare_cases(config: "Pose2VidConfig", now: datetime | None = None) -> list[Case]:
     """Check the inputs and outputs of every case: a list of cases.
 
     Raises:
@@ -128,7 +129,7 @@ def prepare_cases(config, now=None):
         image = images.get(image_path) or read_image(image_path)
         if sum(math.prod(each.size) for each in images.values()) + math.prod(image.size) <= _MOST_KEPT:
             images[image_path] = image
-        _tell_shape(config, image_path, *image.size)
+        tell_shape(image_path, *image.size, config)
         source, fps, count = _open_poses(config, pose_path)
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
         if fps is not None:
@@ -141,35 +142,25 @@ def prepare_cases(config, now=None):
     return cases
 
 
-def _open_poses(config, path):
+def _open_poses(config: "Pose2VidConfig", path: str) -> tuple[FrameSource | None, float | Fraction | None, int]:
     """Of poses: `FrameSource` and frames per second, None for a picture, and how many frames are animated."""
     if Path(path).suffix.lower() in PICTURE_SUFFIXES and not is_animated(path):
-        _tell_shape(config, path, *read_image(path, "black").size)
+        tell_shape(path, *read_image(path, "black").size, config)
         return None, None, 1
     source = open_frames(path, background="black")
-    _tell_shape(config, path, source.width, source.height)
+    tell_shape(path, source.width, source.height, config)
     available = source.resampled_count(source.fps)
     return source, config.fps or source.fps, animated_frames(path, available, config.num_frames)
 
 
-def _tell_shape(config, path, width, height):
-    """Say what becomes of a picture, or of poses, of another shape than the result's."""
-    if abs(width * config.height / (height * config.width) - 1) > _STRETCH:
-        logger.warning(
-            "%s is %dx%d, of another shape than %dx%d, and is %s (resize: stretch distorts it, crop cuts off what "
-            "is too much, pad adds borders)",
-            path, width, height, config.width, config.height, _DONE[config.resize],
-        )  # fmt: skip
-
-
-def _is_file_name(output):
+def _is_file_name(output: str | None) -> bool:
     """Whether an output names a file rather than a folder, whose name may have a dot in it too."""
     return output is not None and Path(output).suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES
 
 
-def _target(config, image_path, pose_path, is_picture, now):
+def _target(config: "Pose2VidConfig", image_path: Path, pose_path: Path, is_picture: bool, now: datetime) -> Path:
     accepted = (".png",) if is_picture else SUFFIXES
-    if _is_file_name(config.output):
+    if config.output is not None and _is_file_name(config.output):
         target = Path(config.output)
         if target.suffix.lower() not in accepted:
             raise InputError(f"output {target} ends in {target.suffix}; {', '.join(accepted)} or a folder is accepted")
@@ -182,21 +173,18 @@ def _target(config, image_path, pose_path, is_picture, now):
     return folder / fitting_name(folder, f"{image_path.stem}_{pose}", ending)
 
 
-def animate_case(pipeline, config, case, audio=None):
+def animate_case(
+    pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case, audio: Audio | None = None
+) -> Result:
     """Animate one of `prepare_cases`: a `Result`.
 
     Args:
         pipeline: of `open_pipeline`.
         audio: an `Audio` to put beside the frames.
     """
-    image, poses = case.picture(), case.poses()
-    if config.resize != "stretch":  # which is what the pipeline does
-        size = (config.width, config.height, config.resize)
-        image = PIL.Image.fromarray(resize(np.asarray(image), *size))
-        poses = (resize(pose, *size) for pose in poses)
     latents = pipeline(
-        image,
-        poses,
+        fit_picture(case.picture(), config),
+        (fit_picture(PIL.Image.fromarray(pose), config) for pose in case.poses()),
         config.width,
         config.height,
         video_length=case.num_frames,
@@ -217,7 +205,7 @@ def animate_case(pipeline, config, case, audio=None):
         vae_tile_size=config.vae_tile_size,
     ).videos
 
-    def decode():
+    def decode() -> Iterator[paddle.Tensor]:
         return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
 
     return write_case(case, decode, config.width, config.height, audio, config.resize)

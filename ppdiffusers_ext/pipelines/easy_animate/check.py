@@ -1,15 +1,20 @@
 """Checks of the files of EasyAnimate, without Paddle: what is missing is told at once."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import MissingFileError
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
 
 FETCH = (
     "`python scripts/download_weights.py --system easy_animate` fetches the released ones, docs/weights.md lists them"
 )
 
 
-def check_files(config):
+def check_files(config: "EasyAnimateConfig") -> Path:
     """The folder of the checkpoint, a `Path`; what it must have is checked by `loading.check_parts`.
 
     Raises MissingFileError where it does not exist.

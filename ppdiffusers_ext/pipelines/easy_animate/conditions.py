@@ -5,22 +5,26 @@ From aigc-apps/EasyAnimate (`easyanimate/utils/utils.py`).
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 import PIL.Image
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
-from ppdiffusers_ext.data.frames import resize
+from ppdiffusers_ext.data.frames import FrameSource, resize
 from ppdiffusers_ext.errors import InputError, counted
-from ppdiffusers_ext.pipelines.inputs import to_frames, to_picture
+from ppdiffusers_ext.pipelines.inputs import tell_shape, to_frames, to_picture
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
 
 logger = logging.getLogger(__name__)
 
 _WHITE = 240  # from which on a mask's grey is white
-_STRETCH = 0.02  # by which shapes may differ unseen
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class Known:
     mask: np.ndarray
     picture: np.ndarray | None = None
 
-    def tensors(self):
+    def tensors(self) -> tuple[paddle.Tensor, paddle.Tensor]:
         """(1, 3, frames, height, width) in [0, 1], and (1, 1, frames, height, width) of 0 and 1."""
         video = paddle.to_tensor(np.ascontiguousarray(self.video.transpose(3, 0, 1, 2))[None]).astype("float32") / 255
         return video, paddle.to_tensor(self.mask[None, None]).astype("float32")
 
 
-def know_pictures(frames, start, end=()):
+def know_pictures(frames: int, start: Sequence[np.ndarray], end: Sequence[np.ndarray] = ()) -> Known:
     """The `Known` of a video that begins and ends with pictures.
 
     Args:
@@ -123,19 +127,15 @@ def read_known(
     return KnownTensors(video, mask)
 
 
-def _is_batch(value):
+def _is_batch(value: object) -> bool:
     return isinstance(value, paddle.Tensor) and value.ndim == 5
 
 
-def fit(picture, config, path=None):
+def fit(picture: np.ndarray, config: "EasyAnimateConfig", path: str | None = None) -> np.ndarray:
     """(H, W, 3) uint8 in the size and in the way of an `EasyAnimateConfig`; says so where the shape is another."""
     height, width = picture.shape[:2]
-    if path is not None and abs(width * config.height / (height * config.width) - 1) > _STRETCH:
-        logger.warning(
-            "%s is %dx%d, of another shape than %dx%d, and is %s (--resize stretch distorts it, crop cuts off "
-            "what is too much, pad adds borders; --base chooses a size of its shape)",
-            path, width, height, config.width, config.height, _DONE[config.resize],
-        )  # fmt: skip
+    if path is not None:
+        tell_shape(path, width, height, config, "; --base chooses a size of its shape")
     if (height, width) == (config.height, config.width):
         return picture
     if config.resize == "stretch":  # as the original does
@@ -144,10 +144,7 @@ def fit(picture, config, path=None):
     return resize(picture, config.width, config.height, config.resize)
 
 
-_DONE = {"stretch": "stretched", "crop": "cropped", "pad": "put between borders"}
-
-
-def count_frames(config, source, multiple):
+def count_frames(config: "EasyAnimateConfig", source: FrameSource, multiple: int) -> int:
     """Frames that a video made of another one has.
 
     Args:
@@ -171,7 +168,7 @@ def count_frames(config, source, multiple):
     return frames
 
 
-def know_video(config, source, masks=None):
+def know_video(config: "EasyAnimateConfig", source: FrameSource, masks: FrameSource | None = None) -> Known:
     """The `Known` of a video that is to be made anew, as a whole or where a mask is white; CLIP sees nothing.
 
     Args:
@@ -187,7 +184,7 @@ def know_video(config, source, masks=None):
     return Known(video, _mask(config, masks, video.shape[:3]))
 
 
-def _mask(config, source, shape):
+def _mask(config: "EasyAnimateConfig", source: FrameSource | None, shape: tuple[int, ...]) -> np.ndarray:
     if source is None:
         return np.ones(shape, bool)
     frames = itertools.islice(source.resampled(config.fps), shape[0]) if source.num_frames > 1 else source

@@ -5,11 +5,13 @@ is one file that its class's `from_pretrained` loads; V1's transformer has its m
 the sampler and of CLIP's pictures stay as they are. Checkpoints in several files become one.
 """
 
-import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import yaml
+from paddle import nn
 from paddlenlp.transformers import PretrainedModel
 
 from ppdiffusers_ext.data.outputs import output_folder
@@ -17,11 +19,13 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.checkpoint import options_of_motion, original_config
 from ppdiffusers_ext.pipelines.conversion import (
+    Report,
     keep_unused,
     part_to_paddle,
     part_to_torch,
     plain,
     read_unused,
+    write_config,
 )
 from ppdiffusers_ext.pipelines.easy_animate.loading import (
     INFERENCE_CONFIG,
@@ -41,7 +45,13 @@ _KEPT = r"(^|\.)pe$|pos_embed$|^pooler\.|^encoder\.embed_tokens\.|^loss\."
 _OF_MOTION = "attn_temporal."
 
 
-def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
+def to_paddle(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    dtype: str | None = None,
+    transformer: dict[str, Any] | None = None,
+    motion_module: str | os.PathLike | None = None,
+) -> list[Report]:
     """Convert the original's folder to ours.
 
     Args:
@@ -80,7 +90,7 @@ def to_paddle(source, target, dtype=None, transformer=None, motion_module=None):
     return reports
 
 
-def to_torch(source, target, dtype=None):
+def to_torch(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
     """Convert a folder of ours to the original's files in torch's layout; V1's are PixArt's and a motion module.
 
     Beside V1's, `inference.yaml` takes the options of its motion modules, which the original has in its own YAML.
@@ -109,7 +119,7 @@ def to_torch(source, target, dtype=None):
             if is_encoder:
                 _copy(source, folder, f"{name}/config.json")
             else:
-                _write_config(folder / name, _config_of(name, part.model, is_first))
+                write_config(folder / name / "config.json", _config_of(name, part.model, is_first))
         if is_first:
             options = {"transformer": plain(options_of_motion(parts["transformer"].model))}
             (folder / INFERENCE_CONFIG).write_text(yaml.safe_dump(options, sort_keys=False), encoding="utf-8")
@@ -118,17 +128,13 @@ def to_torch(source, target, dtype=None):
     return reports
 
 
-def _config_of(name, model, is_first):
+def _config_of(name: str, model: nn.Layer, is_first: bool) -> dict[str, Any]:
     if name == "vae" and is_first:
         return {"_class_name": "AutoencoderKL", **plain(model.config)}
     return original_config(model, of_pictures=is_first)
 
 
-def _write_config(folder, config):
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def _copy(source, target, name):
+def _copy(source: Path, target: Path, name: str) -> None:
     """Copy a file or a folder, if it is there."""
     path = target / name
     path.parent.mkdir(parents=True, exist_ok=True)

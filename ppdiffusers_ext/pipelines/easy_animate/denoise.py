@@ -1,13 +1,21 @@
 """What a denoising step asks of EasyAnimate's transformers, in an engine: predictions for texts, wanted and not."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paddle
+from paddle import nn
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
 from ppdiffusers_ext.models.easy_animate.shared import embed_numbers
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.engines import Engine
+    from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
+
 
 _ORIGINAL_SIZE, _CROP = (1024.0, 1024.0), (0.0, 0.0)  # that V4 is told of
 # Conditions that nothing but the first block needs, and those that are needed after the last.
@@ -30,14 +38,14 @@ class Text:
     mask_2: paddle.Tensor | None = None
     loras: tuple = ()
 
-    def rows(self, start, end):
+    def rows(self, start: int, end: int) -> "Text":
         """Those of some of the texts."""
         parts = (self.states, self.mask, self.states_2, self.mask_2)
         rows: Any = (None if part is None else part[start:end] for part in parts)
         return replace(Text(*rows), loras=self.loras)
 
 
-def size_multiple(transformer):
+def size_multiple(transformer: nn.Layer) -> int:
     """Of which a side of the video has to have a whole number, in pixels."""
     return MULTIPLE * getattr(transformer, "square", 1)
 
@@ -65,7 +73,17 @@ class TransformerCall:
         caching: `BlockCaching`.
     """
 
-    def __init__(self, engine, network, texts, size, pixels, num_steps, guidance, caching):
+    def __init__(
+        self,
+        engine: "Engine",
+        network: Network,
+        texts: tuple[Text | None, Text],
+        size: Sequence[int],
+        pixels: Sequence[int],
+        num_steps: int,
+        guidance: "Guidance",
+        caching: "BlockCaching",
+    ) -> None:
         self._engine, self._network, self._model = engine, network, network.model
         self._size, self._num_steps, self._guidance, self._caching = tuple(size), num_steps, guidance, caching
         self._tables = self._model.prepare_tables(*size)
@@ -74,12 +92,13 @@ class TransformerCall:
             for i, text in enumerate(texts)
             if text is not None
         }
-        self._pictures = {}  # whether seen -> conditions
-        self._known, self._first_step = {}, 0
-        self._joined = {}  # rows, whether CLIP's are seen -> conditions
-        self._kept = {}  # rows -> `_Kept`
+        self._pictures: dict[bool, dict[str, paddle.Tensor]] = {}  # whether seen -> conditions
+        self._known: dict[str, paddle.Tensor] = {}
+        self._first_step: float = 0
+        self._joined: dict[tuple, dict[str, paddle.Tensor]] = {}  # rows, whether CLIP's are seen -> conditions
+        self._kept: dict[tuple[bool, ...], _Kept] = {}  # rows -> `_Kept`
 
-    def see(self, known, clip, first_step):
+    def see(self, known: paddle.Tensor, clip: paddle.Tensor | None, first_step: float) -> None:
         """
         Args:
             known: of the video, (batch, 8, frames, h, w), for inpainting.
@@ -95,7 +114,7 @@ class TransformerCall:
                 inputs = {"tokens": tokens * float(is_seen), "mask": paddle.full([batch, count], float(is_seen))}
                 self._pictures[is_seen] = self._prepare("prepare_picture", inputs)
 
-    def __call__(self, latents, timestep, step):
+    def __call__(self, latents: paddle.Tensor, timestep: Any, step: int) -> list[paddle.Tensor]:
         """Predictions of a step.
 
         Args:
@@ -112,7 +131,7 @@ class TransformerCall:
         parts = [self._predict(group, latents, timestep, step).chunk(len(group)) for group in groups]
         return [prediction[:, : latents.shape[1]] for part in parts for prediction in part]
 
-    def _predict(self, rows, latents, timestep, step):
+    def _predict(self, rows: tuple[bool, ...], latents: paddle.Tensor, timestep: Any, step: int) -> paddle.Tensor:
         x = paddle.concat([latents] * len(rows))  # (rows * batch, 4, frames, h, w)
         time = embed_numbers(paddle.full([x.shape[0]], float(timestep), "float32"))
         conditions = self.conditions(rows, step >= self._first_step)
@@ -129,7 +148,7 @@ class TransformerCall:
         of_end = {name: conditions[name] for name in _OF_END if name in conditions}
         return self._run("end", {"x": x, "time": time, **of_end}, size=self._size)[0]
 
-    def conditions(self, rows, sees):
+    def conditions(self, rows: tuple[bool, ...], sees: bool) -> dict[str, paddle.Tensor]:
         """Name -> tensor, for rows of texts; CLIP's are for what is wanted."""
         if (rows, sees) not in self._joined:
             each = []
@@ -140,9 +159,9 @@ class TransformerCall:
             self._joined[rows, sees] = {**joined, **self._tables}
         return self._joined[rows, sees]
 
-    def _text_inputs(self, text, pixels):
+    def _text_inputs(self, text: Text, pixels: Sequence[int]) -> dict[str, Any]:
         batch, (height, width) = text.states.shape[0], (float(side) for side in pixels)
-        inputs = {"states": text.states, "mask": text.mask}
+        inputs: dict[str, Any] = {"states": text.states, "mask": text.mask}
         if isinstance(self._model, HunyuanTransformer3D):
             sizes = [[*_ORIGINAL_SIZE, height, width, *_CROP]]
             inputs |= {"states_2": text.states_2, "mask_2": text.mask_2, "sizes": _numbers(sizes, batch)}
@@ -150,17 +169,17 @@ class TransformerCall:
             inputs |= {"resolution": _numbers([[height, width]], batch), "ratio": _numbers([[height / width]], batch)}
         return inputs
 
-    def _prepare(self, what, inputs):
+    def _prepare(self, what: str, inputs: dict[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
         """Conditions that a method of the transformer makes of tensors."""
         function = lambda *tensors: list(getattr(self._model, what)(*tensors).values())  # noqa: E731
         tensors = self._engine.run(self._network, what, function, inputs)
         return dict(zip(self._model.CONDITIONS[what], tensors))
 
-    def _run(self, what, inputs, **settings):
+    def _run(self, what: str, inputs: dict[str, paddle.Tensor], **settings: Any) -> list[paddle.Tensor]:
         """What a method of the transformer makes of two tensors and conditions."""
         names = list(inputs)[2:]
 
-        def function(x, time, *tensors):
+        def function(x: paddle.Tensor, time: paddle.Tensor, *tensors: paddle.Tensor) -> list[paddle.Tensor]:
             result = getattr(self._model, what)(x, time, dict(zip(names, tensors)), **settings)
             return list(result) if isinstance(result, tuple) else [result]
 
@@ -168,5 +187,5 @@ class TransformerCall:
         return self._engine.run(self._network, what, function, inputs, calls, **settings)
 
 
-def _numbers(rows, batch):
+def _numbers(rows: list[list[float]], batch: int) -> paddle.Tensor:
     return embed_numbers(paddle.to_tensor(rows * batch))

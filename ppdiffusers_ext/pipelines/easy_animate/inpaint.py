@@ -4,6 +4,7 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 (`easyanimate/pipeline/pipeline_easyanimate_inpaint.py`).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, pipeline_call
 from ppdiffusers_ext.pipelines.easy_animate import loading, video_coding
-from ppdiffusers_ext.pipelines.easy_animate.conditions import read_known
-from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
+from ppdiffusers_ext.pipelines.easy_animate.conditions import KnownTensors, read_known
+from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline, Start
 from ppdiffusers_ext.pipelines.inputs import to_picture
 
 _UNKNOWN = -1.0  # what unknown pixels are
@@ -112,15 +113,19 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
             tensors = self._known(known.video, known.mask, start.shape)
             call.see(tensors, seen, len(timesteps) * (1 - clip_apply_ratio))
         self._done_with("vae")
-        keep = self._keep(clean, start.noise, known.mask) if self._replaces(known.video, known.mask) else None
+        keep = None
+        if clean is not None and known.mask is not None and self._replaces(known.video, known.mask):
+            keep = self._keep(clean, start.noise, known.mask)
         latents = self._denoise_guided(latents, timesteps, call, start, callback, keep)
         return self._output(latents, output_type, return_dict)
 
-    def _begin(self, start, known, steps, strength):
+    def _begin(
+        self, start: Start, known: KnownTensors, steps: int, strength: float
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor | None]:
         """The latents to begin with, the timesteps to take, and the known video's latents (None where not needed)."""
-        timesteps, clean = self.scheduler.timesteps, None
-        if strength < 1 or self._replaces(known.video, known.mask):
-            clean = self._encode(known.video * 2 - 1)
+        timesteps, clean, video = self.scheduler.timesteps, None, known.video
+        if video is not None and (strength < 1 or self._replaces(video, known.mask)):
+            clean = self._encode(video * 2 - 1)
         if strength == 1:
             return start.noise * self.scheduler.init_noise_sigma, timesteps, clean
         # Of steps with a warm-up there are more than were asked for.
@@ -147,20 +152,22 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         return seen.last_hidden_state[:, 1:] if tokens else seen.image_embeds
 
     @property
-    def _is_inpainting(self):
+    def _is_inpainting(self) -> bool:
         return self.transformer.config.in_channels != self.vae.config.latent_channels
 
-    def _replaces(self, video, mask):
+    def _replaces(self, video: paddle.Tensor | None, mask: paddle.Tensor | None) -> bool:
         """Whether the known part of the latents is replaced after each step."""
         is_known = video is not None and mask is not None and not bool((mask >= _HALF).all())
         return is_known and not self._is_inpainting
 
-    def _keep(self, clean, noise, mask):
+    def _keep(
+        self, clean: paddle.Tensor, noise: paddle.Tensor, mask: paddle.Tensor
+    ) -> Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor]:
         """What puts the known part into latents, given the timestep to come."""
         mask = (mask >= _HALF).astype("float32")  # (batch, 1, frames, height, width)
         mask = F.interpolate(mask, clean.shape[2:], mode="trilinear", align_corners=True, data_format="NCDHW")
 
-        def keep(latents, timestep):
+        def keep(latents: paddle.Tensor, timestep: paddle.Tensor) -> paddle.Tensor:
             known = clean
             if timestep.shape[0]:
                 known = self.scheduler.add_noise(clean, noise, timestep.expand([clean.shape[0]]))
@@ -168,7 +175,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
 
         return keep
 
-    def _known(self, video, mask, shape):
+    def _known(self, video: paddle.Tensor | None, mask: paddle.Tensor | None, shape: list[int]) -> paddle.Tensor:
         """Mask and known parts as latents, (batch, 8, frames, h, w); zeros where nothing is known."""
         if mask is None or video is None or bool((mask >= _HALF).all()):
             return paddle.zeros([shape[0], 2 * shape[1], *shape[2:]])
@@ -176,11 +183,11 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         masked = paddle.where(mask.expand(video.shape) > 0, paddle.full_like(video, _UNKNOWN), video * 2 - 1)
         return paddle.concat([self._encode(mask.expand(video.shape)), self._encode(masked)], axis=1)
 
-    def _encode(self, pixels):
+    def _encode(self, pixels: paddle.Tensor) -> paddle.Tensor:
         return video_coding.encode(self.vae, pixels, self._make_coder(pixels.shape[2]))
 
 
-def _check_parts(strength, clip_apply_ratio, steps, video):
+def _check_parts(strength: float, clip_apply_ratio: float, steps: int, video: Any) -> None:
     if not 0 < strength <= 1 or not int(steps * strength):
         raise InputError(
             f"a strength of {strength} is no part of {steps} steps; above 0 up to 1, for one step or more, is accepted"

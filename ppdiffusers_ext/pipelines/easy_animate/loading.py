@@ -6,7 +6,12 @@ which a file adds motion modules, and a VAE of pictures.
 """
 
 import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 from ppdiffusers_ext.files import check_all_there, check_file, read_json, read_yaml
@@ -17,10 +22,18 @@ from ppdiffusers_ext.options import by_field
 from ppdiffusers_ext.pipelines.easy_animate.check import FETCH, check_files
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
-from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines.easy_animate.prompts import Tokenizer, read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
-from ppdiffusers_ext.pipelines.loading import Part, build, built, describe_image_encoder, describe_vae, models_of
+from ppdiffusers_ext.pipelines.loading import (
+    ConfigReader,
+    Part,
+    build,
+    built,
+    describe_image_encoder,
+    describe_vae,
+    models_of,
+)
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX, OURS
 from ppdiffusers_ext.pipelines.options import CONFIGS
@@ -49,7 +62,7 @@ INFERENCE_CONFIG = "inference.yaml"  # V1's options of motion modules, for which
 RELEASED_V1 = CONFIGS / "easy_animate" / "v1.yaml"
 
 
-def read_folder(folder, **options):
+def read_folder(folder: Path, **options: Any) -> EasyAnimateConfig:
     """The `EasyAnimateConfig` of a folder of checkpoints, with `options`; V1's motion module is found.
 
     A pipeline that was saved has its own sampler, unless the options name another. Raises as `read_yaml`.
@@ -66,7 +79,7 @@ def read_folder(folder, **options):
     return EasyAnimateConfig(model=str(folder), **options)
 
 
-def recognises(folder):
+def recognises(folder: Path) -> tuple[bool, bool]:
     """True if a folder has a transformer of EasyAnimate, and if so, whether it sees known parts of a video."""
     try:
         return True, sees_pictures(read_transformer(folder)[1])
@@ -74,25 +87,23 @@ def recognises(folder):
         return False, False
 
 
-def _saved_index(folder):
+def _saved_index(folder: Path) -> dict[str, Any]:
     """The model_index.json of a folder, if `save_pretrained` wrote it: a dict, or {}."""
     if not (folder / INDEX).is_file():
         return {}
     index = read_json(folder / INDEX, "pipeline index", "that of a pipeline is needed")
-    parts = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
-    return index if all(isinstance(pair, list) and len(pair) == 2 for pair in parts) and _is_ours(parts) else {}
+    parts: list[Any] = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
+    are_pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in parts)
+    return index if parts and are_pairs and parts[0][0] in OURS else {}
 
 
-def _is_ours(parts):
-    return bool(parts) and parts[0][0] in OURS
-
-
-def describe_run(config, dtype, encoder_dtype):
-    """As `describe_parts`, of a run, on whose rung of the memory ladder blocks may be streamed."""
+def describe_run(config: EasyAnimateConfig, dtype: str, encoder_dtype: str) -> dict[str, Part]:
+    """As `describe_parts`, of a run, whose files are checked to be there and whose blocks may be streamed."""
+    check_parts(config)
     return describe_parts(config, dtype, encoder_dtype, streams_blocks(config))
 
 
-def read_components(config, parts):
+def read_components(config: EasyAnimateConfig, parts: Mapping[str, Part]) -> dict[str, Any]:
     """What the pipeline of a configuration is made of.
 
     Args:
@@ -106,7 +117,7 @@ def read_components(config, parts):
         InputError, MissingFileError: files of tokenizers or options that do not fit.
     """
     folder = Path(config.model)
-    components = models_of(parts)
+    components: dict[str, Any] = dict(models_of(parts))
     components["vae"].use_tiling = uses_tiles(config)
     if "text_encoder" in components:
         components.update(zip(_TOKENIZERS.values(), read_tokenizers(folder, components["transformer"])))
@@ -116,17 +127,17 @@ def read_components(config, parts):
     return components
 
 
-def streams_blocks(config):
+def streams_blocks(config: EasyAnimateConfig) -> bool:
     """Whether the transformer's blocks are read one by one: on the lowest rung, unless they are kept in 8 bits."""
     return get_rung(config.memory).halves and config.weights is None and config.engine == "eager"
 
 
-def uses_tiles(config):
+def uses_tiles(config: EasyAnimateConfig) -> bool:
     """Whether videos are encoded and decoded in tiles."""
     return get_rung(config.memory).tiles if config.vae_tiling is None else config.vae_tiling
 
 
-def read_tokenizers(folder, transformer):
+def read_tokenizers(folder: str | os.PathLike, transformer: nn.Layer) -> list[Tokenizer]:
     """The `Tokenizer` of each text encoder of a folder.
 
     Raises:
@@ -145,7 +156,7 @@ def read_tokenizers(folder, transformer):
     return tokenizers
 
 
-def check_parts(config):
+def check_parts(config: EasyAnimateConfig) -> None:
     """Raises MissingFileError, before anything is loaded, for files that are not there; what is wrong is told later.
 
     Args:
@@ -172,7 +183,7 @@ def check_parts(config):
         raise MissingFileError("; ".join(absent))
 
 
-def part_names(folder, read=read_config):
+def part_names(folder: str | os.PathLike, read: ConfigReader = read_config) -> list[str]:
     """The parts that a folder must have. Arguments and errors are those of `read_transformer`."""
     cls, config = read_transformer(folder, read)
     names = ["vae", "transformer", "text_encoder"]
@@ -182,14 +193,14 @@ def part_names(folder, read=read_config):
     return [name for name in names if not saved or saved.get(name) not in (None, [None, None])]
 
 
-def sees_pictures(config):
+def sees_pictures(config: Mapping[str, Any]) -> bool:
     """Whether a transformer's options are those of one that sees known parts of the video, and a picture by CLIP."""
     channels = config.get("in_channels")
     has_more = type(channels) is int and 2 * channels != (config.get("out_channels") or 2 * channels)
     return has_more and config.get("enable_clip_in_inpaint", True)
 
 
-def read_transformer(folder, read=read_config):
+def read_transformer(folder: str | os.PathLike, read: ConfigReader = read_config) -> tuple[type, dict[str, Any]]:
     """Our class for a folder's transformer, and what its `config.json` says; `read` is that of `describe_parts`.
 
     Raises:
@@ -205,7 +216,13 @@ def read_transformer(folder, read=read_config):
     return _TRANSFORMERS[name], config
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=False, read=read_config):
+def describe_parts(
+    config: EasyAnimateConfig,
+    dtype: str = "float32",
+    encoder_dtype: str = "float32",
+    streams: bool = False,
+    read: ConfigReader = read_config,
+) -> dict[str, Part]:
     """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
 
     Args:
@@ -233,7 +250,9 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", streams=Fal
     return parts
 
 
-def describe_video_vae(folder, more="", dtype="float32", read=read_config):
+def describe_video_vae(
+    folder: Path, more: str | None = "", dtype: str = "float32", read: ConfigReader = read_config
+) -> Part:
     """The `Part` of a VAE of videos, or of pictures (V1).
 
     Args:
@@ -245,7 +264,8 @@ def describe_video_vae(folder, more="", dtype="float32", read=read_config):
     Raises:
         InputError: another class, or options that are not computed.
     """
-    options, paths = read(folder), [folder, *([more] if more else [])]
+    options = read(folder)
+    paths: list[str | os.PathLike] = [folder, *([more] if more else [])]
     name = options.get("_class_name")
     if name == "AutoencoderKL":
         return Part(describe_vae(folder, dtype, read).model, paths)
@@ -258,7 +278,12 @@ def describe_video_vae(folder, more="", dtype="float32", read=read_config):
     return Part(build(AutoencoderKLMagvit, options, source, dtype), paths)
 
 
-def make_transformer(folder, more=None, dtype="float32", read=read_config):
+def make_transformer(
+    folder: str | os.PathLike,
+    more: dict[str, Any] | None = None,
+    dtype: str = "float32",
+    read: ConfigReader = read_config,
+) -> nn.Layer:
     """The uninitialised transformer of a folder.
 
     Args:
@@ -275,7 +300,9 @@ def make_transformer(folder, more=None, dtype="float32", read=read_config):
     return build(cls, options_of(cls, config, source, more), source, dtype)
 
 
-def _describe_transformer(config, dtype, streams, loras, read):
+def _describe_transformer(
+    config: EasyAnimateConfig, dtype: str, streams: bool, loras: list[tuple[str, float]], read: ConfigReader
+) -> Part:
     folder = Path(config.model)
     cls, options = read_transformer(folder, read)
     if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
@@ -285,7 +312,7 @@ def _describe_transformer(config, dtype, streams, loras, read):
         )
     model = make_transformer(folder, config.transformer, dtype, read)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
-    paths = [folder / "transformer", *more]
+    paths: list[str | os.PathLike] = [folder / "transformer", *more]
     if (config.weights or streams) and config.engine != "eager":
         raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
     if config.weights and streams:
@@ -295,11 +322,11 @@ def _describe_transformer(config, dtype, streams, loras, read):
     return StreamedPart(model, paths, _BLOCKS[cls], loras) if streams else MergedPart(model, paths, loras)
 
 
-def _what(config):
+def _what(config: EasyAnimateConfig) -> str:
     return f"weights in {config.weights}" if config.weights else "blocks that are read one by one"
 
 
-def _loras_of_parts(config, names):
+def _loras_of_parts(config: EasyAnimateConfig, names: list[str]) -> dict[str, list[tuple[str, float]]]:
     """name of a network -> (path, weight) of the LoRA files with layers of it.
 
     Raises:
@@ -320,7 +347,7 @@ def _loras_of_parts(config, names):
     return loras
 
 
-def _strength_of(path, weight):
+def _strength_of(path: str, weight: Any) -> float:
     """The weight of a LoRA file as a number. Raises InputError for any other value, and for what is not finite."""
     try:
         strength = float(weight)
@@ -331,7 +358,9 @@ def _strength_of(path, weight):
     return strength
 
 
-def _describe_text_encoder(config, name, dtype, loras, read):
+def _describe_text_encoder(
+    config: EasyAnimateConfig, name: str, dtype: str, loras: list[tuple[str, float]], read: ConfigReader
+) -> Part:
     folder = Path(config.model) / name
     options = read(folder)
     kind, accepted = options.get("model_type"), _SHOWN["text_encoder_2"]
@@ -344,12 +373,12 @@ def _describe_text_encoder(config, name, dtype, loras, read):
     return MergedPart(model, [folder], loras, name)
 
 
-def make_configured_scheduler(config):
+def make_configured_scheduler(config: EasyAnimateConfig) -> Any:
     """The scheduler of an `EasyAnimateConfig`. Raises as `read_scheduler` and `make_scheduler`."""
     return make_scheduler(config.scheduler, read_scheduler(config.model, config.scheduler))
 
 
-def read_scheduler(folder, sampler):
+def read_scheduler(folder: str | os.PathLike, sampler: str) -> dict[str, Any]:
     """Options of a sampler from a folder's `scheduler/scheduler_config.json`, for `make_scheduler`.
 
     The file is of another sampler, as a rule: what this one has not is left out, as the original does.
@@ -362,7 +391,7 @@ def read_scheduler(folder, sampler):
     return {name: value for name, value in read_config(path, True).items() if name in known}
 
 
-def read_transformer_options(path):
+def read_transformer_options(path: str | os.PathLike) -> dict[str, Any]:
     """What a YAML file says under `transformer`: a dict. Raises InputError, MissingFileError where it is none."""
     options = read_yaml(path).get("transformer") or {}
     if not isinstance(options, dict):

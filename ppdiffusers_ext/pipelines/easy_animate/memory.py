@@ -4,8 +4,13 @@ Beside factors that were measured, the figures are of what the networks keep: th
 chunk of video leaves in the autoencoder of V4 for the next.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from paddle import nn
 
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D
 from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
@@ -16,7 +21,20 @@ from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import PICTURES, latents_shape, spatial_scale
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
-from ppdiffusers_ext.pipelines.memory_plan import BYTES, FLOAT, SCATTER, first_fitting, highest_peak, resident_memory
+from ppdiffusers_ext.pipelines.memory_plan import (
+    BYTES,
+    FLOAT,
+    SCATTER,
+    MemoryPlan,
+    check_plan,
+    highest_peak,
+    resident_memory,
+)
+from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
 
 # Numbers that are alive at a network's peak: beside the skips, for each number of the transformer's tokens; and for
 # each in the widest layers of the autoencoder at the size of the video.
@@ -30,7 +48,9 @@ _STORED = ("int8", "fp8")
 _LINEAR = (Linear, QuantisedLinear)  # before and after the weights are to be stored
 
 
-def plan_memory(models, config, runtime, rungs=tuple(RUNGS)):
+def plan_memory(
+    models: dict[str, nn.Layer], config: "EasyAnimateConfig", runtime: Runtime, rungs: Sequence[str] = tuple(RUNGS)
+) -> list[MemoryPlan]:
     """What a program that makes a video now takes on rungs of the memory ladder.
 
     Args:
@@ -46,27 +66,22 @@ def plan_memory(models, config, runtime, rungs=tuple(RUNGS)):
     return [_plan(models, replace(config, memory=rung), runtime) for rung in rungs]
 
 
-def check_memory(models, config, runtime, available=None):
-    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine.
-
-    Args:
-        models, config, runtime: see `plan_memory`.
-        available: bytes of host memory; what is free if left out.
-
-    Raises:
-        InputError: it does not fit. Names the highest rung that does, if there is one.
-    """
-    rungs = list(RUNGS)
-    plans = plan_memory(models, config, runtime, rungs[rungs.index(config.memory) :])
-    return first_fitting(plans, config.ignore_memory, "fewer --frames", available)
+def check_memory(
+    models: dict[str, nn.Layer], config: "EasyAnimateConfig", runtime: Runtime, available: int | None = None
+) -> MemoryPlan:
+    """The `MemoryPlan` of a configuration, if it fits into the memory of this machine; see `check_plan`."""
+    plan = functools.partial(plan_memory, models, config, runtime)
+    return check_plan(plan, config, "fewer --frames", available)
 
 
-def _plan(models, config, runtime):
+def _plan(models: dict[str, nn.Layer], config: "EasyAnimateConfig", runtime: Runtime) -> MemoryPlan:
     weights = {name: _weight_bytes(name, model, config, runtime) for name, model in models.items()}
     # Encoders of texts and pictures are used once, and leave the memory on every rung before others come.
-    peaks = {name.replace("_", " "): max(weights[name]) for name in weights if name.endswith(("encoder", "encoder_2"))}
+    peaks: dict[str, float] = {
+        name.replace("_", " "): max(weights[name]) for name in weights if name.endswith(("encoder", "encoder_2"))
+    }
     of_video = _Bytes(models, config, runtime)
-    stages: dict[str, tuple[str, str | None, int]] = {
+    stages: dict[str, tuple[str, str | None, float]] = {
         "transformer": ("transformer", "vae", of_video.transformer()),
         "decoding of frames": ("vae", "transformer", of_video.decoding()),
     }
@@ -78,7 +93,7 @@ def _plan(models, config, runtime):
     return highest_peak(config.memory, peaks, runtime, resident_memory())
 
 
-def _weight_bytes(name, model, config, runtime):
+def _weight_bytes(name: str, model: nn.Layer, config: "EasyAnimateConfig", runtime: Runtime) -> tuple[int, int]:
     """Bytes of a network's weights as they are loaded, and as they are kept."""
     dtype = runtime.dtype if name == "transformer" else runtime.encoder_dtype
     loaded = BYTES[weights_dtype(config.engine, dtype)]  # an engine makes its own of what is loaded
@@ -93,11 +108,11 @@ def _weight_bytes(name, model, config, runtime):
     return (count - stored) * loaded + stored, (count - stored) * BYTES[dtype] + stored
 
 
-def _count(model):
+def _count(model: nn.Layer) -> int:
     return sum(math.prod(tensor.shape) for tensor in model.state_dict().values())
 
 
-def _blocks(transformer):
+def _blocks(transformer: nn.Layer) -> Any:
     return transformer.blocks if isinstance(transformer, HunyuanTransformer3D) else transformer.transformer_blocks
 
 
@@ -108,7 +123,7 @@ class _Bytes:
         is_known: whether something of the video is known.
     """
 
-    def __init__(self, models, config, runtime):
+    def __init__(self, models: dict[str, nn.Layer], config: "EasyAnimateConfig", runtime: Runtime) -> None:
         self._vae, self._transformer = models["vae"], models["transformer"]
         self._config, self._is_cpu = config, runtime.device == "cpu"
         self._dtype, self._encoder_dtype = runtime.dtype, runtime.encoder_dtype
@@ -117,12 +132,12 @@ class _Bytes:
         self._latents = latents_shape(self._vae, 1, config.num_frames, config.height, config.width)
         self._pixels = config.height * config.width
 
-    def kept(self):
+    def kept(self) -> float:
         """What there is from the beginning to the end: latents, and the video where something of it is known."""
         video = _KNOWN * 3 * self._config.num_frames * self._pixels if self.is_known else 0
         return (_LATENTS * math.prod(self._latents) + video) * FLOAT
 
-    def transformer(self):
+    def transformer(self) -> float:
         """Tokens in all layers of a block, in the skips, and scores."""
         options, patch = self._transformer.config, self._transformer.config.patch_size
         guided = self._config.guidance_scale > 1 and not get_rung(self._config.memory).computes_singly
@@ -132,7 +147,7 @@ class _Bytes:
         scores = 2 * MAX_SCORES if self._is_cpu else 0
         return self._of_numbers(numbers + scores, self._dtype)
 
-    def encoding(self):
+    def encoding(self) -> float:
         """A chunk in the encoder's first layers."""
         frames = self._vae.config.mini_batch_encoder if self._is_of_videos else 1
         width = self._vae.config.block_out_channels[0]
@@ -140,11 +155,13 @@ class _Bytes:
         in_paddle = self._of_numbers(numbers * _ENCODING + self._gathered, self._encoder_dtype)
         return max(in_paddle, self._in_engine(numbers * _ENGINE_ENCODING))
 
-    def decoding(self):
+    def decoding(self) -> float:
         """A chunk in the decoder's last layers, what the chunk before has left, and pixels."""
         area, tiles = self._area()
         first, second = self._vae.config.block_out_channels[:2]
-        frames, left, all_left, waiting = PICTURES, 0, 0, 0
+        frames, waiting = PICTURES, 0
+        left: float = 0
+        all_left: float = 0
         if self._is_of_videos:
             frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
             if self._vae.config.cache_compression_vae:
@@ -163,19 +180,19 @@ class _Bytes:
         return working + pixels + waiting
 
     @property
-    def _is_of_videos(self):
+    def _is_of_videos(self) -> bool:
         return isinstance(self._vae, AutoencoderKLMagvit)
 
     @property
-    def _gathered(self):
+    def _gathered(self) -> int:
         """What a convolution over frames gathers at one time."""
         return MAX_GATHERED if self._is_cpu and self._is_of_videos else 0
 
-    def _in_engine(self, count):
+    def _in_engine(self, count: float) -> int:
         """Bytes of so many numbers in an engine, if there is one."""
         return round(count * FLOAT) if self._is_compiled else 0
 
-    def _area(self):
+    def _area(self) -> tuple[int, int]:
         """Pixels of what is coded at one time, and of all tiles together."""
         if not (uses_tiles(self._config) and self._is_of_videos):
             return self._pixels, self._pixels
@@ -188,19 +205,19 @@ class _Bytes:
         lengths = [sum(min(side - start, size) for start in range(0, side, step)) for side in sides]
         return largest, math.prod(lengths) + largest
 
-    def _of_numbers(self, count, dtype):
+    def _of_numbers(self, count: float, dtype: str) -> float:
         """On a CPU halves become floats, and the C library takes more for them than they need."""
         return round(count * FLOAT * SCATTER) if self._is_cpu else count * BYTES[dtype]
 
 
-def _skips(transformer):
+def _skips(transformer: nn.Layer) -> int:
     """Tokens of earlier blocks that are kept for later ones."""
     if isinstance(transformer, HunyuanTransformer3D):
         return len(transformer.blocks) // 2 - 1
     return transformer.config.num_layers // 2 - 1 if transformer.config.enable_uvit else 0
 
 
-def _kept_numbers(vae, goes_on):
+def _kept_numbers(vae: Any, goes_on: bool) -> float:
     """Numbers that V4's decoder keeps of a chunk for the next at its peak, for each pixel of a frame.
 
     Args:
@@ -217,5 +234,5 @@ def _kept_numbers(vae, goes_on):
     return sum(2 * conv.weight.shape[1] / scale**2 for scale, convs in counts.items() for conv in convs)
 
 
-def _convolutions(part):
+def _convolutions(part: nn.Layer) -> list[nn.Layer]:
     return [layer for layer in part.sublayers() if isinstance(layer, CausalConv3d)]

@@ -1,9 +1,10 @@
 """What EasyAnimate is to make, with what, and how: YAML files and what a command says, checked before any work."""
 
-import contextlib
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE, find_bucket
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
@@ -19,8 +20,6 @@ from ppdiffusers_ext.options import (
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.caching import BlockCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.options import (
     CONFIGS,
     INPUT,
@@ -33,6 +32,7 @@ from ppdiffusers_ext.pipelines.options import (
 )
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.scheduler_names import check_scheduler_name
+from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +52,16 @@ _STRENGTH = 0.7  # of a video that is made anew as a whole, as in the original
 _INSTEAD = "the folder's"
 
 
-def read_lora(words):
+def read_lora(words: Sequence[str]) -> list[str | float]:
     """[file, weight] of two words; a word that is no number stays, to be told by the check."""
-    file, weight = words
-    with contextlib.suppress(ValueError):
-        weight = float(weight)
-    return [file, weight]
+    file, word = words
+    try:
+        return [file, float(word)]
+    except ValueError:
+        return [file, word]
 
 
-def read_network_options(pairs):
+def read_network_options(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """A dict of pairs of a name and a value in YAML."""
     accepted = "a number, a text, or a list or mapping in brackets is accepted"
     return {name: parse_yaml(text, f"transformer {shown(name)}", accepted) for name, text in pairs}
@@ -198,7 +199,7 @@ class EasyAnimateConfig(RunOptions):
     )
     vae_tiling: bool | None = option(None, help="decode the frames in tiles", unset="as memory says", group=SPEED)
 
-    def check(self, task):
+    def check(self, task: str) -> "EasyAnimateConfig":
         """Refuse what no video can be made of: the `EasyAnimateConfig` with the strength that counts.
 
         Args:
@@ -221,14 +222,14 @@ class EasyAnimateConfig(RunOptions):
             check_video_rate(self.output, self.fps)
         return replace(self, strength=self._strength())
 
-    def check_inputs(self):
+    def check_inputs(self) -> None:
         """Raises MissingFileError for pictures and videos that are not there."""
         named = [
             (name.replace("_", " "), getattr(self, name)) for name in ("start_image", "end_image", "video", "mask")
         ]
         check_all_there([pair for pair in named if pair[1] is not None], "files that are there are accepted")
 
-    def _check_task(self, task):
+    def _check_task(self, task: str) -> None:
         if not self.model:
             raise InputError("there is no model; the folder of a checkpoint is needed")
         for other, own in TASKS.items():
@@ -250,7 +251,7 @@ class EasyAnimateConfig(RunOptions):
         if task == "video" and self.segment is not None:
             raise InputError("a video is made anew in one piece; segments are for texts and pictures")
 
-    def _check_numbers(self):
+    def _check_numbers(self) -> None:
         if self.strength is not None and not int(self.num_inference_steps * self.strength):
             raise InputError(
                 f"a strength of {self.strength} takes none of {self.num_inference_steps} steps; more is accepted"
@@ -263,7 +264,7 @@ class EasyAnimateConfig(RunOptions):
         Guidance(interval=knobs["guidance_interval"])  # refuse what is no interval, and no threshold
         BlockCaching(knobs["block_cache_threshold"])
 
-    def _check_loras(self):
+    def _check_loras(self) -> None:
         accepted = "a file and a weight, such as [style.safetensors, 0.6], is accepted"
         for entry in self.loras:
             pair = isinstance(entry, (list, tuple)) and len(entry) == 2
@@ -271,13 +272,13 @@ class EasyAnimateConfig(RunOptions):
                 raise InputError(f"loras (--lora) has {shown(entry)}; {accepted}")
             check_name(entry[0], "the file of loras,", accepted)
 
-    def _strength(self):
+    def _strength(self) -> float:
         if self.video is None:
             return 1.0
         default = _STRENGTH if self.mask is None else 1.0
         return default if self.strength is None else self.strength
 
-    def rounded(self, multiple):
+    def rounded(self, multiple: int) -> "EasyAnimateConfig":
         """With sides that are multiples of so many pixels; says so."""
         sides = {}
         for name in ("width", "height"):
@@ -289,7 +290,7 @@ class EasyAnimateConfig(RunOptions):
                 logger.warning("%s %d is rounded down to %d, a multiple of %d", name, side, sides[name], multiple)
         return replace(self, **sides)
 
-    def of_shape(self, width, height):
+    def of_shape(self, width: int, height: int) -> "EasyAnimateConfig":
         """With the size of the nearest bucket to a shape, where `base` asks for that."""
         if self.base is None:
             return self
@@ -298,7 +299,7 @@ class EasyAnimateConfig(RunOptions):
         return replace(self, height=size[0], width=size[1])
 
     @property
-    def knobs(self):
+    def knobs(self) -> dict[str, Any]:
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
         exact, preset = (read_preset(name, "easy_animate") for name in ("exact", self.preset))
         return merge(exact, preset, {name: getattr(self, name) for name in exact})
@@ -307,6 +308,6 @@ class EasyAnimateConfig(RunOptions):
 _WORDS = {"text": "text", "pictures": "picture", "video": "video"}
 
 
-def names_of_task(task):
+def names_of_task(task: str) -> list[str]:
     """The fields that count for one of `TASKS`, in order."""
     return [item.name for item in fields(EasyAnimateConfig) if task in _TASKS_OF.get(item.name, TASKS)]

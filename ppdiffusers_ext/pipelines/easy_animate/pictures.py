@@ -1,9 +1,13 @@
 """Pictures as CLIP takes them, by the options that a checkpoint has for it."""
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import paddle
 from PIL import Image
 from ppdiffusers.transformers import CLIPImageProcessor
 
@@ -46,7 +50,7 @@ class PictureProcessor:
         InputError: they are of another kind of processor, or do not fit.
     """
 
-    def __init__(self, options, source):
+    def __init__(self, options: Mapping[str, Any], source: str | os.PathLike) -> None:
         for key, kind in _KINDS.items():
             if options.get(key, kind) not in _KINDS.values():
                 raise InputError(f"{key} {shown(options[key])} in {source} is not known; {kind} is accepted")
@@ -75,7 +79,7 @@ class PictureProcessor:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self._saved, indent=2) + "\n", encoding="utf-8")
 
-    def __call__(self, picture):
+    def __call__(self, picture: Any) -> paddle.Tensor:
         """A picture, RGB, as a `PIL.Image` or (H, W, 3) uint8 -> float32 tensor (1, 3, size, size).
 
         Raises InputError for another shape or dtype.
@@ -87,7 +91,7 @@ class PictureProcessor:
         return self._processor.preprocess(picture, return_tensors="pd").pixel_values
 
 
-def read_picture_processor(folder):
+def read_picture_processor(folder: str | os.PathLike) -> PictureProcessor:
     """The `PictureProcessor` of a folder with an image encoder.
 
     Raises:

@@ -5,13 +5,12 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import paddle
-from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
 from ppdiffusers_ext.environment import return_freed_memory
@@ -19,7 +18,6 @@ from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import check_options, is_number, key_names
 from ppdiffusers_ext.pipelines.base import NetworkPipeline
-from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.calls import (
     CALLBACK_TENSORS,
     PipelineOutput,
@@ -29,14 +27,13 @@ from ppdiffusers_ext.pipelines.calls import (
     pipeline_call,
 )
 from ppdiffusers_ext.pipelines.easy_animate import loading, video_coding
-from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import make_coder
+from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import CompiledCoder, EagerCoder, make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
-from ppdiffusers_ext.pipelines.easy_animate.prompts import encode
-from ppdiffusers_ext.pipelines.guidance import Guidance, guide
+from ppdiffusers_ext.pipelines.easy_animate.text_encoders import encode
 from ppdiffusers_ext.pipelines.model_index import read_index
-from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance, guide
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     network_names = ("vae", "transformer")
     folder_parts = PARTS
-    options_class = EasyAnimateConfig
+    options_class, loading = EasyAnimateConfig, loading
     folder_options = tuple(name for name, field in key_names(EasyAnimateConfig).items() if field not in _OWN)
     loads_ahead = halves = (
         False  # text encoders leave the memory after use, and blocks of the transformer are streamed
@@ -120,11 +117,6 @@ class EasyAnimatePipeline(NetworkPipeline):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         return loading.recognises(folder) == (True, False)
-
-    @classmethod
-    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        loading.check_parts(config)
-        return loading.describe_run(config, dtype, encoder_dtype)
 
     @classmethod
     def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
@@ -194,7 +186,16 @@ class EasyAnimatePipeline(NetworkPipeline):
         call = self._make_call(start, len(timesteps))
         return self._output(self._denoise_guided(latents, timesteps, call, start, callback), output_type, return_dict)
 
-    def _start(self, prompt, negative_prompt, size, steps, guidance, generator, latents):
+    def _start(
+        self,
+        prompt: Any,
+        negative_prompt: Any,
+        size: tuple[int, int, int],
+        steps: int,
+        guidance: tuple[Any, ...],
+        generator: Any,
+        latents: paddle.Tensor | None,
+    ) -> Start:
         """The `Start` of a call's arguments, and the timesteps of the scheduler.
 
         Args:
@@ -212,9 +213,8 @@ class EasyAnimatePipeline(NetworkPipeline):
         wanted, unwanted = self.embed_both(prompt, negative_prompt)
         if scale > 1 and unwanted is None:
             raise InputError("guidance needs a text of what is not wanted, which may be empty; or a scale of 1")
-        set_steps(self.scheduler, steps)
         shape = self.latents_shape(wanted.states.shape[0], num_frames, height, width)
-        noise = self.draw(shape, generator, latents)
+        noise = self._draw(shape, steps, generator, latents)
         return Start((unwanted if scale > 1 else None, wanted), guided, caching, rescale, shape, noise)
 
     @paddle.no_grad()
@@ -239,7 +239,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         return_freed_memory()
         return replace(Text(*parts), loras=self._loras_of_text())
 
-    def _loras_of_text(self):
+    def _loras_of_text(self) -> tuple[tuple[str, float], ...]:
         """(path, weight) of the LoRA files with layers of the text encoders."""
         networks = [self._networks[name] for name in _ENCODERS if name in self._networks]
         return tuple(dict.fromkeys((str(path), weight) for network in networks for path, weight in network.loras))
@@ -272,7 +272,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         both = self.embed([*wanted, *unwanted])
         return both.rows(0, len(wanted)), both.rows(len(wanted), 2 * len(wanted))
 
-    def _make_call(self, start, num_steps):
+    def _make_call(self, start: Start, num_steps: int) -> TransformerCall:
         size = start.shape[2:]
         pixels = [side * video_coding.spatial_scale(self.vae) for side in size[1:]]
         network = self._network("transformer")
@@ -280,10 +280,18 @@ class EasyAnimatePipeline(NetworkPipeline):
             self._engine, network, start.texts, size, pixels, num_steps, start.guidance, start.caching
         )
 
-    def _denoise_guided(self, latents, timesteps, call, start, callback, keep=None):
+    def _denoise_guided(
+        self,
+        latents: paddle.Tensor,
+        timesteps: paddle.Tensor,
+        call: TransformerCall,
+        start: Start,
+        callback: tuple[Any, Any],
+        keep: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None = None,
+    ) -> paddle.Tensor:
         """As `_denoise`, by a `TransformerCall` that was made of a `Start`."""
 
-        def predict(scaled, timestep, step, *_):
+        def predict(scaled: paddle.Tensor, timestep: paddle.Tensor, step: int, *_: Any) -> paddle.Tensor:
             predictions = call(scaled, timestep, step)  # each (batch, 4, frames, h, w)
             if len(predictions) == 1:
                 return predictions[0]
@@ -293,7 +301,7 @@ class EasyAnimatePipeline(NetworkPipeline):
         self._done_with("transformer")
         return latents
 
-    def _output(self, latents, output_type, return_dict):
+    def _output(self, latents: paddle.Tensor, output_type: str, return_dict: bool) -> Any:
         frames: Any = latents if output_type == "latent" else paddle.concat(list(self.decode(latents)), axis=2)
         if output_type in ("np", "pil"):
             frames = frames.numpy()
@@ -305,21 +313,13 @@ class EasyAnimatePipeline(NetworkPipeline):
         """Of the latents, (batch, channels, frames, h, w)."""
         return video_coding.latents_shape(self.vae, batch, num_frames, height, width)
 
-    def draw(self, shape: list[int], generator: Any, latents: paddle.Tensor | None = None) -> paddle.Tensor:
-        """Noise of unit variance: what is given, or new. Raises InputError where it has another shape."""
-        if latents is None:
-            return randn_tensor(shape, generator=generator, dtype=paddle.float32)
-        if list(latents.shape) != list(shape):
-            raise InputError(f"latents of shape {list(latents.shape)} were given; {list(shape)} is needed")
-        return latents
-
     @chunks_without_gradients
     def decode(self, latents: paddle.Tensor) -> Iterator[paddle.Tensor]:
         """Latents -> chunks of the video, (batch, 3, frames, height, width) in [0, 1], one after the other."""
         yield from video_coding.decode(self.vae, latents, self._make_coder(latents.shape[2]))
         self._done_with("vae")
 
-    def _make_coder(self, num_frames):
+    def _make_coder(self, num_frames: int) -> EagerCoder | CompiledCoder:
         return make_coder(self._engine, self._network("vae"), num_frames)
 
     def check_size(self, height: Any, width: Any, num_frames: Any, steps: Any) -> None:
@@ -337,7 +337,7 @@ class EasyAnimatePipeline(NetworkPipeline):
             raise InputError(f"num_inference_steps {steps} is too small; 1 or more is accepted")
 
 
-def _texts(name, texts):
+def _texts(name: str, texts: Any) -> list:
     """A list of str of one or several. Raises InputError for anything else; what is in a list is looked at later."""
     if not isinstance(texts, (str, list, tuple)) or not (isinstance(texts, str) or texts):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Texts to tokens, and tokens to what a text encoder sees in them.
+"""Texts to tokens.
 
 Tokens are those of transformers' `BertTokenizer` and `T5Tokenizer` (version 4.46, not the fast ones), with which
 EasyAnimate's networks were trained. Tokenizers come from the files of a folder, none of which is a program: a
@@ -11,8 +11,10 @@ import logging
 import os
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -67,7 +69,7 @@ _IDEOGRAPHS = (
 logger = logging.getLogger(__name__)
 
 
-def read_tokenizer(folder, length):
+def read_tokenizer(folder: str | os.PathLike, length: int) -> "Tokenizer":
     """The tokenizer in a folder: BERT's, of a vocab.txt, or T5's or mT5's, of a spiece.model.
 
     Args:
@@ -104,7 +106,7 @@ def read_tokenizer(folder, length):
         ) from error
 
 
-def _check_options(path, options, classes):
+def _check_options(path: Path, options: dict[str, Any], classes: Sequence[str]) -> None:
     name = options.get("tokenizer_class") or classes[0]
     if name not in classes:
         raise InputError(f"tokenizer_class {shown(name)} in {path} is not known; {' or '.join(classes)} is accepted")
@@ -144,13 +146,21 @@ class Tokenizer:
         for name, content in self.files.items():
             Path(folder, name).write_bytes(content)
 
-    def __init__(self, kind, specials, opening, closing, padding, length):
+    def __init__(
+        self,
+        kind: str,
+        specials: dict[str, _Special],
+        opening: list[int],
+        closing: list[int],
+        padding: int,
+        length: int,
+    ) -> None:
         self.kind, self.length = kind, int(length)
         self._specials, self._opening, self._closing, self._padding = specials, opening, closing, padding
         names = sorted(specials, key=len, reverse=True)
         self._pattern = re.compile("(" + "|".join(re.escape(name) for name in names) + ")")
 
-    def __call__(self, texts):
+    def __call__(self, texts: str | Sequence[str]) -> tuple[paddle.Tensor, paddle.Tensor]:
         """The tokens of texts; a warning for each that is cut says what of it is not seen.
 
         Args:
@@ -169,7 +179,7 @@ class Tokenizer:
             ids[i, : len(row)], mask[i, : len(row)] = row, 1
         return paddle.to_tensor(ids), paddle.to_tensor(mask)
 
-    def _row(self, text):
+    def _row(self, text: str) -> list[int]:
         _check_text(text)
         ids = self.ids(text)
         room = self.length - len(self._opening) - len(self._closing)
@@ -178,10 +188,10 @@ class Tokenizer:
             ids = ids[:room]
         return self._opening + self._close(ids)
 
-    def _close(self, ids):
+    def _close(self, ids: list[int]) -> list[int]:
         return ids + self._closing
 
-    def ids(self, text):
+    def ids(self, text: str) -> list[int]:
         """Ids of all tokens of a text, without those around it."""
         parts = self._pattern.split(text)  # what is between the names of special tokens, and at odd places the names
         for i in range(1, len(parts), 2):
@@ -193,11 +203,11 @@ class Tokenizer:
             ids += [self._specials[part].id] if i % 2 else self._pieces(part)
         return ids
 
-    def _pieces(self, text):
+    def _pieces(self, text: str) -> list[int]:
         """Ids of a text without special tokens."""
         raise NotImplementedError
 
-    def _tell(self, text, ids, room):
+    def _tell(self, text: str, ids: list[int], room: int) -> None:
         # About where the tokens are too many, and then the longest beginning that has just these. (A beginning may
         # have more tokens than a longer one, if it ends in a word.)
         about = bisect.bisect(range(len(text)), room, key=lambda end: len(self.ids(text[:end])))
@@ -220,7 +230,7 @@ class BertTokenizer(Tokenizer):
     For arguments and errors see `read_tokenizer`.
     """
 
-    def __init__(self, folder, options, length):
+    def __init__(self, folder: Path, options: dict[str, Any], length: int) -> None:
         path = folder / _BERT
         vocabulary = _read_vocabulary(path)
         names = ("unk", "sep", "pad", "cls", "mask")
@@ -239,10 +249,10 @@ class BertTokenizer(Tokenizer):
         self._parts_ideographs = options.get("tokenize_chinese_chars", True)
         self._model = WordPiece(vocabulary, unk_token=unknown, max_input_chars_per_word=100)
 
-    def _pieces(self, text):
+    def _pieces(self, text: str) -> list[int]:
         return [token.id for word in self._words(text) for token in self._model.tokenize(word)]
 
-    def _words(self, text):
+    def _words(self, text: str) -> Iterator[str]:
         if self._lowers:
             text = "".join(letter.lower() for letter in text)  # letter by letter: a sigma at a word's end is as others
         text = "".join(self._clean(letter) for letter in text)
@@ -252,7 +262,7 @@ class BertTokenizer(Tokenizer):
                 word = "".join(letter for letter in parts if unicodedata.category(letter) != "Mn")
             yield from "".join(f" {letter} " if _is_punctuation(letter) else letter for letter in word).split()
 
-    def _clean(self, letter):
+    def _clean(self, letter: str) -> str:
         if letter in "\t\n\r":
             return " "
         if letter == "\ufffd" or unicodedata.category(letter).startswith("C"):
@@ -268,7 +278,7 @@ class T5Tokenizer(Tokenizer):
     For arguments and errors see `read_tokenizer`.
     """
 
-    def __init__(self, folder, options, length):
+    def __init__(self, folder: Path, options: dict[str, Any], length: int) -> None:
         path = folder / _T5
         # transformers' newer way puts the space before a text itself, and none behind a special token.
         self._newer = options.get("legacy") is False
@@ -289,7 +299,7 @@ class T5Tokenizer(Tokenizer):
         self._end = ids[names["eos"]]
         super().__init__("T5", specials, [], [self._end], ids[names["pad"]], length)
 
-    def ids(self, text):
+    def ids(self, text: str) -> list[int]:
         if not self._newer or not text:
             return super().ids(text)
         text = self._before + text.replace(_SPACE, " ")
@@ -297,17 +307,17 @@ class T5Tokenizer(Tokenizer):
         starts_with_special = special and self._pieces(before) == [self._model.piece_to_id(_SPACE)]
         return super().ids(text)[1 if starts_with_special else 0 :]
 
-    def _pieces(self, text):
+    def _pieces(self, text: str) -> list[int]:
         if self._newer and text.startswith((_SPACE, " ")):  # where SentencePiece would take the space away
             before = len(self._model.encode(self._unknown))
             return self._model.encode(self._unknown + text)[before:]
         return self._model.encode(text)
 
-    def _close(self, ids):
+    def _close(self, ids: list[int]) -> list[int]:
         return ids if ids[-1:] == [self._end] else super()._close(ids)
 
 
-def _read_vocabulary(path):
+def _read_vocabulary(path: str | os.PathLike) -> dict[str, int]:
     """Token -> id."""
     lines = io.StringIO(read_text(path, "vocabulary", "one token a line, in UTF-8, is needed"), newline=None)
     vocabulary = {line.rstrip("\n"): number for number, line in enumerate(lines)}
@@ -316,7 +326,7 @@ def _read_vocabulary(path):
     return vocabulary
 
 
-def _read_sentencepiece(path, changes):
+def _read_sentencepiece(path: str | os.PathLike, changes: bytes) -> Any:
     content = read_bytes(path, "SentencePiece model", "a T5's or mT5's is needed")
     try:
         model = sentencepiece.SentencePieceProcessor()
@@ -326,12 +336,12 @@ def _read_sentencepiece(path, changes):
     return model
 
 
-def _token_text(options, name, default):
+def _token_text(options: dict[str, Any], name: str, default: str) -> str:
     token = options.get(f"{name}_token") or default
     return token.get("content", default) if isinstance(token, dict) else token
 
 
-def _read_specials(path, options, size):
+def _read_specials(path: str | os.PathLike, options: dict[str, Any], size: int) -> dict[str, _Special]:
     """Name -> `_Special` of those that options list with their ids."""
     specials, added = {}, options.get("added_tokens_decoder") or {}
     if not isinstance(added, dict) or len(added) > _MOST_ADDED:
@@ -347,14 +357,14 @@ def _read_specials(path, options, size):
     return specials
 
 
-def _is_punctuation(letter):
+def _is_punctuation(letter: str) -> bool:
     # All of ASCII that is neither letter nor digit is punctuation, also what Unicode calls a symbol.
     return (letter.isascii() and letter.isprintable() and not letter.isalnum() and letter != " ") or (
         unicodedata.category(letter).startswith("P")
     )
 
 
-def _check_text(text):
+def _check_text(text: object) -> None:
     if not isinstance(text, str):
         raise InputError(f"{text!r} is a {type(text).__name__} and no prompt; a text is accepted, which may be empty")
     try:
@@ -363,33 +373,8 @@ def _check_text(text):
         raise InputError(f"the prompt {_quote(text, _QUOTED)} is no valid text ({error.reason})") from error
 
 
-def _quote(text, length):
+def _quote(text: str, length: int) -> str:
     """A text on one line, in quotation marks, of at most so many characters."""
     text = " ".join(text.split())
     text = text if len(text) <= length else f"{text[: length - 1]}…"
     return '"' + "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text) + '"'
-
-
-@paddle.no_grad()
-def encode(tokenizer, encoder, texts):
-    """What a text encoder sees in texts.
-
-    Args:
-        tokenizer: a `Tokenizer`.
-        encoder: paddlenlp's `BertModel` or `T5EncoderModel` that it belongs to.
-        texts: a list of str, which may be empty.
-
-    Returns:
-        states, mask: (batch, length, channels), and int64 (batch, length), which is 0 where there is no text.
-
-    Raises:
-        InputError: something is no text, or the tokenizer is of another encoder.
-    """
-    ids, mask = tokenizer(texts)
-    known = encoder.get_input_embeddings().weight.shape[0]
-    if int(ids.max()) >= known:
-        raise InputError(
-            f"the tokenizer gives token {int(ids.max())} and the {tokenizer.kind} knows {known}; the tokenizer of the "
-            "same model is needed"
-        )
-    return encoder(ids, attention_mask=mask)[0], mask

@@ -5,9 +5,11 @@ one fades into the other.
 """
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -21,19 +23,20 @@ from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.easy_animate.conditions import count_frames, fit, know_pictures, know_video
-from ppdiffusers_ext.pipelines.easy_animate.denoise import size_multiple
+from ppdiffusers_ext.pipelines.easy_animate.conditions import Known, count_frames, fit, know_pictures, know_video
+from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
-from ppdiffusers_ext.pipelines.easy_animate.loading import make_configured_scheduler
 from ppdiffusers_ext.pipelines.easy_animate.memory import check_memory
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
-from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
-from ppdiffusers_ext.pipelines.loading import models_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
+from ppdiffusers_ext.pipelines.loading import Part, models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
-from ppdiffusers_ext.pipelines.schedulers import check_scheduler
 from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +50,13 @@ class Result:
     num_frames: int
 
 
-def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
+def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> Result:
     """Make a video, or a picture.
 
     Args:
         config: `EasyAnimateConfig`.
         task: one of `options.TASKS`: what it is made of.
         show_progress: of the pipeline, on stderr.
-        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         `Result`.
@@ -64,7 +66,6 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
             before networks are loaded.
     """
     config = config.check(task)
-    check_engine(config.engine)
     inputs = open_inputs(config, task)
     runtime = Runtime.choose(config.device, config.dtype)
     config, parts, networks = prepare(config, task, inputs, runtime)
@@ -75,26 +76,21 @@ def make(config, task, show_progress=True, overwrite=True, skip_existing=False):
     given = (config.start_image, config.end_image, config.video, config.mask)
     check_outputs((result.video, result.contact_sheet), given)
     names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), given))
-    held = hold_results(
-        [(target, [result.contact_sheet], lambda: made_of("easy_animate", names, config))], overwrite, skip_existing
-    )
+    case = case_of("easy_animate", (target, result.contact_sheet), names, config)
+    held = hold_results([case], config.overwrite, config.skip_existing)
     if not held.missing:
-        logger.warning("%s exists and is kept", target)
         return result
     audio = _audio(config, inputs.source)
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, inputs)
-    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
-    logger.info("%s", check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime))
-    pipeline = EasyAnimateInpaintPipeline.open(config, runtime, networks)
-    pipeline.set_progress_bar_config(disable=not show_progress, unit="step")
-    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+    check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime)
+    pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
     generator = paddle.Generator().manual_seed(config.seed)
     denoised: list = []
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
 
-    def write(target):
+    def write(target: Path) -> Result:
         made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
         _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
         return made
@@ -113,7 +109,7 @@ class Inputs:
     mask: FrameSource | None = None
 
 
-def open_inputs(config, task):
+def open_inputs(config: "EasyAnimateConfig", task: str) -> Inputs:
     """The `Inputs` of a configuration. Raises InputError, MissingFileError for what cannot be read."""
     if task == "pictures":
         start, end = (
@@ -122,11 +118,14 @@ def open_inputs(config, task):
         return Inputs(start, end)
     if task == "video":
         mask = None if config.mask is None else open_frames(config.mask, background="black")
-        return Inputs(source=open_frames(config.video), mask=mask)
+        video: Any = config.video  # which is named, see `EasyAnimateConfig.check`
+        return Inputs(source=open_frames(video), mask=mask)
     return Inputs()
 
 
-def prepare(config, task, inputs, runtime):
+def prepare(
+    config: "EasyAnimateConfig", task: str, inputs: Inputs, runtime: Runtime
+) -> "tuple[EasyAnimateConfig, list[tuple[int, int]], dict[str, Part]]":
     """Say what will be made, of what the networks can make.
 
     Args:
@@ -142,10 +141,10 @@ def prepare(config, task, inputs, runtime):
     Raises:
         InputError, MissingFileError: see `make`.
     """
-    networks = EasyAnimateInpaintPipeline.describe(config, runtime)
+    networks = EasyAnimateInpaintPipeline.describe_run(config, runtime)
     config = config.of_shape(*_shape(config, inputs)).rounded(size_multiple(networks["transformer"].model))
     multiple = frames_multiple(networks["vae"].model)
-    if task == "video":
+    if task == "video" and inputs.source is not None:
         config = replace(config, num_frames=count_frames(config, inputs.source, multiple))
         return config, [(0, config.num_frames)], networks
     frames = _rounded("frames", config.num_frames, multiple)
@@ -156,7 +155,7 @@ def prepare(config, task, inputs, runtime):
     return replace(config, num_frames=frames), parts, networks
 
 
-def split_whole(frames, length, overlap, multiple):
+def split_whole(frames: int, length: int, overlap: int, multiple: int) -> list[tuple[int, int]]:
     """The parts of a long video, see `split_long`, with a last part that ends where the video does.
 
     The original leaves out frames at the end that are no multiple of what the autoencoder makes at a time: 428 frames
@@ -175,7 +174,7 @@ def split_whole(frames, length, overlap, multiple):
     return parts
 
 
-def _tell_parts(parts, overlap):
+def _tell_parts(parts: list[tuple[int, int]], overlap: int) -> None:
     """Say which parts a video is made in."""
     (start, count), length = parts[-1], parts[0][1]
     shared = sum(parts[-2]) - start
@@ -186,7 +185,7 @@ def _tell_parts(parts, overlap):
     )  # fmt: skip
 
 
-def _shape(config, inputs):
+def _shape(config: "EasyAnimateConfig", inputs: Inputs) -> tuple[int, int]:
     """Width and height of the picture or the video that there is, or else as they are configured."""
     if inputs.start is not None:
         return inputs.start.shape[1], inputs.start.shape[0]
@@ -195,7 +194,7 @@ def _shape(config, inputs):
     return config.width, config.height
 
 
-def _rounded(name, count, multiple):
+def _rounded(name: str, count: int, multiple: int) -> int:
     rounded = round_frames(count, multiple)
     if not rounded:
         raise InputError(f"{name} is {count}; 1, or a multiple of {multiple}, is accepted")
@@ -207,12 +206,12 @@ def _rounded(name, count, multiple):
 class _Knowledge:
     """What is known of each part of a video: read before networks are, that bad files show at once."""
 
-    def __init__(self, config, inputs):
+    def __init__(self, config: "EasyAnimateConfig", inputs: Inputs) -> None:
         self._video = None if inputs.source is None else know_video(config, inputs.source, inputs.mask)
         pictures = (inputs.start, config.start_image), (inputs.end, config.end_image)
         self._start, self._end = ([] if each is None else [fit(each, config, path)] for each, path in pictures)
 
-    def of_part(self, count, before, is_last):
+    def of_part(self, count: int, before: list[np.ndarray], is_last: bool) -> Known | None:
         """The `Known`, or None.
 
         Args:
@@ -226,7 +225,15 @@ class _Knowledge:
         return know_pictures(count, start, end) if start else None
 
 
-def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
+def _frames(
+    pipeline: EasyAnimateInpaintPipeline,
+    config: "EasyAnimateConfig",
+    knowledge: _Knowledge,
+    parts: list[tuple[int, int]],
+    texts: tuple[Text, Text | None],
+    generator: Any,
+    denoised: list[paddle.Tensor],
+) -> Iterator[np.ndarray]:
     """The frames of the video one by one, (height, width, 3) uint8.
 
     Args:
@@ -251,18 +258,25 @@ def _frames(pipeline, config, knowledge, parts, texts, generator, denoised):
         before = faded
 
 
-def _chunks(videos):
+def _chunks(videos: Iterable[paddle.Tensor]) -> Iterator[paddle.Tensor]:
     """(1, 3, frames, height, width) -> (frames, 3, height, width), of each."""
     return (video[0].transpose([1, 0, 2, 3]) for video in videos)
 
 
-def fade(first, second, part):
+def fade(first: np.ndarray, second: np.ndarray, part: float) -> np.ndarray:
     """Two frames, uint8, mixed: `part` of the second, from 0 to 1."""
     mixed = first.astype(np.float32) * (1 - part) + second.astype(np.float32) * part
     return mixed.round().astype(np.uint8)
 
 
-def _denoise(pipeline, config, texts, known, count, generator):
+def _denoise(
+    pipeline: EasyAnimateInpaintPipeline,
+    config: "EasyAnimateConfig",
+    texts: tuple[Text, Text | None],
+    known: Known | None,
+    count: int,
+    generator: Any,
+) -> paddle.Tensor:
     """The latents of a part."""
     video, mask = (None, None) if known is None else known.tensors()
     seen = None if known is None or known.picture is None else pipeline.embed_picture(known.picture)
@@ -286,14 +300,14 @@ def _denoise(pipeline, config, texts, known, count, generator):
     ).frames
 
 
-def _audio(config, source):
+def _audio(config: "EasyAnimateConfig", source: FrameSource | None) -> Audio | None:
     """The `Audio` of the video that is made anew, or None."""
-    if source is None or source.info is None or not config.audio or config.num_frames == 1:
+    if config.video is None or source is None or source.info is None or not config.audio or config.num_frames == 1:
         return None
     return Audio(config.video, first_frame=source.info.start)
 
 
-def _write(config, frames, result, audio):
+def _write(config: "EasyAnimateConfig", frames: Iterable[np.ndarray], result: Result, audio: Audio | None) -> None:
     """Write frames as they come, and a contact sheet."""
     shown, sheet = shown_frames(result.num_frames), []
     if result.num_frames == 1:

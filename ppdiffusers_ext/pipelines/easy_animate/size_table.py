@@ -1,6 +1,10 @@
 """Which videos EasyAnimate V4 makes on GPUs of which memory, as predicted: the original's table, for our modes."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
+
+from paddle import nn
 
 from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts
@@ -22,7 +26,7 @@ SIZES = tuple(
     for frames in lengths
 )  # height, width, frames
 # The fastest first: options of an `EasyAnimateConfig`.
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "high": {"memory": "high"},
     "medium": {"memory": "medium"},
     "low": {"memory": "low"},
@@ -34,13 +38,18 @@ _GPU = Runtime("gpu:0", "bfloat16")
 _RELEASED = "EasyAnimateV4-XL-2-InP"
 
 
-def released_models():
+def released_models() -> dict[str, nn.Layer]:
     """name -> network of EasyAnimate V4 at its released size, which takes no memory."""
     read = planning_reader("easy_animate", tells=False)
     return models_of(describe_parts(EasyAnimateConfig(model=_RELEASED), read=read))
 
 
-def size_table(models, memories=MEMORIES, sizes=SIZES, runtime=_GPU):
+def size_table(
+    models: dict[str, nn.Layer],
+    memories: Iterable[int] = MEMORIES,
+    sizes: Iterable[tuple[int, int, int]] = SIZES,
+    runtime: Runtime = _GPU,
+) -> dict[int, dict[tuple[int, int, int], str | None]]:
     """The first of `MODES` that fits, or None, for memories and sizes.
 
     Args:
@@ -61,14 +70,14 @@ def size_table(models, memories=MEMORIES, sizes=SIZES, runtime=_GPU):
     }
 
 
-def _need(models, size, options, runtime):
+def _need(models: dict[str, nn.Layer], size: tuple[int, int, int], options: dict[str, Any], runtime: Runtime) -> int:
     height, width, frames = size
     config = replace(EasyAnimateConfig(height=height, width=width, num_frames=frames), **options)
     (plan,) = plan_memory(models, config, runtime, [config.memory])
     return plan.device
 
 
-def lines(table):
+def lines(table: dict[int, dict[tuple[int, int, int], str | None]]) -> Iterator[str]:
     """The table as lines of Markdown."""
     sizes = ["x".join(map(str, size)) for size in next(iter(table.values()))]
     yield f"| GPU memory | {' | '.join(sizes)} |"

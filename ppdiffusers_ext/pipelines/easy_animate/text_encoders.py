@@ -1,6 +1,9 @@
 """Text encoders from paddlenlp, made to compute what transformers' do, and to load transformers' files."""
 
 import functools
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -9,10 +12,11 @@ from paddlenlp.transformers.t5.modeling import T5LayerNorm, T5Stack
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.layers import compute_dtype, follow, use_own_layers
+from ppdiffusers_ext.pipelines.easy_animate.prompts import Tokenizer
 from ppdiffusers_ext.pipelines.loading import known_options
 
 
-def make_bert(config, source="the configuration"):
+def make_bert(config: dict[str, Any], source: str | os.PathLike = "the configuration") -> nn.Layer:
     """A `BertModel` without a pooler, of a `config.json`, as a dict.
 
     Raises InputError, which begins with `source`, for another kind of BERT.
@@ -27,7 +31,7 @@ def make_bert(config, source="the configuration"):
     return _finished(model, config)
 
 
-def make_t5(config, source="the configuration"):
+def make_t5(config: dict[str, Any], source: str | os.PathLike = "the configuration") -> nn.Layer:
     """A `T5EncoderModel`, of T5 or mT5, of a `config.json`, as a dict. Raises InputError as `make_bert`."""
     _check(config, source, "T5", {"feed_forward_proj": ("relu", "gated-gelu", "gated-silu")})
     model = T5EncoderModel(T5Config(**known_options(T5Config, config, source)))
@@ -44,14 +48,39 @@ def make_t5(config, source="the configuration"):
     return _finished(model, config)
 
 
-def _check(config, source, name, accepted):
+@paddle.no_grad()
+def encode(tokenizer: Tokenizer, encoder: nn.Layer, texts: Sequence[str]) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """What a text encoder sees in texts.
+
+    Args:
+        tokenizer: a `Tokenizer`.
+        encoder: paddlenlp's `BertModel` or `T5EncoderModel` that it belongs to.
+        texts: a list of str, which may be empty.
+
+    Returns:
+        states, mask: (batch, length, channels), and int64 (batch, length), which is 0 where there is no text.
+
+    Raises:
+        InputError: something is no text, or the tokenizer is of another encoder.
+    """
+    ids, mask = tokenizer(texts)
+    known = encoder.get_input_embeddings().weight.shape[0]
+    if int(ids.max()) >= known:
+        raise InputError(
+            f"the tokenizer gives token {int(ids.max())} and the {tokenizer.kind} knows {known}; the tokenizer of the "
+            "same model is needed"
+        )
+    return encoder(ids, attention_mask=mask)[0], mask
+
+
+def _check(config: dict[str, Any], source: str | os.PathLike, name: str, accepted: dict[str, tuple[str, ...]]) -> None:
     for key, values in accepted.items():
         if config.get(key, values[0]) not in values:
             value = shown(config[key])
             raise InputError(f"{source}: a {name} of {key} {value} is not known; {' or '.join(values)} is accepted")
 
 
-def _finished(model, config):
+def _finished(model: Any, config: dict[str, Any]) -> Any:
     model.source_config = dict(config)  # what is saved: paddlenlp's own leaves out what it does not know
     for layer in model.sublayers():
         if type(layer) is nn.Embedding:
@@ -62,14 +91,14 @@ def _finished(model, config):
 class _Embedding(nn.Embedding):
     """A table whose rows come in the dtype in which the network computes."""
 
-    def forward(self, ids):
+    def forward(self, ids: paddle.Tensor) -> paddle.Tensor:
         return super().forward(ids).astype(compute_dtype(self.weight))
 
 
 class _RootNorm(T5LayerNorm):
     """T5's norm in fp32, in the dtype of the activations behind it; paddlenlp's knows fp16 alone."""
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: paddle.Tensor) -> paddle.Tensor:
         whole = hidden_states.astype(paddle.float32)
         normed = whole * paddle.rsqrt((whole * whole).mean(axis=-1, keepdim=True) + self.variance_epsilon)
         return follow(self.weight, hidden_states) * normed.astype(hidden_states.dtype)
@@ -79,5 +108,5 @@ class _Stack(T5Stack):
     """T5's layers, whose mask is in the dtype in which they compute."""
 
     @property
-    def dtype(self):
+    def dtype(self) -> Any:
         return compute_dtype(self.embed_tokens.weight)

@@ -6,28 +6,30 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import collections
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import paddle
 
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
 from ppdiffusers_ext.models.layers import compute_dtype
 from ppdiffusers_ext.pipelines.calls import chunks_without_gradients
-from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import EagerCoder
+from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import CompiledCoder, EagerCoder
 
 PICTURES = 4  # that are encoded or decoded together by V1's
 
 
-def frames_multiple(vae):
+def frames_multiple(vae: Any) -> int:
     """Of which a video has to have a whole number of frames, unless it is a picture."""
     return vae.config.mini_batch_encoder if isinstance(vae, AutoencoderKLMagvit) else 1
 
 
-def spatial_scale(vae):
+def spatial_scale(vae: Any) -> int:
     """How many times smaller the latents are."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
-def latents_shape(vae, batch, num_frames, height, width):
+def latents_shape(vae: Any, batch: int, num_frames: int, height: int, width: int) -> list[int]:
     """[batch, channels, frames, height, width] of the latents of a video."""
     if isinstance(vae, AutoencoderKLMagvit) and num_frames > 1:
         num_frames = num_frames // vae.config.mini_batch_encoder * vae.config.mini_batch_decoder
@@ -36,7 +38,7 @@ def latents_shape(vae, batch, num_frames, height, width):
 
 
 @paddle.no_grad()
-def encode(vae, pixels, coder=None):
+def encode(vae: Any, pixels: paddle.Tensor, coder: EagerCoder | CompiledCoder | None = None) -> paddle.Tensor:
     """Latents of a video, the most likely ones.
 
     Args:
@@ -58,7 +60,9 @@ def encode(vae, pixels, coder=None):
 
 
 @chunks_without_gradients
-def decode(vae, latents, coder=None):
+def decode(
+    vae: Any, latents: paddle.Tensor, coder: EagerCoder | CompiledCoder | None = None
+) -> Iterator[paddle.Tensor]:
     """A video from its latents, in pieces, each as soon as it is there.
 
     V2's and V3's chunks do not know enough of one another: as originally, the video is encoded and decoded once more
@@ -78,7 +82,7 @@ def decode(vae, latents, coder=None):
         yield (x.astype("float32") / 2 + 0.5).clip(0, 1)
 
 
-def _decode_pictures(z, coder):
+def _decode_pictures(z: paddle.Tensor, coder: EagerCoder | CompiledCoder) -> Iterator[paddle.Tensor]:
     batch = z.shape[0]
     for start in range(0, z.shape[2], PICTURES):
         part = z[:, :, start : start + PICTURES].transpose([0, 2, 1, 3, 4])  # (batch, frames, channels, h, w)
@@ -89,7 +93,7 @@ def _decode_pictures(z, coder):
         yield x.reshape([batch, -1, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
 
 
-def _decode_video(vae, z, coder):
+def _decode_video(vae: Any, z: paddle.Tensor, coder: EagerCoder | CompiledCoder) -> Iterator[paddle.Tensor]:
     chunks = vae.decode_chunks(z.split(vae.chunks_of_latents(z.shape[2]), axis=2), coder)
     chunks, count, chunk = (x.clip(-1, 1) for x in chunks), vae.frames_of(z.shape[2]), vae.config.mini_batch_encoder
     if vae.config.cache_compression_vae or count <= chunk:
@@ -97,14 +101,16 @@ def _decode_video(vae, z, coder):
     return _smooth(vae, chunks, count, chunk, coder)
 
 
-def _smooth(vae, chunks, count, chunk, coder):
+def _smooth(
+    vae: Any, chunks: Iterator[paddle.Tensor], count: int, chunk: int, coder: EagerCoder | CompiledCoder
+) -> Iterator[paddle.Tensor]:
     """The mean of a video in chunks, of so many frames, and of what it becomes where they begin half a one later."""
     sizes = vae.chunks_of_frames(count - chunk)
     pieces = _cut(chunks, [chunk // 2, *sizes, chunk - chunk // 2])
     yield next(pieces)
     waiting: collections.deque = collections.deque()
 
-    def encoded():
+    def encoded() -> Iterator[paddle.Tensor]:
         for _ in sizes:
             waiting.append(next(pieces))
             yield vae.encode(waiting[-1], coder).latent_dist.mode()
@@ -114,7 +120,7 @@ def _smooth(vae, chunks, count, chunk, coder):
     yield next(pieces)
 
 
-def _cut(chunks, sizes):
+def _cut(chunks: Iterator[paddle.Tensor], sizes: Iterable[int]) -> Iterator[paddle.Tensor]:
     """Pieces of so many frames from a video in chunks."""
     held: list = []
     for size in sizes:

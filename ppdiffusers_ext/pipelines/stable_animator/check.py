@@ -1,11 +1,17 @@
 """Checks of the files of StableAnimator, without Paddle: what is missing is told at once."""
 
+from typing import TYPE_CHECKING
+
 from ppdiffusers_ext.files import check_all_there
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+
 
 PATHS = ("svd", "unet", "pose_net", "face_encoder")
 
 
-def check_files(config):
+def check_files(config: "StableAnimationConfig") -> None:
     """Raises MissingFileError for weights that are not there."""
     recognizer = [] if config.refinement is None else [("recognizer", config.refinement.recognizer)]
     check_all_there(

@@ -5,8 +5,10 @@ there, and `stable-video-diffusion-img2vid-xt` with the VAE, the image encoder, 
 configuration. In ours the recogniser is a folder of its own, `recognizer`, for `IResNet.from_pretrained`.
 """
 
-import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers import AutoencoderKLTemporalDecoder
 
@@ -14,16 +16,24 @@ from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.pipelines.conversion import (
+    Report,
     check_converted,
     describe_own,
-    part_to_paddle,
     part_to_torch,
+    pipeline_to_paddle,
     plain,
+    write_config,
 )
-from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, find_file, known_options
-from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
+from ppdiffusers_ext.pipelines.loading import Part, describe_image_encoder, find_file, known_options, models_of
+from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.pipelines.stable_animator.faces import describe_recognizer
-from ppdiffusers_ext.pipelines.stable_animator.loading import OWN, SVD, describe_parts, find_originals, read_scheduler
+from ppdiffusers_ext.pipelines.stable_animator.loading import (
+    OWN,
+    SVD,
+    describe_parts,
+    find_originals,
+    make_configured_scheduler,
+)
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.weights.folders import read_config
 
@@ -50,7 +60,7 @@ _FILES = {
 }
 
 
-def to_paddle(source, target, dtype=None):
+def to_paddle(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
     """Convert the original's folder to one for `StableAnimatorPipeline.from_pretrained`.
 
     Args:
@@ -64,19 +74,15 @@ def to_paddle(source, target, dtype=None):
         InputError, MissingFileError: files that are missing, damaged or of another model.
     """
     source = Path(source)
-    parts = describe_parts(find_originals(source))
-    scheduler = make_scheduler("Euler", read_scheduler(source / SVD))
-    pipeline = StableAnimatorPipeline(**{name: part.model for name, part in parts.items()}, scheduler=scheduler)
+    config = find_originals(source)
+    parts = describe_parts(config)
+    pipeline = StableAnimatorPipeline(**models_of(parts), scheduler=make_configured_scheduler(config))
     if recognizer := find_file(source / OWN, _RECOGNIZER, optional=True):
         parts["recognizer"] = Part(describe_recognizer(recognizer), [recognizer])
-    with output_folder(target) as folder:
-        reports = [part_to_paddle(name, part, folder, dtype) for name, part in parts.items()]
-        pipeline.save_config(str(folder))
-        scheduler.save_pretrained(str(folder / "scheduler"))
-    return reports
+    return pipeline_to_paddle(pipeline, parts, target, dtype)
 
 
-def to_torch(source, target, dtype=None):
+def to_torch(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
     """Convert a folder of `StableAnimatorPipeline.save_pretrained` to the original's files in torch's layout.
 
     Arguments, results and errors are those of `to_paddle`.
@@ -98,12 +104,12 @@ def to_torch(source, target, dtype=None):
         del unet["num_face_tokens"]
         if unet["norm_num_groups"] == 32:  # which the original has without saying so
             del unet["norm_num_groups"]
-        _write(folder / SVD / "unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel", **unet})
-        _write(folder / SVD / "scheduler/scheduler_config.json", {"_class_name": _EULER, **scheduler})
+        write_config(folder / SVD / "unet/config.json", {"_class_name": "UNetSpatioTemporalConditionModel", **unet})
+        write_config(folder / SVD / "scheduler/scheduler_config.json", {"_class_name": _EULER, **scheduler})
     return reports
 
 
-def _read_euler(folder):
+def _read_euler(folder: Path) -> dict[str, Any]:
     """What a folder says of the sampler, of which the original knows one alone."""
     options = read_config(folder / "scheduler_config.json")
     name = options.get("_class_name", _EULER)
@@ -112,7 +118,7 @@ def _read_euler(folder):
     return known_options(scheduler_class("Euler"), options)
 
 
-def _check_comes_back(source, parts):
+def _check_comes_back(source: Path, parts: Mapping[str, Part]) -> None:
     """Refuse options of networks that the original's files have no place for."""
     unet, encoder = parts["unet"].model.config, parts["image_encoder"].model.config
     sizes = {"cross_attention_dim": unet.cross_attention_dim, "clip_embeddings_dim": encoder.projection_dim}
@@ -129,8 +135,3 @@ def _check_comes_back(source, parts):
                     f"{source / part} has {name} {own[name]!r}, for which the original's files have no place; "
                     f"{value!r} is accepted"
                 )
-
-
-def _write(path, values):
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

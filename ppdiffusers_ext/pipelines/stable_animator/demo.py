@@ -4,17 +4,25 @@ Compared with the true frames are the model; the model without the face's embedd
 the model with somebody else's; and the reference repeated. How windows and noise are made can be compared as well.
 """
 
+import os
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import paddle
 from PIL import Image
 
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask
-from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.synthetic import SyntheticClip, synthetic_clip
 from ppdiffusers_ext.metrics.video import METRICS, mean_by_way, video_metrics
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
 from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.pipelines.stable_animator.faces import load_recognizer
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
+from ppdiffusers_ext.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
+
 
 MODEL, WITHOUT_FACE, OTHER_FACE, REPEATED = WAYS = (
     "model",
@@ -39,13 +47,15 @@ class StableDemoEvaluation:
         num_frames: of each clip.
     """
 
-    def __init__(self, config, recognizer, runtime, num_frames=24):
+    def __init__(
+        self, config: "StableAnimationConfig", recognizer: str | os.PathLike, runtime: Runtime, num_frames: int = 24
+    ) -> None:
         self._config, self._num_frames = config, num_frames
         self._pipeline = StableAnimatorPipeline.open(config, runtime)
         self._pipeline.set_progress_bar_config(disable=True)
         self._recognizer = load_recognizer(recognizer)
 
-    def clip(self, seed, number, windows=False):
+    def clip(self, seed: int, number: int, windows: bool = False) -> tuple[SyntheticClip, dict[str, np.ndarray]]:
         """One clip: the `SyntheticClip`, and its frames in each way, a dict of (frames, H, W, 3) uint8.
 
         Args:
@@ -66,7 +76,7 @@ class StableDemoEvaluation:
                 frames[name] = self._animate(clip, clip.identity, (seed, number), **options)
         return clip, frames
 
-    def scores(self, seed, number, windows=False):
+    def scores(self, seed: int, number: int, windows: bool = False) -> dict[str, dict[str, Any]]:
         """`VideoMetrics.result()` of one clip in each way, with `IDENTITY`, and that of the true frames as "truth"."""
         clip, ways = self.clip(seed, number, windows)
         scores = {}
@@ -76,7 +86,7 @@ class StableDemoEvaluation:
         return scores
 
     @paddle.no_grad()
-    def identity(self, frames, clip):
+    def identity(self, frames: np.ndarray, clip: SyntheticClip) -> float:
         """Mean cosine between what the recogniser makes of the heads in frames and who a `SyntheticClip` shows.
 
         Heads are looked for where they truly are.
@@ -87,7 +97,9 @@ class StableDemoEvaluation:
         lengths = np.linalg.norm(seen, axis=1) * np.linalg.norm(clip.identity)
         return float(np.mean(seen @ clip.identity / lengths))
 
-    def _animate(self, clip, embedding, seed, **options):
+    def _animate(
+        self, clip: SyntheticClip, embedding: np.ndarray | None, seed: tuple[int, int], **options: Any
+    ) -> np.ndarray:
         config = self._config
         video = self._pipeline(
             Image.fromarray(clip.reference),
@@ -109,7 +121,7 @@ class StableDemoEvaluation:
         return to_uint8(video)
 
 
-def summary(scores):
+def summary(scores: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """What the clips' scores come to.
 
     Args:

@@ -1,14 +1,19 @@
 """StableAnimator's prediction for a whole clip at one step: windows, blended, then guided."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.models.stable_animator.blocks import BlockConditions
-from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance, guide
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import tile_weights
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching, guide
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,45 @@ class UNetCalls:
         calls: of `denoise`, at each step, of one kind.
     """
 
-    def __init__(self, engine, network, steps=1, calls=1):
+    def __init__(self, engine: "Engine", network: Network, steps: int = 1, calls: int = 1) -> None:
         self._engine, self._network, self._unet = engine, network, network.model
         self._steps, self._calls = steps, calls
-        self._unseen = {}  # shape of the latents -> what `_zeros` gives for it
+        self._unseen: dict[tuple[int, ...], tuple] = {}  # shape of the latents -> what `_zeros` gives for it
         self._blocks = {name: len(layer.transformer_blocks) for name, layer in self._unet.transformers.items()}
 
-    def _run(self, what, function, inputs, calls=1, **settings):
+    def _run(
+        self,
+        what: str,
+        function: Callable[..., list[paddle.Tensor]],
+        inputs: dict[str, paddle.Tensor],
+        calls: int = 1,
+        **settings: Any,
+    ) -> list[paddle.Tensor]:
         return self._engine.run(self._network, what, function, inputs, calls, **settings)
 
-    def prepare_clip(self, context):
+    def prepare_clip(self, context: paddle.Tensor) -> dict[str, list[BlockConditions]]:
         """As `AnimationUNet.prepare_clip`."""
         function = lambda x: _flatten(self._unet.prepare_clip(x))  # noqa: E731
         return _unflatten(self._run("prepare_clip", function, {"context": context}), self._blocks)
 
-    def prepare_step(self, timestep, added_time_ids):
+    def prepare_step(
+        self, timestep: paddle.Tensor, added_time_ids: paddle.Tensor
+    ) -> dict[str, tuple[paddle.Tensor, paddle.Tensor]]:
         """As `AnimationUNet.prepare_step`."""
         time, added = self._unet.embed(timestep, added_time_ids)
         function = lambda *tensors: _of_times(self._unet.project_step(*tensors))  # noqa: E731
         tensors = self._run("prepare_step", function, {"time": time, "added": added}, self._steps)
         return _times(tensors, self._unet.resnet_names)
 
-    def denoise(self, sample, times, clip=None, poses=None, depth=0, deep=None):
+    def denoise(
+        self,
+        sample: paddle.Tensor,
+        times: dict[str, tuple[paddle.Tensor, paddle.Tensor]],
+        clip: dict[str, list[BlockConditions]] | None = None,
+        poses: paddle.Tensor | None = None,
+        depth: int = 0,
+        deep: paddle.Tensor | None = None,
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
         """As `AnimationUNet.denoise`, but for the clip, which is None for no picture and no face.
 
         An engine with exports runs that on zeros, whose numbers are the same: an export of its own would have all
@@ -87,7 +109,7 @@ class UNetCalls:
             **{name: tensor for name, tensor in optional.items() if tensor is not None},
         }
 
-        def function(*tensors):
+        def function(*tensors: paddle.Tensor) -> list[paddle.Tensor]:
             given = dict(zip(inputs, tensors))
             of = lambda kind: [tensor for name, tensor in given.items() if name.startswith(kind)]  # noqa: E731
             unseen = {name: [None] * count for name, count in self._blocks.items()}
@@ -100,7 +122,9 @@ class UNetCalls:
         outputs = self._run("denoise", function, inputs, self._steps * self._calls, **settings)
         return outputs[0], outputs[1] if depth else None
 
-    def _zeros(self, batch, frames, _, height, width):
+    def _zeros(
+        self, batch: int, frames: int, _: int, height: int, width: int
+    ) -> tuple[dict[str, list[BlockConditions]], paddle.Tensor]:
         """What a call sees that sees no picture, no face and no pose."""
         config = self._unet.config
         clip = self.prepare_clip(paddle.zeros([batch, 1 + config.num_face_tokens, config.cross_attention_dim]))
@@ -119,9 +143,9 @@ class TilePredictor:
         num_steps: of denoising.
     """
 
-    def __init__(self, unet, clip, windows, num_steps):
+    def __init__(self, unet: UNetCalls, clip: Clip, windows: list[list[int]], num_steps: int) -> None:
         self._unet, self._clip, self._windows, self._num_steps = unet, clip, windows, num_steps
-        self._deep = {}  # number of a window, rows -> features of an earlier step
+        self._deep: dict[tuple[int, bool], paddle.Tensor] = {}  # window, rows -> of an earlier step
         self._seen = unet.prepare_clip(clip.context)
         self._places = [paddle.to_tensor(window) for window in windows]
         counts = np.zeros(clip.poses.shape[0], np.float32)
@@ -129,7 +153,9 @@ class TilePredictor:
             counts[window] += tile_weights(len(window))
         self._counts = paddle.to_tensor(counts).reshape([1, -1, 1, 1, 1])
 
-    def __call__(self, latents, timestep, step, report):
+    def __call__(
+        self, latents: paddle.Tensor, timestep: paddle.Tensor, step: int, report: Callable[[], object]
+    ) -> paddle.Tensor:
         """
         Args:
             latents: (1, frames, 4, h, w), scaled.
@@ -157,7 +183,13 @@ class TilePredictor:
         means = [total / self._counts for total in totals]
         return guide(means[0], means[1], clip.scales) if guided else means[0]
 
-    def _predict(self, key, x, places, times):
+    def _predict(
+        self,
+        key: tuple[int, bool],
+        x: paddle.Tensor,
+        places: paddle.Tensor,
+        times: dict[str, tuple[paddle.Tensor, paddle.Tensor]],
+    ) -> paddle.Tensor:
         """(1, window, 4, h, w) -> the same."""
         is_conditional, clip, caching = key[1], self._clip, self._clip.caching
         picture = clip.picture.expand(x.shape)
@@ -169,17 +201,17 @@ class TilePredictor:
         sample = paddle.concat([x, picture], axis=2)  # (1, window, 8, h, w)
         depth = caching.depth if caching.interval > 1 else 0
         prediction, deep = self._unet.denoise(sample, times, seen, poses, depth, self._deep.get(key))
-        if depth:
+        if deep is not None:
             self._deep[key] = deep
         return prediction
 
 
-def _flatten(clip):
+def _flatten(clip: Mapping[str, list[BlockConditions]]) -> list[paddle.Tensor]:
     """name -> list of `BlockConditions`, as a list of tensors."""
     return [tensor for blocks in clip.values() for block in blocks for tensor in block]
 
 
-def _unflatten(tensors, counts):
+def _unflatten(tensors: Iterable[paddle.Tensor], counts: Mapping[str, int]) -> dict[str, list[BlockConditions]]:
     """What `_flatten` was given, for transformers with so many blocks by name."""
     tensors, size = iter(tensors), len(BlockConditions._fields)
     return {
@@ -188,11 +220,11 @@ def _unflatten(tensors, counts):
     }
 
 
-def _of_times(times):
+def _of_times(times: Mapping[str, tuple[paddle.Tensor, paddle.Tensor]]) -> list[paddle.Tensor]:
     """name -> two tensors, as a list of tensors."""
     return [tensor for pair in times.values() for tensor in pair]
 
 
-def _times(tensors, names):
+def _times(tensors: Sequence[paddle.Tensor], names: Iterable[str]) -> dict[str, tuple[paddle.Tensor, paddle.Tensor]]:
     """What `_of_times` was given."""
     return dict(zip(names, zip(tensors[::2], tensors[1::2])))

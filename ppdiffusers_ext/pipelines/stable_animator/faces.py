@@ -2,26 +2,28 @@
 
 import json
 import logging
+import os
 import re
 from pathlib import Path
 
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.data.frames import FrameSource
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_dots, box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.models.stable_animator import IResNet
-from ppdiffusers_ext.pipelines.stable_animator.options import check_steps
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, check_steps
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, embed_reference
-from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
+from ppdiffusers_ext.preprocess.faces import Face, FaceAnalyzer
 from ppdiffusers_ext.weights.assignment import create, load_weights
 from ppdiffusers_ext.weights.loading import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
 
-def check_refinement(config, picture, num_steps):
+def check_refinement(config: RefinementConfig, picture: np.ndarray, num_steps: int) -> None:
     """Raises InputError, MissingFileError for what can be told before frames are read and networks are loaded.
 
     Args:
@@ -39,7 +41,15 @@ def check_refinement(config, picture, num_steps):
         raise InputError(f"mask {config.picture_mask} is black; white (255) where the picture's face is is needed")
 
 
-def prepare_refinement(config, picture, face, skeletons, num_steps, height, width):
+def prepare_refinement(
+    config: RefinementConfig,
+    picture: np.ndarray,
+    face: Face | None,
+    skeletons: FrameSource,
+    num_steps: int,
+    height: int,
+    width: int,
+) -> FaceRefinement:
     """The `FaceRefinement`.
 
     Args:
@@ -64,11 +74,13 @@ def prepare_refinement(config, picture, face, skeletons, num_steps, height, widt
     return FaceRefinement(recognizer, reference, boxes, config.first_step, config.end(num_steps), config.iterations)
 
 
-def _marked(config, picture):
-    return box_of_mask(read_mask(config.picture_mask, picture.shape[:2]))
+def _marked(config: RefinementConfig, picture: np.ndarray) -> tuple[int, int, int, int] | None:
+    return box_of_mask(read_mask(config.picture_mask, (picture.shape[0], picture.shape[1])))
 
 
-def _boxes(config, skeletons, height, width):
+def _boxes(
+    config: RefinementConfig, skeletons: FrameSource, height: int, width: int
+) -> list[tuple[int, int, int, int] | None]:
     if config.masks is not None:
         return read_boxes(config.masks, skeletons.num_frames, (height, width))
     boxes = [box_of_dots(skeleton, height, width) for skeleton in skeletons]
@@ -84,7 +96,7 @@ def _boxes(config, skeletons, height, width):
     return boxes
 
 
-def _pixels_of(face, picture):
+def _pixels_of(face: Face | None, picture: np.ndarray) -> tuple[int, int, int, int] | None:
     """The box of a `Face` as (top, bottom, left, right) in pixels of the picture, or None for none."""
     if face is None:
         return None
@@ -94,7 +106,7 @@ def _pixels_of(face, picture):
     return (top, bottom, left, right) if top <= bottom and left <= right else None
 
 
-def load_recognizer(path):
+def load_recognizer(path: str | os.PathLike) -> IResNet:
     """The `IResNet` of a file, with as many layers as the file has, in evaluation mode.
 
     Raises:
@@ -106,7 +118,7 @@ def load_recognizer(path):
     return network
 
 
-def describe_recognizer(path):
+def describe_recognizer(path: str | os.PathLike) -> IResNet:
     """The same without its weights."""
     shapes = {name: tuple(tensor.shape) for name, tensor in read_checkpoint(path).tensors.items()}
     levels = [[name for name in shapes if re.fullmatch(rf"layer{n}\.\d+\.conv1\.weight", name)] for n in (1, 2, 3, 4)]
@@ -120,7 +132,7 @@ def describe_recognizer(path):
     return create(lambda: IResNet(**options))
 
 
-def find_face(folder, picture, path, channels):
+def find_face(folder: str | os.PathLike, picture: np.ndarray, path: object, channels: str) -> Face | None:
     """The largest `Face` of a picture, or None, with a notice of what else there is.
 
     Args:
@@ -138,7 +150,7 @@ def find_face(folder, picture, path, channels):
     return faces[0]
 
 
-def _device():
+def _device() -> str:
     return "cpu" if paddle.device.get_device() == "cpu" else "gpu"
 
 
@@ -152,12 +164,12 @@ class IdentityReport:
         picture: (H, W, 3) uint8 RGB.
     """
 
-    def __init__(self, folder, picture):
+    def __init__(self, folder: str | os.PathLike, picture: np.ndarray) -> None:
         self._analyzer = FaceAnalyzer(folder, _device(), channels="bgr")
         self._reference = self._analyzer.embed(picture)
-        self.values = []  # of each frame; None without a face in it or in the picture
+        self.values: list[float | None] = []  # of each frame; None without a face in it or in the picture
 
-    def add(self, frame):
+    def add(self, frame: np.ndarray) -> None:
         """The next frame, (H, W, 3) uint8 RGB."""
         face, cosine = self._analyzer.embed(frame) if self._reference is not None else None, None
         if self._reference is not None and face is not None:
@@ -165,7 +177,7 @@ class IdentityReport:
             cosine = float(np.dot(self._reference, face) / lengths)
         self.values.append(cosine)
 
-    def write(self, path):
+    def write(self, path: str | os.PathLike) -> None:
         """Write JSON with `picture_has_face`, `csim` of each frame, their `mean_csim`, and `frames_without_face`."""
         seen = [value for value in self.values if value is not None]
         report = {
@@ -177,7 +189,7 @@ class IdentityReport:
         with output_file(path) as temporary:
             Path(temporary).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self._reference is None:
             return "no CSIM: the picture shows no face"
         seen = [value for value in self.values if value is not None]

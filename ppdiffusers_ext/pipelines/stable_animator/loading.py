@@ -8,6 +8,7 @@ from ppdiffusers_ext.errors import MissingFileError
 from ppdiffusers_ext.files import check_file
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import (
+    ConfigReader,
     Part,
     build,
     describe_image_encoder,
@@ -16,9 +17,9 @@ from ppdiffusers_ext.pipelines.loading import (
     has_file,
     known_options,
 )
-from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained
+from ppdiffusers_ext.pipelines.run_options import is_of_training, read_trained, trained_file
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.check import PATHS
+from ppdiffusers_ext.pipelines.stable_animator.check import PATHS, check_files
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.weights.assignment import create
 from ppdiffusers_ext.weights.folders import read_config
@@ -28,11 +29,11 @@ OWN, SVD = "Animation", "stable-video-diffusion-img2vid-xt"  # folders, as publi
 _OF_OTHERS = ("clip_sample", "set_alpha_to_one", "skip_prk_steps")
 
 
-def read_folder(folder, **options):
+def read_folder(folder: Path, **options: Any) -> StableAnimationConfig:
     """The `StableAnimationConfig` of a folder that training wrote, or of the original's files.
 
     Args:
-        folder: `Path`: the output of training, or the original's folder, which has `Animation` and
+        folder: `Path`: the output of training, a checkpoint of it, or the original's folder, which has `Animation` and
             `stable-video-diffusion-img2vid-xt`.
         options: more fields.
 
@@ -44,12 +45,12 @@ def read_folder(folder, **options):
     return replace(find_originals(folder), **options)
 
 
-def recognises(folder):
+def recognises(folder: Path) -> bool:
     """True if a folder has files that `read_folder` reads."""
     return has_file(folder / OWN, "unet") or (folder / SVD).is_dir() or is_of_training(folder, PATHS[0])
 
 
-def find_originals(source):
+def find_originals(source: Path) -> StableAnimationConfig:
     """The `StableAnimationConfig` of the original's files. Raises InputError, MissingFileError as `read_folder`."""
     if not (source / SVD).is_dir():
         raise MissingFileError(f"folder {source / SVD} does not exist; a folder with the original's files is needed")
@@ -57,12 +58,23 @@ def find_originals(source):
     return StableAnimationConfig(svd=str(source / SVD), **files)
 
 
-def make_configured_scheduler(config):
+def make_configured_scheduler(config: StableAnimationConfig) -> Any:
     """The scheduler of a `StableAnimationConfig`."""
     return make_scheduler("Euler", read_scheduler(Path(config.svd)))
 
 
-def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_config):
+def describe_run(config: StableAnimationConfig, dtype: str, encoder_dtype: str) -> dict[str, Part]:
+    """As `describe_parts`, of a run, whose files are checked to be there."""
+    check_files(config)
+    return describe_parts(config, dtype, encoder_dtype)
+
+
+def describe_parts(
+    config: StableAnimationConfig,
+    dtype: str = "float32",
+    encoder_dtype: str = "float32",
+    read: ConfigReader = read_config,
+) -> dict[str, Part]:
     """name -> `Part` of the pipeline that a configuration names: what has to be loaded, and from where.
 
     Args:
@@ -81,13 +93,13 @@ def describe_parts(config, dtype="float32", encoder_dtype="float32", read=read_c
     return {
         "vae": describe_video_vae(svd / "vae", encoder_dtype, read),
         "image_encoder": image_encoder,
-        "unet": Part(unet, [config.unet]),
-        "pose_net": Part(create(lambda: PoseNet(width), dtype), [config.pose_net]),
-        "face_encoder": Part(face_encoder, [config.face_encoder]),
+        "unet": Part(unet, [trained_file(config.unet, "unet")]),
+        "pose_net": Part(create(lambda: PoseNet(width), dtype), [trained_file(config.pose_net, "pose_net")]),
+        "face_encoder": Part(face_encoder, [trained_file(config.face_encoder, "face_encoder")]),
     }
 
 
-def read_scheduler(svd):
+def read_scheduler(svd: Path) -> dict[str, Any]:
     """Options of Stable Video Diffusion's sampler, from its folder. Raises MissingFileError where there are none."""
     path = svd / "scheduler" / "scheduler_config.json"
     check_file(path, "configuration", "the folder of Stable Video Diffusion has it")

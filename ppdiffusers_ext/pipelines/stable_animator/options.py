@@ -1,6 +1,8 @@
 """Options of StableAnimator: what to animate, with what, and how."""
 
+import os
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ppdiffusers_ext.errors import InputError, shown, shown_path
 from ppdiffusers_ext.options import (
@@ -15,11 +17,10 @@ from ppdiffusers_ext.options import (
     option,
     path_option,
 )
-from ppdiffusers_ext.pipelines.caching import StepCaching
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.options import CONFIGS, MODEL, OUTPUT, SAMPLING, SPEED, WINDOWS, PoseOptions
 from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 
 CONFIG = CONFIGS / "stable_animator.yaml"
 LAST_STEP = 20  # that is refined, if there are so many
@@ -82,7 +83,7 @@ class RefinementConfig:
         aliases=("end_refine_step",),
     )
 
-    def end(self, num_steps):
+    def end(self, num_steps: int) -> int:
         """The last step that is refined."""
         return min(LAST_STEP, num_steps - 1) if self.last_step is None else self.last_step
 
@@ -164,13 +165,13 @@ class StableAnimationConfig(PoseOptions):
         group=SPEED,
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.find_face:
             object.__setattr__(self, "faces", None)
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:
         """As `RunOptions.read`; the value of `refinement` is a dict of fields of `RefinementConfig`."""
         values = super().read(path)
         if values.get("refinement") is not None:
@@ -180,7 +181,9 @@ class StableAnimationConfig(PoseOptions):
         return values
 
     @classmethod
-    def load(cls, path=None, refinement=None, **overrides):
+    def load(
+        cls, path: str | os.PathLike | None = None, refinement: dict[str, Any] | None = None, **overrides: Any
+    ) -> "StableAnimationConfig":
         """As `RunOptions.load`.
 
         Args:
@@ -194,14 +197,14 @@ class StableAnimationConfig(PoseOptions):
         return replace(config, refinement=RefinementConfig(**merge(of_file or {}, refinement or {})))
 
     @property
-    def knobs(self):
+    def knobs(self) -> dict[str, Any]:
         """What the preset, or the user, says of guidance and step caching: arguments of the pipeline."""
         preset = read_preset(self.preset)
         if others := sorted(set(preset) - set(_KNOBS)):
             raise InputError(f"preset {self.preset} has {', '.join(others)}; {', '.join(_KNOBS)} are accepted")
         return merge(preset, {name: getattr(self, name) for name in _KNOBS})
 
-    def check(self):
+    def check(self) -> None:
         """Raises InputError for what no clip can be animated with."""
         check_options(self)
         if self.refinement is not None:
@@ -223,7 +226,7 @@ class StableAnimationConfig(PoseOptions):
         Guidance(interval=knobs.get("guidance_interval", (0, 1)))  # refuse what is none
         StepCaching(knobs.get("step_cache_interval", 1), knobs.get("step_cache_depth", 1))
 
-    def check_inputs(self):
+    def check_inputs(self) -> None:
         """As `PoseOptions.check_inputs`, and raises InputError where picture, pose video or output are not named."""
         needed = ("reference_image", "pose_video", "output")
         if missing := [f"--{name.replace('_', '-')}" for name in needed if getattr(self, name) is None]:
@@ -233,7 +236,7 @@ class StableAnimationConfig(PoseOptions):
         super().check_inputs()
 
 
-def check_size(width, height):
+def check_size(width: Any, height: Any) -> None:
     """Raises InputError for sides, in pixels, that the networks cannot make."""
     if not all(
         is_number(side, is_whole=True) and side >= 64 and side % SIDE_MULTIPLE == 0 for side in (width, height)
@@ -243,7 +246,7 @@ def check_size(width, height):
         )
 
 
-def check_steps(first, last, iterations, num_steps):
+def check_steps(first: int, last: int, iterations: int, num_steps: int) -> None:
     """Raises InputError for steps of a refinement that a clip has not."""
     if not 0 <= first <= last < num_steps:
         raise InputError(

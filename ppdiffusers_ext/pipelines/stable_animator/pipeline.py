@@ -6,11 +6,8 @@ noise that repeats after a window, predictions blended before guidance. What dep
 once, pose features included.
 """
 
-import functools
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +22,6 @@ from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number
-from ppdiffusers_ext.pipelines.base import NetworkPipeline
-from ppdiffusers_ext.pipelines.caching import StepCaching
 from ppdiffusers_ext.pipelines.calls import (
     CALLBACK_TENSORS,
     PipelineOutput,
@@ -34,22 +29,19 @@ from ppdiffusers_ext.pipelines.calls import (
     check_call,
     chunks_without_gradients,
     pipeline_call,
-    to_output,
 )
-from ppdiffusers_ext.pipelines.guidance import Guidance
 from ppdiffusers_ext.pipelines.inputs import to_picture, to_pictures
-from ppdiffusers_ext.pipelines.model_index import CLIP, INDEX, SCHEDULER, VIDEO_VAE, own
-from ppdiffusers_ext.pipelines.schedulers import set_steps
+from ppdiffusers_ext.pipelines.model_index import CLIP, SCHEDULER, VIDEO_VAE, own
+from ppdiffusers_ext.pipelines.posed import PosedPipeline
 from ppdiffusers_ext.pipelines.stable_animator import loading
-from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.denoise import Clip, TilePredictor, UNetCalls
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig, check_size
-from ppdiffusers_ext.pipelines.stable_animator.refinement import clean_latents, velocity
+from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, clean_latents, velocity
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of
 
 CLIP_SIZE = 224  # pixels
-POSE_CHUNK = 8  # frames
 TILE_SIZE = 512  # pixels, after `enable_vae_tiling`
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 
@@ -59,7 +51,7 @@ class StableAnimatorPipelineOutput(PipelineOutput):
     """`frames`: what `output_type` asked for; see `StableAnimatorPipeline.__call__`."""
 
 
-class StableAnimatorPipeline(NetworkPipeline):
+class StableAnimatorPipeline(PosedPipeline):
     """
     Args:
         vae: ppdiffusers' `AutoencoderKLTemporalDecoder`.
@@ -77,8 +69,9 @@ class StableAnimatorPipeline(NetworkPipeline):
         "face_encoder": own(FusionFaceId),
         "scheduler": SCHEDULER,
     }
+    pose_kind = "skeleton"
     model_cpu_offload_seq = "image_encoder->face_encoder->pose_net->unet->vae"
-    options_class = StableAnimationConfig
+    options_class, output_class, loading = StableAnimationConfig, StableAnimatorPipelineOutput, loading
 
     def __init__(
         self, vae: Any, image_encoder: Any, unet: Any, pose_net: Any, face_encoder: Any, scheduler: Any
@@ -96,25 +89,6 @@ class StableAnimatorPipeline(NetworkPipeline):
             self.vae.use_tiling, self.vae.tile_sample_min_size = False, TILE_SIZE
         self.vae_scale_factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         self.image_processor = VaeImageProcessor(vae_scale_factor=self.vae_scale_factor, do_convert_rgb=True)
-
-    @classmethod
-    def _read_folder(cls, folder: Path, options: dict) -> Any:
-        if (folder / INDEX).exists() or not cls.recognises(folder):
-            return None  # of the second, the index is missed
-        return loading.read_folder(folder, **options)
-
-    @classmethod
-    def recognises(cls, folder: Path) -> bool:
-        return loading.recognises(folder)
-
-    @classmethod
-    def _describe_networks(cls, config: Any, dtype: str, encoder_dtype: str) -> dict[str, Any]:
-        check_files(config)
-        return loading.describe_parts(config, dtype, encoder_dtype)
-
-    @classmethod
-    def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:
-        return {"scheduler": loading.make_configured_scheduler(config)}
 
     def encode_clip(self, image: PIL.Image.Image) -> paddle.Tensor:
         """PIL picture, at its own size -> CLIP embedding (1, projection_dim)."""
@@ -143,17 +117,13 @@ class StableAnimatorPipeline(NetworkPipeline):
 
     def encode_poses(self, pose_images: Iterable, height: int, width: int) -> paddle.Tensor:
         """Iterable of PIL pictures or (H, W, 3) uint8 arrays -> features (frames, channels, height / 8, width / 8)."""
-        features: list = []
-        pose_images = iter(pose_images)
-        while chunk := list(itertools.islice(pose_images, POSE_CHUNK)):
-            chunk = [image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image) for image in chunk]
-            pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in chunk])
-            pixels = paddle.to_tensor(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
-            pixels = self._fill(pixels, POSE_CHUNK, is_first=not features)
-            features.append(self._run("pose_net", "encode", self.pose_net, pixels)[: len(chunk)])
-        if not features:
-            raise InputError("there are no skeleton pictures; at least one is needed")
-        return paddle.concat(features)
+
+        def to_pixels(images: list[PIL.Image.Image]) -> paddle.Tensor:
+            pixels = np.stack([np.asarray(image.convert("RGB").resize((width, height))) for image in images])
+            return paddle.to_tensor(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+
+        encode = lambda pixels: self._run("pose_net", "encode", self.pose_net, pixels)  # noqa: E731
+        return self._encode_poses(pose_images, to_pixels, encode, axis=0)
 
     @chunks_without_gradients
     def decode(
@@ -175,7 +145,7 @@ class StableAnimatorPipeline(NetworkPipeline):
             return
         yield from self._decode(frames, chunk_size)
 
-    def _decode_on(self, device, before, frames, chunk_size):
+    def _decode_on(self, device: str, before: str, frames: paddle.Tensor, chunk_size: int) -> Iterator[paddle.Tensor]:
         network = self._network("vae").load()
         paddle.set_device(device)
         try:
@@ -185,7 +155,7 @@ class StableAnimatorPipeline(NetworkPipeline):
             paddle.set_device(before)
             network.to(device=before)
 
-    def _decode(self, frames, chunk_size):
+    def _decode(self, frames: paddle.Tensor, chunk_size: int) -> Iterator[paddle.Tensor]:
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size]
             decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
@@ -283,36 +253,48 @@ class StableAnimatorPipeline(NetworkPipeline):
         if image_noise is None:
             image_noise = randn_tensor([1, 3, height, width], generator=generator, dtype=paddle.float32)
         context, picture = self._encode_person(image, face_embedding, height, width, image_noise, noise_aug_strength)
-        scales = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
-        clip = Clip(
-            picture,
-            context,
-            poses,
-            paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32"),
-            paddle.to_tensor(scales).reshape([1, frames, 1, 1, 1]),
-            Guidance(float(max(scales)), interval=guidance_interval),
-            caching,
-        )
-        set_steps(self.scheduler, num_inference_steps)
-        of_window = min(tile_size, frames) if repeats_noise else frames
-        latents = self._initial_latents(latents, generator, of_window, frames, height, width)
-        refine = functools.partial(self._refine, refinement, decode_chunk_size) if refinement is not None else None
+        steps = np.linspace(min_guidance_scale, max_guidance_scale, frames, dtype=np.float32)
+        guidance = Guidance(float(max(steps)), interval=guidance_interval)
+        motion = paddle.to_tensor([[fps - 1, motion_bucket_id, noise_aug_strength]], dtype="float32")
+        scales = paddle.to_tensor(steps).reshape([1, frames, 1, 1, 1])
+        clip = Clip(picture, context, poses, motion, scales, guidance, caching)
+        # The noise of one window, again and again, or that of all frames.
+        count = min(tile_size, frames) if repeats_noise else frames
+        shape = [1, count, self.vae.config.latent_channels, *poses.shape[2:]]
+        noise = self._draw(shape, num_inference_steps, generator, latents)
+        noise = paddle.concat([noise] * -(-frames // count), axis=1)[:, :frames]
+        predict = self._predictor(clip, windows, refinement, decode_chunk_size)
+        latents = self._denoise(noise * self.scheduler.init_noise_sigma, predict, callback, calls=len(windows))
+        self._done_with("unet")
+        return self._result(latents, self.decode(latents, decode_chunk_size), output_type, return_dict)
+
+    def _predictor(
+        self, clip: Clip, windows: list[list[int]], refinement: FaceRefinement | None, chunk_size: int
+    ) -> Callable[[paddle.Tensor, paddle.Tensor, int, paddle.Tensor, Any], paddle.Tensor]:
+        """What predicts a step of a `Clip` in windows, as `_denoise` calls it."""
         num_steps = len(self.scheduler.timesteps)
         unet = UNetCalls(self._engine, self._network("unet"), num_steps, len(windows))
         predictor = TilePredictor(unet, clip, windows, num_steps)
 
-        def predict(scaled, timestep, step, latents, progress):
+        def predict(
+            scaled: paddle.Tensor, timestep: paddle.Tensor, step: int, latents: paddle.Tensor, progress: Any
+        ) -> paddle.Tensor:
             prediction = predictor(scaled, timestep, step, progress.update)  # (1, frames, 4, h, w)
-            return prediction if refine is None else refine(prediction, latents, step, progress)
+            if refinement is None or not refinement.applies(step):
+                return prediction
+            return self._refine(refinement, chunk_size, prediction, latents, step, progress)
 
-        latents = self._denoise(latents, predict, callback, calls=len(windows))
-        self._done_with("unet")
-        output = latents
-        if output_type != "latent":
-            output = to_output(self.decode(latents, decode_chunk_size), output_type)
-        return StableAnimatorPipelineOutput(frames=output) if return_dict else (output,)
+        return predict
 
-    def _encode_person(self, image, face_embedding, height, width, noise, strength):
+    def _encode_person(
+        self,
+        image: PIL.Image.Image,
+        face_embedding: Any,
+        height: int,
+        width: int,
+        noise: paddle.Tensor,
+        strength: float,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """The context (1, 5, channels) and the picture's latents (1, 1, 4, h, w)."""
         clip_embedding = self.encode_clip(image)  # (1, projection_dim)
         self._done_with("image_encoder")
@@ -322,23 +304,18 @@ class StableAnimatorPipeline(NetworkPipeline):
         self._done_with("vae")
         return paddle.concat([clip_embedding.unsqueeze(1), face], axis=1), picture.unsqueeze(1)
 
-    def _initial_latents(self, latents, generator, of_window, frames, height, width):
-        """(1, frames, 4, h, w): the noise of one window, again and again."""
-        scale = self.vae_scale_factor
-        shape = [1, of_window, self.vae.config.latent_channels, height // scale, width // scale]
-        if latents is None:
-            latents = randn_tensor(shape, generator=generator, dtype=paddle.float32)
-        elif list(latents.shape) != shape:
-            raise InputError(f"latents of shape {list(latents.shape)} were given; {shape} is needed")
-        latents = paddle.concat([latents] * -(-frames // of_window), axis=1)[:, :frames]
-        return latents * self.scheduler.init_noise_sigma
-
-    def _refine(self, refinement, chunk_size, prediction, latents, step, progress):
+    def _refine(
+        self,
+        refinement: FaceRefinement,
+        chunk_size: int,
+        prediction: paddle.Tensor,
+        latents: paddle.Tensor,
+        step: int,
+        progress: Any,
+    ) -> paddle.Tensor:
         """The prediction whose clean latents show the picture's face better."""
-        if not refinement.applies(step):
-            return prediction
 
-        def report(entry):
+        def report(entry: dict[str, Any]) -> None:
             seen = [cosine for cosine in entry["cosines"] if cosine is not None]
             progress.set_postfix(loss=f"{entry['loss']:.4f}", cosine=f"{sum(seen) / len(seen):.4f}")
 

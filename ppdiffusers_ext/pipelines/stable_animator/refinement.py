@@ -9,10 +9,14 @@ do not see each other: what is in memory is one chunk's.
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from ppdiffusers.models.resnet import SpatioTemporalResBlock
 
@@ -46,7 +50,7 @@ class FaceRefinement:
     iterations: int = 3
     history: list = field(default_factory=list)
 
-    def check(self, num_frames, num_steps, height, width):
+    def check(self, num_frames: int, num_steps: int, height: int, width: int) -> None:
         """Raises InputError if this does not fit a clip."""
         check_steps(self.first_step, self.last_step, self.iterations, num_steps)
         if len(self.boxes) != num_frames:
@@ -57,11 +61,19 @@ class FaceRefinement:
             if box is not None and not (0 <= box[0] <= box[1] < height and 0 <= box[2] <= box[3] < width):
                 raise InputError(f"the face {tuple(box)} of frame {frame} is not within {width}x{height} pixels")
 
-    def applies(self, step):
+    def applies(self, step: int) -> bool:
         """Whether a step is refined."""
         return self.first_step <= step <= self.last_step
 
-    def refine(self, latents, vae, step, num_steps, chunk_size, report=None):
+    def refine(
+        self,
+        latents: paddle.Tensor,
+        vae: Any,
+        step: int,
+        num_steps: int,
+        chunk_size: int,
+        report: Callable[[dict[str, Any]], object] | None = None,
+    ) -> paddle.Tensor:
         """Move clean latents so that the faces are more like the picture's.
 
         Args:
@@ -91,7 +103,7 @@ class FaceRefinement:
                     report(entry)
         return clean.detach()
 
-    def backward(self, clean, vae, chunk_size):
+    def backward(self, clean: paddle.Tensor, vae: Any, chunk_size: int) -> list[float | None]:
         """Add the gradient of the mean of |1 - cosine| over the frames with a face to that of the latents.
 
         Args:
@@ -101,7 +113,8 @@ class FaceRefinement:
         Returns:
             For each frame the cosine between its face's embedding and the picture's, None for one without a face.
         """
-        cosines, count = [], sum(box is not None for box in self.boxes)
+        cosines: list[float | None] = []
+        count = sum(box is not None for box in self.boxes)
         for start in range(0, len(self.boxes), chunk_size):
             boxes = self.boxes[start : start + chunk_size]
             if not any(boxes):
@@ -119,18 +132,18 @@ class FaceRefinement:
         return cosines
 
 
-def clean_latents(prediction, latents, sigma):
+def clean_latents(prediction: paddle.Tensor, latents: paddle.Tensor, sigma: float) -> paddle.Tensor:
     """What a velocity, which the network predicts of latents with noise, takes for the clean latents."""
     return latents / (sigma**2 + 1) - prediction * (sigma / (sigma**2 + 1) ** 0.5)
 
 
-def velocity(clean, latents, sigma):
+def velocity(clean: paddle.Tensor, latents: paddle.Tensor, sigma: float) -> paddle.Tensor:
     """The velocity by which latents with noise come to these clean ones."""
     return (latents / (sigma**2 + 1) - clean) * ((sigma**2 + 1) ** 0.5 / sigma)
 
 
 @paddle.no_grad()
-def embed_reference(recognizer, picture, box):
+def embed_reference(recognizer: nn.Layer, picture: np.ndarray, box: tuple[int, int, int, int]) -> paddle.Tensor:
     """The embedding of a picture's face.
 
     Args:
@@ -146,7 +159,7 @@ def embed_reference(recognizer, picture, box):
 
 
 @contextlib.contextmanager
-def _frozen(*models):
+def _frozen(*models: nn.Layer) -> Iterator[None]:
     """No gradients for weights, which would take as much time and memory again."""
     learning = [parameter for model in models for parameter in model.parameters() if not parameter.stop_gradient]
     for parameter in learning:
@@ -159,7 +172,7 @@ def _frozen(*models):
 
 
 @contextlib.contextmanager
-def _recomputed(decoder):
+def _recomputed(decoder: nn.Layer) -> Iterator[None]:
     """Within, residual blocks keep nothing for the gradient but their input, and are computed again."""
     blocks = [layer for layer in decoder.sublayers() if isinstance(layer, SpatioTemporalResBlock)]
     for block in blocks:

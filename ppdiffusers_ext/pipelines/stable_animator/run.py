@@ -1,46 +1,41 @@
 """Animating a picture with StableAnimator, from files to files."""
 
 import json
-import logging
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
+from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames
 from ppdiffusers_ext.data.images import read_image, write_gif
 from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.options import choose_seed
-from ppdiffusers_ext.pipelines.engines import check_engine
-from ppdiffusers_ext.pipelines.existing import hold_results, made_of
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results
+from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.memory import RUNGS
-from ppdiffusers_ext.pipelines.memory_plan import first_fitting
 from ppdiffusers_ext.pipelines.outputs import animated_frames
-from ppdiffusers_ext.pipelines.schedulers import check_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.check import check_files
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
     find_face,
     prepare_refinement,
 )
-from ppdiffusers_ext.pipelines.stable_animator.loading import make_configured_scheduler
-from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.runtime import Runtime, check_device
 
-logger = logging.getLogger(__name__)
-
-_STRETCH = 0.02  # by which shapes may differ unseen
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 
 
 @dataclass(frozen=True)
@@ -55,18 +50,17 @@ class Results:
     identity: IdentityReport | None = None
 
     @property
-    def files(self):
+    def files(self) -> dict[str, Path]:
         """Names of the paths that there are -> the paths."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Path)}
 
 
-def animate(config, show_progress=True, overwrite=False, skip_existing=False):
+def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Results:
     """Animate, and write the frames as pictures, as GIF and as MP4.
 
     Args:
         config: `StableAnimationConfig`.
         show_progress: of the pipeline, on stderr.
-        overwrite, skip_existing: what becomes of results that exist, see `existing.hold_results`.
 
     Returns:
         `Results`.
@@ -77,10 +71,9 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     """
     config.check()
     config = replace(config, seed=choose_seed(config.seed))
-    picture, source = read_image(config.reference_image), _open_poses(config)
+    reference_image: Any = config.reference_image  # which is named, see `check_inputs`
+    picture, source = read_image(reference_image), _open_poses(config)
     check(config, source.num_frames)
-    check_files(config)
-    check_scheduler(make_configured_scheduler(config), config.num_inference_steps)
     if config.refinement is not None:
         check_refinement(config.refinement, np.asarray(picture), config.num_inference_steps)
     folder = Path(config.output)
@@ -97,45 +90,49 @@ def animate(config, show_progress=True, overwrite=False, skip_existing=False):
     written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
     inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
     inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
-    beside = [path for path in (pictures, *written) if path != video]
-    held = hold_results(
-        [(video, beside, lambda: made_of("stable_animator", inputs, config))], overwrite, skip_existing
-    )
+    paths = [video, *(path for path in (pictures, *written) if path != video)]
+    held = hold_results([case_of("stable_animator", paths, inputs, config)], config.overwrite, config.skip_existing)
     if not held.missing:
-        logger.warning("%s exists and is kept", video)
         return results
     with held.recorded():
         check_outputs(written, inputs.values(), [pictures])
         return _animate(config, picture, source, results, show_progress)
 
 
-def _open_poses(config):
+def _open_poses(config: "StableAnimationConfig") -> FrameSource:
     """The `FrameSource` of the skeletons that are animated."""
-    source = open_frames(config.pose_video, background="black")
+    pose_video: Any = config.pose_video  # which is named, see `check_inputs`
+    source = open_frames(pose_video, background="black")
     check_names(source)
-    return source.first(animated_frames(config.pose_video, source.num_frames, config.num_frames))
+    return source.first(animated_frames(pose_video, source.num_frames, config.num_frames))
 
 
-def check(config, num_frames):
+def check(config: "StableAnimationConfig", num_frames: int) -> None:
     """Raises InputError for options that do not fit a clip of so many frames."""
     config.check()
     time_tiles(num_frames, config.context_frames, config.context_overlap, config.anchored)
-    check_engine(config.engine)
     if config.vae_device is not None:
         check_device(config.vae_device)
 
 
-def _animate(config, picture, source, results, show_progress):
+def _animate(
+    config: "StableAnimationConfig",
+    picture: PIL.Image.Image,
+    source: FrameSource,
+    results: Results,
+    show_progress: bool,
+) -> Results:
     runtime = Runtime.choose(config.device, config.dtype)
-    parts = StableAnimatorPipeline.describe(config, runtime)
+    parts = StableAnimatorPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
-    identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports else None
-    pipeline = open_pipeline(config, runtime, parts, show_progress)
+    identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports and config.faces else None
+    pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
     latents = denoise(pipeline, config, clip)
 
-    def write(pictures):
-        where = replace(results, **{name: pictures.parent / path.name for name, path in results.files.items()})
+    def write(pictures: Path) -> Results:
+        paths: Any = {name: pictures.parent / path.name for name, path in results.files.items()}
+        where = replace(results, **paths)
         if identity is not None:
             identity.values.clear()
         sides = SideOutputs(pictures)
@@ -150,13 +147,6 @@ def _animate(config, picture, source, results, show_progress):
     return keep(write, results.pictures)
 
 
-def check_memory(models, config, num_frames, runtime):
-    """Raises InputError for a clip that will not fit into the memory of this machine; arguments of `plan_memory`."""
-    rungs = list(RUNGS)
-    plans = plan_memory(models, config, num_frames, runtime, rungs[rungs.index(config.memory) :])
-    logger.info("%s", first_fitting(plans, config.ignore_memory, "a smaller --tile_size or --decode_chunk_size"))
-
-
 @dataclass(frozen=True)
 class Clip:
     """What is animated: a PIL picture, skeletons (a `FrameSource`), a face's embedding, a `FaceRefinement` or None."""
@@ -167,11 +157,11 @@ class Clip:
     refinement: FaceRefinement | None
 
 
-def prepare(config, picture, skeletons):
+def prepare(config: "StableAnimationConfig", picture: PIL.Image.Image, skeletons: FrameSource) -> Clip:
     """The `Clip` of a PIL picture and a `FrameSource` of skeletons: looks for faces as the configuration says."""
-    pixels, refinement = np.asarray(picture), None
-    is_looked_for = config.faces is not None and config.embedding is None
-    face = find_face(config.faces, pixels, config.reference_image, config.channels) if is_looked_for else None
+    pixels, refinement, face = np.asarray(picture), None, None
+    if config.faces is not None and config.embedding is None:
+        face = find_face(config.faces, pixels, config.reference_image, config.channels)
     if config.refinement is not None:
         refinement = prepare_refinement(
             config.refinement, pixels, face, skeletons, config.num_inference_steps, config.height, config.width
@@ -181,18 +171,11 @@ def prepare(config, picture, skeletons):
         embedding = read_embedding(config.embedding)
     elif face is not None:
         embedding = face.embedding
-    return Clip(_fit(picture, config), skeletons, embedding, refinement)
+    is_other = tell_shape(config.reference_image, *picture.size, config)
+    return Clip(fit_picture(picture, config) if is_other else picture, skeletons, embedding, refinement)
 
 
-def open_pipeline(config, runtime, parts, show_progress=True):
-    """The pipeline of a configuration, of parts from `StableAnimatorPipeline.describe`."""
-    pipeline = StableAnimatorPipeline.open(config, runtime, parts)
-    pipeline.set_progress_bar_config(disable=not show_progress, unit="window")
-    logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
-    return pipeline
-
-
-def denoise(pipeline, config, clip):
+def denoise(pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip) -> paddle.Tensor:
     """The latents that a `Clip` becomes."""
     return pipeline(
         clip.picture,
@@ -216,26 +199,19 @@ def denoise(pipeline, config, clip):
     ).frames
 
 
-def write_history(path, refinement):
+def write_history(path: str | os.PathLike, refinement: FaceRefinement) -> None:
     """Write loss and cosines of every iteration of a `FaceRefinement` as JSON."""
     with output_file(path) as temporary:
         Path(temporary).write_text(json.dumps(refinement.history, indent=1) + "\n", encoding="utf-8")
 
 
-def _fit(picture, config):
-    """The picture in the video's shape, if it is to keep its own within it; else as it is, which is stretched."""
-    if abs(picture.width * config.height / (picture.height * config.width) - 1) < _STRETCH:
-        return picture
-    if config.resize == "stretch":
-        logger.warning(
-            "%s is %dx%d and is stretched to the shape of %dx%d; --resize crop or pad keeps its own",
-            config.reference_image, picture.width, picture.height, config.width, config.height,
-        )  # fmt: skip
-        return picture
-    return PIL.Image.fromarray(resize(np.asarray(picture), config.width, config.height, config.resize))
-
-
-def _write(chunks, config, results, identity, sides):
+def _write(
+    chunks: Iterable[paddle.Tensor],
+    config: "StableAnimationConfig",
+    results: Results,
+    identity: IdentityReport | None,
+    sides: SideOutputs,
+) -> None:
     """Write frames as they are decoded; for the GIF they are collected, a byte for each pixel."""
     collected, fps = [], Fraction(config.fps).limit_denominator(1001)
     movie = SideVideo(sides, results.video, fps, config.width, config.height)

@@ -10,7 +10,7 @@ import numpy as np
 from ppdiffusers_ext.errors import InputError
 
 
-def time_tiles(num_frames, size, overlap, anchored=True):
+def time_tiles(num_frames: int, size: int, overlap: int, anchored: bool = True) -> list[list[int]]:
     """The frames of each window.
 
     Args:
@@ -40,7 +40,7 @@ def time_tiles(num_frames, size, overlap, anchored=True):
     return [[0 if anchored else start, *range(start + 1, start + size)] for start in starts]
 
 
-def tile_weights(size):
+def tile_weights(size: int) -> np.ndarray:
     """Weights of a window's frames: (size,) float32, highest in the middle."""
     places = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size)
     return np.minimum(places, 2 - places)

@@ -6,21 +6,28 @@ For small models of simple pictures; photographs come out blurred.
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 from ppdiffusers import AutoencoderKL
 
-from ppdiffusers_ext.data.animate_anyone.samples import choose_image
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
-from ppdiffusers_ext.training.animate_anyone.data import find_samples
-from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.animate_anyone.check import check_files_of_autoencoder
+from ppdiffusers_ext.training.animate_anyone.data import make_samples
+from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments
+from ppdiffusers_ext.training.arguments import TrainingArguments
+from ppdiffusers_ext.training.fit import fit, reproducible_start
+from ppdiffusers_ext.training.options import samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.sheets import labelled_sheet
+from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import to_pictures
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.folders import read_config
@@ -29,21 +36,29 @@ _SCALE_SAMPLES = 64  # whose latents decide the scaling factor
 _LOG_VARIANCE = -6.0  # of the latents, at the start
 
 
-def train_autoencoder(model_arguments, data_arguments, arguments):
+def train_autoencoder(
+    model_arguments: AutoencoderArguments,
+    data_arguments: DataArguments,
+    arguments: TrainingArguments,
+    clips: Any = None,
+) -> PartsTrainer:
     """Train an `AutoencoderKL` on frames of clips, from the newest checkpoint in the output folder if there is one.
 
     Writes the folder `vae` into the output folder, with weights and a config whose scaling factor gives latents of
     unit variance. Returns the trainer. Raises the errors of `fit`.
+
+    Args:
+        clips: what `check_files_of_autoencoder` returned, if it was called.
     """
+    clips = clips or check_files_of_autoencoder(model_arguments, data_arguments, arguments)
     config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
         vae = use_own_layers(AutoencoderKL(**config))
     _narrow(vae)
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)
-    samples, held_out = find_samples(
-        data_arguments, arguments, lambda rng, frames: choose_image(rng, frames, data_arguments.sample_margin)
-    )
+    choose = functools.partial(choose_image, margin=data_arguments.sample_margin)
+    samples, held_out = make_samples(clips, data_arguments, arguments, choose)
     run = {
         "stage": "autoencoder",
         "samples_per_step": samples_of_a_step(arguments),
@@ -63,7 +78,7 @@ def train_autoencoder(model_arguments, data_arguments, arguments):
     return trainer
 
 
-def _narrow(vae):
+def _narrow(vae: AutoencoderKL) -> None:
     """Have the latents start with little noise, so that the decoder hears of the picture from the first step on."""
     bias = vae.quant_conv.bias.numpy()
     bias[vae.config.latent_channels :] = _LOG_VARIANCE
@@ -73,18 +88,20 @@ def _narrow(vae):
 class _Wrapped(nn.Layer):
     """An autoencoder, for the trainer: paddlenlp saves a model of ppdiffusers' kind in ways of its own."""
 
-    def __init__(self, vae):
+    def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
 
-    def forward(self, pixels, noise):
+    def forward(
+        self, pixels: paddle.Tensor, noise: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
         """pixels (n, 3, h, w), noise like the latents -> pixels, mean and logarithm of the variance of the latents."""
         posterior = self.vae.encode(pixels).latent_dist
         latents = posterior.mean + posterior.std * noise  # (n, channels, h / 8, w / 8)
         return self.vae.decode(latents).sample, posterior.mean, posterior.logvar
 
 
-def collate(samples):
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Batch of samples of `TrainingClips`, with targets and references as pictures alike."""
     pixels = [np.concatenate([sample["pixel_values"][:, 0], sample["reference_pixel_values"]]) for sample in samples]
     return {
@@ -105,10 +122,10 @@ class AutoencoderObjective:
             and a small model spends itself on edges first: with 1 it may lose a whole direction of colour.
     """
 
-    def __init__(self, seed, kl_weight, colour_weight=1.0):
+    def __init__(self, seed: int, kl_weight: float, colour_weight: float = 1.0) -> None:
         self._seed, self._kl_weight, self._colour_weight = seed, kl_weight, colour_weight
 
-    def __call__(self, model, batch):
+    def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss, a scalar tensor."""
         pixels = batch["pixels"]
         vae = getattr(model, "_layers", model).vae
@@ -124,13 +141,13 @@ class AutoencoderObjective:
         loss = error.abs().mean() + error.square().mean() + self._kl_weight * divergence
         return loss
 
-    def describe(self, batch):
+    def describe(self, batch: dict[str, Any]) -> str:
         """Text that names the batch for messages."""
         return ", ".join(batch["clips"])
 
 
 @paddle.no_grad()
-def _validate(vae, samples, step):
+def _validate(vae: AutoencoderKL, samples: TrainingClips, step: int) -> tuple[dict[str, float], np.ndarray]:
     """Numbers of how well the held-out clips' frames come back, and a picture of truth and what came."""
     metrics, rows = VideoMetrics(), []
     for index in range(len(samples)):
@@ -146,7 +163,7 @@ def _validate(vae, samples, step):
 
 
 @paddle.no_grad()
-def _scaling_factor(vae, samples):
+def _scaling_factor(vae: AutoencoderKL, samples: TrainingClips) -> float:
     """What brings the latents' numbers to unit variance."""
     vae.eval()
     count = min(_SCALE_SAMPLES, len(samples))

@@ -1,34 +1,41 @@
 """The clips that Animate Anyone's trainers are told of, as samples."""
 
+from collections.abc import Callable
 from typing import Any
 
-from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, find_clips
 from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips
-from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.training.fit import samples_of_a_step
+from ppdiffusers_ext.training.animate_anyone.options import DataArguments
+from ppdiffusers_ext.training.check import check_held_out
+from ppdiffusers_ext.training.options import samples_of_a_step
 
 
-def find_samples(data_arguments, arguments, choose):
-    """The `TrainingClips` to train on, and those that are held out (None where none are).
-
-    Args:
-        choose: see `TrainingClips`.
+def split_clips(data: DataArguments, arguments: Any) -> tuple[list[ClipFiles], list[ClipFiles]]:
+    """Returns the clips to train on, and those that are held out.
 
     Raises:
         InputError: what `find_clips` raises, and more held-out clips than there are.
     """
-    clips = find_clips(data_arguments.meta_paths)
-    held_out = data_arguments.validation_clips if arguments.validation_steps else 0
-    if held_out >= len(clips):
-        raise InputError(
-            f"--validation_clips {held_out} of {len(clips)} leaves none to train on; fewer, or "
-            "--validation_steps 0, are accepted"
-        )
-    options = (arguments.seed, data_arguments.train_width, data_arguments.train_height, choose)
+    clips = find_clips(data.meta_paths)
+    held_out = data.validation_clips if arguments.validation_steps else 0
+    check_held_out(held_out, len(clips))
+    return clips[: len(clips) - held_out], clips[len(clips) - held_out :]
+
+
+def make_samples(
+    clips: tuple[list[ClipFiles], list[ClipFiles]], data: DataArguments, arguments: Any, choose: Callable
+) -> tuple[TrainingClips, TrainingClips | None]:
+    """Returns the `TrainingClips` to train on, and those that are held out (None where none are).
+
+    Args:
+        clips: of `split_clips`.
+        choose: see `TrainingClips`.
+    """
+    options = (arguments.seed, data.train_width, data.train_height, choose)
     crop: dict[str, Any] = {
-        "scale": (data_arguments.crop_scale_min, data_arguments.crop_scale_max),
-        "ratio": (data_arguments.crop_ratio_min, data_arguments.crop_ratio_max),
+        "scale": (data.crop_scale_min, data.crop_scale_max),
+        "ratio": (data.crop_ratio_min, data.crop_ratio_max),
     }
-    length = arguments.max_steps * samples_of_a_step(arguments)
-    training = TrainingClips(clips[: len(clips) - held_out], length, *options, **crop)
-    return training, TrainingClips(clips[-held_out:], held_out, *options, **crop) if held_out else None
+    training, held_out = clips
+    samples = TrainingClips(training, arguments.max_steps * samples_of_a_step(arguments), *options, **crop)
+    return samples, TrainingClips(held_out, len(held_out), *options, **crop) if held_out else None

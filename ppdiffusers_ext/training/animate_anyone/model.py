@@ -5,10 +5,12 @@ From Animate Anyone (Hu et al. 2023, arXiv:2311.17117) in the form of MooreThrea
 modules, the pose guider, and the part of the reference UNet that reaches the loss. Stage 2 trains the motion modules.
 """
 
+import paddle
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
+from ppdiffusers_ext.training.parts import TrainedPart, train_only
 
 STAGES = (1, 2)
 
@@ -26,7 +28,9 @@ class AnimateAnyoneModel(nn.Layer):
         pose_guider: `PoseGuider`.
     """
 
-    def __init__(self, reference_unet, denoising_unet, pose_guider):
+    def __init__(
+        self, reference_unet: ReferenceUNet, denoising_unet: DenoisingUNet3D, pose_guider: PoseGuider
+    ) -> None:
         super().__init__()
         self.reference_unet = reference_unet
         self.denoising_unet = denoising_unet
@@ -34,14 +38,14 @@ class AnimateAnyoneModel(nn.Layer):
 
     def forward(
         self,
-        noisy_latents,
-        timesteps,
-        reference_latents,
-        image_embedding,
-        pose_pixels,
-        unconditional=False,
-        fp16_reference_features=False,
-    ):
+        noisy_latents: paddle.Tensor,
+        timesteps: paddle.Tensor,
+        reference_latents: paddle.Tensor,
+        image_embedding: paddle.Tensor,
+        pose_pixels: paddle.Tensor,
+        unconditional: bool = False,
+        fp16_reference_features: bool = False,
+    ) -> paddle.Tensor:
         """Predict the velocity.
 
         Args:
@@ -64,7 +68,7 @@ class AnimateAnyoneModel(nn.Layer):
         return self.denoising_unet(noisy_latents, timesteps, image_embedding, pose_features, features)
 
 
-def freeze(model, stage):
+def freeze(model: AnimateAnyoneModel, stage: int) -> list[str]:
     """Freeze all parameters of an `AnimateAnyoneModel` but those of the stage. Returns the names of the trained ones.
 
     Raises:
@@ -78,17 +82,12 @@ def freeze(model, stage):
             f"the denoising UNet of stage {stage} has {'no' if has_motion else 'its'} motion modules; this one has "
             f"{'some' if has_motion else 'none'}"
         )
-    trained = []
-    for name, parameter in model.named_parameters():
-        learns = _TRAINED_IN_STAGE_2 in name if stage == 2 else not name.startswith(_FROZEN_IN_STAGE_1)
-        parameter.stop_gradient = not learns
-        parameter.trainable = learns
-        if learns:
-            trained.append(name)
-    return trained
+    if stage == 2:
+        return train_only(model, lambda name: _TRAINED_IN_STAGE_2 in name)
+    return train_only(model, lambda name: not name.startswith(_FROZEN_IN_STAGE_1))
 
 
-def parts(model, stage):
+def parts(model: AnimateAnyoneModel, stage: int) -> dict[str, TrainedPart]:
     """The `TrainedPart`s of a stage by the names of their files: what the next stage and `pose2vid` load."""
     if stage == 2:
         return {"motion_module": TrainedPart(model.denoising_unet, _TRAINED_IN_STAGE_2)}

@@ -1,10 +1,14 @@
 """Loss of Animate Anyone for a batch of training clips: latents, noise, embeddings, prediction, weights."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import paddle
+from paddle import nn
 
 from ppdiffusers_ext.training.draws import Draws, make_batch
-from ppdiffusers_ext.training.latents import encode
+from ppdiffusers_ext.training.latents import encode_in_parts, hold
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 
 _ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
@@ -17,10 +21,10 @@ class Collate:
         image_processor: ppdiffusers' `CLIPImageProcessor`, which gets the whole reference picture.
     """
 
-    def __init__(self, image_processor):
+    def __init__(self, image_processor: Any) -> None:
         self._image_processor = image_processor
 
-    def __call__(self, samples):
+    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         batch = make_batch(samples, ("pixel_values", "pose_pixel_values", "reference_pixel_values"))
         pictures = [sample["reference_image"] for sample in samples]
         processed = [
@@ -45,24 +49,21 @@ class Objective:
 
     def __init__(
         self,
-        vae,
-        image_encoder,
-        scheduler,
-        seed,
-        samples_per_step,
-        noise_offset=0.05,
-        snr_gamma=5.0,
-        uncond_ratio=0.1,
-    ):
+        vae: Any,
+        image_encoder: Any,
+        scheduler: Any,
+        seed: int,
+        samples_per_step: int,
+        noise_offset: float = 0.05,
+        snr_gamma: float = 5.0,
+        uncond_ratio: float = 0.1,
+    ) -> None:
         self._vae, self._image_encoder, self._scheduler = vae, image_encoder, scheduler
         self._draws, self._samples_per_step = Draws(seed), samples_per_step
         self._noise_offset, self._snr_gamma, self._uncond_ratio = noise_offset, snr_gamma, uncond_ratio
-        for frozen in (vae, image_encoder):
-            frozen.eval()
-            for parameter in frozen.parameters():
-                parameter.stop_gradient = True
+        hold(vae, image_encoder)
 
-    def __call__(self, model, batch):
+    def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss of an `AnimateAnyoneModel` (or its wrapper) for a batch of `Collate`, a scalar tensor."""
         indices = [int(index) for index in batch["index"]]
         unconditional = self.is_unconditional(indices[0])
@@ -76,19 +77,18 @@ class Objective:
             weights = min_snr_weights(snr, self._snr_gamma) if self._snr_gamma else None
         poses = batch["pose_pixel_values"]
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
-        loss = mean_squared_error(prediction, target, weights)
-        return loss
+        return mean_squared_error(prediction, target, weights)
 
-    def describe(self, batch):
+    def describe(self, batch: dict[str, Any]) -> str:
         """Text with the clips and timesteps of the batch."""
         timesteps = [self._draw_timestep(int(index)) for index in batch["index"]]
         return ", ".join(f"{clip} at timestep {timestep}" for clip, timestep in zip(batch["clips"], timesteps))
 
-    def is_unconditional(self, index):
+    def is_unconditional(self, index: int) -> bool:
         """True if the step of a sample has no reference: one draw per step."""
         return bool(self._draws.rng(index // self._samples_per_step, "step").random() < self._uncond_ratio)
 
-    def encode(self, batch, indices):
+    def encode(self, batch: dict[str, Any], indices: Sequence[int]) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Latents of targets and references: (batch, 4, frames, h / 8, w / 8) and (batch, 4, h / 8, w / 8)."""
         pixels, reference = batch["pixel_values"], batch["reference_pixel_values"].unsqueeze(2)
         frames = pixels.shape[2]
@@ -98,22 +98,16 @@ class Objective:
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
         shape = (1 + frames, self._vae.config.latent_channels, pixels.shape[3] // scale, pixels.shape[4] // scale)
         pictures, noise = pictures.flatten(0, 1), self._draws.normals(indices, "latents", shape).flatten(0, 1)
-        factor = self._vae.config.scaling_factor
-        encoded = [
-            encode(
-                self._vae, pictures[start : start + _ENCODED_AT_ONCE], noise[start : start + _ENCODED_AT_ONCE], factor
-            )
-            for start in range(0, pictures.shape[0], _ENCODED_AT_ONCE)
-        ]
-        latents = paddle.concat(encoded).reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
+        latents = encode_in_parts(self._vae, pictures, noise, _ENCODED_AT_ONCE)
+        latents = latents.reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
         return latents[:, :, 1:].contiguous(), latents[:, :, 0].contiguous()
 
-    def embed(self, pixels, unconditional):
+    def embed(self, pixels: paddle.Tensor, unconditional: bool) -> paddle.Tensor:
         """CLIP's embedding (batch, 1, dim); of black pixels without a reference, as in the original."""
         pixels = paddle.zeros_like(pixels) if unconditional else pixels
         return self._image_encoder(pixels).image_embeds.unsqueeze(1)
 
-    def draw_noise(self, indices, shape):
+    def draw_noise(self, indices: Sequence[int], shape: Sequence[int]) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Noise of a latents' shape with its offset, and a timestep for each sample: (batch,) int64."""
         _, channels, *rest = shape
         noises, offsets, timesteps = [], [], []
@@ -125,5 +119,5 @@ class Objective:
         noise, offset = paddle.to_tensor(np.stack(noises)), paddle.to_tensor(np.stack(offsets))
         return add_offset(noise, offset, self._noise_offset), paddle.to_tensor(timesteps)
 
-    def _draw_timestep(self, index):
+    def _draw_timestep(self, index: int) -> int:
         return int(self._draws.rng(index, "timestep").integers(self._scheduler.config.num_train_timesteps))

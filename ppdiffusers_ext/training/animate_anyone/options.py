@@ -4,12 +4,13 @@ Names and defaults are those of the PaddleMIX example where it has them, and of 
 """
 
 from dataclasses import dataclass
-from typing import Optional
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.training.arguments import option
+from ppdiffusers_ext.options import option, path_option
+from ppdiffusers_ext.training.bounds import FRAMES, MANY, NOT_NEGATIVE, PART, SIDES
 
 SIDE_MULTIPLE = 8
+_BETAS, _RATIOS = (1e-12, 0.999), (0.01, 100)
 
 
 @dataclass
@@ -26,42 +27,47 @@ class ModelArguments:
         "motion_module_path": "weights that the motion modules start from (stage 2)",
     }
 
-    base_model_path: str = option(
-        "./pretrained_weights/stable-diffusion-v1-5", "folder with unet/config.json of Stable Diffusion 1.5"
+    base_model_path: str = path_option(
+        "./pretrained_weights/stable-diffusion-v1-5", help="folder with unet/config.json of Stable Diffusion 1.5"
     )
-    vae_model_path: str = option("./pretrained_weights/sd-vae-ft-mse", "folder of the VAE, which stays frozen")
-    image_encoder_path: str = option(
-        "./pretrained_weights/image_encoder", "folder of the CLIP image encoder, which stays frozen"
+    vae_model_path: str = path_option(
+        "./pretrained_weights/sd-vae-ft-mse", help="folder of the VAE, which stays frozen"
     )
-    inference_config_path: str = option(
+    image_encoder_path: str = path_option(
+        "./pretrained_weights/image_encoder", help="folder of the CLIP image encoder, which stays frozen"
+    )
+    inference_config_path: str = path_option(
         "./configs/inference/inference_v2.yaml",
-        "YAML file with unet_additional_kwargs (norms, motion modules) and pose_guider_kwargs",
+        help="YAML file with unet_additional_kwargs (norms, motion modules) and pose_guider_kwargs",
     )
-    denoising_unet_config_path: Optional[str] = option(
-        None, "config.json of the denoising UNet; the base model's if left out"
+    denoising_unet_config_path: str | None = path_option(
+        None, help="config.json of the denoising UNet; the base model's if left out"
     )
-    denoising_unet_base_model_path: Optional[str] = option(
-        None, "weights that the denoising UNet starts from; random if left out"
+    denoising_unet_base_model_path: str | None = path_option(
+        None, help="weights that the denoising UNet starts from; random if left out"
     )
-    reference_unet_path: Optional[str] = option(
-        None, "weights that the reference UNet starts from; random if left out"
+    reference_unet_path: str | None = path_option(
+        None, help="weights that the reference UNet starts from; random if left out"
     )
-    pose_guider_path: Optional[str] = option(None, "weights that the pose guider starts from; random if left out")
-    motion_module_path: Optional[str] = option(
-        None, "weights that the motion modules start from (stage 2); random if left out"
+    pose_guider_path: str | None = path_option(
+        None, help="weights that the pose guider starts from; random if left out"
     )
-    num_train_timesteps: int = option(1000, "timesteps of the noise schedule")
-    beta_start: float = option(0.00085, "first beta of the noise schedule")
-    beta_end: float = option(0.012, "last beta of the noise schedule")
+    motion_module_path: str | None = path_option(
+        None, help="weights that the motion modules start from (stage 2); random if left out"
+    )
+    num_train_timesteps: int = option(1000, 1, 10**5, help="timesteps of the noise schedule")
+    beta_start: float = option(0.00085, *_BETAS, help="first beta of the noise schedule")
+    beta_end: float = option(0.012, *_BETAS, help="last beta of the noise schedule")
     beta_schedule: str = option(
         "scaled_linear",
-        "kind of the noise schedule. The original trains on scaled_linear and samples on linear, which is a mismatch; "
-        "linear is consistent with configs/inference/inference_v2.yaml",
+        choices=("scaled_linear", "linear", "squaredcos_cap_v2"),
+        help="kind of the noise schedule. The original trains on scaled_linear and samples on linear, which is a "
+        "mismatch; linear is consistent with configs/inference/inference_v2.yaml",
     )
-    noise_offset: float = option(0.05, "strength of the offset that the noise of a clip shares")
-    snr_gamma: float = option(5.0, "bound of the Min-SNR weights; 0 for none")
-    uncond_ratio: float = option(0.1, "part of the steps without reference, which guidance needs")
-    gradient_checkpointing: bool = option(False, "compute activations again in the backward pass: less memory")
+    noise_offset: float = option(0.05, *NOT_NEGATIVE, help="strength of the offset that the noise of a clip shares")
+    snr_gamma: float = option(5.0, *NOT_NEGATIVE, help="bound of the Min-SNR weights; 0 for none")
+    uncond_ratio: float = option(0.1, *PART, help="part of the steps without reference, which guidance needs")
+    gradient_checkpointing: bool = option(False, help="compute activations again in the backward pass: less memory")
 
 
 @dataclass
@@ -77,22 +83,26 @@ class DataArguments:
 
     meta_paths: str = option(
         "./ubcNbili_data/meta_data/ubcNbili_meta.json",
-        "meta files (JSON lists of video_path and kps_path), or folders with meta_data/*.json, or with video/ and "
-        "video_dwpose/; several with commas between them",
+        help="meta files (JSON lists of video_path and kps_path), or folders with meta_data/*.json, or with video/ "
+        "and video_dwpose/; several with commas between them",
     )
-    train_width: int = option(512, "pixels, a multiple of 8")
-    train_height: int = option(512, "pixels, a multiple of 8")
-    sample_margin: int = option(30, "frames between reference and target at least (stage 1)")
-    n_sample_frames: int = option(16, "frames of a sample (stage 2)")
-    sample_rate: int = option(4, "frames from one to the next (stage 2)")
-    crop_scale_min: float = option(1.0, "smallest part of the picture's area that a random crop takes")
-    crop_scale_max: float = option(1.0, "largest part of the picture's area that a random crop takes")
-    crop_ratio_min: float = option(0.9, "smallest ratio of width to height of a random crop")
-    crop_ratio_max: float = option(1.0, "largest ratio of width to height of a random crop")
-    validation_clips: int = option(4, "clips, the last ones, that are held out of training when there is validation")
-    max_bad_share: float = option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
+    train_width: int = option(512, *SIDES, help="pixels, a multiple of 8")
+    train_height: int = option(512, *SIDES, help="pixels, a multiple of 8")
+    sample_margin: int = option(30, 0, MANY, help="frames between reference and target at least (stage 1)")
+    n_sample_frames: int = option(16, *FRAMES, help="frames of a sample (stage 2)")
+    sample_rate: int = option(4, 1, MANY, help="frames from one to the next (stage 2)")
+    crop_scale_min: float = option(1.0, help="smallest part of the picture's area that a random crop takes")
+    crop_scale_max: float = option(1.0, help="largest part of the picture's area that a random crop takes")
+    crop_ratio_min: float = option(0.9, *_RATIOS, help="smallest ratio of width to height of a random crop")
+    crop_ratio_max: float = option(1.0, *_RATIOS, help="largest ratio of width to height of a random crop")
+    validation_clips: int = option(
+        4, 0, MANY, help="clips, the last ones, that are held out of training when there is validation"
+    )
+    max_bad_share: float = option(
+        0.1, *PART, help="part of the samples whose clip cannot be read, above which the run stops"
+    )
 
-    def check(self):
+    def check(self) -> None:
         """Raise an InputError for values that no training can have."""
         for name in ("train_width", "train_height"):
             value = getattr(self, name)
@@ -116,7 +126,9 @@ class AutoencoderArguments:
         "vae_config_path": "config.json of the autoencoder",
     }
 
-    vae_config_path: str = option("./configs/training/demo/vae.json", "config.json of the autoencoder")
-    vae_model_path: Optional[str] = option(None, "weights that it starts from; random if left out")
-    kl_weight: float = option(1.0e-4, "weight of the latents' divergence from normal noise, per number")
-    colour_weight: float = option(1.0, "weight of the error of colours, beside that of brightness")
+    vae_config_path: str = path_option("./configs/training/demo/vae.json", help="config.json of the autoencoder")
+    vae_model_path: str | None = path_option(None, help="weights that it starts from; random if left out")
+    kl_weight: float = option(
+        1.0e-4, *NOT_NEGATIVE, help="weight of the latents' divergence from normal noise, per number"
+    )
+    colour_weight: float = option(1.0, *NOT_NEGATIVE, help="weight of the error of colours, beside that of brightness")

@@ -1,13 +1,15 @@
 """Training run of Animate Anyone, from its arguments to its last checkpoint."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
+from paddle import nn
 from ppdiffusers.transformers import CLIPImageProcessor
 
 from ppdiffusers_ext.data.animate_anyone.samples import choose_image, choose_video
 from ppdiffusers_ext.data.outputs import output_file
-from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.conversion import describe_inference
 from ppdiffusers_ext.pipelines.animate_anyone.loading import INFERENCE_CONFIG, read_inference_config
@@ -15,27 +17,42 @@ from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_vae, known_options
 from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.training.animate_anyone.data import find_samples
+from ppdiffusers_ext.training.animate_anyone.check import check_files
+from ppdiffusers_ext.training.animate_anyone.data import make_samples
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
+from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
-from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
+from ppdiffusers_ext.training.arguments import TrainingArguments
+from ppdiffusers_ext.training.fit import fit, reproducible_start
+from ppdiffusers_ext.training.options import samples_of_a_step
+from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import Validation
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.folders import read_config
 
 
-def train(stage, model_arguments, data_arguments, training_arguments):
+def train(
+    stage: int,
+    model_arguments: ModelArguments,
+    data_arguments: DataArguments,
+    training_arguments: TrainingArguments,
+    clips: Any = None,
+) -> PartsTrainer:
     """Train a stage, from the newest checkpoint in the output folder if there is one. Returns the trainer.
 
     Writes the trained parts into the output folder, as safetensors that `pose2vid` and the next stage load.
+
+    Args:
+        clips: what `check_files` returned, if it was called.
 
     Raises:
         InputError, MissingFileError: weights, data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
     arguments = training_arguments
-    samples, held_out = find_samples(data_arguments, arguments, _chooser(stage, data_arguments))
+    clips = clips or check_files(stage, model_arguments, data_arguments, arguments)
+    samples, held_out = make_samples(clips, data_arguments, arguments, _chooser(stage, data_arguments))
     with reproducible_start(arguments.seed):
         model = make_model(stage, model_arguments)
     learning = set(freeze(model, stage))
@@ -68,19 +85,20 @@ def train(stage, model_arguments, data_arguments, training_arguments):
         validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
     share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
     trained = parts(model, stage)
-    trainer = fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out)
-    if arguments.process_index == 0:
-        write_pipeline(arguments.output_dir, model, list(trained), model_arguments)
-    return trainer
+
+    def describe(folder: str, files: dict[str, str]) -> None:
+        write_pipeline(folder, model, files, model_arguments)
+
+    return fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out, describe)
 
 
-def write_pipeline(folder, model, trained, arguments):
-    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of an output folder beside the trained parts.
+def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: dict[str, str], arguments: ModelArguments) -> None:
+    """Write what `Pose2VideoPipeline.from_pretrained` needs to know of a folder beside the trained parts.
 
     Args:
-        folder: of the output.
+        folder: of a checkpoint or of the output.
         model: `AnimateAnyoneModel`.
-        trained: names of the parts in the folder.
+        trained: dict of the files in the folder by the names of the parts.
         arguments: `ModelArguments`, which say where the other networks are.
     """
     networks = {name: getattr(model, name) for name in ("reference_unet", "denoising_unet", "pose_guider")}
@@ -93,7 +111,7 @@ def write_pipeline(folder, model, trained, arguments):
         "reference_unet": arguments.reference_unet_path,
         "pose_guider": arguments.pose_guider_path,
     }
-    files = {f"{name}_path": f"{name}.safetensors" if name in trained else absolute(others[name]) for name in others}
+    files = {f"{name}_path": trained.get(name) or absolute(path) for name, path in others.items()}
     folders = {
         "pretrained_base_model_path": absolute(arguments.base_model_path),
         "pretrained_vae_path": absolute(arguments.vae_model_path),
@@ -102,7 +120,7 @@ def write_pipeline(folder, model, trained, arguments):
     write_trained(folder, {**folders, **files, "inference_config": INFERENCE_CONFIG})
 
 
-def make_model(stage, arguments):
+def make_model(stage: int, arguments: ModelArguments) -> AnimateAnyoneModel:
     """`AnimateAnyoneModel` of a stage with the weights of `ModelArguments`; other weights are random."""
     base = read_config(Path(arguments.base_model_path) / "unet")
     config = read_config(arguments.denoising_unet_config_path) if arguments.denoising_unet_config_path else base
@@ -117,15 +135,13 @@ def make_model(stage, arguments):
     _start_from(denoising_unet, arguments.denoising_unet_base_model_path, unused=stage == 1)
     if stage == 2:
         _start_from(denoising_unet, arguments.motion_module_path, only_motion=True)
-    elif arguments.motion_module_path:
-        raise InputError("--motion_module_path is for stage 2; stage 1 has no motion modules")
     if arguments.gradient_checkpointing:
         for network in (denoising_unet, reference_unet):
             network.enable_gradient_checkpointing()
     return AnimateAnyoneModel(reference_unet, denoising_unet, pose_guider)
 
 
-def _start_from(model, path, unused=False, only_motion=False):
+def _start_from(model: nn.Layer, path: str | None, unused: bool = False, only_motion: bool = False) -> None:
     if not path:
         return
     names = list(model.state_dict())
@@ -134,13 +150,13 @@ def _start_from(model, path, unused=False, only_motion=False):
     load_weights(model, path, may_miss=spatial if only_motion else motion, may_exceed=motion if unused else ())
 
 
-def _chooser(stage, arguments):
+def _chooser(stage: int, arguments: DataArguments) -> Callable:
     if stage == 1:
         return lambda rng, frames: choose_image(rng, frames, arguments.sample_margin)
     return lambda rng, frames: choose_video(rng, frames, arguments.n_sample_frames, arguments.sample_rate)
 
 
-def make_noise_scheduler(arguments):
+def make_noise_scheduler(arguments: ModelArguments) -> Any:
     """Noise scheduler of `ModelArguments`: zero terminal SNR, v prediction."""
     schedule = {name: getattr(arguments, name) for name in ("num_train_timesteps", "beta_start", "beta_end")}
     return make_scheduler(

@@ -1,11 +1,15 @@
 """Animates clips of validation with Animate Anyone."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from PIL import Image
 
-from ppdiffusers_ext.training.validation import Case, fixed_noise, to_pictures
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips
+from ppdiffusers_ext.training.validation import Animator, Case, to_pictures
 
 
-def of_training_clips(samples):
+def of_training_clips(samples: TrainingClips) -> Iterator[Case]:
     """The `Case`s of `TrainingClips`, each sample one."""
     for index in range(len(samples)):
         sample = samples[index]
@@ -16,20 +20,10 @@ def of_training_clips(samples):
         )
 
 
-class AnimateAnyone:
-    """Animates a `Case` with a `Pose2VideoPipeline`, by the same noise each time.
+class AnimateAnyone(Animator):
+    """Animates a `Case` with a `Pose2VideoPipeline`."""
 
-    Args:
-        pipeline: of the networks in training.
-        num_inference_steps, guidance_scale: see the pipeline.
-        seed: of the noise.
-    """
-
-    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
-
-    def __call__(self, case, index):
+    def __call__(self, case: Case, index: int) -> np.ndarray:
         height, width, _ = case.reference.shape
         shape = [1, self._pipeline.denoising_unet.config.in_channels, len(case.poses)]
         shape += [side // self._pipeline.vae_scale_factor for side in (height, width)]
@@ -40,7 +34,7 @@ class AnimateAnyone:
             height,
             num_inference_steps=self._steps,
             guidance_scale=self._guidance,
-            latents=fixed_noise(self._seed, index, shape),
+            latents=self._noise(index, shape),
             output_type="np",
         ).videos[0]  # (3, frames, height, width)
         return to_pictures(video, 0)

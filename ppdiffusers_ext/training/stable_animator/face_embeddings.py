@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ class FaceEmbeddings:
         MissingFileError: the networks are not there.
     """
 
-    def __init__(self, faces, cache):
-        self._faces, self._cache, self._analyzer = Path(faces), Path(cache), None
+    def __init__(self, faces: str | os.PathLike, cache: str | os.PathLike) -> None:
+        self._faces, self._cache = Path(faces), Path(cache)
+        self._analyzer: FaceAnalyzer | None = None
         self._networks = [digest(path) for path in network_files(faces)]
 
-    def __call__(self, picture):
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> (512,) fp32, zeros without a face."""
         path = self._cache / f"{self._key(picture)}.npy"
         kept = _read(path) if path.is_file() else None
@@ -42,18 +44,18 @@ class FaceEmbeddings:
             temporary.write_bytes(buffer.getvalue())
         return embedding
 
-    def _key(self, picture):
+    def _key(self, picture: np.ndarray) -> str:
         what = f"{picture.shape} {self._networks} bgr".encode()
         return hashlib.sha256(what + np.ascontiguousarray(picture).tobytes()).hexdigest()
 
-    def _embed(self, picture):
+    def _embed(self, picture: np.ndarray) -> np.ndarray:
         if self._analyzer is None:
             self._analyzer = FaceAnalyzer(self._faces, channels="bgr", threads=1)
         embedding = self._analyzer.embed(picture)
         return np.zeros(EMBEDDING, np.float32) if embedding is None else np.asarray(embedding, np.float32)
 
 
-def _read(path):
+def _read(path: Path) -> np.ndarray | None:
     """The array of a file; None for a damaged one."""
     try:
         return np.load(path, allow_pickle=False)

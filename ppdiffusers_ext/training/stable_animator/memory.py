@@ -7,22 +7,25 @@ GPU follow from the same factors and the bytes of its dtypes, and have not been 
 """
 
 import math
+import os
 import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
 from ppdiffusers_ext.pipelines.memory_plan import ENCODING, FLOAT, GB, SCATTER, resident_memory
 from ppdiffusers_ext.training.bounds import check_bounds
-from ppdiffusers_ext.training.parser import read_options
+from ppdiffusers_ext.training.parser import filled, read_options
 from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze
 from ppdiffusers_ext.training.stable_animator.objective import ENCODED_AT_ONCE
 from ppdiffusers_ext.training.stable_animator.options import (
     StableDataArguments,
     StableModelArguments,
-    StableTrainingArguments,
+    StableTrainerOptions,
 )
 from ppdiffusers_ext.weights.assignment import create
 
@@ -43,7 +46,7 @@ class TrainingMemory:
     peak: int
     parts: dict = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         told = ", ".join(f"{name} {size / GB:.1f}" for name, size in self.parts.items() if size >= 0.05 * GB)
         whose = "its GPU's memory" if self.device == "gpu" else "memory"
         return f"a process takes about {self.peak / GB:.1f} GB of {whose} ({told}; not all at once)"
@@ -71,7 +74,13 @@ class TrainingOptions:
     ema: bool = False
 
 
-def plan_training(model_arguments, data_arguments, options, device="cpu", program=None):
+def plan_training(
+    model_arguments: StableModelArguments,
+    data_arguments: StableDataArguments,
+    options: TrainingOptions,
+    device: str = "cpu",
+    program: int | None = None,
+) -> dict[tuple[int, int], TrainingMemory]:
     """`TrainingMemory` for each size of a training's clips: a dict by (width, height).
 
     Args:
@@ -97,17 +106,19 @@ def plan_training(model_arguments, data_arguments, options, device="cpu", progra
     return plans
 
 
-def _model(options, clip):
+def _model(options: dict[str, Any], clip: int) -> StableAnimatorModel:
     unet = AnimationUNet(**options)
     face_encoder = FusionFaceId(unet.config.cross_attention_dim, clip_embeddings_dim=clip)
     return StableAnimatorModel(unet, PoseNet(unet.config.block_out_channels[0]), face_encoder)
 
 
-def _count(parameters):
+def _count(parameters: Iterable[Any]) -> int:
     return sum(math.prod(parameter.shape) for parameter in parameters)
 
 
-def _kept(model, vae, image_encoder, options, device, program):
+def _kept(
+    model: StableAnimatorModel, vae: Any, image_encoder: int, options: TrainingOptions, device: str, program: float
+) -> dict[str, float]:
     """Bytes by name of what does not depend on the clips, with the gradients' and the optimiser's last."""
     everything = _count(model.parameters())
     learning = _count(parameter for parameter in model.parameters() if not parameter.stop_gradient)
@@ -124,7 +135,15 @@ def _kept(model, vae, image_encoder, options, device, program):
     }
 
 
-def _plan(kept, unet, vae, frames, size, options, device):
+def _plan(
+    kept: dict[str, float],
+    unet: Any,
+    vae: Any,
+    frames: int,
+    size: tuple[int, int],
+    options: TrainingOptions,
+    device: str,
+) -> TrainingMemory:
     """The `TrainingMemory` of clips of one size."""
     half = device == "gpu" and options.level != "fp32"
     number, count = _HALF if half else FLOAT, options.batch * frames
@@ -142,7 +161,7 @@ def _plan(kept, unet, vae, frames, size, options, device):
     return TrainingMemory(device, round(peak), {**kept, "activations": activations})
 
 
-def _activations(unet, vae, size, checkpointing, device):
+def _activations(unet: Any, vae: Any, size: tuple[int, int], checkpointing: bool, device: str) -> float:
     """Numbers that a frame has kept for the gradient when the forward pass is done, and what one unit needs again."""
     scale = 2 ** (len(vae.block_out_channels) - 1)
     width, height = (math.ceil(side / scale) for side in size)
@@ -165,7 +184,7 @@ def _activations(unet, vae, size, checkpointing, device):
     return total + largest + _POSE_NET * size[0] * size[1]
 
 
-def plan_file(path, device, processes=1):
+def plan_file(path: str | os.PathLike, device: str, processes: int = 1) -> dict[tuple[int, int], TrainingMemory]:
     """`TrainingMemory` by size for a training's YAML file. See `plan_training`.
 
     Args:
@@ -176,10 +195,10 @@ def plan_file(path, device, processes=1):
     Raises:
         MissingFileError, InputError: no such file, or values that cannot be used.
     """
-    kinds = (StableModelArguments, StableDataArguments, StableTrainingArguments)
+    kinds = (StableModelArguments, StableDataArguments, StableTrainerOptions)
     values = read_options([str(path)], kinds)
-    check_bounds(values)
-    model, data = (_filled(kind, values) for kind in kinds[:2])
+    check_bounds(values, kinds)
+    model, data = (filled(kind, values) for kind in kinds[:2])
     data.check()
     stages = [int(digit) for digit in re.findall(r"stage([123])", values["sharding"])]
     options = TrainingOptions(
@@ -194,10 +213,6 @@ def plan_file(path, device, processes=1):
     return plan_training(model, data, options, device)
 
 
-def _filled(kind, values):
-    return kind(**{item.name: values[item.name] for item in fields(kind)})
-
-
-def _level(values):
+def _level(values: dict[str, Any]) -> str:
     half = values.get("fp16") or values.get("bf16") or values.get("mixed_precision") in ("fp16", "bf16")
     return values.get("fp16_opt_level", "O1") if half else "fp32"

@@ -5,22 +5,25 @@ From StableAnimator (Tu et al. 2024, arXiv:2411.17697) in the form of Francis-Ri
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ppdiffusers_ext.training.latents import encode
-from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
+from ppdiffusers_ext.training.latents import encode, encode_in_parts
+from ppdiffusers_ext.training.parts import TrainedPart, train_only
+from ppdiffusers_ext.training.stable_animator.options import NOISES
 
 PICTURE_NOISE = 0.02  # that is added to the reference picture
 _ADDED = (6.0, 127.0, PICTURE_NOISE)  # frames per second less one, motion bucket, noise of the picture
 _TRAINED_OF_UNET = "attentions"
 # Of the draw of sigmas, in the terms of Hoogeboom et al. 2023 (arXiv:2301.11093).
 _SIGMAS, _SIGMA_DATA, _IMAGE = (0.002, 700.0), 0.5, 64
-NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
 
 
 class StableAnimatorModel(nn.Layer):
@@ -30,11 +33,20 @@ class StableAnimatorModel(nn.Layer):
         unet, pose_net, face_encoder: `AnimationUNet`, `PoseNet`, `FusionFaceId`.
     """
 
-    def __init__(self, unet, pose_net, face_encoder):
+    def __init__(self, unet: AnimationUNet, pose_net: PoseNet, face_encoder: FusionFaceId) -> None:
         super().__init__()
         self.unet, self.pose_net, self.face_encoder = unet, pose_net, face_encoder
 
-    def forward(self, noisy, sigmas, picture, clip_embedding, face_embedding, pose_pixels, kept):
+    def forward(
+        self,
+        noisy: paddle.Tensor,
+        sigmas: paddle.Tensor,
+        picture: paddle.Tensor,
+        clip_embedding: paddle.Tensor,
+        face_embedding: paddle.Tensor,
+        pose_pixels: paddle.Tensor,
+        kept: "Kept",
+    ) -> paddle.Tensor:
         """Predict the velocity.
 
         Args:
@@ -68,30 +80,23 @@ class Kept:
     pictures: paddle.Tensor
 
     @classmethod
-    def draw(cls, uniform, rate):
+    def draw(cls, uniform: Any, rate: float) -> "Kept":
         """Masks of numbers (batch,) from 0 to 1: no token below 2 * rate, no latents from rate to 3 * rate."""
         uniform = np.asarray(uniform, np.float32)
         tokens, pictures = uniform >= 2 * rate, (uniform < rate) | (uniform >= 3 * rate)
         return cls(*(paddle.to_tensor(keeps.astype(np.float32)) for keeps in (tokens, pictures)))
 
 
-def freeze(model, whole_unet=False):
+def freeze(model: StableAnimatorModel, whole_unet: bool = False) -> list[str]:
     """Freeze all parameters of a `StableAnimatorModel` but the trained ones. Returns the names of the trained ones.
 
     Args:
         whole_unet: True to train the whole UNet, which is required without Stable Video Diffusion's weights.
     """
-    trained = []
-    for name, parameter in model.named_parameters():
-        learns = whole_unet or not name.startswith("unet.") or _TRAINED_OF_UNET in name
-        parameter.stop_gradient = not learns
-        parameter.trainable = learns
-        if learns:
-            trained.append(name)
-    return trained
+    return train_only(model, lambda name: whole_unet or not name.startswith("unet.") or _TRAINED_OF_UNET in name)
 
 
-def parts(model, suffix=".safetensors"):
+def parts(model: StableAnimatorModel, suffix: str = ".safetensors") -> dict[str, TrainedPart]:
     """`TrainedPart`s by the names of their files, each a whole network, as inference loads it.
 
     In checkpoints they are named unet-STEP and so on, as in the original.
@@ -100,7 +105,7 @@ def parts(model, suffix=".safetensors"):
     return {name: TrainedPart(getattr(model, name), suffix=suffix, numbered=True) for name in names}
 
 
-def sigma_of(uniform, noises=NOISES):
+def sigma_of(uniform: Any, noises: Sequence[int] = NOISES) -> np.ndarray:
     """Noise level sigma for an array of numbers from 0 to 1, of the same shape: large for small numbers.
 
     A schedule of log signal-to-noise that is a cosine in time, between two shifts for resolutions, `noises`.
@@ -108,7 +113,7 @@ def sigma_of(uniform, noises=NOISES):
     uniform = np.asarray(uniform, np.float64)
     lowest, highest = (-2 * math.log(sigma / _SIGMA_DATA) for sigma in reversed(_SIGMAS))
 
-    def cosine(shift):
+    def cosine(shift: float) -> np.ndarray:
         start, end = (math.atan(math.exp(-0.5 * (bound - shift))) for bound in (lowest, highest))
         return -2 * np.log(np.tan(start + uniform * (end - start))) + shift
 
@@ -116,12 +121,12 @@ def sigma_of(uniform, noises=NOISES):
     return (np.exp(-0.5 * (low + uniform * (high - low))) * _SIGMA_DATA).astype(np.float32)
 
 
-def stratify(uniform):
+def stratify(uniform: Any) -> np.ndarray:
     """Stratify numbers (batch,) from 0 to 1: each is moved into its own part of that range."""
     return (np.arange(len(uniform)) + np.asarray(uniform, np.float64)) / len(uniform)
 
 
-def encode_clip(vae, pixels, noise, at_once):
+def encode_clip(vae: Any, pixels: paddle.Tensor, noise: paddle.Tensor, at_once: int) -> paddle.Tensor:
     """Latents of frames, (batch, frames, 3, height, width) in [-1, 1], drawn by normal noise of the latents' shape.
 
     Args:
@@ -130,25 +135,26 @@ def encode_clip(vae, pixels, noise, at_once):
     Returns:
         (batch, frames, 4, h, w), scaled.
     """
-    pictures, draws, factor = pixels.flatten(0, 1), noise.flatten(0, 1), vae.config.scaling_factor
-    starts = range(0, pictures.shape[0], at_once)
-    parts = [encode(vae, pictures[i : i + at_once], draws[i : i + at_once], factor) for i in starts]
-    latents = paddle.concat(parts)  # (batch*frames, 4, h, w)
+    latents = encode_in_parts(vae, pixels.flatten(0, 1), noise.flatten(0, 1), at_once)  # (batch*frames, 4, h, w)
     return latents.reshape([*pixels.shape[:2], *latents.shape[1:]])
 
 
-def encode_reference(vae, pixels, picture_noise, noise):
+def encode_reference(
+    vae: Any, pixels: paddle.Tensor, picture_noise: paddle.Tensor, noise: paddle.Tensor
+) -> paddle.Tensor:
     """Latents of references, (batch, 3, height, width) in [-1, 1], with some noise: (batch, 4, h, w), not scaled."""
     return encode(vae, pixels + PICTURE_NOISE * picture_noise, noise, 1.0)
 
 
-def denoise(prediction, noisy, sigmas):
+def denoise(prediction: paddle.Tensor, noisy: paddle.Tensor, sigmas: paddle.Tensor) -> paddle.Tensor:
     """Clean latents predicted by a velocity: (batch, frames, 4, h, w)."""
     sigmas = sigmas.reshape([-1, 1, 1, 1, 1])
     return noisy / (sigmas.square() + 1) - prediction * sigmas / (sigmas.square() + 1).sqrt()
 
 
-def weighted_error(denoised, latents, sigmas, masks):
+def weighted_error(
+    denoised: paddle.Tensor, latents: paddle.Tensor, sigmas: paddle.Tensor, masks: paddle.Tensor
+) -> paddle.Tensor:
     """Squared error with double weight on faces, weighted by sigma to equal the squared error of the velocity.
 
     Args:
@@ -162,7 +168,7 @@ def weighted_error(denoised, latents, sigmas, masks):
     return (errors * (1 + _small(masks, latents.shape[3:]))).mean()
 
 
-def _small(masks, size):
+def _small(masks: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
     """(batch, frames, 1, height, width) -> (batch, frames, 1, h, w)."""
     small = F.interpolate(masks.flatten(0, 1), size=size, mode="nearest")
     return small.reshape([*masks.shape[:3], *size])

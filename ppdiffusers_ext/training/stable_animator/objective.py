@@ -1,10 +1,15 @@
 """Loss of StableAnimator for a batch of training samples."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import paddle
+from paddle import nn
 
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import for_clip
 from ppdiffusers_ext.training.draws import Draws, make_batch
+from ppdiffusers_ext.training.latents import hold
 from ppdiffusers_ext.training.stable_animator.model import (
     NOISES,
     Kept,
@@ -19,7 +24,7 @@ ENCODED_AT_ONCE = 4  # pictures: the VAE's first layers are as large as they
 _ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face_embedding")
 
 
-def collate(samples):
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Collate samples of `AnimationSamples` into a batch."""
     return make_batch(samples, _ARRAYS)
 
@@ -36,16 +41,21 @@ class StableObjective:
         noises: see `sigma_of`.
     """
 
-    def __init__(self, vae, image_encoder, seed, samples_per_step, dropout=0.1, noises=NOISES):
+    def __init__(
+        self,
+        vae: Any,
+        image_encoder: Any,
+        seed: int,
+        samples_per_step: int,
+        dropout: float = 0.1,
+        noises: Sequence[int] = NOISES,
+    ) -> None:
         self._vae, self._image_encoder = vae, image_encoder
         self._draws, self._samples_per_step = Draws(seed), samples_per_step
         self._dropout, self._noises = dropout, tuple(noises)
-        for frozen in (vae, image_encoder):
-            frozen.eval()
-            for parameter in frozen.parameters():
-                parameter.stop_gradient = True
+        hold(vae, image_encoder)
 
-    def __call__(self, model, batch):
+    def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss of a `StableAnimatorModel` (or its wrapper) for a batch of `collate`, a scalar tensor."""
         indices = [int(index) for index in batch["index"]]
         with paddle.no_grad():
@@ -58,12 +68,12 @@ class StableObjective:
         prediction = model(noisy, sigmas, picture, embedding, batch["face_embedding"], batch["pose_pixels"], kept)
         return weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
 
-    def describe(self, batch):
+    def describe(self, batch: dict[str, Any]) -> str:
         """Text with the clips and sigmas of the batch."""
         sigmas = [self.draw_sigma(int(index)) for index in batch["index"]]
         return ", ".join(f"{clip} at sigma {sigma:.3g}" for clip, sigma in zip(batch["clips"], sigmas))
 
-    def encode(self, batch, indices):
+    def encode(self, batch: dict[str, Any], indices: Sequence[int]) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Latents of frames, (batch, frames, 4, h, w), scaled, and of references, (batch, 4, h, w), not scaled."""
         pixels, reference = batch["pixel_values"], batch["reference_image"]
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
@@ -74,7 +84,7 @@ class StableObjective:
         picture = encode_reference(self._vae, reference, picture_noise, self._draws.normals(indices, "picture", size))
         return latents, picture
 
-    def draw_sigma(self, index):
+    def draw_sigma(self, index: int) -> float:
         """Noise level sigma of a sample."""
         place = (index % self._samples_per_step + self._draws.rng(index, "sigma").random()) / self._samples_per_step
         return float(sigma_of(place, self._noises))

@@ -6,11 +6,13 @@ the same meaning.
 
 import re
 from dataclasses import dataclass
-from typing import Optional
 
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.training.arguments import TrainingArguments, option
-from ppdiffusers_ext.training.stable_animator.model import NOISES
+from ppdiffusers_ext.options import inherited, option, path_option
+from ppdiffusers_ext.training.bounds import FRAMES, MANY, PART, SIDES
+from ppdiffusers_ext.training.options import TrainerOptions
+
+NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
 
 
 @dataclass
@@ -24,28 +26,35 @@ class StableModelArguments:
         "face_encoder_finetune_path": "face encoder to go on from",
     }
 
-    pretrained_model_name_or_path: str = option(
+    pretrained_model_name_or_path: str = path_option(
         "./pretrained_weights/stable_animator/stable-video-diffusion-img2vid-xt",
-        "folder of Stable Video Diffusion: VAE, image encoder and the UNet's configuration",
+        help="folder of Stable Video Diffusion: VAE, image encoder and the UNet's configuration",
     )
-    unet_model_path: Optional[str] = option(
-        None, "weights of Stable Video Diffusion's UNet, that of the folder above if left out; `none` starts at random"
+    unet_model_path: str | None = path_option(
+        None,
+        help="weights of Stable Video Diffusion's UNet, that of the folder above if left out; `none` starts at random",
     )
-    posenet_model_finetune_path: Optional[str] = option(None, "pose net to go on from; new if left out")
-    face_encoder_finetune_path: Optional[str] = option(None, "face encoder to go on from; new if left out")
-    unet_model_finetune_path: Optional[str] = option(
-        None, "StableAnimator's UNet to go on from, instead of Stable Video Diffusion's"
+    posenet_model_finetune_path: str | None = path_option(None, help="pose net to go on from; new if left out")
+    face_encoder_finetune_path: str | None = path_option(None, help="face encoder to go on from; new if left out")
+    unet_model_finetune_path: str | None = path_option(
+        None, help="StableAnimator's UNet to go on from, instead of Stable Video Diffusion's"
     )
-    train_whole_unet: bool = option(False, "train all of the UNet, not only its transformers as the original does")
-    finetune_mode: bool = option(False, "have all three of the files above be needed")
+    train_whole_unet: bool = option(
+        False, help="train all of the UNet, not only its transformers as the original does"
+    )
+    finetune_mode: bool = option(False, help="have all three of the files above be needed")
     conditioning_dropout_prob: float = option(
-        0.1, "a fifth of the samples are without CLIP's token and a fifth without the picture at 0.1"
+        0.1, *PART, help="a fifth of the samples are without CLIP's token and a fifth without the picture at 0.1"
     )
-    noise_d_low: int = option(NOISES[0], "resolution that the strongest noise is made for; less is more noise")
-    noise_d_high: int = option(NOISES[1], "resolution that the weakest noise is made for; less is more noise")
-    gradient_checkpointing: bool = option(False, "compute activations again in the backward pass: less memory")
+    noise_d_low: int = option(
+        NOISES[0], 1, MANY, help="resolution that the strongest noise is made for; less is more noise"
+    )
+    noise_d_high: int = option(
+        NOISES[1], 1, MANY, help="resolution that the weakest noise is made for; less is more noise"
+    )
+    gradient_checkpointing: bool = option(False, help="compute activations again in the backward pass: less memory")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.noise_d_low <= self.noise_d_high:
             raise InputError(
                 f"--noise_d_low {self.noise_d_low} and --noise_d_high {self.noise_d_high} are no bounds; positive "
@@ -72,27 +81,33 @@ class StableDataArguments:
         "sample_n_frames": "frames of a sample",
     }
 
-    data_root_path: Optional[str] = option(None, "folder that relative paths of path lists are in; each list's own")
-    data_path: Optional[str] = option(None, "path list (or folder) of the clips of a single size")
-    dataset_width: int = option(512, "pixels of --data_path, a multiple of 64")
-    dataset_height: int = option(512, "pixels of --data_path, a multiple of 64")
-    rec_data_path: Optional[str] = option(None, "path list of clips for 512x512; with --vec_data_path, two sizes")
-    vec_data_path: Optional[str] = option(None, "path list of clips for 576x1024")
-    vec_share: float = option(0.5, "part of the steps that are of --vec_data_path")
-    data_sets: Optional[str] = option(
-        None, "any sizes, as list.txt:512x512:2,other.txt:768x512:1 (path list, size, share of the steps)"
+    data_root_path: str | None = option(None, help="folder that relative paths of path lists are in; each list's own")
+    data_path: str | None = option(None, help="path list (or folder) of the clips of a single size")
+    dataset_width: int = option(512, *SIDES, help="pixels of --data_path, a multiple of 64")
+    dataset_height: int = option(512, *SIDES, help="pixels of --data_path, a multiple of 64")
+    rec_data_path: str | None = option(None, help="path list of clips for 512x512; with --vec_data_path, two sizes")
+    vec_data_path: str | None = option(None, help="path list of clips for 576x1024")
+    vec_share: float = option(0.5, help="part of the steps that are of --vec_data_path")
+    data_sets: str | None = option(
+        None, help="any sizes, as list.txt:512x512:2,other.txt:768x512:1 (path list, size, share of the steps)"
     )
-    sample_n_frames: int = option(16, "frames of a sample")
-    sample_stride: int = option(4, "frames from one to the next")
-    faces_path: str = option("./pretrained_weights/stable_animator", "folder in which models/antelopev2 is")
-    face_cache: str = option("./face_embeddings", "folder in which embeddings of faces are kept")
-    validation_clips: int = option(4, "clips, the last ones of each list, that are held out when there is validation")
-    validation_image: Optional[str] = option(None, "picture to animate when there is validation, by the skeletons of")
-    validation_control_folder: Optional[str] = option(None, "this folder, or video, of skeletons")
-    validation_image_folder: Optional[str] = option(None, "the frames that should come out, to compare with")
-    max_bad_share: float = option(0.1, "part of the samples whose clip cannot be read, above which the run stops")
+    sample_n_frames: int = option(16, *FRAMES, help="frames of a sample")
+    sample_stride: int = option(4, 1, MANY, help="frames from one to the next")
+    faces_path: str = option("./pretrained_weights/stable_animator", help="folder in which models/antelopev2 is")
+    face_cache: str = option("./face_embeddings", help="folder in which embeddings of faces are kept")
+    validation_clips: int = option(
+        4, 0, MANY, help="clips, the last ones of each list, that are held out when there is validation"
+    )
+    validation_image: str | None = path_option(
+        None, help="picture to animate when there is validation, by the skeletons of"
+    )
+    validation_control_folder: str | None = path_option(None, help="this folder, or video, of skeletons")
+    validation_image_folder: str | None = path_option(None, help="the frames that should come out, to compare with")
+    max_bad_share: float = option(
+        0.1, *PART, help="part of the samples whose clip cannot be read, above which the run stops"
+    )
 
-    def check(self):
+    def check(self) -> None:
         """Raise InputError for values that cannot be used."""
         if not 0 < self.vec_share < 1:
             raise InputError(
@@ -107,7 +122,7 @@ class StableDataArguments:
             if min(width, height) < 64 or width % 64 or height % 64:
                 raise InputError(f"{width}x{height} cannot be trained on; multiples of 64 are accepted")
 
-    def named_sets(self):
+    def named_sets(self) -> list[tuple[str, int, int, float]]:
         """Returns the sets of clips as a list of (path list, width, height, share).
 
         Raises:
@@ -127,60 +142,67 @@ class StableDataArguments:
         return given[0]
 
 
-def _read_set(text):
+def _read_set(text: str) -> tuple[str, int, int, float]:
     found = re.fullmatch(r"\s*(.+):(\d{1,6})x(\d{1,6}):(\d{1,6}(?:\.\d{0,6})?|\.\d{1,6})\s*", text, re.ASCII)
     if not found or not float(found[4]) > 0:
         raise InputError(f"--data_sets has {shown(text)}; such as list.txt:512x512:1 is accepted")
     return found[1], int(found[2]), int(found[3]), float(found[4])
 
 
-_NAMES = {  # the original's -> paddlenlp's, of which the later one on a command line counts
-    "checkpointing_steps": "save_steps",
-    "checkpoints_total_limit": "save_total_limit",
-    "per_gpu_batch_size": "per_device_train_batch_size",
-    "lr_warmup_steps": "warmup_steps",
-    "num_workers": "dataloader_num_workers",
-    "max_train_steps": "max_steps",
-}
-
-
 @dataclass
-class StableTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the original's defaults and names."""
+class StableTrainerOptions(TrainerOptions):
+    """`TrainerOptions` with the original's defaults and names."""
 
-    ALIASES = _NAMES
-
-    do_train: bool = option(True, "whether to train")
-    learning_rate: float = option(1e-4, "of AdamW; the original's scripts take 1e-5")
-    weight_decay: float = option(1e-2, "of AdamW")
-    max_grad_norm: float = option(0.0, "norm that gradients are clipped to; 0 leaves them as they are, as originally")
-    lr_scheduler_type: str = option("constant", "how the learning rate goes on; constant has no warmup")
-    warmup_steps: int = option(
-        500, "steps until the learning rate is reached, with --lr_scheduler_type constant_with_warmup and others"
+    do_train: bool = inherited(TrainerOptions, "do_train", True, help="whether to train")
+    learning_rate: float = inherited(
+        TrainerOptions, "learning_rate", 1e-4, help="of AdamW; the original's scripts take 1e-5"
     )
-    save_strategy: str = option("steps", "when checkpoints are saved")
-    save_steps: int = option(500, "steps from one checkpoint to the next")
-    checkpointing_steps: Optional[int] = option(None, "the original's name of --save_steps")
-    checkpoints_total_limit: Optional[int] = option(None, "the original's name of --save_total_limit")
-    per_gpu_batch_size: Optional[int] = option(None, "the original's name of --per_device_train_batch_size")
-    lr_warmup_steps: Optional[int] = option(None, "the original's name of --warmup_steps")
-    num_workers: Optional[int] = option(None, "the original's name of --dataloader_num_workers")
-    max_train_steps: Optional[int] = option(None, "the original's name of --max_steps")
-    mixed_precision: Optional[str] = option(None, "no, fp16 or bf16: the original's way to say --fp16 or --bf16")
+    weight_decay: float = inherited(TrainerOptions, "weight_decay", 1e-2, help="of AdamW")
+    max_grad_norm: float = inherited(
+        TrainerOptions,
+        "max_grad_norm",
+        0.0,
+        help="norm that gradients are clipped to; 0 leaves them as they are, as originally",
+    )
+    lr_scheduler_type: str = inherited(
+        TrainerOptions, "lr_scheduler_type", "constant", help="how the learning rate goes on; constant has no warmup"
+    )
+    warmup_steps: int = inherited(
+        TrainerOptions,
+        "warmup_steps",
+        500,
+        help="steps until the learning rate is reached, with --lr_scheduler_type constant_with_warmup and others",
+        aliases=("lr_warmup_steps",),
+    )
+    save_strategy: str = inherited(
+        TrainerOptions, "save_strategy", "steps", help="when checkpoints are saved", choices=("no", "steps", "epoch")
+    )
+    save_steps: int = inherited(
+        TrainerOptions,
+        "save_steps",
+        500,
+        help="steps from one checkpoint to the next",
+        aliases=("checkpointing_steps",),
+    )
+    save_total_limit: int | None = inherited(
+        TrainerOptions, "save_total_limit", None, aliases=("checkpoints_total_limit",)
+    )
+    per_device_train_batch_size: int = inherited(
+        TrainerOptions, "per_device_train_batch_size", 8, aliases=("per_gpu_batch_size",)
+    )
+    dataloader_num_workers: int = inherited(TrainerOptions, "dataloader_num_workers", 0, aliases=("num_workers",))
+    max_steps: int = inherited(TrainerOptions, "max_steps", 30000, aliases=("max_train_steps",))
+    mixed_precision: str | None = option(
+        None, choices=("no", "fp16", "bf16"), help="no, fp16 or bf16: the original's way to say --fp16 or --bf16"
+    )
     checkpoint_format: str = option(
-        "safetensors", "of the networks in checkpoints, and of those at the end; pth is the original's"
+        "safetensors",
+        choices=("safetensors", "pth"),
+        help="of the networks in checkpoints, and of those at the end; pth is the original's",
     )
 
-    def __post_init__(self):
-        for original, own in _NAMES.items():
-            if getattr(self, original) is not None:
-                setattr(self, own, getattr(self, original))
-        if self.mixed_precision not in (None, "no", "fp16", "bf16"):
-            raise InputError(f"--mixed_precision {self.mixed_precision} is not known; no, fp16 or bf16 is accepted")
-        if self.checkpoint_format not in ("safetensors", "pth"):
-            raise InputError(
-                f"--checkpoint_format {self.checkpoint_format} is not known; safetensors or pth is accepted"
-            )
+    def check(self) -> None:
+        """As `TrainerOptions.check`. --mixed_precision goes before --fp16 and --bf16."""
         if self.mixed_precision:
             self.fp16, self.bf16 = self.mixed_precision == "fp16", self.mixed_precision == "bf16"
-        super().__post_init__()
+        super().check()

@@ -4,12 +4,16 @@ It learns the true identity vectors of `data.synthetic`. It measures the likenes
 ArcFace in the optimisation of faces.
 """
 
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 from ppdiffusers_ext.data.outputs import output_file
-from ppdiffusers_ext.data.stable_animator.clips import Frames, read_embedding
+from ppdiffusers_ext.data.stable_animator.clips import AnimationClip, Frames, read_embedding
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask
 from ppdiffusers_ext.models.stable_animator.arcface import FACE_SIZE, IResNet, crop_face
 from ppdiffusers_ext.weights.arrays import to_array
@@ -20,7 +24,14 @@ _FRAMES = 3  # of each clip
 _LEARNING_RATE, _NOISE = 2e-3, 0.05
 
 
-def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: numbers):
+def train_recognizer(
+    clips: Sequence[AnimationClip],
+    path: str | os.PathLike,
+    steps: int,
+    batch: int,
+    seed: int,
+    progress: Callable[[Any], Any] = lambda numbers: numbers,
+) -> float:
     """Train the recogniser and write its weights as .safetensors.
 
     Args:
@@ -37,7 +48,8 @@ def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: n
     paddle.seed(seed)
     network = IResNet(**_SMALL)
     faces = [read_heads(clip, rng) for clip in clips]
-    identities = paddle.to_tensor(np.stack([read_embedding(clip.embedding) for clip in clips]))
+    embeddings = np.stack([read_embedding(clip.embedding) for clip in clips if clip.embedding is not None])
+    identities = paddle.to_tensor(embeddings)
     schedule = paddle.optimizer.lr.CosineAnnealingDecay(_LEARNING_RATE, steps)
     optimizer = paddle.optimizer.AdamW(schedule, parameters=network.parameters())
     seen = []
@@ -45,8 +57,9 @@ def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: n
         chosen = rng.integers(len(clips), size=batch)
         pictures = np.stack([faces[number][rng.integers(_FRAMES)] for number in chosen])
         recognised = network(_distort(pictures, rng))
-        cosines = F.cosine_similarity(recognised, identities[chosen])  # (batch,)
-        error = (recognised - identities[chosen]).square().mean()
+        truth = paddle.index_select(identities, paddle.to_tensor(chosen))
+        cosines = F.cosine_similarity(recognised, truth)  # (batch,)
+        error = (recognised - truth).square().mean()
         ((1 - cosines).mean() + 0.1 * error).backward()
         optimizer.step()
         optimizer.clear_grad()
@@ -59,8 +72,9 @@ def train_recognizer(clips, path, steps, batch, seed, progress=lambda numbers: n
     return float(np.mean(seen))
 
 
-def read_heads(clip, rng):
+def read_heads(clip: AnimationClip, rng: np.random.Generator) -> np.ndarray:
     """Heads of some frames of a clip: (frames, 3, 112, 112) uint8."""
+    assert clip.faces is not None
     images, masks = Frames(clip.images), Frames(clip.faces, "black")
     chosen = rng.choice(len(images), _FRAMES, replace=False)
     heads = []
@@ -70,7 +84,7 @@ def read_heads(clip, rng):
     return np.round(np.stack(heads)).astype(np.uint8)
 
 
-def _distort(pictures, rng):
+def _distort(pictures: np.ndarray, rng: np.random.Generator) -> paddle.Tensor:
     """(batch, 3, 112, 112) uint8 -> fp32 in [-1, 1]; half of them blurred, as an autoencoder does, and noise."""
     pixels = paddle.to_tensor(pictures.astype(np.float32) / 127.5 - 1)
     blurred = F.interpolate(F.avg_pool2d(pixels, 14, 14), [FACE_SIZE, FACE_SIZE], mode="bilinear")

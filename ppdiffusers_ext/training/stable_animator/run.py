@@ -1,24 +1,28 @@
 """Training run of StableAnimator, from its arguments to its last checkpoint."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ppdiffusers_ext.data.frames import open_frames, resize
+from ppdiffusers_ext.data.frames import resize
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
 from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.loading import read_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
-from ppdiffusers_ext.training.fit import fit, reproducible_start, samples_of_a_step
-from ppdiffusers_ext.training.stable_animator.data import describe_sets, find_samples
+from ppdiffusers_ext.training.fit import fit, reproducible_start
+from ppdiffusers_ext.training.options import samples_of_a_step
+from ppdiffusers_ext.training.stable_animator.check import check_files
+from ppdiffusers_ext.training.stable_animator.data import Clips, describe_sets, make_samples, open_given
 from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddings
 from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze, parts
 from ppdiffusers_ext.training.stable_animator.objective import StableObjective, collate
+from ppdiffusers_ext.training.stable_animator.options import StableDataArguments, StableModelArguments
 from ppdiffusers_ext.training.stable_animator.validation import StableAnimator, of_animation_samples
+from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import Case, Validation
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.folders import find_weights, read_config
@@ -26,17 +30,27 @@ from ppdiffusers_ext.weights.folders import find_weights, read_config
 _ADAPTER = "processor.id_to_"
 
 
-def train(model_arguments, data_arguments, training_arguments):
+def train(
+    model_arguments: StableModelArguments,
+    data_arguments: StableDataArguments,
+    training_arguments: Any,
+    clips: Clips | None = None,
+) -> PartsTrainer:
     """Train, from the newest checkpoint in the output folder if there is one. Returns the trainer.
 
     Writes the networks into the output folder, in files that `scripts.stable_animator` loads.
+
+    Args:
+        training_arguments: `TrainingArguments` with the fields of `StableTrainerOptions`.
+        clips: what `check_files` returned, if it was called.
 
     Raises:
         InputError, MissingFileError: weights, data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
     data, arguments = data_arguments, training_arguments
-    samples, held_out = find_samples(data, arguments)
+    clips = clips or check_files(model_arguments, data, arguments)
+    samples, held_out = make_samples(clips, data, arguments)
     given = _given_case(data) if arguments.validation_steps else []
     samples_per_step = samples_of_a_step(arguments)
     svd = Path(model_arguments.pretrained_model_name_or_path)
@@ -64,14 +78,14 @@ def train(model_arguments, data_arguments, training_arguments):
         validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
     share = data.max_bad_share
     trained_parts = parts(model, f".{arguments.checkpoint_format}")
-    trainer = fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out)
-    if arguments.process_index == 0:
-        files = {name: part.path("", name).name for name, part in trained_parts.items()}
-        write_trained(arguments.output_dir, {"svd": absolute(svd), **files})
-    return trainer
+
+    def describe(folder: str, files: dict[str, str]) -> None:
+        write_trained(folder, {"svd": absolute(svd), **files})
+
+    return fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out, describe)
 
 
-def _given_case(data):
+def _given_case(data: StableDataArguments) -> list[Case]:
     """The `Case` of --validation_image, in a list; an empty one without it.
 
     Raises:
@@ -81,19 +95,12 @@ def _given_case(data):
         return []
     _, width, height, _ = data.named_sets()[0]
     reference = resize(np.asarray(read_image(data.validation_image)), width, height)
-    given = ((data.validation_control_folder, "black"), (data.validation_image_folder, "white"))
-    sources = [open_frames(path, background=background) for path, background in given if path]
-    if len({source.num_frames for source in sources}) > 1:
-        raise InputError(
-            f"{data.validation_image_folder} has {sources[1].num_frames} frames, {data.validation_control_folder} "
-            f"{sources[0].num_frames} skeletons; as many are needed"
-        )
-    poses, *truth = (np.stack([resize(frame, width, height) for frame in source]) for source in sources)
+    poses, *truth = (np.stack([resize(frame, width, height) for frame in source]) for source in open_given(data))
     embedding = FaceEmbeddings(data.faces_path, data.face_cache)(reference)
     return [Case(reference, poses, truth[0] if truth else None, embedding)]
 
 
-def make_model(arguments, clip_width):
+def make_model(arguments: StableModelArguments, clip_width: int) -> StableAnimatorModel:
     """`StableAnimatorModel` with the weights of `StableModelArguments`; other weights are new.
 
     Args:
@@ -121,7 +128,7 @@ def make_model(arguments, clip_width):
     return StableAnimatorModel(unet, pose_net, face_encoder)
 
 
-def _start_adapters(unet):
+def _start_adapters(unet: AnimationUNet) -> None:
     """Have keys and values of the face begin as those of the picture, as the original has them."""
     parameters = dict(unet.named_parameters())
     for name, parameter in parameters.items():

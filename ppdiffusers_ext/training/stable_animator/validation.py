@@ -1,31 +1,29 @@
 """Animates clips of validation with StableAnimator."""
 
+from collections.abc import Iterator
+
+import numpy as np
 from PIL import Image
 
-from ppdiffusers_ext.training.validation import Case, fixed_noise, to_pictures
+from ppdiffusers_ext.data.stable_animator.samples import AnimationSamples
+from ppdiffusers_ext.training.validation import Animator, Case, to_pictures
 
 
-def of_animation_samples(samples):
+def of_animation_samples(samples: AnimationSamples | None) -> Iterator[Case]:
     """The `Case`s of `AnimationSamples`, each sample one; of None there are none."""
-    for index in range(len(samples or ())):
+    if samples is None:
+        return
+    for index in range(len(samples)):
         sample = samples[index]
         poses, truth = (to_pictures(sample[key].swapaxes(0, 1), -1) for key in ("pose_pixels", "pixel_values"))
         reference = to_pictures(sample["reference_image"][:, None], -1)[0]
         yield Case(reference, poses, truth, sample["face_embedding"])
 
 
-class StableAnimator:
-    """The same with a `StableAnimatorPipeline`, in one window.
+class StableAnimator(Animator):
+    """Animates a `Case` with a `StableAnimatorPipeline`, in one window."""
 
-    Args:
-        pipeline, num_inference_steps, guidance_scale, seed: see `AnimateAnyone`.
-    """
-
-    def __init__(self, pipeline, num_inference_steps, guidance_scale, seed):
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
-
-    def __call__(self, case, index):
+    def __call__(self, case: Case, index: int) -> np.ndarray:
         height, width, _ = case.reference.shape
         frames, scale = len(case.poses), self._pipeline.vae_scale_factor
         shape = [1, frames, self._pipeline.vae.config.latent_channels, height // scale, width // scale]
@@ -40,8 +38,8 @@ class StableAnimator:
             max_guidance_scale=self._guidance,
             tile_size=frames,
             tile_overlap=0,
-            latents=fixed_noise(self._seed, index, shape),
-            image_noise=fixed_noise(self._seed, index, [1, 3, height, width]),
+            latents=self._noise(index, shape),
+            image_noise=self._noise(index, [1, 3, height, width]),
             output_type="np",
         ).frames[0]  # (3, frames, height, width)
         return to_pictures(video, 0)

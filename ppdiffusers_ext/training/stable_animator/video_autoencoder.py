@@ -6,13 +6,14 @@ no effect at first, so frames are decoded as by the picture autoencoder.
 
 import numpy as np
 import paddle
+from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 
 from ppdiffusers_ext.pipelines.loading import make_video_vae
 
 _LAYERS = 2  # of each block: with one, ppdiffusers' decoder for videos leaves the attention out
 
 
-def to_video_vae(vae, pixels):
+def to_video_vae(vae: AutoencoderKL, pixels: paddle.Tensor) -> AutoencoderKLTemporalDecoder:
     """An `AutoencoderKLTemporalDecoder` with the weights of an `AutoencoderKL`.
 
     Blocks of one layer get a second one that changes nothing. The latents are those after `post_quant_conv`, which
@@ -43,7 +44,7 @@ def to_video_vae(vae, pixels):
     return video
 
 
-def _video_name(name):
+def _video_name(name: str) -> str:
     if name.startswith("decoder.") and ".resnets." in name:
         block, _, rest = name.partition(".resnets.")
         number, _, layer = rest.partition(".")
@@ -51,7 +52,7 @@ def _video_name(name):
     return name
 
 
-def _latents_after(arrays, channels):
+def _latents_after(arrays: dict[str, np.ndarray], channels: int) -> dict[str, np.ndarray]:
     """The convolution of the encoder's end such that its means have been through `post_quant_conv`."""
     weight, bias = (arrays[f"quant_conv.{kind}"].copy() for kind in ("weight", "bias"))
     mixing, shift = arrays["post_quant_conv.weight"][:, :, 0, 0], arrays["post_quant_conv.bias"]
@@ -60,7 +61,7 @@ def _latents_after(arrays, channels):
     return {"quant_conv.weight": weight, "quant_conv.bias": bias}
 
 
-def _without_effect(name, array):
+def _without_effect(name: str, array: np.ndarray) -> np.ndarray:
     """A layer's start: nothing is added to what it is given, or for the last one over time, it is passed on."""
     if name.endswith("conv2.weight") or name.endswith("conv2.bias") or name.endswith("time_conv_out.bias"):
         return np.zeros_like(array)

@@ -11,6 +11,7 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.models.animate_anyone.transformer import TransformerConditions, repeat_rows
+from ppdiffusers_ext.pipelines import posed
 from ppdiffusers_ext.pipelines.animate_anyone import pipeline as animate_anyone
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
@@ -365,7 +366,7 @@ def test_no_more_poses_are_read_than_the_video_is_long(pipeline, run, poses):
 
 
 def test_poses_are_encoded_while_they_are_read(monkeypatch, make_pipeline, make_pose_guider, run, poses):
-    monkeypatch.setattr(animate_anyone, "POSE_CHUNK", 3)
+    monkeypatch.setattr(posed, "POSE_CHUNK", 3)
     reader, read = Reader(poses), []
     guider = make_pose_guider()
     guider.register_forward_pre_hook(lambda layer, inputs: read.append((reader.count, inputs[0].shape[2])))
@@ -376,7 +377,7 @@ def test_poses_are_encoded_while_they_are_read(monkeypatch, make_pipeline, make_
 def test_how_many_poses_are_encoded_at_a_time_changes_nothing(monkeypatch, pipeline, poses):
     with paddle.no_grad():
         expected = pipeline.encode_poses(poses, HEIGHT, WIDTH)
-        monkeypatch.setattr(animate_anyone, "POSE_CHUNK", 1)
+        monkeypatch.setattr(posed, "POSE_CHUNK", 1)
         assert largest_difference(pipeline.encode_poses(poses, HEIGHT, WIDTH), expected) < 1e-6
 
 

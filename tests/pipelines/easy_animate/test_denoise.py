@@ -6,10 +6,9 @@ import pytest
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D, PixArtTransformer3D
-from ppdiffusers_ext.pipelines.caching import BlockCaching
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall
 from ppdiffusers_ext.pipelines.engines import make_engine
-from ppdiffusers_ext.pipelines.guidance import Guidance
+from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
 from tests.pipelines.easy_animate.test_pipeline import NETWORK, text
 
 SIZE, STEPS = (2, 4, 6), 6

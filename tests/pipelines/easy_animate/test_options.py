@@ -29,10 +29,8 @@ def test_every_setting_is_a_flag_of_the_commands_that_it_fits(task):
     others = {name for other, own in TASKS.items() if other != task for name in own}
     others |= {"video": {"segment", "overlap"}, "text": {"resize"}}.get(task, set())
     flags = {action.dest for action in make_parser("prog", "", task)._actions}
-    assert (
-        flags - {"help", "debug", "config", "checkpoint_key", "overwrite", "skip_existing"}
-        == {item.name for item in fields(EasyAnimateConfig)} - others
-    )
+    own = flags - {"help", "debug", "config", "checkpoint_key"}
+    assert own == {item.name for item in fields(EasyAnimateConfig)} - others
 
 
 def test_values_of_a_file_are_replaced_by_options_and_checked(tmp_path):

@@ -10,8 +10,8 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.pipelines.easy_animate.prompts import encode, read_tokenizer
-from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.pipelines.easy_animate.prompts import read_tokenizer
+from ppdiffusers_ext.pipelines.easy_animate.text_encoders import encode, make_bert, make_t5
 from tests.support.vocabularies import write_bert, write_t5
 
 PROMPTS = (

@@ -8,9 +8,8 @@ import pytest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.stable_animator import memory as stable_memory_plan
-from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts
-from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory
+from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory, plan_memory
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 from scripts import plan_memory as command
@@ -85,9 +84,9 @@ def test_what_does_not_fit_is_refused(config):
     with pytest.raises(
         InputError, match="no rung of --memory fits; .* or a smaller --tile_size or --decode_chunk_size, are accepted"
     ):
-        stable_animation.check_memory(networks(config), replace(config, width=64000, height=64000), 24, CPU)
+        check_memory(networks(config), replace(config, width=64000, height=64000), 24, CPU)
     large = replace(config, width=64000, height=64000, ignore_memory=True)
-    stable_animation.check_memory(networks(config), large, 24, CPU)
+    check_memory(networks(config), large, 24, CPU)
 
 
 def test_command_plans_this_system(config, tmp_path, capsys):

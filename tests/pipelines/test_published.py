@@ -1,8 +1,11 @@
-"""What is published of EasyAnimate: names, addresses and places of its README at the time of V4."""
+"""Published checkpoints: what the lists say, and EasyAnimate's names, addresses and places, of its README at V4."""
+
+import re
 
 import pytest
 
-from ppdiffusers_ext.pipelines.easy_animate.published import PUBLISHED
+from ppdiffusers_ext.pipelines.published import PUBLISHED, read_published
+from ppdiffusers_ext.pipelines.systems import SYSTEMS
 from ppdiffusers_ext.weights.inventory import items_of
 from ppdiffusers_ext.weights.sources import sources_of
 
@@ -17,7 +20,21 @@ ARCHIVES = {
     "EasyAnimateV2-XL-2-768x768.tar": FROM_TEXT,
     "PixArt-XL-2-512x512.tar": FROM_TEXT,
 }
-ENTRIES = {entry.name: entry for entry in PUBLISHED}
+ENTRIES = {entry.name: entry for entry in read_published("easy_animate")}
+
+
+def test_every_system_has_checkpoints_and_none_stands_twice():
+    names = [entry.name for entry in PUBLISHED]
+    assert len(set(names)) == len(names)
+    assert {system for entry in PUBLISHED for system in entry.systems} == set(SYSTEMS)
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=[entry.name for entry in PUBLISHED])
+def test_entry_names_known_systems_and_whole_hashes(entry):
+    assert set(entry.systems) <= set(SYSTEMS) and entry.systems and entry.sources and entry.files
+    for file in entry.files:
+        assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert all(number is None or type(number) is int and number > 0 for number in (file.size, file.about))
 
 
 def addresses(entry):

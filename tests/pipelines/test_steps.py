@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppdiffusers_ext.pipelines.guidance import guide
+from ppdiffusers_ext.pipelines.steps import guide
 
 UNCONDITIONAL = paddle.to_tensor([[1.0, 2.0], [0.0, -1.0]])
 CONDITIONAL = paddle.to_tensor([[3.0, 2.0], [1.0, 4.0]])
