@@ -102,7 +102,7 @@ def decode(
         centers: see `anchors`.
 
     Returns:
-        Points, (kept, 2 + keypoints, 2): two corners, then keypoints, in fractions of the picture; and scores, (kept,).
+        Points, (kept, 2 + keypoints, 2): two corners, then keypoints, in fractions of the picture; scores, (kept,).
     """
     scores = 1 / (1 + np.exp(-np.clip(scores.reshape(-1).astype(float), -100, 100)))
     kept = scores >= layout.least
