@@ -72,11 +72,15 @@ class Detector:
     def __init__(self, network: Network, layout: Layout) -> None:
         self._network, self._layout, self._anchors = network, layout, anchors(layout)
 
-    def __call__(self, frame: np.ndarray, region: Region) -> list[Detection]:
-        """The boxes in a region of a frame, (H, W, 3) uint8, the most certain first."""
+    def __call__(self, frame: np.ndarray, region: Region, least: float | None = None) -> list[Detection]:
+        """The boxes in a region of a frame, (H, W, 3) uint8, the most certain first.
+
+        Args:
+            least: score of a box that counts; the layout's if left out.
+        """
         picture = region.crop(frame, self._layout.side, low=-1, is_replicated=False)
         numbers, scores = self._network(picture)
-        numbers, scores = decode(numbers, scores, self._anchors, self._layout)
+        numbers, scores = decode(numbers, scores, self._anchors, self._layout.side, least or self._layout.least)
         return [_in_frame(region, *found) for found in suppress(numbers, scores)]
 
 
@@ -91,7 +95,7 @@ def anchors(layout: Layout) -> np.ndarray:
 
 
 def decode(
-    numbers: np.ndarray, scores: np.ndarray, centers: np.ndarray, layout: Layout
+    numbers: np.ndarray, scores: np.ndarray, centers: np.ndarray, side: int, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes and keypoints of the anchors that count.
 
@@ -100,13 +104,15 @@ def decode(
             relative to the anchor's centre.
         scores: before the sigmoid, one for each anchor.
         centers: see `anchors`.
+        side: of the picture in pixels.
+        least: score of an anchor that counts.
 
     Returns:
         Points, (kept, 2 + keypoints, 2): two corners, then keypoints, in fractions of the picture; scores, (kept,).
     """
     scores = 1 / (1 + np.exp(-np.clip(scores.reshape(-1).astype(float), -100, 100)))
-    kept = scores >= layout.least
-    values = numbers.reshape(len(scores), -1, 2)[kept].astype(float) / layout.side
+    kept = scores >= least
+    values = numbers.reshape(len(scores), -1, 2)[kept].astype(float) / side
     middle, sides, points = values[:, :1], values[:, 1:2], values[:, 2:]
     corners = np.concatenate([middle - sides / 2, middle + sides / 2], axis=1)
     return np.concatenate([corners, points], axis=1) + centers[kept][:, None], scores[kept]

@@ -23,6 +23,8 @@ from ppdiffusers_ext.preprocess.embedded.networks import Networks
 from ppdiffusers_ext.preprocess.embedded.regions import RIGHT, Region, Tolerance, direction, steady, whole
 
 PRESENT = 0.5  # certainty from which there is a person in a region
+_SURE, _SURE_FACE = 0.9, 0.98  # the same where the detector is not certain, and of a face without a body
+_LEAST = 0.15  # certainty of the detector where nobody is found otherwise
 _EVERY = 15  # frames after which newcomers are looked for
 _MOST = 32  # people in a frame
 _CUT, _THUMBNAIL = 30.0, 32  # mean difference of brightness, of 255, between scenes; pixels that are compared
@@ -94,7 +96,9 @@ class PeopleFinder:
         known = [one.face for one in self._people if one.body is None]
         is_new = any(not any(_is_at(box, face) for face in known) for box in alone)
         if is_due or is_new or any(one.is_close for one in self._people):
-            self._look(frame, found, alone if is_due or is_new else [])
+            self._look(frame, found)
+            if is_due or is_new:
+                self._look_below(frame, found, _uncovered(boxes, found))
             alone = _uncovered(boxes, found)
         self._age = 0 if is_due else self._age
         people = [self._complete(frame, one, boxes) for one in found]
@@ -128,10 +132,11 @@ class PeopleFinder:
         if all(other.last is None and other.body.presence < body.presence for other in same):
             found[:] = [*(other for other in found if other not in same), _Found(body, region, last)]
 
-    def _look(self, frame: np.ndarray, found: list[_Found], alone: list[Detection]) -> None:
-        """Add whom the detector sees, who was close in the frame before, and whose faces are alone."""
+    def _look(self, frame: np.ndarray, found: list[_Found]) -> None:
+        """Add whom the detector sees, and who was close in the frame before."""
         close = [person for person in self._people if person.is_close and person.body is not None]
-        for detection in self._detect(frame, whole(frame)):
+        detections = self._detect(frame, whole(frame))
+        for detection in detections:
             region = bodies.region_of(detection)
             if any(_is_near(region, other.body.region) for other in found):
                 continue
@@ -143,12 +148,28 @@ class PeopleFinder:
                 self._add(frame, found, region, None)
         for person in close:
             self._add(frame, found, person.region, person)
+        if not found and not detections:
+            found += self._look_closer(frame)
+
+    def _look_closer(self, frame: np.ndarray) -> list[_Found]:
+        """The person whom the detector is not certain of, if its body is where it is from both ways of looking."""
+        for detection in self._detect(frame, whole(frame), _LEAST):
+            first = self._body(frame, bodies.region_of(detection))
+            if first.presence >= _SURE and first.region.is_usable():
+                second = self._body(frame, first.region)
+                if second.presence >= _SURE and second.is_same_as(first):
+                    return [_Found(second, first.region)]
+        return []
+
+    def _look_below(self, frame: np.ndarray, found: list[_Found], alone: list[Detection]) -> None:
+        """Add those of whom the detector saw the face alone, if it is one: look where who stands or sits would be."""
         for box in alone:
-            if not any(_covers(other.body, box) for other in found):
+            face = self._mesh(frame, faces.region_of(box))
+            if face is not None and face.presence >= _SURE_FACE and not any(_covers(other.body, box) for other in found):
                 self._add_from_face(frame, found, box)
 
     def _add_from_face(self, frame: np.ndarray, found: list[_Found], box: Detection) -> None:
-        """Add the body of a face, if there is one: look where it would stand or sit, then where it is."""
+        """Add the body of a face, if there is one: from where it may be to where it is."""
         seen = []
         for hips, size in _BODIES:
             region = body_region(box, hips, size)
@@ -196,7 +217,7 @@ class PeopleFinder:
             seen = [one.face for one in (*people, *found) if one.face is not None]
             if not any(_is_in(region.center, face) for face in seen):
                 face = self._mesh(frame, region)
-                if face is not None and not any(_is_in(face.mesh.mean(axis=0), other) for other in seen):
+                if face is not None and face.presence >= _SURE_FACE and not any(_is_in(face.mesh.mean(axis=0), other) for other in seen):
                     found.append(Person(None, region, True, face=face, face_region=region))
         return found
 
