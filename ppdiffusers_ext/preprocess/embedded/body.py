@@ -70,7 +70,7 @@ class BodyNetwork:
         """The `Body` in a region of a frame, (H, W, 3) uint8."""
         landmarks, presence, _, heat, _ = self._network(region.crop(frame, _SIDE))
         landmarks = landmarks.reshape(_ROWS, 5).astype(float)
-        points = refine(landmarks[:, :2] / _SIDE, heat.reshape(64, 64, _ROWS))
+        points = refine(landmarks[:, :2] / _SIDE, heat[0])
         points = region.to_frame(points)
         center, end = points[list(_REGION)]
         visibility = 1 / (1 + np.exp(-np.clip(landmarks[:POINTS, 3], -100, 100)))
@@ -82,12 +82,12 @@ def refine(points: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     Args:
         points: (n, 2) in fractions of the picture.
-        heat: (height, width, n), before the sigmoid.
+        heat: (n, height, width), before the sigmoid.
 
     Returns:
         (n, 2).
     """
-    height, width, count = heat.shape
+    count, height, width = heat.shape
     refined = points.copy()
     cells = np.trunc(points * (width, height)).astype(int)
     for i in range(count):
@@ -95,7 +95,7 @@ def refine(points: np.ndarray, heat: np.ndarray) -> np.ndarray:
         if not (0 <= column < width and 0 <= row < height):
             continue
         left, top = max(0, column - _WINDOW), max(0, row - _WINDOW)
-        window = heat[top : row + _WINDOW + 1, left : column + _WINDOW + 1, i].astype(float)
+        window = heat[i, top : row + _WINDOW + 1, left : column + _WINDOW + 1].astype(float)
         weights = 1 / (1 + np.exp(-np.clip(window, -100, 100)))
         if weights.max() >= _SURE:
             rows, columns = (np.arange(n) for n in weights.shape)

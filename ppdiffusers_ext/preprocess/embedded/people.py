@@ -165,7 +165,11 @@ class PeopleFinder:
         """Add those of whom the detector saw the face alone, if it is one: look where who stands or sits would be."""
         for box in alone:
             face = self._mesh(frame, faces.region_of(box))
-            if face is not None and face.presence >= _SURE_FACE and not any(_covers(other.body, box) for other in found):
+            if (
+                face is not None
+                and face.presence >= _SURE_FACE
+                and not any(_covers(other.body, box) for other in found)
+            ):
                 self._add_from_face(frame, found, box)
 
     def _add_from_face(self, frame: np.ndarray, found: list[_Found], box: Detection) -> None:
@@ -217,7 +221,11 @@ class PeopleFinder:
             seen = [one.face for one in (*people, *found) if one.face is not None]
             if not any(_is_in(region.center, face) for face in seen):
                 face = self._mesh(frame, region)
-                if face is not None and face.presence >= _SURE_FACE and not any(_is_in(face.mesh.mean(axis=0), other) for other in seen):
+                if (
+                    face is not None
+                    and face.presence >= _SURE_FACE
+                    and not any(_is_in(face.mesh.mean(axis=0), other) for other in seen)
+                ):
                     found.append(Person(None, region, True, face=face, face_region=region))
         return found
 

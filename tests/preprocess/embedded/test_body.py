@@ -10,9 +10,9 @@ from ppdiffusers_ext.preprocess.embedded.regions import Region
 
 
 def heat(places, peak):
-    """(64, 64, n) logits of a bump around each place in cells."""
+    """(n, 64, 64) logits of a bump around each place in cells."""
     y, x = np.mgrid[:64, :64]
-    return np.stack([peak - 1.5 * ((x - px) ** 2 + (y - py) ** 2) for px, py in places], axis=-1)
+    return np.stack([peak - 1.5 * ((x - px) ** 2 + (y - py) ** 2) for px, py in places])
 
 
 def test_points_go_where_their_heat_maps_are_sure():
@@ -30,7 +30,7 @@ def test_unsure_and_far_heat_maps_change_nothing(place, peak):
 
 def test_points_outside_stay():
     points = np.array([[-0.1, 0.5], [0.5, 1.0], [7.0, 7.0]])
-    assert (refine(points, np.full((64, 64, 3), 9.0)) == points).all()
+    assert (refine(points, np.full((3, 64, 64), 9.0)) == points).all()
 
 
 def test_bodies_are_one_if_their_trunks_are_in_one_place():
