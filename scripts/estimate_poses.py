@@ -55,7 +55,7 @@ def work(options: Options) -> None:
         return
     estimator = poses.make_estimator(options, "rgb", options.device)
     frames = poses.progress("poses")(source.read(0, source.num_frames), source.num_frames)
-    size, counts = (source.width, source.height), []
+    size, counts = (source.width, source.height), list[int]()
     name = choose_estimator(options.poses, options.dwpose)
     with results.recorded(), output_file(target) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for text in _texts(name, estimator(frames), size, counts):

@@ -112,7 +112,7 @@ class Animator:
         return hold_results([self._result_of(job) for job in jobs], overwrite, skip_existing)
 
     def _result_of(self, job: "Job") -> tuple:
-        inputs = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+        inputs: dict[str, Any] = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
         inputs |= {path.name: path for path in self._networks}
         return case_of("animate", self.outputs(job), inputs, self._system.config, job)
 

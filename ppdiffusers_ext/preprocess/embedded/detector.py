@@ -148,6 +148,6 @@ def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _in_frame(region: Region, score: float, points: np.ndarray) -> Detection:
-    corners = points[[0, 0, 1, 1], [0, 0, 0, 0]], points[[0, 1, 0, 1], [1, 1, 1, 1]]
-    corners = region.to_frame(np.stack(corners, axis=-1))
+    xs, ys = points[[0, 0, 1, 1], 0], points[[0, 1, 0, 1], 1]
+    corners = region.to_frame(np.stack([xs, ys], axis=-1))
     return Detection(score, np.concatenate([corners.min(axis=0), corners.max(axis=0)]), region.to_frame(points[2:]))
