@@ -1,8 +1,9 @@
 """Animate the person in a picture as the person in a video moves.
 
-    python -m scripts.animate --reference-image me.png --driving-video dance.mp4 --output out.mp4
+    python -m scripts.animate --reference-image me.png --driving-video dance.mp4
     python -m scripts.animate --batch jobs.yaml --report report.json
 
+Without --config, and without the released weights, the small model that ships with the package draws cartoon people.
 Poses of both are estimated, the video's are moved to where the picture's body is and to its size, the picture is
 animated, and the video's sound is copied. Beside the result come the same beside picture and skeletons, and a contact
 sheet; with --debug also an overlay of the driving video; with --report also a page that says how good the result is:
@@ -23,10 +24,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, shown_path
-from ppdiffusers_ext.options import option, path_option
+from ppdiffusers_ext.options import merge, option, path_option
 from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
 from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
+from ppdiffusers_ext.preprocess import estimators
 
 from . import poses
 from .command import ArgumentParser, describe, run
@@ -35,6 +37,7 @@ from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_ot
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.animation import Animator
 
+_LONGEST, _MULTIPLE = 2, 16  # of the demo model's frames: most of the longer side, in shorter ones, and its steps
 # What a job says instead of the system's options.
 _OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases", "report")
 
@@ -82,9 +85,7 @@ def read_config(options: Options) -> tuple[Any, list[Job]]:
                 "without a name, which writes a page beside the result, is accepted"
             )
         jobs = [make_job(how)]
-    path = options.config or get_system(options.system).config_file
-    given = {name: value for name, value in given_options(typed, cls).items() if name not in _OF_JOBS}
-    config = cls.load(path, **given, report=TRUTH.get(options.report or ""))
+    config = _load_config(options, typed)
     config.check()
     return config, jobs
 
@@ -92,6 +93,50 @@ def read_config(options: Options) -> tuple[Any, list[Job]]:
 def _rows_file(options: Options) -> str | None:
     """The file that gets a row for each job, or None: `--report` with no file is about results."""
     return None if options.report in TRUTH else options.report
+
+
+def _load_config(options: Options, typed: argparse.Namespace) -> Any:
+    """The configuration that is asked for; that of the small model that ships if there is no other model.
+
+    The small model's file is for a short clip; with it the whole video is animated unless --num-frames is given.
+
+    typed: what was typed for the options of the system.
+    """
+    system = get_system(options.system, POSED)
+    given = {name: value for name, value in given_options(typed, system.options).items() if name not in _OF_JOBS}
+    given |= merge({"report": TRUTH.get(options.report or "")})
+    config = system.options.load(options.config or system.config_file, **given)
+    if options.config or system.demo_file is None or system.has_weights is None or system.has_weights(config):
+        return config
+    print(
+        "Model: the small demo model, which draws cartoon people; "
+        f"`python scripts/download_weights.py --system {options.system}` fetches the released weights",
+        file=sys.stderr,
+    )
+    config = system.options.load(system.demo_file, **given)
+    sides = {} if {"width", "height"} & set(given) else _sides_like(options.given.reference_image, config.width)
+    return dataclasses.replace(config, num_frames=given.get("num_frames"), **sides)
+
+
+def _sides_like(picture: str | None, side: int) -> dict[str, int]:
+    """Width and height with the aspect ratio of a picture, so that a square crop does not cut off heads.
+
+    Args:
+        picture: a path; None for several pictures, which leave the sides as they are.
+        side: the shorter one in pixels.
+    """
+    if picture is None:
+        return {}
+    from ppdiffusers_ext.data.frames import open_frames
+
+    source = open_frames(picture)
+    shorter = min(source.width, source.height)
+    longest = _LONGEST * side
+    width, height = (
+        min(longest, round(length / shorter * side / _MULTIPLE) * _MULTIPLE)
+        for length in (source.width, source.height)
+    )
+    return {"width": width, "height": height}
 
 
 def work(options: Options) -> int:
@@ -110,7 +155,8 @@ def work(options: Options) -> int:
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
     open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
-    animator = Animator(system, open_estimator, style, progress, config.num_frames, keep=options.debug)
+    networks = estimators.estimator_files(options.poses, options.dwpose)
+    animator = Animator(system, open_estimator, style, progress, config.num_frames, options.debug, networks)
     if options.batch:
         return _run_all(animator, jobs, config, options)
     inputs = animator.open(jobs[0])  # an output that is an input is told as that

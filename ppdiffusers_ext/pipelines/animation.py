@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.jobs import Job
     from ppdiffusers_ext.pipelines.outputs import Result
     from ppdiffusers_ext.preprocess.alignment import Alignment
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.skeletons import Pose, Style
 
 
@@ -64,28 +64,30 @@ class Animator:
 
     Args:
         system: an instance of one of `registry.SYSTEMS`.
-        open_estimator: returns a `PoseEstimator`; called when the first job needs it, after its inputs were checked.
+        open_estimator: returns an `Estimator`; called when the first job needs it, after its inputs were checked.
         style: a `Style`.
         progress: see `preprocess.videos`.
         limit: frames at most; all if left out.
         keep: write an overlay video beside each result.
+        networks: files of the networks that estimate poses, for the records of what results were made of.
     """
 
     def __init__(
         self,
         system: Any,
-        open_estimator: "Callable[[], PoseEstimator]",
+        open_estimator: "Callable[[], Estimator]",
         style: "Style",
         progress: Callable[[Any, int], Any],
         limit: int | None = None,
         keep: bool = False,
+        networks: Sequence[Path] = (),
     ) -> None:
         self._system, self._open_estimator, self._style = system, open_estimator, style
-        self._progress, self._limit, self._keep = progress, limit, keep
+        self._progress, self._limit, self._keep, self._networks = progress, limit, keep, networks
 
     @functools.cached_property
-    def estimator(self) -> "PoseEstimator":
-        """The `PoseEstimator` of all jobs. Raises InputError, MissingFileError where its networks cannot be used."""
+    def estimator(self) -> "Estimator":
+        """The `Estimator` of all jobs. Raises InputError, MissingFileError where its networks cannot be used."""
         return self._open_estimator()
 
     def open(self, job: "Job") -> JobInputs:
@@ -112,7 +114,8 @@ class Animator:
         return hold_results([self._result_of(job) for job in jobs], overwrite, skip_existing)
 
     def _result_of(self, job: "Job") -> tuple:
-        inputs = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+        inputs: dict[str, Any] = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+        inputs |= {path.name: path for path in self._networks}
         return case_of("animate", self.outputs(job), inputs, self._system.config, job)
 
     def check_apart(self, jobs: "Sequence[Job]", report: str | None = None) -> None:

@@ -30,7 +30,7 @@ _MAX_DIRECTORY_BYTES = 2**22  # of a zip file
 _LOCAL_HEADER = 30  # bytes of a zip member's header, without name and extra field
 _BLOCK_BYTES = 2**20
 _MAX_ZIP_COUNT = 2**16 - 1  # stands for this many members or more
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class ArchiveError(InputError):
@@ -69,7 +69,7 @@ def unpack(
             ratio_limit = _MAX_RATIO * archive.stat().st_size + _MAX_RATIO_MARGIN
             max_bytes = min(ratio_limit, max(0, shutil.disk_usage(temporary).free - DISK_MARGIN))
         unpacked = _Unpacked(archive, temporary, max_bytes, max_members)
-        with _damage_as_archive_error(archive):
+        with damage_as_archive_error(archive):
             _open_archive(archive)(archive, unpacked)
         content, files = unpacked.without_single_folder()
         absent = [name for name in members if name not in files]
@@ -112,7 +112,7 @@ def _open_archive(archive: Path) -> Callable[[Path, "_Unpacked"], None]:
 
 
 def _unpack_zip(archive: Path, unpacked: "_Unpacked") -> None:
-    with open(archive, "rb") as whole, zipfile.ZipFile(_SmallReads(whole)) as file:
+    with open(archive, "rb") as whole, zipfile.ZipFile(SmallReads(whole)) as file:
         if min(len(file.infolist()), _MAX_ZIP_COUNT) != _zip_count(archive):
             raise ArchiveError(f"{archive} is damaged (members are missing); an archive that is whole is accepted")
         _check_overlap(archive, file)
@@ -129,7 +129,7 @@ def _unpack_zip(archive: Path, unpacked: "_Unpacked") -> None:
             if name.endswith("/"):
                 unpacked.add_folder(name)
                 continue
-            if member.compress_type not in _ZIP_METHODS:
+            if member.compress_type not in ZIP_METHODS:
                 raise unpacked.refusal(name, "is compressed by other means than deflate")
             unpacked.check_size(name, member.file_size)
             with file.open(member) as content:
@@ -164,7 +164,7 @@ def _unpack_tar(archive: Path, unpacked: "_Unpacked") -> None:
                 unpacked.add_file(member.name, member)
 
 
-class _SmallReads:
+class SmallReads:
     """A file of which only so much is read at once: zipfile believes what an archive says of its directory."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -263,7 +263,7 @@ def _printable(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _damage_as_archive_error(archive: Path) -> Iterator[None]:
+def damage_as_archive_error(archive: Path) -> Iterator[None]:
     try:
         yield
     except InputError:

@@ -413,7 +413,7 @@ def test_bad_options_are_refused(folder, tmp_path, capsys, arguments, message):
 
 def test_missing_inputs_are_named(folder, capsys):
     assert start(folder, "--output", "out.mp4") == 2
-    assert_told(capsys, "--reference-image, --driving-video is missing; all three, or --batch, are needed")
+    assert_told(capsys, "--reference-image, --driving-video is missing; both, or --batch, are needed")
 
 
 def test_video_of_one_frame_and_one_of_another_shape(folder, tmp_path):
