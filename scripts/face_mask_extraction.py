@@ -77,7 +77,7 @@ def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[],
 
     from ppdiffusers_ext.data.records import Made, digest, digest_of
     from ppdiffusers_ext.files import check_all_there
-    from ppdiffusers_ext.preprocess.embedded import networks as embedded
+    from ppdiffusers_ext.preprocess.blaze import networks as embedded
     from ppdiffusers_ext.preprocess.faces import mask_names, network_files
 
     if _detector(options) == EMBEDDED:
@@ -135,8 +135,8 @@ def _open_finders(options: Options) -> "Callable[[np.ndarray], Sequence | np.nda
 def _open_detector(options: Options) -> "Callable[[np.ndarray], Sequence]":
     """What finds the boxes of the faces in a frame at first; says on stderr which that is."""
     if _detector(options) == EMBEDDED:
-        from ppdiffusers_ext.preprocess.embedded.face_boxes import FaceBoxes
-        from ppdiffusers_ext.preprocess.embedded.networks import open_networks
+        from ppdiffusers_ext.preprocess.blaze.face_boxes import FaceBoxes
+        from ppdiffusers_ext.preprocess.blaze.networks import open_networks
 
         why = f"; antelopev2's files are not in {FACES}" if options.detector == AUTO else ""
         print(f"Faces: MediaPipe (embedded){why}", file=sys.stderr)

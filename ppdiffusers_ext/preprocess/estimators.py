@@ -58,7 +58,7 @@ def estimator_files(poses: str, folder: str | os.PathLike | None = None) -> list
         from ppdiffusers_ext.preprocess import pose
 
         return pose.network_files(folder or FOLDER)
-    from ppdiffusers_ext.preprocess.embedded import networks
+    from ppdiffusers_ext.preprocess.blaze import networks
 
     return networks.network_files()
 
@@ -84,7 +84,7 @@ def open_estimator(
         from ppdiffusers_ext.preprocess.pose import PoseEstimator
 
         return PoseEstimator(folder or FOLDER, device, channels, threads=threads)
-    from ppdiffusers_ext.preprocess.embedded.estimator import EmbeddedEstimator
-    from ppdiffusers_ext.preprocess.embedded.networks import open_networks
+    from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator
+    from ppdiffusers_ext.preprocess.blaze.networks import open_networks
 
     return EmbeddedEstimator(open_networks(device, threads))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.preprocess.embedded.estimator import EmbeddedEstimator
+from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator
 from ppdiffusers_ext.preprocess.estimators import (
     CHOICES,
     FOLDER,

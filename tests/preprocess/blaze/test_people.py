@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.detector import Detection
-from ppdiffusers_ext.preprocess.embedded.people import PeopleFinder, body_region
+from ppdiffusers_ext.preprocess.blaze.detector import Detection
+from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder, body_region
 from tests.support.real_people import cartoon, group
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.face_boxes import FaceBoxes
-from tests.preprocess.embedded.test_face_finder import FACES
+from ppdiffusers_ext.preprocess.blaze.face_boxes import FaceBoxes
+from tests.preprocess.blaze.test_face_finder import FACES
 from tests.support.real_people import cartoon, group, picture, sample
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.detector import Detection
-from ppdiffusers_ext.preprocess.embedded.networks import Network
-from ppdiffusers_ext.preprocess.embedded.regions import UP, Region, around
+from ppdiffusers_ext.preprocess.blaze.detector import Detection
+from ppdiffusers_ext.preprocess.blaze.networks import Network
+from ppdiffusers_ext.preprocess.blaze.regions import UP, Region, around
 
 POINTS = 33
 NOSE, LEFT_SHOULDER, RIGHT_SHOULDER = 0, 11, 12

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.detector import (
+from ppdiffusers_ext.preprocess.blaze.detector import (
     CLOSE_FACES,
     FACES,
     PEOPLE,
@@ -13,7 +13,7 @@ from ppdiffusers_ext.preprocess.embedded.detector import (
     overlap,
     suppress,
 )
-from ppdiffusers_ext.preprocess.embedded.regions import Region
+from ppdiffusers_ext.preprocess.blaze.regions import Region
 
 
 @pytest.mark.parametrize("layout, count", [(PEOPLE, 2254), (CLOSE_FACES, 896), (FACES, 2304)])

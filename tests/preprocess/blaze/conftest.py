@@ -1,7 +1,7 @@
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.estimator import EmbeddedEstimator
-from ppdiffusers_ext.preprocess.embedded.networks import open_networks
+from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator
+from ppdiffusers_ext.preprocess.blaze.networks import open_networks
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.networks import Networks
-from ppdiffusers_ext.preprocess.embedded.people import PeopleFinder, Person
+from ppdiffusers_ext.preprocess.blaze.networks import Networks
+from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder, Person
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 
 # Of OpenPose's body joints, which of BlazePose's 33 points they are; 33 stands for the neck.

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.detector import Detection
-from ppdiffusers_ext.preprocess.embedded.face_finder import FaceFinder, is_same, tiles
+from ppdiffusers_ext.preprocess.blaze.detector import Detection
+from ppdiffusers_ext.preprocess.blaze.face_finder import FaceFinder, is_same, tiles
 from tests.support.real_people import group
 
 # The middles of the six faces, by eye.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.preprocess.embedded import networks as module
-from ppdiffusers_ext.preprocess.embedded.networks import Networks, open_networks
-from tests.preprocess.embedded.test_estimator import one
+from ppdiffusers_ext.preprocess.blaze import networks as module
+from ppdiffusers_ext.preprocess.blaze.networks import Networks, open_networks
+from tests.preprocess.blaze.test_estimator import one
 from tests.support.real_people import cartoon
 
 SIDES = {
@@ -46,7 +46,7 @@ def test_outputs_stay_when_the_network_runs_again(networks):
 
 
 def test_poses_without_openvino(without_openvino):
-    from ppdiffusers_ext.preprocess.embedded.estimator import EmbeddedEstimator
+    from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator
 
     assert len(one(EmbeddedEstimator(open_networks()), cartoon())) == 1
 

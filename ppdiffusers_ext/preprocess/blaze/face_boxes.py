@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.face import MeshNetwork, region_of
-from ppdiffusers_ext.preprocess.embedded.face_finder import FaceFinder
-from ppdiffusers_ext.preprocess.embedded.networks import Networks
+from ppdiffusers_ext.preprocess.blaze.face import MeshNetwork, region_of
+from ppdiffusers_ext.preprocess.blaze.face_finder import FaceFinder
+from ppdiffusers_ext.preprocess.blaze.networks import Networks
 
 
 class FaceBoxes:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.regions import (
+from ppdiffusers_ext.preprocess.blaze.regions import (
     DOWN,
     RIGHT,
     UP,

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded import body as bodies
-from ppdiffusers_ext.preprocess.embedded import face as faces
-from ppdiffusers_ext.preprocess.embedded.body import Body, BodyNetwork
-from ppdiffusers_ext.preprocess.embedded.detector import CLOSE_FACES, PEOPLE, Detection, Detector
-from ppdiffusers_ext.preprocess.embedded.face import Face, MeshNetwork
-from ppdiffusers_ext.preprocess.embedded.face_finder import FaceFinder
-from ppdiffusers_ext.preprocess.embedded.hands import Hand, HandNetworks
-from ppdiffusers_ext.preprocess.embedded.networks import Networks
-from ppdiffusers_ext.preprocess.embedded.regions import RIGHT, Region, Tolerance, direction, steady, whole
+from ppdiffusers_ext.preprocess.blaze import body as bodies
+from ppdiffusers_ext.preprocess.blaze import face as faces
+from ppdiffusers_ext.preprocess.blaze.body import Body, BodyNetwork
+from ppdiffusers_ext.preprocess.blaze.detector import CLOSE_FACES, PEOPLE, Detection, Detector
+from ppdiffusers_ext.preprocess.blaze.face import Face, MeshNetwork
+from ppdiffusers_ext.preprocess.blaze.face_finder import FaceFinder
+from ppdiffusers_ext.preprocess.blaze.hands import Hand, HandNetworks
+from ppdiffusers_ext.preprocess.blaze.networks import Networks
+from ppdiffusers_ext.preprocess.blaze.regions import RIGHT, Region, Tolerance, direction, steady, whole
 
 PRESENT = 0.5  # certainty from which there is a person in a region
 _SURE, _SURE_FACE = 0.9, 0.98  # the same where the detector is not certain, and of a face without a body

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.networks import Network
-from ppdiffusers_ext.preprocess.embedded.regions import Region
+from ppdiffusers_ext.preprocess.blaze.networks import Network
+from ppdiffusers_ext.preprocess.blaze.regions import Region
 
 _OVERLAP = 0.3  # intersection over union from which boxes are of the same thing
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.hands import region_from_body, region_from_hand, region_from_recrop
-from ppdiffusers_ext.preprocess.embedded.regions import Region
+from ppdiffusers_ext.preprocess.blaze.hands import region_from_body, region_from_hand, region_from_recrop
+from ppdiffusers_ext.preprocess.blaze.regions import Region
 
 
 def test_region_from_the_body_is_around_the_knuckles():

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.body import WRISTS, Body
-from ppdiffusers_ext.preprocess.embedded.networks import Network
-from ppdiffusers_ext.preprocess.embedded.regions import DOWN, UP, Region, Tolerance, around, direction, steady
+from ppdiffusers_ext.preprocess.blaze.body import WRISTS, Body
+from ppdiffusers_ext.preprocess.blaze.networks import Network
+from ppdiffusers_ext.preprocess.blaze.regions import DOWN, UP, Region, Tolerance, around, direction, steady
 
 POINTS = 21
 PRESENT = 0.5

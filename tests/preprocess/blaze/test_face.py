@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.detector import Detection
-from ppdiffusers_ext.preprocess.embedded.face import Face, region_from_mesh, region_of
+from ppdiffusers_ext.preprocess.blaze.detector import Detection
+from ppdiffusers_ext.preprocess.blaze.face import Face, region_from_mesh, region_of
 
 
 def test_68_different_points_of_the_mesh_are_taken():

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.embedded.body import POINTS, Body, refine
-from ppdiffusers_ext.preprocess.embedded.regions import Region
+from ppdiffusers_ext.preprocess.blaze.body import POINTS, Body, refine
+from ppdiffusers_ext.preprocess.blaze.regions import Region
 
 
 def heat(places, peak):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.packaged import FOLDER
+from ppdiffusers_ext.preprocess.embedded import embedded_network
 from ppdiffusers_ext.preprocess.networks import OnnxNetwork
 
 # (side, side, 3) float32 -> the outputs, each (1, ...).
@@ -60,8 +60,8 @@ _FILES = {
 
 
 def network_files() -> list[Path]:
-    """The files of the networks, in the order of `Networks`."""
-    return [FOLDER / "assets/pose_networks" / f"{_FILES[item.name]}.onnx" for item in fields(Networks)]
+    """The files of the networks, in the order of `Networks`. Errors are those of `embedded_network`."""
+    return [embedded_network(_FILES[item.name]) for item in fields(Networks)]
 
 
 def open_networks(device: str = "cpu", threads: int | None = None) -> Networks:
@@ -72,7 +72,7 @@ def open_networks(device: str = "cpu", threads: int | None = None) -> Networks:
         threads: number of CPU threads (default: the number of cores).
 
     Raises:
-        MissingFileError, InputError: see `OnnxNetwork`.
+        MissingFileError, InputError: see `embedded_network` and `OnnxNetwork`.
     """
     has_openvino = device == "cpu" and importlib.util.find_spec("openvino") is not None
     names = [item.name for item in fields(Networks)]

@@ -10,9 +10,9 @@ from itertools import product
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.detector import FACES, Detection, Detector, overlap
-from ppdiffusers_ext.preprocess.embedded.networks import Network
-from ppdiffusers_ext.preprocess.embedded.regions import Region, whole
+from ppdiffusers_ext.preprocess.blaze.detector import FACES, Detection, Detector, overlap
+from ppdiffusers_ext.preprocess.blaze.networks import Network
+from ppdiffusers_ext.preprocess.blaze.regions import Region, whole
 
 _TILE = 0.5  # side of a tile, of the frame's longer side; the next one is half a tile further
 _SAME = 0.3  # intersection over union from which two boxes are of one face

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppdiffusers_ext.preprocess.embedded.body import HEAD, LEFT_EYE, RIGHT_EYE, Body
-from ppdiffusers_ext.preprocess.embedded.detector import Detection
-from ppdiffusers_ext.preprocess.embedded.networks import Network
-from ppdiffusers_ext.preprocess.embedded.regions import Region, enclosing
+from ppdiffusers_ext.preprocess.blaze.body import HEAD, LEFT_EYE, RIGHT_EYE, Body
+from ppdiffusers_ext.preprocess.blaze.detector import Detection
+from ppdiffusers_ext.preprocess.blaze.networks import Network
+from ppdiffusers_ext.preprocess.blaze.regions import Region, enclosing
 
 PRESENT = 0.5
 _SIDE, _MESH = 192, 468
