@@ -29,21 +29,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.options import FRAMES, SEEDS, ExistingOptions, option, path_option
+from ppdiffusers_ext.preprocess import estimators
 
+from . import poses
 from .command import ArgumentParser, run
-from .options import CommandOptions
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.records import Made
     from ppdiffusers_ext.metrics.evaluation import PairResult
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
 
 _RESULTS, _DEMO = "without GT", "with --demo"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CommandOptions, ExistingOptions):
+class Options(poses.FinderOptions, ExistingOptions):
     prediction: str | None = path_option(
         None, help="generated video, folder of frames or folder of videos", is_positional=True, metavar="PRED"
     )
@@ -57,9 +57,6 @@ class Options(CommandOptions, ExistingOptions):
     )
     driving_poses: str | None = path_option(
         None, help="poses that drove the result as JSON, or a folder of them", group=_RESULTS
-    )
-    dwpose: str | None = path_option(
-        None, help="folder of DWPose's ONNX files", unset="the networks of the package", group=_RESULTS, metavar="DIR"
     )
     demo: bool = option(False, help="measure the small model instead of PRED", group=_DEMO)
     seed: int = option(0, *SEEDS, help="random seed of people, motions and noise; -1 draws one", group=_DEMO)
@@ -153,9 +150,10 @@ def _check_way(options: Options) -> None:
     from ppdiffusers_ext.errors import InputError
 
     if options.reference_image is None:
-        given = [name for name in ("driving_poses", "dwpose") if getattr(options, name) is not None]
-        if given:
-            raise InputError(f"--{given[0].replace('_', '-')} needs --reference-image, which is accepted with it")
+        given = {"--driving-poses": options.driving_poses, "--dwpose": options.dwpose}
+        given["--poses"] = None if options.poses == estimators.AUTO else options.poses
+        if names := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{names[0]} needs --reference-image, which is accepted with it")
     elif options.prediction is None:
         raise InputError("--reference-image needs results; PRED, a video or a folder of them, is accepted with it")
     elif options.truth is not None or options.length is not None or options.resize:
@@ -176,9 +174,10 @@ def evaluate_results(options: Options) -> None:
 
     def made_of() -> Made:
         paths = {"PRED": options.prediction, "--reference-image": options.reference_image}
-        paths |= {"--driving-poses": options.driving_poses, "--dwpose": options.dwpose}
+        paths["--driving-poses"] = options.driving_poses
         inputs = {name: digest(path) for name, path in paths.items() if path is not None}
-        return Made("evaluate", inputs, {"--per-frame": options.per_frame})
+        name = estimators.choose_estimator(options.poses, options.dwpose)
+        return Made("evaluate", inputs, {"--per-frame": options.per_frame, "--poses": name})
 
     with _to_be_written(options, made_of) as is_missing:
         if not is_missing:
@@ -199,13 +198,11 @@ def evaluate_results(options: Options) -> None:
             _write(options.json, to_json(done, options.per_frame))
 
 
-def _estimator(options: Options) -> "PoseEstimator | None":
-    """The `PoseEstimator` that is asked for; None for that of the package."""
-    if options.dwpose is None:
+def _estimator(options: Options) -> estimators.Estimator | None:
+    """The estimator that is asked for; None for that of the package, which may be missing."""
+    if estimators.choose_estimator(options.poses, options.dwpose) == estimators.EMBEDDED:
         return None
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
-
-    return PoseEstimator(options.dwpose)
+    return poses.make_estimator(options, "rgb", "cpu")
 
 
 def _tell_reasons(results: "Sequence[dict[str, Any]]") -> None:

@@ -5,12 +5,13 @@ A report is an HTML page and the same numbers as JSON, beside the result, which 
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import numpy as np
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.outputs import output_file, report_paths
 from ppdiffusers_ext.environment import peak_memory
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.page import result_page
 from ppdiffusers_ext.metrics.poses import Points
 from ppdiffusers_ext.metrics.result_report import Driver, Estimate, Measures, Networks, measure
+from ppdiffusers_ext.preprocess.estimators import EMBEDDED, Estimator, open_estimator
+from ppdiffusers_ext.preprocess.face_embedding import MobileFace
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.version import __version__
 
@@ -38,7 +42,7 @@ class ResultReport:
     Args:
         command: its name.
         options: dataclasses of options; of two with the same name, that of the later one counts.
-        estimator: of poses, or None: see `open_networks`.
+        estimator: of poses; see `open_networks`.
         driver: the poses that drove the result.
         seconds: of stages before.
 
@@ -51,7 +55,7 @@ class ResultReport:
         self,
         command: str,
         *options: Any,
-        estimator: Any = None,
+        estimator: Estimator | None = None,
         driver: Driver | None = None,
         seconds: dict[str, float] | None = None,
     ) -> None:
@@ -131,17 +135,34 @@ def versions() -> dict[str, str]:
     return found
 
 
-def open_networks(width: int, height: int, estimator: Any = None) -> Networks:
-    """The `Networks` that measure frames of a size (pixels).
+def open_networks(width: int, height: int, estimator: Estimator | None = None) -> Networks:
+    """The `Networks` that measure frames of a size (pixels): what cannot be opened is missing, for its reason.
 
-    estimator: a `PoseEstimator`, or what is called as one; the embedded one if left out.
+    estimator: of poses; the one that ships with the package if left out.
     """
-    if estimator is None:
-        return Networks()
-    return Networks(make_estimate(estimator, width, height), estimator.name)
+    found: dict[str, Any] = {}
+    try:
+        found["faces"] = _open_embedder()
+    except InputError as error:
+        found["no_faces"] = str(error)
+    try:
+        estimator = estimator or _open_embedded()
+    except InputError as error:
+        return Networks(**found, no_people=str(error))
+    return Networks(make_estimate(estimator, width, height), estimator.name, **found)
 
 
-def make_estimate(estimator: Callable[[Iterable[np.ndarray]], Iterable[Pose]], width: int, height: int) -> Estimate:
+@functools.cache
+def _open_embedder() -> MobileFace:
+    return MobileFace()
+
+
+@functools.cache
+def _open_embedded() -> Estimator:
+    return open_estimator(EMBEDDED)
+
+
+def make_estimate(estimator: Estimator, width: int, height: int) -> Estimate:
     """An estimator of poses as one of people in pixels, for frames of a size."""
 
     def estimate(frames: Iterable[np.ndarray]) -> Iterator[Sequence[Points]]:

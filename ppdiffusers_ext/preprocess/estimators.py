@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ppdiffusers_ext.errors import InputError, shown, shown_path
 from ppdiffusers_ext.options import any_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     import numpy as np
 
     from ppdiffusers_ext.preprocess.skeletons import Pose
 
-    # Iterable of (H, W, 3) uint8 RGB frames -> iterator over one `Pose` of all people per frame.
-    Estimator = Callable[[Iterable[np.ndarray]], Iterator[Pose]]
+
+class Estimator(Protocol):
+    """What estimates poses.
+
+    Attributes:
+        name: "dwpose" or "embedded".
+    """
+
+    name: str
+
+    def __call__(self, frames: Iterable[np.ndarray]) -> Iterator[Pose]:
+        """Iterable of (H, W, 3) uint8 RGB frames -> iterator over one `Pose` of all people per frame."""
+
 
 AUTO, DWPOSE, EMBEDDED = "auto", "dwpose", "embedded"
 CHOICES = (AUTO, DWPOSE, EMBEDDED)

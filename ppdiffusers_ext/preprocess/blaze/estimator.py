@@ -26,7 +26,12 @@ class EmbeddedEstimator:
 
     Args:
         networks: the opened `Networks`.
+
+    Attributes:
+        name: of the estimator, for reports.
     """
+
+    name = "embedded"
 
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
