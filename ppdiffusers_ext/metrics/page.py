@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ppdiffusers_ext.metrics.poses import PARTS
 from ppdiffusers_ext.metrics.result_report import Measures, identity_of
 from ppdiffusers_ext.metrics.svg import as_text, line_plot
 
@@ -138,22 +139,26 @@ def _poses(values: Mapping[str, Any]) -> list[str]:
     without = poses["frames_without_person"]
     more = f" Nobody is found in {without} of {poses['frames_with_driver']} frames." if without else ""
     parts = [heading, _note(f"{said}{by}: distances of the points that both show.{more}")]
-    lines = [(part, poses[part]["frames"]["akd_pixels"]) for part in ("body", "hands", "face")]
-    parts.append(line_plot("distance in pixels of each frame", [line for line in lines if _has_numbers(line[1])]))
+    lines = [(part, poses[part]["frames"]["akd_pixels"]) for part in PARTS]
+    if lines := [line for line in lines if any(value is not None for value in line[1])]:
+        parts.append(line_plot("distance in pixels of each frame", lines))
     parts.append(_note("Joints of the body that the result lacks:"))
-    parts.append(line_plot("missing joints of each frame", [("missing", poses["body"]["frames"]["missing"])]))
-    rows = [
-        (part, f"AKD {_figure(poses[part]['akd_pixels'], '.2f')} px, {_figure(poses[part]['akd_of_body'], '.2%')} of "
-         f"the body's size; MKR {_figure(poses[part]['mkr'], '.1%')} of {poses[part]['points']} points")
-        if f"poses.{part}" not in values["reasons"]
-        else (part, f"not measured: {values['reasons'][f'poses.{part}']}")
-        for part in ("body", "hands", "face")
-    ]  # fmt: skip
-    return [*parts, _table(rows)]
+    missing = ("missing", poses["body"]["frames"]["missing"])
+    parts.append(line_plot("missing joints of each frame", [missing], including=(0, 4)))
+    return [*parts, _table((part, _of_part(values, part)) for part in PARTS)]
 
 
-def _has_numbers(values: Iterable[float | None]) -> bool:
-    return any(value is not None for value in values)
+def _of_part(values: Mapping[str, Any], part: str) -> str:
+    """The numbers of a part of the body in words, as far as there are any."""
+    errors, said = values["poses"][part], []
+    if errors["akd_pixels"] is not None:
+        of_body = _figure(errors["akd_of_body"], ".2%")
+        said.append(f"AKD {errors['akd_pixels']:.2f} px, {of_body} of the body's size")
+    elif f"poses.{part}" in values["reasons"]:
+        said.append(f"AKD not measured: {values['reasons'][f'poses.{part}']}")
+    if errors["mkr"] is not None:
+        said.append(f"MKR {errors['mkr']:.1%} of {errors['points']} points")
+    return "; ".join(said)
 
 
 def _drift(values: Mapping[str, Any]) -> list[str]:
