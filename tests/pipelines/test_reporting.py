@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from ppdiffusers_ext import packaged
 from ppdiffusers_ext.data.existing import Results
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import report_paths, watched_by
@@ -14,7 +15,8 @@ from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.poses import PARTS
 from ppdiffusers_ext.metrics.result_report import Driver
-from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of, points_of, stopwatch, timed
+from ppdiffusers_ext.pipelines import reporting
+from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of, open_networks, points_of, stopwatch, timed
 from ppdiffusers_ext.preprocess.skeletons import Pose
 from tests.support.people import person, together
 from tests.support.results import frames
@@ -173,3 +175,30 @@ def test_driver_is_what_is_drawn_in_the_picture():
     assert driver.poses[0].seen[:18].all() and not driver.poses[1].seen[[10, 13]].any() and driver.poses[1].seen[1]
     faceless = driver_of([person()], 100, 100, "dwpose", has_face=False)
     assert not faceless.poses[0].seen[PARTS["face"]].any() and faceless.poses[0].seen[PARTS["hands"]].all()
+
+
+@pytest.fixture
+def no_assets(tmp_path, monkeypatch):
+    """A package whose networks are gone."""
+    for opened in (reporting._open_embedder, reporting._open_embedded):
+        opened.cache_clear()
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    yield
+    for opened in (reporting._open_embedder, reporting._open_embedded):
+        opened.cache_clear()
+
+
+def test_networks_of_the_package_measure_unless_another_estimator_is_given():
+    networks = open_networks(64, 96)
+    assert (networks.people_name, networks.faces.name) == ("embedded", "mobileface")
+    assert [list(people) for people in networks.people(frames(2))] == [[], []]  # noise
+    assert open_networks(64, 96, Estimator(person())).people_name == "made_up"
+
+
+def test_networks_that_are_gone_are_a_reason(video, no_assets):
+    values, page = written(video, ResultReport("animate", Options(), driver=Driver([None] * 4)))
+    assert values["csim"] is values["poses"] is None
+    assert values["networks"] == {"poses": None, "driving_poses": None, "identity": None}
+    for reason in values["reasons"].values():
+        assert "does not exist" in reason or "cannot be read" in reason
+    assert page.count("Not measured: ") == 2
