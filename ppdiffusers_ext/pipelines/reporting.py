@@ -75,8 +75,12 @@ class ResultReport:
             source = open_frames(result)
             if reference is None:
                 reference, reference_name = next(source.read(0, 1)), "first frame of the result"
-            networks = open_networks(source.width, source.height, self._estimator)
-            measures = measure(source, reference, source.num_frames, networks, self._driver)
+            networks, driver = open_networks(source.width, source.height, self._estimator), self._driver
+            if driver.poses is not None and len(driver.poses) != source.num_frames:
+                driver = Driver(
+                    reason=f"{source.num_frames} frames were written for {len(driver.poses)} driving poses"
+                )
+            measures = measure(source, reference, source.num_frames, networks, driver)
         head = {"reference": reference_name, "num_frames": source.num_frames, "fps": float(source.fps)}
         head |= {"width": source.width, "height": source.height}
         return dataclasses.replace(measures, values=head | measures.values)

@@ -140,10 +140,10 @@ def test_stopped_write_leaves_no_half_page(video):
     assert [path.name for path in video.parent.iterdir()] == ["out.mp4"]
 
 
-def test_measures_of_a_driver_of_another_length_are_refused(video):
-    report = ResultReport("animate", Options(), driver=Driver([None] * 3))
-    with pytest.raises(ValueError, match="4 frames, its driver 3"):
-        report.measure(video, None, "")
+def test_frames_that_a_format_left_out_are_a_reason(video):
+    values, _ = written(video, ResultReport("animate", Options(), driver=Driver([None] * 5)))
+    assert values["poses"] is None
+    assert values["reasons"]["poses"] == "4 frames were written for 5 driving poses"
 
 
 def test_seconds_add_up():
