@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
+
 from ppdiffusers_ext.weights.onnx_builder import Builder
 from ppdiffusers_ext.weights.tflite_file import Network, Operator, Tensor, TfliteError
 
