@@ -18,6 +18,7 @@ refused: --overwrite replaces them, --skip-existing passes over their jobs.
 import argparse
 import dataclasses
 import functools
+import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -122,10 +123,10 @@ def _sides_like(picture: str | None, side: int) -> dict[str, int]:
     """Width and height with the aspect ratio of a picture, so that a square crop does not cut off heads.
 
     Args:
-        picture: a path; None for several pictures, which leave the sides as they are.
+        picture: a path; one that is missing, or None for several pictures, leaves the sides as they are.
         side: the shorter one in pixels.
     """
-    if picture is None:
+    if picture is None or not os.path.isfile(picture):
         return {}
     from ppdiffusers_ext.data.frames import open_frames
 

@@ -27,7 +27,13 @@ COMMANDS = {
         "check_dataset",
     ),
     "Training": ("launch", "trainer_stage1", "trainer_stage2", "trainer_vae", "trainer_stable_animator"),
-    "Evaluation and demo": ("evaluate", "train_demo", "train_demo_stable_animator", "make_demo_assets"),
+    "Evaluation and demo": (
+        "evaluate",
+        "train_demo",
+        "train_demo_stable_animator",
+        "make_demo_assets",
+        "make_pose_assets",
+    ),
 }
 _NAMES = [name for names in COMMANDS.values() for name in names]
 _MOST_OF_SUMMARY = 88

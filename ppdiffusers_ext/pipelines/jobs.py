@@ -34,7 +34,7 @@ class Job:
 
     reference_image: str = path_option(help="picture of the person", group=INPUT)
     driving_video: str = path_option(help="video of a person who moves, or a folder of pictures", group=INPUT)
-    output: str = path_option(help="video to write (default: PICTURE_VIDEO.mp4)", group=OUTPUT)
+    output: str = path_option(help="video to write; PICTURE_VIDEO.mp4 in the working folder if left out", group=OUTPUT)
     frames: str | None = option(
         None, help="A:B, frames A to B - 1 of the driving video; B may be left out", unset="all", group=INPUT
     )

@@ -60,7 +60,13 @@ def describe_estimator(poses: str, folder: str | os.PathLike | None = None) -> s
     """A line that tells a user which networks estimate, and, if they were not asked for, why. Arguments as above."""
     name = choose_estimator(poses, folder)
     why = f"; DWPose's files are not in {shown_path(FOLDER)}" if (poses, name) == (AUTO, EMBEDDED) else ""
-    return f"Poses: {_TITLES[name]}{why}"
+    return f"Poses: {_TITLES[name]}{_variant(name)}{why}"
+
+
+def _variant(name: str) -> str:
+    from ppdiffusers_ext.preprocess.blaze.networks import has_large_body
+
+    return " with the larger network of bodies" if name == EMBEDDED and has_large_body() else ""
 
 
 def estimator_files(poses: str, folder: str | os.PathLike | None = None) -> list[Path]:

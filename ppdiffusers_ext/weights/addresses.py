@@ -17,6 +17,7 @@ from ppdiffusers_ext.weights.sources import sources_of
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.weights.inventory import Item
+    from ppdiffusers_ext.weights.sources import Source
 
 
 def list_addresses(items: Iterable[Item], folder: str | os.PathLike, program: str, mirror: str | None = None) -> str:
@@ -33,9 +34,14 @@ def list_addresses(items: Iterable[Item], folder: str | os.PathLike, program: st
         )
     head, entry = FORMATS[program]
     entries = [
-        entry(item, [source.url for source in sources_of(item, mirror)], Path(folder) / item.target) for item in items
+        entry(item, [_address_of(source) for source in sources_of(item, mirror)], Path(folder) / item.target)
+        for item in items
     ]
     return "".join(f"{line}\n" for line in [*map(as_called, head), *(line for lines in entries for line in lines)])
+
+
+def _address_of(source: Source) -> str:
+    return source.url if source.package is None else source.package.usual_address(source.archive)
 
 
 _ARIA2_HEAD = ("# python scripts/download_weights.py --print-urls aria2 ... | aria2c --input-file=-",)
@@ -52,7 +58,8 @@ _CURL_HEAD = (
 def _aria2(item: Item, urls: list[str], path: Path) -> list[str]:
     """An entry of an input file: all addresses of one file on a line, then its options."""
     lines = ["\t".join(urls), f"  dir={path.parent}", f"  out={path.name}", "  continue=true"]
-    return lines + ([f"  checksum=sha-256={item.file.sha256}"] if item.file.sha256 else [])
+    sha256 = item.file.packed.sha256 if item.file.packed else item.file.sha256
+    return lines + ([f"  checksum=sha-256={sha256}"] if sha256 else [])
 
 
 def _wget(item: Item, urls: list[str], path: Path) -> list[str]:

@@ -9,12 +9,11 @@
 A file that is there and is not the right one is never overwritten. What a run that was stopped has left is continued.
 """
 
-import contextlib
 import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,9 +28,11 @@ from ppdiffusers_ext.weights.entries import Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.hosts import Hosts, check_proxies, find_silent
 from ppdiffusers_ext.weights.inventory import Item, items_of, state_of
+from ppdiffusers_ext.weights.locking import locked
+from ppdiffusers_ext.weights.packed import check_converter, take_out
 from ppdiffusers_ext.weights.parallel import in_parallel
 from ppdiffusers_ext.weights.parts import noted_sha256, part_of, remove_part, sync
-from ppdiffusers_ext.weights.sources import Source, ask, check_address, check_hub, sources_of
+from ppdiffusers_ext.weights.sources import Source, ask, check_address, check_hub, resolved, sources_of
 from ppdiffusers_ext.weights.transfer import Expected, Transfer, git_sha1_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-LOCK = ".lock"
 _PROBES = 8
 
 
@@ -79,7 +79,8 @@ class Plan:
     @property
     def bytes_needed(self) -> int:
         """On the disk: weights do not compress, so an archive and its content take at least twice its size."""
-        archives = [step for step in self.steps if step.state in ("missing", "packed") and step.item.file.is_archive]
+        files = [(step, step.item.file) for step in self.steps if step.state in ("missing", "packed")]
+        archives = [step for step, file in files if file.is_archive or file.packed is not None]
         return self.bytes_to_fetch + sum(step.size for step in archives if step.size is not None)
 
 
@@ -135,13 +136,14 @@ def download(
         check_hub()
     run = _Run(folder, mirror, jobs, patience or Patience(), progress or Progress(), offline)
     states = [run.state(item) for item in items]
+    check_converter(item.file for item, state in zip(items, states) if state in ("missing", "packed"))
     if not offline:
         run.find_hosts([item for item, state in zip(items, states) if state != "present"])
     # Without the lock, so that a folder in which all is there need not be writable, and one that is not there is not
     # made for nothing.
     if all(state == "present" or (offline and state in ("missing", "wrong")) for state in states):
         return run.carry_out(items)
-    with _locked(folder):
+    with locked(folder):
         # Whoever had the lock before may have brought something.
         run.checksums = Checksums(folder)
         return run.carry_out(items)
@@ -192,14 +194,14 @@ class _Run:
     def step(self, numbered: tuple[int, Item]) -> tuple[int, Step]:
         index, item = numbered
         state, record = self.state(item), self.checksums.get(item.path)
-        path, part = self.folder / item.path, part_of(self.folder / item.path)
+        path, part = self.folder / item.path, part_of(self.folder / (item.target if item.file.packed else item.path))
         if state == "packed":
             return index, Step(item, state, (self.folder / item.target).stat().st_size)
         if state != "missing":
             noted = record.size if record else None
             size = path.stat().st_size if path.is_file() else noted
             return index, Step(item, state, size)
-        exact = item.file.size or (record and record.size) or self.ask_size(item)
+        exact = (item.file.packed or item.file).size or (record and record.size) or self.ask_size(item)
         size, done = exact or item.file.about, part.stat().st_size if part.is_file() else 0
         return index, Step(item, state, size, done if size is None else min(done, size), is_rounded=exact is None)
 
@@ -265,14 +267,17 @@ class _Run:
 
     def fetch_from(self, item: Item, source: Source) -> None:
         """Fetch and install a file. Raises SourceError or ArchiveError where the source does not give it."""
-        part, record = part_of(self.folder / item.path), self.checksums.get(item.path)
+        if urlsplit(source.url).netloc not in self.hosts.silent:  # which the transfer tells
+            source = resolved(self.session(), source, self.patience)
+        packed = item.file.packed if source.package is not None else None
+        part, record = part_of(self.folder / (item.target if packed else item.path)), self.checksums.get(item.path)
         # An archive whose hash nobody knows shows only here that it was damaged on its way: it starts over once.
         for is_last in (False, True):
             transfer = Transfer(
                 self.session(),
                 source,
                 part,
-                self.expected(item, record),
+                self.expected(item, record) if packed is None else Expected(packed.size, packed.sha256),
                 patience=self.patience,
                 hosts=self.hosts,
                 stop=self.stop,
@@ -282,7 +287,7 @@ class _Run:
             trust = "registry" if item.file.sha256 is not None else "hub" if fetched.was_announced else "first use"
             new = Record(fetched.size, fetched.sha256, source.shown, trust)
             try:
-                return self.install(item, part, new, record)
+                return self.install(item, part, new, record, is_packed=packed is not None)
             except ArchiveError:
                 remove_part(part)
                 self.progress.advanced(-fetched.size)
@@ -300,11 +305,14 @@ class _Run:
             f"the entry {item.path!r} from {self.checksums.path}",
         )
 
-    def install(self, item: Item, part: Path, new: Record, earlier: Record | None) -> None:
-        """Give a verified part its name and record it. An archive is unpacked, and not kept."""
+    def install(self, item: Item, part: Path, new: Record, earlier: Record | None, is_packed: bool = False) -> None:
+        """Give a verified part its name and record it. An archive or a package is unpacked, and not kept."""
         target = self.folder / item.path
         members = {}
-        if item.file.is_archive:
+        if is_packed:
+            size, sha256 = take_out(part, item.file, target)
+            new = replace(new, size=size, sha256=sha256, trust="registry")
+        elif item.file.is_archive:
             members = unpack(part, target, item.file.members)
         else:
             os.replace(part, target)
@@ -331,6 +339,8 @@ class _Run:
     def unpack_what_is_there(self, item: Item) -> Outcome:
         """Unpack and record an archive that the user has put there. It stays."""
         archive, record = self.folder / item.target, self.checksums.get(item.path)
+        if item.file.packed is not None:
+            return self.take_out_of_what_is_there(item, archive)
         new = self.check_file(item, archive)
         if record is not None and record.sha256 not in (None, new.sha256):
             raise self.not_published(item.target, f"its sha256 is {new.sha256} instead of {record.sha256}")
@@ -339,6 +349,15 @@ class _Run:
         except ArchiveError as error:
             raise self.not_published(item.target, str(error)) from error
         self.checksums.put(item.path, replace(new, members=members))
+        return Outcome(item, "checked")
+
+    def take_out_of_what_is_there(self, item: Item, archive: Path) -> Outcome:
+        """As `unpack_what_is_there`, of a package: what is taken out of it has a hash of its own."""
+        try:
+            size, sha256 = take_out(archive, item.file, self.folder / item.path)
+        except ArchiveError as error:
+            raise self.not_published(item.target, str(error)) from error
+        self.checksums.put(item.path, Record(size, sha256, f"found in the folder: {archive.name}", "registry"))
         return Outcome(item, "checked")
 
     def check_file(self, item: Item, path: Path) -> Record:
@@ -370,27 +389,3 @@ class _Run:
                 if offer is not None and (offer.sha256 or offer.git_sha1):
                     return offer
         return Offer()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Have the folder to this process. The system gives the lock back when the process dies."""
-    from filelock import FileLock, Timeout
-
-    if folder.is_file():
-        raise InputError(f"cannot write into {folder}: it is a file; a folder that can be written is accepted")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            _logger.info("another download into %s is under way; waiting for its end", folder)
-            lock.acquire()
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot write into {folder}: {reason}; a folder that can be written is accepted") from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.errors import InputError, shown_path
-from ppdiffusers_ext.weights.members import read_member
-from ppdiffusers_ext.weights.tfjs_conversion import TfjsError, convert_tfjs
-from ppdiffusers_ext.weights.tflite_conversion import convert_tflite
-from ppdiffusers_ext.weights.tflite_file import TfliteError
+from ppdiffusers_ext import packaged
+from ppdiffusers_ext.errors import shown_path
+from ppdiffusers_ext.weights.entries import File, Member, Weights
+from ppdiffusers_ext.weights.packed import checked_member, converted
 
+FOLDER = packaged.FOLDER / "assets" / "pose_networks"
 DESCRIPTION, NOTICE = "networks.json", "NOTICE"
 
 
@@ -36,14 +36,10 @@ class Package:
     sha256: str
     licence: str
 
-
-@dataclass(frozen=True)
-class Member:
-    """A file in a package."""
-
-    path: str
-    size: int
-    sha256: str
+    def entry(self, name: str) -> Weights:
+        """The package's file as an entry of the registry of downloads."""
+        file = File(self.archive, size=self.size, sha256=self.sha256)
+        return Weights(name, (), "", (self.source,), (file,), self.licence, "scripts.make_pose_assets")
 
 
 @dataclass(frozen=True)
@@ -221,6 +217,11 @@ EMBEDDED = {
 }
 
 
+def file_names() -> list[str]:
+    """Names of the files that `make_networks` makes; the description comes last, when what it describes is there."""
+    return [*(f"{name}.onnx" for name in EMBEDDED), NOTICE, DESCRIPTION]
+
+
 def make_networks(archives: Mapping[str, Path]) -> dict[str, bytes]:
     """The files of assets/pose_networks by their names: the networks, their description and the notice.
 
@@ -243,32 +244,9 @@ def make_networks(archives: Mapping[str, Path]) -> dict[str, bytes]:
 
 def convert(recipe: Recipe, archive: Path) -> bytes:
     """The ONNX file of a network in the file of its package. Errors are those of `make_networks`."""
-    contents = [_read_checked(archive, member, PACKAGES[recipe.package]) for member in recipe.members]
-    return convert_files(contents, archive)
-
-
-def convert_files(contents: list[bytes], source: Path) -> bytes:
-    """The ONNX file of the bytes of a .tflite file, or of a graph model and its weights.
-
-    Raises:
-        InputError: they cannot be converted; `source` is what the message calls them.
-    """
-    try:
-        return convert_tflite(*contents) if len(contents) == 1 else convert_tfjs(*contents)
-    except (TfliteError, TfjsError) as error:
-        raise InputError(
-            f"{shown_path(source)} cannot be converted: {error}; a file as it was published is accepted"
-        ) from error
-
-
-def _read_checked(archive: Path, member: Member, package: Package) -> bytes:
-    content = read_member(archive, member.path, member.size)
-    if (found := hashlib.sha256(content).hexdigest()) != member.sha256:
-        raise InputError(
-            f"{shown_path(archive)}: the sha256 of {member.path} is {found} instead of {member.sha256}; the file of "
-            f"{package.source} is accepted"
-        )
-    return content
+    package = PACKAGES[recipe.package]
+    contents = [checked_member(archive, member, package.source) for member in recipe.members]
+    return converted(contents, shown_path(archive))
 
 
 def _describe(name: str, recipe: Recipe, content: bytes) -> dict[str, Any]:

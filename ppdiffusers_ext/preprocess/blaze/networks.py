@@ -48,6 +48,7 @@ class Networks:
     face: Network
 
 
+LARGE_BODY = Path("pretrained_weights/MediaPipePose/pose_landmark_heavy.onnx")
 _FILES = {
     "person_detector": "pose_detection",
     "body": "pose_landmark_full",
@@ -60,8 +61,19 @@ _FILES = {
 
 
 def network_files() -> list[Path]:
-    """The files of the networks, in the order of `Networks`. Errors are those of `embedded_network`."""
-    return [embedded_network(_FILES[item.name]) for item in fields(Networks)]
+    """The files of the networks, in the order of `Networks`: of the larger network of bodies where it was fetched.
+
+    Errors are those of `embedded_network`.
+    """
+    files = {name: embedded_network(file) for name, file in _FILES.items()}
+    if has_large_body():
+        files["body"] = LARGE_BODY
+    return [files[item.name] for item in fields(Networks)]
+
+
+def has_large_body() -> bool:
+    """True if `python scripts/download_weights.py --only MediaPipePose` has fetched the larger network of bodies."""
+    return LARGE_BODY.is_file()
 
 
 def open_networks(device: str = "cpu", threads: int | None = None) -> Networks:

@@ -10,6 +10,7 @@ import pytest
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.blaze import networks as module
 from ppdiffusers_ext.preprocess.blaze.networks import Networks, open_networks
+from ppdiffusers_ext.preprocess.estimators import describe_estimator
 from tests.preprocess.blaze.test_estimator import one
 from tests.support.real_people import cartoon
 
@@ -68,4 +69,17 @@ def test_missing_and_damaged_files_are_named(tmp_path, monkeypatch, name):
         open_networks()
     (tmp_path / f"{name}.onnx").unlink()
     with pytest.raises((MissingFileError, InputError), match=name):
+        open_networks()
+
+
+def test_larger_network_of_bodies_is_taken_where_it_was_fetched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert describe_estimator("embedded") == "Poses: MediaPipe (embedded)"
+    full = module.network_files()[1]
+    module.LARGE_BODY.parent.mkdir(parents=True)
+    module.LARGE_BODY.write_bytes(full.read_bytes())
+    assert full.name == "pose_landmark_full.onnx" and module.network_files()[1] == module.LARGE_BODY
+    assert describe_estimator("embedded") == "Poses: MediaPipe (embedded) with the larger network of bodies"
+    module.LARGE_BODY.write_bytes(b"cut off")
+    with pytest.raises(InputError, match="pose_landmark_heavy"):
         open_networks()
