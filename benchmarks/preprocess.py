@@ -320,7 +320,7 @@ def estimate(settings):
 
 
 def _walk(settings, clock):
-    """Frames of the woman, as high as the video, who goes to and fro."""
+    """Frames of the woman, as high as the video, who goes there and back."""
     import cv2
     import numpy as np
     import PIL.Image

@@ -12,7 +12,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.files import parse_json
@@ -149,17 +149,22 @@ def _listed_in_json(values: Any) -> dict[str, Any]:
 
 
 class _Links(html.parser.HTMLParser):
-    """The links of a page by the last part of their addresses."""
+    """The links of a page by their texts, which are the names of the files."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: dict[str, Any] = {}
+        self._link: str | None = None
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        link = dict(attributes).get("href") if tag == "a" else None
-        if link:
-            link = link.partition("#")[0]  # which has the hash
-            self.found[unquote(link.partition("?")[0].rpartition("/")[2])] = link
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._link = dict(attrs).get("href") if tag == "a" else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._link = None
+
+    def handle_data(self, data: str) -> None:
+        if self._link:
+            self.found[data.strip()] = self._link
 
 
 def _listed_in_html(text: str) -> dict[str, Any]:

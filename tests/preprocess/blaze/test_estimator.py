@@ -11,6 +11,7 @@ from ppdiffusers_ext.preprocess.blaze import face
 from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator, to_pose
 from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE
+from ppdiffusers_ext.preprocess.tracks import follow_person
 from tests.support.real_people import cartoon, group, picture, sample, video_frame
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "embedded_pose"
@@ -228,3 +229,28 @@ def test_head_that_hardly_moves_does_not_tremble(estimator):
     poses = list(estimator(video_frame(path, i) for i in range(0, 24)))
     points = np.stack([pose.face[0] for pose in poses]) * 512
     assert np.median(np.linalg.norm(np.diff(points, n=2, axis=0), axis=-1)) < 4
+
+
+def meeting(step, is_in_front):
+    """Two drawn women, one in other clothes, who walk past each other; and where the first one's neck is."""
+    wall, woman = cartoon()[:, 235:236], cartoon()[:, 30:150]
+    mask = (np.abs(woman.astype(int) - wall).sum(axis=-1) > 45).astype(np.uint8)
+    mask[215:] = 0
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+    other = woman.copy()
+    cloth = woman[..., 2].astype(int) > woman[..., 0]
+    other[cloth] = other[cloth][:, ::-1]
+    for left in range(20, 500, step):
+        frame = np.repeat(wall, 640, axis=1)
+        both = [(520 - left, other[:, ::-1], mask[:, ::-1]), (left, woman, mask)]
+        for start, drawn, where in both if is_in_front else reversed(both):
+            frame[:, start : start + 120][where] = drawn[where]
+        yield frame, left + 59
+
+
+@pytest.mark.parametrize("is_in_front", [True, False])
+def test_chosen_one_of_two_who_cross_stays_the_right_one(estimator, is_in_front):
+    frames, necks = zip(*meeting(12, is_in_front))
+    found = list(follow_person(estimator(frames), "left"))
+    apart = [abs(pose.body[0, 1, 0] * 640 - neck) for pose, neck in zip(found, necks) if len(pose)]
+    assert len(apart) > 34 and max(apart) < 45 and max(apart[-10:]) < 5
