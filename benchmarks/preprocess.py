@@ -8,7 +8,8 @@ The originals write every frame to a PNG file and read it again, draw on a fresh
 multiply all of it, and write PNG files that become a video; ours streams. Both must draw the same pixels. Ours runs
 on a ten times longer video too, to see whether its memory grows. Then scripts.extract_dwpose_from_vid makes skeleton
 videos of several copies of the video with one worker and with two; its networks are replaced by such as give made-up
-outputs at once.
+outputs at once. At last the networks that ship estimate the drawn woman of assets/reference.png, who walks through a
+video of the same size: the time of each frame beside decoding, the least of several passes.
 """
 
 import contextlib
@@ -50,6 +51,12 @@ def compete(options):
             jobs: harness.run_contestant("preprocess", "workers", {**copies, "jobs": jobs}, title=f"{jobs} workers")
             for jobs in (1, 2)
         }
+        walks = {
+            count: harness.run_contestant(
+                "preprocess", "estimate", {**settings, "frames": count}, title=f"{count} frames"
+            )
+            for count in (options.frames, 10 * options.frames)
+        }
     if ours["digest"] != originals["digest"]:
         raise RuntimeError("the two ways draw different pixels")
     stages = {name: options.frames / seconds for name, seconds in ours["stages"].items()}
@@ -62,8 +69,26 @@ def compete(options):
     speedup = workers[1]["seconds"] / workers[2]["seconds"]
     print(f"drawing {drawing:.1f} times as fast; ten times the frames take {growth:+.1%} memory")
     print(f"two workers are {speedup:.2f} times as fast as one ({workers[1]['seconds']:.1f} s)")
+    estimation = _estimation(*walks.values())
+    print(
+        f"estimation takes {estimation['milliseconds']:.1f} ms a frame ({estimation['runtimes']}); "
+        f"ten times the frames take {estimation['growth']:+.1%} memory"
+    )
     measured = {"width": width, "height": height, "frames": options.frames, "copies": options.copies}
+    fields["estimation"] = estimation
     return {**fields, "growth": growth, "workers": workers, "workers_ratio": speedup, "settings": measured}
+
+
+def _estimation(short, long):
+    """What the report says of the networks that ship."""
+    return {
+        "milliseconds": 1000 * short["seconds"] / short["frames"],
+        "growth": long["peak_bytes"] / short["peak_bytes"] - 1,
+        "peak_bytes": long["peak_bytes"],
+        "runtimes": " and ".join(
+            f"{name} {version}" for name, version in short["versions"].items() if name != "python"
+        ),
+    }
 
 
 class _Clock:
@@ -269,4 +294,51 @@ def _write_networks(folder):
     return folder
 
 
-CONTESTANTS = {"write": write, "ours": ours, "originals": originals, "workers": workers}
+PASSES = 3  # of which the fastest counts, where the video is short
+
+
+def estimate(settings):
+    """The networks that ship, on a woman who walks; each frame is made when it is asked for, and is not counted."""
+    from ppdiffusers_ext.preprocess.estimators import open_estimator
+
+    estimator, passes = open_estimator("embedded"), PASSES if settings["frames"] <= 100 else 1
+    seconds = []
+    for _ in range(passes):
+        clock, found = _Clock(), 0
+        poses = estimator(_walk(settings, clock))
+        for _ in range(settings["frames"]):
+            found += len(clock("all", next, poses))
+        if found < 0.9 * settings["frames"]:
+            raise RuntimeError(f"the woman is found in {found} frames of {settings['frames']}")
+        seconds.append(clock.seconds["all"] - clock.seconds["frames"])
+    return {
+        "seconds": min(seconds),
+        "frames": settings["frames"],
+        "peak_bytes": peak_bytes(),
+        "versions": versions("onnxruntime", "openvino"),
+    }
+
+
+def _walk(settings, clock):
+    """Frames of the woman, as high as the video, who goes there and back."""
+    import cv2
+    import numpy as np
+    import PIL.Image
+
+    from ppdiffusers_ext.packaged import FOLDER
+
+    height, width = settings["height"], settings["width"]
+    picture = np.asarray(PIL.Image.open(FOLDER / "assets" / "reference.png").convert("RGB"))
+    woman = cv2.resize(picture, (height, height))
+    blank = np.full((height, width, 3), woman[0, 0], np.uint8)
+
+    def frame(number):
+        drawn, left = blank.copy(), round((width - height) * (0.5 + 0.5 * np.sin(0.05 * number)))
+        drawn[:, left : left + height] = woman
+        return drawn
+
+    for number in range(settings["frames"]):
+        yield clock("frames", frame, number)
+
+
+CONTESTANTS = {"write": write, "ours": ours, "originals": originals, "workers": workers, "estimate": estimate}

@@ -1,46 +1,58 @@
 """Animate the person in a picture as the person in a video moves.
 
-    python -m scripts.animate --reference-image me.png --driving-video dance.mp4 --output out.mp4
+    python -m scripts.animate --reference-image me.png --driving-video dance.mp4
     python -m scripts.animate --batch jobs.yaml --report report.json
 
+Without --config, and without the released weights, the small model that ships with the package draws cartoon people.
 Poses of both are estimated, the video's are moved to where the picture's body is and to its size, the picture is
 animated, and the video's sound is copied. Beside the result come the same beside picture and skeletons, and a contact
-sheet; with --debug also an overlay of the driving video. A batch file has `jobs:`, a list of mappings with the keys
-reference_image, driving_video and output, and frames, fps, resize, person, align, gap, smoothing, audio, seed. A job
-that fails, for whatever reason, does not stop the others (exit code 1 then). The report has a row for each job, and is
-there after Ctrl-C too. Outputs that exist are refused: --overwrite replaces them, --skip-existing passes over their
-jobs.
+sheet; with --debug also an overlay of the driving video; with --report also a page that says how good the result is:
+whether its face is the picture's, how far its poses are from the driving ones, and how its colours drift.
+
+A batch file has `jobs:`, a list of mappings with the keys reference_image, driving_video and output, and frames, fps,
+resize, person, align, gap, smoothing, audio, seed. A job that fails, for whatever reason, does not stop the others
+(exit code 1 then). --report FILE has a row for each job, and is there after Ctrl-C too. Outputs that exist are
+refused: --overwrite replaces them, --skip-existing passes over their jobs.
 """
 
+import argparse
 import dataclasses
 import functools
+import os
 import sys
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.options import option, path_option
+from ppdiffusers_ext.errors import InputError, shown_path
+from ppdiffusers_ext.options import merge, option, path_option
 from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
 from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
+from ppdiffusers_ext.preprocess import estimators
 
 from . import poses
 from .command import ArgumentParser, describe, run
-from .options import ConfigOptions, add_options, given_options, refuse_others
+from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.animation import Animator
 
+_LONGEST, _MULTIPLE = 2, 16  # of the demo model's frames: most of the longer side, in shorter ones, and its steps
 # What a job says instead of the system's options.
-_OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases")
+_OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases", "report")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ConfigOptions, poses.DrawingOptions):
     system: str = option(POSED[0], choices=POSED, help=" or ".join(POSED), metavar="NAME")
     batch: str | None = path_option(None, help="YAML file of many jobs, instead of one")
-    report: str | None = path_option(None, help="write what became of each job of --batch as JSON")
+    report: str | None = path_option(
+        None,
+        help="say how good each result is, in a page and a JSON file beside it; with FILE: write what became of each "
+        "job of --batch as JSON",
+        bare="true",
+    )
 
 
 def make_parser() -> ArgumentParser:
@@ -59,7 +71,8 @@ def _of_system(cls: type[RunOptions]) -> list[str]:
 def read_config(options: Options) -> tuple[Any, list[Job]]:
     """The configuration of the system that is asked for, and the list of jobs; both are checked."""
     cls, how = get_system(options.system, POSED).options, given_options(options.given, Job)
-    refuse_others(options.given, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
+    typed = argparse.Namespace(**{name: value for name, value in vars(options.given).items() if name != "report"})
+    refuse_others(typed, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
     if options.batch:
         if any(name in how for name in ("reference_image", "driving_video", "output")):
             raise InputError(
@@ -67,12 +80,64 @@ def read_config(options: Options) -> tuple[Any, list[Job]]:
             )
         jobs = read_jobs(options.batch, **how)
     else:
+        if _rows_file(options) is not None:
+            raise InputError(
+                f"--report {shown_path(options.report)} is for the jobs of --batch, which is not given; --report "
+                "without a name, which writes a page beside the result, is accepted"
+            )
         jobs = [make_job(how)]
-    path = options.config or get_system(options.system).config_file
-    given = {name: value for name, value in given_options(options.given, cls).items() if name not in _OF_JOBS}
-    config = cls.load(path, **given)
+    config = _load_config(options, typed)
     config.check()
     return config, jobs
+
+
+def _rows_file(options: Options) -> str | None:
+    """The file that gets a row for each job, or None: `--report` with no file is about results."""
+    return None if options.report in TRUTH else options.report
+
+
+def _load_config(options: Options, typed: argparse.Namespace) -> Any:
+    """The configuration that is asked for; that of the small model that ships if there is no other model.
+
+    The small model's file is for a short clip; with it the whole video is animated unless --num-frames is given.
+
+    typed: what was typed for the options of the system.
+    """
+    system = get_system(options.system, POSED)
+    given = {name: value for name, value in given_options(typed, system.options).items() if name not in _OF_JOBS}
+    given |= merge({"report": TRUTH.get(options.report or "")})
+    config = system.options.load(options.config or system.config_file, **given)
+    if options.config or system.demo_file is None or system.has_weights is None or system.has_weights(config):
+        return config
+    print(
+        "Model: the small demo model, which draws cartoon people; "
+        f"`python scripts/download_weights.py --system {options.system}` fetches the released weights",
+        file=sys.stderr,
+    )
+    config = system.options.load(system.demo_file, **given)
+    sides = {} if {"width", "height"} & set(given) else _sides_like(options.given.reference_image, config.width)
+    return dataclasses.replace(config, num_frames=given.get("num_frames"), **sides)
+
+
+def _sides_like(picture: str | None, side: int) -> dict[str, int]:
+    """Width and height with the aspect ratio of a picture, so that a square crop does not cut off heads.
+
+    Args:
+        picture: a path; one that is missing, or None for several pictures, leaves the sides as they are.
+        side: the shorter one in pixels.
+    """
+    if picture is None or not os.path.isfile(picture):
+        return {}
+    from ppdiffusers_ext.data.frames import open_frames
+
+    source = open_frames(picture)
+    shorter = min(source.width, source.height)
+    longest = _LONGEST * side
+    width, height = (
+        min(longest, round(length / shorter * side / _MULTIPLE) * _MULTIPLE)
+        for length in (source.width, source.height)
+    )
+    return {"width": width, "height": height}
 
 
 def work(options: Options) -> int:
@@ -91,7 +156,8 @@ def work(options: Options) -> int:
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
     open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
-    animator = Animator(system, open_estimator, style, progress, config.num_frames, keep=options.debug)
+    networks = estimators.estimator_files(options.poses, options.dwpose)
+    animator = Animator(system, open_estimator, style, progress, config.num_frames, options.debug, networks)
     if options.batch:
         return _run_all(animator, jobs, config, options)
     inputs = animator.open(jobs[0])  # an output that is an input is told as that
@@ -110,10 +176,11 @@ def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Option
     from ppdiffusers_ext.data.outputs import check_outputs, moved_by
     from ppdiffusers_ext.errors import printable
 
-    animator.check_apart(jobs, options.report)
-    if options.report:
+    rows_file = _rows_file(options)
+    animator.check_apart(jobs, rows_file)
+    if rows_file:
         inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
-        check_outputs([options.report], [options.batch, *inputs])
+        check_outputs([rows_file], [options.batch, *inputs])
     held = animator.hold(jobs, config.overwrite, config.skip_existing)
     if held.missing:
         _ = animator.estimator  # what is wrong with it is told once, before any job
@@ -136,10 +203,10 @@ def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Option
                 traceback.print_exc()
             print(f"error: {printable(row['error'])}", file=sys.stderr)
         finally:
-            _report(rows, options.report)
+            _report(rows, rows_file)
     states = [row["state"] for row in rows]
     print(", ".join(f"{states.count(state)} {state}" for state in ("made", "was there", "failed")))
-    _report(rows, options.report)
+    _report(rows, rows_file)
     return 1 if "failed" in states else 0
 
 
@@ -160,6 +227,8 @@ def _tell(result: Any) -> None:
     print(f"video         {result.video}")
     print(f"side by side  {result.side_by_side}")
     print(f"preview       {result.contact_sheet}")
+    if result.report is not None:
+        print(f"report        {result.report}")
 
 
 if __name__ == "__main__":

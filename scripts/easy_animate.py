@@ -35,6 +35,8 @@ def make_work(task: str) -> Callable[[ConfigOptions], None]:
         result = make(config, task)
         print(f"{'picture' if result.num_frames == 1 else 'video'}    {result.video}")
         print(f"preview  {result.contact_sheet}")
+        if result.report is not None:
+            print(f"report   {result.report}")
 
     return work
 

@@ -1,40 +1,49 @@
-"""Compare generated videos with the true ones: PSNR, SSIM, L1 and flicker.
+"""Compare generated videos with the true ones, or measure them without these.
 
     python -m scripts.evaluate result.mp4 truth.mp4
     python -m scripts.evaluate results/ truth/ --json scores.json
+    python -m scripts.evaluate results/ --reference-image person.png --driving-poses poses.json --json report.json
     python -m scripts.evaluate --demo --seed 7
 
-Both are a video or a folder of frames (in the order of the numbers in their names), or both are folders of videos,
-which are paired by their names. Frame by frame, in order: frame rates are not looked at.
+PSNR, SSIM, L1 and flicker are against the truth. Both are a video or a folder of frames (ordered by the numbers in
+their names), or both are folders of videos, which are paired by their names. Frame by frame, in order: frame rates are
+not looked at.
 
 PSNR overflow is the number of many papers on human dance, computed in uint8 where it wraps around: too high, and only
 for comparison with theirs. docs/metrics.md defines all of them.
+
+--reference-image measures results without a truth: identity of the face (csim), errors of poses against the driving
+ones, and drift of colours and sharpness, each against the picture; as --report of the other commands does.
+--driving-poses has the poses of the driving video, in pixels of the result, as scripts.estimate_poses writes them.
+Both may be folders with a file for each result, of its name.
 
 --demo measures the small model of `make demo` on drawn people and motions that follow from the seed, beside the model
 of stage 1 frame by frame, the reference repeated, and the mean of the training frames.
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.options import FRAMES, SEEDS, ExistingOptions, option, path_option
+from ppdiffusers_ext.preprocess import estimators
 
+from . import poses
 from .command import ArgumentParser, run
-from .options import CommandOptions
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.records import Made
     from ppdiffusers_ext.metrics.evaluation import PairResult
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
-_DEMO = "with --demo"
+_RESULTS, _DEMO = "without GT", "with --demo"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(CommandOptions, ExistingOptions):
+class Options(poses.FinderOptions, ExistingOptions):
     prediction: str | None = path_option(
         None, help="generated video, folder of frames or folder of videos", is_positional=True, metavar="PRED"
     )
@@ -43,6 +52,12 @@ class Options(CommandOptions, ExistingOptions):
     per_frame: bool = option(False, help="with --json: also the numbers of every frame")
     length: int | None = option(None, *FRAMES, help="compare only the first N frames", flags=("-L",))
     resize: bool = option(False, help="bring PRED to the size of GT (bicubic)")
+    reference_image: str | None = path_option(
+        None, help="picture of the person, or a folder of one for each result", group=_RESULTS
+    )
+    driving_poses: str | None = path_option(
+        None, help="poses that drove the result as JSON, or a folder of them", group=_RESULTS
+    )
     demo: bool = option(False, help="measure the small model instead of PRED", group=_DEMO)
     seed: int = option(0, *SEEDS, help="random seed of people, motions and noise; -1 draws one", group=_DEMO)
     clips: int = option(20, 1, 10_000, help="number of clips, of 24 frames each", group=_DEMO)
@@ -68,9 +83,13 @@ def work(options: Options) -> None:
     if options.demo:
         evaluate_demo(options)
         return
+    _check_way(options)
+    if options.reference_image is not None:
+        evaluate_results(options)
+        return
     prediction, truth = options.prediction, options.truth
     if prediction is None or truth is None:
-        raise InputError("nothing to compare; PRED and GT, or --demo, are accepted")
+        raise InputError("nothing to compare; PRED and GT, PRED and --reference-image, or --demo, are accepted")
     pairs = find_pairs(prediction, truth)
     for pair in pairs:
         check_pair(pair, options.length, options.resize)
@@ -126,6 +145,73 @@ def show(
         print(f"wrote {json_file}")
 
 
+def _check_way(options: Options) -> None:
+    """Raises InputError for options of one way to evaluate that are given with another."""
+    from ppdiffusers_ext.errors import InputError
+
+    if options.reference_image is None:
+        given = {"--driving-poses": options.driving_poses, "--dwpose": options.dwpose}
+        given["--poses"] = None if options.poses == estimators.AUTO else options.poses
+        if names := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{names[0]} needs --reference-image, which is accepted with it")
+    elif options.prediction is None:
+        raise InputError("--reference-image needs results; PRED, a video or a folder of them, is accepted with it")
+    elif options.truth is not None or options.length is not None or options.resize:
+        raise InputError("--reference-image takes no GT, --length or --resize; --driving-poses is accepted with it")
+
+
+def evaluate_results(options: Options) -> None:
+    """Measure results without a truth, print a table, and write the numbers."""
+    from ppdiffusers_ext.data.records import Made, digest
+    from ppdiffusers_ext.metrics.report import Table
+    from ppdiffusers_ext.metrics.results import COLUMNS, evaluate_item, find_items, key_numbers, mean_numbers, to_json
+    from ppdiffusers_ext.pipelines.reporting import open_networks
+
+    assert options.prediction is not None and options.reference_image is not None  # see `_check_way`
+    items = find_items(options.prediction, options.reference_image, options.driving_poses)
+    estimator = _estimator(options)
+    open_for = functools.partial(open_networks, estimator=estimator)
+
+    def made_of() -> Made:
+        paths = {"PRED": options.prediction, "--reference-image": options.reference_image}
+        paths["--driving-poses"] = options.driving_poses
+        inputs = {name: digest(path) for name, path in paths.items() if path is not None}
+        name = estimators.choose_estimator(options.poses, options.dwpose)
+        return Made("evaluate", inputs, {"--per-frame": options.per_frame, "--poses": name})
+
+    with _to_be_written(options, made_of) as is_missing:
+        if not is_missing:
+            return
+        results = (evaluate_item(item, open_for) for item in items)
+        if options.json == "-":
+            print(to_json(list(results), options.per_frame), end="")
+            return
+        table, done = Table([item.name for item in items], COLUMNS), []
+        print(table.header())
+        for values in results:
+            row = {**key_numbers(values), "num_frames": values["num_frames"]}
+            print(table.row(values["name"], row), flush=True)
+            done.append(values)
+        print(table.row("mean", mean_numbers(done)))
+        _tell_reasons(done)
+        if options.json:
+            _write(options.json, to_json(done, options.per_frame))
+
+
+def _estimator(options: Options) -> estimators.Estimator | None:
+    """The estimator that is asked for; None for that of the package, which may be missing."""
+    if estimators.choose_estimator(options.poses, options.dwpose) == estimators.EMBEDDED:
+        return None
+    return poses.make_estimator(options, "rgb", "cpu")
+
+
+def _tell_reasons(results: "Sequence[dict[str, Any]]") -> None:
+    """Say once each what was not measured, and why."""
+    told = {f"{what}: {why}" for values in results for what, why in values["reasons"].items()}
+    for line in sorted(told):
+        print(f"not measured: {line}")
+
+
 def evaluate_demo(options: Options) -> None:
     """Measure the small model, print a table of the means, and write the numbers of all clips."""
     from ppdiffusers_ext.data.records import Made, digest
@@ -133,9 +219,11 @@ def evaluate_demo(options: Options) -> None:
     from ppdiffusers_ext.options import choose_seed
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
-    if options.prediction is not None or options.per_frame or options.length is not None or options.resize:
+    others = ("prediction", "length", "reference_image", "driving_poses", "dwpose")
+    if any(getattr(options, name) is not None for name in others) or options.per_frame or options.resize:
         raise InputError(
-            "--demo takes no PRED and GT, --per-frame, --length or --resize; --seed, --clips are accepted"
+            "--demo takes no PRED and GT, --per-frame, --length, --resize, --reference-image, --driving-poses or "
+            "--dwpose; --seed, --clips are accepted"
         )
     seed = choose_seed(options.seed)
     config = Pose2VidConfig.load(options.config)
@@ -147,11 +235,9 @@ def evaluate_demo(options: Options) -> None:
 
 def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None:
     import json
-    from pathlib import Path
 
     from tqdm import tqdm
 
-    from ppdiffusers_ext.data.outputs import output_file
     from ppdiffusers_ext.metrics.report import Table
     from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
@@ -170,9 +256,17 @@ def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None
     print(f"PSNR above the better of the last two: {result['psnr_above_baseline']:.2f} dB")
     print(f"flicker below that of stage 1 per frame: {result['flicker_below_stage_1']:.1%}")
     if options.json:
-        with output_file(options.json) as temporary:
-            Path(temporary).write_text(text, encoding="utf-8")
-        print(f"wrote {options.json}")
+        _write(options.json, text)
+
+
+def _write(path: str, text: str) -> None:
+    from pathlib import Path
+
+    from ppdiffusers_ext.data.outputs import output_file
+
+    with output_file(path) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+    print(f"wrote {path}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def _start(options: Options) -> None:
     from ppdiffusers_ext.environment import available_cores
 
     threads = max(1, available_cores() // options.jobs)
-    _worker["options"], _worker["estimator"] = options, poses.make_estimator(options, "bgr", options.device, threads)
+    estimator = poses.make_estimator(options, "bgr", options.device, threads, is_told=False)
+    _worker["options"], _worker["estimator"] = options, estimator
 
 
 _worker: dict = {}

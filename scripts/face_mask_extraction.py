@@ -3,7 +3,8 @@
     python -m scripts.face_mask_extraction --image_folder animation_data/rec/00001/images
 
 Writes a mask for each picture, white where a face is, under the same names into the folder faces/ beside the pictures.
-Where insightface sees no face, RetinaFace looks, if its weights are there (`python scripts/download_weights.py --only
+Faces are found by insightface's antelopev2 where its files are, else by MediaPipe's detector, which ships with the
+package. Where these see none, RetinaFace looks, if its weights are there (`python scripts/download_weights.py --only
 retinaface`); a picture in which no face is found gets a mask that is white all over. If some masks exist,
 --skip-existing goes on with the others, as after a run that was stopped. Instead of a folder, a video is accepted; its
 masks are named frame_0.png and so on.
@@ -15,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdiffusers_ext.options import ExistingOptions, path_option
+from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from .command import ArgumentParser, run
 from .poses import DeviceOptions, progress
+
+AUTO, ANTELOPE, EMBEDDED = DETECTORS = ("auto", "antelopev2", "embedded")
+FACES = "pretrained_weights/stable_animator"
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +35,15 @@ if TYPE_CHECKING:
 class Options(DeviceOptions, ExistingOptions):
     image_folder: str = path_option(help="folder of pictures, or a video file", metavar="DIR")
     output: str | None = path_option(None, help="folder to write", unset="faces, beside the pictures", metavar="DIR")
-    faces: str = path_option(
-        "pretrained_weights/stable_animator", help="folder with the ONNX files in models/antelopev2", metavar="DIR"
+    detector: str = option(
+        AUTO,
+        choices=DETECTORS,
+        help="what finds faces: antelopev2, embedded (MediaPipe's, which ships with the package), or auto: antelopev2 "
+        "where its files are",
+        metavar="NAME",
+    )
+    faces: str | None = path_option(
+        None, help="folder with the ONNX files in models/antelopev2", unset=FACES, metavar="DIR"
     )
     retinaface: str | None = path_option(None, help="weights of RetinaFace", unset="facexlib/... below --faces")
 
@@ -64,11 +75,15 @@ def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[],
     """Name of each mask -> what gives its `Made`: of the networks, and of its picture, or of the whole video."""
     from functools import partial
 
-    from ppdiffusers_ext.data.records import Made, digest
+    from ppdiffusers_ext.data.records import Made, digest, digest_of
     from ppdiffusers_ext.files import check_all_there
+    from ppdiffusers_ext.preprocess.blaze import networks as embedded
     from ppdiffusers_ext.preprocess.faces import mask_names, network_files
 
-    networks = {"--faces": digest(network_files(options.faces, recognises=False)[0])}
+    if _detector(options) == EMBEDDED:
+        networks = {"--detector": digest_of([digest(path) for path in embedded.network_files()])}
+    else:
+        networks = {"--faces": digest(network_files(options.faces or FACES, recognises=False)[0])}
     if (path := _retinaface(options)) is not None:
         check_all_there([("weights", path)], "`python scripts/download_weights.py --only retinaface` fetches them")
         networks["--retinaface"] = digest(path)
@@ -85,28 +100,52 @@ def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[],
     return {name: partial(of_picture, picture) for name, picture in zip(names, source.names, strict=True)}
 
 
+def _detector(options: Options) -> str:
+    """ "antelopev2" or "embedded"."""
+    from ppdiffusers_ext.preprocess.faces import DETECTOR, FOLDER
+
+    if options.detector != AUTO:
+        return options.detector
+    return ANTELOPE if options.faces or (Path(FACES) / FOLDER / DETECTOR).exists() else EMBEDDED
+
+
 def _retinaface(options: Options) -> Path | None:
     """The path of RetinaFace's weights; None if they are not there."""
     from ppdiffusers_ext.preprocess.retinaface import FILE
 
-    path = Path(options.retinaface or Path(options.faces) / FILE)
+    path = Path(options.retinaface or Path(options.faces or FACES) / FILE)
     return path if options.retinaface or path.exists() else None
 
 
 def _open_finders(options: Options) -> "Callable[[np.ndarray], Sequence | np.ndarray]":
-    """What finds the boxes of the faces in a frame: insightface, or RetinaFace where that sees none."""
-    from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
+    """What finds the boxes of the faces in a frame, and RetinaFace where that sees none."""
     from ppdiffusers_ext.preprocess.retinaface import FaceFinder
 
-    analyzer = FaceAnalyzer(options.faces, options.device, recognises=False)
+    boxes_of = _open_detector(options)
     path = _retinaface(options)
     fallback = None if path is None else FaceFinder(path)
 
     def find(frame: "np.ndarray") -> "Sequence | np.ndarray":
-        boxes = [face.box for face in analyzer.find(frame)]
-        return boxes if boxes or fallback is None else fallback.find(frame)
+        boxes = boxes_of(frame)
+        return boxes if len(boxes) or fallback is None else fallback.find(frame)
 
     return find
+
+
+def _open_detector(options: Options) -> "Callable[[np.ndarray], Sequence]":
+    """What finds the boxes of the faces in a frame at first; says on stderr which that is."""
+    if _detector(options) == EMBEDDED:
+        from ppdiffusers_ext.preprocess.blaze.face_boxes import FaceBoxes
+        from ppdiffusers_ext.preprocess.blaze.networks import open_networks
+
+        why = f"; antelopev2's files are not in {FACES}" if options.detector == AUTO else ""
+        print(f"Faces: MediaPipe (embedded){why}", file=sys.stderr)
+        return FaceBoxes(open_networks(options.device)).find
+    from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
+
+    print("Faces: antelopev2", file=sys.stderr)
+    analyzer = FaceAnalyzer(options.faces or FACES, options.device, recognises=False)
+    return lambda frame: [face.box for face in analyzer.find(frame)]
 
 
 if __name__ == "__main__":

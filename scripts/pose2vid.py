@@ -6,7 +6,7 @@
 
 The YAML file names the model and, under test_cases, the pictures and their pose videos. Options given here override
 keys of the file. For each pair, three files are written: the video, the same beside picture and poses, and a contact
-sheet. A pose picture instead of a pose video gives a picture.
+sheet; with --report also a page that says how good it is. A pose picture instead of a pose video gives a picture.
 """
 
 import sys
@@ -48,6 +48,8 @@ def work(options: Options) -> None:
         print(f"video         {result.video}")
         print(f"side by side  {result.side_by_side}")
         print(f"preview       {result.contact_sheet}")
+        if result.report is not None:
+            print(f"report        {result.report}")
 
 
 if __name__ == "__main__":

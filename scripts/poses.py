@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.options import option, path_option
+from ppdiffusers_ext.preprocess import estimators
 
 from .command import no_command
 from .options import CommandOptions
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
     from ppdiffusers_ext.preprocess.skeletons import Style
 
 
@@ -25,10 +26,25 @@ class DeviceOptions(CommandOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawingOptions(CommandOptions):
-    """What skeletons are estimated by, and what of them is drawn."""
+class FinderOptions(CommandOptions):
+    """What finds people."""
 
-    dwpose: str = path_option("pretrained_weights/DWPose", help="folder of DWPose's ONNX files", metavar="DIR")
+    poses: str = option(
+        estimators.AUTO,
+        choices=estimators.CHOICES,
+        help="networks that find people: dwpose, embedded (MediaPipe's, which ship with the package), or auto: DWPose "
+        "where its files are",
+        metavar="NAME",
+    )
+    dwpose: str | None = path_option(
+        None, help="folder of DWPose's ONNX files", unset=estimators.FOLDER, metavar="DIR"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(FinderOptions):
+    """That, and what of skeletons is drawn."""
+
     no_hands: bool = option(False, help="draw no hands")
     no_face: bool = option(False, help="draw no faces")
     compatible: bool = option(False, help="draw the originals' pixels, their slips included")
@@ -54,13 +70,16 @@ def track_options(options: TrackedOptions) -> "TrackOptions":
     return TrackOptions(options.person, options.gap, options.smoothing)
 
 
-def make_estimator(options: DrawingOptions, channels: str, device: str, threads: int | None = None) -> "PoseEstimator":
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+def make_estimator(
+    options: FinderOptions, channels: str, device: str, threads: int | None = None, is_told: bool = True
+) -> "Estimator":
+    """The estimator that is asked for; says which on stderr, unless that is told already."""
+    if is_told:
+        print(estimators.describe_estimator(options.poses, options.dwpose), file=sys.stderr)
+    return estimators.open_estimator(options.poses, options.dwpose, device, channels, threads)
 
-    return PoseEstimator(options.dwpose, device, channels, threads=threads)
 
-
-def made_of(command: str, options: DrawingOptions, **inputs: str) -> "Made":
+def made_of(command: str, options: FinderOptions, **inputs: str) -> "Made":
     """The `Made` of skeletons: of the networks, what is drawn and how people are chosen, and of the command's inputs.
 
     Args:
@@ -68,12 +87,12 @@ def made_of(command: str, options: DrawingOptions, **inputs: str) -> "Made":
         inputs: name of an option, or words for an input -> digest of its content.
     """
     from ppdiffusers_ext.data.records import Made, digest, digest_of
-    from ppdiffusers_ext.preprocess.pose import network_files
 
-    networks = [digest(path) for path in network_files(options.dwpose)]
+    networks = [digest(path) for path in estimators.estimator_files(options.poses, options.dwpose)]
+    flag = "--dwpose" if estimators.choose_estimator(options.poses, options.dwpose) == estimators.DWPOSE else "--poses"
     names = ("no_hands", "no_face", "compatible", "original", "person", "gap", "smoothing")
     given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names if hasattr(options, name)}
-    return Made(command, {**inputs, "--dwpose": digest_of(networks)}, given)
+    return Made(command, {**inputs, flag: digest_of(networks)}, given)
 
 
 def style_of(options: DrawingOptions, system: str) -> "Style":

@@ -11,7 +11,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import ExistingOptions, inherited, option, path_option
+from ppdiffusers_ext.preprocess.estimators import DWPOSE, EMBEDDED
 
 from . import poses
 from .command import ArgumentParser, run
@@ -42,7 +44,7 @@ def work(options: Options) -> None:
     from ppdiffusers_ext.data.outputs import check_outputs
     from ppdiffusers_ext.preprocess.videos import aligned_outputs, is_video, write_aligned_skeletons
 
-    options = replace(options, compatible=options.compatible or options.original)
+    options = _as_original(options) if options.original else options
     target = Path(options.poses_folder_path)
     source, picture = open_frames(options.target_image_folder_path), open_frames(options.ref_image_path)
     outputs, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
@@ -75,6 +77,15 @@ def work(options: Options) -> None:
             f"note: the picture does not show {', '.join(alignment.missing)}; aligned by the others", file=sys.stderr
         )
     print(f"wrote {target}")
+
+
+def _as_original(options: Options) -> Options:
+    """The options where all is to be as StableAnimator has it."""
+    if options.poses == EMBEDDED:
+        raise InputError(
+            "--original finds people with DWPose, as StableAnimator does; --poses dwpose or no --original is accepted"
+        )
+    return replace(options, compatible=True, poses=DWPOSE)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 The skeletons are a folder of pictures or a video, such as scripts.skeleton_extraction makes. Writes into the output
 folder animated_images/frame_0.png and so on, animated_images.gif and animated_images.mp4; with --optimize-face also
-face_optimization.json, loss and cosines of every step; with --reports also identity.json. Results that exist
+face_optimization.json, loss and cosines of every step; with --reports also identity.json; with --report also
+animated_images_report.html, which says how good the video is, and the same as JSON. Results that exist
 are refused: --overwrite replaces them, --skip-existing keeps them. The original's flags are accepted, too.
 """
 
@@ -58,7 +59,9 @@ def work(options: Options) -> None:
     if results.optimization is not None:
         print(f"faces     {results.optimization}")
     if results.report is not None:
-        print(f"report    {results.report}: {results.identity}")
+        print(f"identity  {results.report}: {results.identity}")
+    if results.page is not None:
+        print(f"report    {results.page}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.frames import FrameSource
     from ppdiffusers_ext.data.records import Made
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.skeletons import Style
 
 
@@ -96,7 +96,7 @@ def _open(folders: list[Path], options: Options) -> "tuple[dict[Path, tuple[Fram
     return opened, failed
 
 
-def _draw(folder: Path, source: "FrameSource", results: "Results", estimator: "PoseEstimator", style: "Style") -> None:
+def _draw(folder: Path, source: "FrameSource", results: "Results", estimator: "Estimator", style: "Style") -> None:
     from ppdiffusers_ext.preprocess.videos import write_training_skeletons
 
     names, target = {path.name for path in results.missing}, folder / "poses"

@@ -21,7 +21,7 @@ if packaged.IS_CHECKOUT:
 COMMANDS = {
     "Animate": ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
     "Weights and memory": ("download_weights", "convert_weights", "plan_memory"),
-    "Poses and videos": ("vid2pose", "skeleton_extraction", "extract_frames", "make_video"),
+    "Poses and videos": ("estimate_poses", "vid2pose", "skeleton_extraction", "extract_frames", "make_video"),
     "Training data": (
         *("extract_dwpose_from_vid", "extract_meta_info", "training_skeleton_extraction", "face_mask_extraction"),
         "check_dataset",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageDraw, ImageFont, ImageOps, features
 
 from ppdiffusers_ext.data.colours import ColourError, is_adobe_rgb, plain_rgb, to_srgb
 from ppdiffusers_ext.data.outputs import output_file
@@ -17,6 +17,7 @@ from ppdiffusers_ext.data.transparency import tell_background, tell_once
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file
 
+_CAPTION_SIZE = 14  # pixels
 MIN_IMAGE_SIDE = 16  # pixels; below two latent pixels a side there is nothing to animate
 
 # A closed list: some of Pillow's other formats start external programs.
@@ -209,3 +210,23 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, max_width: int = 1
         picture = picture if scale == 1 else picture.resize(cell, Image.Resampling.LANCZOS)
         sheet.paste(picture, (column * cell[0], row * cell[1]))
     return sheet
+
+
+def with_caption(picture: Image.Image, text: str) -> Image.Image:
+    """A picture with a line of text below it, which is broken between words where it is too long."""
+    font, margin = ImageFont.load_default(_CAPTION_SIZE), _CAPTION_SIZE // 2
+    lines: list[str] = []
+    for word in text.split("   "):  # words that belong together have fewer blanks between them
+        longer = f"{lines[-1]}   {word}" if lines else word
+        if lines and font.getlength(longer) <= picture.width - 2 * margin:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    height = len(lines) * _CAPTION_SIZE * 3 // 2 + margin
+    captioned = Image.new("RGB", (picture.width, picture.height + height), "white")
+    captioned.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(captioned)
+    for number, line in enumerate(lines):
+        place = (margin, picture.height + margin + number * _CAPTION_SIZE * 3 // 2)
+        draw.text(place, line, fill="black", font=font)
+    return captioned

@@ -209,6 +209,11 @@ def beside(target: str | os.PathLike, ending: str) -> Path:
     return target.with_name(fitting_name(target.parent, target.stem, f"_{ending}"))
 
 
+def report_paths(result: str | os.PathLike) -> tuple[Path, Path]:
+    """Paths of the report of a result: its page and its JSON."""
+    return beside(result, "report.html"), beside(result, "report.json")
+
+
 def fitting_name(folder: str | os.PathLike, name: str, ending: str) -> str:
     """A name with an ending that a folder's file system bears: cut if need be, with a digest of the whole."""
     most = _longest_name(folder) - len(os.fsencode(ending))

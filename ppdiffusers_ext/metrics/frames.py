@@ -71,9 +71,14 @@ def _blur(values: np.ndarray) -> np.ndarray:
     return gaussian_filter(values, (0, _SIGMA, _SIGMA), truncate=_RADIUS / _SIGMA)
 
 
+def check_picture(picture: np.ndarray, name: str = "frame") -> None:
+    """Raises ValueError for what is no (H, W, 3) uint8 array."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+        raise ValueError(f"the {name} has shape {picture.shape} and type {picture.dtype}, not (H, W, 3) and uint8")
+
+
 def _check(prediction: np.ndarray, truth: np.ndarray) -> None:
     for name, picture in (("prediction", prediction), ("truth", truth)):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
-            raise ValueError(f"the {name} has shape {picture.shape} and type {picture.dtype}, not (H, W, 3) and uint8")
+        check_picture(picture, name)
     if prediction.shape != truth.shape:
         raise ValueError(f"the prediction has shape {prediction.shape}, the truth {truth.shape}; they must be one")

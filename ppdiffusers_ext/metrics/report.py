@@ -30,20 +30,21 @@ class Table:
     """Table whose lines are made one at a time, so that each can be printed as soon as its pair is done.
 
     names: of all rows, for the width of the first column.
+    columns: key, title and digits behind the point of each number.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._width = max(map(len, [*names, "mean"]))
+    def __init__(self, names: Iterable[str], columns: Sequence[tuple[str, str, int]] = _COLUMNS) -> None:
+        self._width, self._columns = max(map(len, [*names, "mean"])), columns
 
     def header(self) -> str:
-        titles = "  ".join(["frames", *(f"{title:>{_cell(title)}}" for _, title, _ in _COLUMNS)])
+        titles = "  ".join(["frames", *(f"{title:>{_cell(title)}}" for _, title, _ in self._columns)])
         return f"{'':{self._width}}  {titles}"
 
     def row(self, name: str, scores: Mapping[str, Any]) -> str:
         """The line of a name and its `VideoMetrics.result()` (or `mean_scores`); "-" for a number that is None."""
         count = scores.get("num_frames", "")
         cells = [f"{count:>6}"]
-        for key, title, digits in _COLUMNS:
+        for key, title, digits in self._columns:
             text = "-" if scores[key] is None else f"{scores[key]:.{digits}f}"
             cells.append(f"{text:>{_cell(title)}}")
         return f"{name:{self._width}}  {'  '.join(cells)}"

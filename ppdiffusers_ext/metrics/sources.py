@@ -15,6 +15,7 @@ from ppdiffusers_ext.packaged import located
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+_BESIDE = ("side_by_side", "overlay")  # endings of what commands write beside a video
 _ACCEPTED = (
     "a video, a folder of frames (PNG, JPEG, WebP, BMP, TIFF) or a folder of videos (MP4, MOV, MKV, WebM, GIF) "
     "is accepted"
@@ -94,6 +95,51 @@ def find_pairs(prediction: str | os.PathLike, truth: str | os.PathLike) -> list[
     return [Pair(stem, *(_open(by_stem[stem], ()) for by_stem in videos)) for stem in videos[0]]
 
 
+def find_clips(path: str | os.PathLike) -> dict[str, Clip]:
+    """The `Clip`s of results, by their names: a video, a folder of frames, or the videos of a folder.
+
+    Sheets and reports beside videos, and videos that show the same beside something else, are no results.
+
+    Raises MissingFileError, InputError: nothing there, neither frames nor videos, or what cannot be read.
+    """
+    path = Path(located(path))
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
+    if path.is_dir():
+        videos = _by_stem(path, _files(path, _VIDEOS))
+        videos = {stem: file for stem, file in videos.items() if not _is_beside(stem, videos)}
+        if videos:
+            return {stem: _open(file, ()) for stem, file in videos.items()}
+    return {path.resolve().name if path.is_dir() else path.stem: open_clip(path)}
+
+
+def companions(path: str | os.PathLike, names: Iterable[str], what: str) -> dict[str, Path]:
+    """What belongs to results, by their names: one file for all, or of a folder the file of each result's name.
+
+    what: for messages.
+
+    Raises MissingFileError, InputError: nothing there, or a result without its file.
+    """
+    path = Path(located(path))
+    if not path.exists():
+        raise MissingFileError(
+            f"{what} {path} does not exist; a file, or a folder with one for each result, is accepted"
+        )
+    if not path.is_dir():
+        return dict.fromkeys(names, path)
+    files = _by_stem(path, _files(path, _PICTURES if what == "picture" else (".json",)))
+    if missing := [name for name in names if name not in files]:
+        raise InputError(
+            f"{path} has no {what} for {', '.join(missing[:5])}; a file of each result's name is accepted"
+        )
+    return {name: files[name] for name in names}
+
+
+def _is_beside(stem: str, stems: Iterable[str]) -> bool:
+    known = set(stems)
+    return any(stem.endswith(f"_{kind}") and stem.removesuffix(f"_{kind}") in known for kind in _BESIDE)
+
+
 def natural_order(path: str | os.PathLike) -> tuple[list[int | str], str]:
     """A key to sort paths by: numbers in their names by value, the rest by letters, not by case."""
     path = Path(path)
@@ -107,13 +153,7 @@ def _look(path: Path) -> tuple[str, tuple[Path, ...]]:
         raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
     if not path.is_dir():
         return "video", ()
-    try:
-        files = [file for file in sorted(path.iterdir(), key=natural_order) if not file.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; {_ACCEPTED}") from error
-    pictures, videos = (
-        tuple(file for file in files if file.suffix.lower() in known) for known in (_PICTURES, _VIDEOS)
-    )
+    pictures, videos = (_files(path, known) for known in (_PICTURES, _VIDEOS))
     if pictures and videos:
         raise InputError(
             f"{path} holds pictures and videos, {pictures[0].name} and {videos[0].name} among them; {_ACCEPTED}"
@@ -121,6 +161,15 @@ def _look(path: Path) -> tuple[str, tuple[Path, ...]]:
     if not pictures and not videos:
         raise InputError(f"{path} holds neither pictures nor videos; {_ACCEPTED}")
     return ("folder of frames", pictures) if pictures else ("folder of videos", videos)
+
+
+def _files(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
+    """The files of a folder with one of these suffixes, in natural order."""
+    try:
+        files = [file for file in sorted(folder.iterdir(), key=natural_order) if not file.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}; {_ACCEPTED}") from error
+    return tuple(file for file in files if file.suffix.lower() in suffixes)
 
 
 def _open(path: Path, pictures: tuple[Path, ...]) -> Clip:

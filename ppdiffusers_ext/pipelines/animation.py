@@ -24,6 +24,7 @@ from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
+from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of, stopwatch
 from ppdiffusers_ext.preprocess.extraction import draw
 from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.pipelines.jobs import Job
     from ppdiffusers_ext.pipelines.outputs import Result
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
+    from ppdiffusers_ext.preprocess.alignment import Alignment
+    from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.skeletons import Pose, Style
 
 
@@ -62,28 +64,30 @@ class Animator:
 
     Args:
         system: an instance of one of `registry.SYSTEMS`.
-        open_estimator: returns a `PoseEstimator`; called when the first job needs it, after its inputs were checked.
+        open_estimator: returns an `Estimator`; called when the first job needs it, after its inputs were checked.
         style: a `Style`.
         progress: see `preprocess.videos`.
         limit: frames at most; all if left out.
         keep: write an overlay video beside each result.
+        networks: files of the networks that estimate poses, for the records of what results were made of.
     """
 
     def __init__(
         self,
         system: Any,
-        open_estimator: "Callable[[], PoseEstimator]",
+        open_estimator: "Callable[[], Estimator]",
         style: "Style",
         progress: Callable[[Any, int], Any],
         limit: int | None = None,
         keep: bool = False,
+        networks: Sequence[Path] = (),
     ) -> None:
         self._system, self._open_estimator, self._style = system, open_estimator, style
-        self._progress, self._limit, self._keep = progress, limit, keep
+        self._progress, self._limit, self._keep, self._networks = progress, limit, keep, networks
 
     @functools.cached_property
-    def estimator(self) -> "PoseEstimator":
-        """The `PoseEstimator` of all jobs. Raises InputError, MissingFileError where its networks cannot be used."""
+    def estimator(self) -> "Estimator":
+        """The `Estimator` of all jobs. Raises InputError, MissingFileError where its networks cannot be used."""
         return self._open_estimator()
 
     def open(self, job: "Job") -> JobInputs:
@@ -110,7 +114,8 @@ class Animator:
         return hold_results([self._result_of(job) for job in jobs], overwrite, skip_existing)
 
     def _result_of(self, job: "Job") -> tuple:
-        inputs = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+        inputs: dict[str, Any] = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+        inputs |= {path.name: path for path in self._networks}
         return case_of("animate", self.outputs(job), inputs, self._system.config, job)
 
     def check_apart(self, jobs: "Sequence[Job]", report: str | None = None) -> None:
@@ -150,29 +155,48 @@ class Animator:
         """
         inputs, target = self.open(job) if inputs is None else inputs, Path(job.output)
         source, bounds = inputs.source, inputs.bounds
+        seconds: dict[str, float] = {}
         with scratch_folder(target) as folder:
             picture, skeletons = folder / "reference.png", folder / "skeletons.mp4"
             image = np.asarray(inputs.image)
             write_image(picture, resize(image, self._system.width, self._system.height, job.resize))
-            alignment, poses = write_aligned_skeletons(
-                source,
-                open_frames(picture),
-                skeletons,
-                self.estimator,
-                self._style,
-                job.align,
-                job.track,
-                self._progress,
-                bounds,
-                job.fps,
-            )
+            with stopwatch(seconds, "poses"):
+                alignment, poses = self._write_skeletons(job, source, bounds, picture, skeletons)
             if alignment is not None and alignment.missing:
                 logger.warning("%s does not show %s: aligned by the other joints",
                                job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            result = self._system.run(SkeletonJob(skeletons, len(poses), target, job.seed), picture, inputs.audio)
+            report = self._report(job, poses, alignment, seconds) if self._system.config.report else None
+            of_skeletons = SkeletonJob(skeletons, len(poses), target, job.seed, report)
+            result = self._system.run(of_skeletons, picture, inputs.audio)
             if self._keep:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses, result)
         return result
+
+    def _write_skeletons(
+        self, job: "Job", source: FrameSource, bounds: tuple[int, int], picture: Path, skeletons: Path
+    ) -> "tuple[Alignment | None, list[Pose]]":
+        return write_aligned_skeletons(
+            source,
+            open_frames(picture),
+            skeletons,
+            self.estimator,
+            self._style,
+            job.align,
+            job.track,
+            self._progress,
+            bounds,
+            job.fps,
+        )
+
+    def _report(
+        self, job: "Job", poses: "Sequence[Pose]", alignment: "Alignment | None", seconds: dict[str, float]
+    ) -> ResultReport:
+        """The report of a job whose poses are estimated, not yet aligned."""
+        aligned = map(alignment, poses) if alignment is not None else poses
+        size, style = (self._system.width, self._system.height), self._style
+        driver = driver_of(aligned, *size, self.estimator.name, style.hands, style.face)
+        config = self._system.config
+        return ResultReport("animate", config, job, estimator=self.estimator, driver=driver, seconds=seconds)
 
     def _bounds(self, job: "Job", source: FrameSource) -> tuple[int, int]:
         start, end = parse_range(job.frames, source)

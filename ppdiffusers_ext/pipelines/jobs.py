@@ -24,7 +24,8 @@ from ppdiffusers_ext.preprocess.extraction import TrackOptions
 from ppdiffusers_ext.preprocess.tracks import check_rule
 
 _POSES = "Poses"
-_NEEDED = ("reference_image", "driving_video", "output")
+_INPUTS = ("reference_image", "driving_video")
+_NEEDED = (*_INPUTS, "output")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Job:
 
     reference_image: str = path_option(help="picture of the person", group=INPUT)
     driving_video: str = path_option(help="video of a person who moves, or a folder of pictures", group=INPUT)
-    output: str = path_option(help="video to write", group=OUTPUT)
+    output: str = path_option(help="video to write; PICTURE_VIDEO.mp4 in the working folder if left out", group=OUTPUT)
     frames: str | None = option(
         None, help="A:B, frames A to B - 1 of the driving video; B may be left out", unset="all", group=INPUT
     )
@@ -78,10 +79,14 @@ class Job:
 
 
 def make_job(given: dict[str, Any]) -> Job:
-    """The `Job` of fields that were given. Raises InputError where one of the three that all need is missing."""
-    if missing := [f"--{name.replace('_', '-')}" for name in _NEEDED if given.get(name) is None]:
-        raise InputError(f"{', '.join(missing)} is missing; all three, or --batch, are needed")
-    return Job(**given)
+    """The `Job` of fields that were given; its output is PICTURE_VIDEO.mp4 in the working folder if left out.
+
+    Raises InputError where the picture or the video is missing.
+    """
+    if missing := [f"--{name.replace('_', '-')}" for name in _INPUTS if given.get(name) is None]:
+        raise InputError(f"{', '.join(missing)} is missing; both, or --batch, are needed")
+    output = "_".join(Path(given[name]).stem for name in _INPUTS) + ".mp4"
+    return Job(**merge({"output": output}, given))
 
 
 def read_jobs(path: str | os.PathLike, **defaults: Any) -> list[Job]:

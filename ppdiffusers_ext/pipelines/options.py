@@ -68,6 +68,11 @@ class RunOptions(ExistingOptions):
     """What every system can be told. Every field is a key of its YAML file."""
 
     output: str | None = path_option(None, help="file or folder to write", group=OUTPUT)
+    report: bool = option(
+        False,
+        help="say how good the result is: a page and a JSON file beside it, and a line on its sheet",
+        group=OUTPUT,
+    )
     width: int = option(512, *SIDES, help="width of the frames in pixels", group=VIDEO, flags=("-W",))
     height: int = option(512, *SIDES, help="height of the frames in pixels", group=VIDEO, flags=("-H",))
     num_frames: int | None = option(

@@ -14,11 +14,13 @@ import numpy as np
 import PIL.Image
 
 from ppdiffusers_ext.data.frames import FrameSource, resize
-from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, write_image
-from ppdiffusers_ext.data.outputs import beside
+from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, with_caption, write_image
+from ppdiffusers_ext.data.outputs import beside, report_paths
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.metrics.result_report import summary
+from ppdiffusers_ext.pipelines.reporting import ResultReport, timed
 
 if TYPE_CHECKING:
     import paddle
@@ -42,16 +44,19 @@ SHEET_COLUMNS = 4
 
 @dataclass(frozen=True)
 class Result:
-    """The files that one case gave: `video` is a picture for a single pose picture."""
+    """The files that one case gave: `video` is a picture for a single pose picture, `report` None without one."""
 
     video: Path
     side_by_side: Path
     contact_sheet: Path
     num_frames: int
+    report: Path | None = None
 
     @property
-    def paths(self) -> tuple[Path, Path, Path]:
-        return self.video, self.side_by_side, self.contact_sheet
+    def paths(self) -> tuple[Path, ...]:
+        """Of all files; of a report also its JSON."""
+        reports = report_paths(self.video) if self.report is not None else ()
+        return self.video, self.side_by_side, self.contact_sheet, *reports
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Case:
         target: path of the result.
         image: the picture as it was read, or None: it is read again each time that it is needed.
         source: `FrameSource` of a pose video.
+        has_report: whether there will be a report of the result.
     """
 
     image_path: Path
@@ -73,6 +79,7 @@ class Case:
     target: Path
     image: PIL.Image.Image | None = field(default=None, repr=False, compare=False)
     source: FrameSource | None = field(default=None, repr=False, compare=False)
+    has_report: bool = False
 
     def picture(self) -> PIL.Image.Image:
         """The picture, a `PIL.Image`."""
@@ -88,7 +95,8 @@ class Case:
     def result(self) -> Result:
         """The `Result` that there will be."""
         row = "side_by_side.png" if self.fps is None else "side_by_side.mp4"
-        return Result(self.target, beside(self.target, row), beside(self.target, "sheet.png"), self.num_frames)
+        sheet, report = beside(self.target, "sheet.png"), report_paths(self.target)[0] if self.has_report else None
+        return Result(self.target, beside(self.target, row), sheet, self.num_frames, report)
 
 
 def animated_frames(path: str | os.PathLike, available: int, wanted: int | None = None) -> int:
@@ -110,6 +118,7 @@ def write_case(
     height: int,
     audio: "Audio | None" = None,
     way: str = "stretch",
+    report: ResultReport | None = None,
 ) -> Result:
     """Write what a case has become: a `Result`.
 
@@ -119,6 +128,7 @@ def write_case(
         width, height: pixels.
         audio: an `Audio` to put beside the frames.
         way: how picture and poses get the result's size; see `data.frames.resize`.
+        report: of the result, which a case has that says so.
 
     Raises:
         InputError: something cannot be written; what can is kept, and said.
@@ -129,9 +139,9 @@ def write_case(
         frames, poses = pixels_of(decode()), (resize(pose, width, height, way) for pose in case.poses())
         result = replace(case, target=target).result
         if case.fps is None:
-            _write_picture(result, next(frames), next(poses), reference)
+            _write_picture(result, next(frames), next(poses), reference, report)
         else:
-            _write_video(result, case.fps, frames, poses, reference, audio)
+            _write_video(result, case.fps, frames, poses, reference, audio, report)
         return result
 
     return keep(write, case.target)
@@ -148,12 +158,39 @@ def pixels_of(chunks: "Iterable[paddle.Tensor]") -> Iterator[np.ndarray]:
         yield from (chunk.transpose([0, 2, 3, 1]) * 255).round().astype("uint8").numpy()
 
 
-def _write_picture(result: Result, frame: np.ndarray, pose: np.ndarray, reference: np.ndarray) -> None:
+def _write_picture(
+    result: Result, frame: np.ndarray, pose: np.ndarray, reference: np.ndarray, report: ResultReport | None
+) -> None:
     sides = SideOutputs(result.video)
     write_image(result.video, frame)
     sides.attempt(write_image, result.side_by_side, side_by_side([reference, pose, frame]))
-    sides.attempt(write_image, result.contact_sheet, contact_sheet([frame], 1))
+    write_sheet(sides, result, [frame], report, reference)
     sides.tell()
+
+
+def write_sheet(
+    sides: SideOutputs,
+    result: Any,
+    frames: list[np.ndarray],
+    report: ResultReport | None,
+    reference: np.ndarray | None,
+    reference_name: str = "reference picture",
+) -> None:
+    """Write the contact sheet of a result that is complete and, where there is one, its report, in short below it too.
+
+    Args:
+        result: with the paths `video` and `contact_sheet`.
+        frames: that the sheet shows, (H, W, 3) uint8.
+        reference, reference_name: see `ResultReport.measure`.
+    """
+    sheet, measures = contact_sheet(frames, SHEET_COLUMNS), None
+    if report is not None:
+        measures = sides.attempt(report.measure, result.video, reference, reference_name)
+    if measures is not None:
+        sheet = with_caption(sheet, summary(measures.values))
+    sides.attempt(write_image, result.contact_sheet, sheet)
+    if report is not None and measures is not None:
+        sides.attempt(report.write, result.video, measures)
 
 
 def shown_frames(num_frames: int) -> set[int]:
@@ -168,9 +205,11 @@ def _write_video(
     poses: Iterable[np.ndarray],
     reference: np.ndarray,
     audio: "Audio | None",
+    report: ResultReport | None,
 ) -> None:
     sides, sheet, shown = SideOutputs(result.video), [], shown_frames(result.num_frames)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(timed(report, "decoding and writing"))
         writers: Any = None
         for i, (frame, pose) in enumerate(zip(frames, poses)):
             row = side_by_side([reference, pose, frame])
@@ -182,5 +221,5 @@ def _write_video(
                 each.write(picture)
             if i in shown:
                 sheet.append(frame)
-    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
+    write_sheet(sides, result, sheet, report, reference)
     sides.tell()

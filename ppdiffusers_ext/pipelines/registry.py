@@ -25,6 +25,7 @@ from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_ea
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import Case, Result, write_case
+from ppdiffusers_ext.pipelines.reporting import ResultReport, timed
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
@@ -92,17 +93,18 @@ class AnimateAnyone:
         )
         (case,) = pose2vid.prepare_cases(config)
         if self._pipeline is None:
-            self._pipeline = pose2vid.open_pipeline(config, case.num_frames, self._show_progress)
-        return pose2vid.animate_case(self._pipeline, config, case, audio)
+            with timed(job.report, "loading"):
+                self._pipeline = pose2vid.open_pipeline(config, case.num_frames, self._show_progress)
+        return pose2vid.animate_case(self._pipeline, config, case, audio, job.report)
 
     def outputs(self, target: str | os.PathLike) -> list[Path]:
         """Paths of all that `run` writes for a job whose output is `target`."""
-        return list(_outputs(target))
+        return _outputs(target, self.config.report)
 
 
-def _outputs(target: str | os.PathLike) -> tuple[Path, Path, Path]:
+def _outputs(target: str | os.PathLike, has_report: bool) -> list[Path]:
     nothing: Any = None  # only the target counts
-    return Case(nothing, nothing, 0, 1, Path(target)).result.paths
+    return [*Case(nothing, nothing, 0, 1, Path(target), has_report=has_report).result.paths]
 
 
 class StableAnimator:
@@ -138,31 +140,41 @@ class StableAnimator:
         clip = stable_animation.prepare(config, image, skeletons)
         pipeline = self._pipeline
         if pipeline is None:
-            pipeline = self._pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, self._show_progress)
-        latents = stable_animation.denoise(pipeline, config, clip)
-        case = Case(picture, job.skeletons, job.num_frames, skeletons.fps, job.output, image, skeletons)
+            with timed(job.report, "loading"):
+                pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, self._show_progress)
+            self._pipeline = pipeline
+        with timed(job.report, "denoising"):
+            latents = stable_animation.denoise(pipeline, config, clip)
+        fps, has_report = skeletons.fps, job.report is not None
+        case = Case(picture, job.skeletons, job.num_frames, fps, job.output, image, skeletons, has_report)
 
         def decode() -> Iterator[paddle.Tensor]:
             return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
 
-        result = write_case(case, decode, config.width, config.height, audio)
+        if job.report is not None:
+            job.report.seed = seed
+        result = write_case(case, decode, config.width, config.height, audio, report=job.report)
         if clip.refinement is not None:
             stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result
 
     def outputs(self, target: str | os.PathLike) -> list[Path]:
         """As `AnimateAnyone.outputs`."""
-        return [*_outputs(target), *([beside(target, "faces.json")] if self.config.refinement is not None else [])]
+        return [
+            *_outputs(target, self.config.report),
+            *([beside(target, "faces.json")] if self.config.refinement is not None else []),
+        ]
 
 
 @dataclass(frozen=True)
 class SkeletonJob:
-    """A video of skeletons, how many frames of it there are, where the result goes, and the seed (or None)."""
+    """A video of skeletons, how many frames it has, where the result goes, the seed and the report (or None)."""
 
     skeletons: Path
     num_frames: int
     output: Path
     seed: int | None = None
+    report: ResultReport | None = None
 
 
 class EasyAnimate:

@@ -17,18 +17,33 @@ from ppdiffusers_ext.pipelines.stable_animator import options as stable_animator
 
 @dataclass(frozen=True)
 class System:
-    """A system's options, the YAML file of its released weights, the check of its files, and whether it animates
-    skeletons.
+    """A system by its name.
+
+    Attributes:
+        options: the class of its options.
+        config_file: YAML file of its released weights.
+        check_files: see `check` of each system.
+        is_posed: True if it animates skeletons.
+        demo_file: YAML file of a small model that ships with the package, if there is one.
+        has_weights: function of a configuration: whether any of its weights are there.
     """
 
     options: Any
     config_file: Path
     check_files: Callable
     is_posed: bool = True
+    demo_file: Path | None = None
+    has_weights: Callable | None = None
 
 
 SYSTEMS = {
-    "animate_anyone": System(animate_anyone.Pose2VidConfig, animate_anyone.CONFIG, animate_anyone_check.check_files),
+    "animate_anyone": System(
+        animate_anyone.Pose2VidConfig,
+        animate_anyone.CONFIG,
+        animate_anyone_check.check_files,
+        demo_file=animate_anyone.DEMO,
+        has_weights=animate_anyone_check.has_weights,
+    ),
     "stable_animator": System(
         stable_animator.StableAnimationConfig, stable_animator.CONFIG, stable_animator_check.check_files
     ),

@@ -24,6 +24,8 @@ def session_settings(device: str = "cpu", threads: int | None = None) -> dict[st
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or available_cores()
     options.log_severity_level = 3
+    # Threads that wait for work in a loop take the processor from what runs between two networks, OpenVINO among it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return {"providers": providers, "sess_options": options}
 
 

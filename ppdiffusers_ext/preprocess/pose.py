@@ -47,9 +47,14 @@ class PoseEstimator:
         batch_size: number of frames per call.
         threads: number of CPU threads (default: the number of cores).
 
+    Attributes:
+        name: of the estimator, for reports.
+
     Raises:
         MissingFileError, InputError: see `OnnxNetwork`.
     """
+
+    name = "dwpose"
 
     def __init__(
         self,

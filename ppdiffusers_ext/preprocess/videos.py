@@ -26,8 +26,8 @@ from ppdiffusers_ext.preprocess.tracks import choose_person
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.frames import FrameSource
     from ppdiffusers_ext.preprocess.alignment import Alignment
+    from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
-    from ppdiffusers_ext.preprocess.pose import PoseEstimator
     from ppdiffusers_ext.preprocess.skeletons import Pose, Style
 
 
@@ -41,7 +41,7 @@ def _every(frames: Iterable, count: int) -> Iterable:
 def write_skeleton_video(
     video: str | os.PathLike,
     target: str | os.PathLike,
-    estimator: PoseEstimator,
+    estimator: Estimator,
     style: Style,
     options: TrackOptions,
     progress: Callable[[Iterable, int], Iterable] = _every,
@@ -51,7 +51,7 @@ def write_skeleton_video(
     Args:
         video: file or folder of pictures.
         target: an MP4 file.
-        estimator: a `PoseEstimator`.
+        estimator: an `Estimator`.
         style: a `Style`.
         options: `TrackOptions`.
         progress: function of `(frames, count)` that returns an iterable of the frames, such as tqdm.
@@ -73,7 +73,7 @@ def write_aligned_skeletons(
     source: FrameSource,
     picture: FrameSource,
     target: str | os.PathLike,
-    estimator: PoseEstimator,
+    estimator: Estimator,
     style: Style,
     way: str = "shape",
     options: TrackOptions | None = None,
@@ -88,7 +88,7 @@ def write_aligned_skeletons(
         source: of the video file or the folder of pictures.
         picture: of the file of the picture.
         target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
-        estimator, style: a `PoseEstimator`, a `Style`.
+        estimator, style: an `Estimator`, a `Style`.
         way: of alignment: "shape" keeps the figure's shape, "original" is StableAnimator's, "none" moves nothing.
         options: `TrackOptions`; if left out, all people of each frame as they were detected.
         progress: see `write_skeleton_video`.
@@ -145,7 +145,7 @@ def _align(
 def write_training_skeletons(
     source: FrameSource,
     target: str | os.PathLike,
-    estimator: PoseEstimator,
+    estimator: Estimator,
     style: Style,
     names: Collection[str],
     progress: Callable[[Iterable, int], Iterable] = _every,

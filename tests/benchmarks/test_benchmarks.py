@@ -192,6 +192,8 @@ def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
     assert fields["ours"]["digest"] == fields["peers"]["originals"]["digest"]
     assert abs(fields["growth"]) < 1 and "ten times the frames" in output
     assert fields["workers_ratio"] > 0 and "two workers are" in output
+    assert fields["estimation"]["milliseconds"] > 0 and abs(fields["estimation"]["growth"]) < 0.1
+    assert "ms a frame (onnxruntime" in output
 
 
 def test_dit_step_measures_the_transformer_as_a_pipeline_calls_it(tmp_path):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from ppdiffusers_ext.data.images import MIN_IMAGE_SIDE, contact_sheet, read_image, side_by_side, write_image
+from ppdiffusers_ext.data.images import (
+    MIN_IMAGE_SIDE,
+    contact_sheet,
+    read_image,
+    side_by_side,
+    with_caption,
+    write_image,
+)
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from tests.data.test_video import clip
 from tests.support import profiles
@@ -316,3 +323,14 @@ def test_joined_sides_are_even():
 def test_what_is_not_a_picture_is_not_joined(images):
     with pytest.raises(ValueError, match="got none|has shape"):
         side_by_side(images)
+
+
+@pytest.mark.parametrize("width, lines", [(1000, 1), (240, 2), (60, 4)])
+def test_caption_is_below_the_picture_and_in_as_many_lines_as_it_needs(width, lines):
+    picture = Image.new("RGB", (width, 50), "red")
+    captioned = with_caption(picture, "csim 0.812   AKD 4.2 px   missing 1.0%   flicker 0.12")
+    assert captioned.size == (width, 50 + 7 + 21 * lines)
+    pixels = np.asarray(captioned)
+    assert (pixels[:50] == (255, 0, 0)).all()
+    dark = [(pixels[57 + 21 * line : 78 + 21 * line] < 80).any() for line in range(lines)]
+    assert dark == [True] * lines

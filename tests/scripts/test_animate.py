@@ -5,21 +5,24 @@ import json
 import signal
 
 import numpy as np
+import PIL.Image
 import pytest
 import yaml
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.records import RECORDS
+from ppdiffusers_ext.data.records import RECORDS, Records
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.pipelines import animation
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from scripts import animate, poses
 from scripts.command import run
 from scripts.signals import Stopped
 from tests.data.test_frames import sound_of, with_sound
 from tests.support.people import DIM_PAINT, painted, write_networks
+from tests.support.real_people import CARTOON, cartoon, sample
 
 MODEL = ("--config", "configs/inference/demo.yaml", "--steps", "1", "-W", "64", "-H", "96")
 SIZE = (160, 200)
@@ -111,6 +114,79 @@ def test_estimator_that_cannot_be_used_is_told_once_before_a_batch(folder, tmp_p
     assert start(folder, *batch, "--dwpose", tmp_path / "DWPose") == 2
     assert_told(capsys, "DWPose")
     assert not (tmp_path / "report.json").exists()
+
+
+def test_report_holds_the_result_against_the_driving_poses(folder, tmp_path, capsys):
+    target = tmp_path / "out.mp4"
+    assert call(folder, "--frames", "0:4", "--report", "--no-hands", "--seed", "5", output=target) == 0
+    assert f"report        {tmp_path / 'out_report.html'}" in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out.mp4", "out_side_by_side.mp4", "out_sheet.png", "out_report.html", "out_report.json", RECORDS}
+    values = json.loads((tmp_path / "out_report.json").read_text())
+    assert (values["command"], values["seed"], values["options"]["seed"], values["num_frames"]) == ("animate", 5, 5, 4)
+    assert set(values["seconds"]) == {"poses", "loading", "denoising", "decoding and writing", "measuring"}
+    assert (values["networks"]["poses"], values["networks"]["driving_poses"]) == ("dwpose", "dwpose")
+    assert values["poses"]["frames_with_driver"] == 4 and values["poses"]["body"]["points"] > 50
+    assert values["poses"]["body"]["mkr"] is not None and values["poses"]["hands"]["points"] == 0
+    records = Records(tmp_path)
+    assert records.of("out_report.html") == records.of("out_report.json") == records.of("out.mp4")
+    plain = tmp_path / "plain"
+    assert call(folder, "--frames", "0:4", "--no-hands", "--seed", "5", output=plain / "out.mp4") == 0
+    assert (plain / "out.mp4").read_bytes() == target.read_bytes()
+    with PIL.Image.open(plain / "out_sheet.png") as sheet, PIL.Image.open(tmp_path / "out_sheet.png") as captioned:
+        assert captioned.width == sheet.width and captioned.height > sheet.height
+        assert captioned.crop((0, 0, *sheet.size)).tobytes() == sheet.tobytes()
+        assert np.asarray(captioned.crop((0, sheet.height, *captioned.size))).min() < 60
+    assert not (plain / "out_report.html").exists()
+
+
+def test_driver_of_the_report_is_where_the_skeleton_is_drawn(folder, tmp_path, monkeypatch):
+    """A result that shows the driving person in the place where it was aligned to has no error."""
+    drivers, report = [], animation.ResultReport
+    monkeypatch.setattr(
+        animation, "ResultReport", lambda *given, driver, **more: drivers.append(driver) or report(*given, **more)
+    )
+    assert call(folder, "--frames", "0:3", "--report", output=tmp_path / "out.mp4") == 0
+    middle = [row[:, 64:128] for row in open_frames(tmp_path / "out_side_by_side.mp4")]
+    for skeleton, points in zip(middle, drivers[0].poses, strict=True):
+        rows, columns = np.nonzero(skeleton.max(axis=2) > 60)
+        body = points.xy[:18][points.seen[:18]]
+        assert body.min(axis=0) == pytest.approx([columns.min(), rows.min()], abs=4)
+        assert body.max(axis=0) == pytest.approx([columns.max(), rows.max()], abs=4)
+
+
+def test_reports_that_exist_are_refused_and_replaced(folder, tmp_path, capsys):
+    (tmp_path / "out_report.json").write_text("mine")
+    arguments = ("--frames", "0:2", "--report")
+    assert call(folder, *arguments, output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, "out_report.json")
+    assert (tmp_path / "out_report.json").read_text() == "mine" and not (tmp_path / "out.mp4").exists()
+    assert call(folder, *arguments, "--overwrite", output=tmp_path / "out.mp4") == 0
+    assert json.loads((tmp_path / "out_report.json").read_text())["num_frames"] == 2
+
+
+def test_report_of_jobs_needs_jobs(folder, tmp_path, capsys):
+    assert call(folder, "--report", tmp_path / "rows.json", output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, "rows.json is for the jobs of --batch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batch_has_a_page_for_each_job(folder, tmp_path):
+    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    assert start(folder, *batch[:2], "--report", "--no-audio") == 0
+    assert {path.name for path in tmp_path.glob("*.html")} == {"a_report.html", "b_report.html"}
+    assert not (tmp_path / "true").exists()
+
+
+def test_report_that_cannot_be_measured_keeps_the_result(folder, tmp_path, capsys, monkeypatch):
+    def fail(*arguments):
+        raise ValueError("cannot be measured")
+
+    monkeypatch.setattr(animation.ResultReport, "measure", fail)
+    assert call(folder, "--frames", "0:2", "--report", output=tmp_path / "out.mp4") == 2
+    assert_told(capsys, "cannot be measured .*out.mp4 is complete")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"out.mp4", "out_side_by_side.mp4", "out_sheet.png", RECORDS}
 
 
 def test_overlay_is_written_where_it_is_asked_for(folder, tmp_path):
@@ -338,7 +414,7 @@ def test_bad_options_are_refused(folder, tmp_path, capsys, arguments, message):
 
 def test_missing_inputs_are_named(folder, capsys):
     assert start(folder, "--output", "out.mp4") == 2
-    assert_told(capsys, "--reference-image, --driving-video is missing; all three, or --batch, are needed")
+    assert_told(capsys, "--reference-image, --driving-video is missing; both, or --batch, are needed")
 
 
 def test_video_of_one_frame_and_one_of_another_shape(folder, tmp_path):
@@ -435,3 +511,88 @@ def test_full_disk_is_told_and_leaves_no_file(folder, tmp_path, capsys, monkeypa
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and "no space left on the disk" in error
     assert list(tmp_path.iterdir()) == []
+
+
+# Without weights, DWPose or options: the networks that ship find the drawn woman that ships.
+
+
+def write_walk(path, count=12, audio=None):
+    """The drawn woman, who goes to the right."""
+    woman = cartoon()[:, 30:150]
+    with VideoWriter(path, 25, 200, 256, crf=4, audio=audio) as writer:
+        for i in range(count):
+            frame = np.full((256, 200, 3), 74, np.uint8)
+            frame[:, 10 + 4 * i : 130 + 4 * i] = woman
+            writer.write(frame)
+    return path
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A folder without weights in which one works, with dance.mp4."""
+    (tmp_path / "clips").mkdir()
+    write_walk(tmp_path / "clips" / "dance.mp4", audio=Audio(with_sound(tmp_path / "sound.mp4", "aac")))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start_fresh(*arguments):
+    return run(animate.make_parser(), animate.work, [str(argument) for argument in arguments])
+
+
+def test_picture_and_video_alone_are_enough(fresh, capsys):
+    inputs = ("--reference-image", CARTOON, "--driving-video", "clips/dance.mp4")
+    assert start_fresh(*inputs, "--steps", 2) == 0
+    out, err = capsys.readouterr()
+    target = "reference_dance.mp4"
+    assert f"video         {target}" in out
+    told = [line for line in err.splitlines() if line.startswith(("Model:", "Poses:"))]
+    assert "draws cartoon people" in told[0] and "download_weights.py --system animate_anyone" in told[0]
+    assert told[1].startswith("Poses: MediaPipe (embedded); DWPose's files are not in") and len(told) == 2
+    assert sorted(path.name for path in fresh.glob("reference*")) == [
+        "reference_dance.mp4",
+        "reference_dance_sheet.png",
+        "reference_dance_side_by_side.mp4",
+    ]
+    info = probe_video(target)
+    assert (info.width, info.height, info.num_frames, info.fps) == (128, 128, 12, 25)
+    assert sound_of(target) is not None
+    middle = [row[:, 128:256] for row in open_frames("reference_dance_side_by_side.mp4")]
+    columns = [np.nonzero(frame.max(axis=(0, 2)) > 60)[0].mean() for frame in middle]
+    assert columns[-1] > columns[0] + 10, "the skeleton goes to the right"
+    recorded = json.loads((fresh / RECORDS).read_text().splitlines()[0])
+    assert "pose_landmark_full.onnx" in json.dumps(recorded), "the networks are part of what it is made of"
+
+
+@pytest.mark.parametrize(
+    "size, expected",
+    [((256, 256), (128, 128)), ((200, 300), (128, 192)), ((300, 200), (192, 128)), ((100, 900), (128, 256))],
+)
+def test_demo_model_draws_in_the_shape_of_the_picture(fresh, size, expected):
+    write_image("me.png", np.zeros((size[1], size[0], 3), np.uint8))
+    options = animate.make_parser().parse_args(["--reference-image", "me.png", "--driving-video", "clips/dance.mp4"])
+    config, (job,) = animate.read_config(options)
+    assert (config.width, config.height, config.num_frames) == (*expected, None) and job.output == "me_dance.mp4"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--config", "configs/inference/animation.yaml"), ("--system", "stable_animator")]
+)
+def test_what_was_asked_for_is_not_replaced_by_the_demo_model(fresh, capsys, arguments):
+    inputs = ("--reference-image", CARTOON, "--driving-video", "clips/dance.mp4")
+    assert start_fresh(*inputs, *arguments) == 2
+    assert "Model:" not in (err := capsys.readouterr().err) and "do not exist" in err
+
+
+def test_weights_that_are_not_whole_are_told(fresh, capsys):
+    (fresh / "pretrained_weights" / "sd-vae-ft-mse").mkdir(parents=True)
+    assert start_fresh("--reference-image", CARTOON, "--driving-video", "clips/dance.mp4") == 2
+    assert "Model:" not in (err := capsys.readouterr().err) and "reference_unet" in err
+
+
+def test_real_picture_and_real_video(fresh):
+    inputs = ("--reference-image", sample("reference_images/younglady.png"))
+    inputs += ("--driving-video", sample("driving_videos/talking_head.mp4"))
+    assert start_fresh(*inputs, "--frames", "0:4", "--steps", 1, "--output", "out.mp4") == 0
+    info = probe_video("out.mp4")
+    assert (info.width, info.height, info.num_frames) == (128, 192, 4)

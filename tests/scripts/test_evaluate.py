@@ -10,8 +10,10 @@ from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.metrics.video import METRICS, video_metrics
+from ppdiffusers_ext.preprocess.pose import PoseEstimator
 from scripts.command import run
 from scripts.evaluate import make_parser, work
+from tests.support.people import painted, write_networks
 
 WIDTH, HEIGHT = 48, 64
 
@@ -116,3 +118,57 @@ def test_pair_that_cannot_be_compared_is_found_before_any_is_computed(tmp_path, 
     captured = capsys.readouterr()
     assert captured.out == "" and "b.mp4 has 3 frames" in captured.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gt", "pred"]
+
+
+def test_results_without_a_truth_are_measured_against_a_picture(tmp_path, capsys, folder):
+    write_image(tmp_path / "person.png", next(iter(read_frames(folder / "gt" / "0.mp4"))))
+    arguments = (folder / "pred", "--reference-image", tmp_path / "person.png", "--json", tmp_path / "out.json")
+    assert evaluate(*arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["frames", "0", "1", "mean", "not", "not", "wrote"]
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert [values["num_frames"] for values in report["results"]] == [4, 4]
+    assert report["mean"]["delta_e"] == pytest.approx(np.mean([r["colour"]["delta_e"] for r in report["results"]]))
+    assert evaluate(*arguments) == 2
+    assert evaluate(*arguments, "--skip-existing") == 0
+    capsys.readouterr()
+    assert evaluate(*arguments[:-1], "-", "--per-frame") == 0
+    assert len(json.loads(capsys.readouterr().out)["results"][0]["colour"]["frames"]["delta_e"]) == 4
+
+
+def test_results_are_measured_against_driving_poses_by_dwpose(tmp_path, capsys):
+    write_networks(tmp_path / "DWPose")
+    frames = np.stack([painted((96, 72), (10, 10, 50, 80))] * 3)
+    write_video(tmp_path / "result.mp4", frames, crf=1)
+    write_image(tmp_path / "person.png", frames[0])
+    (pose,) = PoseEstimator(tmp_path / "DWPose")([frames[0]])
+    body = [[*point, 0.9] for point in (pose.body[0] * (72, 96) + (3, 4)).tolist()]
+    poses = {"estimator": "dwpose", "frames": [{"people": [{"body": body}]}] * 3}
+    (tmp_path / "poses.json").write_text(json.dumps(poses))
+    arguments = ("--reference-image", tmp_path / "person.png", "--driving-poses", tmp_path / "poses.json")
+    assert evaluate(tmp_path / "result.mp4", *arguments, "--dwpose", tmp_path / "DWPose", "--json", "-") == 0
+    (values,) = json.loads(capsys.readouterr().out)["results"]
+    assert values["networks"]["poses"] == values["networks"]["driving_poses"] == "dwpose"
+    assert values["poses"]["body"]["akd_pixels"] == pytest.approx(5, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--driving-poses", "a.json"), "--driving-poses needs --reference-image"),
+        (("--dwpose", "a"), "--dwpose needs --reference-image"),
+        (("--reference-image", "a.png"), "needs results"),
+        (("pred", "gt", "--reference-image", "a.png"), "takes no GT"),
+        (("pred", "--reference-image", "a.png", "--length", "2"), "takes no GT"),
+        (("pred", "--reference-image", "a.png"), "a.png does not exist"),
+        (("--demo", "--reference-image", "a.png"), "--demo takes no"),
+        (("pred", "--reference-image", "empty", "--json", "out.json"), "has no picture for 0, 1"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path, monkeypatch, capsys, folder, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    words = [folder / word if word in ("pred", "gt", "empty") else word for word in arguments]
+    assert evaluate(*words) == 2
+    told = capsys.readouterr().err
+    assert message in told and "accepted" in told and "Traceback" not in told
+    assert list(tmp_path.iterdir()) == []

@@ -485,3 +485,22 @@ def test_ctrl_c_in_the_middle_leaves_nothing(configure, case, inputs):
     assert process.returncode == 130
     assert "error: stopped by Ctrl-C" in rest and "Traceback" not in rest
     assert not [path for path in inputs.rglob("*") if path.is_file() and path.parent.name == "out"]
+
+
+def test_reports_of_a_video_and_of_a_picture(configure, inputs, capsys):
+    pose = str(inputs / "still.png")
+    PIL.Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(pose)
+    cases = {str(inputs / "person.png"): [str(inputs / "pose.mp4"), pose]}
+    arguments = [*configure(test_cases=cases, report=True, resize="crop"), "--seed", "9"]
+    assert run(make_parser(), work, arguments) == 0
+    pages = sorted((inputs / "out").glob("*_report.html"))
+    assert re.findall("report +(.*)", capsys.readouterr().out) == [str(page) for page in pages]
+    video, picture = (json.loads(page.with_suffix(".json").read_text()) for page in pages)
+    assert (picture["num_frames"], video["num_frames"]) == (1, 3)
+    for values, pose_path in ((picture, pose), (video, str(inputs / "pose.mp4"))):
+        assert (values["command"], values["seed"]) == ("pose2vid", 9)
+        assert values["options"]["pose_video"] == pose_path and "test_cases" not in values["options"]
+        assert values["seconds"]["loading"] > 0 and values["seconds"]["denoising"] > 0
+        assert values["poses"] is None and "is a drawing" in values["reasons"]["poses"]
+    assert run(make_parser(), work, arguments) == 2
+    assert run(make_parser(), work, [*arguments, "--skip-existing", "--report", "false"]) == 0

@@ -18,6 +18,7 @@ from scripts import (
     extract_meta_info,
     face_mask_extraction,
     make_video,
+    poses,
     skeleton_extraction,
     training_skeleton_extraction,
     vid2pose,
@@ -25,6 +26,7 @@ from scripts import (
 from scripts.command import run
 from tests.support.painted_faces import painted_faces, write_face_networks
 from tests.support.people import painted, write_networks
+from tests.support.real_people import CARTOON, cartoon
 
 SIZE, FRAMES = (240, 180), 6
 
@@ -333,3 +335,73 @@ def test_face_masks_say_what_is_missing(tmp_path, face_networks, capsys, change,
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and message in error
     assert not (tmp_path / "faces").exists()
+
+
+# With the networks that ship, on the drawn woman that ships.
+
+
+@pytest.fixture(scope="module")
+def woman(tmp_path_factory):
+    """A video of three frames, videos/woman.mp4, and the same as pictures, data/rec/00001/images."""
+    folder = tmp_path_factory.mktemp("woman")
+    (folder / "videos").mkdir()
+    with VideoWriter(folder / "videos" / "woman.mp4", 12, 256, 256, crf=4) as writer:
+        for i in range(3):
+            writer.write(cartoon())
+            write_image(folder / "data" / "rec" / "00001" / "images" / f"frame_{i}.png", cartoon())
+    return folder
+
+
+def of_woman(drawn):
+    """Whether a skeleton stands where the woman stands, who is from 0.12 to 0.88 of the picture's height."""
+    rows = np.nonzero(drawn.max(axis=(1, 2)) > 60)[0] / len(drawn)
+    return rows.min() == pytest.approx(0.2, abs=0.06) and rows.max() == pytest.approx(0.85, abs=0.05)
+
+
+def test_skeletons_are_drawn_with_the_networks_that_ship(tmp_path, woman, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without pretrained_weights
+    video, pictures = woman / "videos" / "woman.mp4", woman / "data" / "rec" / "00001" / "images"
+    calls = [
+        (vid2pose, "--video_path", video, "--output", "kps.mp4"),
+        (
+            skeleton_extraction,
+            *("--target_image_folder_path", pictures, "--ref_image_path", CARTOON, "--poses_folder_path", "poses"),
+        ),
+        (training_skeleton_extraction, "--root_path", woman / "data", "--name", "rec", "--start", 1, "--end", 1),
+    ]
+    for command, *arguments in calls:
+        assert call(command, *arguments) == 0
+        assert capsys.readouterr().err.count("Poses: MediaPipe (embedded)") == 1
+    made = ["kps.mp4", "poses", woman / "data/rec/00001/poses"]
+    assert all(of_woman(frame) for path in made for frame in open_frames(path))
+
+
+def test_workers_do_not_tell_again_which_networks_estimate(capsys, monkeypatch):
+    options = extract_dwpose_from_vid.make_parser().parse_args(["--video_root", "videos", "--poses", "embedded"])
+    monkeypatch.setattr(poses.estimators, "open_estimator", lambda *arguments: arguments)
+    assert poses.make_estimator(options, "bgr", "cpu", 1, is_told=False) == ("embedded", None, "cpu", "bgr", 1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments, code", [(("--poses", "embedded"), "DWPose, as StableAnimator does"), ((), "yolox")]
+)
+def test_original_skeletons_need_the_originals_networks(tmp_path, woman, capsys, monkeypatch, arguments, code):
+    monkeypatch.chdir(tmp_path)
+    inputs = ("--target_image_folder_path", woman / "videos" / "woman.mp4", "--ref_image_path", CARTOON)
+    assert call(skeleton_extraction, *inputs, "--poses_folder_path", "poses", "--original", *arguments) == 2
+    assert code in capsys.readouterr().err and not (tmp_path / "poses").exists()
+
+
+def test_faces_are_masked_with_the_networks_that_ship(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_image("images/1.png", cartoon())
+    write_image("images/2.png", np.full((256, 256, 3), 90, np.uint8))
+    assert call(face_mask_extraction, "--image_folder", "images") == 0
+    told = capsys.readouterr()
+    assert "Faces: MediaPipe (embedded); antelopev2's files are not in" in told.err and "2 made" in told.out
+    assert "no face was found in 1 of them" in told.err
+    mask = next(iter(open_frames("faces/1.png")))[..., 0]
+    assert mask[62, 89] == 255 and 0.003 < (mask == 255).mean() < 0.03
+    assert call(face_mask_extraction, "--image_folder", "images", "--detector", "antelopev2", "--overwrite") == 2
+    assert "scrfd_10g_bnkps.onnx" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """scripts.predict_t2v, predict_i2v and predict_v2v, from files to files, with small networks of random weights."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -78,6 +79,27 @@ def test_the_same_seed_makes_the_same_video_and_another_another(models, tmp_path
     a, b, c = (pixels(tmp_path / f"{name}.mp4") for name in "abc")
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize(
+    "command, given, reference",
+    [
+        (predict_t2v, ("--prompt", "</script><b>a cat"), "first frame of the result"),
+        (predict_i2v, ("--start-image", "start.png"), "start picture"),
+        (predict_v2v, ("--video", "video.mp4"), "first frame of the result"),
+    ],
+)
+def test_report_measures_drift_from_the_start_picture_or_the_first_frame(
+    models, tmp_path, capsys, command, given, reference
+):
+    given = [models / word if word.endswith((".png", ".mp4")) else word for word in given]
+    assert call(command, models, "v4", *given, "--output", tmp_path / "out.mp4", "--report") == 0
+    assert f"report   {tmp_path / 'out_report.html'}" in capsys.readouterr().out
+    values = json.loads((tmp_path / "out_report.json").read_text())
+    assert (values["reference"], values["num_frames"], values["poses"]) == (reference, 8, None)
+    assert values["reasons"]["poses"] == "no poses drive this system"
+    page = (tmp_path / "out_report.html").read_text()
+    assert "</script>" not in page and ("&lt;/script&gt;" in page) == (command is predict_t2v)
 
 
 def test_one_frame_is_a_picture(models, tmp_path):

@@ -243,15 +243,28 @@ def test_faces_are_optimised_with_masks_and_tiles(folder, tmp_path):
     assert all(None not in entry["cosines"] for entry in history)
 
 
+def test_report_is_a_page_beside_the_video(folder, tmp_path, capsys):
+    assert call(folder, tmp_path / "a", "--report", None, "--no-face", None) == 0
+    page = tmp_path / "a" / "animated_images_report.html"
+    assert f"report    {page}" in capsys.readouterr().out
+    values = read_json(tmp_path / "a" / "animated_images_report.json")
+    assert (values["command"], values["num_frames"], values["width"]) == ("stable_animator", 3, 128)
+    assert set(values["seconds"]) == {"loading", "denoising", "decoding and writing", "measuring"}
+    assert "is a drawing" in values["reasons"]["poses"] and "is a drawing" in page.read_text()
+    assert not (tmp_path / "a" / "identity.json").exists()
+    assert call(folder, tmp_path / "a", "--report", None, "--no-face", None) == 2
+    assert call(folder, tmp_path / "a", "--report", None, "--no-face", None, "--skip-existing", None) == 0
+
+
 def test_report_says_how_like_faces_stay(folder, tmp_path, capsys):
-    assert call(folder, tmp_path / "a", "--report", None) == 0
+    assert call(folder, tmp_path / "a", "--reports", None) == 0
     assert "identity.json: CSIM" in capsys.readouterr().out
     report = read_json(tmp_path / "a" / "identity.json")
     seen = [value for value in report["csim"] if value is not None]
     assert len(report["csim"]) == 3 and report["frames_without_face"] == 3 - len(seen) and report["picture_has_face"]
     assert report["mean_csim"] == pytest.approx(np.mean(seen))
     write_image(folder / "nobody.png", painted_faces((128, 128)))
-    assert call(folder, tmp_path / "b", "--report", None, image="nobody.png") == 0
+    assert call(folder, tmp_path / "b", "--reports", None, image="nobody.png") == 0
     assert "no CSIM: the picture shows no face" in capsys.readouterr().out
 
 

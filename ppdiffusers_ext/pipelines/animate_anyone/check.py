@@ -54,3 +54,9 @@ def check_files(config: "Pose2VidConfig") -> None:
     )
     for folder in (config.pretrained_vae_path, config.image_encoder_path):
         find_weights(folder)
+
+
+def has_weights(config: "Pose2VidConfig") -> bool:
+    """Whether any file or folder of weights that a configuration names is there."""
+    paths = [getattr(config, key) for key in (*REQUIRED, *OPTIONAL) if key not in _NO_WEIGHTS]
+    return any(Path(located(path)).exists() for path in paths if path)

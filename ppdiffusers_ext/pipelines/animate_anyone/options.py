@@ -26,7 +26,7 @@ from ppdiffusers_ext.pipelines.windows import SCHEDULES
 
 logger = logging.getLogger(__name__)
 
-CONFIG = CONFIGS / "animation.yaml"
+CONFIG, DEMO = CONFIGS / "animation.yaml", CONFIGS / "demo.yaml"
 SIDE_MULTIPLE = 8
 
 # What a preset or a rung of the memory ladder says unless the user does, where neither of them says it.

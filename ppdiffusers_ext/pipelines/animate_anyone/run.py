@@ -1,7 +1,8 @@
 """Pose to video from files to files: what `python -m scripts.pose2vid` does, as a function.
 
 Each case (a picture and a pose video) gives three files: the result, the result beside the picture and the poses, and
-a contact sheet. Memory holds the clip's latents and a few frames; pose frames are read twice, result frames streamed.
+a contact sheet; with `report` also a report. Memory holds the clip's latents and a few frames; pose frames are read
+twice, result frames streamed.
 """
 
 import itertools
@@ -24,6 +25,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
@@ -38,6 +40,7 @@ from ppdiffusers_ext.pipelines.outputs import (
     animated_frames,
     write_case,
 )
+from ppdiffusers_ext.pipelines.reporting import OF_DRAWINGS, ResultReport, stopwatch, timed
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -78,12 +81,14 @@ def _case_of(config: "Pose2VidConfig", case: Case) -> tuple:
 
 
 def _animate_all(config: "Pose2VidConfig", cases: list[Case], show_progress: bool) -> list[Result]:
-    pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
+    seconds: dict[str, float] = {}
+    with stopwatch(seconds, "loading"):
+        pipeline = open_pipeline(config, max(case.num_frames for case in cases), show_progress)
     results: list = []
     errors: list = []
     for case in cases:
         try:
-            results.append(animate_case(pipeline, config, case))
+            results.append(animate_case(pipeline, config, case, None, _report(config, case, seconds)))
         except Exception as error:  # whatever is wrong with one is no matter of the others
             if errors:  # the first one is raised at the end
                 logger.warning("%s failed: %s", case.target, error)
@@ -93,6 +98,13 @@ def _animate_all(config: "Pose2VidConfig", cases: list[Case], show_progress: boo
     if errors:
         raise errors[0]
     return results
+
+
+def _report(config: "Pose2VidConfig", case: Case, loading: dict[str, float]) -> ResultReport | None:
+    if not config.report:
+        return None
+    own = replace(config, reference_image=str(case.image_path), pose_video=str(case.pose_path))
+    return ResultReport("pose2vid", own, driver=Driver(reason=OF_DRAWINGS), seconds=loading)
 
 
 def open_pipeline(config: "Pose2VidConfig", longest: int, show_progress: bool = True) -> Pose2VideoPipeline:
@@ -134,7 +146,9 @@ def prepare_cases(config: "Pose2VidConfig", now: datetime | None = None) -> list
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
         if fps is not None:
             check_video_rate(target, fps)
-        case = Case(Path(image_path), Path(pose_path), count, fps, target, images.get(image_path), source)
+        case = Case(
+            Path(image_path), Path(pose_path), count, fps, target, images.get(image_path), source, config.report
+        )
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
         cases.append(case)
@@ -174,15 +188,32 @@ def _target(config: "Pose2VidConfig", image_path: Path, pose_path: Path, is_pict
 
 
 def animate_case(
-    pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case, audio: Audio | None = None
+    pipeline: Pose2VideoPipeline,
+    config: "Pose2VidConfig",
+    case: Case,
+    audio: Audio | None = None,
+    report: ResultReport | None = None,
 ) -> Result:
     """Animate one of `prepare_cases`: a `Result`.
 
     Args:
         pipeline: of `open_pipeline`.
         audio: an `Audio` to put beside the frames.
+        report: of the result.
     """
-    latents = pipeline(
+    with timed(report, "denoising"):
+        latents = _denoise(pipeline, config, case)
+
+    def decode() -> Iterator[paddle.Tensor]:
+        return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
+
+    if report is not None:
+        report.seed = config.seed
+    return write_case(case, decode, config.width, config.height, audio, config.resize, report)
+
+
+def _denoise(pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case) -> paddle.Tensor:
+    return pipeline(
         fit_picture(case.picture(), config),
         (fit_picture(PIL.Image.fromarray(pose), config) for pose in case.poses()),
         config.width,
@@ -204,8 +235,3 @@ def animate_case(
         fp16_reference_features=config.fp16_reference_features,
         vae_tile_size=config.vae_tile_size,
     ).videos
-
-    def decode() -> Iterator[paddle.Tensor]:
-        return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
-
-    return write_case(case, decode, config.width, config.height, audio, config.resize)

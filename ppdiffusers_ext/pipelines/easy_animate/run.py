@@ -17,11 +17,12 @@ import paddle
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import FrameSource, open_frames
-from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
-from ppdiffusers_ext.data.outputs import beside, check_outputs
+from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.outputs import beside, check_outputs, report_paths
 from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, counted
+from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.easy_animate.conditions import Known, count_frames, fit, know_pictures, know_video
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, size_multiple
@@ -31,7 +32,8 @@ from ppdiffusers_ext.pipelines.easy_animate.video_coding import frames_multiple
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.loading import Part, models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
-from ppdiffusers_ext.pipelines.outputs import SHEET_COLUMNS, pixels_of, shown_frames
+from ppdiffusers_ext.pipelines.outputs import pixels_of, shown_frames, write_sheet
+from ppdiffusers_ext.pipelines.reporting import OF_TEXTS, ResultReport, timed
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -43,11 +45,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """The files that were written, `video` a picture for a single frame, and how many frames there are."""
+    """The files that were written, `video` a picture for a single frame, and how many frames there are.
+
+    `report` is None without one.
+    """
 
     video: Path
     contact_sheet: Path
     num_frames: int
+    report: Path | None = None
 
 
 def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> Result:
@@ -72,11 +78,12 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
     config = replace(config, seed=choose_seed(config.seed))
     target = Path(config.output)
     start, count = parts[-1]
-    result = Result(target, beside(target, "sheet.png"), start + count)
+    reports = report_paths(target) if config.report else ()
+    result = Result(target, beside(target, "sheet.png"), start + count, *reports[:1])
     given = (config.start_image, config.end_image, config.video, config.mask)
-    check_outputs((result.video, result.contact_sheet), given)
+    check_outputs((result.video, result.contact_sheet, *reports), given)
     names = dict(zip(("--start-image", "--end-image", "--video", "--mask"), given))
-    case = case_of("easy_animate", (target, result.contact_sheet), names, config)
+    case = case_of("easy_animate", (target, result.contact_sheet, *reports), names, config)
     held = hold_results([case], config.overwrite, config.skip_existing)
     if not held.missing:
         return result
@@ -85,14 +92,18 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
         audio.check(result.video, result.num_frames / config.fps)
     knowledge = _Knowledge(config, inputs)
     check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime)
-    pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
+    report = ResultReport("easy_animate", config, driver=Driver(reason=OF_TEXTS)) if config.report else None
+    with timed(report, "loading"):
+        pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
     generator = paddle.Generator().manual_seed(config.seed)
     denoised: list = []
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
 
     def write(target: Path) -> Result:
         made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
-        _write(config, _frames(pipeline, config, knowledge, parts, texts, generator, denoised), made, audio)
+        made = replace(made, report=report_paths(target)[0]) if report is not None else made
+        frames = _frames(pipeline, config, knowledge, parts, texts, generator, denoised)
+        _write(config, frames, made, audio, knowledge.reference, report)
         return made
 
     with held.recorded():
@@ -211,6 +222,11 @@ class _Knowledge:
         pictures = (inputs.start, config.start_image), (inputs.end, config.end_image)
         self._start, self._end = ([] if each is None else [fit(each, config, path)] for each, path in pictures)
 
+    @property
+    def reference(self) -> np.ndarray | None:
+        """The start picture in the video's size, or None."""
+        return self._start[0] if self._start else None
+
     def of_part(self, count: int, before: list[np.ndarray], is_last: bool) -> Known | None:
         """The `Known`, or None.
 
@@ -307,19 +323,37 @@ def _audio(config: "EasyAnimateConfig", source: FrameSource | None) -> Audio | N
     return Audio(config.video, first_frame=source.info.start)
 
 
-def _write(config: "EasyAnimateConfig", frames: Iterable[np.ndarray], result: Result, audio: Audio | None) -> None:
-    """Write frames as they come, and a contact sheet."""
+def _write(
+    config: "EasyAnimateConfig",
+    frames: Iterable[np.ndarray],
+    result: Result,
+    audio: Audio | None,
+    reference: np.ndarray | None,
+    report: ResultReport | None,
+) -> None:
+    """Write frames as they come, a contact sheet, and a report against the start picture (or None)."""
+    with timed(report, "denoising, decoding and writing"):
+        sheet = _write_frames(config, frames, result, audio)
+    if report is not None:
+        report.seed = config.seed
+    sides = SideOutputs(result.video)
+    write_sheet(sides, result, sheet, report, reference, "start picture")
+    sides.tell()
+
+
+def _write_frames(
+    config: "EasyAnimateConfig", frames: Iterable[np.ndarray], result: Result, audio: Audio | None
+) -> list[np.ndarray]:
+    """Write frames as they come, and return those that the contact sheet shows."""
     shown, sheet = shown_frames(result.num_frames), []
     if result.num_frames == 1:
         sheet = list(frames)
         write_image(result.video, sheet[0])
-    else:
-        fps = Fraction(config.fps).limit_denominator(1001)
-        with VideoWriter(result.video, fps, config.width, config.height, audio=audio) as writer:
-            for i, frame in enumerate(frames):
-                writer.write(frame)
-                if i in shown:
-                    sheet.append(frame)
-    sides = SideOutputs(result.video)
-    sides.attempt(write_image, result.contact_sheet, contact_sheet(sheet, SHEET_COLUMNS))
-    sides.tell()
+        return sheet
+    fps = Fraction(config.fps).limit_denominator(1001)
+    with VideoWriter(result.video, fps, config.width, config.height, audio=audio) as writer:
+        for i, frame in enumerate(frames):
+            writer.write(frame)
+            if i in shown:
+                sheet.append(frame)
+    return sheet

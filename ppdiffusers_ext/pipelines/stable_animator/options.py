@@ -132,7 +132,6 @@ class StableAnimationConfig(PoseOptions):
         False,
         help="write identity.json: similarity of the frames' faces to the picture's",
         group=OUTPUT,
-        aliases=("report",),
     )
     width: int = inherited(PoseOptions, "width", 512, help="width of the frames in pixels, a multiple of 64")
     height: int = inherited(PoseOptions, "height", 512, help="height of the frames in pixels, a multiple of 64")

@@ -12,16 +12,18 @@ import numpy as np
 import paddle
 import PIL.Image
 
-from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames
+from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
 from ppdiffusers_ext.data.images import read_image, write_gif
-from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
+from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder, report_paths
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
+from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import animated_frames
+from ppdiffusers_ext.pipelines.reporting import OF_DRAWINGS, ResultReport, timed
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
@@ -40,13 +42,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """Paths of what was written, None for what was not asked for, and the `IdentityReport`."""
+    """Paths of what was written, None for what was not asked for, and the `IdentityReport`.
+
+    `report` is identity.json; `page` and `numbers` are the report that the option of this name asks for.
+    """
 
     pictures: Path
     gif: Path
     video: Path
     optimization: Path | None = None
     report: Path | None = None
+    page: Path | None = None
+    numbers: Path | None = None
     identity: IdentityReport | None = None
 
     @property
@@ -84,10 +91,11 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
         video,
         folder / "face_optimization.json" if config.refinement is not None else None,
         folder / "identity.json" if config.reports else None,
+        *(report_paths(video) if config.report else ()),
     )
     refinement = config.refinement
     masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
-    written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
+    written = [path for path in results.files.values() if path != pictures]
     inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
     inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
     paths = [video, *(path for path in (pictures, *written) if path != video)]
@@ -127,8 +135,11 @@ def _animate(
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports and config.faces else None
-    pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
-    latents = denoise(pipeline, config, clip)
+    report = _report(config) if config.report else None
+    with timed(report, "loading"):
+        pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
+    with timed(report, "denoising"):
+        latents = denoise(pipeline, config, clip)
 
     def write(pictures: Path) -> Results:
         paths: Any = {name: pictures.parent / path.name for name, path in results.files.items()}
@@ -136,15 +147,33 @@ def _animate(
         if identity is not None:
             identity.values.clear()
         sides = SideOutputs(pictures)
-        _write(pipeline.decode(latents, config.decode_chunk_size, config.vae_device), config, where, identity, sides)
+        with timed(report, "decoding and writing"):
+            chunks = pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
+            _write(chunks, config, where, identity, sides)
         if clip.refinement is not None:
             sides.attempt(write_history, where.optimization, clip.refinement)
         if identity is not None:
             sides.attempt(identity.write, where.report)
+        if report is not None:
+            sides.attempt(_write_report, report, config, picture, where)
         sides.tell()
         return replace(where, identity=identity)
 
     return keep(write, results.pictures)
+
+
+def _report(config: "StableAnimationConfig") -> ResultReport:
+    report = ResultReport("stable_animator", config, driver=Driver(reason=OF_DRAWINGS))
+    report.seed = config.seed
+    return report
+
+
+def _write_report(
+    report: ResultReport, config: "StableAnimationConfig", picture: PIL.Image.Image, results: Results
+) -> None:
+    """Measure the pictures, and write the report beside the video of them."""
+    reference = resize(np.asarray(picture), config.width, config.height, config.resize)
+    report.write(results.video, report.measure(results.pictures, reference, "reference picture"))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,222 @@
+"""The page of a result: one HTML file without scripts and without anything that lies elsewhere.
+
+Whatever a user or a file named (paths, prompts) is text in it, never markup.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ppdiffusers_ext.metrics.poses import PARTS
+from ppdiffusers_ext.metrics.result_report import Measures, identity_of
+from ppdiffusers_ext.metrics.svg import as_text, line_plot
+
+_STYLE = """
+:root { color-scheme: light dark; --text: #1d2127; --back: #fdfdfc; --soft: #5c6672; --edge: #d9dde2; --card: #f3f4f5;
+  --c0: #1f6fb4; --c1: #c4620a; --c2: #1f8a47; --c3: #7d4fa8; }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e8eb; --back: #16191d; --soft: #9aa4af; --edge: #343a42;
+  --card: #1f242a; --c0: #6cb4f0; --c1: #f0a35e; --c2: #6fce93; --c3: #c39be6; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+p.note, td.name, figcaption { color: var(--soft); } p.note { margin: .3rem 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .6rem; }
+.card { background: var(--card); border: 1px solid var(--edge); border-radius: 6px; padding: .5rem .8rem; }
+.card b { display: block; font-size: 1.35rem; font-weight: 600; } .card span { color: var(--soft); font-size: .85rem; }
+.pictures { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; } figure { margin: 0; }
+figure img { max-width: 100%; border: 1px solid var(--edge); } figcaption { font-size: .85rem; }
+table { border-collapse: collapse; width: 100%; } td { border-top: 1px solid var(--edge); padding: .2rem .6rem .2rem 0;
+  vertical-align: top; overflow-wrap: anywhere; } td.name { white-space: nowrap; width: 1%; padding-right: 1.5rem; }
+svg.plot { width: 100%; height: auto; display: block; }
+""" + "".join(f"svg .line{i} {{ stroke: var(--c{i}); fill: var(--c{i}); }}\n" for i in range(4))
+
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def result_page(measures: Measures, run: Mapping[str, Any]) -> str:
+    """The HTML of a result.
+
+    Args:
+        measures: of `measure`.
+        run: `result` (its name), `command`, `seed`, `seconds` (by stage), `peak_memory_bytes`, `versions` and
+            `options`, as its JSON has them.
+    """
+    title = f"Report of {run.get('result', 'a result')}"
+    values = measures.values
+    sections = [
+        f"<h1>{as_text(title)}</h1>",
+        _cards(values),
+        _pictures(measures),
+        *_identity(values),
+        *_poses(values),
+        *_drift(values),
+        _networks(values),
+        *_run(run),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{as_text(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
+        + "\n".join(section for section in sections if section)
+        + "\n</body></html>\n"
+    )
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _cards(values: Mapping[str, Any]) -> str:
+    name, identity = identity_of(values)
+    poses, colour, sharp = values["poses"] or {}, values["colour"], values["sharpness"]
+    body, faces = poses.get("body", {}), identity or {}
+    cards = [
+        (_figure(faces.get("mean"), ".3f"), f"identity: {name}, mean"),
+        (_figure(faces.get("min"), ".3f"), "the least of any frame"),
+        (_figure(body.get("akd_pixels"), ".1f"), "pose error (AKD of the body), pixels"),
+        (_figure(body.get("akd_of_body"), ".2%"), "the same, of the body's size"),
+        (_figure(body.get("mkr"), ".1%"), "missing joints of the body (MKR)"),
+        (_figure(poses.get("pckh_0.5"), ".1%"), "joints in their place (PCKh@0.5)"),
+        (_figure(colour["delta_e"], ".1f"), "colour: delta E to the reference"),
+        (_figure(colour["delta_e_per_100_frames"], ".2f"), "colour drift, delta E per 100 frames"),
+        (_figure(sharp["mean"], ".0%"), "sharpness, of the reference's"),
+        (_figure(values["flicker_second_difference"], ".2f"), "flicker, levels"),
+    ]
+    return _all_in("div", "cards", (f'<div class="card"><b>{b}</b><span>{as_text(s)}</span></div>' for b, s in cards))
+
+
+def _all_in(tag: str, kind: str, parts: Iterable[str]) -> str:
+    return f'<{tag} class="{kind}">\n' + "\n".join(parts) + f"\n</{tag}>"
+
+
+def _pictures(measures: Measures) -> str:
+    pictures = [("reference", measures.reference)] if measures.reference else []
+    pictures += [(f"frame {number}", content) for number, content in measures.thumbnails]
+    return _all_in(
+        "div",
+        "pictures",
+        (
+            f'<figure><img alt="{as_text(name)}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
+            f"<figcaption>{as_text(name)}</figcaption></figure>"
+            for name, content in pictures
+        ),
+    )
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{as_text(text)}</p>'
+
+
+def _reason(values: Mapping[str, Any], key: str) -> str:
+    return _note(f"Not measured: {values['reasons'].get(key, 'no reason is known')}.")
+
+
+def _identity(values: Mapping[str, Any]) -> list[str]:
+    name, identity = identity_of(values)
+    heading = "<h2>Identity</h2>"
+    if identity is None:
+        return [heading, _reason(values, "csim")]
+    network = values["networks"]["identity"]
+    said = f"Cosine of the embeddings of the largest face and of the reference's, by the network {network}"
+    without = identity["frames_without_face"]
+    more = f"; {without} of {len(identity['frames'])} frames show no face" if without else ""
+    change = f" Its slope is {_figure(identity['per_100_frames'], '+.3f')} per 100 frames." if len(
+        identity["frames"]
+    ) > 1 else ""  # fmt: skip
+    return [heading, _note(f"{said}{more}.{change}"), line_plot(f"{name} of each frame", [(name, identity["frames"])])]
+
+
+def _poses(values: Mapping[str, Any]) -> list[str]:
+    heading, poses = "<h2>Poses</h2>", values["poses"]
+    if poses is None:
+        return [heading, _reason(values, "poses")]
+    networks = values["networks"]
+    said = f"Poses of the result (estimator {networks['poses']}) against the driving ones"
+    by = f" (estimator {networks['driving_poses']})" if networks["driving_poses"] else ""
+    without = poses["frames_without_person"]
+    more = f" Nobody is found in {without} of {poses['frames_with_driver']} frames." if without else ""
+    parts = [heading, _note(f"{said}{by}: distances of the points that both show.{more}")]
+    lines = [(part, poses[part]["frames"]["akd_pixels"]) for part in PARTS]
+    if lines := [line for line in lines if any(value is not None for value in line[1])]:
+        parts.append(line_plot("distance in pixels of each frame", lines))
+    parts.append(_note("Joints of the body that the result lacks:"))
+    missing = ("missing", poses["body"]["frames"]["missing"])
+    parts.append(line_plot("missing joints of each frame", [missing], including=(0, 4)))
+    return [*parts, _table((part, _of_part(values, part)) for part in PARTS)]
+
+
+def _of_part(values: Mapping[str, Any], part: str) -> str:
+    """The numbers of a part of the body in words, as far as there are any."""
+    errors, said = values["poses"][part], []
+    if errors["akd_pixels"] is not None:
+        of_body = _figure(errors["akd_of_body"], ".2%")
+        said.append(f"AKD {errors['akd_pixels']:.2f} px, {of_body} of the body's size")
+    elif f"poses.{part}" in values["reasons"]:
+        said.append(f"AKD not measured: {values['reasons'][f'poses.{part}']}")
+    if errors["mkr"] is not None:
+        said.append(f"MKR {errors['mkr']:.1%} of {errors['points']} points")
+    return "; ".join(said)
+
+
+def _drift(values: Mapping[str, Any]) -> list[str]:
+    colour, sharp, flicker = values["colour"], values["sharpness"], values["flicker_second_difference"]
+    slopes = ", ".join(
+        f"{name} {_figure(value, '+.2f')}" for name, value in zip(("L*", "a*", "b*"), colour["lab_per_100_frames"])
+    )
+    parts = [
+        "<h2>Colour</h2>",
+        _note(f"Distance of the mean colour from the reference's in CIELAB (delta E). Per 100 frames: {slopes}."),
+        line_plot("delta E of each frame", [("delta E", colour["frames"]["delta_e"])]),
+        _note("The mean colour itself, less the reference's:"),
+        line_plot("mean L*, a* and b* of each frame, less the reference's", _labs(colour), 0.0),
+        "<h2>Sharpness</h2>",
+    ]
+    if sharp["frames"] is None:
+        parts.append(_reason(values, "sharpness"))
+    else:
+        said = "Variance of the Laplacian, relative to the reference's, which is the dashed line. Per 100 frames: "
+        parts.append(_note(f"{said}{_figure(sharp['per_100_frames'], '+.1%')}."))
+        parts.append(line_plot("sharpness of each frame", [("sharpness", sharp["frames"])], 1.0))
+    said = "too few frames" if flicker is None else f"{flicker:.3f} levels"
+    parts.append(_note(f"Flicker, the change that goes back in the next frame: {said}."))
+    return parts
+
+
+def _labs(colour: Mapping[str, Any]) -> list[tuple[str, list[float | None]]]:
+    reference, frames = colour["reference_lab"], colour["frames"]["lab"]
+    return [
+        (name, [lab[i] - reference[i] for lab in frames]) for i, name in enumerate(("L*", "a*", "b*"))
+    ]  # fmt: skip
+
+
+def _networks(values: Mapping[str, Any]) -> str:
+    names = {
+        "poses of the result": values["networks"]["poses"],
+        "driving poses": values["networks"]["driving_poses"],
+        "identity": values["networks"]["identity"],
+    }
+    return "<h2>Networks that measured</h2>" + _table((name, value or "none") for name, value in names.items())
+
+
+def _run(run: Mapping[str, Any]) -> list[str]:
+    parts = ["<h2>Run</h2>"]
+    rows: list[tuple[str, object]] = [(name, run[name]) for name in ("command", "seed") if run.get(name) is not None]
+    rows += [(f"seconds: {name}", f"{value:.1f}") for name, value in (run.get("seconds") or {}).items()]
+    if run.get("peak_memory_bytes"):
+        rows.append(("peak memory", f"{run['peak_memory_bytes'] / 2**30:.2f} GiB"))
+    if run.get("peak_gpu_memory_bytes"):
+        rows.append(("peak memory of the GPU", f"{run['peak_gpu_memory_bytes'] / 2**30:.2f} GiB"))
+    rows += [(name, value or "not installed") for name, value in (run.get("versions") or {}).items()]
+    parts.append(_table(rows))
+    options = run.get("options") or {}
+    if options:
+        parts.append(f"<details><summary>Options</summary>{_table(options.items())}</details>")
+    return parts
+
+
+def _table(rows: Iterable[tuple[object, object]]) -> str:
+    cells = (f'<tr><td class="name">{as_text(name)}</td><td>{as_text(value)}</td></tr>' for name, value in rows)
+    return "<table>\n" + "\n".join(cells) + "\n</table>"

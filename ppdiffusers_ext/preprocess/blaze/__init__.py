@@ -1,0 +1,1 @@
+"""Estimation of people with the networks that ship with the package: MediaPipe's, without MediaPipe."""

@@ -1,0 +1,35 @@
+"""Embeddings of faces for *measuring* identity, by a small network that ships with the package.
+
+MobileFace (becauseofAI/MobileFace), which is not what StableAnimator is conditioned on: that is antelopev2 (`faces`).
+"""
+
+import numpy as np
+
+from ppdiffusers_ext.preprocess.embedded import embedded_network
+from ppdiffusers_ext.preprocess.networks import OnnxNetwork
+
+NETWORK = "mobileface"
+
+
+class MobileFace:
+    """Embeds aligned faces; see `metrics.identity`.
+
+    Args:
+        threads: number of CPU threads (default: the number of cores).
+
+    Attributes:
+        name: of the network, for reports.
+
+    Raises:
+        MissingFileError, InputError: the network's file is missing or damaged, or ONNX Runtime is not installed.
+    """
+
+    name = NETWORK
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._network = OnnxNetwork(embedded_network(NETWORK), threads=threads)
+
+    def embed(self, crop: np.ndarray) -> np.ndarray:
+        """(112, 112, 3) uint8 RGB of a face aligned to ArcFace's template -> (256,) float32, not normalised."""
+        (embeddings,) = self._network(crop.transpose(2, 0, 1)[None].astype(np.float32))
+        return np.asarray(embeddings[0])
