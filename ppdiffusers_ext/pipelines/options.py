@@ -117,6 +117,12 @@ class RunOptions(ExistingOptions):
     memory: str = option(
         "high", choices=tuple(RUNGS), help="how much is kept in memory and computed at a time", group=SPEED
     )
+    resume: bool = option(
+        True,
+        help="keep the state of a long run beside the output, so that the same command goes on if it was stopped",
+        group=OUTPUT,
+        off=("--no-resume",),
+    )
     ignore_memory: bool = option(False, help="start even if the memory is predicted not to suffice", group=SPEED)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
@@ -38,6 +39,7 @@ from ppdiffusers_ext.pipelines.outputs import (
     animated_frames,
     write_case,
 )
+from ppdiffusers_ext.pipelines.resuming import open_state
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -182,7 +184,20 @@ def animate_case(
         pipeline: of `open_pipeline`.
         audio: an `Audio` to put beside the frames.
     """
-    latents = pipeline(
+    generator = as_generator(config.seed)
+    inputs = {"--reference-image": case.image_path, "--pose-video": case.pose_path}
+    with open_state(pipeline, case.target, "animate_anyone", inputs, config, generator) as state:
+        latents = state.part(lambda: denoise(pipeline, config, case, generator))
+
+        def decode() -> Iterator[paddle.Tensor]:
+            return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
+
+        return write_case(case, decode, config.width, config.height, audio, config.resize)
+
+
+def denoise(pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case, generator: str) -> paddle.Tensor:
+    """The latents that a `Case` becomes."""
+    return pipeline(
         fit_picture(case.picture(), config),
         (fit_picture(PIL.Image.fromarray(pose), config) for pose in case.poses()),
         config.width,
@@ -190,7 +205,7 @@ def animate_case(
         video_length=case.num_frames,
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
-        generator=paddle.Generator().manual_seed(config.seed),
+        generator=generator,
         output_type="latent",
         context_schedule=config.context_schedule,
         context_frames=config.context_frames,
@@ -204,8 +219,3 @@ def animate_case(
         fp16_reference_features=config.fp16_reference_features,
         vae_tile_size=config.vae_tile_size,
     ).videos
-
-    def decode() -> Iterator[paddle.Tensor]:
-        return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
-
-    return write_case(case, decode, config.width, config.height, audio, config.resize)

@@ -18,10 +18,12 @@ from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_fold
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.options import choose_seed
+from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import animated_frames
+from ppdiffusers_ext.pipelines.resuming import RunState, open_state
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
@@ -85,11 +87,8 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
         folder / "face_optimization.json" if config.refinement is not None else None,
         folder / "identity.json" if config.reports else None,
     )
-    refinement = config.refinement
-    masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
     written = [path for path in (gif, video, results.optimization, results.report) if path is not None]
-    inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
-    inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
+    inputs = inputs_of(config)
     paths = [video, *(path for path in (pictures, *written) if path != video)]
     held = hold_results([case_of("stable_animator", paths, inputs, config)], config.overwrite, config.skip_existing)
     if not held.missing:
@@ -97,6 +96,14 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
     with held.recorded():
         check_outputs(written, inputs.values(), [pictures])
         return _animate(config, picture, source, results, show_progress)
+
+
+def inputs_of(config: "StableAnimationConfig") -> dict[str, str | None]:
+    """Option -> path of each input of a run."""
+    refinement = config.refinement
+    masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
+    inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
+    return {**inputs, "--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
 
 
 def _open_poses(config: "StableAnimationConfig") -> FrameSource:
@@ -128,7 +135,6 @@ def _animate(
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports and config.faces else None
     pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
-    latents = denoise(pipeline, config, clip)
 
     def write(pictures: Path) -> Results:
         paths: Any = {name: pictures.parent / path.name for name, path in results.files.items()}
@@ -144,7 +150,10 @@ def _animate(
         sides.tell()
         return replace(where, identity=identity)
 
-    return keep(write, results.pictures)
+    generator = as_generator(config.seed)
+    with open_state(pipeline, results.video, "stable_animator", inputs_of(config), config, generator) as state:
+        latents = denoise(pipeline, config, clip, generator, state)
+        return keep(write, results.pictures)
 
 
 @dataclass(frozen=True)
@@ -175,8 +184,18 @@ def prepare(config: "StableAnimationConfig", picture: PIL.Image.Image, skeletons
     return Clip(fit_picture(picture, config) if is_other else picture, skeletons, embedding, refinement)
 
 
-def denoise(pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip) -> paddle.Tensor:
-    """The latents that a `Clip` becomes."""
+def denoise(
+    pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip, generator: str, state: RunState
+) -> paddle.Tensor:
+    """The latents that a `Clip` becomes, or has become in an earlier run."""
+    if clip.refinement is not None:
+        state.collect("history", clip.refinement.history)
+    return state.part(lambda: _denoise(pipeline, config, clip, generator))
+
+
+def _denoise(
+    pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip, generator: str
+) -> paddle.Tensor:
     return pipeline(
         clip.picture,
         iter(clip.skeletons),
@@ -194,7 +213,7 @@ def denoise(pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", c
         **config.knobs,
         decode_chunk_size=config.decode_chunk_size,
         refinement=clip.refinement,
-        generator=paddle.Generator().manual_seed(config.seed),
+        generator=generator,
         output_type="latent",
     ).frames
 
