@@ -160,6 +160,7 @@ class RunState:
             self._scheduler.restore(earlier["scheduler"], tensors)
             set_random_state(earlier["random"], self._generator)
         except _DAMAGED as error:
+            self._scheduler.reset()
             self._tell_damage(error)
             return 0, latents
         for name, values in self._collected.items():
@@ -204,7 +205,12 @@ class RunState:
                 record = {"random": part.random, "collected": encode(part.collected, arrays)}
                 file = self._folder.write(f"part_{len(self._files):04d}.safetensors", arrays)
                 self._files.append({**file, **record})
-            index = {"format": _FORMAT, "made": dataclasses.asdict(self._of_run()), "parts": self._files, "part": None}
+            index: dict[str, Any] = {
+                "format": _FORMAT,
+                "made": dataclasses.asdict(self._of_run()),
+                "parts": self._files,
+                "part": None,
+            }
             if step is not None:
                 record, arrays = step
                 name = f"step_{len(self._files):04d}_{record['step']:04d}.safetensors"
@@ -318,7 +324,8 @@ def _parts_of(pipeline: Any) -> Iterator[tuple[str, str]]:
 
     The files' contents would take long to read.
     """
-    yield "the scheduler", digest_of({**pipeline.scheduler.config, "class": type(pipeline.scheduler).__name__})
+    options = {name: value for name, value in pipeline.scheduler.config.items() if not name.startswith("_")}
+    yield "the scheduler", digest_of([type(pipeline.scheduler).__name__, options])
     for name in pipeline.network_names:
         network = pipeline._network(name)
         files = [*getattr(network, "files", ()), *(path for path, _ in network.loras)]

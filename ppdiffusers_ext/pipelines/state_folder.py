@@ -1,7 +1,7 @@
 """The folder of a run's state: files of tensors, and an index that names those that are complete with their SHA-256.
 
-The index is replaced when what it names is on the disk. So whenever the run is killed, the folder holds the state before
-or the one after. Nothing in it is executed.
+The index is replaced when what it names is on the disk. So whenever the run is killed, the folder holds the state
+before or the one after. Nothing in it is executed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import paddle
 
 from ppdiffusers_ext.data.leftovers import remove
 from ppdiffusers_ext.data.outputs import fitting_name, real_target
-from ppdiffusers_ext.data.records import digest
+from ppdiffusers_ext.data.records import digest, digest_of
 from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.weights.loading import load_tensors
 from ppdiffusers_ext.weights.writing import write_safetensors
@@ -104,13 +104,17 @@ class StateFolder:
         temporary = self.path / f"{_INDEX}.new"
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-        temporary.write_text(json.dumps(index) + "\n", encoding="utf-8")
+        content = {"sha256": digest_of(index), "state": index}
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
         _flush(temporary)
         os.replace(temporary, self.path / _INDEX)
 
     def read_index(self) -> Any:
-        """What `write_index` wrote. Raises InputError for what is no JSON."""
-        return read_json(self.path / _INDEX, "state", _ACCEPTED, _MOST_INDEX)
+        """What `write_index` wrote. Raises InputError, ValueError, TypeError, KeyError for anything else."""
+        content = read_json(self.path / _INDEX, "state", _ACCEPTED, _MOST_INDEX)
+        if digest_of(content["state"]) != content["sha256"]:
+            raise ValueError(f"{_INDEX} has another content")
+        return content["state"]
 
     def clear_unnamed(self, *files: Mapping[str, Any]) -> None:
         """Remove what is neither the index nor one of these files, of which it says something."""

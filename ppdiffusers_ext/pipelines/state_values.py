@@ -100,6 +100,11 @@ class SchedulerState:
         """Give it the attributes that `encode` returned; for errors see `decode`."""
         vars(self._scheduler).update({name: decode(value, tensors) for name, value in state.items()})
 
+    def reset(self) -> None:
+        """Give it the attributes that it had before its first step."""
+        vars(self._scheduler).clear()
+        vars(self._scheduler).update(self._before)
+
 
 def random_state(generator: str | None) -> list[Any]:
     """The states of Paddle's random numbers and of a generator of `calls.as_generator`, as JSON writes them."""
