@@ -7,11 +7,12 @@ noisy input in interactive systems").
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.preprocess.skeletons import Pose
@@ -19,6 +20,9 @@ from ppdiffusers_ext.preprocess.skeletons import Pose
 _PARTS = {"body": "body_scores", "hands": "hands_scores", "face": "face_scores"}
 _RULES = "largest, surest, left, right or a number from 0 (counted from the left)"
 _LEAST_JOINTS = 3  # that are seen of a person
+# Following: frames for which somebody may be away; distance in sizes of the body from which it is somebody else; what
+# another size adds to the distance; weight of the newest speed.
+_PATIENCE, _FAR, _GROWTH, _NEW_SPEED = 60, 0.6, 0.3, 0.2
 # One-Euro: hertz below which motion is smoothed when nothing moves, how much faster motion raises that, and the
 # frequency at which speed itself is smoothed.
 _LEAST_CUTOFF, _SPEED_COEFFICIENT, _SPEED_CUTOFF = 1.0, 0.5, 1.0
@@ -35,42 +39,113 @@ def check_rule(rule: str | int) -> str | int:
     return rule
 
 
-def choose_person(pose: Pose, rule: str | int = "largest", before: Pose | None = None) -> Pose:
+def choose_person(pose: Pose, rule: str | int = "largest") -> Pose:
     """`Pose` of one of the people in a frame, or of nobody if none is detected.
 
     Args:
         rule: "largest", "surest" (by the mean score of the body's joints), "left", "right" or a number, counted from
             the left.
-        before: the `Pose` of the person in an earlier frame: whoever is nearest to it is taken for the same person,
-            whatever the rule says, unless nobody is near.
     """
-    people = [i for i in range(len(pose)) if pose.visible()[i].sum() >= _LEAST_JOINTS]
+    index = _choose(pose, _people(pose), rule)
+    return Pose.empty() if index is None else pose.person(index)
+
+
+def _people(pose: Pose) -> list[int]:
+    """Numbers of the people of whom enough is seen."""
+    return [i for i in range(len(pose)) if pose.visible()[i].sum() >= _LEAST_JOINTS]
+
+
+def _choose(pose: Pose, people: list[int], rule: str | int) -> int | None:
+    """Number of the person among `people` whom a rule means."""
     if not people:
-        return Pose.empty()
+        return None
     boxes = {i: _box(pose.person(i)) for i in people}
-    if before is not None and len(before):
-        last = _box(before)
-        overlaps = {i: _overlap(box, last) for i, box in boxes.items()}
-        nearest = max(people, key=lambda i: overlaps[i])
-        if overlaps[nearest] > 0:
-            return pose.person(nearest)
     if rule == "largest":
-        return pose.person(max(people, key=lambda i: _area(boxes[i])))
+        return max(people, key=lambda i: _area(boxes[i]))
     if rule == "surest":
-        return pose.person(max(people, key=lambda i: pose.body_scores[i].mean()))
-    people.sort(key=lambda i: boxes[i][[0, 2]].sum())
+        return max(people, key=lambda i: pose.body_scores[i].mean())
+    people = sorted(people, key=lambda i: boxes[i][[0, 2]].sum())
     number = {"left": 0, "right": len(people) - 1}.get(str(rule))
     number = int(rule) if number is None else number
-    return pose.person(people[number]) if number < len(people) else Pose.empty()
+    return people[number] if number < len(people) else None
+
+
+@dataclass
+class _Track:
+    """A person in the frames so far.
+
+    Attributes:
+        joints: (18, 2) where they were seen last.
+        seen: (18,) bool: which of them were.
+        speed: (2,) of the body in fractions of the frame, a frame.
+        size: of the body, in the same unit.
+        absent: frames since then.
+    """
+
+    joints: np.ndarray
+    seen: np.ndarray
+    speed: np.ndarray
+    size: float
+    absent: int = 0
+
+    @classmethod
+    def of(cls, person: Pose) -> "_Track":
+        return cls(person.body[0], person.visible()[0], np.zeros(2), _size(person))
+
+    def distance(self, person: Pose) -> float:
+        """How far a person is from where this one is expected, and how differently held: in sizes of the body."""
+        common = self.seen & person.visible()[0]
+        if not common.any():
+            return math.inf
+        expected = self.joints[common] + self.speed * (self.absent + 1)
+        apart = float(np.linalg.norm(person.body[0][common] - expected, axis=-1).mean())
+        sizes = sorted((self.size, _size(person)))
+        return apart / max(sizes[1], 1e-6) + _GROWTH * math.log(sizes[1] / max(sizes[0], 1e-6))
+
+    def update(self, person: Pose) -> None:
+        """Take a person for this one."""
+        common = self.seen & person.visible()[0]
+        moved = (person.body[0][common] - self.joints[common]).mean(axis=0) / (self.absent + 1)
+        self.speed = self.speed + _NEW_SPEED * (moved - self.speed)
+        self.joints = np.where(person.visible()[0][:, None], person.body[0], self.joints + moved)
+        self.seen, self.size, self.absent = person.visible()[0], _size(person), 0
 
 
 def follow_person(poses: Iterable[Pose], rule: str | int = "largest") -> Iterator[Pose]:
-    """Iterable of `Pose` of a video's frames -> iterator over the `Pose` of one person in each; nobody in its gaps."""
-    before = None
+    """Iterable of `Pose` of a video's frames -> iterator over the `Pose` of one person in each; nobody in its gaps.
+
+    The rule chooses in the first frame with people. All people are followed by where their motion leads them and how
+    they hold themselves, so that the chosen one stays the same when another crosses its way, hides it, or is larger.
+    After it was away for long, the rule chooses again.
+    """
+    tracks: list[_Track] = []
+    chosen: _Track | None = None
     for pose in poses:
-        person = choose_person(pose, rule, before)
-        before = person if len(person) else before
-        yield person
+        people = _people(pose)
+        taken = _assign(tracks, [pose.person(i) for i in people])
+        for track in tracks:
+            track.absent += 1
+        for number, track in taken.items():
+            track.absent -= 1
+            track.update(pose.person(people[number]))
+        for number, i in enumerate(people):
+            if number not in taken:
+                taken[number] = _Track.of(pose.person(i))
+                tracks.append(taken[number])
+        tracks = [track for track in tracks if track.absent <= _PATIENCE]
+        if chosen is None or not any(chosen is track for track in tracks):
+            index = _choose(pose, people, rule)
+            chosen = None if index is None else taken[people.index(index)]
+        mine = [people[number] for number, track in taken.items() if track is chosen]
+        yield pose.person(mine[0]) if mine else Pose.empty()
+
+
+def _assign(tracks: list[_Track], people: list[Pose]) -> dict[int, _Track]:
+    """Number of a person -> the track that it goes on, of those that are near enough; the nearest all in all."""
+    if not tracks or not people:
+        return {}
+    costs = np.array([[min(track.distance(person), _FAR) for person in people] for track in tracks])
+    return {j: tracks[i] for i, j in zip(*linear_sum_assignment(costs)) if costs[i, j] < _FAR}
 
 
 def fill_gaps(poses: Iterable[Pose], longest: int) -> Iterator[Pose]:
@@ -156,12 +231,11 @@ def _box(person: Pose) -> np.ndarray:
     return np.concatenate([joints.min(axis=0), joints.max(axis=0)])
 
 
+def _size(person: Pose) -> float:
+    """The longer side of a person's box."""
+    box = _box(person)
+    return float((box[2:] - box[:2]).max())
+
+
 def _area(box: np.ndarray) -> float:
     return float(np.prod(box[2:] - box[:2]))
-
-
-def _overlap(box: np.ndarray, other: np.ndarray) -> float:
-    """Common area as a part of both together, 0 if there is none."""
-    common = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    common = float(np.prod(np.maximum(common, 0)))
-    return common / max(_area(box) + _area(other) - common, 1e-12)

@@ -1,5 +1,7 @@
 """One person through a video: who, gaps, trembling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,9 +60,8 @@ def test_same_person_is_followed_where_another_becomes_larger():
 
 def test_person_who_left_is_known_again_where_it_returns():
     frames = [CROWD, RIGHT, Pose.empty(), together(RIGHT, LARGE), together(RIGHT, LARGE)]
-    # While away it is whoever is there.
     assert [same(pose, LARGE) for pose in follow_person([CROWD, Pose.empty(), together(RIGHT, LARGE)])] == [1, 0, 1]
-    assert [len(pose) for pose in follow_person(frames)] == [1, 1, 0, 1, 1]
+    assert [len(pose) for pose in follow_person(frames)] == [1, 0, 0, 1, 1], "nobody takes its place while it is away"
 
 
 def test_short_gaps_are_filled_in_a_straight_line():
@@ -117,3 +118,56 @@ def test_more_strength_smooths_more_and_none_not_at_all():
 def test_smoothing_starts_anew_after_nobody():
     frames = [person(0.1), person(0.1), Pose.empty(), person(0.5), person(0.5)]
     assert positions(list(smooth(frames, 30))[3:]) == pytest.approx(positions(frames[3:]))
+
+
+def crossing(frames, seen=(0.0, 1.0), jitter=0.0, seed=0):
+    """Two who walk past each other, with people's legs in two rhythms; of one behind the other only the front is seen.
+
+    Args:
+        seen: share of the crossing, by distance of the two in widths, in which the one behind is hidden.
+    """
+    random = np.random.default_rng(seed)
+    ours, all_ = [], []
+    for i in range(frames):
+        share = i / (frames - 1)
+        one = person(0.05 + 0.65 * share, 0.1, 0.22, 0.8)
+        other = person(0.7 - 0.65 * share, 0.15, 0.2, 0.7)
+        one, other = (stepping(each, 0.3 * i + phase) for each, phase in ((one, 0), (other, 2)))
+        if jitter:
+            for each in (one, other):
+                each.body[:] += random.normal(0, jitter, each.body.shape)
+        ours.append(one)
+        hidden = abs(share - 0.5) * 1.3 < seen[0] * 0.2
+        all_.append(other if hidden else together(*((one, other) if random.random() < 0.5 else (other, one))))
+    return ours, all_
+
+
+def stepping(pose, phase):
+    """Legs and arms that swing."""
+    body = pose.body.copy()
+    for joints, sign in (((9, 10, 6, 7), 1), ((12, 13, 3, 4), -1)):
+        body[0, list(joints), 0] += sign * 0.04 * np.sin(phase)
+    return replace(pose, body=body)
+
+
+@pytest.mark.parametrize("hidden", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("frames", [25, 60, 150])
+@pytest.mark.parametrize("seed", range(4))
+def test_chosen_person_stays_the_right_one_when_people_cross(frames, hidden, seed):
+    ours, everyone = crossing(frames, (hidden, 1.0), 0.004, seed)
+    followed = list(follow_person(everyone, "left"))
+    for mine, pose, frame in zip(ours, followed, everyone):
+        assert len(pose) == (len(frame) > 1), "is followed while it is seen, and nobody takes its place"
+        assert not len(pose) or same(pose, mine)
+
+
+def test_who_waits_is_not_taken_for_who_passes():
+    waiting = person(0.4, 0.1, 0.2, 0.8)
+    frames = [together(person(-0.1 + 0.03 * i, 0.1, 0.2, 0.8), waiting) for i in range(36)]
+    assert all(same(pose, waiting) for pose in follow_person(frames, "1"))
+
+
+def test_rule_chooses_again_after_a_long_absence():
+    frames = [CROWD, *[RIGHT] * 90]
+    followed = list(follow_person(frames))
+    assert same(followed[0], LARGE) and not len(followed[50]) and same(followed[-1], RIGHT)
