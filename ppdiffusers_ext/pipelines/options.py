@@ -87,6 +87,14 @@ class RunOptions(ExistingOptions):
         "adds borders (fit is the old name of stretch)",
         group=VIDEO,
     )
+    color_correction_strength: float = option(
+        0.0,
+        0,
+        1,
+        help="how far the colours of a long video are brought back to the picture's (or the first frames'); 0 is off, "
+        "1 all the way",
+        group=VIDEO,
+    )
     num_inference_steps: int = option(25, *STEPS, help="number of denoising steps", group=SAMPLING, aliases=("steps",))
     guidance_scale: float = option(
         3.5,

@@ -149,7 +149,8 @@ class StableAnimator:
             def decode() -> Iterator[paddle.Tensor]:
                 return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
 
-            result = write_case(case, decode, config.width, config.height, audio)
+            strength = config.color_correction_strength
+            result = write_case(case, decode, config.width, config.height, audio, "stretch", strength)
         if clip.refinement is not None:
             stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,7 +166,7 @@ if not (child := os.fork()):
     StateFolder.clear_unnamed = clear
     os._exit(animate("out"))
 assert os.waitpid(child, 0)[1] == signal.SIGKILL
-assert len(os.listdir(os.path.join(sys.argv[1], "out", ".out.mp4.unfinished"))) == 3  # before the older step was removed
+assert len(os.listdir(os.path.join(sys.argv[1], "out", ".out.mp4.unfinished"))) == 3
 sys.exit(animate("out") or animate("whole", "--no-resume"))
 """
 

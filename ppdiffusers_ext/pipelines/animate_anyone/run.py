@@ -192,7 +192,8 @@ def animate_case(
         def decode() -> Iterator[paddle.Tensor]:
             return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
 
-        return write_case(case, decode, config.width, config.height, audio, config.resize)
+        strength = config.color_correction_strength
+        return write_case(case, decode, config.width, config.height, audio, config.resize, strength)
 
 
 def denoise(pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case, generator: str) -> paddle.Tensor:

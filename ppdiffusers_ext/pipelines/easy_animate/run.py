@@ -16,6 +16,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers_ext.data.audio import Audio
+from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import contact_sheet, read_image, write_image
@@ -98,7 +99,8 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
 
         def write(target: Path) -> Result:
             made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
-            _write(config, _frames(pipeline, knowledge, parts, latents), made, audio)
+            anchor = ColourAnchor(config.color_correction_strength, knowledge.reference)
+            _write(config, _frames(pipeline, knowledge, parts, latents, anchor), made, audio)
             return made
 
         return keep(write, target)
@@ -216,6 +218,13 @@ class _Knowledge:
         pictures = (inputs.start, config.start_image), (inputs.end, config.end_image)
         self._start, self._end = ([] if each is None else [fit(each, config, path)] for each, path in pictures)
 
+    @property
+    def reference(self) -> np.ndarray | None:
+        """The picture that the video begins with, or the first frame of what is made anew; None for neither."""
+        if self._start:
+            return self._start[0]
+        return None if self._video is None else self._video.video[0]
+
     def of_part(self, count: int, before: list[np.ndarray], is_last: bool) -> Known | None:
         """The `Known`, or None.
 
@@ -250,16 +259,20 @@ class _Latents:
 
 
 def _frames(
-    pipeline: EasyAnimateInpaintPipeline, knowledge: _Knowledge, parts: list[tuple[int, int]], latents: _Latents
+    pipeline: EasyAnimateInpaintPipeline,
+    knowledge: _Knowledge,
+    parts: list[tuple[int, int]],
+    latents: _Latents,
+    anchor: ColourAnchor,
 ) -> Iterator[np.ndarray]:
-    """The frames of the video one by one, (height, width, 3) uint8."""
+    """The frames of the video one by one, (height, width, 3) uint8; each part begins with corrected ones."""
     before: list = []  # the frames that the part to come begins with
     for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
         of_part = latents.of_part(number, knowledge.of_part(count, before, is_last), count)
         shared, faded = len(before), []
         kept = count if is_last else parts[number + 1][0] - start  # frames that the next part does not begin with
-        for i, frame in enumerate(pixels_of(_chunks(pipeline.decode(of_part)))):
+        for i, frame in enumerate(anchor.correct_all(pixels_of(_chunks(pipeline.decode(of_part))))):
             frame = fade(before[i], frame, i / shared) if i < shared else frame
             if i < kept:
                 yield frame

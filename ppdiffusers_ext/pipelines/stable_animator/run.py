@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import PIL.Image
 
+from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames
 from ppdiffusers_ext.data.images import read_image, write_gif
 from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder
@@ -22,7 +23,7 @@ from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.outputs import animated_frames
+from ppdiffusers_ext.pipelines.outputs import animated_frames, pixels_of
 from ppdiffusers_ext.pipelines.resuming import RunState, open_state
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
@@ -142,7 +143,9 @@ def _animate(
         if identity is not None:
             identity.values.clear()
         sides = SideOutputs(pictures)
-        _write(pipeline.decode(latents, config.decode_chunk_size, config.vae_device), config, where, identity, sides)
+        frames = pixels_of(pipeline.decode(latents, config.decode_chunk_size, config.vae_device))
+        anchor = ColourAnchor(config.color_correction_strength, np.asarray(clip.picture))
+        _write(anchor.correct_all(frames), config, where, identity, sides)
         if clip.refinement is not None:
             sides.attempt(write_history, where.optimization, clip.refinement)
         if identity is not None:
@@ -225,7 +228,7 @@ def write_history(path: str | os.PathLike, refinement: FaceRefinement) -> None:
 
 
 def _write(
-    chunks: Iterable[paddle.Tensor],
+    frames: Iterable[np.ndarray],
     config: "StableAnimationConfig",
     results: Results,
     identity: IdentityReport | None,
@@ -236,12 +239,10 @@ def _write(
     movie = SideVideo(sides, results.video, fps, config.width, config.height)
     with movie, output_folder(results.pictures) as folder:
         writer = FolderWriter(folder)
-        for chunk in chunks:
-            frames = (chunk.transpose([0, 2, 3, 1]) * 255).round().numpy().astype(np.uint8)
-            movie.write(frames)
-            for frame in frames:
-                writer.write(frame)
-                if identity is not None:
-                    identity.add(frame)
-                collected.append(PIL.Image.fromarray(frame).quantize())
+        for frame in frames:
+            movie.write(frame)
+            writer.write(frame)
+            if identity is not None:
+                identity.add(frame)
+            collected.append(PIL.Image.fromarray(frame).quantize())
     sides.attempt(write_gif, results.gif, collected, round(1000 / config.fps))
