@@ -45,8 +45,9 @@ class ColourAnchor:
         (mean, deviation), (wanted_mean, wanted_deviation) = self._running, self._wanted
         gain = np.clip(wanted_deviation / np.maximum(deviation, 1e-3), 1 / _MOST_GAIN, _MOST_GAIN)
         gain = 1 + self._strength * (gain - 1)
-        target = mean + self._strength * (wanted_mean - mean)
-        return to_rgb(((lab - mean) * gain + target).astype(np.float32))
+        # Around the frame's own mean: what this does from frame to frame becomes neither more nor less.
+        moved = found[0] + self._strength * (wanted_mean - mean)
+        return to_rgb(((lab - found[0]) * gain + moved).astype(np.float32))
 
     def correct_all(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """As `correct`, of one frame after the other."""
