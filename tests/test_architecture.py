@@ -260,6 +260,7 @@ COVERED = {
     "pipelines.opening": "pipelines/test_api.py",
     "pipelines.saving": "pipelines/test_api.py",
     "preprocess.videos": "scripts/test_pose_commands.py",
+    "training.check": "scripts/test_trainers_before_paddle.py",
     "training.help": "training/test_parser.py",
     "training.logs": "scripts/test_trainers.py",
     "weights.addresses": "scripts/test_download_weights.py",

@@ -225,9 +225,8 @@ def test_underscores_in_options_are_hyphens_and_stay_in_values(name):
     parser = parser_of(name)
     for action in parser._actions:
         for option in action.option_strings if action.nargs != 0 else ():
-            values = [str(next(iter(choices_of(name, action) or ["2"])))] * (
-                action.nargs if isinstance(action.nargs, int) else 1
-            )
+            count = {None: 1, "?": 0}.get(action.nargs, action.nargs)  # a switch takes no word after it
+            values = [str(next(iter(choices_of(name, action) or ["2"])))] * (count if isinstance(count, int) else 1)
             other = f"--{option.strip('-').replace('-', '_')}" if option.startswith("--") else option
             read = [vars(parser.parse_words([*needed(name), word, *values])) for word in (option, other)]
             assert read[0] == read[1], option
