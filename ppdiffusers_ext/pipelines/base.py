@@ -23,6 +23,7 @@ from ppdiffusers_ext.pipelines.engines import check_engine, make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX
 from ppdiffusers_ext.pipelines.opening import Opening
+from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
@@ -297,9 +298,10 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         timesteps: paddle.Tensor | None = None,
         calls: int = 1,
         keep: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None = None,
+        begins_at: Callable[[int], bool] | None = None,
         **options: Any,
     ) -> paddle.Tensor:
-        """The latents after all steps of the scheduler.
+        """The latents after all steps of the scheduler; a run that was stopped goes on, see `resuming`.
 
         Args:
             latents: scaled noise, any shape, fp32.
@@ -309,6 +311,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             timesteps: the scheduler's if left out.
             calls: how often `predict` updates the progress bar in a step; 0 where it does not, and steps are counted.
             keep: called with the latents after a step and the timestep to come (none after the last), gives others.
+            begins_at: whether a step needs nothing that `predict` keeps of those before; if left out each is so.
             options: of the scheduler's step; those that it does not have are left out.
 
         Raises:
@@ -317,9 +320,12 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         known = inspect.signature(self.scheduler.step).parameters
         options = {name: value for name, value in options.items() if name in known}
         timesteps, self._interrupt = self.scheduler.timesteps if timesteps is None else timesteps, False
-        count = len(timesteps)
+        count, state, done = len(timesteps), current_state(), 0
+        if state is not None:
+            done, latents = state.begin(self.scheduler, latents, count)
         with self.progress_bar(total=count * (calls or 1)) as progress:
-            for i, timestep in enumerate(timesteps):
+            progress.update(done * (calls or 1))
+            for i, timestep in list(enumerate(timesteps))[done:]:
                 progress.set_description(f"step {i + 1}/{count}")
                 prediction = predict(
                     self.scheduler.scale_model_input(latents, timestep), timestep, i, latents, progress
@@ -337,6 +343,8 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
                     progress.update()
                 if self._interrupt:
                     break
+                if state is not None and (begins_at is None or begins_at(i + 1)):
+                    state.after_step(latents, i + 1, count)
         return latents
 
     def _run(

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # Fields of options that do not change a result, or that stand for inputs, whose content counts.
 _OTHERS = frozenset(
     "output test_cases reference_image pose_video driving_video start_image end_image video mask embedding "
-    "engine_cache ignore_memory overwrite skip_existing report".split()
+    "engine_cache ignore_memory overwrite skip_existing report resume".split()
 )
 
 

@@ -92,6 +92,14 @@ class RunOptions(ExistingOptions):
         "adds borders (fit is the old name of stretch)",
         group=VIDEO,
     )
+    color_correction_strength: float = option(
+        0.0,
+        0,
+        1,
+        help="how far the colours of a long video are brought back to the picture's (or the first frames'); 0 is off, "
+        "1 all the way",
+        group=VIDEO,
+    )
     num_inference_steps: int = option(25, *STEPS, help="number of denoising steps", group=SAMPLING, aliases=("steps",))
     guidance_scale: float = option(
         3.5,
@@ -121,6 +129,12 @@ class RunOptions(ExistingOptions):
     )
     memory: str = option(
         "high", choices=tuple(RUNGS), help="how much is kept in memory and computed at a time", group=SPEED
+    )
+    resume: bool = option(
+        True,
+        help="keep the state of a long run beside the output, so that the same command goes on if it was stopped",
+        group=OUTPUT,
+        off=("--no-resume",),
     )
     ignore_memory: bool = option(False, help="start even if the memory is predicted not to suffice", group=SPEED)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 
+from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.frames import FrameSource, resize
 from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, with_caption, write_image
 from ppdiffusers_ext.data.outputs import beside, report_paths
@@ -118,6 +119,7 @@ def write_case(
     height: int,
     audio: "Audio | None" = None,
     way: str = "stretch",
+    color_correction_strength: float = 0.0,
     report: ResultReport | None = None,
 ) -> Result:
     """Write what a case has become: a `Result`.
@@ -128,6 +130,7 @@ def write_case(
         width, height: pixels.
         audio: an `Audio` to put beside the frames.
         way: how picture and poses get the result's size; see `data.frames.resize`.
+        color_correction_strength: how far frames are brought to the picture's colours; see `ColourAnchor`.
         report: of the result, which a case has that says so.
 
     Raises:
@@ -136,7 +139,9 @@ def write_case(
     reference = resize(np.asarray(case.picture()), width, height, way)
 
     def write(target: Path) -> Result:
-        frames, poses = pixels_of(decode()), (resize(pose, width, height, way) for pose in case.poses())
+        anchor = ColourAnchor(color_correction_strength, reference)
+        frames = anchor.correct_all(pixels_of(decode()))
+        poses = (resize(pose, width, height, way) for pose in case.poses())
         result = replace(case, target=target).result
         if case.fps is None:
             _write_picture(result, next(frames), next(poses), reference, report)

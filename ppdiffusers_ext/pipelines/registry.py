@@ -19,6 +19,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
 from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.architectures import planning_reader
+from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts as describe_easy_parts
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
@@ -26,6 +27,7 @@ from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import Case, Result, write_case
 from ppdiffusers_ext.pipelines.reporting import ResultReport, timed
+from ppdiffusers_ext.pipelines.resuming import open_state
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.faces import check_refinement
 from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as describe_stable_parts
@@ -130,7 +132,7 @@ class StableAnimator:
     def run(self, job: "SkeletonJob", picture: Path, audio: Audio | None = None) -> Result:
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
         seed = choose_seed(self.config.seed if job.seed is None else job.seed)
-        config = replace(self.config, reference_image=str(picture), seed=seed)
+        config = replace(self.config, reference_image=str(picture), pose_video=str(job.skeletons), seed=seed)
         skeletons, image = open_frames(job.skeletons, background="black"), read_image(picture)
         if config.refinement is not None:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
@@ -143,17 +145,20 @@ class StableAnimator:
             with timed(job.report, "loading"):
                 pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, self._show_progress)
             self._pipeline = pipeline
-        with timed(job.report, "denoising"):
-            latents = stable_animation.denoise(pipeline, config, clip)
         fps, has_report = skeletons.fps, job.report is not None
         case = Case(picture, job.skeletons, job.num_frames, fps, job.output, image, skeletons, has_report)
-
-        def decode() -> Iterator[paddle.Tensor]:
-            return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
-
         if job.report is not None:
             job.report.seed = seed
-        result = write_case(case, decode, config.width, config.height, audio, report=job.report)
+        generator, inputs = as_generator(seed), stable_animation.inputs_of(config)
+        with open_state(pipeline, job.output, "stable_animator", inputs, config, generator) as state:
+            with timed(job.report, "denoising"):
+                latents = stable_animation.denoise(pipeline, config, clip, generator, state)
+
+            def decode() -> Iterator[paddle.Tensor]:
+                return pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
+
+            strength = config.color_correction_strength
+            result = write_case(case, decode, config.width, config.height, audio, "stretch", strength, job.report)
         if clip.refinement is not None:
             stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result

@@ -287,7 +287,8 @@ class Pose2VideoPipeline(PosedPipeline):
 
         latents = self._denoise(
             noise * self.scheduler.init_noise_sigma, predict, callback,
-            calls=len(predictor.batches), eta=eta, generator=generator,
+            calls=len(predictor.batches), begins_at=lambda step: caching.runs_whole(step, num_steps),
+            eta=eta, generator=generator,
         )  # fmt: skip
         self._done_with("denoising_unet")
         frames = self.decode(latents, decode_chunk_size, vae_tile_size)

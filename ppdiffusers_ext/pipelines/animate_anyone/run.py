@@ -29,6 +29,7 @@ from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
@@ -41,6 +42,7 @@ from ppdiffusers_ext.pipelines.outputs import (
     write_case,
 )
 from ppdiffusers_ext.pipelines.reporting import OF_DRAWINGS, ResultReport, stopwatch, timed
+from ppdiffusers_ext.pipelines.resuming import open_state
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -201,18 +203,23 @@ def animate_case(
         audio: an `Audio` to put beside the frames.
         report: of the result.
     """
-    with timed(report, "denoising"):
-        latents = _denoise(pipeline, config, case)
-
-    def decode() -> Iterator[paddle.Tensor]:
-        return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
-
+    generator = as_generator(config.seed)
+    inputs = {"--reference-image": case.image_path, "--pose-video": case.pose_path}
     if report is not None:
         report.seed = config.seed
-    return write_case(case, decode, config.width, config.height, audio, config.resize, report)
+    with open_state(pipeline, case.target, "animate_anyone", inputs, config, generator) as state:
+        with timed(report, "denoising"):
+            latents = state.part(lambda: denoise(pipeline, config, case, generator))
+
+        def decode() -> Iterator[paddle.Tensor]:
+            return pipeline.decode(latents, config.decode_chunk_size, config.vae_tile_size)
+
+        strength = config.color_correction_strength
+        return write_case(case, decode, config.width, config.height, audio, config.resize, strength, report)
 
 
-def _denoise(pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case) -> paddle.Tensor:
+def denoise(pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case, generator: str) -> paddle.Tensor:
+    """The latents that a `Case` becomes."""
     return pipeline(
         fit_picture(case.picture(), config),
         (fit_picture(PIL.Image.fromarray(pose), config) for pose in case.poses()),
@@ -221,7 +228,7 @@ def _denoise(pipeline: Pose2VideoPipeline, config: "Pose2VidConfig", case: Case)
         video_length=case.num_frames,
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
-        generator=paddle.Generator().manual_seed(config.seed),
+        generator=generator,
         output_type="latent",
         context_schedule=config.context_schedule,
         context_frames=config.context_frames,

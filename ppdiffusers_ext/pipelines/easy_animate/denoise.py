@@ -50,15 +50,6 @@ def size_multiple(transformer: nn.Layer) -> int:
     return MULTIPLE * getattr(transformer, "square", 1)
 
 
-@dataclass
-class _Kept:
-    """What a step leaves for the next: its number, and what the first block and the others added when all ran."""
-
-    step: int
-    first: paddle.Tensor
-    others: paddle.Tensor
-
-
 class TransformerCall:
     """The transformer with all that does not change from step to step of a clip.
 
@@ -71,6 +62,9 @@ class TransformerCall:
         num_steps: of denoising.
         guidance: `Guidance`.
         caching: `BlockCaching`.
+
+    Attributes:
+        kept: what block caching keeps from step to step.
     """
 
     def __init__(
@@ -96,7 +90,9 @@ class TransformerCall:
         self._known: dict[str, paddle.Tensor] = {}
         self._first_step: float = 0
         self._joined: dict[tuple, dict[str, paddle.Tensor]] = {}  # rows, whether CLIP's are seen -> conditions
-        self._kept: dict[tuple[bool, ...], _Kept] = {}  # rows -> `_Kept`
+        # Words for rows -> what a step leaves for the next: its "step", and what the "first" block and the "others"
+        # added when all ran.
+        self.kept: dict[str, dict[str, Any]] = {}
 
     def see(self, known: paddle.Tensor, clip: paddle.Tensor | None, first_step: float) -> None:
         """
@@ -138,13 +134,14 @@ class TransformerCall:
         if not self._caching.threshold:
             return self._run("denoise", {"latents": x, "time": time, **conditions})[0]
         y, first = self._run("begin", {"latents": x, "time": time, **conditions})  # (rows * batch, tokens, channels)
-        kept, is_last = self._kept.get(rows), step == self._num_steps - 1
-        if kept and kept.step == step - 1 and not is_last and self._caching.is_close(first, kept.first):
-            kept.step, x = step, y + kept.others
+        name, is_last = " ".join(map(str, rows)), step == self._num_steps - 1
+        kept = self.kept.get(name)
+        if kept and kept["step"] == step - 1 and not is_last and self._caching.is_close(first, kept["first"]):
+            kept["step"], x = step, y + kept["others"]
         else:
             of_rest = {name: tensor for name, tensor in conditions.items() if name not in _OF_BEGIN}
             (x,) = self._run("rest", {"x": y, "time": time, **of_rest}, size=self._size)
-            self._kept[rows] = _Kept(step, first, x - y)
+            self.kept[name] = {"step": step, "first": first, "others": x - y}
         of_end = {name: conditions[name] for name in _OF_END if name in conditions}
         return self._run("end", {"x": x, "time": time, **of_end}, size=self._size)[0]
 

@@ -33,6 +33,7 @@ from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import encode
 from ppdiffusers_ext.pipelines.model_index import read_index
+from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance, guide
 
 logger = logging.getLogger(__name__)
@@ -297,6 +298,8 @@ class EasyAnimatePipeline(NetworkPipeline):
                 return predictions[0]
             return rescale_guidance(predictions[0], predictions[1], start.guidance.scale, start.rescale)
 
+        if (state := current_state()) is not None:
+            state.carry(call.kept)
         latents = self._denoise(latents, predict, callback, timesteps, calls=0, keep=keep)
         self._done_with("transformer")
         return latents

@@ -4,8 +4,9 @@ A long video is made in parts, each of which begins with the last frames of the 
 one fades into the other.
 """
 
+import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers_ext.data.audio import Audio
+from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import read_image, write_image
@@ -24,6 +26,7 @@ from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
+from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.easy_animate.conditions import Known, count_frames, fit, know_pictures, know_video
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
@@ -34,6 +37,7 @@ from ppdiffusers_ext.pipelines.loading import Part, models_of
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import pixels_of, shown_frames, write_sheet
 from ppdiffusers_ext.pipelines.reporting import OF_TEXTS, ResultReport, timed
+from ppdiffusers_ext.pipelines.resuming import RunState, open_state
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -95,18 +99,21 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
     report = ResultReport("easy_animate", config, driver=Driver(reason=OF_TEXTS)) if config.report else None
     with timed(report, "loading"):
         pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
-    generator = paddle.Generator().manual_seed(config.seed)
-    denoised: list = []
+    generator = as_generator(config.seed)
     texts = pipeline.embed_both(config.prompt, config.negative_prompt)
 
-    def write(target: Path) -> Result:
-        made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
-        made = replace(made, report=report_paths(target)[0]) if report is not None else made
-        frames = _frames(pipeline, config, knowledge, parts, texts, generator, denoised)
-        _write(config, frames, made, audio, knowledge.reference, report)
-        return made
+    with held.recorded(), open_state(pipeline, target, "easy_animate", names, config, generator, len(parts)) as state:
+        make_part = functools.partial(_denoise, pipeline, config, texts, generator)
+        latents = _Latents(state, make_part)
 
-    with held.recorded():
+        def write(target: Path) -> Result:
+            made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
+            made = replace(made, report=report_paths(target)[0]) if report is not None else made
+            anchor = ColourAnchor(config.color_correction_strength, knowledge.reference)
+            frames = _frames(pipeline, knowledge, parts, latents, anchor)
+            _write(config, frames, made, audio, knowledge.reference, report)
+            return made
+
         return keep(write, target)
 
 
@@ -224,8 +231,10 @@ class _Knowledge:
 
     @property
     def reference(self) -> np.ndarray | None:
-        """The start picture in the video's size, or None."""
-        return self._start[0] if self._start else None
+        """The picture that the video begins with, or the first frame of what is made anew; None for neither."""
+        if self._start:
+            return self._start[0]
+        return None if self._video is None else self._video.video[0]
 
     def of_part(self, count: int, before: list[np.ndarray], is_last: bool) -> Known | None:
         """The `Known`, or None.
@@ -241,31 +250,40 @@ class _Knowledge:
         return know_pictures(count, start, end) if start else None
 
 
-def _frames(
-    pipeline: EasyAnimateInpaintPipeline,
-    config: "EasyAnimateConfig",
-    knowledge: _Knowledge,
-    parts: list[tuple[int, int]],
-    texts: tuple[Text, Text | None],
-    generator: Any,
-    denoised: list[paddle.Tensor],
-) -> Iterator[np.ndarray]:
-    """The frames of the video one by one, (height, width, 3) uint8.
+class _Latents:
+    """The latents of the parts of a video, each denoised once, or by an earlier run.
 
     Args:
-        texts: embedded.
-        denoised: list of the latents of the parts that were denoised before, which gets those of the others.
+        state: a `RunState`.
+        denoise: called with what is `Known` of a part and the number of its frames.
     """
+
+    def __init__(self, state: RunState, denoise: Callable[[Known | None, int], paddle.Tensor]) -> None:
+        self._state, self._denoise = state, denoise
+        self._parts: list[paddle.Tensor] = []
+
+    def of_part(self, number: int, known: Known | None, count: int) -> paddle.Tensor:
+        """The latents of a part of so many frames; it is the one after those that were asked for, or one of them."""
+        if number == len(self._parts):
+            self._parts.append(self._state.part(lambda: self._denoise(known, count)))
+        return self._parts[number]
+
+
+def _frames(
+    pipeline: EasyAnimateInpaintPipeline,
+    knowledge: _Knowledge,
+    parts: list[tuple[int, int]],
+    latents: _Latents,
+    anchor: ColourAnchor,
+) -> Iterator[np.ndarray]:
+    """The frames of the video one by one, (height, width, 3) uint8; each part begins with corrected ones."""
     before: list = []  # the frames that the part to come begins with
     for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
-        known = knowledge.of_part(count, before, is_last)
-        if number == len(denoised):
-            denoised.append(_denoise(pipeline, config, texts, known, count, generator))
-        latents = denoised[number]
+        of_part = latents.of_part(number, knowledge.of_part(count, before, is_last), count)
         shared, faded = len(before), []
         kept = count if is_last else parts[number + 1][0] - start  # frames that the next part does not begin with
-        for i, frame in enumerate(pixels_of(_chunks(pipeline.decode(latents)))):
+        for i, frame in enumerate(anchor.correct_all(pixels_of(_chunks(pipeline.decode(of_part))))):
             frame = fade(before[i], frame, i / shared) if i < shared else frame
             if i < kept:
                 yield frame
@@ -289,9 +307,9 @@ def _denoise(
     pipeline: EasyAnimateInpaintPipeline,
     config: "EasyAnimateConfig",
     texts: tuple[Text, Text | None],
+    generator: str,
     known: Known | None,
     count: int,
-    generator: Any,
 ) -> paddle.Tensor:
     """The latents of a part."""
     video, mask = (None, None) if known is None else known.tensors()

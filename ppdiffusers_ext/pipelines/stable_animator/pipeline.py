@@ -264,7 +264,11 @@ class StableAnimatorPipeline(PosedPipeline):
         noise = self._draw(shape, num_inference_steps, generator, latents)
         noise = paddle.concat([noise] * -(-frames // count), axis=1)[:, :frames]
         predict = self._predictor(clip, windows, refinement, decode_chunk_size)
-        latents = self._denoise(noise * self.scheduler.init_noise_sigma, predict, callback, calls=len(windows))
+        num_steps = len(self.scheduler.timesteps)
+        latents = self._denoise(
+            noise * self.scheduler.init_noise_sigma, predict, callback,
+            calls=len(windows), begins_at=lambda step: caching.runs_whole(step, num_steps),
+        )  # fmt: skip
         self._done_with("unet")
         return self._result(latents, self.decode(latents, decode_chunk_size), output_type, return_dict)
 

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import PIL.Image
 
+from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
 from ppdiffusers_ext.data.images import read_image, write_gif
 from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder, report_paths
@@ -19,11 +20,13 @@ from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
+from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
-from ppdiffusers_ext.pipelines.outputs import animated_frames
+from ppdiffusers_ext.pipelines.outputs import animated_frames, pixels_of
 from ppdiffusers_ext.pipelines.reporting import OF_DRAWINGS, ResultReport, timed
+from ppdiffusers_ext.pipelines.resuming import RunState, open_state
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
@@ -93,11 +96,8 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
         folder / "identity.json" if config.reports else None,
         *(report_paths(video) if config.report else ()),
     )
-    refinement = config.refinement
-    masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
     written = [path for path in results.files.values() if path != pictures]
-    inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
-    inputs |= {"--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
+    inputs = inputs_of(config)
     paths = [video, *(path for path in (pictures, *written) if path != video)]
     held = hold_results([case_of("stable_animator", paths, inputs, config)], config.overwrite, config.skip_existing)
     if not held.missing:
@@ -105,6 +105,14 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
     with held.recorded():
         check_outputs(written, inputs.values(), [pictures])
         return _animate(config, picture, source, results, show_progress)
+
+
+def inputs_of(config: "StableAnimationConfig") -> dict[str, str | None]:
+    """Option -> path of each input of a run."""
+    refinement = config.refinement
+    masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
+    inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
+    return {**inputs, "--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
 
 
 def _open_poses(config: "StableAnimationConfig") -> FrameSource:
@@ -138,8 +146,6 @@ def _animate(
     report = _report(config) if config.report else None
     with timed(report, "loading"):
         pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
-    with timed(report, "denoising"):
-        latents = denoise(pipeline, config, clip)
 
     def write(pictures: Path) -> Results:
         paths: Any = {name: pictures.parent / path.name for name, path in results.files.items()}
@@ -148,8 +154,9 @@ def _animate(
             identity.values.clear()
         sides = SideOutputs(pictures)
         with timed(report, "decoding and writing"):
-            chunks = pipeline.decode(latents, config.decode_chunk_size, config.vae_device)
-            _write(chunks, config, where, identity, sides)
+            frames = pixels_of(pipeline.decode(latents, config.decode_chunk_size, config.vae_device))
+            anchor = ColourAnchor(config.color_correction_strength, np.asarray(clip.picture))
+            _write(anchor.correct_all(frames), config, where, identity, sides)
         if clip.refinement is not None:
             sides.attempt(write_history, where.optimization, clip.refinement)
         if identity is not None:
@@ -159,7 +166,11 @@ def _animate(
         sides.tell()
         return replace(where, identity=identity)
 
-    return keep(write, results.pictures)
+    generator = as_generator(config.seed)
+    with open_state(pipeline, results.video, "stable_animator", inputs_of(config), config, generator) as state:
+        with timed(report, "denoising"):
+            latents = denoise(pipeline, config, clip, generator, state)
+        return keep(write, results.pictures)
 
 
 def _report(config: "StableAnimationConfig") -> ResultReport:
@@ -204,8 +215,18 @@ def prepare(config: "StableAnimationConfig", picture: PIL.Image.Image, skeletons
     return Clip(fit_picture(picture, config) if is_other else picture, skeletons, embedding, refinement)
 
 
-def denoise(pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip) -> paddle.Tensor:
-    """The latents that a `Clip` becomes."""
+def denoise(
+    pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip, generator: str, state: RunState
+) -> paddle.Tensor:
+    """The latents that a `Clip` becomes, or has become in an earlier run."""
+    if clip.refinement is not None:
+        state.collect("history", clip.refinement.history)
+    return state.part(lambda: _denoise(pipeline, config, clip, generator))
+
+
+def _denoise(
+    pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", clip: Clip, generator: str
+) -> paddle.Tensor:
     return pipeline(
         clip.picture,
         iter(clip.skeletons),
@@ -223,7 +244,7 @@ def denoise(pipeline: StableAnimatorPipeline, config: "StableAnimationConfig", c
         **config.knobs,
         decode_chunk_size=config.decode_chunk_size,
         refinement=clip.refinement,
-        generator=paddle.Generator().manual_seed(config.seed),
+        generator=generator,
         output_type="latent",
     ).frames
 
@@ -235,7 +256,7 @@ def write_history(path: str | os.PathLike, refinement: FaceRefinement) -> None:
 
 
 def _write(
-    chunks: Iterable[paddle.Tensor],
+    frames: Iterable[np.ndarray],
     config: "StableAnimationConfig",
     results: Results,
     identity: IdentityReport | None,
@@ -246,12 +267,10 @@ def _write(
     movie = SideVideo(sides, results.video, fps, config.width, config.height)
     with movie, output_folder(results.pictures) as folder:
         writer = FolderWriter(folder)
-        for chunk in chunks:
-            frames = (chunk.transpose([0, 2, 3, 1]) * 255).round().numpy().astype(np.uint8)
-            movie.write(frames)
-            for frame in frames:
-                writer.write(frame)
-                if identity is not None:
-                    identity.add(frame)
-                collected.append(PIL.Image.fromarray(frame).quantize())
+        for frame in frames:
+            movie.write(frame)
+            writer.write(frame)
+            if identity is not None:
+                identity.add(frame)
+            collected.append(PIL.Image.fromarray(frame).quantize())
     sides.attempt(write_gif, results.gif, collected, round(1000 / config.fps))
