@@ -19,7 +19,7 @@ from .command import ArgumentParser, run
 from .options import CommandOptions
 
 if TYPE_CHECKING:
-    from ppdiffusers_ext.weights.embedded import Package
+    from ppdiffusers_ext.preprocess.embedded_sources import Package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def work(options: Options) -> None:
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.outputs import check_outputs, output_file
     from ppdiffusers_ext.data.records import Made
-    from ppdiffusers_ext.weights.embedded import FOLDER, PACKAGES, file_names, make_networks
+    from ppdiffusers_ext.preprocess.embedded_sources import FOLDER, PACKAGES, file_names, make_networks
 
     folder = Path(options.output) if options.output is not None else FOLDER
     given = {"mediapipe": options.mediapipe, "human-models": options.human_models}

@@ -263,7 +263,6 @@ COVERED = {
     "training.check": "scripts/test_trainers_before_paddle.py",
     "training.help": "training/test_parser.py",
     "training.logs": "scripts/test_trainers.py",
-    "weights.addresses": "scripts/test_download_weights.py",
 }
 
 

@@ -94,7 +94,7 @@ def test_wheel_has_what_ships_and_no_more(wheel):
         }
     assert names == expected
     assert "ppdiffusers-ext = ppdiffusers_ext.commands:main" in metadata
-    assert wheel.stat().st_size < 20e6
+    assert wheel.stat().st_size < 32e6  # of which 22 are the networks that find people
 
 
 def test_program_lists_its_commands_and_refuses_others(call):

@@ -55,9 +55,9 @@ def _constants(manifest: list[dict[str, Any]], data: bytes) -> dict[str, np.ndar
         if dtype is None or "quantization" in entry or any(side < 0 for side in shape):
             raise TfjsError(f"it has weights of type {entry['dtype']!s:.20}, which are not translated")
         length = prod(shape) * dtype.itemsize
-        values = np.frombuffer(data[position : position + length], dtype)
-        if values.size != prod(shape):
+        if position + length > len(data):
             raise TfjsError("its file of weights is cut off")
+        values = np.frombuffer(data[position : position + length], dtype)
         found[entry["name"]] = values.reshape(shape).astype(dtype.newbyteorder("="))
         position += length
     if position != len(data):

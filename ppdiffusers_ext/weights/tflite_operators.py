@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -123,8 +124,12 @@ def _pads(size: int, kernel: int, stride: int, dilation: int, result: int) -> tu
 
 
 def _window(
-    shape: Sequence[int], kernel: Sequence[int], padding: int, strides: Sequence[int], dilations=(1, 1)
-) -> dict:
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    padding: int,
+    strides: Sequence[int],
+    dilations: Sequence[int] = (1, 1),
+) -> dict[str, Any]:
     """Attributes of a window that goes over a picture of `shape` (n, height, width, channels)."""
     if len(shape) != 4 or min(*strides, *dilations, *kernel) < 1:
         raise TfliteError("a window over what is no picture, or without a size or a stride")
@@ -150,7 +155,7 @@ def _depthwise(graph: Graph, operator: Operator) -> None:
 
 
 def _add_convolution(
-    graph: Graph, operator: Operator, weights: np.ndarray, activation: int, dilations, groups
+    graph: Graph, operator: Operator, weights: np.ndarray, activation: int, dilations: tuple[int, int], groups: int
 ) -> None:
     """Add a convolution. `dilations`: fields of the horizontal and the vertical one."""
     options = operator.options
@@ -236,7 +241,7 @@ def _pad(graph: Graph, operator: Operator) -> None:
     pads = graph.values(operator, 1)
     if pads.shape != (len(graph.tensor(operator, 0).shape), 2) or (pads < 0).any():
         raise TfliteError("a padding of other dimensions than its value has")
-    pads = pads[list(MOVED)] if len(pads) == 4 else pads  # type: ignore[assignment]
+    pads = pads[list(MOVED)] if len(pads) == 4 else pads
     ends = graph.builder.integers(*(int(number) for number in pads.T.ravel()))
     graph.finish(operator, graph.builder.node("Pad", graph.input(operator, 0), ends))
 

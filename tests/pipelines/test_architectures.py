@@ -119,6 +119,7 @@ OTHERS = {
     "tsaiyue/AnimateAnyone_PD/control_v11p_sd15_openpose.pdparams",
     "DWPose/yolox_l.onnx",
     "DWPose/dw-ll_ucoco_384.onnx",
+    "MediaPipePose/pose_landmark_heavy.onnx",
     "stable_animator/facexlib/detection_Resnet50_Final.pth",
     "Motion_Module/easyanimate_v1_mm.safetensors",  # as of the archives below
 }

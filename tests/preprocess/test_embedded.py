@@ -11,8 +11,8 @@ import pytest
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.embedded import embedded_network
+from ppdiffusers_ext.preprocess.embedded_sources import EMBEDDED, FOLDER, PACKAGES, file_names
 from ppdiffusers_ext.preprocess.networks import OnnxNetwork
-from ppdiffusers_ext.weights.embedded import EMBEDDED, FOLDER, PACKAGES, file_names
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = ROOT / "tests" / "goldens" / "embedded_pose" / "networks"

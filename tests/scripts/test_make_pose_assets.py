@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.weights import embedded
+from ppdiffusers_ext.preprocess import embedded_sources as embedded
 from ppdiffusers_ext.weights.entries import Member
 from scripts.command import run
 from scripts.make_pose_assets import make_parser, work
