@@ -349,13 +349,13 @@ def _write(
     reference: np.ndarray | None,
     report: ResultReport | None,
 ) -> None:
-    """Write frames as they come, a contact sheet, and a report against the start picture (or None)."""
+    """Write frames as they come, a contact sheet, and a report against the first picture (or None)."""
     with timed(report, "denoising, decoding and writing"):
         sheet = _write_frames(config, frames, result, audio)
     if report is not None:
         report.seed = config.seed
     sides = SideOutputs(result.video)
-    write_sheet(sides, result, sheet, report, reference, "start picture")
+    write_sheet(sides, result, sheet, report, reference, "start picture" if config.start_image else "first frame")
     sides.tell()
 
 

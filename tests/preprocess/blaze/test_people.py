@@ -31,6 +31,15 @@ def test_detector_rests_while_a_person_is_followed(networks, monkeypatch):
     assert len(calls) == 1
 
 
+def test_people_of_another_scene_are_looked_for_anew(networks, monkeypatch):
+    find, calls = PeopleFinder(networks), []
+    detect = find._detect
+    monkeypatch.setattr(find, "_detect", lambda *arguments: calls.append(1) or detect(*arguments))
+    bright = np.where((cartoon() > 110) & (cartoon() < 150), 255, cartoon()).astype(np.uint8)
+    assert [len(find(frame)) for frame in (cartoon(), cartoon(), bright, bright)] == [1] * 4
+    assert len(calls) == 2
+
+
 def test_newcomer_is_found_beside_one_who_is_followed(networks):
     find, alone = PeopleFinder(networks), np.concatenate([cartoon()[:, :128], np.full((256, 128, 3), 74, np.uint8)], 1)
     both = np.concatenate([cartoon()[:, 30:158], cartoon()[:, 30:158]], axis=1)
