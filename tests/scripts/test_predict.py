@@ -179,7 +179,7 @@ def test_a_long_video_is_made_in_parts_of_which_each_begins_with_the_end_of_the_
     known = []
     denoise = easy_animation._denoise
     monkeypatch.setattr(
-        easy_animation, "_denoise", lambda *given: known.append((given[3], given[4])) or denoise(*given)
+        easy_animation, "_denoise", lambda *given: known.append((given[4], given[5])) or denoise(*given)
     )
     given = ("--prompt", "a cat", "--frames", 29, "--segment", 16, "--output", tmp_path / "long.mp4")
     assert call(predict_t2v, models, "v4", *given) == 0

@@ -181,7 +181,7 @@ def test_what_was_kept_does_not_outlive_a_gap_or_the_clip(network):
         for i, latents in enumerate(predict_steps):
             call(latents, 500, i)
     assert len(whole) == 3  # the first, the first with guidance, and the last
-    assert make(*network, threshold=1e9)._kept == {}
+    assert make(*network, threshold=1e9).kept == {}
 
 
 @pytest.mark.parametrize("threshold", [-0.1, float("nan"), float("inf")])
