@@ -22,8 +22,7 @@ _RULES = "largest, surest, left, right or a number from 0 (counted from the left
 _LEAST_JOINTS = 3  # that are seen of a person
 # Following: frames for which somebody may be away; distance in sizes of the body from which it is somebody else; what
 # another size adds to the distance; weight of the newest speed.
-_PATIENCE, _FAR, _GROWTH, _NEW_SPEED = 60, 0.6, 0.3, 0.4
-_BESIDE = 0.25  # distance of two people in sizes of their bodies, within which they are crossing
+_PATIENCE, _FAR, _GROWTH, _NEW_SPEED = 60, 0.6, 0.3, 0.2
 # One-Euro: hertz below which motion is smoothed when nothing moves, how much faster motion raises that, and the
 # frequency at which speed itself is smoothed.
 _LEAST_CUTOFF, _SPEED_COEFFICIENT, _SPEED_CUTOFF = 1.0, 0.5, 1.0
@@ -103,24 +102,11 @@ class _Track:
         sizes = sorted((self.size, _size(person)))
         return apart / max(sizes[1], 1e-6) + _GROWTH * math.log(sizes[1] / max(sizes[0], 1e-6))
 
-    def is_beside(self, other: "_Track") -> bool:
-        """True if another person is expected so near that either may be taken for the other."""
-        common = self.seen & other.seen
-        apart = [track.joints[common] + track.speed * (track.absent + 1) for track in (self, other)]
-        return bool(
-            common.any() and np.linalg.norm(apart[0] - apart[1], axis=-1).mean() < _BESIDE * max(self.size, other.size)
-        )
-
-    def coast(self) -> None:
-        """Go on as before."""
-        self.joints = self.joints + self.speed * (self.absent + 1)
-        self.absent = 0
-
-    def update(self, person: Pose, is_steady: bool = False) -> None:
-        """Take a person for this one; with `is_steady` the speed stays."""
+    def update(self, person: Pose) -> None:
+        """Take a person for this one."""
         common = self.seen & person.visible()[0]
         moved = (person.body[0][common] - self.joints[common]).mean(axis=0) / (self.absent + 1)
-        self.speed = self.speed if is_steady else self.speed + _NEW_SPEED * (moved - self.speed)
+        self.speed = self.speed + _NEW_SPEED * (moved - self.speed)
         self.joints = np.where(person.visible()[0][:, None], person.body[0], self.joints + moved)
         self.seen, self.size, self.absent = person.visible()[0], _size(person), 0
 
@@ -137,7 +123,11 @@ def follow_person(poses: Iterable[Pose], rule: str | int = "largest") -> Iterato
     for pose in poses:
         people = _people(pose)
         taken = _assign(tracks, [pose.person(i) for i in people])
-        _update(tracks, {number: (track, pose.person(people[number])) for number, track in taken.items()})
+        for track in tracks:
+            track.absent += 1
+        for number, track in taken.items():
+            track.absent -= 1
+            track.update(pose.person(people[number]))
         for number, i in enumerate(people):
             if number not in taken:
                 taken[number] = _Track.of(pose.person(i))
@@ -148,21 +138,6 @@ def follow_person(poses: Iterable[Pose], rule: str | int = "largest") -> Iterato
             chosen = None if index is None else taken[people.index(index)]
         mine = [people[number] for number, track in taken.items() if track is chosen]
         yield pose.person(mine[0]) if mine else Pose.empty()
-
-
-def _update(tracks: list[_Track], taken: dict[int, tuple[_Track, Pose]]) -> None:
-    """Take a frame into tracks. Where people cross, their speeds stay, and who is seen alone may be either of two."""
-    seen = [track for track, _ in taken.values()]
-    beside = {id(one): [other for other in tracks if other is not one and one.is_beside(other)] for one in tracks}
-    hides = {id(one) for one in seen if any(not any(other is each for each in seen) for other in beside[id(one)])}
-    for track, person in taken.values():
-        if id(track) in hides and track.distance(person) < _BESIDE:
-            track.coast()
-        else:
-            track.update(person, bool(beside[id(track)]))
-    for track in tracks:
-        if not any(track is each for each in seen):
-            track.absent += 1
 
 
 def _assign(tracks: list[_Track], people: list[Pose]) -> dict[int, _Track]:
