@@ -204,7 +204,7 @@ def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: S
             return work(options)
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone
-            print(f"\nerror: stopped by {str(stop) or 'Ctrl-C'}; no unfinished result is left behind", file=sys.stderr)
+            print(f"\nerror: stopped by {str(stop) or 'Ctrl-C'}; no result is left half written", file=sys.stderr)
         return 128 + getattr(stop, "number", signal.SIGINT)
     except MemoryError:
         return fail(f"out of memory; {_less_memory(parser)} may do with less", debug)

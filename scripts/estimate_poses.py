@@ -21,13 +21,14 @@ from .command import ArgumentParser, run
 if TYPE_CHECKING:
     import numpy as np
 
+    from ppdiffusers_ext.data.frames import FrameSource
     from ppdiffusers_ext.preprocess.skeletons import Pose
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(poses.FinderOptions, poses.DeviceOptions, ExistingOptions):
     path: str = path_option(help="picture, video, or folder of pictures", metavar="PATH", is_positional=True)
-    json: str = path_option(help="file to write")
+    json: str = path_option(help="file to write; - prints the numbers")
 
 
 def make_parser() -> ArgumentParser:
@@ -44,6 +45,11 @@ def work(options: Options) -> None:
     from ppdiffusers_ext.preprocess.estimators import choose_estimator
 
     source, target = open_frames(options.path), Path(options.json)
+    name = choose_estimator(options.poses, options.dwpose)
+    if options.json == "-":
+        size, counts = (source.width, source.height), list[int]()
+        sys.stdout.writelines(_texts(name, _estimate(options, source), size, counts))
+        return
     check_outputs([target], [options.path])
     results = check_existing(
         {target: lambda: poses.made_of("estimate_poses", options, PATH=source.digest())},
@@ -53,14 +59,17 @@ def work(options: Options) -> None:
     if not results.missing:
         print(f"kept {target}")
         return
-    estimator = poses.make_estimator(options, "rgb", options.device)
-    frames = poses.progress("poses")(source.read(0, source.num_frames), source.num_frames)
-    size, counts = (source.width, source.height), list[int]()
-    name = choose_estimator(options.poses, options.dwpose)
+    found, size, counts = _estimate(options, source), (source.width, source.height), list[int]()
     with results.recorded(), output_file(target) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for text in _texts(name, estimator(frames), size, counts):
+        for text in _texts(name, found, size, counts):
             file.write(text)
     print(f"wrote {target}: {len(counts)} frames, {min(counts)} to {max(counts)} people in each")
+
+
+def _estimate(options: Options, source: "FrameSource") -> "Iterator[Pose]":
+    """The `Pose` of each frame."""
+    estimator = poses.make_estimator(options, "rgb", options.device)
+    return estimator(poses.progress("poses")(source.read(0, source.num_frames), source.num_frames))
 
 
 def _texts(estimator: str, found: "Iterable[Pose]", size: tuple[int, int], counts: list[int]) -> Iterator[str]:

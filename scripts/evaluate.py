@@ -23,6 +23,7 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 
 import contextlib
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -99,20 +100,25 @@ def work(options: Options) -> None:
         how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
         return Made("evaluate", inputs, how)
 
-    with _to_be_written(options, made_of) as is_missing:
+    clips = [clip.path for pair in pairs for clip in (pair.prediction, pair.truth)]
+    with _to_be_written(options, made_of, clips) as is_missing:
         if is_missing:
             results = (evaluate_pair(pair, options.length, options.resize) for pair in pairs)
             show([pair.name for pair in pairs], results, options.json, options.per_frame)
 
 
 @contextlib.contextmanager
-def _to_be_written(options: Options, made: "Made | Callable[[], Made]") -> Iterator[bool]:
-    """Within it, the JSON file is recorded. Yields whether there is anything to do: False where it is kept."""
+def _to_be_written(
+    options: Options, made: "Made | Callable[[], Made]", inputs: "Iterable[str | os.PathLike | None]"
+) -> Iterator[bool]:
+    """Within it, the JSON file is recorded, which is none of the inputs. Yields False where it is kept, else True."""
     from ppdiffusers_ext.data.existing import check_existing
+    from ppdiffusers_ext.data.outputs import check_outputs
 
     if options.json in (None, "-"):
         yield True
         return
+    check_outputs([options.json], inputs)
     results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
     if not results.missing:
         print(f"kept {options.json}")
@@ -179,7 +185,8 @@ def evaluate_results(options: Options) -> None:
         name = estimators.choose_estimator(options.poses, options.dwpose)
         return Made("evaluate", inputs, {"--per-frame": options.per_frame, "--poses": name})
 
-    with _to_be_written(options, made_of) as is_missing:
+    paths = [path for item in items for path in (item.clip.path, item.reference, item.driving_poses)]
+    with _to_be_written(options, made_of, paths) as is_missing:
         if not is_missing:
             return
         results = (evaluate_item(item, open_for) for item in items)
@@ -228,7 +235,8 @@ def evaluate_demo(options: Options) -> None:
     seed = choose_seed(options.seed)
     config = Pose2VidConfig.load(options.config)
     inputs = {"--config": digest(options.config), "the model": digest(config.pretrained_base_model_path)}
-    with _to_be_written(options, Made("evaluate", inputs, {"--seed": seed, "--clips": options.clips})) as is_missing:
+    made = Made("evaluate", inputs, {"--seed": seed, "--clips": options.clips})
+    with _to_be_written(options, made, [options.config]) as is_missing:
         if is_missing:
             _measure_demo(options, config, seed)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class DeviceOptions(CommandOptions):
     """Where the networks run."""
 
-    device: str = option("cpu", help="device of the networks: cpu or gpu", metavar="NAME")
+    device: str = option("cpu", choices=("cpu", "gpu"), help="device of the networks: cpu or gpu", metavar="NAME")
 
 
 @dataclass(frozen=True, kw_only=True)

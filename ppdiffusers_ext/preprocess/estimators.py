@@ -44,10 +44,12 @@ def choose_estimator(poses: str, folder: str | os.PathLike | None = None) -> str
         folder: of DWPose's files; the default one if left out.
 
     Raises:
-        InputError: another name.
+        InputError: another name, or a folder for the networks that ship with the package.
     """
     if poses not in CHOICES:
         raise InputError(f"the estimator of poses {shown(poses)} is not known; {any_of(CHOICES)} is accepted")
+    if poses == EMBEDDED and folder is not None:
+        raise InputError(f"dwpose {shown_path(folder)} is given with poses {EMBEDDED}; one of them is accepted")
     if poses != AUTO:
         return poses
     from ppdiffusers_ext.preprocess.pose import DETECTOR, ESTIMATOR

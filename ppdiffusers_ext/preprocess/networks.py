@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 
 from ppdiffusers_ext.environment import available_cores
-from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.errors import InputError, MissingFileError, shown
 
 
 def session_settings(device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
     """Arguments of ONNX Runtime's `InferenceSession`. See `OnnxNetwork` for the parameters.
 
     Raises:
-        InputError: there is no CUDA.
+        InputError: there is no CUDA, or no such device.
     """
     import onnxruntime
 
+    if device not in ("cpu", "gpu"):
+        raise InputError(f"the device {shown(device)} of networks is not known; cpu or gpu is accepted")
     providers = ["CUDAExecutionProvider"] if device == "gpu" else ["CPUExecutionProvider"]
     if not set(providers) <= set(onnxruntime.get_available_providers()):
         raise InputError("this onnxruntime has no CUDA; device cpu, or `pip install onnxruntime-gpu`, is accepted")

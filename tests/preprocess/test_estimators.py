@@ -31,7 +31,6 @@ def place(tmp_path, monkeypatch):
         ((DETECTOR,), "auto", False, "embedded"),
         ((DETECTOR, ESTIMATOR), "auto", False, "dwpose"),
         ((DETECTOR, ESTIMATOR), "embedded", False, "embedded"),
-        ((DETECTOR, ESTIMATOR), "embedded", True, "embedded"),
         ((), "dwpose", False, "dwpose"),
         ((), "auto", True, "dwpose"),
     ],

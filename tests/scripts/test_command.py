@@ -59,7 +59,7 @@ def test_exit_codes(capsys):
     assert run_words(lambda _: None) == 0
     assert run_words(lambda _: 1) == 1
     assert run_words(raises(KeyboardInterrupt())) == 130
-    assert capsys.readouterr().err == "\nerror: stopped by Ctrl-C; no unfinished result is left behind\n"
+    assert capsys.readouterr().err == "\nerror: stopped by Ctrl-C; no result is left half written\n"
 
 
 SYSTEM_ERRORS = {

@@ -116,3 +116,23 @@ def test_bad_input_is_told_and_nothing_is_written(tmp_path, capsys, arguments, m
     assert message in err.splitlines()[-1] and err.splitlines()[-1].startswith("error: ") and "Traceback" not in err
     assert [path for path in sorted(tmp_path.iterdir()) if path.name != RECORDS] == before
     assert CARTOON.read_bytes() == picture
+
+
+def test_numbers_are_printed_alone(capsys):
+    assert call(CARTOON, "--json", "-", "--poses", "embedded") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert [len(frame["people"]) for frame in content["frames"]] == [1]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--device", "tpu"), "--device 'tpu' is not known; cpu or gpu is accepted"),
+        (("--device", "gpu:1"), "--device 'gpu:1' is not known; cpu or gpu is accepted"),
+        (("--poses", "embedded", "--dwpose", "folder"), "dwpose folder is given with poses embedded"),
+    ],
+)
+def test_options_without_effect_are_refused(tmp_path, capsys, arguments, message):
+    target = tmp_path / "poses.json"
+    assert call(CARTOON, "--json", target, *arguments) == 2
+    assert message in capsys.readouterr().err and not target.exists()

@@ -172,3 +172,21 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, monkeypatch, caps
     told = capsys.readouterr().err
     assert message in told and "accepted" in told and "Traceback" not in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_input_is_replaced_by_the_numbers(tmp_path, capsys):
+    result, truth, picture = tmp_path / "result.mp4", tmp_path / "truth.mp4", tmp_path / "person.png"
+    for path in (result, truth):
+        write_video(path, np.zeros((2, 32, 32, 3), np.uint8))
+    write_image(picture, np.zeros((32, 32, 3), np.uint8))
+    ways = [
+        (result, truth, result),
+        (result, truth, truth),
+        (result, "--reference-image", picture, result),
+        (result, "--reference-image", picture, picture),
+    ]
+    before = {path: path.read_bytes() for path in (result, truth, picture)}
+    for *arguments, target in ways:
+        assert evaluate(*arguments, "--json", target, "--overwrite") == 2
+        assert "input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before

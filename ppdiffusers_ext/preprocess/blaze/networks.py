@@ -5,6 +5,7 @@ They are MediaPipe's, in ONNX: pictures are (n, 3, height, width) float32, and s
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -16,6 +17,7 @@ from ppdiffusers_ext.environment import available_cores
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.preprocess.embedded import embedded_network
 from ppdiffusers_ext.preprocess.networks import OnnxNetwork
+from ppdiffusers_ext.weights.checksums import sha256_of
 
 # (side, side, 3) float32 -> the outputs, each (1, ...).
 Network = Callable[[np.ndarray], list[np.ndarray]]
@@ -49,6 +51,7 @@ class Networks:
 
 
 LARGE_BODY = Path("pretrained_weights/MediaPipePose/pose_landmark_heavy.onnx")
+LARGE_BODY_SHA256 = "9b40f8053fa428fa81df99410670c87d547835274b16eec4563988288434f194"  # as in published/poses.yaml
 _FILES = {
     "person_detector": "pose_detection",
     "body": "pose_landmark_full",
@@ -63,12 +66,23 @@ _FILES = {
 def network_files() -> list[Path]:
     """The files of the networks, in the order of `Networks`: of the larger network of bodies where it was fetched.
 
-    Errors are those of `embedded_network`.
+    Errors are those of `embedded_network`; InputError for a file of the larger network that is another.
     """
     files = {name: embedded_network(file) for name, file in _FILES.items()}
     if has_large_body():
-        files["body"] = LARGE_BODY
+        files["body"] = _checked(LARGE_BODY, LARGE_BODY.stat().st_mtime_ns)
     return [files[item.name] for item in fields(Networks)]
+
+
+@functools.cache
+def _checked(path: Path, changed: int) -> Path:
+    """The path of the larger network, held against its SHA-256 once for each time that the file was `changed`."""
+    if (found := sha256_of(path)) != LARGE_BODY_SHA256:
+        raise InputError(
+            f"{path} is damaged or another file: its sha256 is {found} instead of {LARGE_BODY_SHA256}; remove it, and "
+            "`python scripts/download_weights.py --only MediaPipePose` fetches it again"
+        )
+    return path
 
 
 def has_large_body() -> bool:

@@ -3,17 +3,22 @@
 import importlib.util
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.blaze import networks as module
 from ppdiffusers_ext.preprocess.blaze.networks import Networks, open_networks
+from ppdiffusers_ext.preprocess.embedded import embedded_network
 from ppdiffusers_ext.preprocess.estimators import describe_estimator
+from ppdiffusers_ext.weights.checksums import sha256_of
 from tests.preprocess.blaze.test_estimator import one
 from tests.support.real_people import cartoon
 
+ROOT = Path(__file__).resolve().parents[3]
 SIDES = {
     **{"person_detector": 224, "body": 256, "hand_recrop": 256, "hand": 224},
     **{"close_face_detector": 128, "face_detector": 192, "face": 192},
@@ -78,8 +83,23 @@ def test_larger_network_of_bodies_is_taken_where_it_was_fetched(tmp_path, monkey
     full = module.network_files()[1]
     module.LARGE_BODY.parent.mkdir(parents=True)
     module.LARGE_BODY.write_bytes(full.read_bytes())
+    monkeypatch.setattr(module, "LARGE_BODY_SHA256", sha256_of(full))
     assert full.name == "pose_landmark_full.onnx" and module.network_files()[1] == module.LARGE_BODY
     assert describe_estimator("embedded") == "Poses: MediaPipe (embedded) with the larger network of bodies"
     module.LARGE_BODY.write_bytes(b"cut off")
-    with pytest.raises(InputError, match="pose_landmark_heavy"):
+    with pytest.raises(InputError, match="pose_landmark_heavy.onnx is damaged"):
         open_networks()
+
+
+def test_larger_network_of_the_registry_alone_is_taken(tmp_path, monkeypatch):
+    listed = {item["path"]: item["sha256"] for entry in published() for item in entry["files"]}
+    assert listed[module.LARGE_BODY.name] == module.LARGE_BODY_SHA256
+    other = tmp_path / module.LARGE_BODY.name
+    other.write_bytes(embedded_network("face_landmark").read_bytes())  # whole, and no network of bodies
+    monkeypatch.setattr(module, "LARGE_BODY", other)
+    with pytest.raises(InputError, match="another file: its sha256 is .* --only MediaPipePose"):
+        module.network_files()
+
+
+def published():
+    return yaml.safe_load((ROOT / "ppdiffusers_ext" / "published" / "poses.yaml").read_text())["checkpoints"]
