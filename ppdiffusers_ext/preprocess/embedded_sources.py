@@ -76,6 +76,19 @@ PACKAGES = {
         "https://github.com/becauseofAI/MobileFace, whose authors' own terms the package does not repeat",
     ),
 }
+_MIT = """\
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated documentation
+files (the "Software"), to deal in the Software without restriction, including without limitation the rights to use, copy,
+modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit persons to whom the
+Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE,
+ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE."""
 _MODULES = "mediapipe/modules"
 _SCORE = "score before the sigmoid, one for each anchor"
 
@@ -238,7 +251,7 @@ def make_networks(archives: Mapping[str, Path]) -> dict[str, bytes]:
         made[f"{name}.onnx"] = content
         networks[name] = _describe(name, recipe, content)
     made[DESCRIPTION] = f"{json.dumps({'networks': networks}, indent=1)}\n".encode()
-    made[NOTICE] = _notice().encode()
+    made[NOTICE] = notice_text().encode()
     return made
 
 
@@ -272,7 +285,8 @@ def _describe(name: str, recipe: Recipe, content: bytes) -> dict[str, Any]:
     }
 
 
-def _notice() -> str:
+def notice_text() -> str:
+    """The text of NOTICE: where the networks are from, and their licences."""
     lines = [
         "Networks that find people in pictures, converted to ONNX from files of public packages by",
         "scripts/make_pose_assets.py. Their values are unchanged; those that are stored in half precision were so",
@@ -285,5 +299,9 @@ def _notice() -> str:
         "",
         "The Apache License 2.0 is in the file LICENSE of this project, and at",
         "https://www.apache.org/licenses/LICENSE-2.0.",
+        "",
+        "The MIT License:",
+        "",
+        _MIT,
     ]
     return "\n".join(lines) + "\n"

@@ -11,7 +11,7 @@ import pytest
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.embedded import embedded_network
-from ppdiffusers_ext.preprocess.embedded_sources import EMBEDDED, FOLDER, PACKAGES, file_names
+from ppdiffusers_ext.preprocess.embedded_sources import EMBEDDED, FOLDER, PACKAGES, file_names, notice_text
 from ppdiffusers_ext.preprocess.networks import OnnxNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +80,7 @@ def test_nothing_else_ships_and_the_notice_names_all():
     assert {path.name for path in FOLDER.iterdir() if path.name[0] != "."} == set(file_names())
     assert list(DESCRIBED) == list(EMBEDDED)
     notice = (FOLDER / "NOTICE").read_text()
+    assert "Permission is hereby granted, free of charge" in notice and notice == notice_text()
     assert [name for name in (*NAMES, *(package.source for package in PACKAGES.values())) if name not in notice] == []
 
 
