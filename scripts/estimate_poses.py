@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import ExistingOptions, path_option
 
 from . import poses
@@ -63,7 +64,9 @@ def work(options: Options) -> None:
     with results.recorded(), output_file(target) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for text in _texts(name, found, size, counts):
             file.write(text)
-    print(f"wrote {target}: {len(counts)} frames, {min(counts)} to {max(counts)} people in each")
+    print(
+        f"wrote {target}: {counted(len(counts), 'frame')}, at most {counted(max(counts), 'person', 'people')} in one"
+    )
 
 
 def _estimate(options: Options, source: "FrameSource") -> "Iterator[Pose]":

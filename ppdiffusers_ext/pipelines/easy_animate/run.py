@@ -111,7 +111,7 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
             made = replace(made, report=report_paths(target)[0]) if report is not None else made
             anchor = ColourAnchor(config.color_correction_strength, knowledge.reference)
             frames = _frames(pipeline, knowledge, parts, latents, anchor)
-            _write(config, frames, made, audio, knowledge.reference, report)
+            _write(config, frames, made, audio, knowledge.reference if config.start_image else None, report)
             return made
 
         return keep(write, target)
@@ -349,13 +349,13 @@ def _write(
     reference: np.ndarray | None,
     report: ResultReport | None,
 ) -> None:
-    """Write frames as they come, a contact sheet, and a report against the first picture (or None)."""
+    """Write frames as they come, a contact sheet, and a report against the start picture (or None)."""
     with timed(report, "denoising, decoding and writing"):
         sheet = _write_frames(config, frames, result, audio)
     if report is not None:
         report.seed = config.seed
     sides = SideOutputs(result.video)
-    write_sheet(sides, result, sheet, report, reference, "start picture" if config.start_image else "first frame")
+    write_sheet(sides, result, sheet, report, reference, "start picture")
     sides.tell()
 
 

@@ -73,7 +73,7 @@ def test_summary_is_of_means_over_the_clips():
     [
         (["--demo", "a.mp4", "b.mp4"], "--demo takes no PRED"),
         (["--demo", "--resize"], "--demo takes no PRED and GT, --per-frame"),
-        ([], "nothing to compare; PRED and GT, or --demo, are accepted"),
+        ([], "nothing to compare; PRED and GT, PRED and --reference-image, or --demo, are accepted"),
         (["a.mp4"], "nothing to compare"),
     ],
 )
