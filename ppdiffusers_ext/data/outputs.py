@@ -104,7 +104,7 @@ def output_file(path: str | os.PathLike) -> Iterator[Any]:
     with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         target, temporary = _prepare(path, undo, held)
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         _enter(path, temporary, target)
         undo.pop_all()
 
@@ -120,7 +120,7 @@ def output_folder(path: str | os.PathLike) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                _flush(file)
+                flush(file)
         _enter(path, temporary, target)
         undo.pop_all()
 
@@ -335,7 +335,7 @@ def _remove_if_empty(folder: Path) -> None:
         _made.discard(folder)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the data on the disk before the name, or a power cut could leave an empty file under the final name."""
     descriptor = os.open(path, os.O_RDWR)
     try:

@@ -15,7 +15,7 @@ from typing import Any
 import paddle
 
 from ppdiffusers_ext.data.leftovers import remove
-from ppdiffusers_ext.data.outputs import fitting_name, real_target
+from ppdiffusers_ext.data.outputs import fitting_name, flush, real_target
 from ppdiffusers_ext.data.records import digest, digest_of
 from ppdiffusers_ext.files import read_json
 from ppdiffusers_ext.weights.loading import load_tensors
@@ -85,7 +85,7 @@ class StateFolder:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # which may be a link, or an earlier file that is mapped into the memory
         write_safetensors(path, arrays, {"format": "pd"})
-        _flush(path)
+        flush(path)
         return {"file": name, "sha256": digest(path)}
 
     def read(self, file: Mapping[str, Any]) -> dict[str, paddle.Tensor]:
@@ -106,7 +106,7 @@ class StateFolder:
             temporary.unlink()
         content = {"sha256": digest_of(index), "state": index}
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, self.path / _INDEX)
 
     def read_index(self) -> Any:
@@ -123,11 +123,3 @@ class StateFolder:
     def size(self) -> str:
         """What the files take, in words."""
         return f"{sum(path.lstat().st_size for path in self.path.iterdir()) / 1e6:.1f} MB"
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -26,7 +26,7 @@ _ACCEPTED = "restore it, or move it away to have the files that are there checke
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one path.
+    """Size, hash and origin of one path.
 
     size, sha256: in bytes, and as 64 hexadecimal digits; of an unpacked archive, those of the archive, and None for a
         folder that the user put there.

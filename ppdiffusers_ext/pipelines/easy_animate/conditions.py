@@ -1,4 +1,4 @@
-"""What is known of a video that EasyAnimate is to make: its first and last pictures, or another video and a mask.
+"""Conditioning frames and mask of EasyAnimate: the first and last pictures of a video, or another video and a mask.
 
 From aigc-apps/EasyAnimate (`easyanimate/utils/utils.py`).
 """

@@ -222,7 +222,7 @@ def _rounded(name: str, count: int, multiple: int) -> int:
 
 
 class _Knowledge:
-    """What is known of each part of a video: read before networks are, that bad files show at once."""
+    """Conditioning frames and mask of each part of a video, read before the networks: bad files show at once."""
 
     def __init__(self, config: "EasyAnimateConfig", inputs: Inputs) -> None:
         self._video = None if inputs.source is None else know_video(config, inputs.source, inputs.mask)
