@@ -13,14 +13,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo train-demo train-demo-stable-animator option-pages test fuzz lint clean
+.PHONY: help install demo serve train-demo train-demo-stable-animator train-demo-easy-animate option-pages test fuzz lint clean
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
 	@echo 'make demo        animate a drawn person with the small model that this code trained'
+	@echo 'make serve       start the page and REST at http://127.0.0.1:7860 (ARGS="--port 7861": options of scripts.serve)'
 	@echo 'make train-demo  train that model anew: about three hours on two processor cores'
 	@echo 'make train-demo-stable-animator'
 	@echo '                 train a small StableAnimator: less than two hours on two processor cores'
+	@echo 'make train-demo-easy-animate'
+	@echo '                 train a small text-to-video model on a CPU, which takes hours'
 	@echo 'make option-pages'
 	@echo '                 write docs/options.md and docs/options_zh.md from the declarations of the options'
 	@echo 'make test        run the tests (ARGS=tests/weights: a part of them)'
@@ -62,11 +65,17 @@ $(STAMP): requirements.txt constraints.txt setup.py
 demo: install
 	@$(VENV_PYTHON) -m scripts.pose2vid --config configs/inference/demo.yaml --overwrite
 
+serve: install
+	@$(VENV_PYTHON) -m scripts.serve $(ARGS)
+
 train-demo: install
 	@$(VENV_PYTHON) -m scripts.train_demo --skip-existing
 
 train-demo-stable-animator: install
 	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator --skip-existing
+
+train-demo-easy-animate: install
+	@$(VENV_PYTHON) -m scripts.train_demo_easy_animate --skip-existing
 
 option-pages: install
 	@$(VENV_PYTHON) -m docs.option_pages

@@ -8,6 +8,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 # Folders beside the package -> their names inside it, in a wheel.
 SHIPPED = {"scripts": "commands", "configs": "configs", "assets": "assets"}
+# Endings of the package's files that are no Python: presets, architectures, the page, requirements of ComfyUI's nodes.
+PACKAGE_DATA = ("yaml", "html", "css", "js", "json", "svg", "txt")
 NOT_SHIPPED = ("__init__.py", "__pycache__", ".*")  # the package has a commands/__init__.py of its own
 
 # Exact versions are in constraints.txt.
@@ -20,6 +22,8 @@ EXTRAS = {
     "onnx": ["onnx", "onnxruntime"],
     # Downloads through a SOCKS proxy.
     "socks": ["pysocks"],
+    # The page and REST (scripts.serve).
+    "server": ["fastapi", "starlette", "anyio", "uvicorn", "h11", "python-multipart"],
     # Pictures of telephones.
     "heic": ["pillow-heif"],
     # Another reader of videos, beside which training_clips measures this project's own.
@@ -40,6 +44,16 @@ EXTRAS = {
         "openvino",
         "pillow-heif",
         "decord",
+        "fastapi",
+        "starlette",
+        "anyio",
+        "uvicorn",
+        "h11",
+        "python-multipart",
+        "playwright",
+        "nbclient",
+        "ipykernel",
+        "dockerfile-parse",
     ],
 }
 
@@ -76,9 +90,7 @@ setup(
     description="Human image animation for PaddlePaddle",
     license="Apache-2.0",
     packages=find_packages(include=["ppdiffusers_ext*"]),
-    package_data={
-        "ppdiffusers_ext": ["presets/*.yaml", "presets/*/*.yaml", "architectures/*/*.yaml", "published/*.yaml"]
-    },
+    package_data={"ppdiffusers_ext": [f"**/*.{ending}" for ending in PACKAGE_DATA]},
     cmdclass={"build_py": BuildWithShippedFiles},
     entry_points={"console_scripts": ["ppdiffusers-ext = ppdiffusers_ext.commands:main"]},
     python_requires=">=3.10,<3.13",

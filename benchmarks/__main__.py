@@ -8,6 +8,7 @@ import sys
 
 from benchmarks import (
     block_cache,
+    cached_latents,
     clip,
     clip_memory,
     denoising_step,
@@ -16,9 +17,12 @@ from benchmarks import (
     growth,
     harness,
     hjb,
+    identity,
     load_weights,
     memory_plan,
     preprocess,
+    progress,
+    server_load,
     startup,
     svd_step,
     train_step,
@@ -29,6 +33,7 @@ from scripts.command import ArgumentParser, run
 
 BENCHMARKS = {
     "block_cache": block_cache,
+    "cached_latents": cached_latents,
     "clip": clip,
     "clip_memory": clip_memory,
     "denoising_step": denoising_step,
@@ -36,9 +41,12 @@ BENCHMARKS = {
     "easy_vae": easy_vae,
     "growth": growth,
     "hjb": hjb,
+    "identity": identity,
     "load_weights": load_weights,
     "memory_plan": memory_plan,
     "preprocess": preprocess,
+    "progress": progress,
+    "server_load": server_load,
     "startup": startup,
     "svd_step": svd_step,
     "train_step": train_step,

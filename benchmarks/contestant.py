@@ -15,21 +15,28 @@ import time
 PATIENCE = 60  # seconds
 
 
-def timed(call):
+def timed(call, clock=time.perf_counter):
     """Seconds of `call()`."""
-    start = time.perf_counter()
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def measure(call, repeats):
     """Seconds of `call()`: the median of `repeats` after a warm-up. The dict has every single time as well.
 
-    A call of more than `PATIENCE` seconds is timed once after its warm-up.
+    `processor_times` are seconds of all threads together, which other work on the machine distorts less. A call of
+    more than `PATIENCE` seconds is timed once after its warm-up.
     """
-    warmup = timed(call)
-    times = [timed(call) for _ in range(repeats if warmup <= PATIENCE else 1)]
-    return {"seconds": statistics.median(times), "times": times, "warmup_seconds": warmup}
+    warmup, times, processor_times = timed(call), [], []
+    for _ in range(repeats if warmup <= PATIENCE else 1):
+        processor_times.append(timed(lambda: times.append(timed(call)), time.process_time))
+    return {
+        "seconds": statistics.median(times),
+        "times": times,
+        "processor_times": processor_times,
+        "warmup_seconds": warmup,
+    }
 
 
 def peak_bytes():

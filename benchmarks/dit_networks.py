@@ -15,7 +15,7 @@ NORM_STD = 0.1  # of what norms' weights differ from 1 by
 PIXELS_OF_A_LATENT = 8
 
 
-def _make(settings):
+def make_network(settings):
     """Our network without weights."""
     from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
     from ppdiffusers_ext.weights.assignment import create
@@ -31,7 +31,7 @@ def _begin_clip(settings, engine):
     from ppdiffusers_ext.pipelines.loading import Part
     from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
 
-    network, size = Part(_make(settings), [settings["weights"]]), settings["size"]
+    network, size = Part(make_network(settings), [settings["weights"]]), settings["size"]
     options = network.model.config
     lengths, widths = (
         (options.text_len, options.text_len_t5),
@@ -59,7 +59,7 @@ def write_weights(settings):
     from ppdiffusers_ext.pipelines.engines import make_engine
     from ppdiffusers_ext.weights.writing import write_safetensors
 
-    arrays = {name: _weight(name, tensor.shape) for name, tensor in _make(settings).state_dict().items()}
+    arrays = {name: weight(name, tensor.shape) for name, tensor in make_network(settings).state_dict().items()}
     write_safetensors(settings["weights"], arrays, {"format": "pd"})
     with paddle.no_grad():
         conditions = _begin_clip(settings, make_engine("eager")).conditions((True,), True)
@@ -68,7 +68,8 @@ def write_weights(settings):
     return {"bytes": os.path.getsize(settings["weights"])}
 
 
-def _weight(name, shape):
+def weight(name, shape):
+    """The random numbers of a parameter, as an array or as what becomes one when it is written."""
     if len(shape) == 1 and name.endswith("weight"):  # of a norm
         return 1 + NORM_STD * random(shape)
     return RandomArray(shape, shape[0] ** -0.5 if len(shape) == 2 else NORM_STD)

@@ -16,20 +16,24 @@ class Network:
     """
 
     def __init__(self, weights, num_layers, num_heads):
-        is_matrix = {name for name, tensor in weights.items() if tensor.ndim == 2 and name.endswith(".weight")}
+        is_matrix = {
+            name
+            for name, tensor in weights.items()
+            if tensor.ndim == 2 and name.endswith(".weight") and "style_embedder" not in name
+        }
         self._weights = {name: x.t().contiguous() if name in is_matrix else x for name, x in weights.items()}
         self._num_layers, self._num_heads = num_layers, num_heads
 
     def __call__(self, latents, given):
-        """(1, 4, frames, height, width), name -> tensor of conditions and "time" -> (1, 8, frames, height, width)."""
+        """(batch, 4, frames, height, width), name -> tensor of conditions and "time" -> (batch, 8, frames, ...)."""
         import torch
         import torch.nn.functional as F
 
-        frames, height, width = latents.shape[2:]
-        x = torch.cat([latents, given["known"]], dim=1)[0].transpose(0, 1)  # (frames, 12, height, width)
+        batch, _, frames, height, width = latents.shape
+        x = torch.cat([latents, given["known"]], dim=1).transpose(1, 2).flatten(0, 1)  # (batch * frames, 12, ...)
         x = F.conv2d(x, self._weights["pos_embed.proj.weight"], self._weights["pos_embed.proj.bias"], stride=PATCH)
-        x = x.flatten(2).transpose(1, 2).reshape(1, -1, x.shape[1])  # (1, frames * tokens, channels)
-        time = self._mlp("time_extra_emb.timestep_embedder", given["time"]) + given["extra"]  # (1, channels)
+        x = x.flatten(2).transpose(1, 2).reshape(batch, -1, x.shape[1])  # (batch, frames * tokens, channels)
+        time = self._mlp("time_extra_emb.timestep_embedder", given["time"]) + given["extra"]  # (batch, channels)
         given = {**given, "time": F.silu(time)}
         skips, half = [], self._num_layers // 2
         for i in range(self._num_layers):
@@ -38,8 +42,8 @@ class Network:
                 skips.append(x)
         scale, shift = self._linear("norm_out.linear", given["time"]).unsqueeze(1).chunk(2, dim=-1)
         x = F.layer_norm(x, x.shape[-1:], eps=EPSILON) * (1 + scale) + shift
-        x = self._linear("proj_out", x).reshape(1, frames, height // PATCH, width // PATCH, PATCH, PATCH, -1)
-        return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(1, -1, frames, height, width)
+        x = self._linear("proj_out", x).reshape(batch, frames, height // PATCH, width // PATCH, PATCH, PATCH, -1)
+        return x.permute(0, 6, 1, 2, 4, 3, 5).reshape(batch, -1, frames, height, width)
 
     def _block(self, name, x, given, skip):
         import torch
@@ -47,8 +51,9 @@ class Network:
 
         if skip is not None:
             x = self._linear(f"{name}.skip_linear", self._norm(f"{name}.skip_norm", torch.cat([x, skip], dim=-1)))
-        frames = given["frames"]
-        x = (x.unflatten(1, (frames.shape[0], -1)) + frames.unsqueeze(1)).flatten(1, 2)
+        if "frames" in given:
+            frames = given["frames"]
+            x = (x.unflatten(1, (frames.shape[0], -1)) + frames.unsqueeze(1)).flatten(1, 2)
         shift = self._linear(f"{name}.norm1.linear", given["time"]).unsqueeze(1)
         y = self._norm(f"{name}.norm1.norm", x) + shift
         x = x + self._attend(f"{name}.attn1", y, y, given, turns_keys=True)
@@ -73,12 +78,12 @@ class Network:
         key = self._heads(f"{name}.norm_k", self._linear(f"{name}.to_k", context))
         key = self._rotate(key, given) if turns_keys else key
         value = self._heads(None, self._linear(f"{name}.to_v", context))
-        x = F.scaled_dot_product_attention(query, key, value)  # (1, heads, tokens, head channels)
+        x = F.scaled_dot_product_attention(query, key, value)  # (batch, heads, tokens, head channels)
         return self._linear(f"{name}.to_out.0", x.transpose(1, 2).flatten(2))
 
     def _heads(self, norm, x):
         x = x.unflatten(2, (self._num_heads, -1))
-        return (x if norm is None else self._norm(norm, x)).transpose(1, 2)  # (1, heads, tokens, head channels)
+        return (x if norm is None else self._norm(norm, x)).transpose(1, 2)  # (batch, heads, tokens, head channels)
 
     def _rotate(self, x, given):
         import torch

@@ -61,10 +61,10 @@ def run_in_turn(contestants, rounds):
     for number in range(rounds):
         for name, arguments in contestants.items():
             row = run_contestant(*arguments, title=name if rounds == 1 else f"{name}, round {number + 1} of {rounds}")
-            before = rows.get(name, {"times": [], "peak_bytes": 0})
-            times = before["times"] + row["times"]
+            before = rows.get(name, {"peak_bytes": 0})
+            clocks = {key: before.get(key, []) + row[key] for key in ("times", "processor_times") if key in row}
             peak = max(before["peak_bytes"], row["peak_bytes"])
-            rows[name] = {**row, "times": times, "seconds": statistics.median(times), "peak_bytes": peak}
+            rows[name] = {**row, **clocks, "seconds": statistics.median(clocks["times"]), "peak_bytes": peak}
     return rows
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks train_step
     PEER_PYTHON=/path/to/python python -m benchmarks train_step --json train_step.json
+    PEER_PYTHON=/path/to/python python -m benchmarks train_step --system easy_animate --threads 1 --rounds 3
 
 A step is forward pass, loss, backward pass, AdamW and clearing the gradients, in fp32, on random latents, embeddings
 and pose pictures: without VAE, CLIP or data. Stage 1 learns four samples of one frame (all of the denoising UNet and
@@ -28,13 +29,15 @@ has allocated during forward and backward pass, less what it had before: weights
 VAE, CLIP, drawn clips and `--sharding stage1` over gloo, each process on one thread and with the same batch.
 `data_share` is the part of the time in which training waited for data.
 
+--system easy_animate measures one step of EasyAnimate V4's transformer instead, see `easy_train_step`.
+
 Other work on the machine distorts all of this: compare within one run on a quiet machine.
 """
 
 import argparse
 import math
 
-from benchmarks import harness, training_scaling
+from benchmarks import easy_train_step, harness, training_scaling
 from benchmarks.networks import HEADS
 from ppdiffusers_ext.errors import InputError
 
@@ -47,10 +50,15 @@ SAME_LOSS = 1e-4  # relative; fp32 and the order of sums leave about 1e-6
 
 
 def add_arguments(parser):
+    parser.add_argument("--system", choices=("animate_anyone", "easy_animate"), default="animate_anyone")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="timed steps (default 3)")
-    parser.add_argument("--batch", type=int, default=4, metavar="N", help="samples in stage 1 (default 4)")
-    parser.add_argument("--frames", type=int, default=8, metavar="N", help="frames in stage 2 (default 8)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, metavar="N", help="times that all take their turn (default 1)"
+    )
+    parser.add_argument("--batch", type=int, metavar="N", help="samples (default: 4 in stage 1; easy_animate 1)")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames (default: 8 in stage 2; easy_animate 24)")
     parser.add_argument("--size", type=int, default=32, metavar="N", help="side of the latents (default 32)")
+    parser.add_argument("--layers", type=int, default=40, metavar="N", help="blocks of easy_animate (default 40)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads of each contestant (default 2)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="steps of the trainer's runs (default 10)")
     parser.add_argument(
@@ -60,6 +68,13 @@ def add_arguments(parser):
 
 
 def compete(options):
+    for name in ("repeats", "rounds", "batch", "threads", "steps"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise InputError(f"--{name} {value} is too small; 1 or more is accepted")
+    if options.size < 8 or options.size % 8:
+        raise InputError(f"--size {options.size} cannot be halved three times; a multiple of 8 is accepted")
+    if options.system == "easy_animate":
+        return easy_train_step.compete(options)
     settings = _settings(options)
     python = harness.peer_python("torch", "diffusers")
     stages = {str(stage): _compete_in(stage, settings, python) for stage in STAGES}
@@ -91,13 +106,13 @@ def check_same(stage, ours, peer):
 def _compete_in(stage, settings, python):
     """The fields of the result of one stage."""
     of_stage = _of_stage(stage, settings)
-    ours = harness.run_contestant("training_networks", "ours", of_stage, title=f"stage {stage}, ours")
-    peers = {}
+    contestants = {f"stage {stage}, ours": ("training_networks", "ours", of_stage)}
     if python:
-        title = f"stage {stage}, {TORCH_PEER}"
-        peers[TORCH_PEER] = harness.run_contestant("training_peer", TORCH_PEER, of_stage, python, title)
-        check_same(stage, ours, peers[TORCH_PEER])
-    return harness.result(ours, peers)
+        contestants[f"stage {stage}, {TORCH_PEER}"] = ("training_peer", TORCH_PEER, of_stage, python)
+    ours, *others = harness.run_in_turn(contestants, settings["rounds"]).values()
+    for peer in others:
+        check_same(stage, ours, peer)
+    return harness.result(ours, dict(zip([TORCH_PEER], others)))
 
 
 def _of_stage(stage, settings):
@@ -137,15 +152,11 @@ def _print(stages, checkpointing, scaling):
 
 
 def _settings(options):
-    for name in ("repeats", "batch", "threads", "steps"):
-        if getattr(options, name) < 1:
-            raise InputError(f"--{name} {getattr(options, name)} is too small; 1 or more is accepted")
-    if not 1 <= options.frames <= MAX_FRAMES:
-        raise InputError(f"--frames {options.frames} does not fit the motion modules; 1 to {MAX_FRAMES} is accepted")
-    if options.size < 8 or options.size % 8:
-        raise InputError(f"--size {options.size} cannot be halved three times; a multiple of 8 is accepted")
+    batch, frames = options.batch or 4, 8 if options.frames is None else options.frames
+    if not 1 <= frames <= MAX_FRAMES:
+        raise InputError(f"--frames {frames} does not fit the motion modules; 1 to {MAX_FRAMES} is accepted")
     networks = SMALL if options.small else MIDDLE
-    scaling = {**networks, "side": 8 * options.size, "batch": options.batch, "steps": options.steps}
+    scaling = {**networks, "side": 8 * options.size, "batch": batch, "steps": options.steps}
     with_scaling = not options.small if options.scaling is None else options.scaling
     return {
         "networks": {
@@ -156,9 +167,10 @@ def _settings(options):
             "threads": options.threads,
         },
         "latents": {
-            "1": [options.batch, 4, 1, options.size, options.size],
-            "2": [1, 4, options.frames, options.size, options.size],
+            "1": [batch, 4, 1, options.size, options.size],
+            "2": [1, 4, frames, options.size, options.size],
         },
         "dtype": "float32",
+        "rounds": options.rounds,
         "scaling": scaling if with_scaling else None,
     }

@@ -1,6 +1,7 @@
 """The pages docs/options.md and docs/options_zh.md, written from the declarations of options: `make option-pages`.
 
-docs/options_zh.yaml has the Chinese words for each English sentence of a declaration.
+ppdiffusers_ext/server/options_zh.yaml, of which the page of `scripts.serve` is made too, has the Chinese words for
+each English sentence of a declaration.
 """
 
 import dataclasses
@@ -14,10 +15,11 @@ from ppdiffusers_ext.pipelines.jobs import Job
 from ppdiffusers_ext.pipelines.options import INPUT, SAMPLING, SPEED, VIDEO, WINDOWS
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig
 from ppdiffusers_ext.pipelines.systems import SYSTEMS
+from ppdiffusers_ext.server.forms import WORDS, forms_of
+from ppdiffusers_ext.server.modes import ServerOptions
 from scripts.options import ConfigOptions, flags_of
 
 FOLDER = Path(__file__).parent
-WORDS = FOLDER / "options_zh.yaml"
 # Title of a section -> the options in it; each is translated as the other sentences are.
 SECTIONS = {
     "Animate Anyone": SYSTEMS["animate_anyone"].options,
@@ -25,6 +27,7 @@ SECTIONS = {
     "StableAnimator's face optimisation": RefinementConfig,
     "EasyAnimate": SYSTEMS["easy_animate"].options,
     "Picture and driving video": Job,
+    "Jobs of a server": ServerOptions,
 }
 ORDER = (INPUT, OUTPUT, VIDEO, SAMPLING, WINDOWS, SPEED)  # of headings; those of one system follow
 INTRODUCTION = {
@@ -39,9 +42,12 @@ INTRODUCTION = {
 # Options that several commands have, and their section.
 SHARED = "Shared by commands"
 _SHARED = {item.name: item for cls in (ExistingOptions, ConfigOptions) for item in dataclasses.fields(cls)}
+INTRODUCTION["Jobs of a server"] = (
+    "Keys of the options of `POST /jobs` beside those of the system; see [server.md](server.md)."
+)
 INTRODUCTION[SHARED] = "Flags alone, which have no keys. `--debug` is of every command, each of the others of some."
-# Commands that have no options of their own beside these, and the trainers, whose options are paddlenlp's.
-_WITHOUT_OWN = ("pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v", "launch")
+# Commands that have no options of their own beside these; and the trainers, as cache_latents, have paddlenlp's.
+_WITHOUT_OWN = ("pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v", "launch", "cache_latents")
 TOP = (
     "This page is made from the declarations of the options (`make option-pages`).",
     "Every option is a flag of a command and a key of a YAML file: `--guidance-scale 3` and `guidance_scale: 3` are "
@@ -113,6 +119,8 @@ def sentences():
     found |= {SHARED, *(sentence for sentence, _ in commands().values())}
     for item in [*_SHARED.values(), *(item for _, items in commands().values() for item in items)]:
         found |= {declaration(item).help, declaration(item).unset}
+    for mode in [mode for system in SYSTEMS for mode in forms_of(system)]:  # of the page of scripts.serve
+        found |= {text for field in mode["fields"] for text in (field["help_en"], field["unset_en"], field["group"])}
     return found - {""}
 
 

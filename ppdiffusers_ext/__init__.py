@@ -7,13 +7,16 @@ The classes are imported when they are first used: `from ppdiffusers_ext import 
 import importlib
 from typing import Any
 
-from ppdiffusers_ext.environment import choose_fast_mkl
+from ppdiffusers_ext.environment import choose_fast_mkl, choose_library_folder
+from ppdiffusers_ext.library_imports import import_less
 from ppdiffusers_ext.pipelines.dispatch import serve_folders
 from ppdiffusers_ext.version import __version__
 from ppdiffusers_ext.weights.declaration import register_libraries
 from ppdiffusers_ext.weights.pretrained import secure
 
 choose_fast_mkl()
+choose_library_folder()
+import_less()
 # Here, since whatever part of the package is imported, this is run before it.
 secure()
 serve_folders()

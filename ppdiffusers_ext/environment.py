@@ -1,4 +1,4 @@
-"""Settings of the process that decide how fast Paddle is on a CPU.
+"""Settings of the process that decide how fast Paddle is on a CPU, and where its libraries may write.
 
 Three defaults are slow, and all can be changed without touching results:
 
@@ -13,9 +13,13 @@ Three defaults are slow, and all can be changed without touching results:
 What the user has set in the environment is left alone.
 """
 
+import atexit
+import contextlib
 import ctypes
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import MutableMapping
 
 # glibc's mallopt: parameters, and the largest value an int takes.
@@ -61,6 +65,29 @@ def choose_fast_mkl(
     cpu_type = mkl_cpu_type(*(processor or read_processor()))
     if cpu_type is not None:
         environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+
+
+def choose_library_folder(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Give PaddleNLP another folder where it cannot make the one in the user's home, as it does at its import.
+
+    A container's user may have no home, or one that cannot be written. Nothing of use is put there; the folder is
+    removed at the end of the process.
+    """
+    if "PPNLP_HOME" in environ:
+        return
+    folder = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".paddlenlp")
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    if os.path.isabs(folder) and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+        return
+    with contextlib.suppress(OSError):  # no place for it: PaddleNLP tells that
+        environ["PPNLP_HOME"] = made = tempfile.mkdtemp(prefix="ppdiffusers_ext-")
+        atexit.register(_remove_folder, made, os.getpid())
+
+
+def _remove_folder(folder: str, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _threads_of_user() -> str | None:

@@ -101,6 +101,12 @@ def _printable_letter(letter: str) -> str:
     return letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1]
 
 
+def one_line(text: object, most: int | None = None) -> str:
+    """A text on one line, whatever is in it, without what a terminal would obey, cut to `most` characters if given."""
+    lines = (line.strip() for line in str(text).splitlines())
+    return printable(" ".join(line for line in lines if line), most)
+
+
 def shown_path(path: Any) -> str:
     """A path as a message names it: on one line, bounded, and without what a terminal would obey."""
     return printable(str(path).replace("\n", "\\n"), _MOST_OF_PATH)

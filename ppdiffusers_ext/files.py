@@ -76,6 +76,11 @@ def check_name(path: Any, what: str, accepted: str) -> Path:
     return Path(path)
 
 
+def suffix_of(path: str | os.PathLike) -> str:
+    """The suffix of a file's name, in small letters; none where a slash at the end says that it is a folder's."""
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
 def check_all_there(paths: Iterable[tuple[str, str | os.PathLike]], accepted: str) -> None:
     """Raise one MissingFileError that names all files and folders that are not there.
 

@@ -10,15 +10,14 @@ sheet; with --debug also an overlay of the driving video; with --report also a p
 whether its face is the picture's, how far its poses are from the driving ones, and how its colours drift.
 
 A batch file has `jobs:`, a list of mappings with the keys reference_image, driving_video and output, and frames, fps,
-resize, person, align, gap, smoothing, audio, seed. A job that fails, for whatever reason, does not stop the others
-(exit code 1 then). --report FILE has a row for each job, and is there after Ctrl-C too. Outputs that exist are
-refused: --overwrite replaces them, --skip-existing passes over their jobs.
+resize, person, align, unseen_joints, gap, smoothing, audio, seed. A job that fails, for whatever reason, does not
+stop the others (exit code 1 then). --report FILE has a row for each job, and is there after Ctrl-C too. Outputs that
+exist are refused: --overwrite replaces them, --skip-existing passes over their jobs.
 """
 
 import argparse
 import dataclasses
 import functools
-import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -26,21 +25,20 @@ from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.options import merge, option, path_option
-from ppdiffusers_ext.pipelines.jobs import Job, make_job, read_jobs
+from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job, read_jobs
 from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
 from ppdiffusers_ext.preprocess import estimators
 
 from . import poses
-from .command import ArgumentParser, describe, run
+from .command import ArgumentParser, describe, run, tell_error
 from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.animation import Animator
 
-_LONGEST, _MULTIPLE = 2, 16  # of the demo model's frames: most of the longer side, in shorter ones, and its steps
 # What a job says instead of the system's options.
-_OF_JOBS = ("reference_image", "pose_video", "output", "fps", "resize", "seed", "test_cases", "report")
+_OF_JOBS = frozenset("reference_image pose_video driving_poses output fps resize seed test_cases report".split())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,45 +97,19 @@ def _rows_file(options: Options) -> str | None:
 def _load_config(options: Options, typed: argparse.Namespace) -> Any:
     """The configuration that is asked for; that of the small model that ships if there is no other model.
 
-    The small model's file is for a short clip; with it the whole video is animated unless --num-frames is given.
-
     typed: what was typed for the options of the system.
     """
     system = get_system(options.system, POSED)
     given = {name: value for name, value in given_options(typed, system.options).items() if name not in _OF_JOBS}
     given |= merge({"report": TRUTH.get(options.report or "")})
-    config = system.options.load(options.config or system.config_file, **given)
-    if options.config or system.demo_file is None or system.has_weights is None or system.has_weights(config):
-        return config
-    print(
-        "Model: the small demo model, which draws cartoon people; "
-        f"`python scripts/download_weights.py --system {options.system}` fetches the released weights",
-        file=sys.stderr,
-    )
-    config = system.options.load(system.demo_file, **given)
-    sides = {} if {"width", "height"} & set(given) else _sides_like(options.given.reference_image, config.width)
-    return dataclasses.replace(config, num_frames=given.get("num_frames"), **sides)
-
-
-def _sides_like(picture: str | None, side: int) -> dict[str, int]:
-    """Width and height with the aspect ratio of a picture, so that a square crop does not cut off heads.
-
-    Args:
-        picture: a path; one that is missing, or None for several pictures, leaves the sides as they are.
-        side: the shorter one in pixels.
-    """
-    if picture is None or not os.path.isfile(picture):
-        return {}
-    from ppdiffusers_ext.data.frames import open_frames
-
-    source = open_frames(picture)
-    shorter = min(source.width, source.height)
-    longest = _LONGEST * side
-    width, height = (
-        min(longest, round(length / shorter * side / _MULTIPLE) * _MULTIPLE)
-        for length in (source.width, source.height)
-    )
-    return {"width": width, "height": height}
+    config, is_demo = load_model_config(options.system, options.config, given, options.given.reference_image)
+    if is_demo:
+        print(
+            "Model: the small demo model, which draws cartoon people; "
+            f"`python scripts/download_weights.py --system {options.system}` fetches the released weights",
+            file=sys.stderr,
+        )
+    return config
 
 
 def work(options: Options) -> int:
@@ -174,7 +146,6 @@ def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Option
     from pathlib import Path
 
     from ppdiffusers_ext.data.outputs import check_outputs, moved_by
-    from ppdiffusers_ext.errors import printable
 
     rows_file = _rows_file(options)
     animator.check_apart(jobs, rows_file)
@@ -182,6 +153,8 @@ def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Option
         inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
         check_outputs([rows_file], [options.batch, *inputs])
     held = animator.hold(jobs, config.overwrite, config.skip_existing)
+    if rows_file:
+        held.hold([rows_file])
     if held.missing:
         _ = animator.estimator  # what is wrong with it is told once, before any job
     rows = [{"output": job.output, "state": "not begun"} for job in jobs]
@@ -193,7 +166,7 @@ def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Option
         row["state"] = "stopped"
         try:
             with moved_by(f"output of job {number}"), held.recorded():
-                _tell(animator.run(job))
+                result = animator.run(job)
             row["state"] = "made"
         except KeyboardInterrupt:
             raise
@@ -201,7 +174,9 @@ def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Option
             row.update(state="failed", error=describe(error))
             if options.debug:
                 traceback.print_exc()
-            print(f"error: {printable(row['error'])}", file=sys.stderr)
+            tell_error(row["error"])
+        else:
+            _tell(result)
         finally:
             _report(rows, rows_file)
     states = [row["state"] for row in rows]

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import re
@@ -10,9 +11,10 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from ppdiffusers_ext.data.holding import releasing
 from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.packaged import as_called
 from ppdiffusers_ext.weights.selection import checkpoint_key
@@ -64,9 +66,9 @@ class ArgumentParser(argparse.ArgumentParser):
         return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
-        from ppdiffusers_ext.errors import printable
+        from ppdiffusers_ext.errors import one_line
 
-        print(f"error: {printable(message, _MOST_OF_VALUE)}; --help lists what is accepted", file=sys.stderr)
+        tell_error(f"{one_line(message, _MOST_OF_VALUE)}; --help lists what is accepted")
         raise SystemExit(2)
 
     def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
@@ -173,24 +175,67 @@ def run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Se
 
     Returns:
         the exit code: 0 or what `work` returned, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP,
-        141 if nobody reads what is printed.
+        141 if nobody reads what is printed, 1 if it cannot be written.
     """
     return guarded(lambda: _run(parser, work, arguments))
 
 
+class PrintingError(Exception):
+    """What is printed on standard output cannot be written. No `OSError`: those are of what is worked on."""
+
+
 def guarded(work: Callable[[], int | None]) -> int:
-    """What `work()` returns as an exit code; 141 where what it prints goes to a pipe that nobody reads."""
+    """What `work()` returns as an exit code, or where that is 0 and what it prints cannot be written, 1.
+
+    It is 141 where what it prints goes to a pipe that nobody reads.
+    """
     _print_any_letter()
+    code = 0
     try:
-        try:
-            return work() or 0
-        finally:
-            if sys.stdout is not None:  # as after `>&-`
-                sys.stdout.flush()
-    except OSError as error:
+        with _printing_apart():
+            try:
+                code = work() or 0
+            finally:
+                if sys.stdout is not None:  # as after `>&-`
+                    sys.stdout.flush()
+    except (OSError, PrintingError) as error:
         nobody_reads = _nobody_reads()
         _send_nowhere()
-        return _BROKEN_PIPE if nobody_reads else fail(words_of(error))
+        if nobody_reads:
+            return _BROKEN_PIPE
+        if isinstance(error, OSError):
+            return fail(words_of(error))
+        tell_error(f"what is printed cannot be written: {error}; another place for it is accepted, and files that "
+                   "were written are complete")  # fmt: skip
+        return code or 1
+    return code
+
+
+@contextlib.contextmanager
+def _printing_apart() -> Iterator[None]:
+    """Within it standard output raises `PrintingError` where it would raise OSError."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper) or "write" in vars(stream):
+        yield
+        return
+
+    def telling(function: Callable) -> Callable:
+        def call(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            except OSError as error:
+                raise PrintingError(error.strerror or type(error).__name__) from error
+
+        return call
+
+    names = ("write", "flush")
+    for name in names:
+        setattr(stream, name, telling(getattr(stream, name)))
+    try:
+        yield
+    finally:
+        for name in names:
+            delattr(stream, name)
 
 
 def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Sequence[str] | None) -> int | None:
@@ -200,7 +245,8 @@ def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: S
     try:
         options = parser.read(typed)
         key = checkpoint_key(getattr(options, "checkpoint_key", None))
-        with stopped_by_signals(), moved_by(given=_given(parser, {**vars(typed), **vars(options)})), key:
+        given = _given(parser, {**vars(typed), **vars(options)})
+        with stopped_by_signals(), moved_by(given=given), key, releasing():
             return work(options)
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone
@@ -267,12 +313,22 @@ def no_command(what: str, commands: Sequence[str]) -> int:
 
 def fail(message: str | None, debug: bool = False) -> int:
     """Tell an error; with `debug` also the traceback of the one that is handled. Returns the exit code, 2."""
-    from ppdiffusers_ext.errors import printable
-
     if debug:
         traceback.print_exc()
-    print(f"error: {printable(message, _MOST_OF_MESSAGE)}", file=sys.stderr)
+    tell_error(message)
     return 2
+
+
+def tell_error(message: object) -> None:
+    """Print one line on stderr that tells of an error, whatever is in its message."""
+    from ppdiffusers_ext.errors import one_line
+
+    try:
+        print(f"error: {one_line(message, _MOST_OF_MESSAGE)}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:  # nor can that be told; the exit code is left
+        pass
 
 
 def _less_memory(parser: ArgumentParser) -> str:

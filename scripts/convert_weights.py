@@ -7,6 +7,7 @@
     python -m scripts.convert_weights pretrained_weights/stable_animator stable --system stable_animator --to paddle
     python -m scripts.convert_weights pretrained_weights/Diffusion_Transformer/EasyAnimateV4-XL-2-InP easy \\
         --system easy_animate --to paddle
+    python -m scripts.convert_weights easy merged --system easy_animate --to torch --lora style.safetensors 0.8
 
 Tensors keep their bits unless --dtype is given. Names and shapes must be exactly those of the networks.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import DTYPES, ExistingOptions, option, path_option
+from ppdiffusers_ext.pipelines.easy_animate.options import lora_option
 
 from .command import ArgumentParser, run
 from .options import CheckpointOptions
@@ -60,6 +62,7 @@ class Options(CheckpointOptions, ExistingOptions):
         help="with easy_animate --to paddle: V1's motion modules",
         unset="IN/easyanimate_v1_mm.safetensors",
     )
+    loras: list = lora_option("with easy_animate: LoRA file to merge, and its weight; may be repeated")
 
 
 def make_parser() -> ArgumentParser:
@@ -83,11 +86,14 @@ def work(options: Options) -> None:
             raise InputError(f"--{name.replace('_', '-')} cannot be used with {what}; all is read from IN")
         if name in OPTIONS[options.system]:
             extra[name] = value
+    if options.loras and options.system != "easy_animate":
+        raise InputError(f"--lora cannot be used with --system {options.system}; easy_animate is accepted")
     if options.system == "animate_anyone":
         extra["inference_config"] = extra.pop("config")  # or the folder's, or the released models'
     elif options.system == "easy_animate":
         config = extra.pop("config")
         extra["transformer"] = easy_conversion.read_transformer_options(config) if config else None
+    loras = {"loras": options.loras} if options.loras else {}
     _check_apart(options)
     results = check_existing({options.target: lambda: _made_of(options)}, options.overwrite, options.skip_existing)
     if not results.missing:
@@ -95,9 +101,9 @@ def work(options: Options) -> None:
         return
     with results.recorded():
         if options.to == "torch":
-            reports = system.to_torch(options.source, options.target, dtype=options.dtype)
+            reports = system.to_torch(options.source, options.target, dtype=options.dtype, **loras)
         else:
-            reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra)
+            reports = system.to_paddle(options.source, options.target, dtype=options.dtype, **extra, **loras)
     for report in reports:
         written = ", ".join(f"{count:,} in {file}" for file, count in report.files.items())
         print(f"{report.part:16} {counted(report.read, 'tensor')} read, written {written}")
@@ -110,7 +116,8 @@ def _inputs(options: Options) -> dict[str, str]:
     """Name of each file or folder that is given, as a message has it -> its path."""
     names = {"IN": "source", "--vae": "vae", "--image-encoder": "image_encoder", "--base-model": "base_model"}
     names |= {"--config": "config", "--motion-module": "motion_module"}
-    return {name: path for name, field in names.items() if (path := getattr(options, field))}
+    loras = {f"--lora {number}": path for number, (path, _) in enumerate(options.loras, 1)}
+    return {name: path for name, field in names.items() if (path := getattr(options, field))} | loras
 
 
 def _check_apart(options: Options) -> None:
@@ -130,6 +137,7 @@ def _made_of(options: Options) -> "Made":
 
     inputs = {name: digest(path) for name, path in _inputs(options).items() if os.path.exists(path)}
     how = {"--system": options.system, "--to": options.to, "--dtype": options.dtype}
+    how |= {f"weight of --lora {number}": weight for number, (_, weight) in enumerate(options.loras, 1)}
     return Made("convert_weights", inputs, {**how, "--checkpoint-key": options.checkpoint_key})
 
 

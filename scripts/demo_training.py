@@ -118,6 +118,7 @@ def hold_against_existing(options: DemoTrainingOptions, model: Path, made: "Made
     how = (options.overwrite, options.skip_existing)
     results = check_existing({model: made}, *how)
     begun = check_existing({options.folder / BEGUN: made}, *how)
+    results.hold([options.folder / BEGUN])
     there = [options.folder / name for name in names if (options.folder / name).exists()]
     is_own = bool(there) and Records(options.folder).of(BEGUN) is None
     if is_own and not options.skip_existing:
@@ -171,7 +172,7 @@ def progress(items: Any, what: str, total: int | None = None) -> Iterator[Any]:
             print(f"{what}: {done:,} of {total:,}, {left} left", file=sys.stderr, flush=True)
 
 
-def draw(write: Callable[..., object], folder: Path, seed: int, count: int, *options: int) -> None:
+def draw(write: Callable[..., object], folder: Path, seed: int, count: int, *options: Any) -> None:
     """Have `write` (as `data.synthetic.write_clips`) draw `count` clips into a folder, by all cores."""
     with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
         drawn = [pool.submit(write, folder, seed, [number], *options) for number in range(count)]
@@ -221,10 +222,6 @@ def train(script: str, name: str, settings: dict[str, Any], folder: Path, proces
     Raises:
         InputError: it fails.
     """
-    import yaml
-
-    from ppdiffusers_ext.errors import InputError
-
     command = [sys.executable, "-u", "-m"]
     if processes == 1:
         settings = {**settings, "per_device_train_batch_size": 2 * settings["per_device_train_batch_size"]}
@@ -232,10 +229,37 @@ def train(script: str, name: str, settings: dict[str, Any], folder: Path, proces
     else:
         logs = str(folder / "logs" / name)
         command += [f"{__package__}.launch", "--nproc_per_node", "2", "--log_dir", logs, script]
+    file = _write_settings(name, settings, folder)
+    print(f"{script} {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
+    _run(script, [*command, str(file)])
+
+
+def keep_latents(name: str, settings: dict[str, Any], folder: Path) -> None:
+    """Keep what the frozen networks of a training make of its clips, in its settings' `latent_cache`.
+
+    Args:
+        name, settings, folder: see `train`.
+
+    Raises:
+        InputError: it fails.
+    """
+    file = _write_settings(name, settings, folder)
+    print(f"cache_latents {file}", file=sys.stderr, flush=True)
+    _run("cache_latents", [sys.executable, "-u", "-m", f"{__package__}.cache_latents", str(file)])
+
+
+def _write_settings(name: str, settings: dict[str, Any], folder: Path) -> Path:
+    import yaml
+
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    print(f"{script} {file}: {counted(settings['max_steps'], 'step')}", file=sys.stderr, flush=True)
-    finished = subprocess.run([*command, str(file)])
+    return file
+
+
+def _run(script: str, command: list[str]) -> None:
+    from ppdiffusers_ext.errors import InputError
+
+    finished = subprocess.run(command)
     if finished.returncode:
         raise InputError(f"{script} ended with exit code {finished.returncode}; its messages are above")
 

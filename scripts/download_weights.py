@@ -33,7 +33,7 @@ from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.packaged import as_called
 
-from .command import ArgumentParser, run
+from .command import ArgumentParser, run, tell_error
 from .options import CommandOptions
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ def _download(entries: "list[Weights]", folder: Path, options: Options, patience
 
 
 def _fail(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    tell_error(message)
     return 1
 
 

@@ -19,6 +19,9 @@ Both may be folders with a file for each result, of its name.
 
 --demo measures the small model of `make demo` on drawn people and motions that follow from the seed, beside the model
 of stage 1 frame by frame, the reference repeated, and the mean of the training frames.
+
+--demo-t2v measures the small text-to-video model of `make train-demo-easy-animate` on prompts of combinations that it
+was not trained on: how often shirt, background and motion are what the prompt says, beside rendered clips and chance.
 """
 
 import contextlib
@@ -39,8 +42,10 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.data.records import Made
     from ppdiffusers_ext.metrics.evaluation import PairResult
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 
 _RESULTS, _DEMO = "without GT", "with --demo"
+DEMO_CONFIG, TEXT_DEMO_CONFIG = "configs/inference/demo.yaml", "configs/inference/easy_animate/demo.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,13 @@ class Options(poses.FinderOptions, ExistingOptions):
     demo: bool = option(False, help="measure the small model instead of PRED", group=_DEMO)
     seed: int = option(0, *SEEDS, help="random seed of people, motions and noise; -1 draws one", group=_DEMO)
     clips: int = option(20, 1, 10_000, help="number of clips, of 24 frames each", group=_DEMO)
-    config: str = path_option("configs/inference/demo.yaml", help="YAML file of the small model", group=_DEMO)
+    demo_t2v: bool = option(False, help="measure the small text-to-video model instead of PRED", group=_DEMO)
+    config: str | None = path_option(
+        None,
+        help="YAML file of the small model",
+        unset=f"{DEMO_CONFIG}, with --demo-t2v {TEXT_DEMO_CONFIG}",
+        group=_DEMO,
+    )
 
 
 def make_parser() -> ArgumentParser:
@@ -81,7 +92,7 @@ def work(options: Options) -> None:
         raise InputError("--per-frame needs --json, for the table has no room for it; --json FILE or - is accepted")
     if options.json not in (None, "-"):
         check_writable(options.json)
-    if options.demo:
+    if options.demo or options.demo_t2v:
         evaluate_demo(options)
         return
     _check_way(options)
@@ -220,30 +231,52 @@ def _tell_reasons(results: "Sequence[dict[str, Any]]") -> None:
 
 
 def evaluate_demo(options: Options) -> None:
-    """Measure the small model, print a table of the means, and write the numbers of all clips."""
+    """Measure a small model, print a table of the means, and write the numbers of all clips."""
     from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.options import choose_seed
-    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
     others = ("prediction", "length", "reference_image", "driving_poses", "dwpose")
     if any(getattr(options, name) is not None for name in others) or options.per_frame or options.resize:
         raise InputError(
-            "--demo takes no PRED and GT, --per-frame, --length, --resize, --reference-image, --driving-poses or "
-            "--dwpose; --seed, --clips are accepted"
+            f"{'--demo' if options.demo else '--demo-t2v'} takes no PRED and GT, --per-frame, --length, --resize, "
+            "--reference-image, --driving-poses or --dwpose; --seed, --clips are accepted"
         )
+    if options.demo and options.demo_t2v:
+        raise InputError("--demo and --demo-t2v are two models; one of them is accepted")
     seed = choose_seed(options.seed)
-    config = Pose2VidConfig.load(options.config)
-    inputs = {"--config": digest(options.config), "the model": digest(config.pretrained_base_model_path)}
-    made = Made("evaluate", inputs, {"--seed": seed, "--clips": options.clips})
-    with _to_be_written(options, made, [options.config]) as is_missing:
+    path = options.config or (DEMO_CONFIG if options.demo else TEXT_DEMO_CONFIG)
+    config: Any = (_read_demo if options.demo else _read_text_demo)(path)
+    model = config.pretrained_base_model_path if options.demo else config.model
+    made = Made(
+        "evaluate",
+        {"--config": digest(path), "the model": digest(model)},
+        {"--seed": seed, "--clips": options.clips, **({"--demo-t2v": True} if options.demo_t2v else {})},
+    )
+    with _to_be_written(options, made, [path]) as is_missing:
         if is_missing:
-            _measure_demo(options, config, seed)
+            (_measure_demo if options.demo else _measure_text_demo)(options, config, seed)
+
+
+def _read_demo(path: str) -> "Pose2VidConfig":
+    from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+
+    return Pose2VidConfig.load(path)
+
+
+def _read_text_demo(path: str) -> "EasyAnimateConfig":
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.pipelines.easy_animate.check import check_files
+    from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
+
+    config = EasyAnimateConfig.load(path, prompt="a person", output="unused.mp4").check("text")
+    if config.width != config.height:
+        raise InputError(f"{path} is of {config.width}x{config.height} pixels; a square, as was trained on, is needed")
+    check_files(config)
+    return config
 
 
 def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None:
-    import json
-
     from tqdm import tqdm
 
     from ppdiffusers_ext.metrics.report import Table
@@ -252,18 +285,46 @@ def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None
 
     evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.dtype))
     scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
-    result = {"seed": seed, "clips": options.clips, **summary(scores)}
-    text = json.dumps({**result, "scores": scores}, indent=1, allow_nan=False) + "\n"
+    result = summary(scores)
+    if options.json != "-":
+        table = Table(result["ways"])
+        print(table.header())
+        for way in result["ways"]:
+            print(table.row(way, result["ways"][way]))
+        print(f"PSNR above the better of the last two: {result['psnr_above_baseline']:.2f} dB")
+        print(f"flicker below that of stage 1 per frame: {result['flicker_below_stage_1']:.1%}")
+    _tell_numbers(options, {"seed": seed, "clips": options.clips, **result, "scores": scores})
+
+
+def _measure_text_demo(options: Options, config: "EasyAnimateConfig", seed: int) -> None:
+    from tqdm import tqdm
+
+    from ppdiffusers_ext.metrics.report import Table
+    from ppdiffusers_ext.pipelines.easy_animate.demo import COLUMNS, TextDemoEvaluation, summary
+    from ppdiffusers_ext.runtime import Runtime
+
+    evaluation = TextDemoEvaluation(config, Runtime.choose(config.device, config.dtype))
+    accuracy = evaluation.accuracy(seed, max(12, 3 * options.clips))
+    scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
+    ways = summary(scores)
+    if options.json != "-":
+        table = Table(ways, COLUMNS)
+        print(table.header())
+        for way, row in ways.items():
+            print(table.row(way, {**row, "num_frames": config.num_frames}))
+        print(f"motions of other rendered clips that are named rightly: {accuracy:.1%}")
+    result = {"seed": seed, "clips": options.clips, "classifier_accuracy": accuracy, "ways": ways, "scores": scores}
+    _tell_numbers(options, result)
+
+
+def _tell_numbers(options: Options, result: "dict[str, Any]") -> None:
+    """Print the numbers of a small model with `--json -`, or write them into its file."""
+    import json
+
+    text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     if options.json == "-":
         print(text, end="")
-        return
-    table = Table(result["ways"])
-    print(table.header())
-    for way in result["ways"]:
-        print(table.row(way, result["ways"][way]))
-    print(f"PSNR above the better of the last two: {result['psnr_above_baseline']:.2f} dB")
-    print(f"flicker below that of stage 1 per frame: {result['flicker_below_stage_1']:.1%}")
-    if options.json:
+    elif options.json:
         _write(options.json, text)
 
 

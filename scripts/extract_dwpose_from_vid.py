@@ -16,7 +16,7 @@ from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from . import poses
-from .command import ArgumentParser, describe, run
+from .command import ArgumentParser, describe, run, tell_error
 from .signals import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def work(options: Options) -> int:
                 error = f"{waiting[future]}: {lost}" if (lost := future.exception()) else future.result()
                 if error:
                     failed += 1
-                    print(f"error: {error}", file=sys.stderr)
+                    tell_error(error)
         except KeyboardInterrupt:
             _stop(pool)
             raise

@@ -12,7 +12,7 @@ masks are named frame_0.png and so on.
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +56,14 @@ def work(options: Options) -> None:
     """Find and draw what is missing; say how many pictures show no face."""
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.frames import open_frames
+    from ppdiffusers_ext.data.outputs import check_outputs
     from ppdiffusers_ext.preprocess.faces import write_face_masks
 
-    source = open_frames(options.image_folder)  # before networks are opened
+    source = replace(open_frames(options.image_folder), is_mixed=True)  # before networks are opened
     target = Path(options.output or Path(options.image_folder).parent / "faces")
     made = {target / name: of for name, of in _made_of(source, options).items()}
     results = check_existing(made, options.overwrite, options.skip_existing, pattern=r".+\.png")
+    check_outputs(results.missing[:1], [options.image_folder])
     find = _open_finders(options)
     names = {path.name for path in results.missing}
     with results.recorded():

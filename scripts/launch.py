@@ -25,8 +25,6 @@ from ppdiffusers_ext.packaged import as_called
 
 from .command import ArgumentParser, run
 
-TRAINERS = ("trainer_stage1", "trainer_stage2", "trainer_stable_animator", "trainer_vae")
-
 _BAD_INPUT = 2  # the exit code of a trainer
 _MOST_LINES = 100  # of a log that are printed at the end
 _DEVICES = ("--gpus", "--devices", "--selected_gpus")
@@ -73,8 +71,10 @@ def _place_of_trainer(words: Sequence[str]) -> int:
 
 def _name_of(word: str) -> str | None:
     """The trainer that a word names, as `trainer_stage1`, or None."""
+    from ppdiffusers_ext.training.trainers import COMMANDS
+
     name = word.replace("-", "_")
-    return name if name in TRAINERS else None
+    return name if name in COMMANDS else None
 
 
 def _files_of(trainer: str) -> list[str]:

@@ -8,6 +8,7 @@
     python -m scripts.plan_memory --system easy_animate --table
 
     python -m scripts.plan_memory --train configs/training/stable_animator.yaml --device gpu --processes 4
+    python -m scripts.plan_memory --system easy_animate --train configs/training/easy_animate/v4.yaml --device gpu
 
 Options are those of scripts.pose2vid, or what other systems have of them. Nothing needs to be downloaded: of the model
 only config.json files are read, and for a published checkpoint that is not there, its architecture is known. --table
@@ -15,7 +16,9 @@ says which of EasyAnimate V4's videos fit on GPUs of which memory, and in what m
 --vae-tiling ("tiles"), or that with --weights int8 as well. Figures are peaks of the whole process in GB (10^9 bytes);
 those for a GPU have not been measured.
 
---train takes a YAML file of scripts/trainer_stable_animator.py, and says what each of so many processes takes.
+--train takes a YAML file of scripts/trainer_stable_animator.py, or with --system easy_animate one of
+scripts/trainer_easy_animate.py, trainer_easy_animate_lora.py or trainer_easy_animate_vae.py, and says what each of so
+many processes takes. A file that several of them take is planned for each. There is no prediction of the others.
 """
 
 import json
@@ -23,7 +26,7 @@ import sys
 from dataclasses import dataclass
 
 from ppdiffusers_ext.errors import counted
-from ppdiffusers_ext.options import ExistingOptions, option, path_option
+from ppdiffusers_ext.options import ExistingOptions, any_of, option, path_option
 from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import SYSTEMS, get_system
 
@@ -34,7 +37,7 @@ from .options import ConfigOptions, add_options, given_options, refuse_others
 @dataclass(frozen=True, kw_only=True)
 class Options(ConfigOptions, ExistingOptions):
     system: str = option("animate_anyone", choices=tuple(SYSTEMS), help=f"one of {', '.join(SYSTEMS)}", metavar="NAME")
-    train: str | None = path_option(None, help="YAML file of a training of StableAnimator, instead")
+    train: str | None = path_option(None, help="YAML file of a training of StableAnimator or EasyAnimate, instead")
     table: bool = option(False, help="print a table of sizes and GPUs, for easy_animate")
     processes: int = option(1, 1, 10_000, help="with --train: number of processes of the launch")
     json: str | None = path_option(None, help="also write the figures, in bytes, as JSON")
@@ -105,12 +108,56 @@ def print_table(options: Options) -> None:
 
 
 def plan_training(path: str, options: Options) -> None:
-    """Print a line for each size that a training has clips of."""
-    from ppdiffusers_ext.training.stable_animator.memory import plan_file
+    """Print a line for each size that a training has samples of."""
+    from ppdiffusers_ext.training.trainers import TRAINERS
 
+    names = _trainers_of(path, getattr(options.given, "system", None))
     device = "gpu" if str(getattr(options.given, "device", None) or "cpu").startswith("gpu") else "cpu"
-    for (width, height), plan in plan_file(path, device, options.processes).items():
-        print(f"{width}x{height}: {plan}")
+    for name in names:
+        plan = TRAINERS[name].plan
+        assert plan is not None
+        whose = f"{_script(name)}, " if len(names) > 1 else ""
+        for size, memory in plan(path, device, options.processes).items():
+            print(f"{whose}{'x'.join(map(str, size))}: {memory}")
+
+
+def _script(trainer: str) -> str:
+    return f"scripts/trainer_{trainer}.py"
+
+
+def _trainers_of(path: str, system: str | None) -> list[str]:
+    """The trainers of a system (StableAnimator if it is not said) that take a file, and whose memory is predicted.
+
+    Raises:
+        InputError: no such system, or the file of no such trainer; the message says whose it is.
+    """
+    from ppdiffusers_ext.errors import InputError
+    from ppdiffusers_ext.files import check_file
+    from ppdiffusers_ext.training.parser import read_options
+    from ppdiffusers_ext.training.trainers import PLANNED, TRAINERS
+
+    system = system or next(iter(PLANNED))
+    if system not in PLANNED:
+        raise InputError(f"there is no plan of a training of {system}; --system {any_of(PLANNED)} is accepted")
+    check_file(path, "file of a training", "a YAML file of one is accepted")
+    problems: dict[str, InputError] = {}
+    for name, trainer in TRAINERS.items():
+        try:
+            read_options([path], trainer.kinds)
+        except InputError as error:
+            problems[name] = error
+    if own := [name for name in PLANNED[system] if name not in problems]:
+        return own
+    others = [name for name in TRAINERS if name not in problems]
+    if not others:
+        raise problems[system]
+    if systems := [name for name, trainers in PLANNED.items() if set(trainers) & set(others)]:
+        raise InputError(f"--train {path} is for another system; --system {any_of(systems)} is accepted")
+    planned = [_script(name) for trainers in PLANNED.values() for name in trainers]
+    whose = any_of([_script(name) for name in others])
+    raise InputError(
+        f"--train {path} is for {whose}, whose memory cannot be predicted; a file for {any_of(planned)} is accepted"
+    )
 
 
 if __name__ == "__main__":

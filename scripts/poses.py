@@ -64,6 +64,15 @@ class TrackedOptions(EstimatorOptions):
     smoothing: float = option(0.0, 0, 1000, help="strength of the smoothing of motion; 1 suits most")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DriverOptions(TrackedOptions):
+    """That, of a command whose drawings drive animations."""
+
+    save_poses: bool = option(
+        False, help="also write the poses as JSON, where reports of animations find them (*poses.json)"
+    )
+
+
 def track_options(options: TrackedOptions) -> "TrackOptions":
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
 
@@ -90,7 +99,7 @@ def made_of(command: str, options: FinderOptions, **inputs: str) -> "Made":
 
     networks = [digest(path) for path in estimators.estimator_files(options.poses, options.dwpose)]
     flag = "--dwpose" if estimators.choose_estimator(options.poses, options.dwpose) == estimators.DWPOSE else "--poses"
-    names = ("no_hands", "no_face", "compatible", "original", "person", "gap", "smoothing")
+    names = ("no_hands", "no_face", "compatible", "original", "person", "gap", "smoothing", "unseen_joints")
     given = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names if hasattr(options, name)}
     return Made(command, {**inputs, flag: digest_of(networks)}, given)
 

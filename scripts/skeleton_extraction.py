@@ -4,6 +4,8 @@
         --poses_folder_path poses
 
 Writes frame_0.png, frame_1.png and so on into the folder, at the picture's size; or an MP4 file, if its name ends so.
+With --save-poses also poses.json in the folder (NAME_poses.json beside a file), by which
+`scripts.stable_animator --report` measures pose errors.
 If they exist, --overwrite replaces them, and --skip-existing goes on with a run that was stopped.
 """
 
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import ExistingOptions, inherited, option, path_option
+from ppdiffusers_ext.pipelines.jobs import Job
+from ppdiffusers_ext.preprocess import completion
 from ppdiffusers_ext.preprocess.estimators import DWPOSE, EMBEDDED
 
 from . import poses
@@ -23,12 +27,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(poses.TrackedOptions, ExistingOptions):
+class Options(poses.DriverOptions, ExistingOptions):
     target_image_folder_path: str = path_option(help="folder of pictures, or a video file", metavar="DIR")
     ref_image_path: str = path_option(help="picture of the person")
     poses_folder_path: str = path_option(help="folder, or MP4 file, to write", metavar="DIR")
     original: bool = option(False, help="find, align and draw exactly as StableAnimator does")
     person: str = inherited(poses.TrackedOptions, "person", "largest")
+    unseen_joints: str = inherited(Job, "unseen_joints", completion.NONE)
 
 
 def make_parser() -> ArgumentParser:
@@ -37,18 +42,19 @@ def make_parser() -> ArgumentParser:
 
 def work(options: Options) -> None:
     """Estimate, align, draw; name the joints that the picture does not show."""
-    from pathlib import Path
-
     from ppdiffusers_ext.data.existing import check_existing
-    from ppdiffusers_ext.data.frames import FRAME_NAMES, open_frames
+    from ppdiffusers_ext.data.frames import FRAME_NAMES, open_frames, poses_path
     from ppdiffusers_ext.data.outputs import check_outputs
-    from ppdiffusers_ext.preprocess.videos import aligned_outputs, is_video, write_aligned_skeletons
+    from ppdiffusers_ext.preprocess.pose_file import as_drawn, pose_file
+    from ppdiffusers_ext.preprocess.videos import aligned_outputs, find_poses, is_video, write_aligned_skeletons
 
     options = _as_original(options) if options.original else options
-    target = Path(options.poses_folder_path)
+    target = options.poses_folder_path
     source, picture = open_frames(options.target_image_folder_path), open_frames(options.ref_image_path)
-    outputs, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
-    check_outputs(outputs[:1], [options.target_image_folder_path, options.ref_image_path])
+    drawings, track = aligned_outputs(source, target), None if options.original else poses.track_options(options)
+    numbers = poses_path(target, not is_video(target)) if options.save_poses else None
+    outputs = drawings if numbers is None else [numbers, *drawings]
+    check_outputs(outputs[:2], [options.target_image_folder_path, options.ref_image_path])
 
     def made_of() -> "Made":
         inputs = {"--target_image_folder_path": source.digest(), "--ref_image_path": picture.digest()}
@@ -59,24 +65,28 @@ def work(options: Options) -> None:
     if not results.missing:
         print(f"kept {target}")
         return
-    estimator = poses.make_estimator(options, "rgb", options.device)
+    estimator, style = poses.make_estimator(options, "rgb", options.device), poses.style_of(options, "stable_animator")
     with results.recorded():
-        alignment, _ = write_aligned_skeletons(
+        aligned = write_aligned_skeletons(
+            find_poses(source, picture, estimator, track, poses.progress("skeletons")),
             source,
             picture,
             target,
-            estimator,
-            poses.style_of(options, "stable_animator"),
+            style,
             "original" if options.original else "shape",
-            track,
-            poses.progress("skeletons"),
             wanted=set(results.missing),
+            unseen=options.unseen_joints,
         )
-    if alignment is not None and alignment.missing:
-        print(
-            f"note: the picture does not show {', '.join(alignment.missing)}; aligned by the others", file=sys.stderr
-        )
-    print(f"wrote {target}")
+        if numbers in results.missing:
+            with pose_file(numbers, estimator.name, (picture.width, picture.height)) as file:
+                for pose in aligned.drawn:
+                    file.write(as_drawn(pose, style))
+    if aligned.alignment is not None and aligned.alignment.missing:
+        missing = ", ".join(aligned.alignment.missing)
+        print(f"note: the picture does not show {missing}; aligned by the others", file=sys.stderr)
+    if taken := ", ".join(aligned.from_picture):
+        print(f"note: joints not seen in the driving video are taken from the picture: {taken}", file=sys.stderr)
+    print(f"wrote {target}" if numbers is None else f"wrote {target}, {numbers}")
 
 
 def _as_original(options: Options) -> Options:
@@ -84,6 +94,11 @@ def _as_original(options: Options) -> Options:
     if options.poses == EMBEDDED:
         raise InputError(
             "--original finds people with DWPose, as StableAnimator does; --poses dwpose or no --original is accepted"
+        )
+    if options.unseen_joints != completion.NONE:
+        raise InputError(
+            "--original draws what the driving video shows, as StableAnimator does; --unseen-joints none or no "
+            "--original is accepted"
         )
     return replace(options, compatible=True, poses=DWPOSE)
 

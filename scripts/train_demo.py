@@ -114,9 +114,8 @@ def read_stage(name: str, options: Options) -> dict[str, Any]:
     """The settings of a stage's training."""
     settings = read_settings(CONFIGURATIONS / f"{name}.yaml", CONFIGURED, options.folder)
     if options.quick:
-        settings.update(
-            max_steps=2, validation_steps=2, save_steps=2, validation_clips=1, validation_inference_steps=1
-        )
+        settings.update(max_steps=2, validation_steps=2, save_steps=2, validation_clips=1)
+        settings.update({"validation_inference_steps": 1} if "validation_inference_steps" in settings else {})
         settings.update(train_width=SIDE // 2, train_height=SIDE // 2, n_sample_frames=4)
     return settings
 

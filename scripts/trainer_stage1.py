@@ -17,4 +17,4 @@ if not __package__:  # run as a file, as Paddle's launcher does
 from .training import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(1, usage=__doc__))
+    sys.exit(main("stage1", usage=__doc__))

@@ -17,4 +17,4 @@ if not __package__:  # run as a file, as Paddle's launcher does
 from .training import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(2, usage=__doc__))
+    sys.exit(main("stage2", usage=__doc__))

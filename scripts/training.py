@@ -1,22 +1,22 @@
 """What the training commands do: parse, train, and tell errors as the other commands do."""
 
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
-Stage = int | str  # 1 or 2 of Animate Anyone, "vae" or "stable_animator"
+from .command import guarded, no_command, tell_error
 
-_MOST_OF_MESSAGE = 4000  # characters: missing files or tensors may be many
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-def main(stage: Stage, arguments: Sequence[str] | None = None, usage: str = "") -> int:
-    """Train a stage of Animate Anyone (1, 2), an autoencoder ("vae"), or "stable_animator".
+def main(name: str, arguments: Sequence[str] | None = None, usage: str = "") -> int:
+    """Run a trainer.
 
     Args:
-        stage: what is trained.
+        name: of a trainer, or another of `training.trainers.JOBS`.
         arguments: list of texts; those of the process if left out.
         usage: the first words of its --help.
 
@@ -24,6 +24,11 @@ def main(stage: Stage, arguments: Sequence[str] | None = None, usage: str = "") 
         the exit code: 0, 2 for bad input, 130 for Ctrl-C, 1 for a loss that is not finite, a full disk, or another
         process that is lost.
     """
+    return guarded(lambda: _main(name, arguments, usage))
+
+
+def _main(name: str, arguments: Sequence[str] | None, usage: str) -> int:
+    from ppdiffusers_ext.data.holding import releasing
     from ppdiffusers_ext.training.logs import quieten_libraries, set_up_logs
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -32,10 +37,11 @@ def main(stage: Stage, arguments: Sequence[str] | None = None, usage: str = "") 
     if not debug:
         quieten_libraries()
     if any(word in ("-h", "--help", "--help-all") for word in arguments):
-        return _help(usage, kinds_of(stage), "--help-all" in arguments)
+        return _help(usage, kinds_of(name), "--help-all" in arguments)
     try:
         set_up_logs(debug)
-        return _train(stage, arguments, debug)
+        with releasing():
+            return _do(name, arguments, debug)
     except KeyboardInterrupt:
         return _fail("stopped by Ctrl-C; the same command goes on from the newest checkpoint", 130, debug)
     except (RuntimeError, OSError, ValueError) as error:
@@ -46,11 +52,9 @@ def main(stage: Stage, arguments: Sequence[str] | None = None, usage: str = "") 
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
-    from ppdiffusers_ext.errors import printable
-
     if debug:
         traceback.print_exc()
-    print(f"error: {printable(message, _MOST_OF_MESSAGE)}", file=sys.stderr)
+    tell_error(message)
     return code
 
 
@@ -61,7 +65,7 @@ def _told(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, InputError):
         return str(error), 1 if isinstance(error, NonFiniteError) else 2
     if isinstance(error, OSError) and error.errno in _DISK:
-        place = f" ({error.filename})" if error.filename else ""
+        place = f" ({error.filename or 'a file in the output folder'})"
         return f"{error.strerror}{place}; the same command goes on from the newest checkpoint when it can write", 1
     if "gloo/transport" in str(error):
         return (
@@ -71,16 +75,11 @@ def _told(error: Exception) -> tuple[str | None, int]:
     return None, 1
 
 
-def kinds_of(stage: Stage) -> tuple[Any, Any, Any]:
-    """The three dataclasses of what a training can be told: of the model, the data and the training."""
-    from ppdiffusers_ext.training.animate_anyone import options as of_anyone
-    from ppdiffusers_ext.training.options import TrainerOptions
-    from ppdiffusers_ext.training.stable_animator import options as of_stable
+def kinds_of(name: str) -> tuple[Any, Any, Any]:
+    """The three dataclasses of a trainer's options: of the model, the data and the training."""
+    from ppdiffusers_ext.training.trainers import JOBS
 
-    if stage == "stable_animator":
-        return of_stable.StableModelArguments, of_stable.StableDataArguments, of_stable.StableTrainerOptions
-    model = of_anyone.AutoencoderArguments if stage == "vae" else of_anyone.ModelArguments
-    return model, of_anyone.DataArguments, TrainerOptions
+    return JOBS[name].kinds
 
 
 def _help(usage: str, kinds: tuple, everything: bool) -> int:
@@ -98,52 +97,37 @@ def _help(usage: str, kinds: tuple, everything: bool) -> int:
     return 0
 
 
-def _check_files(stage: Stage, model: Any, data: Any, options: Any) -> Any:
-    """The clips of a training. Paddle is not imported."""
-    from ppdiffusers_ext.training.animate_anyone.check import check_files, check_files_of_autoencoder
-    from ppdiffusers_ext.training.stable_animator.check import check_files as check_files_of_stable
-
-    if stage == "vae":
-        return check_files_of_autoencoder(model, data, options)
-    if stage == "stable_animator":
-        return check_files_of_stable(model, data, options)
-    return check_files(int(stage), model, data, options)
-
-
-def _train(stage: Stage, arguments: list[str], debug: bool) -> int:
+def _do(name: str, arguments: list[str], debug: bool) -> int:
+    from ppdiffusers_ext.data.existing import hold_outputs
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.training.parser import parse_options
+    from ppdiffusers_ext.training.trainers import JOBS
     from ppdiffusers_ext.weights.selection import checkpoint_key
 
-    model, data, options = parse_options(arguments, kinds_of(stage))
+    trainer = JOBS[name]
+    model, data, options = parse_options(arguments, trainer.kinds)
     if not options.do_train:
         raise InputError("nothing is to be done; --do_train is accepted")
-    clips = _check_files(stage, model, data, options)
+    is_first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"  # of the processes of a training, which write together
+    if is_first:
+        hold_outputs([options.output_dir])
+    found = trainer.check(model, data, options)
 
-    from ppdiffusers_ext.training.animate_anyone.autoencoder import train_autoencoder
-    from ppdiffusers_ext.training.animate_anyone.run import train
     from ppdiffusers_ext.training.arguments import set_up
     from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.logs import set_up_loggers
     from ppdiffusers_ext.training.seeds import choose_seed
-    from ppdiffusers_ext.training.stable_animator import run as stable_run
 
     set_up_loggers(debug)
     training = set_up(options)
     training.seed = choose_seed(training)
     with checkpoint_key(training.checkpoint_key):
-        if stage == "vae":
-            train_autoencoder(model, data, training, clips)
-        elif stage == "stable_animator":
-            stable_run.train(model, data, training, clips)
-        else:
-            train(int(stage), model, data, training, clips)
+        trainer.run(model, data, training, found)
     leave()
     return 0
 
 
 if __name__ == "__main__":
-    from .command import no_command
+    from ppdiffusers_ext.training.trainers import COMMANDS
 
-    trainers = ("trainer_stage1", "trainer_stage2", "trainer_stable_animator", "trainer_vae")
-    sys.exit(no_command(__doc__, [f"scripts.{name}" for name in trainers]))
+    sys.exit(no_command(__doc__, [f"scripts.{name}" for name in COMMANDS]))

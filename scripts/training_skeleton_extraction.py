@@ -16,7 +16,7 @@ from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import ExistingOptions, option, path_option
 
 from . import poses
-from .command import ArgumentParser, describe, run
+from .command import ArgumentParser, describe, run, tell_error
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.existing import Results
@@ -109,7 +109,7 @@ def _tell(folder: Path, error: Exception) -> None:
     from ppdiffusers_ext.errors import InputError
 
     where = "" if isinstance(error, InputError) else f"{folder}: "
-    print(f"error: {where}{describe(error)}", file=sys.stderr)
+    tell_error(f"{where}{describe(error)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ppdiffusers_ext  # noqa: F401, I001 (before paddle: it chooses the fast path)
 
 import logging
+import re
 import signal
 
 import numpy as np
@@ -13,6 +14,11 @@ import pytest
 # A shell ignores Ctrl-C for what it runs in the background, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, in all that is started from it as well
+
+
+def pytest_collection_modifyitems(items):
+    """Names of tests are the same in each process: those of several compare them."""
+    assert [item.nodeid for item in items if re.search(" at 0x[0-9a-f]{6}", item.nodeid)] == []
 
 
 @pytest.fixture(autouse=True)

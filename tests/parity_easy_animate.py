@@ -9,6 +9,7 @@ from ppdiffusers.schedulers import scheduling_euler_ancestral_discrete
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.data.easy_animate import buckets
+from ppdiffusers_ext.data.easy_animate.batch_plan import fill_queues
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
 from ppdiffusers_ext.models.layers import use_own_layers
@@ -19,6 +20,17 @@ from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
+from tests.parity_easy_autoencoder import vae_training
+from tests.parity_easy_lora import lora_training_v4
+from tests.parity_easy_training import (
+    aspect_sampler,
+    clip_sampling,
+    collate,
+    grad_clip,
+    random_mask,
+    training_loss_v3,
+    training_loss_v4,
+)
 
 MODULE = 1e-4
 RELATIVE = 1e-5
@@ -245,8 +257,9 @@ def data_buckets(case):
         expected = [[int(size), int(count)] for size, count in row["size_to_frames"].items()]
         yield f"token_length.{i}", [list(pair) for pair in frames.items()], expected, EXACT
     sampler = golden["batch_sampler"]
-    items = [(item["type"], item["height"], item["width"]) for item in sampler["items"]]
-    yield "batch_sampler", list(buckets.group(items, sampler["batch_size"])), sampler["batches_in_order"], EXACT
+    keys = [(item["type"], buckets.nearest_ratio(item["height"], item["width"])) for item in sampler["items"]]
+    batches = [batch for _, batch in fill_queues(keys, sampler["batch_size"])]
+    yield "batch_sampler", batches, sampler["batches_in_order"], EXACT
     for row in golden["video_length_rounding"]:
         yield f"rounding.{row['requested']}", buckets.round_frames(row["requested"]), row["v4_rounded"], EXACT
     for i, row in enumerate(golden["long_video_segments"]):
@@ -369,9 +382,17 @@ def _texts(case):
 
 
 RUNNERS = {
+    "aspect_sampler": aspect_sampler,
+    "clip_sampling": clip_sampling,
+    "collate": collate,
     "data_buckets": data_buckets,
+    "grad_clip": grad_clip,
+    "lora_training_v4": lora_training_v4,
     "lora_v4": lora_v4,
+    "random_mask": random_mask,
     "schedulers": schedulers,
+    "training_loss_v3": training_loss_v3,
+    "training_loss_v4": training_loss_v4,
     "v1_vae": v1_vae,
     "v2_vae": vae,
     "v3_vae": vae,
@@ -382,8 +403,6 @@ RUNNERS = {
     "v4_pipeline_inpaint": v4_pipeline_inpaint,
     "v4_pipeline_t2v": v4_pipeline_t2v,
     "v4_transformer": v4_transformer,
+    "vae_training": vae_training,
 }
-NOT_YET = (
-    "data_filters",
-    "training_loss",
-)
+NOT_YET = ("data_filters",)

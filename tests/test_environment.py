@@ -255,3 +255,31 @@ def test_importing_the_networks_sets_the_threads_in_silence():
     told, cores = result.stdout.split()
     assert told == cores
     assert "OMP" not in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["none", "missing", "a file", "read-only", "writable", "chosen"])
+def test_library_has_a_folder_whatever_the_home_is(tmp_path, kind, monkeypatch):
+    home = tmp_path / "home"
+    if kind in ("read-only", "writable"):
+        home.mkdir()
+    if kind == "a file":
+        home.write_text("")
+    environ = {"HOME": str(home / "deeper" if kind == "missing" else home)}
+    if kind == "none":
+        environ = {}
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # of a user whom the system does not know
+    if kind == "chosen":
+        environ["PPNLP_HOME"] = "/mine"
+    if kind in ("missing", "read-only"):  # which the superuser may write into
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    removed = []
+    monkeypatch.setattr(environment.atexit, "register", lambda function, *given: removed.append((function, given)))
+    environment.choose_library_folder(environ)
+    folder = environ.get("PPNLP_HOME")
+    if kind in ("writable", "chosen"):
+        assert folder == {"writable": None, "chosen": "/mine"}[kind] and not removed
+        return
+    assert os.path.isdir(folder) and not os.path.exists(home / ".paddlenlp")
+    ((function, given),) = removed
+    function(*given)
+    assert not os.path.exists(folder)

@@ -14,14 +14,9 @@ from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
 from ppdiffusers_ext.data.synthetic import write_clips
 from ppdiffusers_ext.pipelines.published import PUBLISHED
 from ppdiffusers_ext.pipelines.stable_animator.conversion import to_torch
-from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
 from ppdiffusers_ext.training.arguments import parse_arguments
-from ppdiffusers_ext.training.options import TrainerOptions
-from ppdiffusers_ext.training.stable_animator.options import (
-    StableDataArguments,
-    StableModelArguments,
-    StableTrainerOptions,
-)
+from ppdiffusers_ext.training.parser import parse_options, read_options
+from ppdiffusers_ext.training.trainers import TRAINERS
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
 
@@ -92,19 +87,19 @@ def test_stage_1_trains_on_two_processes_of_a_cpu(tmp_path):
     assert (tmp_path / "out" / "denoising_unet.safetensors").is_file()
 
 
+def trainer_of(path):
+    """The trainer of a configuration: the longest name of one whose words are all in its path."""
+    words = set(re.split("[/_.]", path.relative_to(ROOT).as_posix()))
+    return max((name for name in TRAINERS if set(name.split("_")) <= words), key=len)
+
+
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_training_configuration_is_accepted(path, tmp_path):
     values = yaml.safe_load(path.read_text())
     # One process has nothing to shard, and this one may have no GPU.
     alone = {key: value for key, value in values.items() if key != "sharding"} | {"output_dir": str(tmp_path)}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(alone))
-    of_stable_animator = "stable_animator" in str(path.relative_to(ROOT))
-    if path.stem == "vae":
-        kinds = (AutoencoderArguments, DataArguments, TrainerOptions)
-    elif of_stable_animator:
-        kinds = (StableModelArguments, StableDataArguments, StableTrainerOptions)
-    else:
-        kinds = (ModelArguments, DataArguments, TrainerOptions)
+    kinds = TRAINERS[trainer_of(path)].kinds
     given = parse_arguments([str(tmp_path / "alone.yaml")], kinds)
     assert given[2].do_train
     of_field = {item.name: part for part in given for item in dataclasses.fields(part)}
@@ -150,22 +145,32 @@ def test_commands_of_stable_animator_run_on_a_case_of_the_originals_layout(tmp_p
         assert (tmp_path / command / result).is_file()
 
 
-def options_of(command, **places):
+def options_of(command, system="stable_animator", trainer=None, **places):
     """What an example command gives to the trainer."""
     process = subprocess.run(
-        ["sh", str(ROOT / "examples" / "stable_animator" / command)],
+        ["sh", str(ROOT / "examples" / system / command)],
         env={**os.environ, **places, "PYTHON": "echo"},
         capture_output=True,
         text=True,
         check=True,
     )
     words = process.stdout.split()
-    return words[words.index("scripts/trainer_stable_animator.py") + 1 :]
+    return words[words.index(f"scripts/trainer_{trainer or system}.py") + 1 :]
+
+
+@pytest.mark.parametrize("stage", ["vae_v2", "vae_v3", "vae_v3_decoder", "vae_v4"])
+def test_training_command_of_the_video_autoencoder_is_understood(stage, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    places = {"OUTPUT": str(tmp_path), "DATA": "data", "CONFIG": f"configs/training/easy_animate/{stage}.yaml"}
+    words = options_of("train_vae.sh", "easy_animate", "easy_animate_vae", **places)
+    model, data, _ = parse_arguments([*words, "--device=cpu"], TRAINERS["easy_animate_vae"].kinds)
+    assert data.data_json_path == "data/json_of_internal_datasets.json" and data.data_root == "data"
+    assert model.cache_compression_vae == (True if stage == "vae_v4" else None)
 
 
 @pytest.mark.parametrize("command", ["command_train.sh", "command_train_single.sh", "command_finetune.sh"])
 def test_training_commands_are_understood(command, tmp_path):
-    kinds = (StableModelArguments, StableDataArguments, StableTrainerOptions)
+    kinds = TRAINERS["stable_animator"].kinds
     words = options_of(command, OUTPUT=str(tmp_path), DATA="data")
     model, data, training = parse_arguments([*words, "--device=cpu"], kinds)
     assert training.do_train and training.learning_rate == 1e-5 and training.max_grad_norm == 0
@@ -174,6 +179,33 @@ def test_training_commands_are_understood(command, tmp_path):
     assert [[width, height] for _, width, height, _ in data.named_sets()] == sizes
     assert model.gradient_checkpointing and model.finetune_mode == (command == "command_finetune.sh")
     assert data.validation_image == "validation/reference.png"
+
+
+def test_command_of_lora_has_the_options_of_its_configuration(tmp_path):
+    kinds = TRAINERS["easy_animate_lora"].kinds
+    words = options_of("train_lora.sh", "easy_animate", "easy_animate_lora", OUTPUT=str(tmp_path))
+    given, told = read_options(words, kinds), read_options(["configs/training/easy_animate_lora/v4.yaml"], kinds)
+    # Paths, and what is said in another way: epochs for steps, and words that the model's version decides.
+    others = {"output_dir", "pretrained_model_name_or_path", "train_data_dir", "train_data_meta", "not_sigma_loss"}
+    others |= {"num_train_epochs", "max_steps"}
+    assert {name for name in given if given[name] != told[name]} <= others
+    assert (given["rank"], given["network_alpha"], given["learning_rate"]) == (128, 64, 1e-4)
+
+
+def test_originals_command_for_v4_is_understood_and_agrees_with_its_configuration(tmp_path):
+    kinds = TRAINERS["easy_animate"].kinds
+    words = options_of("train.sh", "easy_animate", OUTPUT=str(tmp_path))
+    command = parse_options(words, kinds)
+    assert command[0].trained == ["."] and command[2].bf16 and command[2].num_train_epochs == 100
+    configuration = ROOT / "configs" / "training" / "easy_animate" / "v4.yaml"
+    configured = parse_options([str(configuration), f"--output_dir={tmp_path}", "--sharding="], kinds)
+    of_run = {"num_train_epochs", "not_sigma_loss", "train_data_dir", "train_data_meta", "sharding"}
+    of_run |= {"pretrained_model_name_or_path"}
+    given = {word.partition("=")[0] for word in words}
+    for ours, theirs in zip(command, configured):
+        for item in dataclasses.fields(ours):
+            if item.name not in of_run and f"--{item.name}" in given:
+                assert getattr(ours, item.name) == getattr(theirs, item.name), item.name
 
 
 def test_training_command_runs_on_the_originals_layout(tmp_path, stable_folder):

@@ -94,6 +94,31 @@ def test_continuous_integration_makes_targets_that_are_there():
     subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize(
+    ("programs", "called", "told"),
+    [
+        ({"chromium": 0}, "", ""),
+        ({"chromium-browser": 0}, "", ""),
+        ({"apt-get": 0}, "-qq update;-qq install --yes --no-install-recommends chromium;", ""),
+        ({"apt-get": 100}, "-qq update;", "will be skipped"),
+        ({}, "", "will be skipped"),
+    ],
+)
+def test_continuous_integration_installs_a_browser_where_it_can(programs, called, told, tmp_path):
+    """With programs of these exit codes, which write down how they are called."""
+    for name, code in {"id": 0, **programs}.items():
+        write = "echo 0" if name == "id" else f'printf "%s;" "$*" >> {shlex.quote(str(tmp_path / "called"))}'
+        (tmp_path / name).write_text(f"#!/bin/sh\n{write}\nexit {code}\n")
+        (tmp_path / name).chmod(0o755)
+    script = ROOT / ".ci" / "install_chromium"
+    run = subprocess.run(["/bin/sh", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    calls = tmp_path / "called"
+    assert run.returncode == 0 and run.stdout == ""
+    assert (calls.read_text() if calls.exists() else "") == called
+    assert told in run.stderr and bool(told) == bool(run.stderr)
+    assert "\n.ci/install_chromium\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
 def test_issue_form_is_one(path):
     form = read_yaml(path)

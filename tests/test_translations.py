@@ -93,8 +93,9 @@ def _below_top(text):
 
 
 def _in_chinese(page, target):
+    """The target, or its translation where it has one."""
     path = page.parent / target
-    return str(translation_of(target)) if path.resolve() in ENGLISH and "://" not in target else target
+    return str(translation_of(target)) if path.suffix == ".md" and translation_of(path).exists() else target
 
 
 @every_pair

@@ -21,16 +21,21 @@ if packaged.IS_CHECKOUT:
 COMMANDS = {
     "Animate": ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
     "Weights and memory": ("download_weights", "convert_weights", "plan_memory"),
+    "Serve": ("serve",),
     "Poses and videos": ("estimate_poses", "vid2pose", "skeleton_extraction", "extract_frames", "make_video"),
     "Training data": (
         *("extract_dwpose_from_vid", "extract_meta_info", "training_skeleton_extraction", "face_mask_extraction"),
-        "check_dataset",
+        *("check_dataset", "cache_latents"),
     ),
-    "Training": ("launch", "trainer_stage1", "trainer_stage2", "trainer_vae", "trainer_stable_animator"),
+    "Training": (
+        *("launch", "trainer_stage1", "trainer_stage2", "trainer_vae", "trainer_stable_animator"),
+        *("trainer_easy_animate", "trainer_easy_animate_vae", "trainer_easy_animate_lora"),
+    ),
     "Evaluation and demo": (
         "evaluate",
         "train_demo",
         "train_demo_stable_animator",
+        "train_demo_easy_animate",
         "make_demo_assets",
         "make_pose_assets",
     ),

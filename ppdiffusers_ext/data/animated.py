@@ -19,7 +19,7 @@ from ppdiffusers_ext.data.colours import ColourError, to_srgb
 from ppdiffusers_ext.data.orientation import Orientation
 from ppdiffusers_ext.data.transparency import lay_over, tell_once
 from ppdiffusers_ext.data.video_file import ACCEPTED
-from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.errors import InputError, printable, shown_path
 from ppdiffusers_ext.files import check_file, read_bytes
 from ppdiffusers_ext.packaged import located
 
@@ -82,12 +82,14 @@ def find_animation(path: str | os.PathLike) -> Animation | None:
         WALKS[kind](read_bytes(path, "video", ACCEPTED, _MOST_BYTES), promise)
     except NotWholeError as error:
         count = len(promise.delays)
-        raise InputError(f"{path} is damaged or cut off after {count} frames: {error}; {ACCEPTED}") from error
+        raise InputError(
+            f"{shown_path(path)} is damaged or cut off after {count} frames: {error}; {ACCEPTED}"
+        ) from error
     if not promise.delays:
-        raise InputError(f"{path} is a single picture, not a video that can be read; {ACCEPTED}")
+        raise InputError(f"{shown_path(path)} is a single picture, not a video that can be read; {ACCEPTED}")
     if promise.width * promise.height > _MOST_PIXELS:
         raise InputError(
-            f"{path} has {promise.width}x{promise.height} pixels; up to {_MOST_PIXELS} pixels are accepted"
+            f"{shown_path(path)} has {promise.width}x{promise.height} pixels; up to {_MOST_PIXELS} pixels are accepted"
         )
     _find_imageio(path)
     starts, unit, last = _starts(promise)
@@ -124,11 +126,11 @@ def decode_animation(animation: Animation, indices: range, background: str = "wh
         try:
             frame = next(frames)
         except Exception as error:  # imageio and Pillow raise anything on damaged files, StopIteration at their end
-            raise InputError(f"frame {index} of {animation.path} cannot be decoded; {ACCEPTED}") from error
+            raise InputError(f"frame {index} of {shown_path(animation.path)} cannot be decoded; {ACCEPTED}") from error
         if frame.shape != (animation.height, animation.width, 4):
             raise InputError(
-                f"frame {index} of {animation.path} has {frame.shape[1]}x{frame.shape[0]} pixels, the picture "
-                f"{animation.width}x{animation.height}; one of one size is accepted"
+                f"frame {index} of {shown_path(animation.path)} has {frame.shape[1]}x{frame.shape[0]} pixels, the "
+                f"picture {animation.width}x{animation.height}; one of one size is accepted"
             )
         if index in indices:
             frame = _in_srgb(frame, info, animation.path)
@@ -171,7 +173,7 @@ def _find_imageio(path: Path) -> Callable[..., Any]:
         from imageio.v3 import imopen
     except ImportError as error:
         raise InputError(
-            f"{path} is an animated picture, for which the package imageio is needed: pip install imageio"
+            f"{shown_path(path)} is an animated picture, for which the package imageio is needed: pip install imageio"
         ) from error
     return imopen
 

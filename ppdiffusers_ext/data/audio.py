@@ -14,7 +14,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ppdiffusers_ext.data.animated import is_animated
+from ppdiffusers_ext.data.animated import find_animation
 from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError
 
@@ -95,7 +95,7 @@ class Audio:
 
     def _plans(self, is_silent: bool) -> list[str | tuple[int, str] | None]:
         """What could be done, the best first: None (no sound), "copy", or rate and layout to encode with."""
-        if is_animated(self._path):
+        if find_animation(self._path) is not None:
             return [None]
         with open_video(self._path) as (source, _):
             if not source.streams.audio or source.streams.audio[0].codec_context is None:

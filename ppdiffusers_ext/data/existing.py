@@ -1,5 +1,8 @@
 """What becomes of results that exist, the same in all commands: refused, replaced by --overwrite, or kept.
 
+Results that another run is making are refused, whatever is asked for: they are held from before they are looked at
+until the job is done.
+
 A result that --skip-existing keeps has to be what would be made now; `records` says what it was made of. One without a
 record is a user's own file, and is kept.
 """
@@ -8,22 +11,28 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.data.outputs import OutputError, given_as, real_target, watched_by
+from ppdiffusers_ext.data.holding import LOCK, Busy, Hold
+from ppdiffusers_ext.data.outputs import OutputError, given_as, make_folders, real_target, watched_by
 from ppdiffusers_ext.data.records import Made, Records, files_below, record
 from ppdiffusers_ext.errors import InputError, counted, shown_path
 
 logger = logging.getLogger(__name__)
 
 _REPLACES, _KEEPS = "--overwrite replaces", "--skip-existing keeps"
+_GOES_ON = "--skip-existing goes on with the rest"
 
 
 class ExistsError(OutputError):
     """A result exists that is neither to be replaced nor what would be made."""
+
+
+class HeldError(ExistsError):
+    """Another process makes a result."""
 
 
 @dataclass
@@ -41,6 +50,21 @@ class Results:
     kept: int = 0
     _replaces: bool = False
     _removed: list[Path] = field(default_factory=list)
+    _held: list[Hold] = field(default_factory=list)
+    _is_sequence: bool = False
+    _num_written: int = 0
+
+    def hold(self, paths: Iterable[str | os.PathLike], is_sequence: bool = False) -> None:
+        """Hold outputs, as long as there are these results; see `hold_outputs`."""
+        self._held.append(hold_outputs(paths, is_sequence))
+
+    def include(self, other: "Results") -> None:
+        """Add those of another job."""
+        self.made |= other.made
+        self.missing += other.missing
+        self.kept += other.kept
+        self._replaces |= other._replaces
+        self._held += other._held
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
@@ -48,10 +72,18 @@ class Results:
 
         Those of an earlier run, where they are one sequence, are removed when the first new one is complete: of a run
         that is stopped later, none of them stands among the new ones.
+
+        An InputError that ends it early also says how many of a sequence are made, with which a later run goes on.
         """
         self._by_target = {real_target(path): made for path, made in self.made.items()}
-        with watched_by(self):
-            yield
+        try:
+            with watched_by(self):
+                yield
+        except InputError as error:
+            if self._is_sequence and self._num_written:
+                made = f"{self._num_written:,} of {counted(len(self.missing), 'result')} made before"
+                error.args = (f"{error} ({made} {'is' if self._num_written == 1 else 'are'} kept: {_GOES_ON})",)
+            raise
 
     def replaces(self, folder: Path) -> bool:
         """Whether a folder that is there may be replaced by a result; see `outputs.watched_by`."""
@@ -65,6 +97,7 @@ class Results:
         for path in self._removed:
             path.unlink(missing_ok=True)
         self._removed = []
+        self._num_written += 1
         if temporary.is_dir():
             record(temporary, {name: (temporary / name, made) for name in files_below(temporary)})
         else:
@@ -90,7 +123,47 @@ def check_existing(
     Raises:
         ExistsError: a result exists, and neither is given; or one is to be kept that was made of something else; or a
             folder is to be replaced that holds files which are no results.
+        HeldError: another process makes one of them.
     """
+    hold = hold_outputs(made, pattern is not None)
+    try:
+        results = _results(made, overwrite, skip_existing, pattern)
+    except BaseException:
+        hold.release()
+        raise
+    results._held.append(hold)
+    results._is_sequence = pattern is not None
+    return results
+
+
+def hold_outputs(paths: Iterable[str | os.PathLike], is_sequence: bool = False) -> Hold:
+    """Hold outputs so that no other process makes them, until the `Hold` is released or nobody has it any more.
+
+    Args:
+        paths: of files and folders.
+        is_sequence: they are one sequence, of which another run may make more: the folder is held.
+
+    Raises:
+        HeldError: another process holds one.
+    """
+    targets = {real_target(path): path for path in paths}
+    hold = Hold()
+    try:
+        hold.add(targets, is_sequence, lambda folder, undo: make_folders(folder, folder, undo))
+    except Busy as busy:
+        hold.release()
+        folders = {real.parent: Path(path).parent for real, path in targets.items()}
+        path = targets.get(busy.path) or folders[busy.path]
+        by = f"process {busy.process}" if busy.process else "another process"
+        raise HeldError(
+            f"{given_as(path)} is being written by {by}; another output is accepted, or this one when that has ended"
+        ) from None
+    return hold
+
+
+def _results(
+    made: Mapping[Any, Made | Callable[[], Made]], overwrite: bool, skip_existing: bool, pattern: str | None
+) -> Results:
     targets = list(map(Path, made))
     existing = [path for path in targets if _exists(real_target(path))]
     leftovers = _leftovers(targets, pattern) if pattern else []
@@ -179,6 +252,17 @@ def _check_kept(paths: dict[Path, Made], existing: list[Path]) -> None:
                        counted(len(own), "result"), shown_path(own[0]), ", ..." if len(own) > 1 else "")  # fmt: skip
 
 
+def are_made_of(made: Mapping[Path, Made]) -> bool:
+    """Whether all of these files and folders, which exist, have a record that says this."""
+    for path, of in made.items():
+        target = real_target(path)
+        folder, names = (target, files_below(target)) if target.is_dir() else (target.parent, [target.name])
+        records = Records(folder)
+        if any((found := records.of(name)) is None or found.differences(of) for name in names):
+            return False
+    return True
+
+
 def _leftovers(paths: list[Path], pattern: str) -> list[Path]:
     """Files with a record in the folders of results, named as these but none of them."""
     targets = {real_target(path) for path in paths}
@@ -203,4 +287,4 @@ def _check_replaceable(folder: Path) -> None:
 
 def _exists(path: Path) -> bool:
     """Whether there is a file, or a folder that has something in it."""
-    return bool(os.listdir(path)) if os.path.isdir(path) else os.path.exists(path)
+    return bool({*os.listdir(path)} - {LOCK}) if os.path.isdir(path) else os.path.exists(path)

@@ -9,22 +9,26 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import PIL.Image
 
 from ppdiffusers_ext.data.animated import is_animated
 from ppdiffusers_ext.data.images import read_image, write_image
+from ppdiffusers_ext.data.outputs import beside
 from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
-from ppdiffusers_ext.errors import InputError, MissingFileError, counted, shown
+from ppdiffusers_ext.errors import InputError, MissingFileError, counted, shown, shown_path
 from ppdiffusers_ext.packaged import located
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 FOLDER_FPS = 25  # of a folder, which has no rate of its own; as FFmpeg assumes
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
@@ -41,6 +45,7 @@ class FrameSource:
         names: of the pictures, in order; empty for a video.
         background: over which transparent pixels are laid, "white" or "black".
         info: `VideoInfo` of a video.
+        is_mixed: pictures of other sizes than the first one's are frames, too.
     """
 
     path: Path
@@ -51,6 +56,12 @@ class FrameSource:
     names: tuple = ()
     background: str = "white"
     info: VideoInfo | None = None
+    is_mixed: bool = False
+
+    @property
+    def given(self) -> Path:
+        """The video, the folder, or the one picture, which is what a message names."""
+        return self.path / self.names[0] if len(self.names) == 1 else self.path
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return self.read()
@@ -64,7 +75,8 @@ class FrameSource:
         end = self.num_frames if end is None else end
         if not 0 <= start < end <= self.num_frames:
             raise InputError(
-                f"{self.path} has no frames {start}:{end}; A:B with 0 <= A < B <= {self.num_frames} is accepted"
+                f"{shown_path(self.given)} has no frames {start}:{end}; A:B with 0 <= A < B <= {self.num_frames} is "
+                "accepted"
             )
         if not self.names:
             return read_frames(self.path, start, end - start, info=self.info, background=self.background)
@@ -76,9 +88,7 @@ class FrameSource:
 
     def digest(self) -> str:
         """The digest of the content of the video, or of the pictures; of one picture it is that of the file."""
-        if len(self.names) == 1:
-            return digest(self.path / self.names[0])
-        return digest(self.path, self.names or None)
+        return digest(self.given, self.names if len(self.names) > 1 else None)
 
     def start_of(self, index: int) -> float:
         """Seconds from the first frame's begin to that of another; of frame `num_frames`, to the end of the last."""
@@ -96,8 +106,13 @@ class FrameSource:
             fps: frames per second.
             start, end: see `read`, in frames of the source.
         """
-        frames = self.read(start, end)
-        return itertools.chain.from_iterable(map(itertools.repeat, frames, self._repeats(fps, start, end)))
+        return self.at_rate(self.read(start, end), fps, start, end)
+
+    def at_rate(
+        self, values: Iterable[Value], fps: float | Fraction, start: int = 0, end: int | None = None
+    ) -> Iterator[Value]:
+        """One value for each frame of the source -> one for each that `resampled` gives."""
+        return itertools.chain.from_iterable(map(itertools.repeat, values, self._repeats(fps, start, end)))
 
     def resampled_count(self, fps: float | Fraction, start: int = 0, end: int | None = None) -> int:
         """How many frames `resampled` gives."""
@@ -114,10 +129,10 @@ class FrameSource:
         return [after - before for before, after in zip(ends, ends[1:])]
 
     def _read_picture(self, name: str) -> np.ndarray:
-        frame = np.asarray(read_image(self.path / name, self.background, self.path))
-        if frame.shape != (self.height, self.width, 3):
+        frame = np.asarray(read_image(self.path / name, self.background, self.given))
+        if not self.is_mixed and frame.shape != (self.height, self.width, 3):
             size = f"{frame.shape[1]}x{frame.shape[0]} pixels, the first picture {self.width}x{self.height}"
-            raise InputError(f"{self.path / name} has {size}; pictures of one size are accepted")
+            raise InputError(f"{shown_path(self.path / name)} has {size}; pictures of one size are accepted")
         return frame
 
 
@@ -137,17 +152,19 @@ def open_frames(
     if path.is_dir():
         names = picture_names(path)
         if not names:
-            raise InputError(f"{path} has no pictures; a folder of {', '.join(PICTURES)} files is accepted")
+            raise InputError(
+                f"{shown_path(path)} has no pictures; a folder of {', '.join(PICTURES)} files is accepted"
+            )
         _tell_gaps(path, names)
         first = read_image(path / names[0], background, path)
         width, height = first.size
         return FrameSource(path, width, height, len(names), Fraction(fps or FOLDER_FPS), names, background)
     if path.suffix.lower() in PICTURES and not is_animated(path):
-        picture = read_image(path, background, path.parent)
+        picture = read_image(path, background)
         width, height = picture.size
         return FrameSource(path.parent, width, height, 1, Fraction(fps or FOLDER_FPS), (path.name,), background)
     if not path.exists():
-        raise MissingFileError(f"{path} does not exist; a video file or a folder of pictures is accepted")
+        raise MissingFileError(f"{shown_path(path)} does not exist; a video file or a folder of pictures is accepted")
     info = probe_video(path)
     if info.is_hdr:
         logger.warning(
@@ -171,7 +188,9 @@ def check_names(source: FrameSource) -> None:
         number = number_of(name)
         if number < 0 or number in numbered:
             same = f"the number of {numbered[number]}" if number in numbered else "no number"
-            raise InputError(f"{source.path / name} has {same}; names such as frame_0.png, frame_1.png are accepted")
+            raise InputError(
+                f"{shown_path(source.path / name)} has {same}; names such as frame_0.png, frame_1.png are accepted"
+            )
         numbered[number] = name
 
 
@@ -200,7 +219,8 @@ def parse_range(text: str | None, source: FrameSource) -> tuple[int, int]:
     start, end = (int(found[1] or 0), int(found[2] or source.num_frames)) if found else (0, 0)
     if not start < end <= source.num_frames:
         raise InputError(
-            f"{source.path} has no frames {shown(text)}; A:B with 0 <= A < B <= {source.num_frames} is accepted"
+            f"{shown_path(source.given)} has no frames {shown(text)}; A:B with 0 <= A < B <= {source.num_frames} is "
+            "accepted"
         )
     return start, end
 
@@ -247,10 +267,24 @@ def resize(frame: np.ndarray, width: int, height: int, way: str = "stretch") -> 
     image = PIL.Image.fromarray(frame)
     if way in ("stretch", "fit"):
         return np.asarray(image.resize((width, height), PIL.Image.Resampling.LANCZOS))
-    choose = max if way == "crop" else min
-    scale = choose(width / image.width, height / image.height)
-    size = [max(1, round(image.width * scale)), max(1, round(image.height * scale))]
+    size, corner = placed(image.width, image.height, width, height, way)
     image = image.resize(size, PIL.Image.Resampling.LANCZOS)
     result = PIL.Image.new("RGB", (width, height))
-    result.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    result.paste(image, corner)
     return np.asarray(result)
+
+
+def poses_path(drawing: str | os.PathLike, is_folder: bool) -> Path:
+    """Where the poses of a drawing lie as JSON: poses.json in a folder of pictures, NAME_poses.json beside a file."""
+    return Path(drawing) / "poses.json" if is_folder else beside(drawing, "poses.json")
+
+
+def placed(
+    own_width: int, own_height: int, width: int, height: int, way: str
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where `resize` puts a frame: the (width, height) that it gets, and its corner (x, y) in the result."""
+    if way in ("stretch", "fit"):
+        return (width, height), (0, 0)
+    scale = (max if way == "crop" else min)(width / own_width, height / own_height)
+    new_width, new_height = max(1, round(own_width * scale)), max(1, round(own_height * scale))
+    return (new_width, new_height), ((width - new_width) // 2, (height - new_height) // 2)

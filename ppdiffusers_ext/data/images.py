@@ -1,20 +1,21 @@
 """Pictures: any common file to 8-bit RGB in sRGB, and back."""
 
+import contextlib
 import io
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, features
+from PIL import ExifTags, Image, ImageDraw, ImageFont, ImageOps, features
 
 from ppdiffusers_ext.data.colours import ColourError, is_adobe_rgb, plain_rgb, to_srgb
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.transparency import tell_background, tell_once
-from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.errors import InputError, printable, shown_path
 from ppdiffusers_ext.files import check_file
 
 _CAPTION_SIZE = 14  # pixels
@@ -25,6 +26,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _WRITTEN = "PNG, JPEG, WebP, BMP or TIFF are accepted"
 _ACCEPTED = "PNG, JPEG, WebP, BMP, TIFF, AVIF or HEIC are accepted"
+_TURNED = (5, 6, 7, 8)  # values of EXIF's orientation with height and width exchanged
 _AVIF, _HEIC = (b"avif", b"avis"), (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -42,6 +44,22 @@ def read_image(
     off, for a picture of too many pixels (Pillow's limit), for one with a side below MIN_IMAGE_SIDE pixels, and for
     HEIC where pillow-heif is not installed.
     """
+    with _opened(path) as image:
+        is_adobe = is_adobe_rgb(image)
+        upright = ImageOps.exif_transpose(image)  # a decoded copy, so that damage shows here
+        return _to_rgb(Path(path), upright, is_adobe, background, whole or path)
+
+
+def picture_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) of what `read_image` gives, with its errors, but without decoding the picture."""
+    with _opened(path) as image:
+        is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+        return (image.height, image.width) if is_turned else image.size
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """The picture at `path`, not decoded yet, whose errors are the named ones as long as the context lasts."""
     path = check_file(path, "picture", _ACCEPTED)
     try:
         with warnings.catch_warnings():
@@ -49,18 +67,18 @@ def read_image(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_formats(path)) as image:
                 _check_size(path, image)
-                is_adobe = is_adobe_rgb(image)
-                upright = ImageOps.exif_transpose(image)  # a decoded copy, so that damage shows here
-        return _to_rgb(path, upright, is_adobe, background, whole or path)
+                yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels are accepted"
-        raise InputError(f"{path} has too many pixels to be read safely; {limit}") from error
+        raise InputError(f"{shown_path(path)} has too many pixels to be read safely; {limit}") from error
     except InputError:
         raise
     except PermissionError as error:
-        raise InputError(f"{path} may not be read by this user; a file that can be read is accepted") from error
+        raise InputError(
+            f"{shown_path(path)} may not be read by this user; a file that can be read is accepted"
+        ) from error
     except Exception as error:  # Pillow's readers raise anything from struct.error to SyntaxError on damaged files
-        raise InputError(f"{path} is not a picture that can be read; {_ACCEPTED}") from error
+        raise InputError(f"{shown_path(path)} is not a picture that can be read; {_ACCEPTED}") from error
 
 
 def _formats(path: Path) -> tuple[str, ...]:
@@ -77,7 +95,7 @@ def _formats(path: Path) -> tuple[str, ...]:
             import pillow_heif
         except ImportError as error:
             raise InputError(
-                f"{path} is a picture in HEIC, for which the package pillow-heif is needed "
+                f"{shown_path(path)} is a picture in HEIC, for which the package pillow-heif is needed "
                 f"(pip install pillow-heif); {_WRITTEN} without it"
             ) from error
         pillow_heif.register_heif_opener()
@@ -89,7 +107,7 @@ def _check_size(path: Path, image: Image.Image) -> None:
     width, height = image.size
     if min(width, height) < MIN_IMAGE_SIDE:
         least = f"at least {MIN_IMAGE_SIDE}x{MIN_IMAGE_SIDE} is accepted"
-        raise InputError(f"{path} is {width}x{height} pixels, too small for a reference picture; {least}")
+        raise InputError(f"{shown_path(path)} is {width}x{height} pixels, which is too small; {least}")
 
 
 def _to_rgb(path: Path, image: Image.Image, is_adobe: bool, background: str, whole: str | os.PathLike) -> Image.Image:
@@ -125,7 +143,7 @@ def _from_deep_grey(path: Path, image: Image.Image) -> Image.Image:
     grey = np.asarray(image)
     if image.mode == "F" or grey.min() < 0 or grey.max() > 65535:
         raise InputError(
-            f"{path} has floating-point or 32-bit pixels; pictures of 8 or 16 bits a channel are accepted"
+            f"{shown_path(path)} has floating-point or 32-bit pixels; pictures of 8 or 16 bits a channel are accepted"
         )
     levels = Image.fromarray(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8))
     levels.info = {name: value for name, value in image.info.items() if name != "transparency"}
@@ -141,7 +159,9 @@ def write_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> Non
     """
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture format; {_WRITTEN}")
+        raise InputError(
+            f"cannot write {shown_path(path)}: {path.suffix or 'no suffix'} is not a picture format; {_WRITTEN}"
+        )
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
     image = image if image.mode == "L" else image.convert("RGB")

@@ -16,6 +16,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from ppdiffusers_ext.data.holding import remove_stale
 from ppdiffusers_ext.errors import printable
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     if str(folder) in swept:
         return
     swept.add(str(folder))
+    remove_stale(Path(folder))
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if _LEFTOVER.fullmatch(name) and _remove_unlocked(Path(folder) / name):

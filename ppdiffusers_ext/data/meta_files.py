@@ -43,24 +43,42 @@ def read_rows(
     Raises:
         MissingFileError, InputError: the file cannot be read, or a row lacks a field, which is named with its line.
     """
-    text = _read_text(path, what, accepted)
+    rows = read_entries(path, fields, what, accepted, of_lines)
+    return [_read_fields(row, fields, f"{place} of {what} {path}", accepted) for place, row in rows]
+
+
+def read_entries(
+    path: str | os.PathLike,
+    fields: Mapping[str, Sequence[str]],
+    what: str,
+    accepted: str,
+    of_lines: bool = False,
+    most: int = _MOST,
+) -> list[tuple[str, Any]]:
+    """The entries of a file as they stand there, each with its place: ("entry 3", what it holds).
+
+    An entry of a CSV file with headings is a list of pairs of heading and cell, of one without them a list of cells.
+
+    Args:
+        most: bytes of the file.
+        others: and errors of the file, see `read_rows`.
+    """
+    text = _read_text(path, what, accepted, most)
     where = f"{what} {path}"
     start, suffix = text.lstrip()[:1], Path(path).suffix.lower()
     if of_lines and suffix not in ENDINGS:
-        rows = [(f"line {number}", [line]) for number, line in _lines(text)]
-    elif start == "[" and not (suffix in ENDINGS[1:3] and _is_list_of_lists(text)):
-        rows = _rows_of_json(text, where, accepted)
-    elif start in ("[", "{") or (start == '"' and suffix in ENDINGS[1:3]):
-        rows = _rows_of_json_lines(text, where, accepted, suffix == ".json")
-    elif suffix in ENDINGS[:3]:
-        rows = _rows_of_json(text, where, accepted)  # which says what is wrong
-    else:
-        rows = _rows_of_csv(text, fields, where, accepted)
-    return [_read_fields(row, fields, f"{place} of {where}", accepted) for place, row in rows]
+        return [(f"line {number}", [line]) for number, line in _lines(text)]
+    if start == "[" and not (suffix in ENDINGS[1:3] and _is_list_of_lists(text)):
+        return _rows_of_json(text, where, accepted)
+    if start in ("[", "{") or (start == '"' and suffix in ENDINGS[1:3]):
+        return _rows_of_json_lines(text, where, accepted, suffix == ".json")
+    if suffix in ENDINGS[:3]:
+        return _rows_of_json(text, where, accepted)  # which says what is wrong
+    return _rows_of_csv(text, fields, where, accepted)
 
 
-def _read_text(path: str | os.PathLike, what: str, accepted: str) -> str:
-    content = read_bytes(path, what, accepted, _MOST)
+def _read_text(path: str | os.PathLike, what: str, accepted: str, most: int) -> str:
+    content = read_bytes(path, what, accepted, most)
     encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
     try:
         return content.decode(encoding)

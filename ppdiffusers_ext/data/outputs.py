@@ -134,7 +134,7 @@ def scratch_folder(target: str | os.PathLike) -> Iterator[Path]:
     with _failures_as_input_errors(target), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         with _system_errors_as_input_errors(target):
             real = real_target(target)
-            _make_folders(target, real.parent, undo)
+            make_folders(target, real.parent, undo)
             folder = _claim(real, _create_folder, undo, held)
         yield folder
 
@@ -253,8 +253,16 @@ def _prepare(path: str | os.PathLike, undo: contextlib.ExitStack, held: contextl
         if target.exists() and not target.is_file():
             # Renaming onto /dev/null or a pipe would replace it.
             raise _not_writable(path, "it is not a regular file")
-        _make_folders(path, target.parent, undo)
+        _check_slash(path)
+        make_folders(path, target.parent, undo)
         return target, _claim(target, _create_file, undo, held)
+
+
+def _check_slash(path: str | os.PathLike) -> None:
+    """Raise OutputError for a file whose name was given with a slash at its end, which `Path` leaves out."""
+    names = [os.fspath(path), *(text for _, text in _given.get())]
+    if any(os.path.basename(name) in ("", ".") and Path(name) == Path(path) for name in names if name):
+        raise _not_writable(path, "a slash at its end says that it is a folder, and it will be a file")
 
 
 def _prepare_folder(
@@ -267,7 +275,7 @@ def _prepare_folder(
             remove_leftovers(target)
         if target.exists() and (not target.is_dir() or any(target.iterdir()) and not _is_replaced(target)):
             raise _not_writable(path, "it is there already", "a new or an empty folder is accepted")
-        _make_folders(path, target.parent, undo)
+        make_folders(path, target.parent, undo)
         return target, _claim(target, _create_folder, undo, held)
 
 
@@ -311,7 +319,7 @@ def _claim(
     raise _not_writable(target, "other processes remove what is made there")
 
 
-def _make_folders(path: str | os.PathLike, folder: Path, undo: contextlib.ExitStack) -> None:
+def make_folders(path: str | os.PathLike, folder: Path, undo: contextlib.ExitStack) -> None:
     """Create `folder` with its parents, and have `undo` remove those that are missing, or that this process made.
 
     Of several outputs in a new folder, the one that is undone last removes it.

@@ -49,16 +49,20 @@ class FrameReader:
         Raises:
             InputError: there is no such frame, or it cannot be decoded.
         """
+        frames = dict(self.stream(indices))
+        return np.stack([frames[index] for index in indices])
+
+    def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """As `read`, but one by one, each with its number, in the order of the numbers, and each once."""
         wanted = sorted(set(indices))
         if not wanted or not 0 <= wanted[0] <= wanted[-1] < len(self):
             raise InputError(f"{self._path} has no frames {list(indices)}; 0 to {len(self) - 1} are accepted")
         # A file whose times do not tell its frames apart is read from its beginning, and an animated picture is.
         is_timed = len(set(self._times)) == len(self) and self._keys[:1] == self._times[:1]
-        frames = self._seek(wanted) if is_timed else self._read_all(wanted)
-        return np.stack([frames[index] for index in indices])
+        return self._seek(wanted) if is_timed else self._read_all(wanted)
 
-    def _seek(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
-        frames, convert = {}, VideoReformatter()
+    def _seek(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        convert = VideoReformatter()
         decoded: Any = None
         last: Any = None  # time of the frame before
         with open_video(self._path) as (container, stream):
@@ -74,11 +78,11 @@ class FrameReader:
                     if frame is not None:
                         break
                 if frame is None:
-                    decoded, frames[index] = None, self._read_all([index])[index]
+                    decoded = None
+                    yield from self._read_all([index])
                 else:
-                    rgb = to_upright(frame, convert, self._path, index, self.info, self._background)
-                    frames[index], last = rgb, time
-        return frames
+                    rgb, last = to_upright(frame, convert, self._path, index, self.info, self._background), time
+                    yield index, rgb
 
     def _from_key(self, container: av.container.InputContainer, stream: Any, key: int) -> Iterator[av.VideoFrame]:
         """Decoded frames from a picture on that stands on its own, none where it turns out not to."""
@@ -94,10 +98,10 @@ class FrameReader:
                 return
             yield frame
 
-    def _read_all(self, wanted: Sequence[int]) -> dict[int, np.ndarray]:
+    def _read_all(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info, background=self._background)
         chosen = set(wanted)
-        return {index: frame for index, frame in enumerate(frames) if index in chosen}
+        return ((index, frame) for index, frame in enumerate(frames) if index in chosen)
 
 
 def _find(decoded: Iterator[av.VideoFrame], time: int) -> av.VideoFrame | None:

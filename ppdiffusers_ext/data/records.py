@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers_ext.data.holding import LOCK
 from ppdiffusers_ext.errors import InputError, printable, shown, shown_path
 from ppdiffusers_ext.files import parse_json, read_bytes
 from ppdiffusers_ext.packaged import located
@@ -101,8 +102,9 @@ def _digest_of_file(path: str | os.PathLike) -> str:
 
 
 def files_below(folder: str | os.PathLike) -> list[str]:
-    """Paths, relative to a folder and sorted, of all files below it but the records."""
-    found = [Path(place) / name for place, _, files in os.walk(os.fspath(folder)) for name in files if name != RECORDS]
+    """Paths, relative to a folder and sorted, of all files below it but the records, and what holds outputs."""
+    own = (RECORDS, LOCK)
+    found = [Path(place) / name for place, _, files in os.walk(os.fspath(folder)) for name in files if name not in own]
     return sorted(str(path.relative_to(folder)) for path in found)
 
 

@@ -38,10 +38,11 @@ class RetryingClips:
         """
         clips = self._clips_of(index)
         failures: list[str] = []
+        tried: list[Any] = []
         for attempt in range(_ATTEMPTS):
             rng = np.random.default_rng([self._seed, index, attempt])
-            number = self._shuffled(index, len(clips)) if attempt == 0 else int(rng.integers(len(clips)))
-            clip = clips[number]
+            clip = clips[self._shuffled(index, len(clips))] if attempt == 0 else self._another(clips, rng, tried)
+            tried.append(clip)
             try:
                 sample = self._read(clip, rng, index)
             except (InputError, OSError) as error:
@@ -59,6 +60,15 @@ class RetryingClips:
     def _read(self, clip: Any, rng: np.random.Generator, index: int) -> dict[str, Any]:
         """A sample of a clip: a dict with `clip`, its place. Raises InputError, OSError where it cannot be read."""
         raise NotImplementedError
+
+    def _another(self, clips: Sequence[Any], rng: np.random.Generator, tried: Sequence[Any]) -> Any:
+        """The clip that is tried next.
+
+        Args:
+            clips: what `_clips_of` gave.
+            tried: those that could not be read.
+        """
+        return clips[int(rng.integers(len(clips)))]
 
     def _finished(self, sample: dict[str, Any]) -> dict[str, Any]:
         """The sample with what does not depend on the clip's files; an error of this is no fault of the clip."""

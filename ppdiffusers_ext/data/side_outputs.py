@@ -39,7 +39,10 @@ def keep(write: Callable[[Any], object], target: str | os.PathLike) -> Any:
     try:
         return write(target)
     except OutputError as error:
-        rescued = Path(tempfile.mkdtemp(prefix="ppdiffusers_ext-")) / Path(target).name
+        try:
+            rescued = Path(tempfile.mkdtemp(prefix="ppdiffusers_ext-")) / Path(target).name
+        except OSError:  # there is no temporary folder either
+            raise error from None
         with contextlib.suppress(Exception):
             write(rescued)
         if not rescued.exists():

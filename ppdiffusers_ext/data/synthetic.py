@@ -74,7 +74,7 @@ def synthetic_clip(
     if num_frames < 1 or min(width, height) < 16:
         raise ValueError(f"got {num_frames} frames of {width}x{height}; at least 1 frame of 16x16 is accepted")
     rng = np.random.default_rng(seed)
-    person, motion, camera = _person(rng), _motion(rng), _camera(rng)
+    person, motion, camera = random_person(rng), _motion(rng), _camera(rng)
     rest = _rest(rng, motion)
     if close:
         camera.zoom, camera.rise = 2 * camera.zoom, camera.rise + 0.19
@@ -105,7 +105,7 @@ def identity_of(person: Any) -> np.ndarray:
     return (vector / vector.std()).astype(np.float32)
 
 
-def _person(rng: np.random.Generator) -> SimpleNamespace:
+def random_person(rng: np.random.Generator) -> SimpleNamespace:
     """Looks: colours as RGB, proportions as factors around 1."""
 
     def choose(options: Sequence[Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.files import check_file
 
 if TYPE_CHECKING:
@@ -40,16 +40,20 @@ def open_video(path: str | os.PathLike, **options: Any) -> Iterator[tuple[Any, A
         # "file:" keeps FFmpeg from taking a colon in the name for a protocol; tags need not be valid text.
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except av.error.PermissionError as error:
-        raise InputError(f"{path} may not be read by this user; a file that can be read is accepted") from error
+        raise InputError(
+            f"{shown_path(path)} may not be read by this user; a file that can be read is accepted"
+        ) from error
     except av.error.FFmpegError as error:
-        raise InputError(f"{path} is not a video that can be read, or it is cut off; {ACCEPTED}") from error
+        raise InputError(
+            f"{shown_path(path)} is not a video that can be read, or it is cut off; {ACCEPTED}"
+        ) from error
     with container:
         streams = [stream for stream in container.streams.video if not _is_attached(path, container, stream)]
         if not streams:
             only = " but a cover picture" if container.streams.video else ""
-            raise InputError(f"{path} has no video track{only}; {ACCEPTED}")
+            raise InputError(f"{shown_path(path)} has no video track{only}; {ACCEPTED}")
         if streams[0].codec_context is None:
-            raise InputError(f"{path} is coded in a way that FFmpeg cannot decode; {ACCEPTED}")
+            raise InputError(f"{shown_path(path)} is coded in a way that FFmpeg cannot decode; {ACCEPTED}")
         yield container, streams[0]
 
 

@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from ppdiffusers_ext.data.outputs import moved_by, output_file, output_folder
 from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
-from ppdiffusers_ext.errors import printable
+from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_json
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what 
 
 def default_folder() -> Path:
     """Default folder of exports, in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not os.path.isabs(base):
+        raise InputError("this user has no home folder for exports; --engine-cache with another folder is accepted")
     return Path(base) / "ppdiffusers_ext" / "engine"
 
 

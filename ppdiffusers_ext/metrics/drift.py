@@ -14,6 +14,7 @@ import numpy as np
 from ppdiffusers_ext.metrics.frames import check_picture
 
 PER = 100  # frames, of slopes
+LEAST = 24  # frames that a slope needs: of fewer, the motion of a moment would count as drift, many times over
 
 _LEVELS = np.arange(256) / 255
 _LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
@@ -47,13 +48,15 @@ def sharpness(frame: np.ndarray) -> float:
 
 
 def slope(values: Sequence[float | None]) -> float | None:
-    """Slope of the straight line of least squares, per `PER` frames. None for fewer than two values.
+    """Slope of the straight line of least squares, per `PER` frames.
+
+    None where the first and the last value span fewer than `LEAST` frames.
 
     values: one for each frame; those that are None are left out.
     """
     frames = np.array([i for i, value in enumerate(values) if value is not None], float)
     known = np.array([value for value in values if value is not None], float)
-    if len(frames) < 2:
+    if not len(frames) or frames[-1] - frames[0] + 1 < LEAST:
         return None
     frames = frames - frames.mean()
     return float(np.sum(frames * known) / np.sum(frames**2) * PER)

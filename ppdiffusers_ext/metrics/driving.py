@@ -16,6 +16,7 @@ from ppdiffusers_ext.options import is_number
 
 _MOST = 512 << 20  # bytes: an hour of one person
 _FAR = 1e6  # pixels
+_LONGEST_NAME = 100  # letters of an estimator's name, which reports show
 _ACCEPTED = "a file that scripts.estimate_poses wrote is accepted"
 _PARTS = {"body": 18, "left_hand": 21, "right_hand": 21, "face": 68}  # in the order of `Points`
 
@@ -37,16 +38,18 @@ def read_driver(path: str | os.PathLike) -> Driver:
         found = [_person(person, f"frame {number}", path) for person in people]
         frames.append(max(found, key=Points.longer_side, default=None))
     estimator = values.get("estimator")
-    return Driver(frames, estimator if isinstance(estimator, str) else "unknown")
+    if not isinstance(estimator, str) or len(estimator) > _LONGEST_NAME:
+        estimator = "unknown"
+    return Driver(frames, estimator)
 
 
-def check_length(path: str | os.PathLike, driver: Driver, num_frames: int, result: str | os.PathLike) -> None:
-    """Raises InputError for driving poses of another number of frames than a result has."""
+def check_length(path: str | os.PathLike, driver: Driver, num_frames: int, video: str | os.PathLike) -> None:
+    """Raises InputError for driving poses of another number of frames than the video has whose people they are."""
     poses: Sequence[Any] = driver.poses or ()
     if len(poses) != num_frames:
         raise InputError(
-            f"driving poses {shown_path(path)} have {counted(len(poses), 'frame')}, {shown_path(result)} has "
-            f"{num_frames}; as many are accepted, of the driving video as it was aligned, in pixels of the result"
+            f"driving poses {shown_path(path)} have {counted(len(poses), 'frame')}, {shown_path(video)} has "
+            f"{num_frames}; as many are accepted, in pixels of its frames"
         )
 
 

@@ -25,9 +25,11 @@ class FaceEmbedder(Protocol):
 
     Attributes:
         name: as keys of reports name it, such as "mobileface".
+        threshold: cosine above which two faces are of the same person.
     """
 
     name: str
+    threshold: float
 
     def embed(self, crop: np.ndarray) -> np.ndarray:
         """Embedding, (n,), of an aligned face, (112, 112, 3) uint8 RGB."""
@@ -72,4 +74,6 @@ def align_face(frame: np.ndarray, points: np.ndarray) -> np.ndarray:
 def csim(embedding: np.ndarray, other: np.ndarray) -> float | None:
     """The cosine of the angle between two embeddings, -1 to 1; None if one has no direction."""
     lengths = float(np.linalg.norm(embedding) * np.linalg.norm(other))
-    return float(np.dot(embedding, other) / lengths) if np.isfinite(lengths) and lengths > 0 else None
+    if not (np.isfinite(lengths) and lengths > 0):
+        return None
+    return float(np.clip(np.dot(embedding, other) / lengths, -1, 1))  # rounding may pass 1

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.metrics.poses import PARTS
 from ppdiffusers_ext.metrics.result_report import Measures, identity_of
 from ppdiffusers_ext.metrics.svg import as_text, line_plot
@@ -123,10 +124,22 @@ def _identity(values: Mapping[str, Any]) -> list[str]:
     said = f"Cosine of the embeddings of the largest face and of the reference's, by the network {network}"
     without = identity["frames_without_face"]
     more = f"; {without} of {len(identity['frames'])} frames show no face" if without else ""
-    change = f" Its slope is {_figure(identity['per_100_frames'], '+.3f')} per 100 frames." if len(
-        identity["frames"]
-    ) > 1 else ""  # fmt: skip
-    return [heading, _note(f"{said}{more}.{change}"), line_plot(f"{name} of each frame", [(name, identity["frames"])])]
+    below, threshold = identity["frames_below_threshold"], identity["threshold"]
+    line = f"The dashed line, {threshold:g}, tells one person from another; {counted(below, 'frame')} below it."
+    change = _change(values, identity["per_100_frames"], "+.3f", "csim.per_100_frames")
+    return [
+        heading,
+        _note(f"{said}{more}. {change}"),
+        _note(line),
+        line_plot(f"{name} of each frame", [(name, identity["frames"])], threshold, most=1),
+    ]
+
+
+def _change(values: Mapping[str, Any], slope: float | None, form: str, key: str = "drift") -> str:
+    """A sentence about a slope, or why there is none."""
+    if slope is None:
+        return f"Change per 100 frames: not measured, {values['reasons'].get(key) or values['reasons'].get('drift')}."
+    return f"Change per 100 frames: {slope:{form}}."
 
 
 def _poses(values: Mapping[str, Any]) -> list[str]:
@@ -139,6 +152,9 @@ def _poses(values: Mapping[str, Any]) -> list[str]:
     without = poses["frames_without_person"]
     more = f" Nobody is found in {without} of {poses['frames_with_driver']} frames." if without else ""
     parts = [heading, _note(f"{said}{by}: distances of the points that both show.{more}")]
+    if from_picture := poses.get("joints_from_picture"):
+        taken = ", ".join(from_picture)
+        parts.append(_note(f"Joints not seen in the driving video, taken from the pose of the picture: {taken}."))
     lines = [(part, poses[part]["frames"]["akd_pixels"]) for part in PARTS]
     if lines := [line for line in lines if any(value is not None for value in line[1])]:
         parts.append(line_plot("distance in pixels of each frame", lines))
@@ -163,12 +179,13 @@ def _of_part(values: Mapping[str, Any], part: str) -> str:
 
 def _drift(values: Mapping[str, Any]) -> list[str]:
     colour, sharp, flicker = values["colour"], values["sharpness"], values["flicker_second_difference"]
-    slopes = ", ".join(
-        f"{name} {_figure(value, '+.2f')}" for name, value in zip(("L*", "a*", "b*"), colour["lab_per_100_frames"])
-    )
+    drift = _change(values, colour["delta_e_per_100_frames"], ".2f")
+    if None not in (slopes := colour["lab_per_100_frames"]):
+        each = ", ".join(f"{name} {value:+.2f}" for name, value in zip(("L*", "a*", "b*"), slopes))
+        drift = f"{drift[:-1]} ({each})."
     parts = [
         "<h2>Colour</h2>",
-        _note(f"Distance of the mean colour from the reference's in CIELAB (delta E). Per 100 frames: {slopes}."),
+        _note(f"Distance of the mean colour from the reference's in CIELAB (delta E). {drift}"),
         line_plot("delta E of each frame", [("delta E", colour["frames"]["delta_e"])]),
         _note("The mean colour itself, less the reference's:"),
         line_plot("mean L*, a* and b* of each frame, less the reference's", _labs(colour), 0.0),
@@ -177,8 +194,8 @@ def _drift(values: Mapping[str, Any]) -> list[str]:
     if sharp["frames"] is None:
         parts.append(_reason(values, "sharpness"))
     else:
-        said = "Variance of the Laplacian, relative to the reference's, which is the dashed line. Per 100 frames: "
-        parts.append(_note(f"{said}{_figure(sharp['per_100_frames'], '+.1%')}."))
+        said = "Variance of the Laplacian, relative to the reference's, which is the dashed line."
+        parts.append(_note(f"{said} {_change(values, sharp['per_100_frames'], '+.1%')}"))
         parts.append(line_plot("sharpness of each frame", [("sharpness", sharp["frames"])], 1.0))
     said = "too few frames" if flicker is None else f"{flicker:.3f} levels"
     parts.append(_note(f"Flicker, the change that goes back in the next frame: {said}."))

@@ -7,7 +7,7 @@ Model, arXiv:2003.00196); PCKh@0.5 follows Andriluka et al. 2014 (MPII Human Pos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,14 @@ class Points:
         shapes = np.shape(self.xy), np.shape(self.seen)
         if shapes != ((NUM_POINTS, 2), (NUM_POINTS,)):
             raise ValueError(f"points have the shapes {shapes}, not {((NUM_POINTS, 2), (NUM_POINTS,))}")
+
+    def moved(self, scale: np.ndarray, offset: np.ndarray) -> Points:
+        """All points times `scale` plus `offset`, each (2,)."""
+        return replace(self, xy=self.xy * scale + offset)
+
+    def inside(self, width: int, height: int) -> Points:
+        """As far as the points lie in a picture of this size; the others count as not seen."""
+        return replace(self, seen=self.seen & ((self.xy >= 0) & (self.xy < (width, height))).all(axis=1))
 
     def longer_side(self) -> float:
         """Of the box around the joints of the body that are seen, in pixels; 0 for less than two of them."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ppdiffusers_ext.metrics.drift import Drift, slope
+from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.metrics.drift import LEAST, PER, Drift, slope
 from ppdiffusers_ext.metrics.identity import FaceEmbedder, align_face, csim, five_points
 from ppdiffusers_ext.metrics.poses import PARTS, Points, PoseErrors
 
@@ -24,6 +26,7 @@ NO_EMBEDDER = "no network that identifies faces is at hand"
 NO_DRIVER = "the poses that drove the result are not known"
 _THUMBNAILS, _THUMBNAIL_SIDE = 6, 240  # how many, and pixels
 _LEAST_FACE = 0.5  # of its points that have to be seen
+_OF_SLOPES = f"a change per {PER} frames is computed over {LEAST} and more"
 
 # Frames, in order -> the people in each, in pixels.
 Estimate = Callable[[Iterable[np.ndarray]], Iterable[Sequence[Points]]]
@@ -51,12 +54,20 @@ class Networks:
 class Driver:
     """The poses that drove a result: one `Points` or None for each frame, in its pixels, and what estimated them.
 
-    Where they are not known `poses` is None, and `reason` says why.
+    Where they are not known `poses` is None, and `reason` says why. Those of a file have its `path`. `from_picture`
+    names the joints that the driving video does not show, which were taken from the picture's pose.
     """
 
     poses: Sequence[Points | None] | None = None
     estimator: str = ""
     reason: str = NO_DRIVER
+    path: Path | None = None
+    from_picture: tuple[str, ...] = ()
+
+    def inside(self, width: int, height: int) -> Driver:
+        """As far as it lies in frames of this size; see `Points.inside`."""
+        poses = [None if one is None else one.inside(width, height) for one in self.poses or ()]
+        return replace(self, poses=None if self.poses is None else poses)
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,8 @@ def measure(
     measured = drift.result()
     if measured["sharpness"]["mean"] is None:
         reasons["sharpness"] = "the reference is flat: nothing in it is sharp"
+    if measured["colour"]["delta_e_per_100_frames"] is None:
+        reasons["drift"] = f"the result has {counted(num_frames, 'frame')}; {_OF_SLOPES}"
     of_faces = identity.result()
     reasons |= identity.reasons
     poses = _poses(errors, networks, driver, reasons)
@@ -153,7 +166,7 @@ def _poses(errors: PoseErrors, networks: Networks, driver: Driver, reasons: dict
             reasons[f"poses.{part}"] = "no driving pose shows it"
         elif values[part]["akd_pixels"] is None:
             reasons[f"poses.{part}"] = "the result shows none of it"
-    return values
+    return {**values, "joints_from_picture": list(driver.from_picture)}
 
 
 class _Identity:
@@ -161,6 +174,7 @@ class _Identity:
 
     def __init__(self, networks: Networks, reference: np.ndarray) -> None:
         self._embedder = networks.faces
+        self._threshold = networks.faces.threshold if networks.faces is not None else 0.0
         self._cosines: list[float | None] = []
         self._reference: np.ndarray | None = None
         self.reasons: dict[str, str] = {}
@@ -190,10 +204,15 @@ class _Identity:
             self.reasons["csim"] = "no frame shows a face"
         if not seen:
             return None
+        change = slope(self._cosines)
+        if change is None and len(self._cosines) >= LEAST:
+            self.reasons["csim.per_100_frames"] = f"the frames with a face are too close together; {_OF_SLOPES}"
         return {
             "mean": float(np.mean(seen)),
             "min": min(seen),
-            "per_100_frames": slope(self._cosines),
+            "per_100_frames": change,
+            "threshold": self._threshold,
+            "frames_below_threshold": sum(cosine < self._threshold for cosine in seen),
             "frames_without_face": len(self._cosines) - len(seen),
             "frames": self._cosines,
         }

@@ -90,7 +90,7 @@ def _driver(item: Item) -> Driver:
         return Driver(reason=_NO_DRIVER)
     driver = read_driver(item.driving_poses)
     check_length(item.driving_poses, driver, item.clip.num_frames, item.clip.path)
-    return driver
+    return driver.inside(item.clip.width, item.clip.height)
 
 
 def key_numbers(values: Mapping[str, Any]) -> dict[str, float | None]:

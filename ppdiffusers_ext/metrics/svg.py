@@ -30,7 +30,11 @@ def _is_plain(letter: str) -> bool:
 
 
 def line_plot(
-    label: str, series: Sequence[tuple[str, Values]], level: float | None = None, including: Sequence[float] = ()
+    label: str,
+    series: Sequence[tuple[str, Values]],
+    level: float | None = None,
+    including: Sequence[float] = (),
+    most: float = math.inf,
 ) -> str:
     """An `<svg>` of lines over the frames.
 
@@ -39,12 +43,14 @@ def line_plot(
         series: name and values of each line, all of one length; None, or what is not finite, is a gap.
         level: value of a dashed horizontal line, such as that of the reference.
         including: values that the axis shows whatever the lines are.
+        most: value that none can exceed, where the axis may end.
     """
     lines = [(name, *_binned(values)) for name, values in series]
     known = [value for _, _, values in lines for value in values if value is not None]
     count = max((len(values) for _, values in series), default=0)
     top = _TOP if len(lines) < 2 else _TOP + _LEGEND
-    ticks = _ticks(*_bounds([*known, *including, *([level] if level is not None else [])]))
+    low, high = _bounds([*known, *including, *([level] if level is not None else [])])
+    ticks = _ticks(low, max(min(high, most), *known) if known else high)
     frame = _Frame(max(count - 1, 1), ticks[0], ticks[-1], top)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" class="plot" '

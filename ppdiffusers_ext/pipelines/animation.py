@@ -5,6 +5,7 @@ video, which is what the systems were made for.
 """
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -20,13 +21,15 @@ from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import FrameSource, open_frames, parse_range, resize
 from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
+from ppdiffusers_ext.data.records import Made
 from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.existing import case_of, hold_results
+from ppdiffusers_ext.pipelines.existing import case_of, hold_results, made_of
+from ppdiffusers_ext.pipelines.kept_poses import KeptPoses
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
-from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of, stopwatch
+from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of, stopwatch, versions
 from ppdiffusers_ext.preprocess.extraction import draw
-from ppdiffusers_ext.preprocess.videos import write_aligned_skeletons
+from ppdiffusers_ext.preprocess.videos import find_poses, write_aligned_skeletons
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.pipelines.jobs import Job
     from ppdiffusers_ext.pipelines.outputs import Result
-    from ppdiffusers_ext.preprocess.alignment import Alignment
     from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+    from ppdiffusers_ext.preprocess.videos import AlignedPoses
 
 
 logger = logging.getLogger(__name__)
+
+_OF_POSES = ("fps", "resize", "person", "gap", "smoothing")  # fields of a job that poses depend on, beside its inputs
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ class Animator:
     ) -> None:
         self._system, self._open_estimator, self._style = system, open_estimator, style
         self._progress, self._limit, self._keep, self._networks = progress, limit, keep, networks
+
+    @property
+    def style(self) -> "Style":
+        """How skeletons are drawn."""
+        return self._style
 
     @functools.cached_property
     def estimator(self) -> "Estimator":
@@ -156,45 +166,61 @@ class Animator:
         inputs, target = self.open(job) if inputs is None else inputs, Path(job.output)
         source, bounds = inputs.source, inputs.bounds
         seconds: dict[str, float] = {}
-        with scratch_folder(target) as folder:
+        with scratch_folder(target) as folder, self._kept_poses(job, bounds) as kept:
             picture, skeletons = folder / "reference.png", folder / "skeletons.mp4"
             image = np.asarray(inputs.image)
             write_image(picture, resize(image, self._system.width, self._system.height, job.resize))
-            with stopwatch(seconds, "poses"):
-                alignment, poses = self._write_skeletons(job, source, bounds, picture, skeletons)
-            if alignment is not None and alignment.missing:
-                logger.warning("%s does not show %s: aligned by the other joints",
-                               job.reference_image, ", ".join(alignment.missing))  # fmt: skip
-            report = self._report(job, poses, alignment, seconds) if self._system.config.report else None
-            of_skeletons = SkeletonJob(skeletons, len(poses), target, job.seed, report)
+            poses = self._write_skeletons(job, inputs, picture, skeletons, kept, seconds)
+            _tell_joints(job, poses)
+            report = self._report(job, poses, seconds) if self._system.config.report else None
+            of_skeletons = SkeletonJob(skeletons, len(poses.drawn), target, job.seed, report)
             result = self._system.run(of_skeletons, picture, inputs.audio)
             if self._keep:
-                self._write_overlay(job, source, bounds, picture, skeletons, poses, result)
+                self._write_overlay(job, source, bounds, picture, skeletons, poses.driving, result)
         return result
 
-    def _write_skeletons(
-        self, job: "Job", source: FrameSource, bounds: tuple[int, int], picture: Path, skeletons: Path
-    ) -> "tuple[Alignment | None, list[Pose]]":
-        return write_aligned_skeletons(
-            source,
-            open_frames(picture),
-            skeletons,
-            self.estimator,
-            self._style,
-            job.align,
-            job.track,
-            self._progress,
-            bounds,
-            job.fps,
-        )
+    def _kept_poses(self, job: "Job", bounds: tuple[int, int]) -> KeptPoses:
+        """The poses that an earlier run of a job may have kept."""
+        config = self._system.config
 
-    def _report(
-        self, job: "Job", poses: "Sequence[Pose]", alignment: "Alignment | None", seconds: dict[str, float]
-    ) -> ResultReport:
-        """The report of a job whose poses are estimated, not yet aligned."""
-        aligned = map(alignment, poses) if alignment is not None else poses
+        def made() -> Made:
+            inputs = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
+            inputs |= {path.name: str(path) for path in self._networks}
+            options = {f"--{name}": getattr(job, name) for name in _OF_POSES}
+            system = {name: getattr(self._system, name) for name in ("width", "height", "device", "channels")}
+            made = made_of("poses", inputs)
+            return Made(made.command, made.inputs, {**options, "--frames": bounds, **system, **versions()})
+
+        return KeptPoses(job.output, made, config.resume, config.overwrite)
+
+    def _write_skeletons(
+        self,
+        job: "Job",
+        inputs: JobInputs,
+        picture: Path,
+        skeletons: Path,
+        kept: KeptPoses,
+        seconds: dict[str, float],
+    ) -> "AlignedPoses":
+        """Write the skeletons of a job, of poses that an earlier run has kept or that are estimated now."""
+        source, frames, fps = inputs.source, open_frames(picture), job.fps
+        with stopwatch(seconds, "poses"):
+            earlier = kept.read()
+            if earlier is None:
+                found = find_poses(source, frames, self.estimator, job.track, self._progress, inputs.bounds, fps)
+            else:
+                found = earlier
+            style, unseen = self._style, job.unseen_joints
+            poses = write_aligned_skeletons(found, source, frames, skeletons, style, job.align, fps, unseen=unseen)
+        if earlier is None:
+            kept.keep(found, seconds["poses"])
+        return poses
+
+    def _report(self, job: "Job", poses: "AlignedPoses", seconds: dict[str, float]) -> ResultReport:
+        """The report of a job whose skeletons are drawn."""
         size, style = (self._system.width, self._system.height), self._style
-        driver = driver_of(aligned, *size, self.estimator.name, style.hands, style.face)
+        driver = driver_of(poses.drawn, *size, self.estimator.name, style.hands, style.face)
+        driver = dataclasses.replace(driver, from_picture=poses.from_picture)
         config = self._system.config
         return ResultReport("animate", config, job, estimator=self.estimator, driver=driver, seconds=seconds)
 
@@ -223,6 +249,16 @@ class Animator:
                 row = side_by_side([reference, np.maximum(driving // 2, skeleton), aligned, frame])
                 writer = writer or stack.enter_context(VideoWriter(target, fps, row.shape[1], row.shape[0]))
                 writer.write(row)
+
+
+def _tell_joints(job: "Job", poses: "AlignedPoses") -> None:
+    """Say which joints the picture does not show, and which ones the driving video does not."""
+    if poses.alignment is not None and poses.alignment.missing:
+        logger.warning("%s does not show %s: aligned by the other joints",
+                       job.reference_image, ", ".join(poses.alignment.missing))  # fmt: skip
+    if poses.from_picture:
+        logger.warning("joints not seen in the driving video are taken from the picture: %s; --unseen-joints none "
+                       "leaves them out", ", ".join(poses.from_picture))  # fmt: skip
 
 
 def _identity(path: str | os.PathLike) -> str:

@@ -27,6 +27,8 @@ from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
+from ppdiffusers_ext.pipelines.warm import opened
+from ppdiffusers_ext.pipelines.watching import LOADING, WatchedBar, current_watch
 from ppdiffusers_ext.runtime import Runtime, check_device
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,11 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     Attributes:
         network_names: of the modules that are networks.
         loading: the system's module of this name: what makes its parts of files.
+        frame_axis: of the frames in the latents that are denoised.
     """
 
     loading: ModuleType
+    frame_axis = 2
     _callback_tensor_inputs = list(CALLBACK_TENSORS)
 
     def __init__(self) -> None:
@@ -90,7 +94,9 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             show_progress: a progress bar on stderr.
             unit: what it counts.
         """
-        pipeline = cls.open(config, runtime, parts)
+        current_watch().stage(LOADING, 1)
+        pipeline = opened(cls, config, runtime, parts, lambda: cls.open(config, runtime, parts))
+        current_watch().advance()
         pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
         logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
         return pipeline
@@ -323,14 +329,16 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         count, state, done = len(timesteps), current_state(), 0
         if state is not None:
             done, latents = state.begin(self.scheduler, latents, count)
-        with self.progress_bar(total=count * (calls or 1)) as progress:
+        total = count * (calls or 1)
+        with WatchedBar(self.progress_bar(total=total), total) as progress:
             progress.update(done * (calls or 1))
             for i, timestep in list(enumerate(timesteps))[done:]:
                 progress.set_description(f"step {i + 1}/{count}")
                 prediction = predict(
                     self.scheduler.scale_model_input(latents, timestep), timestep, i, latents, progress
                 )
-                latents = self.scheduler.step(prediction, timestep, latents, **options).prev_sample.astype("float32")
+                stepped = self.scheduler.step(prediction, timestep, latents, **options)
+                latents = stepped.prev_sample.astype("float32")
                 if keep is not None:
                     latents = keep(latents, timesteps[i + 1 : i + 2])
                 if not bool(paddle.isfinite(latents).all()):
@@ -339,6 +347,8 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
                         "or a dtype with a larger range (bf16 or fp32) are needed"
                     )
                 latents = after_step(self, callback[0], callback[1], i, timestep, latents)
+                clean = getattr(stepped, "pred_original_sample", None)
+                current_watch().after_step(self, latents if clean is None else clean, i + 1, count)
                 if not calls:
                     progress.update()
                 if self._interrupt:

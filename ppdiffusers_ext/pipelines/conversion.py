@@ -3,11 +3,12 @@
 Tensors keep their bits unless another dtype is asked for, and are in memory one at a time.
 """
 
+import functools
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,20 @@ def describe_own(folder: Path, cls: type, dtype: str = "float32") -> Part:
 
 
 class _Tensor:
-    """What writers take for an array; it is checked and cast when its numbers are asked for."""
+    """What writers take for an array; it is checked, cast and changed when its numbers are asked for."""
 
-    def __init__(self, name: str, tensor: paddle.Tensor, dtype: str | None, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self,
+        name: str,
+        tensor: paddle.Tensor,
+        dtype: str | None,
+        checkpoint: Checkpoint,
+        change: Callable[[paddle.Tensor], paddle.Tensor] | None = None,
+    ) -> None:
         self._label, self._tensor, self._file = f"{checkpoint.path}: {name}", tensor, checkpoint.file
         own = str(tensor.dtype).removeprefix("paddle.")
         is_float = own in DTYPES.values() or own in FLOAT8_BITS
+        self._change = change
         self._cast = DTYPES[dtype] if dtype and is_float and own != DTYPES[dtype] else None
         kept = self._cast or own
         self.shape = tuple(tensor.shape)
@@ -91,18 +100,21 @@ class _Tensor:
             array = to_array(tensor.astype(self._cast))
             if not is_finite(array):
                 raise InputError(f"{self._label} has numbers too large for {self._cast}; fp32 or bf16 are accepted")
-        return array
+        return array if self._change is None else to_array(self._change(to_tensor(np.ascontiguousarray(array))))
 
 
 def part_to_paddle(name: str, part: Part, folder: Path, dtype: str | None) -> Report:
-    """Write a part's original files as the folder `name` in another: its `Report`."""
+    """Write a part's original files as the folder `name` in another, with its LoRA files merged: its `Report`."""
+    changes = part.changes()
     arrays, originals, counts, report = {}, {}, {}, Report(name, 0, [])
     for path in part.files:
         checkpoint = read_checkpoint(path)
         renamed = names_in_model(part.model, checkpoint.tensors, path)
         own = {new: checkpoint.tensors[old] for old, new in renamed.items()}
         own = transpose(own, transposed_names(part.model)) if checkpoint.layout == "torch" else own
-        arrays.update({new: _Tensor(old, own[new], dtype, checkpoint) for old, new in renamed.items()})
+        for old, new in renamed.items():
+            change = changes and functools.partial(changes, new)
+            arrays[new] = _Tensor(old, own[new], dtype, checkpoint, change)
         originals.update({new: old for old, new in renamed.items() if old != new})
         counted = [old for old in checkpoint.tensors if old.endswith("num_batches_tracked")]
         counts.update({old: int(checkpoint.tensors[old]) for old in counted})
@@ -198,7 +210,7 @@ def part_to_torch(
     files: Iterable[tuple[str, str]],
     unused: Mapping[str, _Tensor] | None = None,
 ) -> Report:
-    """Write a part's folder as the original's files: its `Report`.
+    """Write a part's folder as the original's files, with its LoRA files merged: its `Report`.
 
     Args:
         files: paths below the folder, each with what is in the names of its tensors; the first that fits.
@@ -207,11 +219,14 @@ def part_to_torch(
     checkpoint = read_checkpoint(part.files[0])
     tensors = checkpoint.tensors
     check_fit(part.model, tensors, checkpoint.path)
-    if checkpoint.layout == "paddle":
-        tensors = transpose(tensors, transposed_names(part.model))
+    transposed = transposed_names(part.model) if checkpoint.layout == "paddle" else set()
     report = Report(name, len(tensors), [])
     names, positions, counts = _read_originals(checkpoint)
-    arrays: dict = {names.get(key, key): _Tensor(key, value, dtype, checkpoint) for key, value in tensors.items()}
+    changes = part.changes()
+    arrays: dict = {}
+    for key, value in transpose(tensors, transposed).items():
+        change = changes and _of_torch(functools.partial(changes, key), key in transposed)
+        arrays[names.get(key, key)] = _Tensor(key, value, dtype, checkpoint, change)
     for table in positions:  # they count the positions
         rows = tensors["vision_model.embeddings.position_embedding.weight"].shape[0]
         arrays[table] = np.arange(rows, dtype=np.int64)[np.newaxis]
@@ -223,6 +238,13 @@ def part_to_torch(
             _write_original(folder / file, chosen)
             report.files[file] = len(chosen)
     return report
+
+
+def _of_torch(
+    change: Callable[[paddle.Tensor], paddle.Tensor], is_transposed: bool
+) -> Callable[[paddle.Tensor], paddle.Tensor]:
+    """A change of a weight in Paddle's layout as one of the weight in torch's."""
+    return (lambda value: change(value.t()).t()) if is_transposed else change
 
 
 def _read_originals(checkpoint: Checkpoint) -> tuple[dict[str, str], list[str], dict[str, int]]:

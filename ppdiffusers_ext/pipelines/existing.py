@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.data.existing import ExistsError, Results, check_existing
+from ppdiffusers_ext.data.existing import ExistsError, Results, are_made_of, check_existing
 from ppdiffusers_ext.data.records import Made, digest
 from ppdiffusers_ext.errors import InputError, shown_path
 
@@ -15,15 +15,16 @@ logger = logging.getLogger(__name__)
 
 # Fields of options that do not change a result, or that stand for inputs, whose content counts.
 _OTHERS = frozenset(
-    "output test_cases reference_image pose_video driving_video start_image end_image video mask embedding "
-    "engine_cache ignore_memory overwrite skip_existing report resume".split()
+    "output test_cases reference_image pose_video driving_poses driving_video start_image end_image video mask "
+    "embedding engine_cache ignore_memory overwrite skip_existing report resume".split()
 )
 
 
 def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bool = False) -> Results:
     """The `Results` of cases, held against what exists before anything is computed.
 
-    With `skip_existing` a case is kept if its main result exists.
+    With `skip_existing` a case is kept if its main result exists. Files of a run that was stopped before all were
+    there, whose state is kept, are made again with the rest.
 
     Args:
         cases: tuples of the path of the main result, a list of the paths of what lies beside it, and its `Made` or a
@@ -33,6 +34,14 @@ def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bo
     Raises:
         ExistsError: see `check_existing`; or what lies beside a result that is missing exists, and would be replaced.
     """
+    unfinished = [] if overwrite else [case for case in cases if _is_unfinished(case)]
+    if unfinished:
+        cases = [case for case in cases if case not in unfinished]
+        held = hold_results(cases, overwrite, skip_existing)
+        held.include(
+            check_existing({path: made for main, beside, made in unfinished for path in (main, *beside)}, True)
+        )
+        return held
     if len(cases) == 1 and not overwrite and not skip_existing:
         check_existing({cases[0][0]: cases[0][2]})  # whose message is about the one result
     paths: dict[Any, Any] = {}
@@ -48,6 +57,18 @@ def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bo
         if Path(main) not in held.missing:
             logger.warning("%s exists and is kept", main)
     return held
+
+
+def _is_unfinished(case: Any) -> bool:
+    """Whether files of a case exist, all made of the same as now, and the state of the run that made them does."""
+    from ppdiffusers_ext.pipelines.state_folder import StateFolder  # with Paddle
+
+    main, beside, made = case
+    paths = [path for path in (main, *beside) if os.path.exists(path)]
+    if not paths or not StateFolder(main).exists:
+        return False
+    made = made() if callable(made) else made
+    return are_made_of({Path(path): made for path in paths})
 
 
 def case_of(

@@ -1,5 +1,6 @@
 """What `scripts.animate` is asked for: a picture and a driving video, or a batch file of many. Imports no Paddle."""
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from ppdiffusers_ext.data.video_writer import SUFFIXES
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
-from ppdiffusers_ext.files import check_all_there, read_yaml
+from ppdiffusers_ext.files import check_all_there, read_yaml, suffix_of
 from ppdiffusers_ext.options import (
     FRAMES,
     any_of,
@@ -20,12 +21,15 @@ from ppdiffusers_ext.options import (
     path_option,
 )
 from ppdiffusers_ext.pipelines.options import INPUT, OUTPUT, PoseOptions
+from ppdiffusers_ext.pipelines.systems import POSED, get_system
+from ppdiffusers_ext.preprocess import completion
 from ppdiffusers_ext.preprocess.extraction import TrackOptions
 from ppdiffusers_ext.preprocess.tracks import check_rule
 
 _POSES = "Poses"
 _INPUTS = ("reference_image", "driving_video")
 _NEEDED = (*_INPUTS, "output")
+_LONGEST, _MULTIPLE = 2, 16  # of the demo model's frames: most of the longer side, in shorter ones, and its steps
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,13 @@ class Job:
         help="how poses are moved to the body in the picture: by its shape, as the original does, or not at all",
         group=_POSES,
     )
+    unseen_joints: str = option(
+        completion.PICTURE,
+        choices=completion.CHOICES,
+        help="joints that the driving video never shows: picture takes them from the pose of the picture, none leaves "
+        "them out",
+        group=_POSES,
+    )
     gap: int = option(5, 0, FRAMES[1], help="number of frames of absence that are filled", group=_POSES)
     smoothing: float = option(1.0, 0, 1000, help="strength of the smoothing of motion; 0 is none", group=_POSES)
     audio: bool = option(True, help="copy the sound of the video", group=OUTPUT)
@@ -62,7 +73,7 @@ class Job:
         check_options(self)
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
-        if Path(self.output).suffix.lower() not in SUFFIXES:
+        if suffix_of(self.output) not in SUFFIXES:
             raise InputError(
                 f"output {shown(self.output)} is no name of a video; one that ends in {any_of(SUFFIXES)} is accepted"
             )
@@ -113,3 +124,51 @@ def read_jobs(path: str | os.PathLike, **defaults: Any) -> list[Job]:
     if len({Path(job.output).resolve() for job in read}) < len(read):
         raise InputError(f"two jobs of {name} have the same output; different names are accepted")
     return read
+
+
+def load_model_config(
+    name: str,
+    path: str | os.PathLike | None,
+    given: dict[str, Any],
+    picture: str | None = None,
+    is_small: bool = False,
+) -> tuple[Any, bool]:
+    """The configuration of a system that animates, and whether it is that of the small model which ships.
+
+    The small model is taken where no other is named and no released weights are there. Its file is for a short clip;
+    with it the whole video is animated unless `num_frames` is given, in the shape of the picture.
+
+    Args:
+        name: of the system.
+        path: YAML file of the model; that of the released one if left out.
+        given: options that go before the file's.
+        picture: path of the picture; None for several.
+        is_small: take the small model, whatever else is there; the system has one.
+
+    Raises:
+        MissingFileError, InputError: no such file, or keys or values that are not accepted.
+    """
+    system = get_system(name, POSED)
+    if not is_small:
+        config = system.options.load(path or system.config_file, **given)
+        if path or system.demo_file is None or system.has_weights is None or system.has_weights(config):
+            return config, False
+    config = system.options.load(system.demo_file, **given)
+    sides = {} if {"width", "height"} & set(given) else _sides_like(picture, config.width)
+    return dataclasses.replace(config, num_frames=given.get("num_frames"), **sides), True
+
+
+def _sides_like(picture: str | None, side: int) -> dict[str, int]:
+    """Width and height with the aspect ratio of a picture, so that a square crop does not cut off heads.
+
+    Args:
+        picture: a path; one that is missing, or None for several pictures, leaves the sides as they are.
+        side: the shorter one in pixels.
+    """
+    if picture is None or not os.path.isfile(picture):
+        return {}
+    from ppdiffusers_ext.data.images import picture_size
+
+    size, longest = picture_size(picture), _LONGEST * side
+    width, height = (min(longest, round(length / min(size) * side / _MULTIPLE) * _MULTIPLE) for length in size)
+    return {"width": width, "height": height}

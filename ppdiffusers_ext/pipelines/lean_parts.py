@@ -48,7 +48,12 @@ class MergedPart(Part):
         self._read_additions()  # what does not fit is told before anything is loaded
 
     def fill(self) -> None:
-        self.read(self._merge(self._read_additions()))
+        self.read(self.changes())
+
+    def changes(self) -> Callable[[str, paddle.Tensor], paddle.Tensor]:
+        additions = self._read_additions()
+        changed = set(additions.names)
+        return lambda name, value: additions.merged(name, value) if name in changed else value
 
     def read(self, change: Callable[[str, paddle.Tensor], paddle.Tensor | None]) -> None:
         """Load the weights, each of which `change` makes from that in the file (see `set_weights`)."""
@@ -59,10 +64,6 @@ class MergedPart(Part):
 
     def _read_additions(self) -> Additions:
         return Additions(self.model, [(Lora(path), weight) for path, weight in self.loras], self._network)
-
-    def _merge(self, additions: Additions) -> Callable[[str, paddle.Tensor], paddle.Tensor]:
-        changed = set(additions.names)
-        return lambda name, value: additions.merged(name, value) if name in changed else value
 
     def _compute_digest(self, cache: "ExportCache") -> str:
         merged = [f"{cache.digest_of_checkpoint(path)}*{weight}" for path, weight in self.loras]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import paddle
 from paddle import nn
 from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -59,6 +60,10 @@ class Part(Network):
     def files(self) -> list[str | os.PathLike]:
         """The files of the weights. Raises MissingFileError where a folder has none."""
         return [find_weights(path) if Path(path).is_dir() else path for path in map(located, self._paths)]
+
+    def changes(self) -> Callable[[str, paddle.Tensor], paddle.Tensor] | None:
+        """What makes of a weight's name and its tensor in the files the one that is loaded; None if it is the same."""
+        return None
 
     def load(self) -> nn.Layer:
         """As `Network.load`. Raises InputError, MissingFileError for files that do not fit."""

@@ -18,6 +18,8 @@ from paddle import nn
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
+from ppdiffusers_ext.pipelines.warm import warm_bytes
+from ppdiffusers_ext.pipelines.watching import current_watch
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -55,13 +57,16 @@ class MemoryPlan:
 
 
 def resident_memory() -> int:
-    """Bytes of host memory that this program has now: most are Paddle's libraries, whose share differs by machine."""
-    return psutil.Process().memory_info().rss
+    """Bytes of host memory that this program has now: most are Paddle's libraries, whose share differs by machine.
+
+    Weights that the last run has kept are not among them: the next one takes these, or frees them.
+    """
+    return psutil.Process().memory_info().rss - warm_bytes()
 
 
 def available_memory() -> int:
     """Bytes of host memory that this program can have, those that it has now among them."""
-    return psutil.virtual_memory().available + resident_memory()
+    return psutil.virtual_memory().available + psutil.Process().memory_info().rss
 
 
 def check_plan(
@@ -86,6 +91,7 @@ def check_plan(
     plan, *lower = plan_memory(rungs[rungs.index(config.memory) :])
     if plan.host <= available or config.ignore_memory:
         logger.info("%s", plan)
+        current_watch().planned(plan.rung, plan.host, available)
         return plan
     fitting = [other for other in lower if other.host <= available]
     accepted = (

@@ -185,6 +185,12 @@ class PoseOptions(RunOptions):
         group=INPUT,
         aliases=("poses", "validation_control_folder"),
     )
+    driving_poses: str | None = path_option(
+        None,
+        help="poses of the pose video as JSON, in its pixels, for the pose errors of a report",
+        unset="NAME_poses.json beside it, or poses.json in its folder, if there is one",
+        group=INPUT,
+    )
     context_frames: int = option(
         24, 1, FRAMES[1], help="number of frames that are denoised together", group=WINDOWS, aliases=("tile_size",)
     )
@@ -217,9 +223,18 @@ class PoseOptions(RunOptions):
                 f"context_overlap is {overlap}; a number below context_frames, {self.context_frames}, is accepted"
             )
 
+    def check_driving_poses(self) -> None:
+        """Raises InputError for driving poses that no report needs."""
+        if self.driving_poses is not None and not self.report:
+            raise InputError("driving_poses is for the report of the result; --report is accepted with it")
+
     def check_inputs(self) -> None:
-        """Raises MissingFileError for a picture or a pose video that is not there."""
-        named = (("picture", self.reference_image), ("pose video", self.pose_video))
+        """Raises MissingFileError for a picture, a pose video or driving poses that are not there."""
+        named = (
+            ("picture", self.reference_image),
+            ("pose video", self.pose_video),
+            ("driving poses", self.driving_poses),
+        )
         check_all_there(
             [(what, path) for what, path in named if path is not None], "files that are there are accepted"
         )

@@ -20,8 +20,9 @@ from ppdiffusers_ext.data.outputs import beside, report_paths
 from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import counted
-from ppdiffusers_ext.metrics.result_report import summary
+from ppdiffusers_ext.metrics.result_report import Driver, summary
 from ppdiffusers_ext.pipelines.reporting import ResultReport, timed
+from ppdiffusers_ext.pipelines.watching import DECODING, told
 
 if TYPE_CHECKING:
     import paddle
@@ -71,6 +72,7 @@ class Case:
         image: the picture as it was read, or None: it is read again each time that it is needed.
         source: `FrameSource` of a pose video.
         has_report: whether there will be a report of the result.
+        driver: the poses that the pose video shows, for that.
     """
 
     image_path: Path
@@ -81,6 +83,7 @@ class Case:
     image: PIL.Image.Image | None = field(default=None, repr=False, compare=False)
     source: FrameSource | None = field(default=None, repr=False, compare=False)
     has_report: bool = False
+    driver: Driver = field(default=Driver(), repr=False, compare=False)
 
     def picture(self) -> PIL.Image.Image:
         """The picture, a `PIL.Image`."""
@@ -140,7 +143,7 @@ def write_case(
 
     def write(target: Path) -> Result:
         anchor = ColourAnchor(color_correction_strength, reference)
-        frames = anchor.correct_all(pixels_of(decode()))
+        frames = told(anchor.correct_all(pixels_of(decode())), DECODING, case.num_frames)
         poses = (resize(pose, width, height, way) for pose in case.poses())
         result = replace(case, target=target).result
         if case.fps is None:

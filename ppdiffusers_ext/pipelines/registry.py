@@ -1,7 +1,7 @@
 """The systems that can animate a picture by a video of skeletons, each behind the same few calls."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.calls import as_generator
+from ppdiffusers_ext.pipelines.easy_animate import run as easy_animation
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.loading import describe_parts as describe_easy_parts
 from ppdiffusers_ext.pipelines.easy_animate.memory import plan_memory as plan_easy_memory
@@ -88,6 +89,7 @@ class AnimateAnyone:
             self.config,
             reference_image=str(picture),
             pose_video=str(job.skeletons),
+            driving_poses=None,
             output=str(job.output),
             num_frames=job.num_frames,
             fps=None,
@@ -196,6 +198,12 @@ class EasyAnimate:
         return plan_easy_memory(models, self._config, runtime), self._config.num_frames
 
 
+# What the commands run, called with the options of a system and what a video is made of.
+RUNS: dict[str, Callable[[Any, str], object]] = {
+    "animate_anyone": lambda config, _: pose2vid.animate(config, show_progress=False),
+    "stable_animator": lambda config, _: stable_animation.animate(config, show_progress=False),
+    "easy_animate": lambda config, task: easy_animation.make(config, task, show_progress=False),
+}
 SYSTEMS = {"animate_anyone": AnimateAnyone, "stable_animator": StableAnimator, "easy_animate": EasyAnimate}
 
 

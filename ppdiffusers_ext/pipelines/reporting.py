@@ -7,29 +7,42 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import json
+import logging
 import os
 import platform
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.frames import FrameSource, open_frames, placed, poses_path
 from ppdiffusers_ext.data.outputs import output_file, report_paths
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.metrics.driving import check_length, read_driver
 from ppdiffusers_ext.metrics.page import result_page
 from ppdiffusers_ext.metrics.poses import Points
 from ppdiffusers_ext.metrics.result_report import Driver, Estimate, Measures, Networks, measure
+from ppdiffusers_ext.packaged import located
+from ppdiffusers_ext.pipelines.watching import MEASURING, current_watch
 from ppdiffusers_ext.preprocess.estimators import EMBEDDED, Estimator, open_estimator
 from ppdiffusers_ext.preprocess.face_embedding import MobileFace
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.version import __version__
 
-OF_DRAWINGS = "the pose video is a drawing, whose joints are not known; scripts.animate, which estimates them, does it"
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.options import PoseOptions
+
+logger = logging.getLogger(__name__)
+
+OF_DRAWINGS = (
+    "the pose video is a drawing, whose joints are not known; scripts.vid2pose and scripts.skeleton_extraction write "
+    "them beside it with --save-poses, --driving-poses names another file, and scripts.animate estimates them itself"
+)
 OF_TEXTS = "no poses drive this system"
 _PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "ppdiffusers", "paddlenlp", "numpy", "onnxruntime", "openvino", "av")
 # Options that say nothing of a result.
@@ -71,6 +84,7 @@ class ResultReport:
             reference: picture of its size, (H, W, 3) uint8, or None: its first frame is taken.
             reference_name: what the picture is.
         """
+        current_watch().stage(MEASURING, 1)
         with stopwatch(self.seconds, "measuring"):
             source = open_frames(result)
             if reference is None:
@@ -204,9 +218,44 @@ def driver_of(
         if not people:
             driving.append(None)
             continue
-        inside = ((people[0].xy >= 0) & (people[0].xy < (width, height))).all(axis=1)
-        driving.append(dataclasses.replace(people[0], seen=people[0].seen & drawn & inside))
-    return Driver(driving, estimator)
+        driving.append(dataclasses.replace(people[0], seen=people[0].seen & drawn))
+    return Driver(driving, estimator).inside(width, height)
+
+
+def driver_of_drawing(
+    config: "PoseOptions", drawing: str | os.PathLike, source: FrameSource, num_frames: int, way: str
+) -> Driver:
+    """The `Driver` of a result that is driven by a drawing: its poses are in a file that options name, or beside it.
+
+    Args:
+        config: options, with the size of the result.
+        drawing: path of the pose video, the folder of pose pictures or the pose picture.
+        source: of the drawing, all of it.
+        num_frames: that are animated.
+        way: in which the drawing gets the result's size; see `data.frames.resize`.
+
+    Raises:
+        MissingFileError, InputError: the file that is named cannot be used. One that is only found is a reason.
+    """
+    found = None if config.driving_poses is None else Path(config.driving_poses)
+    if found is None:
+        place = os.path.abspath(located(drawing))
+        found = poses_path(place, os.path.isdir(place))
+        if not os.path.lexists(found):
+            return Driver(reason=OF_DRAWINGS)
+    try:
+        driver = read_driver(found)
+        check_length(found, driver, source.num_frames, drawing)
+    except InputError as error:
+        if config.driving_poses is not None:
+            raise
+        logger.warning("pose errors will not be measured: %s", error)
+        return Driver(reason=str(error))
+    (width, height), corner = placed(source.width, source.height, config.width, config.height, way)
+    scale = np.array([width / source.width, height / source.height])
+    moved = [None if one is None else one.moved(scale, np.array(corner)) for one in driver.poses or ()]
+    shown = list(itertools.islice(source.at_rate(moved, source.fps), num_frames))
+    return dataclasses.replace(driver, poses=shown, path=found).inside(config.width, config.height)
 
 
 def _plain(value: Any) -> Any:

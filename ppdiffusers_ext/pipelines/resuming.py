@@ -5,7 +5,7 @@ part that is being denoised after a step (with the scheduler's own state), the s
 the run is made of. What is damaged, or of another run, is told and not used.
 
 A state is kept every `INTERVAL` seconds, and never more than 1 / `SHARE` of the time is spent on it. What is encoded
-before denoising, and frames that were decoded, are computed again.
+before denoising, and frames that were decoded, are computed again; poses that were estimated are not (`kept_poses`).
 """
 
 import contextvars
@@ -21,10 +21,10 @@ from typing import Any
 import paddle
 
 from ppdiffusers_ext.data.records import Made, digest_of
-from ppdiffusers_ext.errors import InputError, counted, printable, shown_path
+from ppdiffusers_ext.errors import counted, shown_path
 from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.existing import made_of
-from ppdiffusers_ext.pipelines.state_folder import StateFolder
+from ppdiffusers_ext.pipelines.state_folder import DAMAGED, StateFolder
 from ppdiffusers_ext.pipelines.state_values import SchedulerState, decode, encode, random_state, set_random_state
 from ppdiffusers_ext.version import __version__
 from ppdiffusers_ext.weights.arrays import to_array
@@ -36,8 +36,6 @@ SHARE = 50  # times as long as it takes to keep a state, there is none
 
 _FORMAT = 1
 _LATENTS = "latents"
-# What reading a state that was written by something else may raise.
-_DAMAGED = (InputError, OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
 
 _current: contextvars.ContextVar = contextvars.ContextVar("run_state", default=None)
 
@@ -159,9 +157,9 @@ class RunState:
                 raise ValueError("it has collected something else")
             self._scheduler.restore(earlier["scheduler"], tensors)
             set_random_state(earlier["random"], self._generator)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             self._scheduler.reset()
-            self._tell_damage(error)
+            self._folder.tell_damage(error)
             return 0, latents
         for name, values in self._collected.items():
             values[:] = collected[name]
@@ -253,6 +251,9 @@ class RunState:
             logger.warning("%s cannot be used (%s): no state is kept", path, error.strerror or error)
             self._made = None
             return
+        if self._folder.has_poses and not self._folder.has_index:
+            self._folder.clear()  # nothing but poses was kept
+            return
         try:
             if self._made is None or self._begins_anew:
                 raise _OfNoUse("it is not asked for")
@@ -268,8 +269,8 @@ class RunState:
             logger.warning("discarded the state of an earlier run in %s: %s", path, reason)
             self._folder.clear()
             return
-        except _DAMAGED as error:
-            self._tell_damage(error)
+        except DAMAGED as error:
+            self._folder.tell_damage(error)
             self._folder.clear()
             return
         self._read_parts(parts)
@@ -281,17 +282,13 @@ class RunState:
                 latents = tensors[_LATENTS].clone().to(paddle.device.get_device())
                 self._parts.append(_Part(latents, list(file["random"]), decode(file["collected"], tensors)))
                 self._files.append({name: file[name] for name in ("file", "sha256", "random", "collected")})
-            except _DAMAGED as error:
-                self._tell_damage(error)
+            except DAMAGED as error:
+                self._folder.tell_damage(error)
                 self._earlier = None
                 break
         if self._parts:
             self._kept = self._finished()
             logger.warning("goes on after %s, which an earlier run has kept", self._kept)
-
-    def _tell_damage(self, error: BaseException) -> None:
-        logger.warning("a state in %s is damaged and not used (%s)", shown_path(self._folder.path),
-                       printable(" ".join(str(error).split()), 200))  # fmt: skip
 
 
 def open_state(

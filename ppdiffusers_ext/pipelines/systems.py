@@ -26,6 +26,9 @@ class System:
         is_posed: True if it animates skeletons.
         demo_file: YAML file of a small model that ships with the package, if there is one.
         has_weights: function of a configuration: whether any of its weights are there.
+        refinement: dataclass of the options under the key `refinement`, if there are any.
+        names_of_task: function of what videos are made of, where that differs: the names of options that count.
+        writes_folder: True if a run by skeletons writes a folder.
     """
 
     options: Any
@@ -34,6 +37,9 @@ class System:
     is_posed: bool = True
     demo_file: Path | None = None
     has_weights: Callable | None = None
+    refinement: Any = None
+    names_of_task: Callable | None = None
+    writes_folder: bool = False
 
 
 SYSTEMS = {
@@ -45,10 +51,18 @@ SYSTEMS = {
         has_weights=animate_anyone_check.has_weights,
     ),
     "stable_animator": System(
-        stable_animator.StableAnimationConfig, stable_animator.CONFIG, stable_animator_check.check_files
+        stable_animator.StableAnimationConfig,
+        stable_animator.CONFIG,
+        stable_animator_check.check_files,
+        refinement=stable_animator.RefinementConfig,
+        writes_folder=True,
     ),
     "easy_animate": System(
-        easy_animate.EasyAnimateConfig, easy_animate.CONFIG, easy_animate_check.check_files, is_posed=False
+        easy_animate.EasyAnimateConfig,
+        easy_animate.CONFIG,
+        easy_animate_check.check_files,
+        is_posed=False,
+        names_of_task=easy_animate.names_of_task,
     ),
 }
 POSED = [name for name, system in SYSTEMS.items() if system.is_posed]

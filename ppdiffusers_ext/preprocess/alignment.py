@@ -102,7 +102,8 @@ def _reference_body(reference: Pose) -> tuple[np.ndarray, np.ndarray, tuple[str,
     """The body of the first person, which of its joints are seen, and the names of those that are not."""
     if not len(reference) or not reference.visible()[0].any():
         raise InputError(
-            "nobody is found in the reference picture; a picture that shows a person, or no alignment, is accepted"
+            "nobody is found in the reference picture; a picture that shows a person, or no alignment (animate's "
+            "--align none), is accepted"
         )
     visible = reference.visible()[0]
     return reference.body[0], visible, tuple(name for name, is_seen in zip(KEYPOINTS, visible) if not is_seen)
@@ -114,7 +115,8 @@ def _check_enough(joints: Sequence[int], bodies: Sequence) -> None:
     if len(joints) < 2:
         raise InputError(
             "the reference picture and the driving video have fewer than 2 joints of the body in common; "
-            "a picture and a video that show the same part of the body, or no alignment, are accepted"
+            "a picture and a video that show the same part of the body, or no alignment (animate's --align none), are "
+            "accepted"
         )
 
 
@@ -132,6 +134,6 @@ def _size_ratio(body: np.ndarray, bodies: np.ndarray, seen: np.ndarray, common: 
     if not ratio > 0:
         raise InputError(
             "no limb is seen both in the reference picture and in the driving video; a picture and a video that show "
-            "the same part of the body, or no alignment, are accepted"
+            "the same part of the body, or no alignment (animate's --align none), are accepted"
         )
     return ratio

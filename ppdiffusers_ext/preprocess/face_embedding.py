@@ -19,12 +19,13 @@ class MobileFace:
 
     Attributes:
         name: of the network, for reports.
+        threshold: see `FaceEmbedder`; `python -m benchmarks identity` measures it (docs/metrics.md).
 
     Raises:
         MissingFileError, InputError: the network's file is missing or damaged, or ONNX Runtime is not installed.
     """
 
-    name = NETWORK
+    name, threshold = NETWORK, 0.47
 
     def __init__(self, threads: int | None = None) -> None:
         self._network = OnnxNetwork(embedded_network(NETWORK), threads=threads)

@@ -55,16 +55,21 @@ def _people(pose: Pose) -> list[int]:
     return [i for i in range(len(pose)) if pose.visible()[i].sum() >= _LEAST_JOINTS]
 
 
+def people_from_left(pose: Pose) -> list[int]:
+    """Numbers of the people of whom enough is seen, in the order in which a rule counts them."""
+    return sorted(_people(pose), key=lambda i: box_of(pose.person(i))[[0, 2]].sum())
+
+
 def _choose(pose: Pose, people: list[int], rule: str | int) -> int | None:
     """Number of the person among `people` whom a rule means."""
     if not people:
         return None
-    boxes = {i: _box(pose.person(i)) for i in people}
+    boxes = {i: box_of(pose.person(i)) for i in people}
     if rule == "largest":
         return max(people, key=lambda i: _area(boxes[i]))
     if rule == "surest":
         return max(people, key=lambda i: pose.body_scores[i].mean())
-    people = sorted(people, key=lambda i: boxes[i][[0, 2]].sum())
+    people = people_from_left(pose)
     number = {"left": 0, "right": len(people) - 1}.get(str(rule))
     number = int(rule) if number is None else number
     return people[number] if number < len(people) else None
@@ -193,7 +198,7 @@ def smooth(poses: Iterable[Pose], fps: float | Fraction, strength: float = 1.0) 
             states = {}
             yield pose
             continue
-        size = max(_box(pose)[2:] - _box(pose)[:2])
+        size = max(box_of(pose)[2:] - box_of(pose)[:2])
         smoothed = {}
         for part in _PARTS:
             states[part] = _one_euro(getattr(pose, part), states.get(part), float(fps), strength, size)
@@ -225,7 +230,7 @@ def _between(start: Pose, end: Pose, share: float) -> Pose:
     return Pose(**points, **scores)
 
 
-def _box(person: Pose) -> np.ndarray:
+def box_of(person: Pose) -> np.ndarray:
     """Left, top, right, bottom of the joints that are seen of one person."""
     joints = person.body[0][person.visible()[0]]
     return np.concatenate([joints.min(axis=0), joints.max(axis=0)])
@@ -233,7 +238,7 @@ def _box(person: Pose) -> np.ndarray:
 
 def _size(person: Pose) -> float:
     """The longer side of a person's box."""
-    box = _box(person)
+    box = box_of(person)
     return float((box[2:] - box[:2]).max())
 
 

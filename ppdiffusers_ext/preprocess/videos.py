@@ -7,9 +7,12 @@ The three functions follow the originals: `write_skeleton_video` is Moore-Animat
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +22,16 @@ from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import check_outputs
 from ppdiffusers_ext.data.video_writer import SUFFIXES, VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.files import suffix_of
+from ppdiffusers_ext.preprocess import completion
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
 from ppdiffusers_ext.preprocess.extraction import draw, shrink, small_size, track
+from ppdiffusers_ext.preprocess.pose_file import as_drawn, pose_file
 from ppdiffusers_ext.preprocess.tracks import choose_person
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppdiffusers_ext.data.frames import FrameSource
     from ppdiffusers_ext.preprocess.alignment import Alignment
     from ppdiffusers_ext.preprocess.estimators import Estimator
@@ -34,95 +42,194 @@ if TYPE_CHECKING:
 _CRF = 8  # of skeletons: thin lines on black, which cost little
 
 
+@dataclass(frozen=True)
+class FoundPoses:
+    """The `Pose` of a picture and that of each frame of a driving video."""
+
+    picture: Pose
+    driving: list[Pose]
+
+
+@dataclass(frozen=True)
+class AlignedPoses:
+    """Poses of a driving video before and after they were aligned with a picture.
+
+    Attributes:
+        alignment: the `Alignment`, None for the way "none".
+        driving: the `Pose` of each frame as it was found.
+        drawn: the `Pose` of each frame in the picture, completed by the picture's own pose.
+        from_picture: names of the joints that were taken from it; see `completion.complete`.
+    """
+
+    alignment: Alignment | None
+    driving: list[Pose]
+    drawn: list[Pose]
+    from_picture: tuple[str, ...] = ()
+
+
 def _every(frames: Iterable, count: int) -> Iterable:
     return frames
 
 
 def write_skeleton_video(
     video: str | os.PathLike,
-    target: str | os.PathLike,
+    target: str | os.PathLike | None,
     estimator: Estimator,
     style: Style,
     options: TrackOptions,
     progress: Callable[[Iterable, int], Iterable] = _every,
+    poses_target: str | os.PathLike | None = None,
 ) -> None:
     """Write the skeletons of one person in a video as a video with a shorter side of 512 pixels.
 
     Args:
         video: file or folder of pictures.
-        target: an MP4 file.
+        target: an MP4 file; None writes only the poses.
         estimator: an `Estimator`.
         style: a `Style`.
         options: `TrackOptions`.
         progress: function of `(frames, count)` that returns an iterable of the frames, such as tqdm.
+        poses_target: file for the poses as JSON, in pixels of the drawing; None for none.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written.
     """
     source = open_frames(video)
-    check_outputs([target], [video])
+    check_outputs([path for path in (target, poses_target) if path is not None], [video])
     width, height = small_size(source.width, source.height)
     frames = progress(source.resampled(source.fps), source.resampled_count(source.fps))
     poses = track(estimator(shrink(frames)), source.fps, options)
-    with VideoWriter(target, source.fps, width, height, crf=_CRF) as writer:
-        for frame in draw(poses, width, height, style):
+    with _written(poses, poses_target, estimator, style, (width, height)) as taken:
+        if target is None:
+            collections.deque(taken, maxlen=0)
+        else:
+            _write_video(target, draw(taken, width, height, style), source.fps, width, height)
+
+
+@contextlib.contextmanager
+def _written(
+    poses: Iterable[Pose],
+    target: str | os.PathLike | None,
+    estimator: Estimator,
+    style: Style,
+    size: tuple[int, int],
+) -> Iterator[Iterable[Pose]]:
+    """Yields the poses, each of which is written into a file, if there is to be one, when it is taken."""
+    if target is None:
+        yield poses
+        return
+    with pose_file(target, estimator.name, size) as file:
+
+        def write(pose: Pose) -> Pose:
+            file.write(as_drawn(pose, style))
+            return pose
+
+        yield map(write, poses)
+
+
+def _write_video(
+    target: str | os.PathLike, frames: Iterable[np.ndarray], fps: float | Fraction, width: int, height: int
+) -> None:
+    with VideoWriter(target, fps, width, height, crf=_CRF) as writer:
+        for frame in frames:
             writer.write(frame)
 
 
-def write_aligned_skeletons(
+def find_poses(
     source: FrameSource,
     picture: FrameSource,
-    target: str | os.PathLike,
     estimator: Estimator,
-    style: Style,
-    way: str = "shape",
     options: TrackOptions | None = None,
     progress: Callable[[Iterable, int], Iterable] = _every,
     bounds: tuple[int, int | None] = (0, None),
     fps: float | Fraction | None = None,
-    wanted: Collection[Path] | None = None,
-) -> tuple[Alignment | None, list[Pose]]:
-    """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
+) -> FoundPoses:
+    """Estimate the poses of a picture and of a driving video or folder.
 
     Args:
         source: of the video file or the folder of pictures.
         picture: of the file of the picture.
-        target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
-        estimator, style: an `Estimator`, a `Style`.
-        way: of alignment: "shape" keeps the figure's shape, "original" is StableAnimator's, "none" moves nothing.
+        estimator: an `Estimator`.
         options: `TrackOptions`; if left out, all people of each frame as they were detected.
         progress: see `write_skeleton_video`.
         bounds: the first frame, and the one after the last (None for all).
         fps: frames per second of the result; the source's if left out.
+
+    Raises:
+        InputError, MissingFileError: what cannot be read.
+    """
+    (of_picture,) = estimator(picture.read(0, 1))
+    fps = fps or source.fps
+    found = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
+    return follow(of_picture, found, fps, options)
+
+
+def follow(
+    of_picture: Pose, found: Iterable[Pose], fps: float | Fraction, options: TrackOptions | None = None
+) -> FoundPoses:
+    """The poses of a picture and a video, each of all people -> of the one who is followed; of all without options."""
+    if options is not None:
+        of_picture = choose_person(of_picture)  # the picture's is the largest, whoever drives it
+        found = track(found, fps, options)
+    return FoundPoses(of_picture, list(found))
+
+
+def place(
+    found: FoundPoses, source: FrameSource, picture: FrameSource, way: str = "shape", unseen: str = completion.NONE
+) -> AlignedPoses:
+    """The poses of a driving video, aligned with the person in a picture and completed by the picture's own pose.
+
+    The arguments are those of `write_aligned_skeletons`. Raises InputError for poses that cannot be aligned.
+    """
+    alignment = _align(way, found.picture, found.driving, picture, source)
+    placed = [alignment(pose) for pose in found.driving] if alignment else found.driving
+    from_picture: tuple[str, ...] = ()
+    if unseen == completion.PICTURE:
+        placed, from_picture = completion.complete(found.picture, placed, (picture.height, picture.width))
+    return AlignedPoses(alignment, found.driving, placed, from_picture)
+
+
+def write_aligned_skeletons(
+    found: FoundPoses,
+    source: FrameSource,
+    picture: FrameSource,
+    target: str | os.PathLike,
+    style: Style,
+    way: str = "shape",
+    fps: float | Fraction | None = None,
+    wanted: Collection[Path] | None = None,
+    unseen: str = completion.NONE,
+) -> AlignedPoses:
+    """Write the skeletons of a driving video or folder, aligned with the person in a picture, at the picture's size.
+
+    Args:
+        found: of `find_poses`.
+        source, picture: of which they are.
+        target: an MP4 file, or a folder for frame_0.png, frame_1.png and so on.
+        style: a `Style`.
+        way: of alignment: "shape" keeps the figure's shape, "original" is StableAnimator's, "none" moves nothing.
+        fps: frames per second of the result; the source's if left out.
         wanted: files of the folder that are to be written, as `aligned_outputs` gives them; all if left out.
+        unseen: "picture" takes joints that the video does not show from the picture, for poses of one person.
 
     Returns:
-        The `Alignment`, None for the way "none"; and the `Pose` of each frame before it.
+        The `AlignedPoses`.
 
     Raises:
         InputError, MissingFileError: what cannot be read or written, or aligned.
     """
     inputs = [each.path / name for each in (source, picture) for name in each.names or ("",)]
     check_outputs([target if is_video(target) else Path(target) / frame_name(0)], inputs)
-    (of_picture,) = estimator(picture.read(0, 1))
-    fps = fps or source.fps
-    found = estimator(progress(source.resampled(fps, *bounds), source.resampled_count(fps, *bounds)))
-    if options is not None:
-        of_picture = choose_person(of_picture)  # the picture's is the largest, whoever drives it
-        found = track(found, fps, options)
-    poses = list(found)
-    alignment = _align(way, of_picture, poses, picture, source)
-    drawn = draw(map(alignment, poses) if alignment else poses, picture.width, picture.height, style)
-    if is_video(target):
-        with VideoWriter(target, fps, picture.width, picture.height, crf=_CRF) as writer:
-            for frame in drawn:
-                writer.write(frame)
-    else:
+    aligned = place(found, source, picture, way, unseen)
+    drawn = draw(aligned.drawn, picture.width, picture.height, style)
+    if not is_video(target):
         for i, frame in enumerate(drawn):
             path = Path(target) / frame_name(i)
             if wanted is None or path in wanted:
                 write_image(path, frame)
-    return alignment, poses
+    elif wanted is None or Path(target) in wanted:
+        _write_video(target, drawn, fps or source.fps, picture.width, picture.height)
+    return aligned
 
 
 def aligned_outputs(source: FrameSource, target: str | os.PathLike) -> list[Path]:
@@ -181,4 +288,4 @@ def find_videos(root: str | os.PathLike) -> list[Path]:
 
 def is_video(target: str | os.PathLike) -> bool:
     """Whether skeletons go into a video of this name, rather than into a folder."""
-    return Path(target).suffix.lower() in SUFFIXES
+    return suffix_of(target) in SUFFIXES

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.check import check_steps
-from ppdiffusers_ext.training.options import samples_of_a_step
+from ppdiffusers_ext.training.options import DataOptions, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
+from ppdiffusers_ext.training.second import SecondObjective
 from ppdiffusers_ext.training.trainer import PartsTrainer
 
 logger = logging.getLogger(__name__)
@@ -34,49 +36,57 @@ def reproducible_start(seed: int) -> Iterator[None]:
         yield
 
 
-def fit(
-    model: nn.Layer,
-    parts: dict[str, TrainedPart],
-    objective: Any,
-    samples: Any,
-    collate: Callable,
-    run: dict[str, Any],
-    max_bad_share: float,
-    arguments: TrainingArguments,
-    validate: Callable | None = None,
-    held_out: Any = None,
-    describe: Callable[[str, dict[str, str]], None] | None = None,
-) -> PartsTrainer:
-    """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
+@dataclass(frozen=True)
+class Training:
+    """What a run of training is made of.
 
-    Args:
+    Attributes:
         model: `nn.Layer`; parameters without `stop_gradient` are trained.
-        parts, objective, max_bad_share: see `PartsTrainer`.
+        parts, objective: see `PartsTrainer`.
         samples, collate: dataset, and function that makes a batch of its samples.
-        run: dict of settings that a resumed run must share with this one, besides seed and processes.
-        arguments: `TrainingArguments`.
-        validate, held_out, describe: see `PartsTrainer`.
+        settings: those that a resumed run must share with this one, besides what every run shares.
+        held_out, validate, describe, limit, second: see `PartsTrainer`.
+    """
+
+    model: nn.Layer
+    parts: dict[str, TrainedPart]
+    objective: Any
+    samples: Any
+    collate: Callable
+    settings: dict[str, Any]
+    held_out: Any = None
+    validate: Callable | None = None
+    describe: Callable[[str, dict[str, str]], None] | None = None
+    limit: Callable[[int, float], float] | None = None
+    second: SecondObjective | None = None
+
+
+def fit(training: Training, data: DataOptions, arguments: TrainingArguments) -> PartsTrainer:
+    """Train, from the newest checkpoint in the output folder if there is one. Returns the `PartsTrainer`.
 
     Raises:
         InputError: data or checkpoints that cannot be used.
         NonFiniteError: the loss is not finite.
     """
-    run = _settings_of(run, samples, arguments)
+    model, samples, held_out = training.model, training.samples, training.held_out
+    run = _settings_of(training.settings, samples, arguments)
     if not paddle.is_compiled_with_cuda():
         use_all_cores()
     trainer = PartsTrainer(
-        objective=objective,
-        parts=parts,
+        objective=training.objective,
+        parts=training.parts,
         run=run,
-        max_bad_share=max_bad_share,
+        max_bad_share=data.max_bad_share,
         ema_decay=arguments.ema_decay,
-        validate=validate,
+        validate=training.validate,
         held_out=held_out,
-        describe=describe,
+        describe=training.describe,
+        second=training.second,
+        limit=training.limit,
         model=model,
         args=arguments,
         train_dataset=samples,
-        data_collator=collate,
+        data_collator=training.collate,
     )
     learning = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
     trainer.set_optimizer_grouped_parameters(learning)
@@ -91,10 +101,11 @@ def fit(
     return trainer
 
 
-def _settings_of(run: dict[str, Any], samples: Any, arguments: TrainingArguments) -> dict[str, Any]:
+def _settings_of(own: dict[str, Any], samples: Any, arguments: TrainingArguments) -> dict[str, Any]:
     """Settings that a resumed run must share with this one: a system's own, and those of every run."""
     return {
-        **run,
+        **own,
+        "samples_per_step": samples_of_a_step(arguments),
         "seed": arguments.seed,
         "world_size": arguments.world_size,
         "sharding": [option.value for option in arguments.sharding],

@@ -48,13 +48,20 @@ def short_help(usage: str, fields: dict[str, Field], own: dict[str, str]) -> str
     Args:
         usage: the trainer's docstring.
         fields: name -> field of its options.
-        own: option -> a line for it: those that most of its trainings set, beside those that all trainers have.
+        own: option -> a line for it: those that most of its trainings set, beside those that all trainers have. They
+            are listed under the heading that their declarations name, or under "Weights and data".
     """
     lines = [usage.strip()]
-    for title, names in {"Weights and data": tuple(own), **_COMMON}.items():
+    headings = {name: declaration(fields[name]).group for name in own}
+    common = {title: [*names, *_of_heading(headings, title)] for title, names in _COMMON.items()}
+    for title, names in {"Weights and data": _of_heading(headings, ""), **common}.items():
         lines += ["", f"{title}:"]
         lines += [_line(fields[name], {**_SHORT, **own}) for name in names if name in fields]
     return "\n".join([*lines, "", *_END])
+
+
+def _of_heading(headings: dict[str, str], heading: str) -> list[str]:
+    return [name for name, other in headings.items() if other == heading]
 
 
 def _line(item: Field, short: dict[str, str]) -> str:

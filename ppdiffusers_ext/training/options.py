@@ -1,17 +1,19 @@
 """Options that all trainers have: paddlenlp's, and the project's own. They are read and checked without Paddle.
 
 `parser` makes them of a command line, and `arguments` makes of them what paddlenlp's trainer takes. Each system's
-`options` has its own.
+`options` has its own: dataclasses that inherit these, of the model, the data and the training. `SHORT_HELP` of such a
+class has the options that --help names, with a line for each; `REFUSED` those of the original that are not accepted,
+each with the reason.
 """
 
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.options import option
-from ppdiffusers_ext.training.bounds import BELOW_ONE, LONG, SEEDS
+from ppdiffusers_ext.options import inherited, option
+from ppdiffusers_ext.training.bounds import BELOW_ONE, LONG, MANY, PART, SEEDS
 from ppdiffusers_ext.training.paddle_options import read_paddle_options
 
 PaddleOptions: Any = read_paddle_options()
@@ -20,8 +22,59 @@ _TRACKERS = {"visualdl": "visualdl", "tensorboard": "tensorboardX", "wandb": "wa
 
 
 @dataclass
+class ModelOptions:
+    """Options of a trained model."""
+
+    SHORT_HELP: ClassVar[dict[str, str]] = {}
+    REFUSED: ClassVar[dict[str, str]] = {}
+
+    def recompute(self) -> None:
+        """Turn on gradient checkpointing. Raises InputError for a model that has none."""
+        raise InputError("--recompute has no use in this training, which would not do it; leave it out")
+
+
+@dataclass
+class CheckpointedModelOptions(ModelOptions):
+    """Options of a trained model that may compute its activations twice."""
+
+    gradient_checkpointing: bool = option(False, help="compute activations again in the backward pass: less memory")
+
+    def recompute(self) -> None:
+        self.gradient_checkpointing = True
+
+
+@dataclass
+class DataOptions:
+    """Options of training data, some of which may be held out for validation."""
+
+    SHORT_HELP: ClassVar[dict[str, str]] = {}
+    REFUSED: ClassVar[dict[str, str]] = {}
+
+    validation_clips: int = option(
+        4, 0, MANY, help="clips, the last ones, that are held out of training when there is validation"
+    )
+    max_bad_share: float = option(
+        0.1, *PART, help="part of the samples whose clip cannot be read, above which the run stops"
+    )
+
+    def check(self) -> None:
+        """Raise InputError for values that no training can have."""
+
+    def check_validation(self) -> None:
+        """Raise InputError where there is to be validation and nothing to validate on."""
+        if not self.has_validation():
+            raise InputError("validation needs --validation_steps of 1 or more and --validation_clips of 1 or more")
+
+    def has_validation(self) -> bool:
+        """Whether there is anything to validate on."""
+        return self.validation_clips > 0
+
+
+@dataclass
 class TrainerOptions(PaddleOptions):
     """paddlenlp's options. Batch size, steps, optimiser, precision, sharding and saving are used here."""
+
+    REFUSED: ClassVar[dict[str, str]] = {}
 
     output_dir: str = option(
         "./exp_output", help="folder of checkpoints and logs; a run goes on from its newest checkpoint"
@@ -34,10 +87,8 @@ class TrainerOptions(PaddleOptions):
         0,
         0,
         LONG,
-        help="steps from one animation of the held-out clips to the next, for numbers and a picture; 0 for never",
+        help="steps from one validation to the next, which gives numbers and a picture; 0 for never",
     )
-    validation_inference_steps: int = option(10, 1, 1000, help="denoising steps of these animations")
-    validation_guidance_scale: float = option(1.0, 0, 1000, help="guidance of these animations; 1 for none")
     max_skipped_steps: int = option(
         0,
         0,
@@ -71,6 +122,68 @@ class TrainerOptions(PaddleOptions):
         trackers = self.report_to or []
         if trackers not in (["all"], ["none"]):
             _check_trackers(trackers)
+
+
+@dataclass
+class SamplingTrainerOptions(TrainerOptions):
+    """`TrainerOptions` of a training whose validation makes videos step by step."""
+
+    validation_inference_steps: int = option(10, 1, 1000, help="denoising steps of a video of validation")
+    validation_guidance_scale: float = option(1.0, 0, 1000, help="guidance of a video of validation; 1 for none")
+
+
+@dataclass
+class DiffusersTrainerOptions(SamplingTrainerOptions):
+    """`SamplingTrainerOptions` with the names and defaults of diffusers' training scripts, which most are made after.
+
+    --mixed_precision goes before --fp16 and --bf16.
+    """
+
+    do_train: bool = inherited(SamplingTrainerOptions, "do_train", True, help="whether to train")
+    weight_decay: float = inherited(
+        SamplingTrainerOptions, "weight_decay", 1e-2, help="of AdamW", aliases=("adam_weight_decay",)
+    )
+    lr_scheduler_type: str = inherited(
+        SamplingTrainerOptions,
+        "lr_scheduler_type",
+        "constant",
+        help="how the learning rate goes on; constant has no warmup",
+        aliases=("lr_scheduler",),
+    )
+    warmup_steps: int = inherited(
+        SamplingTrainerOptions,
+        "warmup_steps",
+        500,
+        help="steps until the learning rate is reached, with --lr_scheduler_type constant_with_warmup and others",
+        aliases=("lr_warmup_steps",),
+    )
+    save_strategy: str = inherited(
+        SamplingTrainerOptions,
+        "save_strategy",
+        "steps",
+        help="when checkpoints are saved",
+        choices=("no", "steps", "epoch"),
+    )
+    save_steps: int = inherited(
+        SamplingTrainerOptions,
+        "save_steps",
+        500,
+        help="steps from one checkpoint to the next",
+        aliases=("checkpointing_steps",),
+    )
+    save_total_limit: int | None = inherited(
+        SamplingTrainerOptions, "save_total_limit", None, aliases=("checkpoints_total_limit",)
+    )
+    dataloader_num_workers: int = inherited(SamplingTrainerOptions, "dataloader_num_workers", 0)
+    max_steps: int = inherited(SamplingTrainerOptions, "max_steps", 30000, aliases=("max_train_steps",))
+    mixed_precision: str | None = option(
+        None, choices=("no", "fp16", "bf16"), help="no, fp16 or bf16: the original's way to say --fp16 or --bf16"
+    )
+
+    def check(self) -> None:
+        if self.mixed_precision:
+            self.fp16, self.bf16 = self.mixed_precision == "fp16", self.mixed_precision == "bf16"
+        super().check()
 
 
 def _check_trackers(names: list[str]) -> None:

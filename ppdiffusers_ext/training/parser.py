@@ -52,12 +52,11 @@ def parse_options(arguments: Sequence[str], kinds: Kinds) -> tuple[Any, Any, Any
         check_output_folder("logging_dir", given["logging_dir"])
     model, data, training = (filled(kind, given) for kind in kinds)
     training.check()
-    if training.recompute:  # paddlenlp's word for it
-        model.gradient_checkpointing = True
+    if training.recompute:  # paddlenlp's word for gradient checkpointing
+        model.recompute()
     data.check()
-    cases = getattr(data, "validation_clips", 1) + bool(getattr(data, "validation_image", None))
-    if training.validation_steps and cases < 1:
-        raise InputError("validation needs --validation_steps of 1 or more and --validation_clips of 1 or more")
+    if training.validation_steps:
+        data.check_validation()
     return model, data, training
 
 
@@ -72,14 +71,22 @@ def read_options(arguments: Sequence[str], kinds: Kinds) -> dict[str, Any]:
     Raises:
         InputError: unknown options, values of another type, a file that cannot be read.
     """
-    parser = make_parser(kinds)
+    parser, refused = make_parser(kinds), {name: why for kind in kinds for name, why in kind.REFUSED.items()}
     words = [str(word) for word in arguments]
     if words and _is_file(words[0]):
-        words = [*_words_of_file(words[0], parser), *words[1:]]
+        words = [*_words_of_file(words[0], parser, refused), *words[1:]]
     values, unknown = parser.parse_known_args(words)
     if unknown:
+        _check_refused((word.removeprefix("--").partition("=")[0] for word in unknown if word[:2] == "--"), refused)
         parser.error(_unknown_option(unknown, _names_of(parser)))
     return vars(values)
+
+
+def _check_refused(names: Iterable[object], refused: dict[str, str]) -> None:
+    """Raise InputError for the first name of an option of the original that is not accepted."""
+    for name in names:
+        if isinstance(name, str) and name in refused:
+            raise InputError(f"--{name} {refused[name]}; leave it out")
 
 
 @functools.cache
@@ -127,8 +134,10 @@ def _is_file(word: str) -> bool:
     return os.path.splitext(word)[1].lower() in _FILES and not word.startswith("-")
 
 
-def _words_of_file(path: str, parser: "_Parser") -> list[str]:
+def _words_of_file(path: str, parser: "_Parser", refused: dict[str, str]) -> list[str]:
     """The keys and values of a YAML or JSON file as words of a command line.
+
+    refused: name -> reason, of options of the original that are not accepted.
 
     Raises:
         InputError: it cannot be read, has unknown keys, or values of the wrong shape.
@@ -138,6 +147,7 @@ def _words_of_file(path: str, parser: "_Parser") -> list[str]:
     if not isinstance(values, dict):
         raise InputError(f"training configuration {path} holds {type(values).__name__}; keys and values are needed")
     known = _names_of(parser)
+    _check_refused(values, refused)
     if unknown := sorted(set(values) - set(known), key=str):
         told = printable(", ".join(_with_nearest(key, sorted(known)) for key in unknown), MOST_MESSAGE)
         raise InputError(f"unknown keys in {path}: {told}; {ACCEPTED}")

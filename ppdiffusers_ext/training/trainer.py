@@ -26,12 +26,14 @@ from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.training import checkpoints
+from ppdiffusers_ext.training.came import Came
 from ppdiffusers_ext.training.curves import Curves
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
 from ppdiffusers_ext.training.groups import wait_for_first
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.progress import VALIDATION, Progress
+from ppdiffusers_ext.training.second import SecondObjective
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import read_state
@@ -57,6 +59,8 @@ class PartsTrainer(Trainer):
         held_out: dataset of held-out samples whose loss is logged at each validation; or None.
         describe: function of a folder and the names of the files in it, by part, that writes what the pipeline's
             `from_pretrained` needs to know of them; called for each checkpoint and for the output folder. Or None.
+        second: `SecondObjective` that takes turns with the model, or None.
+        limit: see `GradientWatch`; the arguments' `max_grad_norm` has no effect with it.
         others: see paddlenlp's `Trainer`.
     """
 
@@ -71,6 +75,8 @@ class PartsTrainer(Trainer):
         validate: Callable | None = None,
         held_out: Any = None,
         describe: Callable[[str, dict[str, str]], None] | None = None,
+        second: SecondObjective | None = None,
+        limit: Callable[[int, float], float] | None = None,
         **others: Any,
     ) -> None:
         # Paddle's loader waits for ever where reading fails without processes of its own (3.3).
@@ -82,15 +88,19 @@ class PartsTrainer(Trainer):
         self._objective, self._parts, self._run = objective, parts, run
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
         self._validate, self._validated_at, self._held_out = validate, 0, held_out
-        self._describe = describe
+        self._describe, self._clips_itself, self._second = describe, limit is not None, second
         self.add_callback(_WholeOptimizerState())
         self._clock = _DataClock()
         self.add_callback(self._clock)
-        self._watch = GradientWatch(self.model, self.args.max_skipped_steps)
+        self._watch = GradientWatch(self.model, self.args.max_skipped_steps, limit)
         self.add_callback(self._watch)
         self.ema = ExponentialMovingAverage(self.model, ema_decay) if ema_decay else None
         if self.ema:
             self.add_callback(self.ema)
+        if second:
+            second.autocast = self.autocast_smart_context_manager
+            second.set_up(self.args)
+            self.add_callback(second)
 
     def _watch_progress(self) -> None:
         """Have the project's lines and curves in the place of paddlenlp's."""
@@ -101,12 +111,25 @@ class PartsTrainer(Trainer):
         if self.pop_callback(VisualDLCallback):
             self.add_callback(self._curves)
 
+    def create_optimizer(self, lr_scheduler: Any = None) -> Any:
+        is_made = self.optimizer is not None  # type: ignore[has-type]  # paddlenlp's
+        if not is_made and getattr(self.args, "use_came", False):
+            norm = self.args.max_grad_norm
+            clip = nn.ClipGradByGlobalNorm(norm) if norm > 0 else None
+            self.optimizer = Came(lr_scheduler or self.lr_scheduler, self.optimizer_grouped_parameters, clip)
+        optimizer = super().create_optimizer(lr_scheduler)
+        if self._clips_itself:
+            optimizer._grad_clip = None
+        return optimizer
+
     def compute_loss(self, model: nn.Layer, inputs: dict[str, Any], return_outputs: bool = False) -> paddle.Tensor:
         if "error" in inputs:
             raise InputError(inputs["error"])
         self._count(len(inputs["clips"]), inputs["failures"])
         describe = functools.partial(self._objective.describe, inputs)
         self._watch.batches.append(describe)
+        if self._second:
+            self._second.keep(inputs)
         loss = self._objective(model, inputs)
         # Where steps may be skipped this one will be, for its gradients are not finite either.
         if not self.args.max_skipped_steps and not bool(paddle.isfinite(loss)):
@@ -168,6 +191,8 @@ class PartsTrainer(Trainer):
             left = (self.state.max_steps - self.state.global_step) / max(logs["interval_steps_per_second"], 1e-9)
             logs["seconds_left"] = round(left)
             logs["data_share"] = round(self._clock.share(), 4)
+            if self._second:
+                logs |= {name: round(float(number), 6) for name, number in self._second.numbers.items()}
         super().log(logs, **others)
 
     def _count(self, samples: int, failures: Sequence[str]) -> None:
@@ -205,14 +230,17 @@ class PartsTrainer(Trainer):
         if self.ema:
             averages = {name: to_array(tensor) for name, tensor in self.ema.state().items()}
             write_safetensors(os.path.join(output_dir, _EMA), averages, {"format": "pd"})
+        if self._second:
+            self._second.save(output_dir)
 
     def _save_parts(self, folder: str, step: int | None) -> None:
         os.makedirs(folder, exist_ok=True)
-        files = {name: part.path(folder, name, step) for name, part in self._parts.items()}
-        for name, part in self._parts.items():
+        parts = {name: part for name, part in self._parts.items() if step is not None or not part.is_state}
+        files = {name: part.path(folder, name, step) for name, part in parts.items()}
+        for name, part in parts.items():
             part.save(files[name])
         if self._describe is not None:
-            self._describe(folder, {name: path.name for name, path in files.items()})
+            self._describe(folder, {name: path.relative_to(folder).as_posix() for name, path in files.items()})
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str | None = None) -> None:
         if not resume_from_checkpoint:
@@ -222,6 +250,8 @@ class PartsTrainer(Trainer):
             part.load(part.path(folder, name, checkpoints.step_of(folder)))
         if self.ema:
             self.ema.set_state(load_tensors(folder / _EMA))
+        if self._second:
+            self._second.load(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         # paddlenlp would run the pickles of a checkpoint that somebody else may have made.

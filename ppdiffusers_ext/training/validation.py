@@ -1,7 +1,6 @@
-"""Validation on held-out clips during training: metrics and a labelled picture."""
+"""Validation during training: videos that are made, metrics of them, and a labelled picture."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,37 +14,42 @@ _NUMBERS = ("psnr", "ssim", "l1", "flicker")
 _SHOWN = 3  # frames of each clip on the picture
 
 
-@dataclass(frozen=True)
 class Case:
-    """Case to animate, all uint8.
+    """What a video is made of in validation, and what is shown beside it; each system has its own.
 
     Attributes:
-        reference: (H, W, 3).
-        poses: (frames, H, W, 3).
-        truth: (frames, H, W, 3), the true frames, or None if they are unknown.
-        embedding: (512,) of the reference's face, or None.
+        truth: (frames, H, W, 3) uint8, the true frames, or None if they are unknown.
     """
 
-    reference: np.ndarray
-    poses: np.ndarray
     truth: np.ndarray | None = None
-    embedding: np.ndarray | None = None
+
+    def name(self, number: int) -> str:
+        """Name of the case with a number, counted from 1."""
+        return f"clip {number}"
+
+    def pictures(self) -> Mapping[str, np.ndarray]:
+        """What the case begins with, by name: (H, W, 3) uint8."""
+        return {}
+
+    def videos(self) -> Mapping[str, np.ndarray]:
+        """The videos that the result is shown beside, by name: (frames, H, W, 3) uint8."""
+        return {}
 
 
-class Animator:
-    """Animates a `Case` with a system's pipeline, by the same noise each time, when it is called with it.
+class Sampler:
+    """Makes the video of a `Case` with a system's pipeline, by the same noise each time, when it is called with it.
 
     Args:
         pipeline: of the networks in training.
-        num_inference_steps, guidance_scale: see the pipeline.
-        seed: of the noise.
+        options: `SamplingTrainerOptions`.
     """
 
-    def __init__(self, pipeline: Any, num_inference_steps: int, guidance_scale: float, seed: int) -> None:
+    def __init__(self, pipeline: Any, options: Any) -> None:
         pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._steps, self._guidance, self._seed = pipeline, num_inference_steps, guidance_scale, seed
+        self._pipeline, self._seed = pipeline, options.seed
+        self._steps, self._guidance = options.validation_inference_steps, options.validation_guidance_scale
 
-    def __call__(self, case: Case, index: int) -> np.ndarray:
+    def __call__(self, case: Any, index: int) -> np.ndarray:
         """Returns (frames, H, W, 3) uint8, of a case and its number."""
         raise NotImplementedError
 
@@ -55,21 +59,22 @@ class Animator:
 
 
 class Validation:
-    """Animates cases and compares the results with the true frames.
+    """Makes the videos of cases, and compares them with the true frames.
 
     Args:
-        animate: function of a `Case` and its number that returns (frames, H, W, 3) uint8.
+        make: function of a `Case` and its number that returns (frames, H, W, 3) uint8.
         cases: function that returns an iterable of `Case`, the same each time.
     """
 
-    def __init__(self, animate: Callable[[Case, int], np.ndarray], cases: Callable[[], Iterable[Case]]) -> None:
-        self._animate, self._cases = animate, cases
+    def __init__(self, make: Callable[[Any, int], np.ndarray], cases: Callable[[], Iterable[Case]]) -> None:
+        self._make, self._cases = make, cases
 
     @paddle.no_grad()
     def __call__(self, step: int) -> tuple[dict[str, float], np.ndarray]:
         """Returns (dict of the mean numbers, picture as (H, W, 3) uint8).
 
-        A row of the picture is a case: the reference, then pose, truth (if it is known) and result of some frames.
+        A row of the picture is a case: its pictures, then what is known, the truth (if there is one) and the result
+        of some frames.
 
         Args:
             step: of training, for the title of the picture.
@@ -77,14 +82,14 @@ class Validation:
         scores: list[dict[str, Any]] = []
         rows: list = []
         for index, case in enumerate(self._cases()):
-            prediction = self._animate(case, index)
-            pictures = {"pose": case.poses, "result": prediction}
+            result = self._make(case, index)
+            truth = {} if case.truth is None else {"truth": case.truth}
             if case.truth is not None:
-                pictures = {"pose": case.poses, "truth": case.truth, "result": prediction}
-                scores.append(video_metrics(prediction, case.truth))
-            shown = np.linspace(0, len(prediction) - 1, min(_SHOWN, len(prediction))).astype(int)
-            cells = [(f"{kind} {frame}", pictures[kind][frame]) for frame in shown for kind in pictures]
-            rows.append((f"clip {index + 1}", [("reference", case.reference), *cells]))
+                scores.append(video_metrics(result, case.truth))
+            videos = {**case.videos(), **truth, "result": result}
+            shown = np.linspace(0, len(result) - 1, min(_SHOWN, len(result))).astype(int)
+            cells = [(f"{kind} {frame}", videos[kind][frame]) for frame in shown for kind in videos]
+            rows.append((case.name(index + 1), [*case.pictures().items(), *cells]))
         means = {name: [score[name] for score in scores if score[name] is not None] for name in _NUMBERS}
         return {name: float(np.mean(values)) for name, values in means.items() if values}, labelled_sheet(
             f"step {step}; numbers are frames", rows

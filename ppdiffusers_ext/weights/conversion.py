@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddle import nn
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.weights.arrays import are_equal
 from ppdiffusers_ext.weights.declaration import names_of
 from ppdiffusers_ext.weights.selection import KNOWN
@@ -49,6 +49,7 @@ def names_in_model(model: nn.Layer, tensors: Mapping[str, Any], source: Any = "t
     """
     declared = names_of(model)
     found: dict[str, list] = {}
+    idle = []
     bare = _without_wrappers(model, tensors, source)
     for original in tensors:
         name = bare[original]
@@ -56,6 +57,11 @@ def names_in_model(model: nn.Layer, tensors: Mapping[str, Any], source: Any = "t
             name = re.sub(pattern, replacement, name)
         if declared.unused is None or not re.search(declared.unused, name):
             found.setdefault(name, []).append(original)
+        else:
+            idle.append(original)
+    if idle:
+        named = f"{idle[0]}{', ...' if len(idle) > 1 else ''}"
+        logger.info("%s: %s has no use for %s (%s)", source, type(model).__name__, counted(len(idle), "tensor"), named)
     renamed = {}
     for name, originals in found.items():
         first = next((original for original in originals if bare[original] == name), originals[0])

@@ -28,6 +28,7 @@ class CheckpointNames:
         wrappers: prefixes, each with its dot, that trainers of this class put before all names, beside those that
             trainers of any class do.
         layers: from the class's names of layers to the original's, which LoRA files have.
+        without_lora: pattern of layers (the class's names) that the original trains no LoRA of.
         lora_networks: networks, as `lora_names` calls them, whose layers in a LoRA file are always of this class.
     """
 
@@ -35,6 +36,7 @@ class CheckpointNames:
     unused: str | None = None
     wrappers: tuple[str, ...] = ()
     layers: Renamed = ()
+    without_lora: str | None = None
     lora_networks: tuple[str, ...] = ()
 
 

@@ -91,6 +91,16 @@ def read_checkpoint(path: str | os.PathLike, key: str | None = None) -> Checkpoi
         return checkpoint
 
 
+def load_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read a .safetensors file without Paddle, as a process that reads data has to: a dict of name -> array.
+
+    They are views of the file, as those of `load_tensors`, whose errors these are; bf16 comes as its bits in uint16.
+    """
+    path = check_file(path, "weight file", "a .safetensors file is accepted")
+    with _damage_as_input_error(path):
+        return formats.read_safetensors(MappedFile(path))[0]
+
+
 def _read_shards(index: Path, key: str | None) -> Checkpoint:
     """The `Checkpoint` of an index: all of its shards as one."""
     checkpoints = []

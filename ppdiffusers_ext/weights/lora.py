@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from paddle import nn
@@ -24,7 +24,7 @@ from ppdiffusers_ext.weights.conversion import original_layer_name
 from ppdiffusers_ext.weights.declaration import names_of
 from ppdiffusers_ext.weights.loading import read_checkpoint
 from ppdiffusers_ext.weights.lora_formulas import Whole, make_addition
-from ppdiffusers_ext.weights.lora_names import TRANSFORMER, known_prefixes, parse_keys, shorten
+from ppdiffusers_ext.weights.lora_names import NAMED, TRANSFORMER, known_prefixes, parse_keys, shorten
 from ppdiffusers_ext.weights.lora_strengths import PEFT_CONFIG, Strengths
 
 if TYPE_CHECKING:
@@ -110,31 +110,33 @@ class Lora:
         if unknown or not own:
             self._refuse(unknown, known, network)
         found: dict = {}
+        misfits: list = []
         for layer, elements in own.items():
             name = str(names[layer])
             if name in found:
                 stems = shorten([found[name].stem, self._stems[layer]])
                 raise InputError(f"{self.path} has the layer {name} twice: {stems}; one is accepted")
-            found[name] = self._read(name, known.layers[name], layer, elements)
+            found[name] = self._read(known.layers[name], layer, elements)
+            shape, bias_shape = _shapes_of(known.layers[name])
+            if misfit := found[name].misfit(shape):
+                misfits.append(f"{name} {misfit}")
+            else:
+                found[name].check(shape, bias_shape)
+        if misfits:
+            more = f"; {len(misfits) - NAMED} more do not fit" if len(misfits) > NAMED else ""
+            raise InputError(f"{self.path} is of another model: {'; '.join(misfits[:NAMED])}{more}")
         return found
 
     def _read(
-        self,
-        name: str,
-        model_layer: nn.Layer,
-        layer: tuple[str, str, bool],
-        elements: dict[str, tuple[str, paddle.Tensor]],
+        self, model_layer: nn.Layer, layer: tuple[str, str, bool], elements: dict[str, tuple[str, paddle.Tensor]]
     ) -> Addition:
         addition = make_addition(self.path, self._stems[layer], elements)
-        if addition.product is not None and not isinstance(addition.product, Whole):
-            if not isinstance(model_layer, _PRODUCTS_FOR):
-                kind = type(model_layer).__name__
-                raise InputError(f"{addition.where} is of a {kind}; linear layers and convolutions are accepted")
-            addition = replace(addition, scale=self._strengths.scale(layer[0], layer[1], addition))
-        weight, bias = model_layer.weight.shape, getattr(model_layer, "bias", None)
-        shape = weight[::-1] if isinstance(model_layer, nn.Linear) else weight
-        addition.check(name, tuple(shape), None if bias is None else tuple(bias.shape))
-        return addition
+        if addition.product is None or isinstance(addition.product, Whole):
+            return addition
+        if not isinstance(model_layer, _PRODUCTS_FOR):
+            kind = type(model_layer).__name__
+            raise InputError(f"{addition.where} is of a {kind}; linear layers and convolutions are accepted")
+        return replace(addition, scale=self._strengths.scale(layer[0], layer[1], addition))
 
     def _refuse(self, unknown: Sequence[tuple[str, str, bool]], known: _Names, network: str) -> None:
         if not unknown:
@@ -152,6 +154,13 @@ class Lora:
             f"{self.path} is of another model, which has {shorten([self._stems[layer] for layer in unknown])}; the "
             f"nearest here is {near[0] if near else 'none'}"
         )
+
+
+def _shapes_of(layer: Any) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Shapes of a layer's weight and bias in torch's layout; the second None for a layer without a bias."""
+    weight, bias = layer.weight.shape, getattr(layer, "bias", None)
+    shape = weight[::-1] if isinstance(layer, nn.Linear) else weight
+    return tuple(shape), None if bias is None else tuple(bias.shape)
 
 
 class _Names:

@@ -209,18 +209,19 @@ class Addition:
         """For messages."""
         return f"{self.path}: {shorten([self.stem])}"
 
-    def check(self, name: str, shape: Sequence[int], bias_shape: Sequence[int] | None) -> None:
-        """Raise InputError unless it can be added to a layer.
+    def misfit(self, shape: Sequence[int]) -> str | None:
+        """What a weight of this shape, in torch's layout, has against the product; None where it can be added."""
+        if self.product is None or _fits(self.product.shape, tuple(shape)):
+            return None
+        theirs = f"takes {_inputs(self.product.shape)} numbers and gives {self.product.shape[0]} there"
+        return f"{theirs}; {_inputs(shape)} and {shape[0]} are needed"
+
+    def check(self, shape: Sequence[int], bias_shape: Sequence[int] | None) -> None:
+        """Raise InputError unless magnitudes and bias can be added to those of a layer that the product fits.
 
         Args:
-            name: of the model's layer.
             shape, bias_shape: of weight and bias in torch's layout; the second None for a layer without a bias.
         """
-        if self.product is not None and not _fits(self.product.shape, tuple(shape)):
-            theirs = f"takes {_inputs(self.product.shape)} numbers and gives {self.product.shape[0]} there"
-            raise InputError(
-                f"{self.path} is of another model: {name} {theirs}; {_inputs(shape)} and {shape[0]} are needed"
-            )
         if self.magnitude is not None:
             self._axis(shape)
         if self.bias is not None and (bias_shape is None or self.bias.shape != tuple(bias_shape)):

@@ -27,6 +27,9 @@ _FLAT = {
     "lora_te2_": TEXT_ENCODER_2,
 }
 _UNNUMBERED = "lora_te_"
+# Before the layers of files that are written. The second underscore of the first stands for the path of the
+# transformer's root, which has none.
+_WRITTEN = {TRANSFORMER: "lora_unet__", TEXT_ENCODER: _UNNUMBERED}
 _OF_T5 = re.compile(r"_?encoder_block_\d+_layer_\d+_")  # BERT's begin with encoder_layer
 # Before layers with dots.
 DOTTED = {
@@ -68,7 +71,7 @@ _OTHERS = (
 # kohya's scripts take an alpha of 0 for the rank, others for no effect at all.
 ALPHA_ACCEPTED = "another number is needed, as tools differ in what 0 means"
 METHODS = "LoRA, LoCon, DoRA, LoHa, LoKr and differences (diff, diff_b) are accepted"
-_NAMED = 3  # keys of a message
+NAMED = 3  # keys of a message
 _LONGEST = 120  # characters of a key in it
 
 
@@ -165,10 +168,20 @@ def _unwrapped(layer: str, is_flat: bool) -> str:
     return layer
 
 
+def kohya_name(network: str, layer: str) -> str:
+    """What a layer is called in a LoRA file of kohya's layout.
+
+    Args:
+        network: TRANSFORMER or TEXT_ENCODER.
+        layer: its path, in the original's names.
+    """
+    return _WRITTEN[network] + layer.replace(".", "_")
+
+
 def shorten(keys: Sequence[str]) -> str:
     """The first few of many keys, for a message."""
-    shown = ", ".join(printable(key, _LONGEST).replace("\n", " ") for key in keys[:_NAMED])
-    return shown + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
+    shown = ", ".join(printable(key, _LONGEST).replace("\n", " ") for key in keys[:NAMED])
+    return shown + (f" and {len(keys) - NAMED} more" if len(keys) > NAMED else "")
 
 
 def known_prefixes() -> str:

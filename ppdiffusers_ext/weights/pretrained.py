@@ -16,6 +16,7 @@ from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, printable
+from ppdiffusers_ext.library_imports import WrappedLoader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,18 +148,11 @@ class _Finder(importlib.abc.MetaPathFinder):
         return None
 
 
-class _Replacing(importlib.abc.Loader):
-    """Loads a module as its own loader does, and replaces its loaders of weights before anything can import them."""
+class _Replacing(WrappedLoader):
+    """Replaces a module's loaders of weights before anything can import them."""
 
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__.loader = module.__loader__ = self._loader  # type: ignore[union-attr]  # given to what is imported
-        self._loader.exec_module(module)
+    def execute(self, module: ModuleType) -> None:
+        super().execute(module)
         for key, replacement in _REPLACED.get(module.__name__, {}).items():
             setattr(module, key, replacement)
         if module.__name__ in _changes:

@@ -11,7 +11,7 @@ import pickle
 import struct
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,12 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, Any], metada
 
     The package safetensors wants all of them at once in memory of its own.
     """
+    with open(path, "wb") as file:
+        file.writelines(safetensors_parts(arrays, metadata))
+
+
+def safetensors_parts(arrays: Mapping[str, Any], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
+    """The parts of a file that `write_safetensors` writes: header, then each array."""
     header: dict[str, Any] = {"__metadata__": metadata}
     position = 0
     for name, array in arrays.items():
@@ -42,10 +48,9 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, Any], metada
         position += array.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for array in arrays.values():
-            file.write(_bytes(array))
+    yield struct.pack("<Q", len(text)) + text
+    for array in arrays.values():
+        yield _bytes(array)
 
 
 def write_torch(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import make_parser, work
+from scripts.command import run
+
 ROOT = Path(__file__).parents[2]
 SMALL = ("denoising_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1", "--engines", "onnx", "eager")
 
@@ -68,10 +71,14 @@ def test_table_has_a_line_for_each_contestant_and_says_that_torch_was_left_out(m
 
 def assert_bad_input(process, *words):
     assert process.returncode == 2
-    last = process.stderr.splitlines()[-1]
+    assert_told(process.stderr, *words)
+
+
+def assert_told(stderr, *words):
+    last = stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert all(word in last for word in words), last
-    assert "Traceback" not in process.stderr
+    assert "Traceback" not in stderr
 
 
 def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
@@ -104,8 +111,11 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("load_weights", "--folder", "nowhere"), ("--folder nowhere", "an existing folder")),
     ],
 )
-def test_option_out_of_range_is_an_error_that_says_what_is_accepted(arguments, words):
-    assert_bad_input(benchmarks(*arguments), *words)
+def test_option_out_of_range_is_an_error_that_says_what_is_accepted(arguments, words, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("PEER_PYTHON", raising=False)
+    assert run(make_parser(), work, list(arguments)) == 2
+    assert_told(capsys.readouterr().err, *words)
 
 
 def test_place_that_cannot_be_written_is_an_error_before_anything_is_measured(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from ppdiffusers_ext.data.existing import ExistsError, check_existing
 from ppdiffusers_ext.data.outputs import check_outputs, moved_by, output_file, output_folder
 from ppdiffusers_ext.data.records import RECORDS, Made, digest
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, MissingFileError
 
 ONE, OTHER = Made("draw", {"--video": "1" * 64}, {"--fps": 12}), Made("draw", {"--video": "2" * 64}, {"--fps": 12})
 FRAMES = r"frame_\d+\.png"
@@ -254,6 +254,7 @@ def test_folder_that_fails_to_be_replaced_stays(tmp_path):
     results = check_existing({tmp_path / "model": ONE}, overwrite=True)
     with pytest.raises(RuntimeError), results.recorded(), output_folder(tmp_path / "model"):
         raise RuntimeError
+    del results  # which holds the folder
     assert content(tmp_path) == before
 
 
@@ -297,3 +298,23 @@ def test_digest_is_that_of_names_and_contents(tmp_path):
     assert digest(tmp_path / "a") == digest(tmp_path / "b") != digest(tmp_path / "b", ["1.png"])
     (tmp_path / "b" / "1.png").rename(tmp_path / "b" / "3.png")
     assert digest(tmp_path / "a") != digest(tmp_path / "b")
+
+
+def test_error_within_a_sequence_says_what_is_kept_and_how_to_go_on(tmp_path):
+    results = check_existing(frames(tmp_path, 4), pattern=FRAMES)
+    with pytest.raises(MissingFileError) as told, results.recorded():
+        write(results.missing[0], "made")
+        write(results.missing[1], "made")
+        raise MissingFileError("frame_2.jpg is no picture; another is accepted")
+    kept = "(2 of 4 results made before are kept: --skip-existing goes on with the rest)"
+    assert str(told.value) == f"frame_2.jpg is no picture; another is accepted {kept}"
+    assert make(frames(tmp_path, 4), skip_existing=True, pattern=FRAMES) == 2
+
+
+@pytest.mark.parametrize(("pattern", "most"), [(FRAMES, 0), (None, 1)])
+def test_error_before_anything_is_made_or_of_other_results_stays_as_it_is(tmp_path, pattern, most):
+    results = check_existing(frames(tmp_path, 2), pattern=pattern)
+    with pytest.raises(InputError, match="^it is broken$"), results.recorded():
+        for path in results.missing[:most]:
+            write(path, "made")
+        raise InputError("it is broken")

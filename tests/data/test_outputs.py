@@ -13,6 +13,7 @@ from PIL import Image
 
 from ppdiffusers_ext.data.images import write_gif, write_image
 from ppdiffusers_ext.data.outputs import (
+    OutputError,
     beside,
     check_outputs,
     check_writable,
@@ -427,3 +428,16 @@ def test_target_that_becomes_a_folder_meanwhile_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot write"), output_file(tmp_path / "a.txt"):
         (tmp_path / "a.txt" / "b").mkdir(parents=True)
     assert everything_in(tmp_path) == ["a.txt", "a.txt/b"]
+
+
+@pytest.mark.parametrize("ending", ["/", "//", "/.", "/./"])
+@pytest.mark.parametrize("has_option", [True, False])
+def test_file_whose_name_ends_as_a_folders_is_refused(tmp_path, ending, has_option):
+    name = f"{tmp_path}/out.mp4{ending}"
+    path = Path(name) if has_option else name  # which leaves the slash out
+    with moved_by(given=[("--output", name)] if has_option else ()):
+        with pytest.raises(OutputError, match="cannot write .*out.mp4.*: a slash at its end says that it is a folder"):
+            check_outputs([path])
+        check_outputs([], folders=[path])
+        check_outputs([tmp_path / "out.mp4" / "a.png"])
+    assert os.listdir(tmp_path) == []

@@ -6,6 +6,7 @@ import os
 from hypothesis import strategies as st
 
 from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+from ppdiffusers_ext.data.easy_animate.clips import read_captioned_clips
 from ppdiffusers_ext.data.meta_files import can_be_listed, find_path, read_rows, write_rows
 from ppdiffusers_ext.data.stable_animator.clips import clip_folders, find_animation_clips
 from tests.support.fuzzing import bounded, fuzz, refused_or_read
@@ -36,6 +37,12 @@ CONTENTS = st.one_of(
         st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
     ),
 )
+
+
+def to_bytes(words):
+    return "".join(words).encode("utf-8", "surrogatepass")
+
+
 NAMES = st.sampled_from(["a.json", "a.jsonl", "a.ndjson", "a.csv", "a.tsv", "a.txt", "a", "a.JSON"])
 
 
@@ -45,6 +52,39 @@ def test_meta_files(tmp_path, content, name):
     with refused_or_read():
         clips = find_clips([tmp_path / name])
         assert clips and all(str(clip.video).strip() and str(clip.pose).strip() for clip in clips)
+
+
+CAPTIONED = (
+    *WORDS, "file_path", "text", "type", "data_type", "width", "height", "video", "image", "640", "640.0", "-1", "NaN",
+    '{"file_path": "a.mp4", "text": "x"}', '{"file_path": "a.mp4", "text": "", "width": 2, "height": 3}',
+    "file_path,text,type,width,height\n", "a.mp4,x,video,640,480\n", 'a.png,"x, y",,,\n',
+)  # fmt: skip
+FIELDS = ("file_path", "text", "type", "data_type", "width", "height")
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.sampled_from(CAPTIONED)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=6,
+)
+ENTRIES = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, VALUES)) | VALUES, max_size=3)
+
+
+def check_captioned(path):
+    with refused_or_read():
+        for clip in read_captioned_clips(path):
+            assert str(clip.path).strip() and isinstance(clip.text, str)
+            assert (clip.width is None) == (clip.height is None) and (clip.width is None or clip.width > 0)
+
+
+@fuzz(content=st.one_of(CONTENTS, st.lists(st.sampled_from(CAPTIONED), max_size=14).map(to_bytes)), name=NAMES)
+def test_meta_files_of_captions(tmp_path, content, name):
+    (tmp_path / name).write_bytes(content)
+    check_captioned(tmp_path / name)
+
+
+@fuzz(entries=ENTRIES)
+def test_entries_of_captions(tmp_path, entries):
+    (tmp_path / "meta.json").write_text(json.dumps(entries))
+    check_captioned(tmp_path / "meta.json")
 
 
 @fuzz(content=CONTENTS, name=NAMES)

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 
 from ppdiffusers_ext.training.arguments import parse_arguments
 from ppdiffusers_ext.training.parser import read_options
+from ppdiffusers_ext.training.trainers import TRAINERS
 from scripts.training import kinds_of
 from tests.support.fuzzing import fuzz, refused_or_read
 
-STAGES = st.sampled_from([1, "vae", "stable_animator"])
-NAMES = sorted({name for stage in (1, "vae", "stable_animator") for name in read_options([], kinds_of(stage))})
+OF_TRAINERS = st.sampled_from(sorted(TRAINERS))
+NAMES = sorted({name for trainer in TRAINERS for name in read_options([], kinds_of(trainer))})
 VALUES = st.one_of(
     st.text(max_size=20),
     st.integers().map(str),
@@ -39,39 +40,39 @@ FILES = st.one_of(
 )
 
 
-def parse(folder, stage, words):
+def parse(folder, trainer, words):
     """Parse as a trainer does, with what it needs and a folder of the test's."""
-    needed = ["--data_path=a.txt"] if stage == "stable_animator" else []
+    needed = ["--data_path=a.txt"] if trainer == "stable_animator" else []
     with refused_or_read():
-        parse_arguments([*words, *needed, f"--output_dir={folder / 'out'}"], kinds_of(stage))
+        parse_arguments([*words, *needed, f"--output_dir={folder / 'out'}"], kinds_of(trainer))
     assert not (folder / "out").exists()
 
 
-@fuzz(stage=STAGES, words=st.lists(WORDS, max_size=4))
-def test_command_line(tmp_path, monkeypatch, stage, words):
+@fuzz(trainer=OF_TRAINERS, words=st.lists(WORDS, max_size=4))
+def test_command_line(tmp_path, monkeypatch, trainer, words):
     monkeypatch.chdir(tmp_path)
-    parse(tmp_path, stage, [word for part in words for word in part])
+    parse(tmp_path, trainer, [word for part in words for word in part])
 
 
-@fuzz(stage=STAGES, words=st.lists(WORDS, max_size=3), name=st.sampled_from(["output_dir", "logging_dir"]))
-def test_folders(tmp_path, monkeypatch, stage, words, name):
+@fuzz(trainer=OF_TRAINERS, words=st.lists(WORDS, max_size=3), name=st.sampled_from(["output_dir", "logging_dir"]))
+def test_folders(tmp_path, monkeypatch, trainer, words, name):
     monkeypatch.chdir(tmp_path)
     with refused_or_read():
-        parse_arguments([word for part in words for word in part] + [f"--{name}"], kinds_of(stage))
+        parse_arguments([word for part in words for word in part] + [f"--{name}"], kinds_of(trainer))
 
 
-@fuzz(stage=STAGES, values=FILES, suffix=st.sampled_from([".yaml", ".json"]))
-def test_file(tmp_path, monkeypatch, stage, values, suffix):
+@fuzz(trainer=OF_TRAINERS, values=FILES, suffix=st.sampled_from([".yaml", ".json"]))
+def test_file(tmp_path, monkeypatch, trainer, values, suffix):
     monkeypatch.chdir(tmp_path)
     write = json.dumps if suffix == ".json" else yaml.dump
     path = tmp_path / f"training{suffix}"
     path.write_text(write(values), encoding="utf-8", errors="replace")
-    parse(tmp_path, stage, [str(path)])
+    parse(tmp_path, trainer, [str(path)])
 
 
-@fuzz(stage=STAGES, text=st.text(), suffix=st.sampled_from([".yaml", ".json"]))
-def test_text_of_a_file(tmp_path, monkeypatch, stage, text, suffix):
+@fuzz(trainer=OF_TRAINERS, text=st.text(), suffix=st.sampled_from([".yaml", ".json"]))
+def test_text_of_a_file(tmp_path, monkeypatch, trainer, text, suffix):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"training{suffix}"
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    parse(tmp_path, stage, [str(path)])
+    parse(tmp_path, trainer, [str(path)])

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.metrics.drift import Drift, mean_lab, sharpness, slope
+from ppdiffusers_ext.metrics.drift import LEAST, Drift, mean_lab, sharpness, slope
 
 RNG = np.random.default_rng(0)
 SRGB = np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)])
@@ -63,13 +63,13 @@ def test_colours_that_drift_linearly_have_that_slope(change):
 
 
 def test_constant_offset_is_no_drift():
-    colour = drift(flat((50, 0, 0)), [flat((60, 0, 0))] * 10)["colour"]
+    colour = drift(flat((50, 0, 0)), [flat((60, 0, 0))] * LEAST)["colour"]
     assert colour["delta_e"] == pytest.approx(10, abs=0.3)
     assert colour["delta_e_per_100_frames"] == pytest.approx(0, abs=1e-6)
 
 
 def test_sharpness_falls_as_pictures_are_blurred():
-    blurred = [PICTURE, *(cv2.GaussianBlur(PICTURE, (0, 0), sigma) for sigma in (0.6, 1.0, 2.0))]
+    blurred = [PICTURE, *(cv2.GaussianBlur(PICTURE, (0, 0), 0.5 + 0.07 * i) for i in range(LEAST))]
     sharp = drift(PICTURE, blurred)["sharpness"]
     assert sharp["frames"][0] == pytest.approx(1)
     assert sharp["frames"] == sorted(sharp["frames"], reverse=True) and sharp["frames"][-1] < 0.02
@@ -109,9 +109,14 @@ def test_single_frame_has_no_slopes():
 
 
 def test_slope_is_per_hundred_frames_and_leaves_gaps_out():
-    assert slope([2 + 0.03 * i for i in range(7)]) == pytest.approx(3)
-    assert slope([1.0, None, None, 1.3]) == pytest.approx(10)
-    assert slope([None, 4.0, None]) is slope([]) is None
+    assert slope([2 + 0.03 * i for i in range(LEAST)]) == pytest.approx(3)
+    assert slope([None, 1.0, *[None] * (LEAST - 2), 1.23]) == pytest.approx(100 * 0.23 / (LEAST - 1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7, LEAST - 1])
+def test_few_frames_have_no_slope(count):
+    assert slope([2 + 0.03 * i for i in range(count)]) is None
+    assert slope([None] * 50 + [2.0 + i for i in range(count)] + [None] * 50) is None
 
 
 @pytest.mark.parametrize("frame", [PICTURE[:, :, 0], PICTURE.astype(np.float32), np.zeros((0, 4, 3), np.uint8)])

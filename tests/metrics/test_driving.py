@@ -53,7 +53,7 @@ def test_largest_person_drives(tmp_path):
         assert read_driver(write(tmp_path, people)).poses[0].xy[1].tolist() == [3, 6]
 
 
-@pytest.mark.parametrize("estimator", [None, 3, ["a"]])
+@pytest.mark.parametrize("estimator", [None, 3, ["a"], "a" * 10_000])
 def test_estimator_without_a_name_is_unknown(tmp_path, estimator):
     assert read_driver(write(tmp_path, [], estimator=estimator)).estimator == "unknown"
 

@@ -62,10 +62,22 @@ def page(run=RUN, of=None, driven=None, pictures=None):
 
 
 def test_page_tells_what_was_measured_and_how():
-    found = Page(page(of=networks(standing((3, 4), missing=(7,))), driven=driver()))
-    for words in ("Report of out.mp4", "csim_mean_color", "5.0", "5.6%", "made_up", "3.00 GiB", "denoising", "30.0"):
+    of = networks(standing((3, 4), missing=(7,)))
+    found = Page(page(of=of, driven=driver(24), pictures=frames(24)))
+    assert 'class="level"' in page(of=of).split("csim_mean_color of each frame")[1].split("</svg>")[0]
+    for words in (
+        "The dashed line, 0.9, tells one person from another; 0 frames below it",
+        "Report of out.mp4",
+        "csim_mean_color",
+        "5.0",
+        "5.6%",
+        "made_up",
+        "3.00 GiB",
+        "denoising",
+        "30.0",
+    ):
         assert words in found.text, words
-    assert "measured: " not in found.text
+    assert "not measured" not in found.text.lower() and found.text.count("Change per 100 frames: ") == 3
     assert sum(tag == "svg" for tag, _ in found.tags) == 6
     assert sum(tag == "img" for tag, _ in found.tags) == 7
 
@@ -77,6 +89,13 @@ def test_page_tells_why_something_is_not_measured():
     of = Networks(always(standing()), "made_up", MeanColor())
     hands = range(18, 60)
     assert "no driving pose shows it" in Page(page(of=of, driven=driver(missing=hands))).text
+
+
+@pytest.mark.parametrize("count", [1, 23])
+def test_page_of_a_short_result_tells_no_drift(count):
+    text = Page(page(of=networks(), driven=driver(count), pictures=frames(count))).text
+    reason = f"not measured, the result has {count} frame"
+    assert text.count("Change per 100 frames: ") == text.count(reason) == 3 and "nan" not in text
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

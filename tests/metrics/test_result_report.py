@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ppdiffusers_ext.metrics.drift import Drift
+from ppdiffusers_ext.metrics.drift import LEAST, Drift
 from ppdiffusers_ext.metrics.poses import PARTS, Points
 from ppdiffusers_ext.metrics.result_report import (
     NO_DRIVER,
@@ -23,11 +23,12 @@ from tests.support.results import MeanColor, always, driver, frames, networks, s
 
 
 def test_all_is_measured_and_names_its_networks():
-    pictures = frames()
-    values = measure(iter(pictures), pictures[0], 6, networks(standing((3, 4), missing=(7,))), driver()).values
+    pictures = frames(LEAST)
+    of = networks(standing((3, 4), missing=(7,)))
+    values = measure(iter(pictures), pictures[0], LEAST, of, driver(LEAST)).values
     name, identity = identity_of(values)
     assert name == "csim_mean_color"
-    assert identity["frames"][0] == pytest.approx(1) and len(identity["frames"]) == 6
+    assert identity["frames"][0] == pytest.approx(1) and len(identity["frames"]) == LEAST
     assert (identity["mean"], identity["min"]) == (np.mean(identity["frames"]), min(identity["frames"]))
     assert identity["frames_without_face"] == 0
     assert values["poses"]["body"]["akd_pixels"] == pytest.approx(5)
@@ -68,6 +69,34 @@ def test_what_is_not_measured_is_none_for_a_reason(given, of, reasons):
 def test_flat_reference_is_a_reason():
     values = measure(frames(), np.full((96, 64, 3), 90, np.uint8), 6).values
     assert values["sharpness"]["mean"] is None and "flat" in values["reasons"]["sharpness"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, LEAST - 1])
+def test_short_result_has_no_drift_but_a_reason(count):
+    values = measure(frames(count), frames()[0], count, networks(), driver(count)).values
+    slopes = [values["colour"]["delta_e_per_100_frames"], *values["colour"]["lab_per_100_frames"]]
+    slopes += [values["sharpness"]["per_100_frames"], identity_of(values)[1]["per_100_frames"]]
+    assert slopes == [None] * 6
+    assert f"the result has {count} frame" in values["reasons"]["drift"] and "24" in values["reasons"]["drift"]
+    assert "drift" not in summary(values)
+
+
+def test_faces_of_a_moment_have_no_slope_but_a_reason():
+    found = iter([[standing()]] + [[standing()] if 10 <= i < 30 else [] for i in range(60)])
+    of = Networks(lambda pictures: (next(found) for _ in pictures), "made_up", MeanColor())
+    values = measure(frames(60), frames()[0], 60, of).values
+    assert identity_of(values)[1]["per_100_frames"] is None and "drift" not in values["reasons"]
+    assert "too close together" in values["reasons"]["csim.per_100_frames"]
+    assert values["colour"]["delta_e_per_100_frames"] is not None
+
+
+def test_frames_of_another_face_are_counted():
+    """Somebody else in ten frames: a face of other colours."""
+    pictures = [np.full((96, 64, 3), (200, 120, 40) if i < 20 else (40, 120, 200), np.uint8) for i in range(30)]
+    identity = identity_of(measure(pictures, pictures[0], 30, networks()).values)[1]
+    assert (identity["threshold"], identity["frames_below_threshold"]) == (MeanColor.threshold, 10)
+    assert [cosine < MeanColor.threshold for cosine in identity["frames"]] == [i >= 20 for i in range(30)]
+    assert identity["per_100_frames"] < -0.5
 
 
 def test_frames_without_a_face_are_counted_and_left_out():
@@ -157,8 +186,8 @@ def test_some_frames_and_the_reference_are_kept_small():
 
 
 def test_summary_has_what_is_measured():
-    pictures = frames()
-    full = summary(measure(pictures, pictures[0], 6, networks(standing((3, 4))), driver()).values)
+    pictures = frames(LEAST)
+    full = summary(measure(pictures, pictures[0], LEAST, networks(standing((3, 4))), driver(LEAST)).values)
     for words in (
         "csim_mean_color 1.000",
         "AKD 5.0 px",

@@ -12,6 +12,8 @@ from ppdiffusers_ext.metrics.result_report import Networks
 from ppdiffusers_ext.metrics.results import COLUMNS, evaluate_item, find_items, key_numbers, mean_numbers, to_json
 from tests.support.results import frames, networks, standing
 
+COUNT = 24  # frames: of fewer, there is no drift
+
 
 def write_video(path, pictures):
     path.parent.mkdir(exist_ok=True)
@@ -32,16 +34,16 @@ def folder(tmp_path_factory):
     """results/ as commands leave it, with a.mp4 and b.mp4; pictures/ and poses/ of both; person.png."""
     folder = tmp_path_factory.mktemp("results of commands")
     for number, name in enumerate("ab"):
-        pictures = frames(4, seed=number)
+        pictures = frames(COUNT, seed=number)
         write_video(folder / "results" / f"{name}.mp4", pictures)
         write_video(folder / "results" / f"{name}_side_by_side.mp4", pictures)
         write_image(folder / "results" / f"{name}_sheet.png", pictures[0])
         (folder / "results" / f"{name}_report.json").write_text("{}")
         write_image(folder / "pictures" / f"{name}.png", pictures[0])
         (folder / "poses").mkdir(exist_ok=True)
-        (folder / "poses" / f"{name}.json").write_text(poses_of(standing((0, 3 + number)), 4))
+        (folder / "poses" / f"{name}.json").write_text(poses_of(standing((0, 3 + number)), COUNT))
     write_image(folder / "person.png", frames()[0])
-    for number, picture in enumerate(frames(4)):
+    for number, picture in enumerate(frames(COUNT)):
         write_image(folder / "frames" / f"{number}.png", picture)
     return folder
 
@@ -56,7 +58,7 @@ def test_each_result_has_its_picture_and_its_poses(folder):
 @pytest.mark.parametrize("results, name", [("results/a.mp4", "a"), ("frames", "frames")])
 def test_one_result_is_a_video_or_frames(folder, results, name):
     (item,) = find_items(folder / results, folder / "person.png", folder / "poses" / "a.json")
-    assert (item.name, item.clip.num_frames, item.reference.name) == (name, 4, "person.png")
+    assert (item.name, item.clip.num_frames, item.reference.name) == (name, COUNT, "person.png")
 
 
 def test_one_picture_is_for_all(folder):
@@ -123,3 +125,10 @@ def test_what_was_not_measured_is_null_and_not_in_the_mean(folder):
     assert json.loads(to_json(results))["mean"]["akd_pixels"] is None
     mixed = [results[0], evaluated(folder)[1]]
     assert mean_numbers(mixed)["akd_pixels"] == pytest.approx(4)
+
+
+def test_driving_points_out_of_the_picture_do_not_count(folder, tmp_path):
+    (tmp_path / "low.json").write_text(poses_of(standing((0, 30)), COUNT))  # of 96 rows
+    (item,) = find_items(folder / "results" / "a.mp4", folder / "person.png", tmp_path / "low.json")
+    seen = evaluate_item(item, lambda width, height: networks())["poses"]["body"]["points"]
+    assert seen == COUNT * int((standing((0, 30)).xy[:18, 1] < 96).sum()) < COUNT * 18

@@ -1,6 +1,7 @@
 """Plots are well-formed, and lines lie where the numbers are."""
 
 import math
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -97,3 +98,10 @@ def test_axis_goes_below_zero_only_with_the_numbers(values, expected):
 def test_what_xml_cannot_have_is_written_as_letters(name):
     parse(name, [(name, [1.0]), (name, [2.0])])
     line_plot(name, [(name, [1.0])]).encode()
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.0], [1.0, 1.0], [-0.9, 0.97], [0.99, 1.0], [None, None]])
+def test_axis_ends_where_no_value_can_be_above(values):
+    found = re.findall(r'text-anchor="end">([^<]*)<', line_plot("a", [("a", values)], 0.44, most=1))
+    assert max(map(float, found)) <= 1 + 1e-9 or values[0] is None
+    assert max(map(float, re.findall(r'text-anchor="end">([^<]*)<', line_plot("a", [("a", [0.5, 1.0])])))) > 1

@@ -97,6 +97,28 @@ def test_gradient_flows_through_attention_in_parts(monkeypatch):
         np.testing.assert_allclose(in_parts, whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 4, 5), (3, 8, 2, 1), (1, 7, 1, 6), (2, 1, 9, 4), (0, 2, 3, 4)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("of_view", [False, True])
+def test_swapped_rows_and_their_gradient_are_those_of_a_transposition(shape, dtype, of_view):
+    x = randn(*shape[::-1]).T if of_view else randn(*shape)
+    x, direction = x.astype(dtype), randn(shape[0], shape[2], shape[1], shape[3], seed=1).astype(dtype)
+    x.stop_gradient = False
+    swapped = layers._swap_rows(x)
+    np.testing.assert_array_equal(swapped.astype("float32"), x.astype("float32").numpy().swapaxes(1, 2))
+    gradient = paddle.grad(swapped, x, direction)[0] if x.size else direction.transpose([0, 2, 1, 3])
+    np.testing.assert_array_equal(gradient.astype("float32"), direction.astype("float32").numpy().swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("size, sizes", [(1, [1] * 7), (2, [2, 2, 2, 1]), (6, [6, 1]), (7, [7]), (9, [7])])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_pieces_cover_an_axis_in_order(size, sizes, axis):
+    x = randn(7, 7)
+    pieces = layers._pieces(x, size, axis)
+    assert [piece.shape[axis] for piece in pieces] == sizes
+    np.testing.assert_array_equal(paddle.concat(pieces, axis), x)
+
+
 def layer_norm_gradient(x, weight, gradient, epsilon):
     """d loss / d x of a layer norm over the last axis, in float64."""
     x, weight, gradient = (a.numpy().astype(np.float64) for a in (x, weight, gradient))
@@ -155,16 +177,14 @@ def test_layer_norm_normalises_the_last_axis(frozen):
 @pytest.mark.parametrize("kernel, padding", [((3, 3), (1, 1)), ((5, 1), (2, 0)), ((1, 1), (0, 0)), ((3, 3), (0, 0))])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_frozen_convolution_has_the_gradient_of_its_input(kernel, padding, stride):
-    x, weight, direction = randn(2, 3, 8, 9), randn(4, 3, *kernel, seed=1), None
-    gradients = []
-    for convolution in (convolve, lambda *given: F.conv2d(*given)):
-        leaf = x.clone()
-        leaf.stop_gradient = False
-        y = convolution(leaf, weight, None, [stride] * 2, list(padding))
-        direction = randn(*y.shape, seed=2)
-        (y * direction).sum().backward()
-        gradients.append(leaf.grad)
-    assert float((gradients[0] - gradients[1]).abs().max()) < 1e-4 < float(gradients[1].abs().max())
+    x, other = randn(2, 3, 8, 9), randn(2, 3, 8, 9, seed=1)
+    weight, bias = randn(4, 3, *kernel, seed=2), randn(4, seed=3)
+    x.stop_gradient = False
+    y = convolve(x, weight, bias, [stride] * 2, list(padding))
+    direction = randn(*y.shape, seed=4)
+    (y * direction).sum().backward()
+    along_other = F.conv2d(other, weight, None, [stride] * 2, list(padding)) * direction  # convolution is linear
+    assert float((x.grad * other).sum()) == pytest.approx(float(along_other.sum()), rel=1e-4)
 
 
 def test_convolution_that_learns_has_the_gradient_of_its_weight():

@@ -6,6 +6,7 @@ import pytest
 
 from ppdiffusers_ext.pipelines.published import PUBLISHED, read_published
 from ppdiffusers_ext.pipelines.systems import SYSTEMS
+from ppdiffusers_ext.training.easy_animate.autoencoder_check import LINEAR, VGG
 from ppdiffusers_ext.weights.inventory import items_of
 from ppdiffusers_ext.weights.sources import sources_of
 
@@ -44,7 +45,7 @@ def addresses(entry):
 
 def test_all_of_easy_animate_is_there():
     names = [archive.removesuffix(".gz").removesuffix(".tar") for archive in ARCHIVES]
-    assert sorted(ENTRIES) == sorted([*names, "easyanimate_v1_mm"])
+    assert sorted(ENTRIES) == sorted([*names, "easyanimate_v1_mm", "LPIPS", "LPIPS-vgg16"])
     assert [name for name, entry in ENTRIES.items() if entry.by_default] == ["EasyAnimateV4-XL-2-InP"]
 
 
@@ -56,6 +57,15 @@ def test_archives_become_folders_of_their_names(archive, needed_by):
     assert (entry.folder, file.path, entry.needed_by) == ("Diffusion_Transformer", name, needed_by)
     assert {"model_index.json", "transformer/config.json", "vae/config.json"} == set(file.members)
     assert addresses(entry) == [f"{BUCKET}/Diffusion_Transformer/{archive}"]
+
+
+def test_weights_of_lpips_are_where_the_trainer_looks():
+    files = {file.path: (file, name) for name in ("LPIPS", "LPIPS-vgg16") for file in ENTRIES[name].files}
+    assert {ENTRIES[name].folder for _, name in files.values()} == {"LPIPS"}
+    assert set(files) == {VGG, LINEAR}
+    file, name = files[VGG]
+    assert addresses(ENTRIES[name]) == [f"https://download.pytorch.org/models/{VGG}"]
+    assert file.sha256.startswith(VGG.removesuffix(".pth").rpartition("-")[2])  # as torch.hub checks it
 
 
 def test_motion_module_of_v1_is_a_file_of_its_own():

@@ -1,13 +1,14 @@
 """Reports of results that lie in files, and poses in pixels."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import pytest
 
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.data.existing import Results
+from ppdiffusers_ext.data.frames import FrameSource, open_frames, poses_path, resize
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import report_paths, watched_by
 from ppdiffusers_ext.data.records import Made, Records
@@ -16,7 +17,16 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.poses import PARTS
 from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.pipelines import reporting
-from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of, open_networks, points_of, stopwatch, timed
+from ppdiffusers_ext.pipelines.reporting import (
+    ResultReport,
+    driver_of,
+    driver_of_drawing,
+    open_networks,
+    points_of,
+    stopwatch,
+    timed,
+)
+from ppdiffusers_ext.preprocess.pose_file import pose_file
 from ppdiffusers_ext.preprocess.skeletons import Pose
 from tests.support.people import person, together
 from tests.support.results import frames
@@ -199,6 +209,120 @@ def test_networks_that_are_gone_are_a_reason(video, no_assets):
     values, page = written(video, ResultReport("animate", Options(), driver=Driver([None] * 4)))
     assert values["csim"] is values["poses"] is None
     assert values["networks"] == {"poses": None, "driving_poses": None, "identity": None}
+    assert "4 frames" in values["reasons"].pop("drift")
     for reason in values["reasons"].values():
         assert "does not exist" in reason or "cannot be read" in reason
     assert page.count("Not measured: ") == 2
+
+
+@dataclass(frozen=True)
+class Drives:
+    """The options that matter to the poses of a drawing."""
+
+    width: int = 100
+    height: int = 80
+    driving_poses: str | None = None
+
+
+SMALL = (90, 60)  # width and height of drawings
+
+
+def drawn(folder, count=5, name="dance.mp4"):
+    """A drawing: a dot that is white where the nose of each frame's person is; and poses of the same as JSON."""
+    poses = [person(left=0.2 + 0.03 * i, top=0.2, width=0.4, height=0.5) for i in range(count)]
+    pictures = np.zeros((count, SMALL[1], SMALL[0], 3), np.uint8)
+    for picture, pose in zip(pictures, poses):
+        x, y = (pose.body[0, 0] * SMALL).astype(int)
+        picture[y - 2 : y + 3, x - 2 : x + 3] = 255
+    drawing = folder / name
+    if drawing.suffix:
+        with VideoWriter(drawing, 10, *SMALL, crf=1) as writer:
+            for picture in pictures:
+                writer.write(picture)
+    else:
+        for i, picture in enumerate(pictures):
+            write_image(drawing / f"frame_{i}.png", picture)
+    with pose_file(poses_path(drawing, drawing.is_dir()), "made_up", SMALL) as file:
+        for pose in poses:
+            file.write(pose)
+    return drawing
+
+
+def of_drawing(drawing, config=None, num_frames=None, way="stretch"):
+    source = open_frames(drawing)
+    count = source.num_frames if num_frames is None else num_frames
+    return driver_of_drawing(config or Drives(), drawing, source, count, way)
+
+
+@pytest.mark.parametrize("name", ["dance.mp4", "my poses", "a.b"])
+@pytest.mark.parametrize("way", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("size", [(100, 80), (40, 90), (90, 60), (200, 64)])
+def test_driver_of_a_drawing_is_where_the_drawing_is_shown(tmp_path, name, way, size):
+    if name == "a.b":
+        (tmp_path / name).mkdir()
+    drawing = drawn(tmp_path, 2, name) if name != "a.b" else drawn(tmp_path / name, 2, "kps.mp4")
+    driver = of_drawing(drawing, Drives(*size), way=way)
+    assert driver.estimator == "made_up" and driver.path.suffix == ".json" and len(driver.poses) == 2
+    for frame, one in zip(open_frames(drawing), driver.poses):
+        shown = resize(frame, *size, way).max(axis=2) > 128
+        if one.seen[0] and shown.any():
+            middle = np.argwhere(shown).mean(axis=0)[::-1] + 0.5
+            assert one.xy[0] == pytest.approx(middle, abs=0.7 * max(size[0] / SMALL[0], size[1] / SMALL[1]) + 1)
+        assert ((one.xy[one.seen] >= 0) & (one.xy[one.seen] < size)).all()
+    assert way == "crop" or driver.poses[0].seen.all()
+
+
+def test_driver_of_a_drawing_has_the_frames_that_are_animated(tmp_path):
+    drawing = drawn(tmp_path)
+    whole = of_drawing(drawing)
+    assert len(whole.poses) == 5
+    first = of_drawing(drawing, num_frames=3)
+    assert [one.xy[0].tolist() for one in first.poses] == [one.xy[0].tolist() for one in whole.poses[:3]]
+    assert len({one.xy[0, 0] for one in whole.poses}) == 5
+
+    class Uneven(FrameSource):
+        """The second frame is shown three times, the fourth never."""
+
+        def _repeats(self, fps, start, end):
+            return [1, 3, 1, 0, 1]
+
+    source = open_frames(drawing)
+    uneven = Uneven(**{item.name: getattr(source, item.name) for item in fields(source)})
+    shown = driver_of_drawing(Drives(), drawing, uneven, 5, "stretch")
+    assert [whole.poses[i].xy[0].tolist() for i in (0, 1, 1, 1, 2)] == [one.xy[0].tolist() for one in shown.poses]
+
+
+def test_drawing_without_poses_is_a_reason(tmp_path):
+    drawing = drawn(tmp_path)
+    (tmp_path / "dance_poses.json").unlink()
+    driver = of_drawing(drawing)
+    assert driver.poses is None and driver.path is None and "--save-poses" in driver.reason
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda path: path.write_text("{"), "poses.json"),
+        (lambda path: path.write_text('{"estimator": "dwpose", "frames": []}'), "have 0 frames"),
+        (lambda path: (path.unlink(), path.mkdir()), "folder"),
+        (lambda path: (path.unlink(), path.symlink_to("nothing")), "does not exist"),
+    ],
+)
+def test_poses_that_do_not_fit_are_refused_where_they_are_named_and_else_a_reason(tmp_path, caplog, spoil, words):
+    drawing, path = drawn(tmp_path), tmp_path / "dance_poses.json"
+    spoil(path)
+    driver = of_drawing(drawing)
+    assert driver.poses is None and words in driver.reason
+    assert words in caplog.text and "will not be measured" in caplog.text
+    with pytest.raises(InputError, match=words):
+        of_drawing(drawing, Drives(driving_poses=str(path)))
+
+
+def test_named_poses_go_before_those_beside(tmp_path):
+    drawing = drawn(tmp_path)
+    other = tmp_path / "other.json"
+    with pose_file(other, "dwpose", SMALL) as file:
+        for _ in range(5):
+            file.write(Pose.empty())
+    driver = of_drawing(drawing, Drives(driving_poses=str(other)))
+    assert driver.poses == [None] * 5 and (driver.estimator, driver.path) == ("dwpose", other)

@@ -1,8 +1,10 @@
 """From a picture and a video with sound to an animation, with the demo model and networks that find painted people."""
 
 import errno
+import functools
 import json
 import signal
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -15,7 +17,8 @@ from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.records import RECORDS, Records
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.pipelines import animation
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines import animation, kept_poses
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from scripts import animate, poses
 from scripts.command import run
@@ -172,10 +175,33 @@ def test_report_of_jobs_needs_jobs(folder, tmp_path, capsys):
 
 
 def test_batch_has_a_page_for_each_job(folder, tmp_path):
-    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4", tmp_path / "b.mp4")
-    assert start(folder, *batch[:2], "--report", "--no-audio") == 0
-    assert {path.name for path in tmp_path.glob("*.html")} == {"a_report.html", "b_report.html"}
+    """Names without a suffix that are the same lie in two folders; all else is each job's own."""
+    other = tmp_path / "you.png"
+    write_image(other, painted((160, 200), (20, 20, 80, 140)))
+    shared = {"driving_video": str(folder / "dance.mp4"), "frames": "0:2"}
+    jobs = [
+        {**shared, "reference_image": str(folder / "me.png"), "output": str(tmp_path / "a.mp4"), "seed": 1},
+        {**shared, "reference_image": str(other), "output": str(tmp_path / "x" / "a.mp4"), "frames": "1:4"},
+    ]
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
+    assert start(folder, "--batch", tmp_path / "jobs.yaml", "--report", "--no-audio", "--seed", "5") == 0
     assert not (tmp_path / "true").exists()
+    for job, count, seed in zip(jobs, (2, 3), (1, 5)):
+        output = Path(job["output"])
+        values = json.loads(output.with_name("a_report.json").read_text())
+        assert (values["num_frames"], values["seed"], values["result"]) == (count, seed, "a.mp4")
+        assert values["options"]["reference_image"] == job["reference_image"]
+        assert values["options"]["frames"] == job["frames"]
+        page = output.with_name("a_report.html").read_text()
+        assert job["reference_image"] in page and len(values["colour"]["frames"]["lab"]) == count
+    assert len({path.read_text() for path in tmp_path.rglob("*_report.json")}) == 2
+
+
+def test_batch_whose_reports_would_have_one_name_is_refused(folder, tmp_path, capsys):
+    batch = write_batch(folder, tmp_path, tmp_path / "a.mp4", tmp_path / "a.webm")
+    assert start(folder, *batch[:2], "--report", "--no-audio") == 2
+    assert_told(capsys, "job 1 and job 0 would both write")
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.yaml"]
 
 
 def test_report_that_cannot_be_measured_keeps_the_result(folder, tmp_path, capsys, monkeypatch):
@@ -590,9 +616,83 @@ def test_weights_that_are_not_whole_are_told(fresh, capsys):
     assert "Model:" not in (err := capsys.readouterr().err) and "reference_unet" in err
 
 
-def test_real_picture_and_real_video(fresh):
-    inputs = ("--reference-image", sample("reference_images/younglady.png"))
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != RECORDS and path.is_file()}
+
+
+def test_stopped_run_does_not_estimate_again_and_has_the_same_bits(folder, tmp_path, capsys, monkeypatch):
+    options = ("--frames", "0:6")
+    assert call(folder, *options, output=tmp_path / "whole" / "out.mp4") == 0
+    monkeypatch.setattr(kept_poses, "WORTH", 0.0)
+    run_to = functools.partial(call, folder, *options, output=tmp_path / "out" / "out.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(pose2vid, "open_pipeline", stop)
+        assert run_to() == 130
+    assert "does not estimate the poses of 6 frames again" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+        patch.setattr(poses, "make_estimator", lambda *_, **__: pytest.fail("networks are loaded"))
+        assert run_to() == 0
+    assert "the poses of 6 frames are those that an earlier run has kept" in capsys.readouterr().err
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole") and len(list((tmp_path / "out").iterdir())) == 4
+
+
+def stop(*arguments):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"driving": "other.mp4"}, "--driving-video has another content"),
+        ({"reference": "other.png"}, "--reference-image has another content"),
+        ({"more": ("--frames", "1:4")}, "--frames was"),
+        ({"more": ("--smoothing", "0")}, "--smoothing was 1.0 and is 0.0"),
+        ({"more": ("--person", "left")}, "--person was 'largest' and is 'left'"),
+        ({"more": ("-W", "80")}, "width was 64 and is 80"),
+        ({"more": ("--overwrite",)}, None),
+        ({"more": ("--seed", "3", "--unseen-joints", "none")}, "are those that an earlier run has kept"),
+    ],
+    ids=str,
+)
+def test_kept_poses_of_something_else_are_not_used(folder, tmp_path, capsys, monkeypatch, options, words):
+    monkeypatch.setattr(kept_poses, "WORTH", 0.0)
+    monkeypatch.setattr(pose2vid, "open_pipeline", stop)
+    write_dance(folder / "other.mp4", 20)
+    write_image(folder / "other.png", painted((192, 128), (24, 24, 100, 160)))
+    more = ("--frames", "0:3")
+    assert call(folder, *more, output=tmp_path / "out.mp4") == 130
+    capsys.readouterr()
+    names = {"driving": "dance.mp4", "reference": "me.png", "more": ()} | options
+    more = (*more, *names.pop("more"))
+    assert call(folder, *more, output=tmp_path / "out.mp4", **names) == 130
+    told = capsys.readouterr().err
+    assert words is None or words in told
+    assert ("Poses: " in told) == (words is None or "earlier run has kept" not in words), "networks estimate again"
+
+
+def test_refused_run_keeps_no_poses(folder, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise InputError("it does not fit; less is accepted")
+
+    monkeypatch.setattr(kept_poses, "WORTH", 0.0)
+    monkeypatch.setattr(pose2vid, "open_pipeline", refuse)
+    assert call(folder, "--frames", "0:2", output=tmp_path / "out.mp4") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_talking_head_leaves_the_person_of_the_picture_whole(fresh, capsys, monkeypatch):
+    inputs = ("--reference-image", sample("reference_images/younglady.png"), "--frames", "0:4", "--steps", 1)
     inputs += ("--driving-video", sample("driving_videos/talking_head.mp4"))
-    assert start_fresh(*inputs, "--frames", "0:4", "--steps", 1, "--output", "out.mp4") == 0
+    assert start_fresh(*inputs, "--report", "--output", "out.mp4") == 0
     info = probe_video("out.mp4")
     assert (info.width, info.height, info.num_frames) == (128, 192, 4)
+    line = "joints not seen in the driving video are taken from the picture: neck, r_shoulder, r_elbow"
+    assert line in capsys.readouterr().err
+    report = json.loads((fresh / "out_report.json").read_text())
+    assert report["options"]["unseen_joints"] == "picture" and "l_ankle" in report["poses"]["joints_from_picture"]
+    assert "taken from the pose of the picture: neck" in (fresh / "out_report.html").read_text()
+    skeleton = np.stack(list(open_frames("out_side_by_side.mp4")))[:, :, 128:256]
+    assert np.ptp(np.nonzero(skeleton.max(axis=(0, 2, 3)) > 60)[0]) > 0.7 * 192
+    monkeypatch.setattr(pose2vid, "open_pipeline", stop)
+    assert start_fresh(*inputs, "--unseen-joints", "none", "--output", "none.mp4") == 130
+    assert line not in capsys.readouterr().err

@@ -10,12 +10,14 @@ import pytest
 
 from ppdiffusers_ext.data.animate_anyone.clips import find_clips
 from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_video
+from ppdiffusers_ext.data.easy_animate.clips import find_captioned_clips
 from ppdiffusers_ext.data.stable_animator.clips import find_animation_clips
 from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from scripts.check_dataset import make_parser, work
 from scripts.command import run
+from tests.support.captioned import write_meta, write_picture, write_video
 
 
 @pytest.fixture
@@ -160,9 +162,15 @@ def test_problems_of_clips_of_stable_animator_are_told(animation_data, tmp_path,
         (("--system", "stable_animator", "--meta", "m.json"), "--list is accepted"),
         (("--list", "l.txt"), "--meta is accepted"),
         (("--system", "stable_animator", "nowhere.txt"), "nowhere.txt do not exist"),
+        (
+            ("--system", "stable_animator", "--data-dir", "d"),
+            "--data_dir is not an option of --system stable_animator",
+        ),
+        (("--system", "easy_animate", "--list", "l.txt"), "--list is not an option of --system easy_animate; --meta"),
+        (("--data_root_path", "d"), "--data_root_path is not an option of --system animate_anyone; --meta is"),
     ],
 )
-def test_options_of_the_other_system_are_refused(animation_data, tmp_path, capsys, monkeypatch, arguments, message):
+def test_options_of_another_system_are_refused(animation_data, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert check(*arguments, *([] if "nowhere.txt" in arguments else [animation_data])) == 2
     assert message in capsys.readouterr().err
@@ -174,3 +182,63 @@ def test_folders_whose_names_lists_cannot_have_are_problems(animation_data, tmp_
     assert check_animation(animation_data, "--list", tmp_path / "list.txt") == 1
     assert capsys.readouterr().out.count("its path is not text in UTF-8 on one line") == 2
     assert not (tmp_path / "list.txt").exists()
+
+
+# EasyAnimate's clips
+
+
+@pytest.fixture
+def captioned_data(tmp_path):
+    """Two videos and two pictures to train on, and one of each that is not; the meta file is elsewhere."""
+    data = tmp_path / "captioned"
+    write_video(data / "a.mp4", 12, 96, 64)
+    write_video(data / "b.mp4", 20, 64, 96)
+    write_video(data / "short.mp4", 9)
+    (data / "bad.mp4").write_bytes(b"nothing")
+    write_picture(data / "c.png", 96, 64)
+    write_picture(data / "d.png", 96, 64)
+    (data / "bad.png").write_bytes((data / "c.png").read_bytes()[:2000])
+    entries = [
+        {"file_path": "a.mp4", "text": "a person waves", "type": "video"},
+        {"file_path": "b.mp4", "text": "x" * 1001, "type": "video", "width": 64, "height": 96},
+        {"file_path": "c.png", "text": "", "type": "image"},
+        {"file_path": "short.mp4", "text": "x", "type": "video"},
+        {"file_path": "bad.mp4", "text": "x", "type": "video", "width": 64, "height": 64},
+        {"file_path": "bad.png", "text": "x", "type": "image"},
+        {"file_path": "d.png", "text": "x", "type": "image", "width": 64, "height": 96},
+        {"file_path": "none.mp4", "text": "x", "type": "video"},
+    ]
+    return write_meta(tmp_path / "meta.json", entries), data
+
+
+def check_captioned(*arguments):
+    return check("--system", "easy_animate", *arguments)
+
+
+def test_captioned_clips_are_reported_and_the_good_ones_written(captioned_data, tmp_path, capsys):
+    (meta, data), names = captioned_data, (tmp_path / "cleaned.json", tmp_path / "sheet.png")
+    assert check_captioned(meta, "--data-dir", data, "--meta", names[0], "--sheet", names[1]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:8]] == ["ok"] * 3 + ["problem"] * 5
+    assert lines[0] == f"ok       {data}/a.mp4: 96x64, 12 frames, caption of 14 characters"
+    assert "it has 9 frames, a sample needs 10" in lines[3]
+    assert "is not a video" in lines[4] and "is not a picture" in lines[5]
+    assert "it has 96x64 pixels, and 64x96 in the meta file" in lines[6]
+    assert "none.mp4 does not exist" in lines[7]
+    assert lines[8] == "can be trained on: 3 clips of 8, 2 videos of 32 frames and 1 picture"
+    assert lines[9] == f"captions without any text: 1, of {data}/c.png"
+    assert lines[10].startswith("captions of more than 1,000 characters") and lines[10].endswith("b.mp4")
+    assert lines[11] == "bucket   608x416 at 512: 1 video and 1 picture"
+    assert lines[12] == "bucket   416x608 at 512: 1 video and 0 pictures"
+    clips = find_captioned_clips(names[0])
+    assert [(clip.path.name, clip.is_video, clip.width, clip.height) for clip in clips] == [
+        ("a.mp4", True, 96, 64), ("b.mp4", True, 64, 96), ("c.png", False, 96, 64),
+    ]  # fmt: skip
+    with PIL.Image.open(names[1]) as picture:
+        assert picture.height > 192 and len(np.unique(np.asarray(picture.convert("L")))) > 10
+
+
+def test_wrong_meta_file_of_captioned_clips_is_refused(captioned_data, tmp_path, capsys):
+    meta = write_meta(tmp_path / "wrong.json", [{"file_path": "a.mp4", "text": "x", "type": "vidoe"}])
+    assert check_captioned(meta, "--sheet", tmp_path / "sheet.png") == 2
+    assert "type 'vidoe'" in capsys.readouterr().err and not (tmp_path / "sheet.png").exists()

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
 from scripts.command import ArgumentParser, run
 from scripts.options import CommandOptions
@@ -218,12 +219,77 @@ def test_errors_into_a_pipe_that_nobody_reads_end_the_command():
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
-def test_output_to_a_full_disk_is_told():
+@pytest.mark.parametrize(
+    ("unbuffered", "work", "arguments", "code"),
+    [
+        ("", "print('x')", [], 1),
+        ("1", "print('x')", [], 1),
+        ("", "print('x' * 100_000)", [], 1),
+        ("1", "pass", ["--help"], 1),
+        ("", "print('x'); raise FileNotFoundError(2, 'No such file', 'a')", [], 2),
+    ],
+)
+def test_words_to_a_full_disk_are_told_apart_from_results(monkeypatch, unbuffered, work, arguments, code):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with open("/dev/full", "w") as full:
-        process = started("print('x')", stdout=full, stderr=subprocess.PIPE)
-        told = process.stderr.read()
-    assert process.wait(60) == 2
-    assert told.startswith("error: ") and "No space left" in told and "Traceback" not in told
+        process = started(work, *arguments, stdout=full, stderr=subprocess.PIPE)
+        told = process.stderr.read().splitlines()
+    assert process.wait(60) == code
+    assert "error: what is printed cannot be written: No space left on device" in told[-1]
+    assert len(told) == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_errors_to_a_full_disk_leave_the_exit_code():
+    with open("/dev/full", "w") as full:
+        assert started("raise FileNotFoundError(2, 'No such file', 'a')", stderr=full).wait(60) == 2
+
+
+NASTY = [
+    "a\nb",
+    "a\r\n\n  b",
+    "\x1b[31mred",
+    "\0",
+    "\u2028",
+    "\x85",
+    "\udcff",
+    "\u202e",
+    "x" * 10**6,
+    "\n" * 10**5,
+    "",
+]
+
+
+@pytest.mark.parametrize(
+    "kind", [InputError, MissingFileError, OSError, lambda text: FileNotFoundError(2, text, text)]
+)
+@pytest.mark.parametrize("text", NASTY)
+def test_error_is_one_line_whatever_is_in_it(capsys, kind, text):
+    def work(options):
+        raise kind(f"file {text} is no picture")
+
+    assert run(ArgumentParser("work"), work, []) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: file ") or "cannot be used: " in told
+    assert told.endswith("\n") and told[:-1].isprintable() and len(told) < 4100
+
+
+@pytest.mark.parametrize("text", [text for text in NASTY if text])
+def test_error_of_a_word_is_one_line_whatever_is_in_it(capsys, text):
+    for words in (["--number", text], ["--urls", f"{text}?"], [f"--{text.replace(' ', '')}"]):
+        with pytest.raises(SystemExit):
+            make_parser().read(make_parser().parse_words(words))
+        told = capsys.readouterr().err
+        assert told.startswith("error: ") and told[:-1].isprintable() and len(told) < 600
+
+
+def test_errors_of_all_commands_are_told_by_one_function():
+    """Each other place would have to see to it that its line is one."""
+    sources = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "ppdiffusers_ext").rglob("*.py")]
+    found = [
+        path.name for path in sources for line in path.read_text().splitlines() if re.search(r'"error: *\{', line)
+    ]
+    assert found == ["command.py"]
 
 
 def test_closed_output_is_no_error():

@@ -77,7 +77,7 @@ def command(registry, capsys):
         if not {"--system", "--only", "--list", "--verify", NO_SYSTEM} & set(arguments):
             arguments = ("--system", "all", *arguments)
         arguments = [argument for argument in arguments if argument != NO_SYSTEM]
-        patience = Patience(attempts=2, first_wait=0.01, longest_wait=0.05, read_timeout=0.5)
+        patience = Patience(attempts=2, first_wait=0.01, longest_wait=0.05)
         code = main(["--dest", str(dest), *arguments], registry=registry, patience=patience)
         printed = capsys.readouterr()
         assert "Traceback" not in printed.err

@@ -8,10 +8,9 @@ import pytest
 
 from ppdiffusers_ext.data.records import RECORDS
 from ppdiffusers_ext.data.video_writer import VideoWriter
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from scripts import estimate_poses
 from scripts.command import run
-from tests.support.people import painted, person, together, write_networks
+from tests.support.people import painted, write_networks
 from tests.support.real_people import CARTOON, cartoon, group
 
 LENGTHS = {"body": 18, "left_hand": 21, "right_hand": 21, "face": 68}
@@ -73,15 +72,6 @@ def test_dwpose_where_its_folder_is_given(tmp_path):
     content = read(tmp_path / "poses.json")
     xs = [frame["people"][0]["body"][0][0] for frame in content["frames"]]
     assert content["estimator"] == "dwpose" and np.diff(xs) == pytest.approx([30, 30], abs=2)
-
-
-def test_what_is_not_seen_is_null():
-    pose = together(person(missing=(3,)), person())
-    pose.body_scores[0, 3] = pose.hands_scores[0, 1] = pose.face_scores[1] = 0
-    one, other = estimate_poses.people(pose, (200, 100))
-    assert one["body"][3] is None and one["right_hand"] is None and other["face"] is None
-    assert one["body"][0] == pytest.approx([*(pose.body[0, 0] * (200, 100)), 0.9], abs=0.01)
-    assert one["left_hand"] is not None and estimate_poses.people(Pose.empty(), (10, 10)) == []
 
 
 def test_results_are_kept_replaced_and_refused(tmp_path, capsys):

@@ -125,7 +125,9 @@ def test_results_without_a_truth_are_measured_against_a_picture(tmp_path, capsys
     arguments = (folder / "pred", "--reference-image", tmp_path / "person.png", "--json", tmp_path / "out.json")
     assert evaluate(*arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["frames", "0", "1", "mean", "not", "not", "wrote"]
+    assert [line.split()[0] for line in lines] == ["frames", "0", "1", "mean", *["not"] * 3, "wrote"]
+    why = "the result has 4 frames; a change per 100 frames is computed over 24 and more"
+    assert f"not measured: drift: {why}" in lines
     report = json.loads((tmp_path / "out.json").read_text())
     assert [values["num_frames"] for values in report["results"]] == [4, 4]
     assert report["mean"]["delta_e"] == pytest.approx(np.mean([r["colour"]["delta_e"] for r in report["results"]]))
@@ -162,6 +164,9 @@ def test_results_are_measured_against_driving_poses_by_dwpose(tmp_path, capsys):
         (("pred", "--reference-image", "a.png", "--length", "2"), "takes no GT"),
         (("pred", "--reference-image", "a.png"), "a.png does not exist"),
         (("--demo", "--reference-image", "a.png"), "--demo takes no"),
+        (("--demo-t2v", "pred", "gt"), "--demo-t2v takes no"),
+        (("--demo-t2v", "--demo"), "--demo and --demo-t2v are two models"),
+        (("--demo-t2v", "--per-frame", "--json", "-"), "--demo-t2v takes no"),
         (("pred", "--reference-image", "empty", "--json", "out.json"), "has no picture for 0, 1"),
     ],
 )

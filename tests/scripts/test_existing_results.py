@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.holding import LOCK
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.records import RECORDS
 from ppdiffusers_ext.data.video import probe_video
@@ -29,6 +30,7 @@ from scripts import (
     vid2pose,
 )
 from scripts.command import run
+from tests.support.holder import Holder
 from tests.support.odd_videos import animation, encode, ramp
 from tests.support.painted_faces import painted_faces, write_face_networks
 from tests.support.people import painted, write_networks
@@ -179,6 +181,24 @@ def test_results_are_refused_kept_and_replaced_by_one_rule(tmp_path, networks, c
         return  # they hold the paths of their inputs
     fresh, other = prepared(make, tmp_path, networks, 14, "two")
     assert fresh() == 0 and content(other) == replaced
+
+
+@pytest.fixture(scope="module")
+def holder():
+    made = Holder()
+    yield made
+    made.end()
+
+
+@pytest.mark.parametrize("make", COMMANDS)
+def test_results_that_another_run_makes_are_refused_whatever_is_asked_for(tmp_path, networks, capsys, holder, make):
+    again, out = prepared(make, tmp_path, networks, 0)
+    holder.hold(out / "any.png", pattern=".+")
+    for how in ([], ["--overwrite"], ["--skip-existing"]):
+        assert again(*how) == 2
+        error = capsys.readouterr().err.splitlines()
+        assert len(error) == 1 and f" is being written by process {holder.number}; another output" in error[0]
+    assert list(content(out)) == [LOCK]
 
 
 @pytest.mark.parametrize("make", OF_MANY)

@@ -12,6 +12,8 @@ from ppdiffusers_ext.options import by_field, check_values
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.jobs import Job
+from ppdiffusers_ext.training.parser import make_parser, read_options
+from ppdiffusers_ext.training.trainers import TRAINERS
 from scripts.options import given_options
 from tests.support.parsers import config_of, parser_of
 
@@ -162,3 +164,39 @@ def test_mistake_is_told_by_the_name_that_was_used(animation):
     options = parser_of("pose2vid").parse_args(["--config", animation(MOORE), "--cfg", "many"])
     with pytest.raises(InputError, match="--cfg is 'many'"):
         given_options(options.given, Pose2VidConfig, Job)
+
+
+# All flags of the training scripts of EasyAnimate V1 to V4 (scripts/train*.py), of LoRA's and LCM-LoRA's, too.
+EASY_FLAGS = """
+    abnormal_norm_clip_start adam_beta1 adam_beta2 adam_epsilon adam_weight_decay allow_tf32 cache_dir
+    caption_column center_crop checkpointing_steps checkpoints_total_limit config_path dataloader_num_workers
+    dataset_config_name dataset_name enable_bucket enable_text_encoder_in_dataloader
+    enable_xformers_memory_efficient_attention gradient_accumulation_steps gradient_checkpointing hub_model_id
+    hub_token huber_c image_column image_repeat_in_forward image_sample_size initial_grad_norm_ratio
+    input_perturbation keep_all_node_same_token_length learning_rate local_rank logging_dir lora_alpha
+    lora_dropout lora_rank lora_target_modules loss_type low_vram lr_scheduler lr_warmup_steps max_grad_norm
+    max_train_samples max_train_steps mixed_precision motion_module_path motion_sub_loss motion_sub_loss_ratio
+    multi_stream network_alpha noise_offset noise_share_in_frames noise_share_in_frames_ratio non_ema_revision
+    not_sigma_loss num_ddim_timesteps num_train_epochs output_dir prediction_type pretrained_model_name_or_path
+    push_to_hub random_flip random_frame_crop random_hw_adapt random_ratio_crop rank report_model_info report_to
+    resolution resume_from_checkpoint revision sample_n_frames sample_size sample_stride save_state scale_lr seed
+    snr_gamma snr_loss timestep_scaling_factor token_sample_size tokenizer_max_length tracker_project_name
+    train_batch_size train_data_dir train_data_format train_data_meta train_mode train_sampling_steps
+    train_text_encoder trainable_modules trainable_modules_low_learning_rate training_with_video_token_length
+    transformer_path use_8bit_adam use_came use_deepspeed use_ema vae_mini_batch vae_path validation_epochs
+    validation_images validation_prompts validation_steps variant video_repeat video_sample_n_frames
+    video_sample_size video_sample_stride w_max w_min
+"""
+
+
+@pytest.mark.parametrize("trainer", ["easy_animate", "easy_animate_lora"])
+def test_each_flag_of_easy_animates_training_is_taken_or_refused_with_the_reason(trainer):
+    kinds = TRAINERS[trainer].kinds
+    known = {name.removeprefix("--") for action in make_parser(kinds)._actions for name in action.option_strings}
+    untold = []
+    for flag in sorted(set(EASY_FLAGS.split()) - known):
+        with pytest.raises(InputError) as caught:
+            read_options([f"--{flag}=1"], kinds)
+        if "there is no option" in str(caught.value):
+            untold.append(flag)
+    assert untold == []

@@ -20,9 +20,11 @@ import yaml
 from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.preprocess.pose_file import pose_file
 from ppdiffusers_ext.weights import load_tensors
 from scripts.command import run
 from scripts.pose2vid import make_parser, work
+from tests.support.people import person
 
 ROOT = Path(__file__).parents[2]
 DEMO = yaml.safe_load((ROOT / "configs/inference/demo.yaml").read_text())
@@ -487,9 +489,16 @@ def test_ctrl_c_in_the_middle_leaves_nothing(configure, case, inputs):
     assert not [path for path in inputs.rglob("*") if path.is_file() and path.parent.name == "out"]
 
 
+def save_poses(path, count, size=(64, 64)):
+    with pose_file(path, "made_up", size) as file:
+        for _ in range(count):
+            file.write(person())
+
+
 def test_reports_of_a_video_and_of_a_picture(configure, inputs, capsys):
     pose = str(inputs / "still.png")
     PIL.Image.fromarray(np.random.default_rng(1).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(pose)
+    save_poses(inputs / "pose_poses.json", 5)
     cases = {str(inputs / "person.png"): [str(inputs / "pose.mp4"), pose]}
     arguments = [*configure(test_cases=cases, report=True, resize="crop"), "--seed", "9"]
     assert run(make_parser(), work, arguments) == 0
@@ -501,6 +510,20 @@ def test_reports_of_a_video_and_of_a_picture(configure, inputs, capsys):
         assert (values["command"], values["seed"]) == ("pose2vid", 9)
         assert values["options"]["pose_video"] == pose_path and "test_cases" not in values["options"]
         assert values["seconds"]["loading"] > 0 and values["seconds"]["denoising"] > 0
-        assert values["poses"] is None and "is a drawing" in values["reasons"]["poses"]
+    assert picture["poses"] is None and "is a drawing" in picture["reasons"]["poses"]
+    assert video["poses"]["body"]["points"] == 3 * 18 and video["networks"]["driving_poses"] == "made_up"
     assert run(make_parser(), work, arguments) == 2
     assert run(make_parser(), work, [*arguments, "--skip-existing", "--report", "false"]) == 0
+    (inputs / "pose_poses.json").unlink()
+    assert run(make_parser(), work, [*arguments, "--skip-existing"]) == 0
+
+
+def test_driving_poses_that_do_not_fit_are_refused(configure, inputs, case, refuse):
+    save_poses(inputs / "four.json", 4)
+    named = ("--driving-poses", str(inputs / "four.json"))
+    report = [*configure(), *case, "--report"]
+    refuse([*report, *named], "have 4 frames", "has 5")
+    refuse([*configure(), *case, *named], "--report is accepted")
+    refuse([*report, "--driving-poses", str(inputs / "none.json")], "none.json", "not exist")
+    refuse([*configure(test_cases={case[1]: [case[3]]}), "--report", *named], "belongs to pose_video")
+    refuse([*report, *named, "--output", str(inputs / "four.json")], "four.json")

@@ -9,9 +9,10 @@ import pytest
 
 from ppdiffusers_ext.data.animate_anyone.clips import find_clips
 from ppdiffusers_ext.data.frames import open_frames
-from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.data.video_writer import VideoWriter
+from ppdiffusers_ext.metrics.driving import read_driver
 from scripts import (
     extract_dwpose_from_vid,
     extract_frames,
@@ -72,6 +73,42 @@ def test_vid2pose_draws_the_person(tmp_path, networks, dance, capsys):
     middles = [middle(frame) for frame in open_frames(target)]
     assert np.diff(middles) == pytest.approx([12 / SIZE[1]] * (FRAMES - 1), abs=0.015)
     assert middles[0] == pytest.approx(40 / SIZE[1], abs=0.03)
+
+
+def assert_poses_of(drawing, numbers, fewest=10):
+    """The JSON has the joints that are drawn, in pixels of the drawing."""
+    frames, driver = list(open_frames(drawing)), read_driver(numbers)
+    assert len(frames) == len(driver.poses)
+    for frame, one in zip(frames, driver.inside(frames[0].shape[1], frames[0].shape[0]).poses):
+        joints = one.xy[:18][one.seen[:18]].round().astype(int)
+        assert len(joints) >= fewest
+        for x, y in joints:
+            assert frame[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max() > 40, (x, y)
+
+
+@pytest.mark.parametrize("options", [(), ("--no-hands", "--no-face")])
+def test_vid2pose_saves_the_poses_that_it_draws(tmp_path, networks, dance, capsys, options):
+    target, numbers = tmp_path / "kps.mp4", tmp_path / "kps_poses.json"
+    command = ("--video_path", dance, "--output", target, "--dwpose", networks, "--save-poses", *options)
+    assert call(vid2pose, *command) == 0
+    assert f"wrote {numbers}" in capsys.readouterr().out
+    assert_poses_of(target, numbers)
+    assert read_driver(numbers).poses[0].seen[18:].any() == (not options)
+    assert call(vid2pose, *command) == 2 and "exist" in capsys.readouterr().err
+
+
+def test_vid2pose_makes_the_one_that_is_missing(tmp_path, networks, dance, capsys):
+    target, numbers = tmp_path / "kps.mp4", tmp_path / "kps_poses.json"
+    command = ("--video_path", dance, "--output", target, "--dwpose", networks)
+    assert call(vid2pose, *command) == 0 and not numbers.exists()
+    both = (*command, "--save-poses", "--skip-existing")
+    for gone, kept in ((numbers, target), (target, numbers)):
+        before = kept.stat().st_mtime_ns
+        gone.unlink(missing_ok=True)
+        assert call(vid2pose, *both) == 0 and kept.stat().st_mtime_ns == before
+        assert f"wrote {gone}" in capsys.readouterr().out
+        assert_poses_of(target, numbers)
+    assert call(vid2pose, *both) == 0 and "wrote" not in capsys.readouterr().out
 
 
 def test_vid2pose_puts_its_file_beside_the_video(tmp_path, networks):
@@ -180,12 +217,21 @@ def picture(tmp_path):
 def test_aligned_skeletons_fit_the_picture(tmp_path, networks, dance, picture, options, target):
     result = tmp_path / "out" / target
     inputs = ("--target_image_folder_path", dance, "--ref_image_path", picture, "--dwpose", networks)
-    assert call(skeleton_extraction, *inputs, "--poses_folder_path", result, *options) == 0
+    assert call(skeleton_extraction, *inputs, "--poses_folder_path", result, "--save-poses", *options) == 0
     source = open_frames(result)
     assert (source.width, source.height, source.num_frames) == (480, 480, FRAMES)
     rows = np.nonzero(next(iter(source)).max(axis=(1, 2)) > 60)[0]
+    numbers = result / "poses.json" if target == "poses" else tmp_path / "out" / f"{result.stem}_poses.json"
+    assert_poses_of(result, numbers)
     if not options:  # the painted body's height, of which the figure is nine tenths, as in the picture
         assert np.ptp(rows) == pytest.approx(0.9 * 240, abs=12)
+
+
+def test_original_takes_no_joints_from_the_picture(tmp_path, networks, dance, picture, capsys):
+    inputs = ("--target_image_folder_path", dance, "--ref_image_path", picture, "--dwpose", networks, "--original")
+    assert call(skeleton_extraction, *inputs, "--poses_folder_path", tmp_path / "a", "--unseen-joints", "picture") == 2
+    assert "--unseen-joints none or no --original is accepted" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
 
 
 def test_picture_without_a_person_is_refused(tmp_path, networks, dance, capsys):
@@ -278,6 +324,14 @@ def test_face_masks_lie_beside_the_pictures_and_are_white_where_faces_are(tmp_pa
         assert ((mask > 0) != expected_mask(*boxes)).sum() <= 2 * 2 * (60 + 90)
     assert masks[2].min() == 255
     assert "no face was found in 1 of them" in capsys.readouterr().err
+
+
+def test_face_masks_of_pictures_of_several_sizes_have_their_sizes(tmp_path, face_networks):
+    images = write_pictures(tmp_path / "images", [BOX])
+    write_image(images / "frame_1.png", painted_faces((SIZE[0] + 40, SIZE[1] + 20), BOX))
+    assert call(face_mask_extraction, "--image_folder", images, "--faces", face_networks) == 0
+    for path in images.iterdir():
+        assert read_mask(tmp_path / "faces" / path.name).shape[:2] == np.asarray(read_image(path)).shape[:2]
 
 
 def test_face_masks_of_a_users_own_are_kept(tmp_path, face_networks, capsys):

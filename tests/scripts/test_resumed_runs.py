@@ -13,6 +13,7 @@ import yaml
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.pipelines import resuming
+from ppdiffusers_ext.pipelines.easy_animate import run as easy_run
 from ppdiffusers_ext.pipelines.state_folder import StateFolder
 from scripts import pose2vid, predict_i2v, predict_t2v
 from scripts.command import run
@@ -143,6 +144,18 @@ def test_run_that_is_stopped_again_and_again_makes_the_same_files(request, make,
         assert make(tmp_path / "out", "--skip-existing") == 0
     assert steps.calls < 2 * STEPS  # of what was denoised before nothing is denoised again
     assert files_of(tmp_path / "out") == whole
+
+
+@systems(ALL[6])
+def test_run_that_is_stopped_between_its_files_makes_the_rest(make, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        Stop(patch, easy_run, "write_sheet", 1)
+        assert make(tmp_path / "out") == 130
+    before = files_of(tmp_path / "out")
+    assert make(tmp_path / "out", "--skip-existing") == 0
+    after = files_of(tmp_path / "out")
+    assert set(after) == {"out.mp4", "out_sheet.png"} and after["out.mp4"] == before["out.mp4"]
+    assert make(tmp_path / "out") == 2
 
 
 KILLED = """

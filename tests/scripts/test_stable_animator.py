@@ -14,11 +14,13 @@ from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.models.stable_animator import IResNet
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.preprocess.faces import draw_mask
+from ppdiffusers_ext.preprocess.pose_file import pose_file
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from scripts import stable_animator
 from scripts.command import run
 from tests.pipelines.stable_animator.test_pipeline import CONFIG, pipeline
 from tests.support.painted_faces import painted_faces, write_face_networks
+from tests.support.people import person
 
 __all__ = ["pipeline"]  # a fixture
 
@@ -243,17 +245,31 @@ def test_faces_are_optimised_with_masks_and_tiles(folder, tmp_path):
     assert all(None not in entry["cosines"] for entry in history)
 
 
-def test_report_is_a_page_beside_the_video(folder, tmp_path, capsys):
+@pytest.fixture
+def poses(folder):
+    """poses.json among the pictures of poses."""
+    path = folder / "poses" / "poses.json"
+    with pose_file(path, "made_up", (96, 96)) as file:
+        for _ in range(3):
+            file.write(person())
+    yield path
+    path.unlink()
+
+
+def test_report_is_a_page_beside_the_video(folder, tmp_path, capsys, poses):
     assert call(folder, tmp_path / "a", "--report", None, "--no-face", None) == 0
     page = tmp_path / "a" / "animated_images_report.html"
     assert f"report    {page}" in capsys.readouterr().out
     values = read_json(tmp_path / "a" / "animated_images_report.json")
     assert (values["command"], values["num_frames"], values["width"]) == ("stable_animator", 3, 128)
     assert set(values["seconds"]) == {"loading", "denoising", "decoding and writing", "measuring"}
-    assert "is a drawing" in values["reasons"]["poses"] and "is a drawing" in page.read_text()
+    assert values["networks"]["driving_poses"] == "made_up" and values["poses"]["body"]["points"] == 3 * 18
     assert not (tmp_path / "a" / "identity.json").exists()
     assert call(folder, tmp_path / "a", "--report", None, "--no-face", None) == 2
     assert call(folder, tmp_path / "a", "--report", None, "--no-face", None, "--skip-existing", None) == 0
+    capsys.readouterr()
+    assert call(folder, tmp_path / "b", "--no-face", None, "--driving-poses", poses) == 2
+    assert "--report is accepted" in capsys.readouterr().err
 
 
 def test_report_says_how_like_faces_stay(folder, tmp_path, capsys):

@@ -244,7 +244,10 @@ def test_two_sizes_and_checkpointing(stable_folder, clips, tmp_path):
 
 
 def test_adapters_begin_as_the_attention_to_the_picture(stable_folder, pipeline, tmp_path):
-    arguments = StableModelArguments(str(stable_folder / "svd"), str(stable_folder / "unet.safetensors"))
+    arguments = StableModelArguments(
+        pretrained_model_name_or_path=str(stable_folder / "svd"),
+        unet_model_path=str(stable_folder / "unet.safetensors"),
+    )
     parameters = dict(make_model(arguments, 64).unet.named_parameters())
     names = [name for name in parameters if "processor.id_to_" in name]
     assert names

@@ -1,5 +1,7 @@
 """The training commands, run for real on tiny data: both stages, several processes, going on, and bad input."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -74,14 +76,27 @@ def command(stage, folder, options, processes=1):
     return [sys.executable, "-u", *launch, f"scripts/trainer_stage{stage}.py", str(folder / "training.yaml")]
 
 
+def options_of(folder, data, options):
+    """Those of a run whose output is in `folder / "out"`."""
+    return {**COMMON, "meta_paths": str(data), "output_dir": str(folder / "out"), **options}
+
+
 def train(stage, folder, data, processes=1, code=0, **options):
-    """Run a stage; returns what it printed. Its output is in `folder / "out"`."""
-    options = {**COMMON, "meta_paths": str(data), "output_dir": str(folder / "out"), **options}
-    run = subprocess.run(
-        command(stage, folder, options, processes), cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    """Run a stage as a user does; returns what it printed."""
+    words = command(stage, folder, options_of(folder, data, options), processes)
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     printed = run.stdout + run.stderr
     assert run.returncode == code, printed[-3000:] + ends_of_logs(folder)
+    return printed
+
+
+def train_here(stage, folder, data, **options):
+    """Run a stage in this process, without the imports of another, whose bits may differ; returns what it printed."""
+    *_, path = command(stage, folder, options_of(folder, data, options))
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(f"stage{stage}", [path])
+    printed = out.getvalue() + err.getvalue()
+    assert code == 0, printed[-3000:]
     return printed
 
 
@@ -199,8 +214,8 @@ def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_p
     # Every step conditional: one without leaves the reference UNet without gradients, which AdamW passes over, but
     # which Paddle's sharding hands it as zeros, so that its bias correction is a step ahead.
     always = {"uncond_ratio": 0.0}
-    one = losses(train(1, tmp_path / "one", data, per_device_train_batch_size=2, **always))
-    parts = losses(train(1, tmp_path / "parts", data, gradient_accumulation_steps=2, **always))
+    one = losses(train_here(1, tmp_path / "one", data, per_device_train_batch_size=2, **always))
+    parts = losses(train_here(1, tmp_path / "parts", data, gradient_accumulation_steps=2, **always))
     printed = train(1, tmp_path / "two", data, processes=2, sharding="stage1", **always)
     assert "FLAGS" not in printed and "ClipGrad" not in printed and "warning" not in printed.lower()
     two = losses(printed)
@@ -213,7 +228,7 @@ def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_p
 
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_half_precision_becomes_bf16_on_a_cpu_with_a_notice(tmp_path, data, stage_1, level):
-    printed = train(1, tmp_path, data, fp16=True, fp16_opt_level=level, max_steps=2, save_strategy="no")
+    printed = train_here(1, tmp_path, data, fp16=True, fp16_opt_level=level, max_steps=2, save_strategy="no")
     assert "bf16 is used instead" in printed
     # Where the processor has no bf16 arithmetic, Paddle computes in fp32 as before.
     np.testing.assert_allclose(losses(printed), losses(stage_1[1])[:2], rtol=0.05)
@@ -300,18 +315,18 @@ def test_checkpoint_that_lacks_a_frozen_part_says_which(key, stage_2, tmp_path):
 def test_run_that_stops_after_a_step_without_reference_goes_on_to_the_same_bits(tmp_path, data):
     """Such a step gives the reference UNet no gradients, and the optimiser nothing to remember of it."""
     options = {"uncond_ratio": 0.7, "save_steps": 1, "max_steps": 3}
-    printed = train(1, tmp_path / "whole", data, **options)
+    printed = train_here(1, tmp_path / "whole", data, **options)
     sizes = [
         (checkpoints.folder_of(tmp_path / "whole" / "out", step) / "optimizer.pdopt").stat().st_size for step in (1, 3)
     ]
     assert sizes[0] == sizes[1]
     go_on(tmp_path / "again", tmp_path / "whole", step=1)
-    assert losses(train(1, tmp_path / "again", data, **options)) == losses(printed)[1:]
+    assert losses(train_here(1, tmp_path / "again", data, **options)) == losses(printed)[1:]
     assert_equal(tmp_path / "again", tmp_path / "whole", 1)
 
 
 def test_killed_run_leaves_a_valid_checkpoint_and_goes_on(tmp_path, data, stage_1):
-    options = {**COMMON, "meta_paths": str(data), "output_dir": str(tmp_path / "out"), "save_steps": 1}
+    options = options_of(tmp_path, data, {"save_steps": 1})
     process = subprocess.Popen(
         command(1, tmp_path, options), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -379,7 +394,7 @@ def refuse(tmp_path, data, monkeypatch, capsys):
     def run(stage=1, **options):
         values = {**COMMON, "meta_paths": str(data), "output_dir": str(tmp_path / "out"), **options}
         (tmp_path / "training.yaml").write_text(yaml.safe_dump(values))
-        assert main(stage, [str(tmp_path / "training.yaml")]) == 2
+        assert main(f"stage{stage}", [str(tmp_path / "training.yaml")]) == 2
         (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
         return line
 

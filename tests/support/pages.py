@@ -32,6 +32,8 @@ FOREIGN = {
     "paddle.distributed.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
     "scripts.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
     "visualdl": {"--logdir"},
+    "tests.support.clean_root": {"--serve"},
+    "docker": {"--profile", "--tag", "--file", "--rm", "--volume", "--gpus"},
     "wget": {"--header", "--input-file", "--continue"},
     "curl": {"--header", "--config", "--parallel"},
     "aria2c": {"--header", "--input-file"},

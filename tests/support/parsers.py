@@ -9,8 +9,9 @@ from scripts import animate, easy_animate, plan_memory, pose2vid, stable_animato
 
 TASKS = dict(zip(("predict_t2v", "predict_i2v", "predict_v2v"), OF_TASK))
 FOLDER = Path(__file__).parents[2] / "scripts"
-# Modules that are no commands, and the trainers, whose options are paddlenlp's.
+# Modules that are no commands; and the trainers, as cache_latents, have paddlenlp's options.
 _OTHERS = ("__init__", "command", "demo_training", "easy_animate", "launch", "options", "poses", "signals", "training")
+_OTHERS += ("cache_latents",)
 
 
 def command_names():

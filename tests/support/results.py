@@ -32,7 +32,7 @@ def always(*people):
 class MeanColor:
     """Embeds a face as the mean of its colours, which brightness does not turn much."""
 
-    name = "mean_color"
+    name, threshold = "mean_color", 0.9
 
     def embed(self, crop):
         assert crop.shape == (112, 112, 3) and crop.dtype == np.uint8

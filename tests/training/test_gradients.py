@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 
 from ppdiffusers_ext.errors import NonFiniteError
-from ppdiffusers_ext.training.gradients import GradientWatch, own_parameters
+from ppdiffusers_ext.training.gradients import FallingLimit, GradientWatch, own_parameters
 
 ARGUMENTS, STATE = SimpleNamespace(sharding=[]), SimpleNamespace(global_step=6)
 
@@ -97,3 +97,38 @@ def test_parameters_are_those_of_the_innermost_optimizer(model, optimizer):
     model[0].weight.stop_gradient = True
     wrapped = SimpleNamespace(_inner_opt=SimpleNamespace(_inner_opt=optimizer))
     assert [item.name for item in own_parameters(wrapped)] == [item.name for item in list(model.parameters())[1:]]
+
+
+def test_gradients_are_clipped_to_the_limit_of_the_step(model):
+    optimizer = paddle.optimizer.AdamW(0.1, parameters=model.parameters())
+    asked = []
+
+    def limit(step, norm):
+        asked.append((step, norm))
+        return norm / 4
+
+    watch = GradientWatch(model, limit=limit)
+    backward(model)
+    before = [parameter.grad.numpy().copy() for parameter in model.parameters()]
+    watch.on_optimizer_begin(ARGUMENTS, STATE, None, optimizer=optimizer)
+    assert asked == [(6, watch.norm)]
+    for parameter, gradient in zip(model.parameters(), before):
+        np.testing.assert_allclose(parameter.grad.numpy(), gradient / 4, rtol=1e-4)
+
+
+def test_gradients_below_the_limit_stay_as_they_are(model):
+    optimizer = paddle.optimizer.AdamW(0.1, parameters=model.parameters())
+    backward(model)
+    before = [parameter.grad.numpy().copy() for parameter in model.parameters()]
+    GradientWatch(model, limit=lambda step, norm: 2 * norm).on_optimizer_begin(
+        ARGUMENTS, STATE, None, optimizer=optimizer
+    )
+    assert all(np.array_equal(parameter.grad.numpy(), old) for parameter, old in zip(model.parameters(), before))
+
+
+@pytest.mark.parametrize(
+    ("step", "norm", "limit"),
+    [(0, 9.0, 2.0), (50, 9.0, 1.25), (100, 9.0, 0.5), (101, 2.5, 0.5), (101, 4.0, 0.0625), (101, 9.0, 0.05)],
+)
+def test_limit_falls_and_is_lower_for_abnormal_norms_after_that(step, norm, limit):
+    assert FallingLimit(last=0.5, ratio=4, steps=100)(step, norm) == pytest.approx(limit)

@@ -10,11 +10,11 @@ from ppdiffusers_ext.options import declaration
 from ppdiffusers_ext.training.arguments import parse_arguments
 from ppdiffusers_ext.training.bounds import fields_of
 from ppdiffusers_ext.training.parser import read_options
+from ppdiffusers_ext.training.trainers import TRAINERS
 from scripts.training import kinds_of, main
 
-STABLE, STAGE = kinds_of("stable_animator"), kinds_of(1)
-STAGES = (1, 2, "vae", "stable_animator")
-DECLARED = {name: declaration(item) for stage in STAGES for name, item in fields_of(kinds_of(stage)).items()}
+STABLE, STAGE = kinds_of("stable_animator"), kinds_of("stage1")
+DECLARED = {name: declaration(item) for trainer in TRAINERS for name, item in fields_of(kinds_of(trainer)).items()}
 BOUNDS = {name: (each.lower, each.upper) for name, each in DECLARED.items() if each.lower is not None}
 LONG = "9" * 5000
 
@@ -23,7 +23,7 @@ def parse(words, folder, kinds=STAGE):
     return parse_arguments([*words, "--output_dir", str(folder / "out"), "--device", "cpu"], kinds)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("trainer", TRAINERS)
 @pytest.mark.parametrize(
     "words",
     [
@@ -71,9 +71,9 @@ def parse(words, folder, kinds=STAGE):
     ],
     ids=lambda words: " ".join(words).encode("ascii", "replace").decode()[:40].replace("\x1b", "?"),
 )
-def test_garbage_on_the_command_line_is_refused_in_a_line(tmp_path, capsys, monkeypatch, stage, words):
+def test_garbage_on_the_command_line_is_refused_in_a_line(tmp_path, capsys, monkeypatch, trainer, words):
     monkeypatch.chdir(tmp_path)
-    assert main(stage, ["--do_train", *words] if not words[0].startswith("nowhere") else words) == 2
+    assert main(trainer, ["--do_train", *words] if not words[0].startswith("nowhere") else words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and line.isprintable() and len(line) < 1000
     assert list(tmp_path.iterdir()) == []
@@ -117,10 +117,15 @@ def test_garbage_in_a_file_is_refused(tmp_path, suffix, values):
     assert len(str(caught.value)) < 1000
 
 
+def kinds_with(name):
+    """The kinds of the trainer whose declaration of an option `DECLARED` has: the last."""
+    return next(kinds for kinds in map(kinds_of, reversed(TRAINERS)) if name in fields_of(kinds))
+
+
 @pytest.mark.parametrize("name", sorted(BOUNDS))
 def test_numbers_beyond_their_bounds_are_refused(tmp_path, name):
     least, most = BOUNDS[name]
-    kinds = next(kinds for kinds in map(kinds_of, STAGES) if name in read_options([], kinds))
+    kinds = kinds_with(name)
     whole = isinstance(least, int) and isinstance(most, int) and isinstance(read_options([], kinds)[name], int)
     for value in (least - 1, most + 1 if whole else 2 * most + 1):
         if abs(value) < 2**63 or not whole:
@@ -169,17 +174,17 @@ def test_file_beside_the_script_is_not_read(tmp_path, monkeypatch):
     assert training.max_steps == 30000
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_help_is_short_and_help_all_has_everything(capsys, stage):
-    assert main(stage, ["--help"], "usage") == 0
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_help_is_short_and_help_all_has_everything(capsys, trainer):
+    assert main(trainer, ["--help"], "usage") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 60 and max(map(len, lines)) <= 100
     options = {line.split()[0] for line in lines if line.startswith("  --")} - {"--debug", "--help-all"}
     assert 25 <= len(options) <= 40
-    assert options <= {f"--{name}" for name in read_options([], kinds_of(stage))}
-    assert main(stage, ["--help-all"], "usage") == 0
+    assert options <= {f"--{name}" for name in read_options([], kinds_of(trainer))}
+    assert main(trainer, ["--help-all"], "usage") == 0
     printed = capsys.readouterr().out
-    assert all(f"--{name}" in printed for name in read_options([], kinds_of(stage)))
+    assert all(f"--{name}" in printed for name in read_options([], kinds_of(trainer)))
 
 
 CHOSEN = {
@@ -190,14 +195,14 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("trainer", TRAINERS)
 @pytest.mark.parametrize("name", CHOSEN)
 @pytest.mark.parametrize("value", ["foo", "", "Linear", "stage1 foo", "1"])
-def test_choice_that_is_not_known_is_answered_with_those_there_are(tmp_path, stage, name, value):
-    if name not in read_options([], kinds_of(stage)) or (name, value) == ("sharding", ""):
+def test_choice_that_is_not_known_is_answered_with_those_there_are(tmp_path, trainer, name, value):
+    if name not in read_options([], kinds_of(trainer)) or (name, value) == ("sharding", ""):
         return
     with pytest.raises(InputError, match=f"--{name}.* is not known; .*accepted") as caught:
-        parse([f"--{name}={value}"], tmp_path, kinds_of(stage))
+        parse([f"--{name}={value}"], tmp_path, kinds_of(trainer))
     assert all(choice in str(caught.value) for choice in CHOSEN[name])
     assert "together" not in str(caught.value)
 
@@ -205,7 +210,7 @@ def test_choice_that_is_not_known_is_answered_with_those_there_are(tmp_path, sta
 @pytest.mark.parametrize("name", sorted(name for name in BOUNDS if isinstance(BOUNDS[name][0], int)))
 @pytest.mark.parametrize("value", [2**63 - 1, 2**63, 2**64, -(2**63) - 1, 10**400, int("9" * 4000)])
 def test_range_that_is_told_is_that_of_the_option(tmp_path, name, value):
-    kinds = next(kinds for kinds in map(kinds_of, STAGES) if name in read_options([], kinds))
+    kinds = kinds_with(name)
     if not isinstance(read_options([], kinds)[name], int):
         return
     least, most = BOUNDS[name]
@@ -213,12 +218,12 @@ def test_range_that_is_told_is_that_of_the_option(tmp_path, name, value):
         parse([f"--{name}={value}"], tmp_path, kinds)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_option_is_suggested_where_it_is_mistyped(tmp_path, stage):
-    for name in read_options([], kinds_of(stage)):
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_option_is_suggested_where_it_is_mistyped(tmp_path, trainer):
+    for name in read_options([], kinds_of(trainer)):
         mistyped = f"{name[:-1]}{'q' if name[-1] != 'q' else 'z'}"
         with pytest.raises(InputError, match=f"there is no option '--{mistyped}'; did you mean --") as caught:
-            parse([f"--{mistyped}", "1"], tmp_path, kinds_of(stage))
+            parse([f"--{mistyped}", "1"], tmp_path, kinds_of(trainer))
         if len(name) > 8:
             near = str(caught.value).partition("mean --")[2].partition("?")[0]
             assert len(set(near) ^ set(name)) <= 2
@@ -238,5 +243,5 @@ def test_key_of_a_file_is_answered_with_the_nearest(tmp_path):
 
 
 def test_help_all_explains_the_schedules_mismatch(capsys):
-    main(2, ["--help-all"])
+    main("stage2", ["--help-all"])
     assert "which is a mismatch" in " ".join(capsys.readouterr().out.split())

@@ -74,7 +74,7 @@ def shown(data, tmp_path_factory):
             "ppdiffusers_ext.training.trainer.Trainer.log", lambda self, values, **others: logs.append(dict(values))
         )
         options = {"validation_steps": 1, "validation_clips": 1, "validation_inference_steps": 1, "ema_decay": 0.5}
-        train(1, *parse_arguments(settings(data, folder, **options), kinds_of(1)))
+        train(1, *parse_arguments(settings(data, folder, **options), kinds_of("stage1")))
     return folder / "out", logs
 
 
@@ -121,7 +121,7 @@ def test_saved_weights_are_the_average_and_checkpoints_have_both(shown):
 def test_run_with_an_average_goes_on_to_the_same_bits_and_validation_changes_nothing(data, tmp_path, shown):
     shutil.copytree(checkpoints.folder_of(shown[0], 1), checkpoints.folder_of(tmp_path / "out", 1))
     options = {"ema_decay": 0.5, "validation_steps": 5, "validation_clips": 1, "validation_inference_steps": 1}
-    assert main(1, settings(data, tmp_path, **options)) == 0
+    assert main("stage1", settings(data, tmp_path, **options)) == 0
     for name in ("denoising_unet", "reference_unet", "pose_guider"):
         assert (tmp_path / "out" / f"{name}.safetensors").read_bytes() == (
             shown[0] / f"{name}.safetensors"
@@ -130,13 +130,13 @@ def test_run_with_an_average_goes_on_to_the_same_bits_and_validation_changes_not
 
 def test_stage_2_is_validated_on_several_frames(data, tmp_path):
     options = {"validation_steps": 1, "validation_clips": 1, "validation_inference_steps": 1, "max_steps": 1}
-    assert main(2, settings(data, tmp_path, **options)) == 0
+    assert main("stage2", settings(data, tmp_path, **options)) == 0
     width, height = read_image(tmp_path / "out" / "samples" / "step-0000001.png").size
     assert width > 10 * SIDE and height > SIDE
 
 
 def test_loss_that_is_not_finite_stops_the_run_and_names_step_clip_and_timestep(data, tmp_path, capsys):
-    assert main(1, settings(data, tmp_path, learning_rate=1.0e30, max_steps=4)) == 1
+    assert main("stage1", settings(data, tmp_path, learning_rate=1.0e30, max_steps=4)) == 1
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert line.startswith("error: the loss of step 2 is ")
     assert ".mp4 at timestep" in line and "--max_skipped_steps" in line
@@ -144,7 +144,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_names_step_clip_and_timestep(
 
 
 def test_steps_that_are_not_finite_are_skipped_up_to_a_number(data, tmp_path, capsys):
-    assert main(1, settings(data, tmp_path, learning_rate=1.0e30, max_steps=9, max_skipped_steps=2)) == 1
+    assert main("stage1", settings(data, tmp_path, learning_rate=1.0e30, max_steps=9, max_skipped_steps=2)) == 1
     said = capsys.readouterr().err
     (line,) = (line for line in said.splitlines() if line.startswith("error: "))
     assert line.startswith("error: the gradients of step 4 are not finite, of ")
@@ -169,7 +169,7 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_number(data, tmp_path, ca
     ],
 )
 def test_bad_options_are_refused(data, tmp_path, capsys, options, message):
-    assert main(1, settings(data, tmp_path, **options)) == 2
+    assert main("stage1", settings(data, tmp_path, **options)) == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
     assert message in line
 
@@ -188,7 +188,7 @@ def test_nothing_of_a_checkpoint_is_executed(data, tmp_path, shown, capsys, monk
     manifest["files"][name] = {"size": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     options = {"ema_decay": 0.5, "validation_steps": 9, "validation_clips": 1, "resume_from_checkpoint": str(folder)}
-    code = main(1, settings(data, tmp_path, **options, max_steps=1))
+    code = main("stage1", settings(data, tmp_path, **options, max_steps=1))
     assert not (ROOT / "executed").exists()
     if name != "rng_state.pth":  # which is not read at all
         assert code == 2
@@ -199,10 +199,10 @@ def test_folder_with_a_longer_runs_checkpoints_is_refused_and_can_be_overwritten
     (tmp_path / "out").mkdir()
     shutil.copytree(checkpoints.folder_of(shown[0], 2), checkpoints.folder_of(tmp_path / "out", 2))
     options = {"ema_decay": 0.5, "validation_steps": 9, "validation_clips": 1, "max_steps": 1}
-    assert main(1, settings(data, tmp_path, **options)) == 2
+    assert main("stage1", settings(data, tmp_path, **options)) == 2
     assert "is of a run of more steps than --max_steps 1; 2 or more, another" in capsys.readouterr().err
     options |= {"overwrite_output_dir": True, "validation_inference_steps": 1}
-    assert main(1, settings(data, tmp_path, **options)) == 0
+    assert main("stage1", settings(data, tmp_path, **options)) == 0
     assert checkpoints.steps_of(tmp_path / "out") == [1]
     manifest = json.loads((checkpoints.folder_of(tmp_path / "out", 1) / "manifest.json").read_text())
     assert manifest["step"] == 1

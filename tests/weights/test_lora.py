@@ -99,3 +99,18 @@ def test_files_that_are_none_are_told(tmp_path):
         Lora(tmp_path / "a.safetensors")
     with pytest.raises(MissingFileError, match="nowhere.safetensors"):
         Lora(tmp_path / "nowhere.safetensors")
+
+
+def test_layers_that_do_not_fit_are_told_together(network, tmp_path):
+    sizes = {"to_q": (7, 4), "blocks_0": (4, 4), "blocks_1": (4, 6)}
+    write(tmp_path / "a.safetensors", sizes)
+    with pytest.raises(InputError) as caught:
+        Lora(tmp_path / "a.safetensors").of(network)
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.safetensors'} is of another model: to_q takes 7 numbers and gives 4 there; 6 and 4 are "
+        "needed; blocks.1 takes 4 numbers and gives 6 there; 4 and 5 are needed"
+    )
+    network.more = nn.LayerList([nn.Linear(3, 3) for _ in range(4)])
+    write(tmp_path / "a.safetensors", {f"more_{i}": (3, 4) for i in range(4)})
+    with pytest.raises(InputError, match="more.2 takes 3 numbers and gives 4 there; 3 and 3 are needed; 1 more do"):
+        Lora(tmp_path / "a.safetensors").of(network)

@@ -14,6 +14,7 @@ from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.inventory import items_of
 from tests.support.fetching import (
     CONTENT,
+    IMPATIENT,
     OTHER,
     QUICK,
     fail,
@@ -154,7 +155,8 @@ def test_waits_twice_as_long_each_time(server, dest):
 
 def test_server_that_stalls(server, dest):
     started = time.monotonic()
-    fail(plain(server, stalls=1000, ranges=False), dest, "does not answer in time")
+    entry = plain(server, stalls=1000, ranges=False)
+    fail(entry, dest, "does not answer in time", patience=IMPATIENT)
     assert time.monotonic() - started < 10
 
 
@@ -179,7 +181,8 @@ def test_a_host_that_has_answered_before_is_waited_for_each_time(server, dest, c
     server.pages["/0.bin"] = Page(CONTENT)
     for index in (1, 2):
         server.pages[f"/{index}.bin"] = Page(CONTENT, stalls=0, silent=True)
-    outcomes = fetch(weights(*(File(f"{index}.bin", size=9) for index in range(3)), source=server.url), dest, jobs=1)
+    entry = weights(*(File(f"{index}.bin", size=9) for index in range(3)), source=server.url)
+    outcomes = fetch(entry, dest, jobs=1, patience=IMPATIENT)
     assert [outcome.result for outcome in outcomes] == ["failed"] * 3
     assert len([record for record in caplog.records if "in time" in record.getMessage()]) == 2 * (QUICK.attempts - 1)
 

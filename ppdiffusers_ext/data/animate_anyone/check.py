@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.data import meta_files
 from ppdiffusers_ext.data.animate_anyone.clips import ClipReport, check_clip, find_clips
 from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
+from ppdiffusers_ext.data.dataset_check import DatasetCheck, check_each
 from ppdiffusers_ext.data.video import read_frames
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,13 +36,7 @@ def check_dataset(
     Raises:
         MissingFileError, InputError: as `find_clips`.
     """
-    reports = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for report in pool.map(lambda files: _check(files, min_frames), find_clips(sources)):
-            reports.append(report)
-            if on_report is not None:
-                on_report(report)
-    return reports
+    return check_each(find_clips(sources), lambda files: _check(files, min_frames), on_report)
 
 
 def write_meta(path: str | os.PathLike, reports: Sequence[ClipReport]) -> int:
@@ -87,3 +81,21 @@ def _middle(report: ClipReport, path: Path) -> np.ndarray:
     background = "black" if path == report.files.pose else "white"
     (frame,) = read_frames(path, start=report.num_frames // 2, count=1, background=background)  # type: ignore[operator]  # known of a clip without problems
     return to_cell(frame)
+
+
+def _describe(report: ClipReport) -> str:
+    frames = counted(report.num_frames or 0, "frame")
+    return f"{report.width}x{report.height}, {frames}, {report.fps:.2f} a second"
+
+
+CHECK = DatasetCheck(
+    files=lambda sources, root: [path for clip in find_clips(sources) for path in (clip.video, clip.pose)],
+    check=lambda sources, root, min_frames, on_report: check_dataset(sources, min_frames, on_report),
+    min_frames=2,
+    name_of=lambda report: report.files.video,
+    describe=_describe,
+    amount=lambda reports: f"{sum(report.duration or 0 for report in reports) / 60:.1f} minutes",
+    listing="meta",
+    write_list=write_meta,
+    write_sheet=write_sheet,
+)

@@ -4,7 +4,7 @@ From aigc-apps/EasyAnimate (`easyanimate/data/bucket_sampler.py`, `easyanimate/u
 PixArt-alpha (Chen et al. 2023, arXiv:2310.00426).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,8 +54,8 @@ class Bucket:
     def cover(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that a picture is resized to such that it covers the bucket; then its middle is cut out."""
         if self.size[0] / height > self.size[1] / width:
-            return self.size[0], int(width * self.size[0] / height)
-        return int(height * self.size[1] / width), self.size[1]
+            return self.size[0], max(int(width * self.size[0] / height), self.size[1])
+        return max(int(height * self.size[1] / width), self.size[0]), self.size[1]
 
 
 def find_bucket(height: float, width: float, base: int, shapes: Any = None) -> Bucket:
@@ -67,11 +67,16 @@ def find_bucket(height: float, width: float, base: int, shapes: Any = None) -> B
         shapes: table; `SHAPES` if left out.
     """
     shapes = SHAPES if shapes is None else shapes
-    ratio = min(shapes, key=lambda key: abs(key - height / width))
+    ratio = nearest_ratio(height, width, shapes)
     return scale_bucket(ratio, shapes[ratio], base)
 
 
-def scale_bucket(ratio: Any, size: tuple[float, float], base: int) -> Bucket:
+def nearest_ratio(height: float, width: float, shapes: Iterable[float] = SHAPES) -> float:
+    """The key of a table of shapes that is nearest to that of a picture."""
+    return min(shapes, key=lambda key: abs(key - height / width))
+
+
+def scale_bucket(ratio: Any, size: tuple[float, float], base: float) -> Bucket:
     """The `Bucket` of an entry of a table, at a size."""
     exact = tuple(side / _OF_TABLE * base for side in size)
     return Bucket(ratio, exact, tuple(int(side // MULTIPLE * MULTIPLE) for side in exact))
@@ -117,22 +122,3 @@ def frames_of_sizes(
     tokens = num_frames * token_size * token_size
     sizes = dict.fromkeys([*range(video_size, image_size, _STEP), image_size])
     return {size: int(min(tokens / size**2, num_frames) // multiple * multiple) for size in sizes}
-
-
-def group(items: Iterable[Any], batch: int) -> Iterator[list[int]]:
-    """Batches of numbers of items of like shape, pictures apart from videos, in the order in which they are complete.
-
-    Args:
-        items: iterable of (kind, height, width).
-        batch: items of a batch; those of incomplete ones are left out.
-
-    Yields:
-        lists of numbers.
-    """
-    open_batches: dict = {}
-    for number, (kind, height, width) in enumerate(items):
-        ratio = min(SHAPES, key=lambda key: abs(key - height / width))
-        waiting = open_batches.setdefault((kind, ratio), [])
-        waiting.append(number)
-        if len(waiting) == batch:
-            yield open_batches.pop((kind, ratio))

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
+from ppdiffusers_ext.data.dataset_check import DatasetCheck, check_each
 from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.clips import AnimationClip, Frames, clip_folders, find_clip, read_embedding
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, counted
 
 _SHAPE = 0.02  # by which shapes may differ
 
@@ -58,13 +58,7 @@ def check_animation_clips(
         MissingFileError, InputError: there is no such list, or it cannot be read.
     """
     folders = dict.fromkeys(folder for path_list in path_lists for folder in clip_folders(path_list, root))
-    reports = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for report in pool.map(lambda folder: check_animation_clip(folder, min_frames), folders):
-            reports.append(report)
-            if on_report is not None:
-                on_report(report)
-    return reports
+    return check_each(folders, lambda folder: check_animation_clip(folder, min_frames), on_report)
 
 
 def check_animation_clip(folder: Path, min_frames: int = 17) -> AnimationReport:
@@ -146,3 +140,28 @@ def write_animation_sheet(path: str | os.PathLike, reports: Sequence[AnimationRe
         return [to_cell(white if frame is None else np.asarray(frame.convert("RGB"))) for frame in frames]
 
     write_rows(path, reports, show)
+
+
+def _files(path_lists: Iterable[str | os.PathLike], root: str | None) -> list[Path]:
+    folders = [folder for path_list in path_lists for folder in clip_folders(path_list, root)]
+    places = [folder / part for folder in folders for part in (".", "images", "poses", "faces")]
+    return [path for place in places for path in sorted(place.glob("*"))]
+
+
+def _describe(report: AnimationReport) -> str:
+    masks = counted(report.num_masks, "mask") if report.num_masks else "no masks"
+    return f"{report.width}x{report.height}, {counted(report.num_frames or 0, 'frame')}, {masks}"
+
+
+CHECK = DatasetCheck(
+    files=_files,
+    check=check_animation_clips,
+    min_frames=17,
+    name_of=lambda report: report.folder,
+    describe=_describe,
+    amount=lambda reports: counted(sum(report.num_frames or 0 for report in reports), "frame"),
+    listing="list",
+    write_list=write_list,
+    root_option="data_root_path",
+    write_sheet=write_animation_sheet,
+)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ppdiffusers_ext.errors import InputError, printable, shown, suggestion
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import ListOf, Rules, Whole, option_names
-from ppdiffusers_ext.weights.declaration import CheckpointNames
+from ppdiffusers_ext.weights.declaration import BATCH_NORM_RENAMED, BATCH_NORM_UNUSED, CheckpointNames
 
 if TYPE_CHECKING:
     from ppdiffusers.configuration_utils import ConfigMixin
@@ -29,7 +29,22 @@ OF_PICTURES = "Transformer2DModel"  # PixArt's own class
 # trained with.
 VAE_NAMES = CheckpointNames(unused=r"^loss\.")
 PIXART_NAMES = CheckpointNames(unused=r"\.pos_encoder\.pe$|^pos_embed\.pos_embed$")
-HUNYUAN_NAMES = CheckpointNames(unused=r"\.t_embed\.pe$|^clip_projection\.pos_embed$")
+HUNYUAN_NAMES = CheckpointNames(
+    unused=r"\.t_embed\.pe$|^clip_projection\.pos_embed$",
+    without_lora=r"^clip_projection\.attn\.",  # torch's MultiheadAttention, whose projection is no plain linear layer
+)
+
+# Of the networks of the VAE's loss. Filters of blur pooling are computed here.
+FRAME_DISCRIMINATOR_NAMES = CheckpointNames(renamed=BATCH_NORM_RENAMED, unused=BATCH_NORM_UNUSED)
+CLIP_DISCRIMINATOR_NAMES = CheckpointNames(unused=r"\.filt$")
+# From torchvision's names of VGG16, whose classifier has no part in the distance, to those of its slices in LPIPS.
+_VGG_SLICES = {1: (0, 2), 2: (5, 7), 3: (10, 12, 14), 4: (17, 19, 21), 5: (24, 26, 28)}
+PERCEPTUAL_NAMES = CheckpointNames(
+    renamed=tuple(
+        (rf"^features\.{number}\.", f"net.slice{i}.{number}.") for i, slice in _VGG_SLICES.items() for number in slice
+    ),
+    unused=r"^classifier\.|^scaling_layer\.",
+)
 
 _NEEDED = object()
 

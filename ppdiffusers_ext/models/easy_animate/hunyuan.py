@@ -26,13 +26,7 @@ from ppdiffusers_ext.models.easy_animate.shared import (
     embed_numbers,
     unpatch,
 )
-from ppdiffusers_ext.models.layers import (
-    LayerNorm,
-    Linear,
-    compute_dtype,
-    follow,
-    scaled_dot_product,
-)
+from ppdiffusers_ext.models.layers import LayerNorm, Linear, compute_dtype, follow, scaled_dot_product
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _EPSILON = 1e-6
@@ -233,11 +227,15 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         return unpatch(self.proj_out(x), frames, height, width, self.config.patch_size, self.config.out_channels)
 
     def _see(self, time: Tensor, conditions: dict[str, Tensor]) -> "Conditions":
+        frames = conditions.get("frames")
+        if frames is not None:
+            shape = [frames.shape[0], conditions["cosines"].shape[0] // frames.shape[0], frames.shape[1]]
+            frames = frames.unsqueeze(1).expand(shape).flatten(0, 1)  # (frames * tokens, channels)
         return Conditions(
             self.time_extra_emb(time, conditions["extra"]),
             conditions["text"],
             conditions.get("clip"),
-            conditions.get("frames"),
+            frames,
             (conditions["cosines"], conditions["sines"], conditions["turn"]),
         )
 
@@ -255,7 +253,7 @@ class Conditions:
         time: (batch, channels).
         text: (batch, tokens, cross_attention_dim).
         clip: (batch, n_query, cross_attention_dim) or None.
-        frames: (frames, channels) or None.
+        frames: (video's tokens, channels) or None.
         rotation: cosines and sines, (video's tokens, head channels), and a quarter turn.
     """
 
@@ -309,8 +307,7 @@ class _Block(nn.Layer):
             x = paddle.concat([x, skip], axis=-1)  # type: ignore[list-item]  # given to a block that has one
             x = self.skip_linear(self.skip_norm(x))  # (batch, tokens, channels)
         if conditions.frames is not None:
-            frames = conditions.frames.unsqueeze(1)  # (frames, 1, channels)
-            x = (x.reshape([x.shape[0], frames.shape[0], -1, x.shape[2]]) + frames).flatten(1, 2)
+            x = x + conditions.frames
         rotation = conditions.rotation
         x = x + self.attn1(self.norm1(x, conditions.time), rotation=rotation if turns else None)
         x = x + self.attn2(self.norm2(x), conditions.text, rotation)
@@ -341,9 +338,8 @@ class _Attention(nn.Layer):
         if rotation is not None:
             query = rotate(query, *rotation)
             key = rotate(key, *rotation) if context is None else key
-        return self.to_out[0](
-            scaled_dot_product(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads)
-        )  # (batch, tokens, channels)
+        x = scaled_dot_product(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads)
+        return self.to_out[0](x)  # (batch, tokens, channels)
 
     def _split(self, norm: LayerNorm, x: Tensor) -> Tensor:
         return norm(x.reshape([x.shape[0], x.shape[1], self.heads, -1]))
@@ -380,7 +376,7 @@ class _ShiftedNorm(nn.Layer):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """(batch, tokens, channels) and (batch, channels) -> as the first."""
-        return self.norm(x) + self.linear(F.silu(time)).unsqueeze(1)
+        return self.norm(x) + self.linear(F.silu(time)).unsqueeze(1).expand_as(x)
 
 
 class _ScaledNorm(nn.Layer):

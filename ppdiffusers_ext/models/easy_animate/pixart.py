@@ -37,6 +37,7 @@ from ppdiffusers_ext.models.layers import (
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _SKIPS, _FIRST_WITH_SKIP = 13, 15  # blocks whose output is kept, and the first that gets one
+WITH_CLIP = 12  # channels of what sees a picture by CLIP
 _CLIP_CHANNELS, _CLIP_TOKENS = 768, 8
 _OF_512 = 64  # side in latents of the pictures of 512 pixels
 _WITH_SIZES = 128  # the same of 1024 pixels, from which on the network is told of sizes
@@ -50,7 +51,8 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
 
     Args:
         num_attention_heads, attention_head_dim: of the attention; their product is the width.
-        in_channels: channels of the latents and of the conditions beside them: 4, or 12 for inpainting.
+        in_channels: channels of the latents and of the conditions beside them: 4, or for inpainting 12, and 9 of V1,
+            which sees no picture by CLIP.
         out_channels: twice those that are predicted.
         num_layers: blocks.
         cross_attention_dim: width of the text's tokens after their projection, that of the network.
@@ -111,7 +113,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         self.has_sizes = sample_size == _WITH_SIZES
         self.adaln_single = _Time(channels, self.has_sizes)
         self.caption_projection = Projection(caption_channels, channels, channels, _gelu)
-        self.has_clip = in_channels == 12
+        self.has_clip = in_channels == WITH_CLIP
         self.square = (motion_module_kwargs or {}).get("block_size", 1) if is_grid else 1  # side in tokens
         self.shape_of_clip, self.tokens_of_clip = [_CLIP_CHANNELS], _CLIP_TOKENS  # of the embedding, and its mask's
         if self.has_clip:

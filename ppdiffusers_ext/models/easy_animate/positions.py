@@ -98,4 +98,6 @@ def quarter_turn(channels: int) -> paddle.Tensor:
 def rotate(x: paddle.Tensor, cosines: paddle.Tensor, sines: paddle.Tensor, turn: paddle.Tensor) -> paddle.Tensor:
     """Turn pairs of channels of (batch, tokens, heads, channels) by what `rotations` and `quarter_turn` give."""
     cosines, sines = (table.astype(x.dtype).unsqueeze(1) for table in (cosines, sines))  # (tokens, 1, channels)
+    if paddle.in_dynamic_mode():  # where products of tensors of one shape take a fifth of the time
+        cosines, sines = (table.expand(x.shape[1:]) for table in (cosines, sines))
     return x * cosines + paddle.matmul(x, turn.astype(x.dtype)) * sines

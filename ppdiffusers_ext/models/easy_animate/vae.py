@@ -129,10 +129,12 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
 
     def decode(self, z: paddle.Tensor) -> DecoderOutput:
         """Latents, (batch, 4, frames, height, width), not scaled -> `DecoderOutput` of a video, not clamped."""
-        chunks = self.decode_chunks(z.split(self.chunks_of_latents(z.shape[2]), axis=2))
+        chunks = self.decode_chunks(z.split(self.chunks_of_latents(z.shape[2]), axis=2), z.shape[2])
         return DecoderOutput(sample=paddle.concat(list(chunks), axis=2))
 
-    def decode_chunks(self, chunks: Iterable[paddle.Tensor], coder: Coder | None = None) -> Iterator[paddle.Tensor]:
+    def decode_chunks(
+        self, chunks: Iterable[paddle.Tensor], count: int, coder: Coder | None = None
+    ) -> Iterator[paddle.Tensor]:
         """A video in pieces, each as soon as what it depends on is there.
 
         With tiles, one that goes on where the chunk before ended (V4) is made to its end before the next, for it takes
@@ -140,6 +142,7 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
 
         Args:
             chunks: iterable of latents, (batch, 4, frames, height, width), of `chunks_of_latents` frames.
+            count: frames of all of them.
             coder: has `encode_chunk` and `decode_chunk`, as this network, which is taken if it is left out.
 
         Yields:
@@ -150,39 +153,51 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
         first = next(chunks)
         chunks = itertools.chain([first], chunks)
         if not self.use_tiling or max(first.shape[3:]) <= latent:
-            yield from self._decode(chunks, coder or self)
+            yield from self._decode(chunks, count, coder or self)
             return
         way = self._decode_at_once if self.config.cache_compression_vae else self._decode
-        decode = lambda chunks: way(chunks, coder or self)  # noqa: E731
+        decode = lambda chunks: way(chunks, count, coder or self)  # noqa: E731
         for rows, corner in in_tiles(chunks, decode, latent, int(latent * (1 - overlap))):
             yield mix_corner(join_tiles(rows, int(tile * overlap), tile), corner)
 
     def chunks_of_frames(self, count: int) -> list[int]:
         """Frames of the chunks that so many are encoded in."""
-        return _sizes(count, self.config.mini_batch_encoder, 0 if self._is_causal else count % 2)
+        return _sizes(count, self.config.mini_batch_encoder, 0 if self.is_causal else count % 2)
 
     def chunks_of_latents(self, count: int) -> list[int]:
         """Frames of the chunks that so many frames of latents are decoded in."""
-        return _sizes(count, self.config.mini_batch_decoder, count % 2 if self._sees_neighbours else 0)
+        return _sizes(count, self.config.mini_batch_decoder, count % 2 if self.sees_neighbours else 0)
+
+    def latents_of(self, count: int) -> int:
+        """Frames of latents that so many frames are encoded to."""
+        scale = 2 ** sum(kind not in _SPATIAL for kind in self.config.down_block_types[:-1])
+        return sum(-(-size // scale) for size in self.chunks_of_frames(count))
 
     def frames_of(self, count: int) -> int:
         """Frames that so many frames of latents are decoded to."""
         scale = 2 ** sum(kind not in _SPATIAL for kind in self.config.up_block_types[:-1])
         if not self._in_slices:
             return sum(scale * (size - 1) + 1 for size in self.chunks_of_latents(count))
-        is_first_alone = count == 1 or (count % 2 and self._sees_neighbours)
-        return scale * (count - 1) + 1 if is_first_alone else scale * count
+        return scale * (count - 1) + 1 if self._is_first_alone(count) else scale * count
+
+    def _is_first_alone(self, count: int) -> bool:
+        """Whether the first of so many frames of latents is decoded to one frame; if it is a chunk that goes on, to as
+        many as each of the others.
+        """
+        return count == 1 or (count % 2 == 1 and self.sees_neighbours)
 
     @property
     def _in_slices(self) -> bool:
         return self.config.slice_compression_vae or self.config.cache_compression_vae
 
     @property
-    def _is_causal(self) -> bool:
+    def is_causal(self) -> bool:
+        """Whether a chunk begins with its first frame again and again (V2)."""
         return self.config.slice_mag_vae and not self._in_slices
 
     @property
-    def _sees_neighbours(self) -> bool:
+    def sees_neighbours(self) -> bool:
+        """Whether the decoder sees the chunks before and after a chunk (V3)."""
         return self.config.slice_compression_vae and not self.config.cache_compression_vae
 
     def encode_chunk(self, x: paddle.Tensor, chunk: Chunk) -> paddle.Tensor:
@@ -227,35 +242,37 @@ class AutoencoderKLMagvit(StrictModelMixin, ConfigMixin):
 
     def _encode(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
         for x in chunks:
-            place = CAUSAL if self._is_causal else PICTURE if x.shape[2] == 1 else CENTERED
+            place = CAUSAL if self.is_causal else PICTURE if x.shape[2] == 1 else CENTERED
             yield coder.encode_chunk(x, Chunk(place))
 
-    def _decode(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
+    def _decode(self, chunks: Iterator[paddle.Tensor], count: int, coder: Coder) -> Iterator[paddle.Tensor]:
         if self.config.cache_compression_vae:
-            return self._decode_on(chunks, coder)
-        if self._sees_neighbours:
-            return self._decode_among(chunks, coder)
+            return self._decode_on(chunks, self._is_first_alone(count), coder)
+        if self.sees_neighbours:
+            return self._decode_among(chunks, self._is_first_alone(count), coder)
         return (coder.decode_chunk(z, Chunk(CAUSAL)) for z in chunks)
 
-    def _decode_at_once(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
+    def _decode_at_once(self, chunks: Iterator[paddle.Tensor], count: int, coder: Coder) -> Iterator[paddle.Tensor]:
         """All chunks, which wait in the host's memory."""
         first = next(chunks)
-        waiting = [x.cpu() for x in self._decode(itertools.chain([first], chunks), coder)]
+        waiting = [x.cpu() for x in self._decode(itertools.chain([first], chunks), count, coder)]
         return (x.to(first.place) for x in taken(waiting))
 
-    def _decode_on(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
+    def _decode_on(self, chunks: Iterator[paddle.Tensor], is_picture: bool, coder: Coder) -> Iterator[paddle.Tensor]:
         """Each chunk goes on where the one before ended (V4)."""
         kept: dict = {}
-        place = FIRST
+        place = PICTURE if is_picture else FIRST
         for z in chunks:
-            yield coder.decode_chunk(z, Chunk(PICTURE if place == FIRST and z.shape[2] == 1 else place, kept))
+            yield coder.decode_chunk(z, Chunk(place, kept))
             place = NEXT
 
-    def _decode_among(self, chunks: Iterator[paddle.Tensor], coder: Coder) -> Iterator[paddle.Tensor]:
+    def _decode_among(
+        self, chunks: Iterator[paddle.Tensor], begins_with_picture: bool, coder: Coder
+    ) -> Iterator[paddle.Tensor]:
         """Each chunk is seen with those before and after it, but for a first picture (V3)."""
         first, before = next(chunks), None
         z: paddle.Tensor | None = first
-        if first.shape[2] == 1:
+        if begins_with_picture:
             yield coder.decode_chunk(first, Chunk(PICTURE))
             z = next(chunks, None)
         while z is not None:
@@ -345,17 +362,25 @@ class _Decoder(nn.Layer):
 
         before, after: latents that the first half sees beside these.
         """
-        start = before.shape[2] if before is not None else 0
         if not paddle.in_dynamic_mode():
+            start = before.shape[2] if before is not None else 0
             stacked = paddle.concat([part for part in (before, z, after) if part is not None], axis=2)
             return self._stacked(stacked, chunk, start, start + z.shape[2])
+        frames = self.features(z, chunk, before, after)
+        count = len(frames)
+        return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
+
+    def features(
+        self, z: paddle.Tensor, chunk: Chunk, before: paddle.Tensor | None = None, after: paddle.Tensor | None = None
+    ) -> list[paddle.Tensor]:
+        """What the last two layers get, list of (batch, channels, height * 8, width * 8); arguments as above."""
+        start = before.shape[2] if before is not None else 0
         seen = [frame for part in (before, z, after) if part is not None for frame in part.unbind(2)]
         frames = self.mid_block(self.conv_in(seen, len(seen), chunk), chunk)  # of (batch, channels, height, width)
         frames = frames[start : start + z.shape[2]]
         for block in self.up_blocks:
             frames = block(frames, chunk)  # of (batch, channels', height', width')
-        count = len(frames)
-        return paddle.stack(self.conv_out(self.conv_norm_out(frames), count, chunk), axis=2)
+        return frames
 
     def _stacked(self, x: paddle.Tensor, chunk: Chunk, start: int, end: int) -> paddle.Tensor:
         x = self.mid_block.stacked(self.conv_in.stacked(x, chunk), chunk)[:, :, start:end]

@@ -161,6 +161,12 @@ class Pose2VidConfig(PoseOptions):
                 "reference_image and pose_video (--reference-image, --pose-video) belong together; both or neither "
                 "are accepted"
             )
+        self.check_driving_poses()
+        if self.driving_poses is not None and self.pose_video is None:
+            raise InputError(
+                "driving_poses belongs to pose_video, which is not given; NAME_poses.json beside each pose video of "
+                "test_cases is accepted instead"
+            )
         sides: dict[str, Any] = {"width": self.width, "height": self.height}
         for name, side in sides.items():
             if side % SIDE_MULTIPLE:
@@ -176,8 +182,9 @@ class Pose2VidConfig(PoseOptions):
         return [(image, pose) for image, poses in self.test_cases.items() for pose in poses]
 
     def check_inputs(self) -> None:
-        """Raises MissingFileError for pictures and pose videos that are not there."""
+        """Raises MissingFileError for pictures, pose videos and driving poses that are not there."""
         named = [(what, path) for pair in self.cases for what, path in zip(("picture", "pose video"), pair)]
+        named += [] if self.driving_poses is None else [("driving poses", self.driving_poses)]
         check_all_there(list(dict.fromkeys(named)), "files that are there are accepted")
 
 

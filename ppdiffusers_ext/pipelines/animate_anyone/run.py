@@ -25,6 +25,7 @@ from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import suffix_of
 from ppdiffusers_ext.metrics.result_report import Driver
 from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
@@ -41,7 +42,7 @@ from ppdiffusers_ext.pipelines.outputs import (
     animated_frames,
     write_case,
 )
-from ppdiffusers_ext.pipelines.reporting import OF_DRAWINGS, ResultReport, stopwatch, timed
+from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of_drawing, stopwatch, timed
 from ppdiffusers_ext.pipelines.resuming import open_state
 from ppdiffusers_ext.runtime import Runtime
 
@@ -106,7 +107,7 @@ def _report(config: "Pose2VidConfig", case: Case, loading: dict[str, float]) -> 
     if not config.report:
         return None
     own = replace(config, reference_image=str(case.image_path), pose_video=str(case.pose_path))
-    return ResultReport("pose2vid", own, driver=Driver(reason=OF_DRAWINGS), seconds=loading)
+    return ResultReport("pose2vid", own, driver=case.driver, seconds=loading)
 
 
 def open_pipeline(config: "Pose2VidConfig", longest: int, show_progress: bool = True) -> Pose2VideoPipeline:
@@ -148,13 +149,17 @@ def prepare_cases(config: "Pose2VidConfig", now: datetime | None = None) -> list
         target = _target(config, Path(image_path), Path(pose_path), fps is None, now)
         if fps is not None:
             check_video_rate(target, fps)
-        case = Case(
-            Path(image_path), Path(pose_path), count, fps, target, images.get(image_path), source, config.report
-        )
+        driver = Driver()
+        if config.report:
+            drawing = source or open_frames(pose_path, background="black")
+            driver = driver_of_drawing(config, pose_path, drawing, count, config.resize)
+        kept, has_report = images.get(image_path), config.report
+        case = Case(Path(image_path), Path(pose_path), count, fps, target, kept, source, has_report, driver)
         if target in (other.target for other in cases):
             raise InputError(f"two cases would both be written to {target}; pictures and videos need different names")
         cases.append(case)
-    check_outputs([path for case in cases for path in case.result.paths], itertools.chain(*pairs))
+    inputs = [*itertools.chain(*pairs), *(case.driver.path for case in cases)]
+    check_outputs([path for case in cases for path in case.result.paths], inputs)
     return cases
 
 
@@ -171,7 +176,7 @@ def _open_poses(config: "Pose2VidConfig", path: str) -> tuple[FrameSource | None
 
 def _is_file_name(output: str | None) -> bool:
     """Whether an output names a file rather than a folder, whose name may have a dot in it too."""
-    return output is not None and Path(output).suffix.lower() in PICTURE_SUFFIXES + VIDEO_SUFFIXES
+    return output is not None and suffix_of(output) in PICTURE_SUFFIXES + VIDEO_SUFFIXES
 
 
 def _target(config: "Pose2VidConfig", image_path: Path, pose_path: Path, is_picture: bool, now: datetime) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.errors import MissingFileError
+from ppdiffusers_ext.packaged import located
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
@@ -19,7 +20,12 @@ def check_files(config: "EasyAnimateConfig") -> Path:
 
     Raises MissingFileError where it does not exist.
     """
-    folder = Path(config.model)
+    folder = model_folder(config)
     if not folder.is_dir():
         raise MissingFileError(f"folder {folder} does not exist; {FETCH}")
     return folder
+
+
+def model_folder(config: "EasyAnimateConfig") -> Path:
+    """The folder of the checkpoint: the user's own, or the one that ships under this name."""
+    return Path(located(config.model))

@@ -7,6 +7,7 @@ the sampler and of CLIP's pictures stay as they are. Checkpoints in several file
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def to_paddle(
     dtype: str | None = None,
     transformer: dict[str, Any] | None = None,
     motion_module: str | os.PathLike | None = None,
+    loras: Sequence[tuple[str, float]] = (),
 ) -> list[Report]:
     """Convert the original's folder to ours.
 
@@ -60,12 +62,13 @@ def to_paddle(
         transformer: options that go over those of the transformer's `config.json`: V1's of its motion modules; those
             that `to_torch` wrote into `source` if left out.
         motion_module: file of V1's motion modules, if not in `source` under its published name.
+        loras: (file, weight) of LoRA files to merge into the weights.
 
     Returns:
         A `Report` for each part.
 
     Raises:
-        InputError, MissingFileError: files that are missing, damaged or of another model.
+        InputError, MissingFileError: files that are missing, damaged or of another model, LoRA files among them.
     """
     source = Path(source)
     if not motion_module and (source / MOTION_MODULE).is_file():
@@ -76,6 +79,7 @@ def to_paddle(
         model=str(source),
         transformer=transformer or {},
         motion_module_path=str(motion_module) if motion_module else None,
+        loras=[[str(path), weight] for path, weight in loras],
     )
     check_parts(config)
     parts, reports = describe_parts(config), []
@@ -90,7 +94,12 @@ def to_paddle(
     return reports
 
 
-def to_torch(source: str | os.PathLike, target: str | os.PathLike, dtype: str | None = None) -> list[Report]:
+def to_torch(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    dtype: str | None = None,
+    loras: Sequence[tuple[str, float]] = (),
+) -> list[Report]:
     """Convert a folder of ours to the original's files in torch's layout; V1's are PixArt's and a motion module.
 
     Beside V1's, `inference.yaml` takes the options of its motion modules, which the original has in its own YAML.
@@ -98,7 +107,7 @@ def to_torch(source: str | os.PathLike, target: str | os.PathLike, dtype: str | 
     Arguments, results and errors are those of `to_paddle`.
     """
     source = Path(source)
-    config = EasyAnimateConfig(model=str(source))
+    config = EasyAnimateConfig(model=str(source), loras=[[str(path), weight] for path, weight in loras])
     check_parts(config)
     cls, options = read_transformer(source)
     if options["_class_name"] != cls.__name__:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.steps import BlockCaching, Guidance
 
 
-_ORIGINAL_SIZE, _CROP = (1024.0, 1024.0), (0.0, 0.0)  # that V4 is told of
+ORIGINAL_SIZE, CROP = (1024.0, 1024.0), (0.0, 0.0)  # that V4 is told of
 # Conditions that nothing but the first block needs, and those that are needed after the last.
 _OF_BEGIN, _OF_END = ("known", "places"), ("extra", "sizes")
 
@@ -160,7 +160,7 @@ class TransformerCall:
         batch, (height, width) = text.states.shape[0], (float(side) for side in pixels)
         inputs: dict[str, Any] = {"states": text.states, "mask": text.mask}
         if isinstance(self._model, HunyuanTransformer3D):
-            sizes = [[*_ORIGINAL_SIZE, height, width, *_CROP]]
+            sizes = [[*ORIGINAL_SIZE, height, width, *CROP]]
             inputs |= {"states_2": text.states_2, "mask_2": text.mask_2, "sizes": _numbers(sizes, batch)}
         elif self._model.has_sizes:
             inputs |= {"resolution": _numbers([[height, width]], batch), "ratio": _numbers([[height / width]], batch)}

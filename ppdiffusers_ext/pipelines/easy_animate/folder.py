@@ -6,7 +6,11 @@ original's classes too; those of V1 to V4 could not: as `register_modules` write
 read by what their own configurations say; see `loading`.
 """
 
-from ppdiffusers_ext.pipelines.model_index import CLIP, DIFFUSERS, OURS, SCHEDULER, TRANSFORMERS
+from pathlib import Path
+from typing import Any
+
+from ppdiffusers_ext.files import read_json
+from ppdiffusers_ext.pipelines.model_index import CLIP, DIFFUSERS, INDEX, OURS, SCHEDULER, TRANSFORMERS
 
 # What diffusers' `register_modules` notes for the original's own classes: the module's whole name.
 _ORIGINAL = ("easyanimate.models.transformer3d", "easyanimate.models.autoencoder_magvit")
@@ -39,3 +43,13 @@ PARTS = {
     "feature_extractor": _CLIP_PICTURES,
     "safety_checker": {},
 }
+
+
+def saved_index(folder: Path) -> dict[str, Any]:
+    """The model_index.json of a folder, if `save_pretrained` wrote it: a dict, or {}."""
+    if not (folder / INDEX).is_file():
+        return {}
+    index = read_json(folder / INDEX, "pipeline index", "that of a pipeline is needed")
+    parts: list[Any] = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
+    are_pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in parts)
+    return index if parts and are_pairs and parts[0][0] in OURS else {}

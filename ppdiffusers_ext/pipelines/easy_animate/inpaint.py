@@ -12,9 +12,9 @@ import paddle
 import paddle.nn.functional as F
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
+from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, check_call, pipeline_call
-from ppdiffusers_ext.pipelines.easy_animate import loading, video_coding
+from ppdiffusers_ext.pipelines.easy_animate import trained, video_coding
 from ppdiffusers_ext.pipelines.easy_animate.conditions import KnownTensors, read_known
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline, Start
 from ppdiffusers_ext.pipelines.inputs import to_picture
@@ -51,7 +51,7 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        return loading.recognises(folder) == (True, True)
+        return trained.recognises(folder) == (True, True)
 
     @pipeline_call
     def __call__(
@@ -176,12 +176,18 @@ class EasyAnimateInpaintPipeline(EasyAnimatePipeline):
         return keep
 
     def _known(self, video: paddle.Tensor | None, mask: paddle.Tensor | None, shape: list[int]) -> paddle.Tensor:
-        """Mask and known parts as latents, (batch, 8, frames, h, w); zeros where nothing is known."""
+        """Mask and known parts as latents, (batch, 8, frames, h, w), and of V1, which sees the mask itself, (batch, 5,
+        frames, h, w); zeros where nothing is known.
+        """
         if mask is None or video is None or bool((mask >= _HALF).all()):
-            return paddle.zeros([shape[0], 2 * shape[1], *shape[2:]])
+            return paddle.zeros([shape[0], self.transformer.config.in_channels - shape[1], *shape[2:]])
         mask = (mask >= _HALF).astype("float32")
         masked = paddle.where(mask.expand(video.shape) > 0, paddle.full_like(video, _UNKNOWN), video * 2 - 1)
-        return paddle.concat([self._encode(mask.expand(video.shape)), self._encode(masked)], axis=1)
+        if isinstance(self.vae, AutoencoderKLMagvit):
+            seen = self._encode(mask.expand(video.shape))
+        else:
+            seen = video_coding.shrink_masks(self.vae, mask)
+        return paddle.concat([seen, self._encode(masked)], axis=1)
 
     def _encode(self, pixels: paddle.Tensor) -> paddle.Tensor:
         return video_coding.encode(self.vae, pixels, self._make_coder(pixels.shape[2]))

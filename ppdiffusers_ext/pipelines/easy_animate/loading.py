@@ -14,12 +14,14 @@ from typing import Any
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown
-from ppdiffusers_ext.files import check_all_there, check_file, read_json, read_yaml
+from ppdiffusers_ext.files import check_all_there, check_file, read_yaml
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.checkpoint import OF_PICTURES, options_of
+from ppdiffusers_ext.models.easy_animate.pixart import WITH_CLIP
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.options import by_field
-from ppdiffusers_ext.pipelines.easy_animate.check import FETCH, check_files
+from ppdiffusers_ext.pipelines.easy_animate.check import FETCH, check_files, model_folder
+from ppdiffusers_ext.pipelines.easy_animate.folder import saved_index
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.easy_animate.prompts import Tokenizer, read_tokenizer
@@ -35,7 +37,6 @@ from ppdiffusers_ext.pipelines.loading import (
     models_of,
 )
 from ppdiffusers_ext.pipelines.memory import get_rung
-from ppdiffusers_ext.pipelines.model_index import INDEX, OURS
 from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.folders import find_weights, read_config
@@ -68,7 +69,7 @@ def read_folder(folder: Path, **options: Any) -> EasyAnimateConfig:
     A pipeline that was saved has its own sampler, unless the options name another. Raises as `read_yaml`.
     """
     options, _ = by_field(EasyAnimateConfig, options, "option")
-    if _SCHEDULER not in options and (saved := _saved_index(folder)):
+    if _SCHEDULER not in options and (saved := saved_index(folder)):
         options[_SCHEDULER] = saved["scheduler"][1]
     places = folder / MOTION_MODULE, folder.parent.parent / "Motion_Module" / MOTION_MODULE
     path = next((path for path in places if path.is_file()), None)
@@ -82,19 +83,9 @@ def read_folder(folder: Path, **options: Any) -> EasyAnimateConfig:
 def recognises(folder: Path) -> tuple[bool, bool]:
     """True if a folder has a transformer of EasyAnimate, and if so, whether it sees known parts of a video."""
     try:
-        return True, sees_pictures(read_transformer(folder)[1])
+        return True, sees_known(read_transformer(folder)[1])
     except InputError:
         return False, False
-
-
-def _saved_index(folder: Path) -> dict[str, Any]:
-    """The model_index.json of a folder, if `save_pretrained` wrote it: a dict, or {}."""
-    if not (folder / INDEX).is_file():
-        return {}
-    index = read_json(folder / INDEX, "pipeline index", "that of a pipeline is needed")
-    parts: list[Any] = [index.get(name) for name in ("transformer", "scheduler")] if isinstance(index, dict) else []
-    are_pairs = all(isinstance(pair, list) and len(pair) == 2 for pair in parts)
-    return index if parts and are_pairs and parts[0][0] in OURS else {}
 
 
 def describe_run(config: EasyAnimateConfig, dtype: str, encoder_dtype: str) -> dict[str, Part]:
@@ -116,7 +107,7 @@ def read_components(config: EasyAnimateConfig, parts: Mapping[str, Part]) -> dic
     Raises:
         InputError, MissingFileError: files of tokenizers or options that do not fit.
     """
-    folder = Path(config.model)
+    folder = model_folder(config)
     components: dict[str, Any] = dict(models_of(parts))
     components["vae"].use_tiling = uses_tiles(config)
     if "text_encoder" in components:
@@ -189,15 +180,21 @@ def part_names(folder: str | os.PathLike, read: ConfigReader = read_config) -> l
     names = ["vae", "transformer", "text_encoder"]
     names += ["text_encoder_2"] if cls is HunyuanTransformer3D else []
     names += ["image_encoder"] if sees_pictures(config) else []
-    saved = _saved_index(Path(folder))  # of a pipeline that may have been made without some
+    saved = saved_index(Path(folder))  # of a pipeline that may have been made without some
     return [name for name in names if not saved or saved.get(name) not in (None, [None, None])]
 
 
-def sees_pictures(config: Mapping[str, Any]) -> bool:
-    """Whether a transformer's options are those of one that sees known parts of the video, and a picture by CLIP."""
+def sees_known(config: Mapping[str, Any]) -> bool:
+    """Whether a transformer's options are those of one that sees known parts of the video."""
     channels = config.get("in_channels")
-    has_more = type(channels) is int and 2 * channels != (config.get("out_channels") or 2 * channels)
-    return has_more and config.get("enable_clip_in_inpaint", True)
+    return type(channels) is int and 2 * channels != (config.get("out_channels") or 2 * channels)
+
+
+def sees_pictures(config: Mapping[str, Any]) -> bool:
+    """Whether they are those of one that sees a picture by CLIP as well."""
+    if _TRANSFORMERS.get(str(config.get("_class_name"))) is PixArtTransformer3D:
+        return config.get("in_channels") == WITH_CLIP
+    return sees_known(config) and config.get("enable_clip_in_inpaint", True)
 
 
 def read_transformer(folder: str | os.PathLike, read: ConfigReader = read_config) -> tuple[type, dict[str, Any]]:
@@ -235,7 +232,7 @@ def describe_parts(
         InputError, MissingFileError: files that are missing or of a class that none of ours stands for; options that
             are not known or not computed; a LoRA of another model.
     """
-    folder = Path(config.model)
+    folder = model_folder(config)
     names = part_names(folder, read)
     loras = _loras_of_parts(config, names)
     parts = {
@@ -303,7 +300,7 @@ def make_transformer(
 def _describe_transformer(
     config: EasyAnimateConfig, dtype: str, streams: bool, loras: list[tuple[str, float]], read: ConfigReader
 ) -> Part:
-    folder = Path(config.model)
+    folder = model_folder(config)
     cls, options = read_transformer(folder, read)
     if options["_class_name"] == OF_PICTURES and not config.motion_module_path:
         raise InputError(
@@ -361,10 +358,10 @@ def _strength_of(path: str, weight: Any) -> float:
 def _describe_text_encoder(
     config: EasyAnimateConfig, name: str, dtype: str, loras: list[tuple[str, float]], read: ConfigReader
 ) -> Part:
-    folder = Path(config.model) / name
+    folder = model_folder(config) / name
     options = read(folder)
     kind, accepted = options.get("model_type"), _SHOWN["text_encoder_2"]
-    if read_transformer(config.model, read)[0] is HunyuanTransformer3D:
+    if read_transformer(model_folder(config), read)[0] is HunyuanTransformer3D:
         accepted = _SHOWN[name]
     if kind not in accepted:
         raise InputError(f"{folder / 'config.json'} is of the kind {shown(kind)}; {' or '.join(accepted)} is accepted")
@@ -375,7 +372,7 @@ def _describe_text_encoder(
 
 def make_configured_scheduler(config: EasyAnimateConfig) -> Any:
     """The scheduler of an `EasyAnimateConfig`. Raises as `read_scheduler` and `make_scheduler`."""
-    return make_scheduler(config.scheduler, read_scheduler(config.model, config.scheduler))
+    return make_scheduler(config.scheduler, read_scheduler(model_folder(config), config.scheduler))
 
 
 def read_scheduler(folder: str | os.PathLike, sampler: str) -> dict[str, Any]:

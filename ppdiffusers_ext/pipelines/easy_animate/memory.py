@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # Numbers that are alive at a network's peak: beside the skips, for each number of the transformer's tokens; and for
 # each in the widest layers of the autoencoder at the size of the video.
-_BLOCK, _ENCODING, _DECODING = 14, 3, 1.06
+_BLOCK, ENCODING, _DECODING = 14, 3, 1.06
 _ENGINE_ENCODING, _ENGINE_DECODING = 3.2, 2.1  # in OpenVINO, which is as high in bf16 as what it is checked with
 _ENGINE_COPIES = 4  # of what a chunk leaves: it, what came before, the engine's, and what it is checked with
 _LATENTS = 8  # of the size of the latents: noise, what is denoised, predictions, and the sampler's
@@ -152,7 +152,7 @@ class _Bytes:
         frames = self._vae.config.mini_batch_encoder if self._is_of_videos else 1
         width = self._vae.config.block_out_channels[0]
         numbers = min(frames, self._config.num_frames) * self._area()[0] * width
-        in_paddle = self._of_numbers(numbers * _ENCODING + self._gathered, self._encoder_dtype)
+        in_paddle = self._of_numbers(numbers * ENCODING + self._gathered, self._encoder_dtype)
         return max(in_paddle, self._in_engine(numbers * _ENGINE_ENCODING))
 
     def decoding(self) -> float:
@@ -165,9 +165,9 @@ class _Bytes:
         if self._is_of_videos:
             frames = self._vae.frames_of(self._vae.config.mini_batch_decoder)
             if self._vae.config.cache_compression_vae:
-                left = area * _kept_numbers(self._vae, goes_on=frames < self._config.num_frames)
+                left = area * kept_numbers(self._vae, goes_on=frames < self._config.num_frames)
                 # A picture leaves nothing.
-                all_left = area * _kept_numbers(self._vae, goes_on=True) if self._config.num_frames > 1 else 0
+                all_left = area * kept_numbers(self._vae, goes_on=True) if self._config.num_frames > 1 else 0
                 waiting = tiles * 3 * self._config.num_frames if tiles > area else 0
         frames = min(frames, self._config.num_frames)
         numbers = frames * area * (first + second)
@@ -217,7 +217,7 @@ def _skips(transformer: nn.Layer) -> int:
     return transformer.config.num_layers // 2 - 1 if transformer.config.enable_uvit else 0
 
 
-def _kept_numbers(vae: Any, goes_on: bool) -> float:
+def kept_numbers(vae: Any, goes_on: bool) -> float:
     """Numbers that V4's decoder keeps of a chunk for the next at its peak, for each pixel of a frame.
 
     Args:

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE, find_bucket
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.files import check_all_there, check_name, parse_yaml
+from ppdiffusers_ext.files import check_all_there, check_name, parse_yaml, suffix_of
 from ppdiffusers_ext.options import (
     FRAMES,
     any_of,
@@ -61,6 +60,12 @@ def read_lora(words: Sequence[str]) -> list[str | float]:
         return [file, word]
 
 
+def lora_option(help: str, **more: Any) -> Any:
+    """Declaration of an option of LoRA files and their weights: pairs, `--lora FILE WEIGHT` for each."""
+    pair: dict[str, Any] = {"metavar": ("FILE", "WEIGHT"), "read": lambda pairs: list(map(read_lora, pairs))}
+    return option(list, help=help, flags=("--lora",), repeats=True, **pair, **more)
+
+
 def read_network_options(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """A dict of pairs of a name and a value in YAML."""
     accepted = "a number, a text, or a list or mapping in brackets is accepted"
@@ -85,16 +90,7 @@ class EasyAnimateConfig(RunOptions):
     transformer_path: str | None = path_option(None, help="weights of the transformer", unset=_INSTEAD, group=MODEL)
     motion_module_path: str | None = path_option(None, help="weights of V1's motion module", group=MODEL)
     vae_path: str | None = path_option(None, help="weights of the autoencoder", unset=_INSTEAD, group=MODEL)
-    loras: list = option(
-        list,
-        help="LoRA file to merge, and its weight; may be repeated",
-        group=MODEL,
-        aliases=("lora",),
-        flags=("--lora",),
-        metavar=("FILE", "WEIGHT"),
-        repeats=True,
-        read=lambda pairs: list(map(read_lora, pairs)),
-    )
+    loras: list = lora_option("LoRA file to merge, and its weight; may be repeated", group=MODEL, aliases=("lora",))
     prompt: str = option("", help="what is to be seen, in English or, from V4 on, in Chinese", group=INPUT)
     negative_prompt: str = option("", help="what is not to be seen", group=INPUT)
     start_image: str | None = path_option(
@@ -211,10 +207,10 @@ class EasyAnimateConfig(RunOptions):
         check_options(self)
         self._check_task(task)
         self._check_numbers()
-        self._check_loras()
+        self.check_loras()
         check_scheduler_name(self.scheduler)
         endings, what = ((".png",), "a picture") if self.num_frames == 1 else (SUFFIXES, "a video")
-        if Path(self.output).suffix.lower() not in endings:
+        if suffix_of(self.output) not in endings:
             raise InputError(
                 f"output {shown(self.output)} is no name of {what}; one that ends in {any_of(endings)} is accepted"
             )
@@ -264,7 +260,8 @@ class EasyAnimateConfig(RunOptions):
         Guidance(interval=knobs["guidance_interval"])  # refuse what is no interval, and no threshold
         BlockCaching(knobs["block_cache_threshold"])
 
-    def _check_loras(self) -> None:
+    def check_loras(self) -> None:
+        """Raise InputError unless `loras` are pairs of a file and a weight."""
         accepted = "a file and a weight, such as [style.safetensors, 0.6], is accepted"
         for entry in self.loras:
             pair = isinstance(entry, (list, tuple)) and len(entry) == 2

@@ -26,7 +26,7 @@ from ppdiffusers_ext.pipelines.calls import (
     chunks_without_gradients,
     pipeline_call,
 )
-from ppdiffusers_ext.pipelines.easy_animate import loading, video_coding
+from ppdiffusers_ext.pipelines.easy_animate import loading, trained, video_coding
 from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import CompiledCoder, EagerCoder, make_coder
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, TransformerCall, size_multiple
 from ppdiffusers_ext.pipelines.easy_animate.folder import PARTS
@@ -110,14 +110,14 @@ class EasyAnimatePipeline(NetworkPipeline):
 
     @classmethod
     def _read_folder(cls, folder: Path, options: dict) -> Any:
-        config = loading.read_folder(folder, **options)
+        config = trained.read_folder(folder, options)
         check_options(config)
         read_index(folder, cls, is_needed=False)
         return config
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        return loading.recognises(folder) == (True, False)
+        return trained.recognises(folder) == (True, False)
 
     @classmethod
     def _read_others(cls, config: Any, parts: dict) -> dict[str, Any]:

@@ -136,9 +136,11 @@ class Tokenizer:
 
     Attributes:
         files: name -> content, bytes, of each file that it was read from.
+        tells: whether texts that are cut are told in the log.
     """
 
     files: dict[str, bytes] = {}
+    tells = True
 
     def save_pretrained(self, folder: str) -> None:
         """Write the files that it was read from into a folder, which is made."""
@@ -184,7 +186,8 @@ class Tokenizer:
         ids = self.ids(text)
         room = self.length - len(self._opening) - len(self._closing)
         if len(ids) > room:
-            self._tell(text, ids, room)
+            if self.tells:
+                self._tell(text, ids, room)
             ids = ids[:room]
         return self._opening + self._close(ids)
 

@@ -38,6 +38,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import pixels_of, shown_frames, write_sheet
 from ppdiffusers_ext.pipelines.reporting import OF_TEXTS, ResultReport, timed
 from ppdiffusers_ext.pipelines.resuming import RunState, open_state
+from ppdiffusers_ext.pipelines.watching import DECODING, current_watch, told
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -94,24 +95,19 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
     audio = _audio(config, inputs.source)
     if audio is not None:
         audio.check(result.video, result.num_frames / config.fps)
-    knowledge = _Knowledge(config, inputs)
+    knowledge = Knowledge(config, inputs)
     check_memory(models_of(networks), replace(config, num_frames=parts[0][1]), runtime)
     report = ResultReport("easy_animate", config, driver=Driver(reason=OF_TEXTS)) if config.report else None
     with timed(report, "loading"):
         pipeline = EasyAnimateInpaintPipeline.open_run(config, runtime, networks, show_progress, "step")
     generator = as_generator(config.seed)
-    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
-
     with held.recorded(), open_state(pipeline, target, "easy_animate", names, config, generator, len(parts)) as state:
-        make_part = functools.partial(_denoise, pipeline, config, texts, generator)
-        latents = _Latents(state, make_part)
+        make_frames = frame_maker(pipeline, config, knowledge, parts, generator, state)
 
         def write(target: Path) -> Result:
             made = replace(result, video=target, contact_sheet=beside(target, "sheet.png"))
             made = replace(made, report=report_paths(target)[0]) if report is not None else made
-            anchor = ColourAnchor(config.color_correction_strength, knowledge.reference)
-            frames = _frames(pipeline, knowledge, parts, latents, anchor)
-            _write(config, frames, made, audio, knowledge.reference if config.start_image else None, report)
+            _write(config, make_frames(), made, audio, knowledge.reference if config.start_image else None, report)
             return made
 
         return keep(write, target)
@@ -119,10 +115,14 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a video is made of: pictures, (height, width, 3) uint8, a video and its mask; each None if not given."""
+    """What a video is made of; each is empty or None if it is not given.
 
-    start: np.ndarray | None = None
-    end: np.ndarray | None = None
+    start, end: pictures that it begins and ends with, (height, width, 3) uint8 each. source, mask: a video that is
+    made anew, and where.
+    """
+
+    start: tuple[np.ndarray, ...] = ()
+    end: tuple[np.ndarray, ...] = ()
     source: FrameSource | None = None
     mask: FrameSource | None = None
 
@@ -130,9 +130,8 @@ class Inputs:
 def open_inputs(config: "EasyAnimateConfig", task: str) -> Inputs:
     """The `Inputs` of a configuration. Raises InputError, MissingFileError for what cannot be read."""
     if task == "pictures":
-        start, end = (
-            np.asarray(read_image(path)) if path else None for path in (config.start_image, config.end_image)
-        )
+        pictures = (config.start_image, config.end_image)
+        start, end = ((np.asarray(read_image(path)),) if path else () for path in pictures)
         return Inputs(start, end)
     if task == "video":
         mask = None if config.mask is None else open_frames(config.mask, background="black")
@@ -205,8 +204,8 @@ def _tell_parts(parts: list[tuple[int, int]], overlap: int) -> None:
 
 def _shape(config: "EasyAnimateConfig", inputs: Inputs) -> tuple[int, int]:
     """Width and height of the picture or the video that there is, or else as they are configured."""
-    if inputs.start is not None:
-        return inputs.start.shape[1], inputs.start.shape[0]
+    if inputs.start:
+        return inputs.start[0].shape[1], inputs.start[0].shape[0]
     if inputs.source is not None:
         return inputs.source.width, inputs.source.height
     return config.width, config.height
@@ -221,13 +220,13 @@ def _rounded(name: str, count: int, multiple: int) -> int:
     return rounded
 
 
-class _Knowledge:
+class Knowledge:
     """Conditioning frames and mask of each part of a video, read before the networks: bad files show at once."""
 
     def __init__(self, config: "EasyAnimateConfig", inputs: Inputs) -> None:
         self._video = None if inputs.source is None else know_video(config, inputs.source, inputs.mask)
         pictures = (inputs.start, config.start_image), (inputs.end, config.end_image)
-        self._start, self._end = ([] if each is None else [fit(each, config, path)] for each, path in pictures)
+        self._start, self._end = ([fit(each, config, path) for each in given] for given, path in pictures)
 
     @property
     def reference(self) -> np.ndarray | None:
@@ -269,9 +268,31 @@ class _Latents:
         return self._parts[number]
 
 
+def frame_maker(
+    pipeline: EasyAnimateInpaintPipeline,
+    config: "EasyAnimateConfig",
+    knowledge: Knowledge,
+    parts: list[tuple[int, int]],
+    generator: str,
+    state: RunState,
+) -> Callable[[], Iterator[np.ndarray]]:
+    """What gives an iterator over the frames of a video, (height, width, 3) uint8, each time that it is called.
+
+    Each part is denoised once. `config`, whose seed is chosen, and `parts` are of `prepare`.
+    """
+    texts = pipeline.embed_both(config.prompt, config.negative_prompt)
+    latents = _Latents(state, functools.partial(_denoise, pipeline, config, texts, generator))
+
+    def make_frames() -> Iterator[np.ndarray]:
+        anchor = ColourAnchor(config.color_correction_strength, knowledge.reference)
+        return _frames(pipeline, knowledge, parts, latents, anchor)
+
+    return make_frames
+
+
 def _frames(
     pipeline: EasyAnimateInpaintPipeline,
-    knowledge: _Knowledge,
+    knowledge: Knowledge,
     parts: list[tuple[int, int]],
     latents: _Latents,
     anchor: ColourAnchor,
@@ -280,10 +301,12 @@ def _frames(
     before: list = []  # the frames that the part to come begins with
     for number, (start, count) in enumerate(parts):
         is_last = number == len(parts) - 1
+        current_watch().part(number, len(parts))
         of_part = latents.of_part(number, knowledge.of_part(count, before, is_last), count)
         shared, faded = len(before), []
         kept = count if is_last else parts[number + 1][0] - start  # frames that the next part does not begin with
-        for i, frame in enumerate(anchor.correct_all(pixels_of(_chunks(pipeline.decode(of_part))))):
+        decoded = told(anchor.correct_all(pixels_of(_chunks(pipeline.decode(of_part)))), DECODING, count)
+        for i, frame in enumerate(decoded):
             frame = fade(before[i], frame, i / shared) if i < shared else frame
             if i < kept:
                 yield frame

@@ -48,9 +48,8 @@ def make_t5(config: dict[str, Any], source: str | os.PathLike = "the configurati
     return _finished(model, config)
 
 
-@paddle.no_grad()
 def encode(tokenizer: Tokenizer, encoder: nn.Layer, texts: Sequence[str]) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """What a text encoder sees in texts.
+    """What a text encoder sees in texts. Gradients are those of its trained parameters, if it has any.
 
     Args:
         tokenizer: a `Tokenizer`.

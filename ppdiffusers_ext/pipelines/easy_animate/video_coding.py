@@ -37,6 +37,16 @@ def latents_shape(vae: Any, batch: int, num_frames: int, height: int, width: int
     return [batch, vae.config.latent_channels, num_frames, height // scale, width // scale]
 
 
+def shrink_masks(vae: Any, masks: paddle.Tensor) -> paddle.Tensor:
+    """Masks in the size of the latents, as V1 sees them: the nearest pixel of each.
+
+    Args:
+        masks: (batch, 1, frames, height, width) -> (batch, 1, frames, height / 8, width / 8).
+    """
+    scale = spatial_scale(vae)
+    return masks[:, :, :, ::scale, ::scale]
+
+
 @paddle.no_grad()
 def encode(vae: Any, pixels: paddle.Tensor, coder: EagerCoder | CompiledCoder | None = None) -> paddle.Tensor:
     """Latents of a video, the most likely ones.
@@ -94,7 +104,7 @@ def _decode_pictures(z: paddle.Tensor, coder: EagerCoder | CompiledCoder) -> Ite
 
 
 def _decode_video(vae: Any, z: paddle.Tensor, coder: EagerCoder | CompiledCoder) -> Iterator[paddle.Tensor]:
-    chunks = vae.decode_chunks(z.split(vae.chunks_of_latents(z.shape[2]), axis=2), coder)
+    chunks = vae.decode_chunks(z.split(vae.chunks_of_latents(z.shape[2]), axis=2), z.shape[2], coder)
     chunks, count, chunk = (x.clip(-1, 1) for x in chunks), vae.frames_of(z.shape[2]), vae.config.mini_batch_encoder
     if vae.config.cache_compression_vae or count <= chunk:
         return chunks
@@ -115,7 +125,7 @@ def _smooth(
             waiting.append(next(pieces))
             yield vae.encode(waiting[-1], coder).latent_dist.mode()
 
-    for x in vae.decode_chunks(encoded(), coder):
+    for x in vae.decode_chunks(encoded(), vae.latents_of(count - chunk), coder):
         yield ((waiting.popleft() + x) / 2).clip(-1, 1)
     yield next(pieces)
 

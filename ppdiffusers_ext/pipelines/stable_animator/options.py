@@ -216,6 +216,7 @@ class StableAnimationConfig(PoseOptions):
             )
         check_size(self.width, self.height)
         self.check_windows()
+        self.check_driving_poses()
         time_tiles(1, self.context_frames, self.context_overlap, self.anchored)
         if self.faces is None and self.reports:
             raise InputError(

@@ -70,6 +70,7 @@ class StableAnimatorPipeline(PosedPipeline):
         "scheduler": SCHEDULER,
     }
     pose_kind = "skeleton"
+    frame_axis = 1
     model_cpu_offload_seq = "image_encoder->face_encoder->pose_net->unet->vae"
     options_class, output_class, loading = StableAnimationConfig, StableAnimatorPipelineOutput, loading
 

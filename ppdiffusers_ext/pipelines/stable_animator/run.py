@@ -25,7 +25,7 @@ from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
 from ppdiffusers_ext.pipelines.loading import models_of
 from ppdiffusers_ext.pipelines.outputs import animated_frames, pixels_of
-from ppdiffusers_ext.pipelines.reporting import OF_DRAWINGS, ResultReport, timed
+from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of_drawing, timed
 from ppdiffusers_ext.pipelines.resuming import RunState, open_state
 from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
@@ -37,6 +37,7 @@ from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.watching import DECODING, told
 from ppdiffusers_ext.runtime import Runtime, check_device
 
 if TYPE_CHECKING:
@@ -82,7 +83,13 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
     config.check()
     config = replace(config, seed=choose_seed(config.seed))
     reference_image: Any = config.reference_image  # which is named, see `check_inputs`
-    picture, source = read_image(reference_image), _open_poses(config)
+    pose_video: Any = config.pose_video
+    picture, skeletons = read_image(reference_image), open_frames(pose_video, background="black")
+    check_names(skeletons)
+    source = skeletons.first(animated_frames(pose_video, skeletons.num_frames, config.num_frames))
+    driver = Driver()
+    if config.report:  # the pipeline stretches what it is given
+        driver = driver_of_drawing(config, pose_video, skeletons, source.num_frames, "stretch")
     check(config, source.num_frames)
     if config.refinement is not None:
         check_refinement(config.refinement, np.asarray(picture), config.num_inference_steps)
@@ -103,8 +110,9 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
     if not held.missing:
         return results
     with held.recorded():
-        check_outputs(written, inputs.values(), [pictures])
-        return _animate(config, picture, source, results, show_progress)
+        check_outputs(written, [*inputs.values(), driver.path], [pictures])
+        report = _report(config, driver) if config.report else None
+        return _animate(config, picture, source, results, show_progress, report)
 
 
 def inputs_of(config: "StableAnimationConfig") -> dict[str, str | None]:
@@ -113,14 +121,6 @@ def inputs_of(config: "StableAnimationConfig") -> dict[str, str | None]:
     masks = (None, None) if refinement is None else (refinement.picture_mask, refinement.masks)
     inputs = {"--reference-image": config.reference_image, "--pose-video": config.pose_video}
     return {**inputs, "--embedding": config.embedding, **dict(zip(("--picture-mask", "--masks"), masks))}
-
-
-def _open_poses(config: "StableAnimationConfig") -> FrameSource:
-    """The `FrameSource` of the skeletons that are animated."""
-    pose_video: Any = config.pose_video  # which is named, see `check_inputs`
-    source = open_frames(pose_video, background="black")
-    check_names(source)
-    return source.first(animated_frames(pose_video, source.num_frames, config.num_frames))
 
 
 def check(config: "StableAnimationConfig", num_frames: int) -> None:
@@ -137,13 +137,13 @@ def _animate(
     source: FrameSource,
     results: Results,
     show_progress: bool,
+    report: ResultReport | None,
 ) -> Results:
     runtime = Runtime.choose(config.device, config.dtype)
     parts = StableAnimatorPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)
     identity = IdentityReport(config.faces, np.asarray(picture)) if config.reports and config.faces else None
-    report = _report(config) if config.report else None
     with timed(report, "loading"):
         pipeline = StableAnimatorPipeline.open_run(config, runtime, parts, show_progress)
 
@@ -156,7 +156,8 @@ def _animate(
         with timed(report, "decoding and writing"):
             frames = pixels_of(pipeline.decode(latents, config.decode_chunk_size, config.vae_device))
             anchor = ColourAnchor(config.color_correction_strength, np.asarray(clip.picture))
-            _write(anchor.correct_all(frames), config, where, identity, sides)
+            frames = told(anchor.correct_all(frames), DECODING, source.num_frames)
+            _write(frames, config, where, identity, sides)
         if clip.refinement is not None:
             sides.attempt(write_history, where.optimization, clip.refinement)
         if identity is not None:
@@ -173,8 +174,8 @@ def _animate(
         return keep(write, results.pictures)
 
 
-def _report(config: "StableAnimationConfig") -> ResultReport:
-    report = ResultReport("stable_animator", config, driver=Driver(reason=OF_DRAWINGS))
+def _report(config: "StableAnimationConfig", driver: Driver) -> ResultReport:
+    report = ResultReport("stable_animator", config, driver=driver)
     report.seed = config.seed
     return report
 

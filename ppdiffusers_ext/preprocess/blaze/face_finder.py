@@ -14,7 +14,9 @@ from ppdiffusers_ext.preprocess.blaze.detector import FACES, Detection, Detector
 from ppdiffusers_ext.preprocess.blaze.networks import Network
 from ppdiffusers_ext.preprocess.blaze.regions import Region, whole
 
-_TILE = 0.5  # side of a tile, of the frame's longer side; the next one is half a tile further
+# Side of a tile, of the frame's longer side, and the least of a long frame, whose tiles are as high as it. The next
+# one is half a tile further.
+_TILE, _LEAST_TILE = 0.5, 0.25
 _SAME = 0.3  # intersection over union from which two boxes are of one face
 _WITHIN = 0.7  # of the smaller box in the larger one, likewise
 
@@ -47,7 +49,7 @@ class FaceFinder:
 def tiles(frame: np.ndarray) -> list[Region]:
     """Overlapping squares that cover a frame, (H, W, 3)."""
     height, width = frame.shape[:2]
-    side = max(height, width) * _TILE
+    side = max(height, width) * float(np.clip(min(height, width) / max(height, width), _LEAST_TILE, _TILE))
     centers = [_places(length, side) for length in (width, height)]
     return [Region(np.array(center), side) for center in product(*centers)]
 

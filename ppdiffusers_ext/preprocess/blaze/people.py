@@ -9,6 +9,7 @@ comes from the detector, and head and face come from the face detector.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from ppdiffusers_ext.preprocess.blaze import face as faces
 from ppdiffusers_ext.preprocess.blaze.body import Body, BodyNetwork
 from ppdiffusers_ext.preprocess.blaze.detector import CLOSE_FACES, PEOPLE, Detection, Detector
 from ppdiffusers_ext.preprocess.blaze.face import Face, MeshNetwork
-from ppdiffusers_ext.preprocess.blaze.face_finder import FaceFinder
+from ppdiffusers_ext.preprocess.blaze.face_finder import FaceFinder, tiles
 from ppdiffusers_ext.preprocess.blaze.hands import Hand, HandNetworks
 from ppdiffusers_ext.preprocess.blaze.networks import Networks
 from ppdiffusers_ext.preprocess.blaze.regions import RIGHT, Region, Tolerance, direction, steady, whole
@@ -25,6 +26,7 @@ from ppdiffusers_ext.preprocess.blaze.regions import RIGHT, Region, Tolerance, d
 PRESENT = 0.5  # certainty from which there is a person in a region
 _SURE, _SURE_FACE = 0.9, 0.98  # the same where the detector is not certain, and of a face without a body
 _LEAST = 0.15  # certainty of the detector where nobody is found otherwise
+_CERTAIN = 0.8  # the same in a tile, where nobody's face is seen: parts of a body pass for small people up to 0.7
 _EVERY = 15  # frames after which newcomers are looked for
 _MOST = 32  # people in a frame
 _CUT, _THUMBNAIL = 30.0, 32  # mean difference of brightness, of 255, between scenes; pixels that are compared
@@ -83,13 +85,14 @@ class PeopleFinder:
         self._people: list[Person] = []
         self._thumbnail: np.ndarray | None = None
         self._age = 0  # frames since newcomers were looked for
+        self._age_of_tiles = _EVERY  # the same in tiles, which take long where nobody is found in any frame
 
     def __call__(self, frame: np.ndarray) -> list[Person]:
         """The people in the next frame, (H, W, 3) uint8 RGB."""
         if self._is_cut(frame):
-            self._people = []
+            self._people, self._age_of_tiles = [], _EVERY
         found = self._follow(frame)
-        self._age += 1
+        self._age, self._age_of_tiles = self._age + 1, self._age_of_tiles + 1
         is_due = not self._people or len(found) < sum(_is_followed(one) for one in self._people) or self._age > _EVERY
         boxes = self._faces(frame, is_due)
         alone = _uncovered(boxes, found)
@@ -99,6 +102,9 @@ class PeopleFinder:
             self._look(frame, found)
             if is_due or is_new:
                 self._look_below(frame, found, _uncovered(boxes, found))
+            if is_due and self._age_of_tiles > _EVERY:
+                self._age_of_tiles = 0
+                self._look_in_tiles(frame, found, boxes)
             alone = _uncovered(boxes, found)
         self._age = 0 if is_due else self._age
         people = [self._complete(frame, one, boxes) for one in found]
@@ -153,13 +159,36 @@ class PeopleFinder:
 
     def _look_closer(self, frame: np.ndarray) -> list[_Found]:
         """The person whom the detector is not certain of, if its body is where it is from both ways of looking."""
-        for detection in self._detect(frame, whole(frame), _LEAST):
-            first = self._body(frame, bodies.region_of(detection))
-            if first.presence >= _SURE and first.region.is_usable():
-                second = self._body(frame, first.region)
-                if second.presence >= _SURE and second.is_same_as(first):
-                    return [_Found(second, first.region)]
-        return []
+        detections = self._detect(frame, whole(frame), _LEAST)
+        return next(([one] for one in map(partial(self._look_twice, frame), detections) if one), [])
+
+    def _look_twice(self, frame: np.ndarray, detection: Detection) -> _Found | None:
+        """The body of a detection, if it is surely there from both ways of looking."""
+        region = bodies.region_of(detection)
+        if not region.is_usable():
+            return None
+        first = self._body(frame, region)
+        if first.presence < _SURE or not first.region.is_usable():
+            return None
+        second = self._body(frame, first.region)
+        return _Found(second, first.region) if second.presence >= _SURE and second.is_same_as(first) else None
+
+    def _look_in_tiles(self, frame: np.ndarray, found: list[_Found], boxes: list[Detection]) -> None:
+        """Add those who are too small in the whole for the detector: with a face of their own, or quite certain."""
+        for detection in [one for tile in tiles(frame) for one in self._detect(frame, tile, _LEAST)]:
+            alone = [box for box in _uncovered(boxes, found) if _is_around(bodies.region_of(detection), box)]
+            if not alone and detection.score < _CERTAIN:
+                continue
+            if any(_is_near(bodies.region_of(detection), other.body.region) for other in found):
+                continue
+            new = self._look_twice(frame, detection)
+            if new is None or len(found) >= _MOST or any(new.body.is_same_as(other.body) for other in found):
+                continue
+            hips = new.body.region.center
+            has_face = any(_covers(new.body, box) for box in alone)
+            is_part = any(_is_among(hips, other.body.points) for other in found) or not _is_inside(frame, hips)
+            if has_face or (detection.score >= _CERTAIN and not is_part):  # boots pass for a person, too
+                found.append(new)
 
     def _look_below(self, frame: np.ndarray, found: list[_Found], alone: list[Detection]) -> None:
         """Add those of whom the detector saw the face alone, if it is one: look where who stands or sits would be."""
@@ -269,7 +298,12 @@ def _is_at(box: Detection, face: Face | None) -> bool:
 
 def _is_in(point: np.ndarray, face: Face) -> bool:
     """True if a point, (2,), is within the mesh of a face."""
-    low, high = face.mesh.min(axis=0), face.mesh.max(axis=0)
+    return _is_among(point, face.mesh)
+
+
+def _is_among(point: np.ndarray, points: np.ndarray) -> bool:
+    """True if a point, (2,), is in the box around others, (n, 2)."""
+    low, high = points.min(axis=0), points.max(axis=0)
     return bool((low <= point).all() and (point <= high).all())
 
 
@@ -279,6 +313,12 @@ def _distance(region: Region, other: Region) -> float:
 
 def _is_near(region: Region, other: Region) -> bool:
     return _distance(region, other) < _NEAR
+
+
+def _is_around(region: Region, face: Detection) -> bool:
+    """True if a face is in the region of a body."""
+    center = (face.box[:2] + face.box[2:]) / 2
+    return region.is_usable() and bool(np.abs(region.to_region(center) - 0.5).max() <= 0.5)
 
 
 def _is_inside(frame: np.ndarray, point: np.ndarray) -> bool:

@@ -23,17 +23,14 @@ from ppdiffusers_ext.training.animate_anyone.check import check_files_of_autoenc
 from ppdiffusers_ext.training.animate_anyone.data import make_samples
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments
 from ppdiffusers_ext.training.arguments import TrainingArguments
-from ppdiffusers_ext.training.fit import fit, reproducible_start
-from ppdiffusers_ext.training.options import samples_of_a_step
+from ppdiffusers_ext.training.autoencoders import narrow, scaling_factor
+from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.sheets import labelled_sheet
 from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import to_pictures
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.folders import read_config
-
-_SCALE_SAMPLES = 64  # whose latents decide the scaling factor
-_LOG_VARIANCE = -6.0  # of the latents, at the start
 
 
 def train_autoencoder(
@@ -54,35 +51,28 @@ def train_autoencoder(
     config = known_options(AutoencoderKL, read_config(model_arguments.vae_config_path))
     with reproducible_start(arguments.seed):
         vae = use_own_layers(AutoencoderKL(**config))
-    _narrow(vae)
+    narrow(vae)
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)
     choose = functools.partial(choose_image, margin=data_arguments.sample_margin)
     samples, held_out = make_samples(clips, data_arguments, arguments, choose)
-    run = {
+    settings = {
         "stage": "autoencoder",
-        "samples_per_step": samples_of_a_step(arguments),
         "width": data_arguments.train_width,
         "height": data_arguments.train_height,
     }
     objective = AutoencoderObjective(arguments.seed, model_arguments.kl_weight, model_arguments.colour_weight)
-    share = data_arguments.max_bad_share
     model = _Wrapped(vae)
     validate = functools.partial(_validate, vae, held_out) if held_out else None
     part = {"vae": TrainedPart(vae)}
-    trainer = fit(model, part, objective, samples, collate, run, share, arguments, validate, held_out)
+    training = Training(model, part, objective, samples, collate, settings, held_out, validate)
+    trainer = fit(training, data_arguments, arguments)
     if arguments.process_index == 0:
         with trainer.trained_weights():
-            vae.register_to_config(scaling_factor=_scaling_factor(vae, samples))
+            factor = scaling_factor(vae, samples, lambda sample: collate([sample])["pixels"])
+            vae.register_to_config(scaling_factor=factor)
             vae.save_pretrained(str(Path(arguments.output_dir) / "vae"), safe_serialization=True)
     return trainer
-
-
-def _narrow(vae: AutoencoderKL) -> None:
-    """Have the latents start with little noise, so that the decoder hears of the picture from the first step on."""
-    bias = vae.quant_conv.bias.numpy()
-    bias[vae.config.latent_channels :] = _LOG_VARIANCE
-    vae.quant_conv.bias.set_value(bias)
 
 
 class _Wrapped(nn.Layer):
@@ -160,13 +150,3 @@ def _validate(vae: AutoencoderKL, samples: TrainingClips, step: int) -> tuple[di
         rows.append((f"clip {index + 1}", cells))
     numbers = metrics.result()
     return {name: numbers[name] for name in ("psnr", "ssim", "l1")}, labelled_sheet(f"step {step}", rows)
-
-
-@paddle.no_grad()
-def _scaling_factor(vae: AutoencoderKL, samples: TrainingClips) -> float:
-    """What brings the latents' numbers to unit variance."""
-    vae.eval()
-    count = min(_SCALE_SAMPLES, len(samples))
-    pixels = [paddle.to_tensor(collate([samples[index]])["pixels"]) for index in range(count)]
-    latents = paddle.concat([vae.encode(pair).latent_dist.mean for pair in pixels])
-    return round(1 / float(latents.std()), 5)

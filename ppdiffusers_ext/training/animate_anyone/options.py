@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.training.bounds import FRAMES, MANY, NOT_NEGATIVE, PART, SIDES
+from ppdiffusers_ext.training.options import CheckpointedModelOptions, DataOptions, ModelOptions
 
 SIDE_MULTIPLE = 8
 _BETAS, _RATIOS = (1e-12, 0.999), (0.01, 100)
 
 
 @dataclass
-class ModelArguments:
+class ModelArguments(CheckpointedModelOptions):
     """Which networks are trained, from which weights, and on which noise."""
 
     SHORT_HELP = {
@@ -67,11 +68,10 @@ class ModelArguments:
     noise_offset: float = option(0.05, *NOT_NEGATIVE, help="strength of the offset that the noise of a clip shares")
     snr_gamma: float = option(5.0, *NOT_NEGATIVE, help="bound of the Min-SNR weights; 0 for none")
     uncond_ratio: float = option(0.1, *PART, help="part of the steps without reference, which guidance needs")
-    gradient_checkpointing: bool = option(False, help="compute activations again in the backward pass: less memory")
 
 
 @dataclass
-class DataArguments:
+class DataArguments(DataOptions):
     """Which clips are trained on, and how they are cut."""
 
     SHORT_HELP = {
@@ -95,15 +95,8 @@ class DataArguments:
     crop_scale_max: float = option(1.0, help="largest part of the picture's area that a random crop takes")
     crop_ratio_min: float = option(0.9, *_RATIOS, help="smallest ratio of width to height of a random crop")
     crop_ratio_max: float = option(1.0, *_RATIOS, help="largest ratio of width to height of a random crop")
-    validation_clips: int = option(
-        4, 0, MANY, help="clips, the last ones, that are held out of training when there is validation"
-    )
-    max_bad_share: float = option(
-        0.1, *PART, help="part of the samples whose clip cannot be read, above which the run stops"
-    )
 
     def check(self) -> None:
-        """Raise an InputError for values that no training can have."""
         for name in ("train_width", "train_height"):
             value = getattr(self, name)
             if value % SIDE_MULTIPLE:
@@ -118,7 +111,7 @@ class DataArguments:
 
 
 @dataclass
-class AutoencoderArguments:
+class AutoencoderArguments(ModelOptions):
     """Which autoencoder is trained, and towards what."""
 
     SHORT_HELP = {

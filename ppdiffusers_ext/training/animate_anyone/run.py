@@ -24,7 +24,7 @@ from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
 from ppdiffusers_ext.training.arguments import TrainingArguments
-from ppdiffusers_ext.training.fit import fit, reproducible_start
+from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
 from ppdiffusers_ext.training.options import samples_of_a_step
 from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import Validation
@@ -56,10 +56,8 @@ def train(
     with reproducible_start(arguments.seed):
         model = make_model(stage, model_arguments)
     learning = set(freeze(model, stage))
-    samples_per_step = samples_of_a_step(arguments)
-    run = {
+    settings = {
         "stage": stage,
-        "samples_per_step": samples_per_step,
         "width": data_arguments.train_width,
         "height": data_arguments.train_height,
         "trained_tensors": len(learning),
@@ -71,7 +69,7 @@ def train(
         image_encoder,
         make_noise_scheduler(model_arguments),
         arguments.seed,
-        samples_per_step,
+        samples_of_a_step(arguments),
         model_arguments.noise_offset,
         model_arguments.snr_gamma,
         model_arguments.uncond_ratio,
@@ -81,15 +79,14 @@ def train(
         scheduler = make_noise_scheduler(model_arguments)
         networks = (model.reference_unet, model.denoising_unet, model.pose_guider)
         pipeline = Pose2VideoPipeline(vae, image_encoder, *networks, scheduler)
-        options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
-        validate = Validation(AnimateAnyone(pipeline, *options), lambda: of_training_clips(held_out))
-    share, collate = data_arguments.max_bad_share, Collate(CLIPImageProcessor())
-    trained = parts(model, stage)
+        validate = Validation(AnimateAnyone(pipeline, arguments), lambda: of_training_clips(held_out))
 
     def describe(folder: str, files: dict[str, str]) -> None:
         write_pipeline(folder, model, files, model_arguments)
 
-    return fit(model, trained, objective, samples, collate, run, share, arguments, validate, held_out, describe)
+    collate, trained = Collate(CLIPImageProcessor()), parts(model, stage)
+    training = Training(model, trained, objective, samples, collate, settings, held_out, validate, describe)
+    return fit(training, data_arguments, arguments)
 
 
 def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: dict[str, str], arguments: ModelArguments) -> None:

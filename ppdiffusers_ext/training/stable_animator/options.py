@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import inherited, option, path_option
 from ppdiffusers_ext.training.bounds import FRAMES, MANY, PART, SIDES
-from ppdiffusers_ext.training.options import TrainerOptions
+from ppdiffusers_ext.training.options import CheckpointedModelOptions, DataOptions, DiffusersTrainerOptions
 
 NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
 
 
 @dataclass
-class StableModelArguments:
+class StableModelArguments(CheckpointedModelOptions):
     """Initial weights and noise of StableAnimator's training."""
 
     SHORT_HELP = {
@@ -52,7 +52,6 @@ class StableModelArguments:
     noise_d_high: int = option(
         NOISES[1], 1, MANY, help="resolution that the weakest noise is made for; less is more noise"
     )
-    gradient_checkpointing: bool = option(False, help="compute activations again in the backward pass: less memory")
 
     def __post_init__(self) -> None:
         if not 0 < self.noise_d_low <= self.noise_d_high:
@@ -67,7 +66,7 @@ class StableModelArguments:
 
 
 @dataclass
-class StableDataArguments:
+class StableDataArguments(DataOptions):
     """Clips for StableAnimator's training and their sizes."""
 
     SHORT_HELP = {
@@ -95,20 +94,22 @@ class StableDataArguments:
     sample_stride: int = option(4, 1, MANY, help="frames from one to the next")
     faces_path: str = option("./pretrained_weights/stable_animator", help="folder in which models/antelopev2 is")
     face_cache: str = option("./face_embeddings", help="folder in which embeddings of faces are kept")
-    validation_clips: int = option(
-        4, 0, MANY, help="clips, the last ones of each list, that are held out when there is validation"
+    validation_clips: int = inherited(
+        DataOptions,
+        "validation_clips",
+        4,
+        help="clips, the last ones of each list, that are held out when there is validation",
     )
     validation_image: str | None = path_option(
         None, help="picture to animate when there is validation, by the skeletons of"
     )
     validation_control_folder: str | None = path_option(None, help="this folder, or video, of skeletons")
     validation_image_folder: str | None = path_option(None, help="the frames that should come out, to compare with")
-    max_bad_share: float = option(
-        0.1, *PART, help="part of the samples whose clip cannot be read, above which the run stops"
-    )
+
+    def has_validation(self) -> bool:
+        return super().has_validation() or self.validation_image is not None
 
     def check(self) -> None:
-        """Raise InputError for values that cannot be used."""
         if not 0 < self.vec_share < 1:
             raise InputError(
                 f"--vec_share {self.vec_share} is no part of the steps; a number between 0 and 1 is accepted"
@@ -150,59 +151,26 @@ def _read_set(text: str) -> tuple[str, int, int, float]:
 
 
 @dataclass
-class StableTrainerOptions(TrainerOptions):
-    """`TrainerOptions` with the original's defaults and names."""
+class StableTrainerOptions(DiffusersTrainerOptions):
+    """`DiffusersTrainerOptions` with the original's defaults and names."""
 
-    do_train: bool = inherited(TrainerOptions, "do_train", True, help="whether to train")
     learning_rate: float = inherited(
-        TrainerOptions, "learning_rate", 1e-4, help="of AdamW; the original's scripts take 1e-5"
+        DiffusersTrainerOptions, "learning_rate", 1e-4, help="of AdamW; the original's scripts take 1e-5"
     )
-    weight_decay: float = inherited(TrainerOptions, "weight_decay", 1e-2, help="of AdamW")
     max_grad_norm: float = inherited(
-        TrainerOptions,
+        DiffusersTrainerOptions,
         "max_grad_norm",
         0.0,
         help="norm that gradients are clipped to; 0 leaves them as they are, as originally",
     )
-    lr_scheduler_type: str = inherited(
-        TrainerOptions, "lr_scheduler_type", "constant", help="how the learning rate goes on; constant has no warmup"
-    )
-    warmup_steps: int = inherited(
-        TrainerOptions,
-        "warmup_steps",
-        500,
-        help="steps until the learning rate is reached, with --lr_scheduler_type constant_with_warmup and others",
-        aliases=("lr_warmup_steps",),
-    )
-    save_strategy: str = inherited(
-        TrainerOptions, "save_strategy", "steps", help="when checkpoints are saved", choices=("no", "steps", "epoch")
-    )
-    save_steps: int = inherited(
-        TrainerOptions,
-        "save_steps",
-        500,
-        help="steps from one checkpoint to the next",
-        aliases=("checkpointing_steps",),
-    )
-    save_total_limit: int | None = inherited(
-        TrainerOptions, "save_total_limit", None, aliases=("checkpoints_total_limit",)
-    )
     per_device_train_batch_size: int = inherited(
-        TrainerOptions, "per_device_train_batch_size", 8, aliases=("per_gpu_batch_size",)
+        DiffusersTrainerOptions, "per_device_train_batch_size", 8, aliases=("per_gpu_batch_size",)
     )
-    dataloader_num_workers: int = inherited(TrainerOptions, "dataloader_num_workers", 0, aliases=("num_workers",))
-    max_steps: int = inherited(TrainerOptions, "max_steps", 30000, aliases=("max_train_steps",))
-    mixed_precision: str | None = option(
-        None, choices=("no", "fp16", "bf16"), help="no, fp16 or bf16: the original's way to say --fp16 or --bf16"
+    dataloader_num_workers: int = inherited(
+        DiffusersTrainerOptions, "dataloader_num_workers", 0, aliases=("num_workers",)
     )
     checkpoint_format: str = option(
         "safetensors",
         choices=("safetensors", "pth"),
         help="of the networks in checkpoints, and of those at the end; pth is the original's",
     )
-
-    def check(self) -> None:
-        """As `TrainerOptions.check`. --mixed_precision goes before --fp16 and --bf16."""
-        if self.mixed_precision:
-            self.fp16, self.bf16 = self.mixed_precision == "fp16", self.mixed_precision == "bf16"
-        super().check()

@@ -13,8 +13,9 @@ from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.loading import read_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
-from ppdiffusers_ext.training.fit import fit, reproducible_start
+from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
 from ppdiffusers_ext.training.options import samples_of_a_step
+from ppdiffusers_ext.training.posed import PosedCase
 from ppdiffusers_ext.training.stable_animator.check import check_files
 from ppdiffusers_ext.training.stable_animator.data import Clips, describe_sets, make_samples, open_given
 from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddings
@@ -23,7 +24,7 @@ from ppdiffusers_ext.training.stable_animator.objective import StableObjective, 
 from ppdiffusers_ext.training.stable_animator.options import StableDataArguments, StableModelArguments
 from ppdiffusers_ext.training.stable_animator.validation import StableAnimator, of_animation_samples
 from ppdiffusers_ext.training.trainer import PartsTrainer
-from ppdiffusers_ext.training.validation import Case, Validation
+from ppdiffusers_ext.training.validation import Validation
 from ppdiffusers_ext.weights.assignment import load_weights
 from ppdiffusers_ext.weights.folders import find_weights, read_config
 
@@ -52,7 +53,6 @@ def train(
     clips = clips or check_files(model_arguments, data, arguments)
     samples, held_out = make_samples(clips, data, arguments)
     given = _given_case(data) if arguments.validation_steps else []
-    samples_per_step = samples_of_a_step(arguments)
     svd = Path(model_arguments.pretrained_model_name_or_path)
     image_encoder = describe_image_encoder(svd / "image_encoder").load()
     with reproducible_start(arguments.seed):
@@ -61,10 +61,9 @@ def train(
     vae = describe_video_vae(svd / "vae").load()
     dropout = model_arguments.conditioning_dropout_prob
     noises = (model_arguments.noise_d_low, model_arguments.noise_d_high)
-    objective = StableObjective(vae, image_encoder, arguments.seed, samples_per_step, dropout, noises)
-    run = {
+    objective = StableObjective(vae, image_encoder, arguments.seed, samples_of_a_step(arguments), dropout, noises)
+    settings = {
         "system": "stable_animator",
-        "samples_per_step": samples_per_step,
         **describe_sets(data),
         "trained_tensors": len(trained),
         "checkpoint_format": arguments.checkpoint_format,
@@ -74,19 +73,19 @@ def train(
         scheduler = make_scheduler("Euler", read_scheduler(svd))
         networks = {name: getattr(model, name) for name in ("unet", "pose_net", "face_encoder")}
         pipeline = StableAnimatorPipeline(vae=vae, image_encoder=image_encoder, scheduler=scheduler, **networks)
-        options = (arguments.validation_inference_steps, arguments.validation_guidance_scale, arguments.seed)
-        validate = Validation(StableAnimator(pipeline, *options), lambda: [*given, *of_animation_samples(held_out)])
-    share = data.max_bad_share
-    trained_parts = parts(model, f".{arguments.checkpoint_format}")
+        sample = StableAnimator(pipeline, arguments)
+        validate = Validation(sample, lambda: [*given, *of_animation_samples(held_out)])
 
     def describe(folder: str, files: dict[str, str]) -> None:
         write_trained(folder, {"svd": absolute(svd), **files})
 
-    return fit(model, trained_parts, objective, samples, collate, run, share, arguments, validate, held_out, describe)
+    trained_parts = parts(model, f".{arguments.checkpoint_format}")
+    training = Training(model, trained_parts, objective, samples, collate, settings, held_out, validate, describe)
+    return fit(training, data, arguments)
 
 
-def _given_case(data: StableDataArguments) -> list[Case]:
-    """The `Case` of --validation_image, in a list; an empty one without it.
+def _given_case(data: StableDataArguments) -> list[PosedCase]:
+    """The `PosedCase` of --validation_image, in a list; an empty one without it.
 
     Raises:
         InputError, MissingFileError: files that cannot be read, or other numbers of frames than of skeletons.
@@ -97,7 +96,7 @@ def _given_case(data: StableDataArguments) -> list[Case]:
     reference = resize(np.asarray(read_image(data.validation_image)), width, height)
     poses, *truth = (np.stack([resize(frame, width, height) for frame in source]) for source in open_given(data))
     embedding = FaceEmbeddings(data.faces_path, data.face_cache)(reference)
-    return [Case(reference, poses, truth[0] if truth else None, embedding)]
+    return [PosedCase(reference, poses, truth[0] if truth else None, embedding)]
 
 
 def make_model(arguments: StableModelArguments, clip_width: int) -> StableAnimatorModel:

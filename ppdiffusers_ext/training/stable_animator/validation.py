@@ -6,24 +6,25 @@ import numpy as np
 from PIL import Image
 
 from ppdiffusers_ext.data.stable_animator.samples import AnimationSamples
-from ppdiffusers_ext.training.validation import Animator, Case, to_pictures
+from ppdiffusers_ext.training.posed import PosedCase
+from ppdiffusers_ext.training.validation import Sampler, to_pictures
 
 
-def of_animation_samples(samples: AnimationSamples | None) -> Iterator[Case]:
-    """The `Case`s of `AnimationSamples`, each sample one; of None there are none."""
+def of_animation_samples(samples: AnimationSamples | None) -> Iterator[PosedCase]:
+    """The `PosedCase`s of `AnimationSamples`, each sample one; of None there are none."""
     if samples is None:
         return
     for index in range(len(samples)):
         sample = samples[index]
         poses, truth = (to_pictures(sample[key].swapaxes(0, 1), -1) for key in ("pose_pixels", "pixel_values"))
         reference = to_pictures(sample["reference_image"][:, None], -1)[0]
-        yield Case(reference, poses, truth, sample["face_embedding"])
+        yield PosedCase(reference, poses, truth, sample["face_embedding"])
 
 
-class StableAnimator(Animator):
-    """Animates a `Case` with a `StableAnimatorPipeline`, in one window."""
+class StableAnimator(Sampler):
+    """Animates a `PosedCase` with a `StableAnimatorPipeline`, in one window."""
 
-    def __call__(self, case: Case, index: int) -> np.ndarray:
+    def __call__(self, case: PosedCase, index: int) -> np.ndarray:
         height, width, _ = case.reference.shape
         frames, scale = len(case.poses), self._pipeline.vae_scale_factor
         shape = [1, frames, self._pipeline.vae.config.latent_channels, height // scale, width // scale]

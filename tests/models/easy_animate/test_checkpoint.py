@@ -128,7 +128,7 @@ def test_transformer_of_pictures_has_no_options_of_motion():
 def test_options_of_every_shipped_configuration_are_accepted(path):
     """With the depth of a small network: what they say beside it is what the released ones need."""
     more = read_yaml(path).get("transformer") or {}
-    is_v4 = path.stem.startswith("v4")
+    is_v4 = path.stem.startswith(("v4", "demo"))
     cls, case = (
         (HunyuanTransformer3D, "v4_transformer_t2v")
         if is_v4

@@ -101,3 +101,39 @@ def test_latents_of_a_flat_mask_are_those_of_float64():
         exact = vae.to(dtype="float64").encode(mask.astype("float64")).latent_dist.mode()
     assert float(exact.std()) > 0.05
     assert float((ours - exact).abs().max()) < 2e-5
+
+
+def small_vae(**options):
+    paddle.seed(0)
+    vae = AutoencoderKLMagvit(
+        block_out_channels=(4, 4), layers_per_block=1, norm_num_groups=2,
+        down_block_types=("SpatialTemporalDownBlock3D",) * 2, up_block_types=("SpatialTemporalUpBlock3D",) * 2,
+        **options,
+    )  # fmt: skip
+    vae.eval()
+    return vae
+
+
+@pytest.mark.parametrize("way", ["slice_mag_vae", "slice_compression_vae", "cache_compression_vae"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_latents_in_chunks_of_any_size_become_as_many_frames_as_is_said(way, size):
+    vae = small_vae(mini_batch_encoder=2 * size, mini_batch_decoder=size, **{"slice_mag_vae": False, way: True})
+    with paddle.no_grad():
+        for count in range(1, 8):
+            frames = vae.decode(paddle.rand([1, 4, count, 2, 2])).sample.shape[2]
+            assert frames == vae.frames_of(count), (way, size, count)
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_where_chunks_share_no_statistics_their_size_changes_nothing(tiled):
+    """As in the original (V4), whose first chunk goes on, too, where it is of a single frame."""
+    of_frames = {"spatial_group_norm": True, "mid_block_attention_type": "spatial", "tile_sample_min_size": 16}
+    latents, videos = paddle.rand([1, 4, 7, 9, 9]), []
+    for size in (1, 2, 3, 4, 7):
+        vae = small_vae(cache_compression_vae=True, mini_batch_decoder=size, **of_frames)
+        vae.use_tiling = tiled
+        with paddle.no_grad():
+            videos.append(vae.decode(latents).sample.numpy())
+    assert videos[0].shape == (1, 3, 14, 18, 18) and videos[0].std() > 0.01
+    for video in videos:
+        np.testing.assert_allclose(video, videos[-1], atol=1e-5)

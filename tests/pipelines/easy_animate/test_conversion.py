@@ -21,6 +21,7 @@ from scripts import convert_weights
 from scripts.command import run
 from tests.pipelines.animate_anyone.test_conversion import assert_same, contents
 from tests.support.easy_folders import PARTS, config_for, shard, v1_options, write_easy
+from tests.weights.test_lora import write as write_lora
 
 TRANSFORMER = "transformer/diffusion_pytorch_model.safetensors"
 OURS = {
@@ -218,3 +219,57 @@ def test_both_forms_make_the_same_video(tmp_path):
         pipeline.set_progress_bar_config(disable=True)
         videos.append(pipeline("a dog", "the cat", **given).frames.numpy())
     assert np.array_equal(*videos)
+
+
+def test_loras_are_merged_on_either_way(tmp_path, capsys):
+    write_easy(tmp_path / "original", "v4")
+    to_paddle(tmp_path / "original", tmp_path / "ours")
+    of_network = {"blocks_0_attn1_to_q": (32, 32), "proj_out": (32, 32)}
+    arrays = write_lora(tmp_path / "a.safetensors", of_network)
+    arrays |= write_lora(
+        tmp_path / "b.safetensors", {"encoder_layer_0_attention_self_query": (24, 24)}, 1, 3, "lora_te_"
+    )
+    both = {**arrays, **write_lora(tmp_path / "c.safetensors", {"proj_out": (32, 32)}, 2)}
+    write_safetensors(tmp_path / "b.safetensors", both, {})
+    given = ["--lora", tmp_path / "a.safetensors", "0.5", "--lora", tmp_path / "b.safetensors", "-2"]
+
+    def convert(source, target, to, *more):
+        words = [source, target, "--to", to, "--system", "easy_animate", *more]
+        return run(convert_weights.make_parser(), convert_weights.work, list(map(str, words)))
+
+    assert convert(tmp_path / "original", tmp_path / "merged", "paddle", *given) == 0
+    assert convert(tmp_path / "ours", tmp_path / "torch", "torch", *given) == 0
+    loras = [(str(tmp_path / "a.safetensors"), 0.5), (str(tmp_path / "b.safetensors"), -2.0)]
+    expected = states(config_for(tmp_path / "original", "v4", loras=loras))
+    for folder in ("merged", "torch"):
+        assert_equal_states(states(config_for(tmp_path / folder, "v4")), expected)
+    plain = states(config_for(tmp_path / "ours", "v4"))
+    changed = [
+        key for part in plain for key in plain[part] if not np.array_equal(expected[part][key], plain[part][key])
+    ]
+    assert changed == ["blocks.0.attn1.to_q.weight", "proj_out.weight", "encoder.layers.0.self_attn.q_proj.weight"]
+    assert convert(tmp_path / "original", tmp_path / "merged", "paddle", *given, "--skip-existing") == 0
+    other = [*given[:5], "1"]
+    assert convert(tmp_path / "original", tmp_path / "merged", "paddle", *other, "--skip-existing") == 2
+    assert "weight of --lora 2 was -2.0 and is 1.0" in capsys.readouterr().err
+
+
+def test_loras_that_cannot_be_merged_leave_nothing(tmp_path, capsys):
+    write_easy(tmp_path / "original", "v4")
+    words = [tmp_path / "original", tmp_path / "x", "--to", "paddle", "--system", "easy_animate", "--lora"]
+    words = list(map(str, [*words, tmp_path / "a.safetensors"]))
+    for sizes, weight, message in (
+        (None, "1", "a.safetensors does not exist"),
+        ({"proj_out": (32, 32)}, "nan", "has the weight nan; a finite number"),
+        ({"proj_out": (32, 32)}, "much", "has the weight 'much'; a finite number"),
+        ({"proj_out": (31, 32)}, "1", "is of another model: proj_out takes 31 numbers"),
+        ({"blocks_9_attn1_to_q": (32, 32)}, "1", "is of another model, which has lora_unet__blocks_9_attn1_to_q"),
+    ):
+        if sizes:
+            write_lora(tmp_path / "a.safetensors", sizes)
+        assert run(convert_weights.make_parser(), convert_weights.work, [*words, weight]) == 2
+        assert message in capsys.readouterr().err
+    words[5] = "stable_animator"
+    assert run(convert_weights.make_parser(), convert_weights.work, [*words, "1"]) == 2
+    assert "--lora cannot be used with --system stable_animator" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

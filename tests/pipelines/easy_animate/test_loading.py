@@ -7,8 +7,11 @@ import numpy as np
 import paddle
 import pytest
 
+from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.pipelines.easy_animate import loading
 from ppdiffusers_ext.pipelines.easy_animate.loading import MOTION_MODULE, check_parts, describe_parts, read_scheduler
+from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
 from ppdiffusers_ext.weights.writing import write_safetensors, write_torch
 from tests.support.easy_folders import PARTS, SCHEDULERS, config_for, shard, write_easy
@@ -341,3 +344,15 @@ def test_samplers_are_made_of_the_file_as_the_original_makes_them(tmp_path, base
 def test_missing_file_of_the_sampler_is_told(tmp_path):
     with pytest.raises(MissingFileError, match="scheduler_config.json does not exist"):
         read_scheduler(tmp_path, "Euler")
+
+
+def test_model_that_ships_is_found_from_any_folder(tmp_path, monkeypatch):
+    write_easy(tmp_path / "package" / "assets" / "small", "v4_t2v")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path / "package")
+    config = EasyAnimateConfig(model="assets/small")
+    parts = loading.describe_run(config, "float32", "float32")
+    components = loading.read_components(config, parts)
+    assert components["tokenizer_2"].length == components["transformer"].config.text_len_t5
+    assert parts["transformer"].load() is components["transformer"]

@@ -220,6 +220,7 @@ def encoders(tmp_path):
     for folder, encoder in (("bert", bert), ("t5", t5)):
         for parameter in encoder.parameters():
             parameter.set_value(paddle.randn(parameter.shape) * 0.5)
+            parameter.stop_gradient = True
         encoder.eval()
         yield read_tokenizer(tmp_path / folder, 12), encoder
 
@@ -235,6 +236,15 @@ def test_texts_are_seen_without_their_padding(tmp_path):
             alone = encoder(ids, attention_mask=paddle.ones_like(ids))[0]
             np.testing.assert_allclose(states[i, :count].numpy(), alone[0].numpy(), atol=1e-5)
         assert float((states[0, 0] - states[2, 0]).abs().max()) > 1e-3
+
+
+def test_trained_parameters_of_an_encoder_have_gradients(tmp_path):
+    for tokenizer, encoder in encoders(tmp_path):
+        learns = encoder.parameters()[-1]
+        learns.stop_gradient = False
+        states, _ = encode(tokenizer, encoder, ["a dog"])
+        states.square().sum().backward()
+        assert float(learns.grad.abs().max()) > 0
 
 
 def test_a_tokenizer_of_another_model_is_told(tmp_path):

@@ -11,6 +11,7 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
+from ppdiffusers_ext.pipelines.previews import preview_of
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from tests.test_parity import GOLDENS
@@ -60,6 +61,14 @@ def test_clip_has_the_size_and_the_frames_of_the_poses(pipeline):
     video = call(pipeline, output_type="np", decode_chunk_size=2)
     assert video.shape == (1, 3, 3, SIDE, SIDE) and 0 <= video.min() < video.max() <= 1
     assert [image.size for image in call(pipeline, 1, output_type="pil")] == [(SIDE, SIDE)]
+
+
+def test_preview_shows_the_frame_in_the_middle(pipeline):
+    latents = call(pipeline, frames=3)
+    decoded = np.concatenate([np.asarray(chunk) for chunk in pipeline.decode(latents, 1)])  # (3, 3, height, width)
+    expected = (decoded[1].transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    np.testing.assert_array_equal(preview_of(pipeline, latents), expected)
+    assert preview_of(pipeline, paddle.tile(latents, [1, 1, 1, 4, 4])).shape[:2] == (SIDE * 2, SIDE * 2)
 
 
 def test_same_seed_is_the_same_clip(pipeline):

@@ -1,11 +1,13 @@
 """Regions from faces, and who is followed."""
 
+import cv2
 import numpy as np
 import pytest
 
 from ppdiffusers_ext.preprocess.blaze.detector import Detection
+from ppdiffusers_ext.preprocess.blaze.face_finder import tiles
 from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder, body_region
-from tests.support.real_people import cartoon, group
+from tests.support.real_people import cartoon, group, picture, sample, video_frame
 
 
 def test_region_from_a_face_is_below_it():
@@ -26,9 +28,11 @@ def test_detector_rests_while_a_person_is_followed(networks, monkeypatch):
     find, calls = PeopleFinder(networks), []
     detect = find._detect
     monkeypatch.setattr(find, "_detect", lambda *arguments: calls.append(1) or detect(*arguments))
-    for _ in range(12):
+    assert len(find(cartoon())) == 1
+    calls.clear()
+    for _ in range(11):
         assert len(find(cartoon())) == 1
-    assert len(calls) == 1
+    assert not calls
 
 
 def test_people_of_another_scene_are_looked_for_anew(networks, monkeypatch):
@@ -37,7 +41,7 @@ def test_people_of_another_scene_are_looked_for_anew(networks, monkeypatch):
     monkeypatch.setattr(find, "_detect", lambda *arguments: calls.append(1) or detect(*arguments))
     bright = np.where((cartoon() > 110) & (cartoon() < 150), 255, cartoon()).astype(np.uint8)
     assert [len(find(frame)) for frame in (cartoon(), cartoon(), bright, bright)] == [1] * 4
-    assert len(calls) == 2
+    assert len(calls) == 2 * (1 + len(tiles(bright)))
 
 
 def test_newcomer_is_found_beside_one_who_is_followed(networks):
@@ -45,3 +49,36 @@ def test_newcomer_is_found_beside_one_who_is_followed(networks):
     both = np.concatenate([cartoon()[:, 30:158], cartoon()[:, 30:158]], axis=1)
     assert [len(find(alone)) for _ in range(3)] == [1] * 3
     assert len([find(both) for _ in range(20)][-1]) == 2
+
+
+def row(people, columns, width, height):
+    """Pictures beside and below each other, each whole on a grey field of so many pixels."""
+    rows = [np.full((height, columns * width, 3), 128, np.uint8) for _ in range(-(-len(people) // columns))]
+    for number, person in enumerate(people):
+        scale = min(width / person.shape[1], height / person.shape[0])
+        small = cv2.resize(person, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        left, top = number % columns * width + (width - small.shape[1]) // 2, (height - small.shape[0]) // 2
+        rows[number // columns][top : top + small.shape[0], left : left + small.shape[1]] = small
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(
+    "columns, width, height, least", [(3, 512, 704, 6), (3, 160, 220, 6), (6, 256, 480, 5), (6, 128, 240, 6)]
+)
+def test_people_who_are_small_in_a_wide_picture_are_found_once(networks, columns, width, height, least):
+    names = ("girl_in_black", "iron_man", "sora_woman", "younglady")
+    people = [picture(sample(f"reference_images/{name}.png")) for name in names]
+    people += [video_frame(sample("driving_videos/talking_head.mp4"), 50), people[0][:, ::-1]]
+    found = PeopleFinder(networks)(row(people, columns, width, height))
+    places = [tuple((one.body.points[0] // (width, height)).astype(int)) for one in found if one.body is not None]
+    assert least <= len(found) == len(places) == len(set(places)) <= 6
+
+
+def test_drawn_people_in_a_row_are_found(networks):
+    assert len(PeopleFinder(networks)(row([cartoon()] * 6, 6, 256, 256))) == 6
+
+
+def test_person_who_fills_the_picture_is_one(networks):
+    video = sample("driving_videos/talking_head.mp4")
+    find = PeopleFinder(networks)
+    assert [len(find(video_frame(video, step))) for step in range(18)] == [1] * 18

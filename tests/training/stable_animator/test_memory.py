@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from ppdiffusers_ext.training.stable_animator.memory import TrainingOptions, plan_file, plan_training
+from ppdiffusers_ext.training.memory_plan import TrainingOptions
+from ppdiffusers_ext.training.stable_animator.memory import plan_file, plan_training
 from ppdiffusers_ext.training.stable_animator.options import StableDataArguments, StableModelArguments
 from scripts import plan_memory
 from scripts.command import run
@@ -15,7 +16,7 @@ PUBLISHED = "stable-video-diffusion-img2vid-xt"  # which is not there
 
 def plan(device="gpu", width=512, height=512, frames=16, whole=False, **options):
     """The published networks' peak in GB."""
-    model = StableModelArguments(PUBLISHED, train_whole_unet=whole)
+    model = StableModelArguments(pretrained_model_name_or_path=PUBLISHED, train_whole_unet=whole)
     data = StableDataArguments(
         data_path="clips.txt", dataset_width=width, dataset_height=height, sample_n_frames=frames
     )
@@ -37,7 +38,10 @@ def test_what_takes_less_takes_less():
 
 def test_published_networks_have_as_many_parameters_as_they_have():
     (memory,) = plan_training(
-        StableModelArguments(PUBLISHED), StableDataArguments(data_path="clips.txt"), TrainingOptions(), "gpu"
+        StableModelArguments(pretrained_model_name_or_path=PUBLISHED),
+        StableDataArguments(data_path="clips.txt"),
+        TrainingOptions(),
+        "gpu",
     ).values()
     assert memory.parts["weights"] == 4 * 1_607_570_911
     assert memory.parts["gradients"] == 4 * 853_383_045

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Train a LoRA of V4 with the original's settings; DATA is a folder with metadata.json.
+set -eu
+DATA="${DATA:-datasets/internal_datasets}"
+WEIGHTS="${WEIGHTS:-pretrained_weights/Diffusion_Transformer/EasyAnimateV4-XL-2-InP}"
+# shellcheck disable=SC2086 # several words
+"${PYTHON:-.venv/bin/python}" -u -m scripts.launch ${LAUNCH:---gpus "${GPUS:-0,1,2,3}"} \
+    scripts/trainer_easy_animate_lora.py \
+    --pretrained_model_name_or_path="$WEIGHTS" \
+    --train_data_dir="$DATA" \
+    --train_data_meta="$DATA/metadata.json" \
+    --output_dir="${OUTPUT:-exp_output/easy_animate_v4_lora}" \
+    --image_sample_size=512 \
+    --video_sample_size=512 \
+    --token_sample_size=512 \
+    --video_sample_stride=1 \
+    --video_sample_n_frames=144 \
+    --train_batch_size=1 \
+    --video_repeat=1 \
+    --gradient_accumulation_steps=1 \
+    --dataloader_num_workers=8 \
+    --num_train_epochs=100 \
+    --checkpointing_steps=100 \
+    --learning_rate=1e-04 \
+    --seed=42 \
+    --rank=128 \
+    --network_alpha=64 \
+    --low_vram \
+    --gradient_checkpointing \
+    --mixed_precision=bf16 \
+    --adam_weight_decay=3e-2 \
+    --adam_epsilon=1e-10 \
+    --vae_mini_batch=1 \
+    --max_grad_norm=0.05 \
+    --random_hw_adapt \
+    --motion_sub_loss \
+    --not_sigma_loss \
+    --random_frame_crop \
+    --enable_bucket \
+    --train_mode=inpaint \
+    "$@"

@@ -1,0 +1,19 @@
+"""Train LoRA of EasyAnimate's transformer.
+
+python -m scripts.launch --gpus 0,1 scripts/trainer_easy_animate_lora.py configs/training/easy_animate_lora/v4.yaml
+python scripts/trainer_easy_animate_lora.py training.yaml
+
+The last line is for one process.
+"""
+
+import sys
+from pathlib import Path
+
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
+
+from .training import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main("easy_animate_lora", usage=__doc__))
