@@ -40,6 +40,7 @@ def test_other_groups_are_made_as_before(make, given):
 _PATIENCE = """
 import atexit
 import ctypes
+import sys
 import time
 from pathlib import Path
 
@@ -52,7 +53,7 @@ c.on_exit(c.abort, None)
 
 distributed.init_parallel_env()
 if distributed.get_rank() == 0:
-    time.sleep(35)  # gloo waits for 30 seconds
+    time.sleep(float(sys.argv[1]))
 wait_for_first("here")
 total = paddle.ones([1])
 distributed.all_reduce(total)
@@ -62,10 +63,12 @@ leave()
 """
 
 
-def test_first_process_may_take_longer_than_gloo_waits_and_the_end_of_none_can_fail(tmp_path):
+@pytest.mark.parametrize("seconds", [2, pytest.param(35, marks=pytest.mark.slow)])  # gloo waits for 30 seconds
+def test_first_process_may_take_longer_than_gloo_waits_and_the_end_of_none_can_fail(tmp_path, seconds):
     (tmp_path / "patience.py").write_text(_PATIENCE)
     launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo"]
-    command = [sys.executable, *launch, "--log_dir", str(tmp_path / "logs"), str(tmp_path / "patience.py")]
+    script = [str(tmp_path / "patience.py"), str(seconds)]
+    command = [sys.executable, *launch, "--log_dir", str(tmp_path / "logs"), *script]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout[-2000:]
