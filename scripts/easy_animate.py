@@ -75,7 +75,7 @@ def beautified(config: EasyAnimateConfig, options: TextOptions) -> str:
             raise InputError(f"--{others[0].replace('_', '-')} is given without --beautify-prompt")
         return config.prompt
     if config.skip_existing:
-        raise InputError("--beautify-prompt writes another prompt each time, and --skip-existing needs that of before; "
+        raise InputError("--beautify-prompt writes a new prompt each time, and --skip-existing needs the one before; "
                          "it was printed, and --prompt takes it")  # fmt: skip
 
     from ppdiffusers_ext.chat.rewriting import beautify
