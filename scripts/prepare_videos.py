@@ -65,6 +65,8 @@ def _tell(summary: "Summary", options: Options) -> None:
     for name, count in summary.rows.items():
         more = f", {summary.failed[name]:,} failed" if summary.failed[name] else ""
         print(f"{name + ':':14}{counted(count, 'row')}, {summary.worked.get(name, 0):,} new{more}")
+    for note in summary.notes:
+        print(note)
     if any(summary.failed.values()):
         print("reasons of what failed are in the tables; --retry-failed tries again")
     if options.shard:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+from ppdiffusers_ext.data.chain.captions import Captions
 from ppdiffusers_ext.data.chain.config import Config, with_settings
 from ppdiffusers_ext.data.chain.listing import Probe
 from ppdiffusers_ext.data.chain.options import ChainOptions
 from ppdiffusers_ext.data.chain.profiles import Profile
+from ppdiffusers_ext.data.chain.rewriting import Rewriting
 from ppdiffusers_ext.data.chain.steps import Step
 from ppdiffusers_ext.errors import InputError, shown, suggestion
 
@@ -13,8 +15,11 @@ from ppdiffusers_ext.errors import InputError, shown, suggestion
 # decoding. What has to be paid for comes last.
 STEPS: dict[str, Callable[[ChainOptions], Step]] = {
     "probe": lambda options: Probe(),
+    "captions": lambda options: Captions(options=options),
+    "rewriting": lambda options: Rewriting(options=options),
 }
 FIRST = ("probe", "cuts", "split")  # of every run
+FILTER = "filter"  # the end of every run, which may be named, and is no step
 
 
 def names_of(options: ChainOptions, profile: Profile) -> list[str]:
@@ -26,7 +31,7 @@ def names_of(options: ChainOptions, profile: Profile) -> list[str]:
     known = all_names(options, profile)
     asked = list(profile.steps) if options.steps is None else [name.strip() for name in options.steps.split(",")]
     for name in asked:
-        if name not in known:
+        if name not in (*known, FILTER):
             raise InputError(f"--steps has {shown(name)}, which is no step; {suggestion(name, known)}")
     return [name for name in known if name in asked or (name in FIRST and name in known)]
 

@@ -24,6 +24,7 @@ from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.options import check_values
 
 SETTINGS, THRESHOLDS = "settings", "thresholds"
+OPTIONS = "options"  # field of a step whose settings are options of the run
 AnyStep = TypeVar("AnyStep", bound=Step)
 
 Config = Mapping[str, Mapping[str, Any]]
@@ -50,7 +51,7 @@ def read_config(path: Any, known: Iterable[str]) -> Config:
 def with_settings(step: AnyStep, config: Config, path: Any) -> AnyStep:
     """A step with the settings of a configuration in place of its own. Raises InputError for what it does not have."""
     settings = config.get(step.name, {}).get(SETTINGS) or {}
-    fields = [item.name for item in dataclasses.fields(step)]
+    fields = [item.name for item in dataclasses.fields(step) if item.init and item.name != OPTIONS]
     check_keys(settings, fields, f"setting of {step.name} in {shown_path(path)}")
     check_values(type(step), settings, path, {name: f"{step.name}.{name}" for name in settings})
     tuples = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.data.chain import catalogue
+from ppdiffusers_ext.data.chain.catalogue import FILTER
 from ppdiffusers_ext.data.chain.config import read_config, thresholds_of, write_config
 from ppdiffusers_ext.data.chain.engines import open_engine
 from ppdiffusers_ext.data.chain.listing import list_videos
@@ -34,7 +35,6 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_name
 from ppdiffusers_ext.options import check_options
 
-FILTER = "filter"
 _TABLES, _SHARDS, _RECORD = "tables", "shards", "chain.yaml"
 
 Progress = Callable[[str, int], Callable[[int], Any]]
@@ -50,6 +50,7 @@ class Summary:
         worked: step -> rows that this run worked on; the others were there.
         clips, kept: number of clips, and of those that passed.
         written: files and folders for training.
+        notes: what steps tell of their work, such as what a server was asked.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Summary:
     clips: int = 0
     kept: int = 0
     written: Sequence[Path] = ()
+    notes: list[str] = field(default_factory=list)
 
     def count(self, name: str, rows: Iterable[Row]) -> None:
         """Count the rows of a table."""
@@ -117,8 +119,7 @@ class _Run:
             shards = [] if self._shard else sorted(path for path in (main / _SHARDS).glob("*") if path.is_dir())
             record = (self._tables if self._shard else output) / _RECORD
             self._undo.callback(hold_outputs([record, *(shard / _RECORD for shard in shards)]).release)
-            options = {item.name: getattr(self._options, item.name) for item in dataclasses.fields(self._options)}
-            write_config(record, self._steps, self._thresholds, options)
+            write_config(record, self._steps, self._thresholds, self._told_options())
             summary = self._run_stages([main] if self._shard else shards)
             if self._shard is None:
                 self._filter(summary)
@@ -129,6 +130,11 @@ class _Run:
                 with contextlib.suppress(OSError):
                     (main / _SHARDS).rmdir()
             return summary
+
+    def _told_options(self) -> dict[str, Any]:
+        """Options of the run as its record has them: without keys of servers."""
+        names = [item.name for item in dataclasses.fields(ChainOptions) if not item.name.endswith("_key")]
+        return {name: getattr(self._options, name) for name in names}
 
     def _run_stages(self, others: Sequence[Path]) -> Summary:
         engine = open_engine(self._options)
@@ -151,6 +157,7 @@ class _Run:
             done += stage.steps
             for step in stage.steps:
                 summary.count(step.name, read_table(shop.table(step.name)))
+                summary.notes += step.summary()
         return summary
 
     def _items(self, stage: Stage, before: Sequence[Step]) -> Iterator[Item]:

@@ -11,6 +11,7 @@ from ppdiffusers_ext.data.chain.rows import Item, Judge, digest_of, is_possible,
 from ppdiffusers_ext.data.chain.steps import CLIP, Measure, Place, SetStep, Step
 from ppdiffusers_ext.data.chain.tables import JsonFile, Store, natural_key, write_table
 from ppdiffusers_ext.data.chain.tasks import Engine, Task
+from ppdiffusers_ext.data.chain.waiting import WaitingEngine
 from ppdiffusers_ext.data.chain.work import Job, Outcome, StepJob
 from ppdiffusers_ext.errors import InputError
 
@@ -99,8 +100,9 @@ class Workshop:
         stores = {step.name: self._store(step, unit) for step in stage.steps}
         counts = dict.fromkeys(stores, 0)
         advance = self.progress(stage.title, total)
+        engine = WaitingEngine(stage.first.concurrency) if stage.first.is_waiting else self.engine
         try:
-            for task, outcomes in self.engine.run(stage.job(self.place), self._tasks(stage, items(), stores, advance)):
+            for task, outcomes in engine.run(stage.job(self.place), self._tasks(stage, items(), stores, advance)):
                 for name, outcome in outcomes.items():
                     stores[name].add(_rows_of(task, name, outcome, unit))
                     counts[name] += 1
@@ -145,8 +147,8 @@ class Workshop:
         return known is not None and not (known.is_failed and self.retry_failed)
 
     def _seconds(self, item: Item) -> float:
-        lasts = item.columns.get("seconds") or item.columns.get("duration") or 0.0
-        return self.row_timeout + _PER_SECOND * float(lasts)
+        lasts = item.columns.get("seconds") or item.columns.get("num_frames", 0) / (item.columns.get("fps") or 25)
+        return self.row_timeout + _PER_SECOND * lasts
 
     def _run_set(self, step: SetStep, items: Callable[[], Iterable[Item]]) -> int:
         """Make the table of a step that sees all rows at once, unless it was made of the same."""

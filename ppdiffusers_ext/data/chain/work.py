@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, Step
+from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, Step, StopRun
 from ppdiffusers_ext.errors import InputError, one_line
 
 _MOST_OF_REASON = 600
@@ -81,7 +81,7 @@ def outcome_of(work: Callable[[], Columns | list[Columns]]) -> Outcome:
 
 def failure_of(error: Exception) -> Outcome:
     """The outcome of an error. Raises Stop for one that the next row would meet, too."""
-    if is_of_disk(error):
+    if is_of_disk(error) or isinstance(error, (Stop, StopRun)):
         raise Stop(str(error)) from error
     if isinstance(error, MemoryError):
         return {"error": "out of memory"}

@@ -12,6 +12,7 @@ from ppdiffusers_ext.data.chain.options import ChainOptions
 from ppdiffusers_ext.data.chain.profiles import Profile
 from ppdiffusers_ext.data.chain.steps import Place, Row
 from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.errors import InputError
 
 META = "json_of_internal_datasets.json"
 
@@ -40,10 +41,20 @@ def _entry(row: Row, place: Place) -> str:
     return json.dumps(entry | {side: row[side] for side in ("width", "height")}, ensure_ascii=False)
 
 
+def check(options: ChainOptions, names: Sequence[str]) -> None:
+    """Refuse captions of which nobody says where they are from."""
+    if "captions" in names and options.captioner is None and options.captions is None:
+        raise InputError(
+            "training needs captions, and no captioner is given; --captioner URL --model NAME is accepted, --captions "
+            "FILE for those of a file, or --captioner none for those of NAME.txt beside each video"
+        )
+
+
 PROFILE = Profile(
     steps=(
         *("probe", "cuts", "split", "sharpness", "motion", "text", "fingerprint", "consistency", "aesthetics"),
         *("duplicates", "captions"),
     ),
     finish=write_meta,
+    check=check,
 )
