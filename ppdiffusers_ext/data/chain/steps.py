@@ -61,6 +61,7 @@ class Step:
         needs: steps whose columns it reads; a row that one of them failed is not given to it.
         version: to be raised when the results for the same settings change.
         is_network: whether it loads a network: such a step stays in its process from row to row.
+        is_gated: whether it is given only those clips that passed all thresholds before it: what has to be paid for.
         is_waiting: whether it waits for a server: `concurrency` threads of one process may call it at a time.
     """
 
@@ -69,11 +70,15 @@ class Step:
     needs: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
     is_network: ClassVar[bool] = False
+    is_gated: ClassVar[bool] = False
     is_waiting: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """What results depend on, as JSON has it, written beside the table: a change makes the table anew."""
         return {"version": self.version, **asdict(self)}
+
+    def check(self) -> None:
+        """Raise InputError where a package or a file that it needs is missing: called before anything is computed."""
 
     @property
     def concurrency(self) -> int:
@@ -89,6 +94,24 @@ class Step:
 
     def __call__(self, row: Row, place: Place) -> Columns | list[Columns]:
         """The new columns of a row; a step that makes rows (`split`) gives a list of columns, each with its `key`."""
+        raise NotImplementedError
+
+    def is_kept(self, columns: Row, place: Place) -> bool:
+        """Whether the files that columns of an earlier run speak of are there still."""
+        return True
+
+    def forget(self, columns: Row, place: Place) -> None:
+        """Remove the files that columns speak of, which others have replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetStep(Step):
+    """A step that sees all rows at once, those that passed all thresholds before it; `__call__` is not for it."""
+
+    is_gated: ClassVar[bool] = True
+
+    def over(self, rows: Iterable[Row], place: Place) -> Iterable[Columns]:
+        """The new columns of each row, with its `key`. Results do not depend on the order of the rows."""
         raise NotImplementedError
 
 
