@@ -41,7 +41,8 @@ class Cuts(Step):
     threshold: float = 27.0
     min_scene_len: int = 15
 
-    def open(self, place: Place) -> None:
+    def check(self) -> None:
+        """Raise InputError where PySceneDetect is not installed."""
         _library()
 
     def __call__(self, row: Row, place: Place) -> Columns:

@@ -5,15 +5,12 @@ with milliseconds, these are exact, so that a piece begins at the frame after th
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ppdiffusers_ext.data.frames import VIDEOS
 from ppdiffusers_ext.errors import InputError, shown
 
 _UNIT = 1_000_000  # of a second, in which lengths are compared: what floating point adds must not drop a piece
-_NUMBER = re.compile(r"_\d+\Z")
 
 
 @dataclass(frozen=True)
@@ -75,32 +72,6 @@ def _equal(start: int, end: int, least: int, most: int) -> Iterator[tuple[int, t
     for number, begin in enumerate(range(start, end, most)):
         if min(most, end - begin) >= least:
             yield number, (begin / _UNIT, min(most, end - begin) / _UNIT)
-
-
-def base_name(name: str, others: Iterable[str]) -> str:
-    """What the names of a video's clips begin with, BASE_0.mp4: its stem, or its whole name if that is not enough.
-
-    Clips of a.mp4 and a.mkv, or of a.mp4 and a_0.mp4, would have the same names.
-
-    Args:
-        name: of the video's file.
-        others: names of all videos in its folder.
-    """
-    stem = Path(name).stem
-    others = {Path(other).stem for other in others if other != name}
-    is_shared = _without_number(stem) in others or any(stem in (other, _without_number(other)) for other in others)
-    return name if is_shared or stem in others or _is_video_name(stem) else stem
-
-
-def _without_number(stem: str) -> str:
-    return _NUMBER.sub("", stem)
-
-
-def _is_video_name(stem: str) -> bool:
-    """Whether a stem reads like the whole name of a video, with numbers behind it or not: these are others' bases."""
-    while (shorter := _without_number(stem)) != stem:
-        stem = shorter
-    return Path(stem).suffix.lower() in VIDEOS
 
 
 def seconds_of(timecode: str) -> float:

@@ -6,18 +6,16 @@ Here a source is decoded once for all its clips, and what lies between them is p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ppdiffusers_ext.data.audio import Audio
-from ppdiffusers_ext.data.chain.pieces import Piece, base_name, plan_pieces
+from ppdiffusers_ext.data.chain.pieces import Piece, plan_pieces
 from ppdiffusers_ext.data.chain.steps import VIDEO, Columns, Place, Row, Step
-from ppdiffusers_ext.data.frames import VIDEOS
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.video import VideoInfo
 from ppdiffusers_ext.data.video_writer import VideoWriter
@@ -64,8 +62,7 @@ class Split(Step):
         if info.width * info.height < self.min_pixels:
             return []
         pieces = plan_pieces(row["scenes"], info.duration, self.min_seconds, self.max_seconds, self.margin)
-        folder, base = PurePosixPath(row["key"]).parent, base_name(path.name, _videos_beside(path))
-        keys = [str(folder / f"{base}_{piece.number}.mp4") for piece in pieces]
+        keys = [f"{row['stem']}_{piece.number}.mp4" for piece in pieces]
         chosen = [frames_of(info, piece) for piece in pieces]
         made = [(piece, key, indices) for piece, key, indices in zip(pieces, keys, chosen) if indices]
         frames = _Frames(reader, sorted({index for _, _, indices in made for index in indices}))
@@ -74,6 +71,14 @@ class Split(Step):
             | self._write(place.clips / key, path, info, piece, indices, frames)
             for piece, key, indices in made
         ]
+
+    def is_kept(self, columns: Row, place: Place) -> bool:
+        """Whether the clip is there still."""
+        return place.file_of(columns).is_file()
+
+    def forget(self, columns: Row, place: Place) -> None:
+        """Remove the clip."""
+        place.file_of(columns).unlink(missing_ok=True)
 
     def _write(
         self, target: Path, source: Path, info: VideoInfo, piece: Piece, indices: list[int], frames: _Frames
@@ -136,11 +141,3 @@ class _Frames:
         while self._last[0] != index:
             self._last = next(self._stream)
         return self._last[1]
-
-
-def _videos_beside(path: Path) -> list[str]:
-    """Names of the videos in a video's folder."""
-    try:
-        return [name for name in os.listdir(path.parent) if Path(name).suffix.lower() in VIDEOS]
-    except OSError:  # a file that may be read in a folder that may not be listed
-        return []

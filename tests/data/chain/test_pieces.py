@@ -1,10 +1,8 @@
 """Pieces of a video: the rules of the original, exact lengths, and names that never meet."""
 
-import itertools
-
 import pytest
 
-from ppdiffusers_ext.data.chain.pieces import Piece, base_name, plan_pieces, seconds_of, timecode_of
+from ppdiffusers_ext.data.chain.pieces import Piece, plan_pieces, seconds_of, timecode_of
 from ppdiffusers_ext.errors import InputError
 
 
@@ -42,30 +40,6 @@ def test_limits_and_margin_are_settings():
 def test_limits_that_are_none_are_refused(limits):
     with pytest.raises(InputError, match="are accepted"):
         plan_pieces([], 20, *limits)
-
-
-@pytest.mark.parametrize(
-    ("name", "others", "base"),
-    [
-        ("a.mp4", ["a.mp4", "b.mp4"], "a"),
-        ("a.mkv", ["a.mp4", "a.mkv"], "a.mkv"),
-        ("a.mp4", ["a_0.mp4"], "a.mp4"),
-        ("a_0.mp4", ["a.mp4"], "a_0.mp4"),
-        ("a_1.mp4", ["a_2.mp4", "a_3.mp4"], "a_1"),
-        ("a.mp4.mp4", [], "a.mp4.mp4"),
-        ("day.2020.mp4", [], "day.2020"),
-    ],
-)
-def test_base_of_names_is_the_stem_unless_clips_could_meet(name, others, base):
-    assert base_name(name, others) == base
-
-
-def test_names_of_clips_never_meet():
-    names = [f"{stem}{ending}" for stem in ("a", "a_0", "a_0_1", "a.mp4", "a.mp4_0") for ending in (".mp4", ".mkv")]
-    numbers = ["0", "1", "0_0", "0_1"]
-    for some in itertools.chain.from_iterable(itertools.combinations(names, count) for count in (2, 3)):
-        clips = [f"{base_name(name, some)}_{number}" for name in some for number in numbers]
-        assert len(set(clips)) == len(clips), some
 
 
 def test_timecodes_are_read_and_written():
