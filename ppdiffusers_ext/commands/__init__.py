@@ -19,7 +19,10 @@ if packaged.IS_CHECKOUT:
 
 # Heading of --help -> commands.
 COMMANDS = {
-    "Animate": ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
+    "Animate": (
+        *("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
+        "beautify_prompt",
+    ),
     "Weights and memory": ("download_weights", "convert_weights", "plan_memory"),
     "Serve": ("serve",),
     "Poses and videos": ("estimate_poses", "vid2pose", "skeleton_extraction", "extract_frames", "make_video"),

@@ -43,6 +43,12 @@ class FrameReader:
     def __len__(self) -> int:
         return self.info.num_frames
 
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Numbers of the frames that are coded on their own, the first among them; of an animated picture that one."""
+        keys = set(self._keys)
+        return (0, *(index for index, time in enumerate(self._times) if index and time in keys))
+
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames by their numbers, in the order given: (n, height, width, 3) uint8 RGB.
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ppdiffusers_ext.data.chain.caption_options import CaptionOptions
 from ppdiffusers_ext.data.chain.systems import PROFILES
 from ppdiffusers_ext.options import option, path_option
 
@@ -11,7 +12,7 @@ _RUNNING = "Running"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainOptions:
+class ChainOptions(CaptionOptions):
     """Options of `run.prepare_videos`."""
 
     source: str = path_option(

@@ -14,10 +14,16 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from ppdiffusers_ext.errors import InputError
+
 Row = Mapping[str, Any]
 Columns = dict[str, Any]
 
 VIDEO, CLIP = "video", "clip"  # what a row is of
+
+
+class StopRun(InputError):
+    """Raised by a step where going on would fail every row that is left; the rows that are done are kept."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Step:
         version: to be raised when the results for the same settings change.
         is_network: whether it loads a network: such a step stays in its process from row to row.
         is_gated: whether it is given only those clips that passed all thresholds before it: what has to be paid for.
+        is_waiting: whether it waits for a server: `concurrency` threads of one process may call it at a time.
     """
 
     name: ClassVar[str]
@@ -64,6 +71,7 @@ class Step:
     version: ClassVar[int] = 1
     is_network: ClassVar[bool] = False
     is_gated: ClassVar[bool] = False
+    is_waiting: ClassVar[bool] = False
 
     def settings(self) -> dict[str, Any]:
         """What results depend on, as JSON has it, written beside the table: a change makes the table anew."""
@@ -72,8 +80,17 @@ class Step:
     def check(self) -> None:
         """Raise InputError where a package or a file that it needs is missing: called before anything is computed."""
 
+    @property
+    def concurrency(self) -> int:
+        """Rows that it may be called with at a time, if `is_waiting`."""
+        return 1
+
     def open(self, place: Place) -> None:
         """Prepare a process for calls."""
+
+    def summary(self) -> list[str]:
+        """Lines about the calls since `open`, told at the end: requests, tokens, cost."""
+        return []
 
     def __call__(self, row: Row, place: Place) -> Columns | list[Columns]:
         """The new columns of a row; a step that makes rows (`split`) gives a list of columns, each with its `key`."""
