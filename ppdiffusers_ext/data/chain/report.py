@@ -2,10 +2,10 @@
 
     summary = Summary(steps, thresholds)
     for row, reasons in clips: summary.add_clip(row, reasons)
-    write_report(path, summary, thumbnail)
+    write_report(path, summary, frame_of)
 
-One HTML file without scripts, which works offline. Its size and the memory for it do not depend on the number of clips:
-reasons are counted by kind, scores in histograms, and of each kind some clips are shown, chosen by their keys.
+One HTML file without scripts, which works offline. Neither its size nor the memory for it depends on the number of
+clips: reasons are counted by kind, scores in histograms, and of each kind some clips are shown, chosen by their keys.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _FACTS = ("start", "num_frames", "size", "mtime_ns", "seed")
 _MOST_SCORES, _MOST_KINDS, _MOST_FAILURES = 32, 24, 40
 _SHOWN_KEPT, _SHOWN_OF_KIND = 24, 8  # pictures
 _MOST_BYTES = 3 << 20  # of all pictures
-_BOX = (192, 144)  # pixels of a picture
+_BOX = (176, 132)  # pixels of a picture
 _FRAME = 10  # that is shown: the first ones after a cut may be of the scene before
 _OTHERS = "other reasons"
 _STYLE = """
 td.bar { width: 40%; } td.number { text-align: right; white-space: nowrap; }
 td.bar div { background: var(--c0); height: .8rem; margin-top: .35rem; border-radius: 2px; }
 tr.step td { font-weight: 600; } h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; overflow-wrap: anywhere; }
-figure { max-width: 192px; } figcaption { overflow-wrap: anywhere; font-size: .75rem; line-height: 1.25; }
+figure { max-width: 176px; } figcaption { overflow-wrap: anywhere; font-size: .75rem; line-height: 1.25; }
 """
 
 
@@ -65,7 +65,7 @@ class Sample:
     def add(self, key: str, value: Any) -> None:
         """See a thing; keys differ."""
         self.count += 1
-        rank = -int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+        rank = -int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8], "big")
         if len(self._heap) < self._most:
             heapq.heappush(self._heap, (rank, key, value))
         elif (rank, key) > self._heap[0][:2]:
@@ -211,13 +211,11 @@ def _funnel(summary: Summary) -> list[str]:
     """A row for each step with what is left after it, and one for each of its reasons."""
     left, most = summary.clips, max(summary.clips, 1)
     rows = [_line("step", "clips", left, left / most)]
-    for step in [*summary.steps, *(name for name in summary.removed if name not in summary.steps)]:
-        kinds = summary.removed.get(step, Counter())
-        if not kinds:
-            continue
-        left -= kinds.total()
-        rows.append(_line("step", step, left, left / most, f"−{kinds.total():,}"))
-        rows += [_line("reason", kind, None, None, f"−{count:,}") for kind, count in kinds.most_common()]
+    for step, kinds in _removed(summary):
+        count = sum(kinds.values())
+        left -= count
+        rows.append(_line("step", step, left, left / most, f"−{count:,}"))
+        rows += [_line("reason", kind, None, None, f"−{count:,}") for kind, count in kinds.items()]
     said = "Clips that are left after each step, and why it removed the others. Of several reasons the first counts."
     without = f" {counted(summary.without_clips, 'video')} became no clip: too short, or too small."
     return ["<h2>Steps</h2>", note(said + (without if summary.without_clips else "")), all_in("table", "funnel", rows)]
@@ -242,13 +240,20 @@ def _failures(summary: Summary) -> list[str]:
     return ["<h2>Failures</h2>", *parts] if parts else []
 
 
-def _place(summary: Summary, step: str) -> int:
-    return summary.steps.index(step) if step in summary.steps else len(summary.steps)
+def _place(summary: Summary, step: str) -> tuple[int, str]:
+    return summary.steps.index(step) if step in summary.steps else len(summary.steps), step
+
+
+def _removed(summary: Summary) -> list[tuple[str, dict[str, int]]]:
+    """Steps that removed clips, in order, and their kinds of reasons, the most frequent ones first."""
+    steps = sorted(summary.removed, key=lambda step: _place(summary, step))
+    ordered = (sorted(summary.removed[step].items(), key=lambda item: (-item[1], item[0])) for step in steps)
+    return [(step, dict(kinds)) for step, kinds in zip(steps, ordered)]
 
 
 def _sheets(summary: Summary, frame_of: Callable[[Row], np.ndarray]) -> list[str]:
     """Pictures of clips that are kept, and of those that are not, by kind of reason."""
-    order = ["", *(kind for step in summary.removed for kind, _ in summary.removed[step].most_common())]
+    order = ["", *(kind for _, kinds in _removed(summary) for kind in kinds)]
     parts, left = [], _MOST_BYTES
     for kind in dict.fromkeys(order):
         if kind not in summary.shown:
@@ -277,7 +282,7 @@ def _picture(row: Row, frame_of: Callable[[Row], np.ndarray]) -> bytes | None:
 
 def _scores(summary: Summary) -> list[str]:
     parts = []
-    for step, columns in [*summary.thresholds.items(), ("", {column: Bounds() for column in summary.scores})]:
+    for step, columns in [*summary.thresholds.items(), ("", {column: Bounds() for column in sorted(summary.scores)})]:
         for column, bounds in columns.items():
             if column in summary.scores and (step or column not in summary._bounds):
                 parts += _score(column, step, bounds, summary.scores[column])
