@@ -57,7 +57,7 @@ class VideoWriter:
     path: ends in one of `SUFFIXES`. fps: Fraction (kept exactly, as 30000/1001; a GIF rounds times to 0.01 s), int or
     float. width, height: of the frames given; but for GIF, odd ones are made even by repeating the last column or row,
     which yuv420p needs. crf: 0 (best) to 51; without effect on GIF. audio: an `Audio` to put beside the frames, as
-    long as they last.
+    long as they last. preset: of x264, "veryfast" for one, which trades size for time; its own default if left out.
 
     The file appears at `path` when the block ends, complete, or not at all; until then an earlier one stays. Raises
     InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
@@ -71,6 +71,7 @@ class VideoWriter:
         height: int,
         crf: float = 18,
         audio: Audio | None = None,
+        preset: str | None = None,
     ) -> None:
         self.path = Path(path)
         check_video_name(path)
@@ -83,6 +84,7 @@ class VideoWriter:
             )
         self.fps = fps if isinstance(fps, (int, Fraction)) else Fraction(fps).limit_denominator(1001)
         self.width, self.height, self.crf, self._audio = width, height, crf, audio
+        self._preset = {} if preset is None else {"preset": preset}
         self.num_frames = 0
 
     def __enter__(self) -> VideoWriter:
@@ -112,7 +114,7 @@ class VideoWriter:
         if self._format is _H264:
             # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
             # and processors of other makes are given other code unless it is told to be the same on all.
-            stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"}
+            stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"} | self._preset
         else:
             crf = round(self.crf * _MOST_CRF_OF_VP9 / _MOST_CRF)
             stream.options = {"crf": str(crf), "deadline": "good", "cpu-used": "2"}
@@ -138,7 +140,8 @@ class VideoWriter:
             )
         for image in frames.reshape(-1, *expected):
             width, height = self.stored_size
-            image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
+            if (width, height) != (self.width, self.height):
+                image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
             self._encode(self._convert.push(frame))

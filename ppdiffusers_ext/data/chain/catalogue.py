@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 
 from ppdiffusers_ext.data.chain.captions import Captions
 from ppdiffusers_ext.data.chain.config import Config, with_settings
+from ppdiffusers_ext.data.chain.cuts import Cuts
 from ppdiffusers_ext.data.chain.listing import Probe
 from ppdiffusers_ext.data.chain.options import ChainOptions
 from ppdiffusers_ext.data.chain.profiles import Profile
 from ppdiffusers_ext.data.chain.rewriting import Rewriting
+from ppdiffusers_ext.data.chain.split import Split
 from ppdiffusers_ext.data.chain.steps import Step
 from ppdiffusers_ext.errors import InputError, shown, suggestion
 
@@ -15,6 +17,8 @@ from ppdiffusers_ext.errors import InputError, shown, suggestion
 # decoding. What has to be paid for comes last.
 STEPS: dict[str, Callable[[ChainOptions], Step]] = {
     "probe": lambda options: Probe(),
+    "cuts": lambda options: Cuts(),
+    "split": lambda options: Split(),
     "captions": lambda options: Captions(options=options),
     "rewriting": lambda options: Rewriting(options=options),
 }

@@ -52,7 +52,7 @@ def list_videos(source: str | os.PathLike, output: str | os.PathLike) -> tuple[P
         folder, paths = source.parent, [source]
     rows = [_row(path, folder) for path in paths]
     rows.sort(key=lambda row: natural_key(row["key"]))
-    for row, stem in zip(rows, _stems([row["key"] for row in rows])):
+    for row, stem in zip(rows, stems_of([row["key"] for row in rows])):
         row["stem"] = stem
     return folder.absolute(), rows
 
@@ -107,18 +107,33 @@ def _row(path: Path, folder: Path) -> dict[str, Any]:
     return row
 
 
-def _stems(keys: Sequence[str]) -> list[str]:
-    """Keys without their endings, where no other one's clips could be named the same; else with them.
+def stems_of(keys: Sequence[str]) -> list[str]:
+    """What the names of each video's clips begin with, STEM_0.mp4: its key without the ending, or if need be with it.
 
-    Clips are STEM_i and STEM_i_j, so that those of "a" may be named as those of "a_0" are.
+    Clips of a.mp4 and a.mkv, or of a.mp4 and a_0.mp4, would have the same names, for some end in two numbers.
     """
-    stems = [key[: -len(Path(key).suffix)] for key in keys]
-    beginnings = {re.sub(r"_[0-9]+$", "", stem).lower() for stem in stems if re.search(r"_[0-9]+$", stem)}
-    counts = Counter(stem.lower() for stem in stems)
-    is_other = [counts[stem.lower()] > 1 or stem.lower() in beginnings for stem in stems]
-    stems = [key if other else stem for key, stem, other in zip(keys, stems, is_other)]
-    counts = Counter(stem.lower() for stem in stems)
-    return [key if counts[stem.lower()] > 1 else stem for key, stem in zip(keys, stems)]
+    bare = [key[: -len(Path(key).suffix)] for key in keys]
+    counts = Counter(stem.lower() for stem in bare)
+    beginnings = {shorter for stem in counts if (shorter := _without_number(stem)) != stem}
+
+    def is_shared(stem: str) -> bool:
+        shorter = _without_number(stem)
+        return counts[stem] > 1 or (shorter != stem and shorter in counts) or stem in beginnings
+
+    return [
+        key if is_shared(stem.lower()) or _is_video_name(stem) else stem for key, stem in zip(keys, bare, strict=True)
+    ]
+
+
+def _without_number(stem: str) -> str:
+    return re.sub(r"_[0-9]+$", "", stem)
+
+
+def _is_video_name(stem: str) -> bool:
+    """Whether a stem reads like the whole name of a video, with numbers behind it or not: these are others' stems."""
+    while (shorter := _without_number(stem)) != stem:
+        stem = shorter
+    return Path(stem).suffix.lower() in ENDINGS
 
 
 @dataclass(frozen=True, kw_only=True)
