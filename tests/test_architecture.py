@@ -79,6 +79,7 @@ def test_arrow_points_one_way(graph, importer):
 OF_WEIGHTS = {
     "strict": {"assignment", "folders"},
     "library": {"declaration", "lora_names"},
+    "siglip": {"declaration"},
     "animate_anyone.checkpoint": {"assignment", "conversion", "declaration", "loading"},
     "stable_animator.checkpoint": {"declaration"},
     "easy_animate.checkpoint": {"declaration"},

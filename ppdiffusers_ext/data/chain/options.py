@@ -30,11 +30,12 @@ class ChainOptions(CaptionOptions):
     config: str = path_option(CONFIG, help="YAML file of the thresholds and the settings of the steps")
     as_original: bool = option(False, help="keep clips without a score, as the original's filter does")
     engine: str = option(LOCAL, choices=ENGINES, help="what runs the steps: local or ray", group=_RUNNING)
-    workers: int = option(
-        2,
+    workers: int | None = option(
+        None,
         0,
         1024,
         help="number of processes; 0 works in this one, without a time limit",
+        unset="one for each processor",
         flags=("-j",),
         group=_RUNNING,
     )

@@ -55,7 +55,7 @@ def test_changed_setting_makes_its_step_and_those_behind_it_anew(chain):
     chain.calls()
     chain.configure("score: {settings: {scale: 2}}")
     summary = chain.run()
-    assert summary.worked == {"probe": 0, "split": 0, "score": 5, "duplicates": 4, "captions": 3}
+    assert summary.worked == {"probe": 0, "split": 0, "score": 5, "weight": 0, "duplicates": 4, "captions": 3}
     assert chain.table("captions")["a_0.mp4"]["caption"] == f"a clip of {2 * ord('x')}"
 
 
