@@ -34,6 +34,7 @@ class Aesthetics(Measure):
 
     name: ClassVar[str] = "aesthetics"
     is_network: ClassVar[bool] = True
+    is_gated: ClassVar[bool] = True
 
     weights: str = "pretrained_weights"
     device: str = "auto"

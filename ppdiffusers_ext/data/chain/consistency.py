@@ -31,6 +31,7 @@ class Consistency(Measure):
 
     name: ClassVar[str] = "consistency"
     is_network: ClassVar[bool] = True
+    is_gated: ClassVar[bool] = True
 
     weights: str = "pretrained_weights"
     device: str = "auto"

@@ -9,13 +9,36 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 from ppdiffusers_ext.data.chain.fingerprints import BITS
-from ppdiffusers_ext.data.chain.steps import Columns, Row
+from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, SetStep
 from ppdiffusers_ext.errors import InputError, shown, shown_path
 from ppdiffusers_ext.metrics.sources import natural_order
 
 MAX_DISTANCE = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates(SetStep):
+    """Finds clips that look the same.
+
+    Columns: `duplicate_of`, the key of the clip that is kept instead, else None; `is_duplicate`, whether there is one.
+
+    Attributes:
+        max_distance, within_videos: see `find_duplicates`.
+    """
+
+    name: ClassVar[str] = "duplicates"
+    needs: ClassVar[tuple[str, ...]] = ("fingerprint",)
+
+    max_distance: float = MAX_DISTANCE
+    within_videos: bool = False
+
+    def over(self, rows: Iterable[Row], place: Place) -> Iterator[Columns]:
+        for key, columns in find_duplicates(rows, self.max_distance, self.within_videos):
+            yield {"key": key, **columns, "is_duplicate": columns["duplicate_of"] is not None}
 
 
 def find_duplicates(

@@ -100,10 +100,10 @@ class _Run:
         self._profile = profile_of(options.system)
         self._shard = _shard_of(options.shard)
         names = catalogue.names_of(options, self._profile)
+        self._profile.check(options, names)
         config = read_config(options.config, catalogue.all_names(options, self._profile))
         self._steps = catalogue.make_steps(options, names, self._profile, config)
         self._thresholds = thresholds_of(names, config, self._profile.thresholds, options.config)
-        self._profile.check(options, names)
         of_clips = [step for step in self._steps if step.level == CLIP]
         self._judge = Judge(of_clips, self._thresholds, options.as_original)
         output = check_name(options.output, "output", "the name of a folder is accepted").absolute()

@@ -1,5 +1,6 @@
 """Threads of the run's own process, for a step that waits for a server: it asks for several rows at a time."""
 
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -21,8 +22,11 @@ class WaitingEngine:
 
     def run(self, job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         """See `tasks.Engine`."""
-        job.open()
         waiting, running = iter(tasks), dict[Future, Task]()
+        if (first := next(waiting, None)) is None:
+            return
+        job.open()
+        waiting = itertools.chain([first], waiting)
         is_given_up = threading.Event()
 
         def work(task: Task) -> dict[str, Outcome] | None:

@@ -9,7 +9,6 @@ from ppdiffusers_ext.data.chain import engine_ray
 from ppdiffusers_ext.errors import InputError
 from tests.support.chain_steps import Chain
 
-
 TABLES = ("probe", "split", "score", "captions", "filter")
 
 
