@@ -37,11 +37,11 @@ STEPS: dict[str, Callable[[ChainOptions], Step]] = {
     "people": lambda options: People(),
     "fingerprint": lambda options: Fingerprint(),
     "duplicates": lambda options: Duplicates(),
-    "consistency": lambda options: Consistency(),
-    "aesthetics": lambda options: Aesthetics(),
+    "consistency": lambda options: Consistency(weights=options.weights, device=options.device),
+    "aesthetics": lambda options: Aesthetics(weights=options.weights, device=options.device),
     "captions": lambda options: Captions(options=options),
     "rewriting": lambda options: Rewriting(options=options),
-    "match": lambda options: Match(),
+    "match": lambda options: Match(weights=options.weights, device=options.device),
 }
 FIRST = ("probe", "cuts", "split")  # of every run
 FILTER = "filter"  # the end of every run, which may be named, and is no step

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ppdiffusers_ext.data.chain.caption_options import CaptionOptions
+from ppdiffusers_ext.data.chain.network_files import NetworkOptions
 from ppdiffusers_ext.data.chain.systems import PROFILES
 from ppdiffusers_ext.options import option, path_option
 
@@ -12,7 +13,7 @@ _RUNNING = "Running"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainOptions(CaptionOptions):
+class ChainOptions(CaptionOptions, NetworkOptions):
     """Options of `run.prepare_videos`."""
 
     source: str = path_option(

@@ -84,13 +84,14 @@ def digest_of(*values: Any) -> str:
 
 
 def made_of(step: Step, item: Item, base: str) -> str:
-    """The digest of all that a step makes its row of: its settings, and what the steps that it needs made.
+    """The digest of all that a step makes its row of: its settings, and what the steps whose columns it reads made.
 
     Args:
         base: step whose rows these are.
     """
     needed = [base, *(name for name in step.needs if name != base)]
-    return digest_of(step.settings(), [item.made_of.get(name) for name in needed])
+    read = {name: item.made_of[name] for name in step.reads if name in item.made_of}
+    return digest_of(step.settings(), [item.made_of.get(name) for name in needed], *([read] if read else []))
 
 
 def is_possible(step: Step, item: Item, base: str) -> bool:

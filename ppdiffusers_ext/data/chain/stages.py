@@ -135,7 +135,8 @@ class Workshop:
                 of = made_of(step, item, stage.base)
                 if self._is_there(store, item, of):
                     store.wanted[item.key] = of
-                elif not step.is_gated or not self.judge.reasons(item, step):
+                # What is before the stage counts: its own steps have no rows yet.
+                elif not step.is_gated or not self.judge.reasons(item, stage.first):
                     store.wanted[item.key] = digests[step.name] = of
             if digests:
                 yield Task(item.row, tuple(digests), self._seconds(item), digests)
