@@ -14,17 +14,18 @@ from typing import ClassVar
 
 from ppdiffusers_ext.data.chain.fingerprints import BITS
 from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, SetStep
+from ppdiffusers_ext.data.chain.tables import natural_key
 from ppdiffusers_ext.errors import InputError, shown, shown_path
-from ppdiffusers_ext.metrics.sources import natural_order
 
 MAX_DISTANCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates(SetStep):
-    """Finds clips that look the same.
+    """Finds clips that look the same as others.
 
-    Columns: `duplicate_of`, the key of the clip that is kept instead, else None; `is_duplicate`, whether there is one.
+    Columns: `duplicate_of`, the key of the clip that is kept instead, null of a clip that is kept; `is_duplicate`,
+    whether there is one, which a threshold can be of.
 
     Attributes:
         max_distance, within_videos: see `find_duplicates`.
@@ -36,7 +37,7 @@ class Duplicates(SetStep):
     max_distance: float = MAX_DISTANCE
     within_videos: bool = False
 
-    def over(self, rows: Iterable[Row], place: Place) -> Iterator[Columns]:
+    def over(self, rows: Iterable[Row], place: Place) -> Iterable[Columns]:
         for key, columns in find_duplicates(rows, self.max_distance, self.within_videos):
             yield {"key": key, **columns, "is_duplicate": columns["duplicate_of"] is not None}
 
@@ -60,7 +61,7 @@ def find_duplicates(
     """
     if not 0 <= max_distance < BITS / 2:
         raise InputError(f"clips that differ in {shown(max_distance)} bits of {BITS}; 0 to 31 is accepted")
-    known = sorted(((row["key"], row.get("video"), *_read(row)) for row in rows), key=lambda row: _order(row[0]))
+    known = sorted(((row["key"], row.get("video"), *_read(row)) for row in rows), key=lambda row: natural_key(row[0]))
     tables: dict[int, _Table] = {}
     for key, video, fingerprint, count in known:
         table = tables.setdefault(count, _Table(count, int(max_distance * count)))
@@ -68,10 +69,6 @@ def find_duplicates(
         if same is None:
             table.add(key, video, fingerprint)
         yield key, {"duplicate_of": same}
-
-
-def _order(key: str) -> list[tuple[list[int | str], str]]:
-    return [natural_order(part) for part in key.split("/")]
 
 
 def _read(row: Row) -> tuple[int, int]:

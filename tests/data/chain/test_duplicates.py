@@ -1,10 +1,12 @@
 """Duplicates: which clip of those that look the same is kept."""
 
 import random
+from pathlib import Path
 
 import pytest
 
-from ppdiffusers_ext.data.chain.duplicates import _Table, find_duplicates
+from ppdiffusers_ext.data.chain.duplicates import Duplicates, _Table, find_duplicates
+from ppdiffusers_ext.data.chain.steps import Place
 from ppdiffusers_ext.errors import InputError
 
 
@@ -96,3 +98,13 @@ def test_fingerprint_that_cannot_be_read_is_refused(hashes):
 def test_distance_that_is_none_is_refused():
     with pytest.raises(InputError, match="0 to 31 is accepted"):
         found([], max_distance=32)
+
+
+def test_step_gives_a_row_for_each_clip():
+    rows = [row("a", 0), row("b", 0b111), row("c", 0b111111)]
+    place = Place(Path("in"), Path("out"))
+    assert list(Duplicates(max_distance=3).over(iter(rows), place)) == [
+        {"key": "a", "duplicate_of": None, "is_duplicate": False},
+        {"key": "b", "duplicate_of": "a", "is_duplicate": True},
+        {"key": "c", "duplicate_of": None, "is_duplicate": False},
+    ]
