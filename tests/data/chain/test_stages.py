@@ -1,32 +1,53 @@
-"""Which rows a stage works on, and when they are made anew."""
+"""A stage over many rows needs memory for what it is about, and not for the rows."""
 
-from ppdiffusers_ext.data.chain.aesthetics import Aesthetics
-from ppdiffusers_ext.data.chain.consistency import Consistency
-from ppdiffusers_ext.data.chain.filtering import Bounds
-from ppdiffusers_ext.data.chain.match import Match
-from ppdiffusers_ext.data.chain.rows import Item, Judge, made_of
-from ppdiffusers_ext.data.chain.sharpness import Sharpness
-from ppdiffusers_ext.data.chain.stages import Workshop, stages_of
-from ppdiffusers_ext.data.chain.steps import Place
+import tracemalloc
+from dataclasses import dataclass
+from typing import ClassVar
 
-STEPS = (Sharpness(), Consistency(), Aesthetics())
+from ppdiffusers_ext.data.chain.local import LocalEngine
+from ppdiffusers_ext.data.chain.rows import Judge, joined
+from ppdiffusers_ext.data.chain.stages import Stage, Workshop, stages_of
+from ppdiffusers_ext.data.chain.steps import Measure, Place, Step
+from ppdiffusers_ext.data.chain.tables import read_table, write_table
 
-
-def test_measures_that_are_paid_for_share_a_decoding_of_the_clips_that_passed_before(tmp_path):
-    bounds = {"sharpness": {"sharpness": Bounds(min=15)}}
-    shop = Workshop(Place(tmp_path, tmp_path), tmp_path, (), None, Judge(STEPS, bounds), 1.0, False, None)
-    stage = stages_of(STEPS)[1]
-    stores = {step.name: shop._store(step, "key") for step in stage.steps}
-    items = [
-        Item(f"{number}.mp4", {"sharpness": number, "seconds": 1.0}, {"split": "x", "sharpness": "y"})
-        for number in (10, 20)
-    ]
-    tasks = list(shop._tasks(stage, items, stores, lambda count: None))
-    assert [(task.row["key"], task.names) for task in tasks] == [("20.mp4", ("consistency", "aesthetics"))]
+ROWS, LETTERS = 1_000, 20_000
 
 
-def test_match_is_made_anew_where_the_caption_was_rewritten():
-    made = {"split": "x", "captions": "y"}
-    found = [made_of(Match(), Item("a.mp4", made_of=made | more), "split")
-             for more in ({}, {"rewriting": "1"}, {"rewriting": "2"}, {"sharpness": "3"})]  # fmt: skip
-    assert len(set(found)) == 3 and found[0] == found[3]
+@dataclass(frozen=True, kw_only=True)
+class Long(Step):
+    """Makes long rows."""
+
+    name: ClassVar[str] = "long"
+
+    def __call__(self, row, place):
+        return {"text": row["key"][-1] * LETTERS}
+
+
+def test_many_rows_take_a_share_of_the_memory_that_they_have_on_the_disk(tmp_path):
+    tables = tmp_path / "tables"
+    rows = ({"key": f"a_{number}.mp4", "video": "a.mp4", "of": "1", "note": "x" * 200} for number in range(ROWS))
+    write_table(tables / "split.jsonl", rows)
+    step, place = Long(), Place(tmp_path, tmp_path)
+    shop = Workshop(place, tables, (), LocalEngine(0), Judge([step], {}), 600.0, False, lambda title, total: int)
+    tracemalloc.start()
+    counts = shop.run(Stage((step,)), lambda: joined({"split": tables / "split.jsonl"}), ROWS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert counts == {"long": ROWS} and sum(1 for _ in read_table(tables / "long.jsonl")) == ROWS
+    assert ROWS * LETTERS == 20_000_000 and peak < 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cheap(Measure):
+    name: ClassVar[str] = "cheap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paid(Measure):
+    name: ClassVar[str] = "paid"
+    is_gated: ClassVar[bool] = True
+
+
+def test_measures_that_are_given_the_same_clips_share_a_stage():
+    stages = stages_of([Cheap(), Cheap(), Long(), Cheap(), Paid(), Paid()])
+    assert [stage.title for stage in stages] == ["cheap+cheap", "long", "cheap", "paid+paid"]
