@@ -48,6 +48,7 @@ _FORMATS = {
 SUFFIXES = tuple(_FORMATS)
 _MOST_CRF, _MOST_CRF_OF_VP9 = 51, 63
 _BT709 = 1  # the code of BT.709 in H.264 and FFmpeg for primaries, transfer curve and matrix alike
+_NOT_NAMED = 2
 _TV_RANGE = 1
 
 
@@ -58,6 +59,7 @@ class VideoWriter:
     float. width, height: of the frames given; but for GIF, odd ones are made even by repeating the last column or row,
     which yuv420p needs. crf: 0 (best) to 51; without effect on GIF. audio: an `Audio` to put beside the frames, as
     long as they last. preset: of x264, "veryfast" for one, which trades size for time; its own default if left out.
+    matrix: FFmpeg's code of the colours of frames that are given to `write_stored`; those of RGB become BT.709.
 
     The file appears at `path` when the block ends, complete, or not at all; until then an earlier one stays. Raises
     InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
@@ -72,6 +74,7 @@ class VideoWriter:
         crf: float = 18,
         audio: Audio | None = None,
         preset: str | None = None,
+        matrix: int = _BT709,
     ) -> None:
         self.path = Path(path)
         check_video_name(path)
@@ -84,6 +87,7 @@ class VideoWriter:
             )
         self.fps = fps if isinstance(fps, (int, Fraction)) else Fraction(fps).limit_denominator(1001)
         self.width, self.height, self.crf, self._audio = width, height, crf, audio
+        self._matrix = matrix
         self._preset = {} if preset is None else {"preset": preset}
         self.num_frames = 0
 
@@ -120,7 +124,8 @@ class VideoWriter:
             stream.options = {"crf": str(crf), "deadline": "good", "cpu-used": "2"}
             context.bit_rate = 0  # the quality is what counts
         context.thread_count = 1  # the output depends on the number of threads
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.colorspace = self._matrix
+        context.color_primaries = context.color_trc = _BT709 if self._matrix == _BT709 else _NOT_NAMED
         context.color_range = _TV_RANGE
         return stream
 
@@ -146,6 +151,14 @@ class VideoWriter:
             frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
             self._encode(self._convert.push(frame))
             self.num_frames += 1
+        self._mux_audio()
+
+    def write_stored(self, frame: Any) -> None:
+        """Append a decoded frame of PyAV as it is: yuv420p of the writer's size, which is even. It is changed."""
+        frame.pict_type = "NONE"  # that of its source would be kept
+        frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
+        self._encode([frame])
+        self.num_frames += 1
         self._mux_audio()
 
     def _encode(self, frames: Iterable[av.VideoFrame]) -> None:

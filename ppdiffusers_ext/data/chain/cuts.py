@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import cv2
@@ -101,6 +102,4 @@ def _library() -> Any:
         raise InputError(
             "step cuts needs scenedetect, which is not installed; `pip install 'ppdiffusers_ext[data]'` installs it"
         ) from error
-    from types import SimpleNamespace
-
     return SimpleNamespace(ContentDetector=ContentDetector, FrameTimecode=FrameTimecode, Timecode=Timecode)

@@ -14,17 +14,18 @@ from typing import ClassVar
 
 from ppdiffusers_ext.data.chain.fingerprints import BITS
 from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, SetStep
+from ppdiffusers_ext.data.chain.tables import natural_key
 from ppdiffusers_ext.errors import InputError, shown, shown_path
-from ppdiffusers_ext.metrics.sources import natural_order
 
 MAX_DISTANCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates(SetStep):
-    """Finds clips that look the same.
+    """Finds clips that look the same as others.
 
-    Columns: `duplicate_of`, the key of the clip that is kept instead, else None; `is_duplicate`, whether there is one.
+    Columns: `duplicate_of`, the key of the clip that is kept instead, null of a clip that is kept; `is_duplicate`,
+    whether there is one, which a threshold can be of.
 
     Attributes:
         max_distance, within_videos: see `find_duplicates`.
@@ -36,7 +37,7 @@ class Duplicates(SetStep):
     max_distance: float = MAX_DISTANCE
     within_videos: bool = False
 
-    def over(self, rows: Iterable[Row], place: Place) -> Iterator[Columns]:
+    def over(self, rows: Iterable[Row], place: Place) -> Iterable[Columns]:
         for key, columns in find_duplicates(rows, self.max_distance, self.within_videos):
             yield {"key": key, **columns, "is_duplicate": columns["duplicate_of"] is not None}
 
@@ -50,7 +51,7 @@ def find_duplicates(
     that are kept, so that a chain of small differences does not join what differs much.
 
     Args:
-        rows: with `key`, `video` and `fingerprint`, in any order. Some 500 bytes of each stay in memory.
+        rows: with `key`, `video` and `fingerprint`, in any order. About 3 kB of each stay in memory.
         max_distance: bits of 64, as a mean of the frames, up to which clips look the same.
         within_videos: whether clips of one video are compared, too: pieces of one shot of a face that talks look the
             same and are not.
@@ -60,7 +61,7 @@ def find_duplicates(
     """
     if not 0 <= max_distance < BITS / 2:
         raise InputError(f"clips that differ in {shown(max_distance)} bits of {BITS}; 0 to 31 is accepted")
-    known = sorted(((row["key"], row.get("video"), *_read(row)) for row in rows), key=lambda row: _order(row[0]))
+    known = sorted(((row["key"], row.get("video"), *_read(row)) for row in rows), key=lambda row: natural_key(row[0]))
     tables: dict[int, _Table] = {}
     for key, video, fingerprint, count in known:
         table = tables.setdefault(count, _Table(count, int(max_distance * count)))
@@ -68,10 +69,6 @@ def find_duplicates(
         if same is None:
             table.add(key, video, fingerprint)
         yield key, {"duplicate_of": same}
-
-
-def _order(key: str) -> list[tuple[list[int | str], str]]:
-    return [natural_order(part) for part in key.split("/")]
 
 
 def _read(row: Row) -> tuple[int, int]:
@@ -102,13 +99,16 @@ class _Table:
         places = list(range(BITS * count))
         random.Random(0).shuffle(places)  # neighbouring frequencies, and frames, are alike: bands mix them
         bands = most + 1  # of so many, one at least has none of the bits that differ
+        self._known: set[tuple[str | None, int]] = set()
         self._bands = [_mask_of(places[start::bands]) for start in range(bands)]
         self._found: list[dict[int, list[int]]] = [defaultdict(list) for _ in self._bands]
 
     def find(self, fingerprint: int, other_than: str | None) -> str | None:
         """The key of the first kept clip that looks the same, if there is one; of another video, if one is given."""
         near = {
-            number for mask, table in zip(self._bands, self._found) for number in table.get(fingerprint & mask, ())
+            number
+            for mask, table in zip(self._bands, self._found)
+            for number in table.get(hash(fingerprint & mask), ())
         }
         for number in sorted(near):
             key, video, other = self._clips[number]
@@ -117,8 +117,12 @@ class _Table:
         return None
 
     def add(self, key: str, video: str | None, fingerprint: int) -> None:
+        if (video, fingerprint) in self._known:  # whatever looks like this one looks like the first such
+            return
+        self._known.add((video, fingerprint))
         for mask, table in zip(self._bands, self._found):
-            table[fingerprint & mask].append(len(self._clips))
+            # The hash of an int is its rest by a large prime: a smaller one, which nearly always differs.
+            table[hash(fingerprint & mask)].append(len(self._clips))
         self._clips.append((key, video, fingerprint))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 _FINEST = 1e-5  # scores have five decimals
 _MOST = 512  # bins
 _SHOWN = 40
+_NARROWEST = 0.05  # what is shown, as a part of the scores, so that the numbers of an axis differ
 _TAIL = 0.005  # share of the scores at each end that may lie beyond what is shown
 
 
@@ -50,8 +51,9 @@ class Histogram:
         low, high = self._range()
         for value in including:
             low, high = min(low, value), max(high, value)
-        if high - low < self._width:
-            low, high = low - self._width, high + self._width
+        least = max(2 * self._width, _NARROWEST * max(abs(low), abs(high)))
+        if high - low < least:
+            low, high = low - least / 2, high + least / 2
         step = (high - low) / _SHOWN
         edges = [low + step * number for number in range(_SHOWN)] + [high]
         counts = [[0] * _SHOWN for _ in range(self._series)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.chain.sampling import middles, resized
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Place, Row, Watcher
-from ppdiffusers_ext.preprocess.blaze.networks import Networks, open_networks
+from ppdiffusers_ext.preprocess.blaze.networks import Networks, network_files, open_networks
 from ppdiffusers_ext.preprocess.presence import Presence, find_presence
 
 _SHORT_SIDE = 720  # pixels of the largest frames that are looked at: the networks see 224 of each half
@@ -34,6 +34,9 @@ class People(Measure):
     is_network: ClassVar[bool] = True
 
     num_frames: int = 5
+
+    def check(self) -> None:
+        network_files()
 
     def open(self, place: Place) -> None:
         _opened()

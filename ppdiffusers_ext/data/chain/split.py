@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.chain.pieces import Piece, plan_pieces
 from ppdiffusers_ext.data.chain.steps import VIDEO, Columns, Place, Row, Step
+from ppdiffusers_ext.data.pixels import is_plain, to_upright
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.video import VideoInfo
 from ppdiffusers_ext.data.video_writer import VideoWriter
@@ -65,7 +67,7 @@ class Split(Step):
         keys = [f"{row['stem']}_{piece.number}.mp4" for piece in pieces]
         chosen = [frames_of(info, piece) for piece in pieces]
         made = [(piece, key, indices) for piece, key, indices in zip(pieces, keys, chosen) if indices]
-        frames = _Frames(reader, sorted({index for _, _, indices in made for index in indices}))
+        frames = _Frames(reader, path, sorted({index for _, _, indices in made for index in indices}))
         return [
             {"key": key, "video": row["key"], "start": piece.start, "seconds": piece.seconds}
             | self._write(place.clips / key, path, info, piece, indices, frames)
@@ -84,9 +86,15 @@ class Split(Step):
         self, target: Path, source: Path, info: VideoInfo, piece: Piece, indices: list[int], frames: _Frames
     ) -> Columns:
         sound, error = self._sound(target, source, info, piece, indices)
-        with VideoWriter(target, info.fps, info.width, info.height, self.crf, sound, self.preset) as writer:
+        # What is stored as clips are is coded anew as it is: it saves two conversions, and keeps the colours.
+        matrix = frames.matrix_of(indices[0])
+        colors = {} if matrix is None else {"matrix": matrix}
+        with VideoWriter(target, info.fps, info.width, info.height, self.crf, sound, self.preset, **colors) as writer:
             for index in indices:
-                writer.write(frames[index])
+                if matrix is not None and frames.matrix_of(index) == matrix:
+                    writer.write_stored(frames.stored(index))
+                else:
+                    writer.write(frames.rgb(index))
         return {
             "num_frames": len(indices),
             "fps": round(float(info.fps), 5),
@@ -130,14 +138,29 @@ class _Frames:
 
     Args:
         reader: of the video.
+        path: of the video, for messages.
         indices: all that will be asked for, ascending.
     """
 
-    def __init__(self, reader: FrameReader, indices: list[int]) -> None:
-        self._stream: Iterator[tuple[int, np.ndarray]] = reader.stream(indices) if indices else iter(())
+    def __init__(self, reader: FrameReader, path: Path, indices: list[int]) -> None:
+        self._info, self._path, self._convert = reader.info, path, VideoReformatter()
+        self._is_stored = reader.info.animation is None
+        stream = reader.stream_stored if self._is_stored else reader.stream
+        self._stream: Iterator[tuple[int, Any]] = stream(indices) if indices else iter(())
         self._last: tuple[int, Any] = (-1, None)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def stored(self, index: int) -> Any:
+        """A frame as the reader gives it."""
         while self._last[0] != index:
             self._last = next(self._stream)
         return self._last[1]
+
+    def matrix_of(self, index: int) -> int | None:
+        """The code of the colours of a frame that can be coded anew as it is; None of another."""
+        frame = self.stored(index)
+        return frame.colorspace if self._is_stored and is_plain(frame, self._info) else None
+
+    def rgb(self, index: int) -> np.ndarray:
+        """A frame as (H, W, 3) uint8 RGB."""
+        frame = self.stored(index)
+        return to_upright(frame, self._convert, self._path, index, self._info) if self._is_stored else frame

@@ -42,7 +42,6 @@ class TextArea(Measure):
     min_score: float = 0.6
 
     def check(self) -> None:
-        """Raise InputError where RapidOCR is not installed."""
         _library()
 
     def open(self, place: Place) -> None:
@@ -90,17 +89,6 @@ def text_share(
     return round(float(area) / (height * width), 5)
 
 
-def _library() -> Any:
-    try:
-        from rapidocr_onnxruntime import RapidOCR
-    except ImportError as error:
-        raise InputError(
-            "step text needs rapidocr-onnxruntime, which is not installed; `pip install 'ppdiffusers_ext[data]'` "
-            "installs it"
-        ) from error
-    return RapidOCR
-
-
 def _reader() -> Any:
     """What finds and reads text in a BGR picture, opened once in a process, on one thread: others work beside it."""
     if not _readers:
@@ -108,3 +96,14 @@ def _reader() -> Any:
         # Pictures as large as they come: by itself it enlarges small ones. What it is not sure of is left to us.
         _readers.append(_library()(**threads, det_limit_type="max", det_limit_side_len=2000, text_score=0.0))
     return _readers[0]
+
+
+def _library() -> Any:
+    try:
+        from rapidocr_onnxruntime import RapidOCR
+    except ImportError as error:
+        raise InputError(
+            "rapidocr-onnxruntime is not installed, which finds text; `pip install 'ppdiffusers_ext[data]'` "
+            "installs it"
+        ) from error
+    return RapidOCR

@@ -66,7 +66,7 @@ def test_large_frames_are_judged_by_small_copies(tmp_path):
     assert columns["scenes"][0] == pytest.approx([0, 16 / 30])
 
 
-def test_missing_package_is_told(tmp_path, monkeypatch):
+def test_missing_package_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "scenedetect.detectors", None)
     with pytest.raises(InputError, match="pip install 'ppdiffusers_ext"):
-        Cuts().open(Place(tmp_path, tmp_path))
+        Cuts().check()

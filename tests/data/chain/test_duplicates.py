@@ -1,10 +1,12 @@
 """Duplicates: which clip of those that look the same is kept."""
 
 import random
+from pathlib import Path
 
 import pytest
 
-from ppdiffusers_ext.data.chain.duplicates import _Table, find_duplicates
+from ppdiffusers_ext.data.chain.duplicates import Duplicates, _Table, find_duplicates
+from ppdiffusers_ext.data.chain.steps import Place
 from ppdiffusers_ext.errors import InputError
 
 
@@ -78,7 +80,7 @@ def test_few_are_compared_of_many(monkeypatch):
     find = _Table.find
 
     def counted(self, fingerprint, other_than):
-        near = {n for mask, table in zip(self._bands, self._found) for n in table.get(fingerprint & mask, ())}
+        near = {n for mask, table in zip(self._bands, self._found) for n in table.get(hash(fingerprint & mask), ())}
         compared[0] += len(near)
         return find(self, fingerprint, other_than)
 
@@ -96,3 +98,13 @@ def test_fingerprint_that_cannot_be_read_is_refused(hashes):
 def test_distance_that_is_none_is_refused():
     with pytest.raises(InputError, match="0 to 31 is accepted"):
         found([], max_distance=32)
+
+
+def test_step_gives_a_row_for_each_clip():
+    rows = [row("a", 0), row("b", 0b111), row("c", 0b111111)]
+    place = Place(Path("in"), Path("out"))
+    assert list(Duplicates(max_distance=3).over(iter(rows), place)) == [
+        {"key": "a", "duplicate_of": None, "is_duplicate": False},
+        {"key": "b", "duplicate_of": "a", "is_duplicate": True},
+        {"key": "c", "duplicate_of": None, "is_duplicate": False},
+    ]

@@ -7,7 +7,8 @@ import pytest
 
 from ppdiffusers_ext.data.chain.filtering import Bounds, judge
 from ppdiffusers_ext.data.chain.histograms import Histogram
-from ppdiffusers_ext.data.chain.report import Sample, Summary, write_report
+from ppdiffusers_ext.data.chain.report import write_report
+from ppdiffusers_ext.data.chain.tally import Sample, Tally
 from ppdiffusers_ext.errors import InputError
 from tests.metrics.test_page import HOSTILE, Page
 
@@ -35,7 +36,7 @@ def clip(number, **more):
 
 
 def summary_of(rows, failed=()):
-    summary = Summary(STEPS, THRESHOLDS)
+    summary = Tally(STEPS, THRESHOLDS)
     summary.add_video({"key": "x.mp4"}, {}, 5)
     for row in rows:
         errors = {"people": "no frame can be decoded"} if row["key"] in failed else {}
@@ -113,7 +114,7 @@ def test_report_does_not_depend_on_the_order_of_the_clips(tmp_path):
 
 
 def test_reasons_of_many_kinds_are_bounded(tmp_path):
-    summary = Summary(STEPS, THRESHOLDS)
+    summary = Tally(STEPS, THRESHOLDS)
     for number in range(500):
         summary.add_clip({"key": str(number)}, [f"captions failed differently: {number}"])
     text = written(tmp_path, summary)
@@ -122,7 +123,7 @@ def test_reasons_of_many_kinds_are_bounded(tmp_path):
 
 
 def test_run_without_clips_has_a_report(tmp_path):
-    summary = Summary(STEPS, THRESHOLDS)
+    summary = Tally(STEPS, THRESHOLDS)
     summary.add_video({"key": "short.mp4"}, {}, 0)
     page = Page(written(tmp_path, summary))
     assert "1 video became no clip" in page.text

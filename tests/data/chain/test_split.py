@@ -10,11 +10,11 @@ from ppdiffusers_ext.data.chain.pieces import Piece
 from ppdiffusers_ext.data.chain.split import Split, frames_of
 from ppdiffusers_ext.data.chain.steps import Place
 from ppdiffusers_ext.data.random_access import FrameReader
-from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video import probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
 from tests.data.chain.numbered import numbered, numbers_in, write_numbered
 from tests.data.test_audio import heard
-from tests.support.odd_videos import encode
+from tests.support.odd_videos import encode, set_matrix
 
 
 def split(source, place, scenes, **settings):
@@ -52,8 +52,8 @@ def test_pieces_that_begin_between_frames_share_none(place):
 def test_source_is_decoded_once_for_all_its_clips(place, monkeypatch):
     source = write_numbered(place.source / "a.mp4", 60)
     asked = []
-    stream = FrameReader.stream
-    monkeypatch.setattr(FrameReader, "stream", lambda self, wanted: asked.append(wanted) or stream(self, wanted))
+    read = FrameReader.stream_stored
+    monkeypatch.setattr(FrameReader, "stream_stored", lambda self, wanted: asked.append(wanted) or read(self, wanted))
     assert len(split(source, place, [], min_seconds=1.0, max_seconds=1.5)) == 3
     assert asked == [list(range(54))]
 
@@ -150,6 +150,43 @@ def test_same_video_gives_the_same_bytes(place):
         (clip,) = split(source, place, [])
         contents.append((place.clips / clip["key"]).read_bytes())
     assert contents[0] == contents[1]
+
+
+def patches(height=48, width=64):
+    """Frames of plain colours, which every conversion between colour spaces would change."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    for i, color in enumerate([(230, 40, 40), (40, 200, 60), (60, 60, 220), (240, 220, 60)]):
+        frame[:, i * width // 4 : (i + 1) * width // 4] = color
+    return [frame] * 40
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "size", "options"),
+    [
+        ("yuv420p", (48, 64), {"x264-params": "colorprim=bt709:transfer=bt709:colormatrix=bt709"}),
+        ("yuv420p", (48, 64), {"x264-params": "colormatrix=smpte170m"}),
+        ("yuv420p", (48, 64), {}),
+        ("yuv444p", (48, 64), {}),
+        ("yuv444p", (47, 61), {}),
+    ],
+)
+def test_colours_are_kept_however_they_are_stored(place, pix_fmt, size, options):
+    place.source.mkdir()
+    source = encode(place.source / "a.mp4", patches(*size), pix_fmt=pix_fmt, crf=5, **options)
+    (clip,) = split(source, place, [], min_seconds=1.0, crf=5)
+    first, again = (next(read_frames(path)) for path in (source, place.clips / clip["key"]))
+    assert (clip["height"], clip["width"]) == again.shape[:2] == (48, 2 * ((size[1] + 1) // 2))
+    inner = (slice(8, 40), slice(4, 10))  # within a colour, whose edges 4:2:0 blurs
+    assert np.abs(first[inner].astype(int) - again[inner]).max() <= 4
+
+
+def test_frames_are_upright(place):
+    place.source.mkdir()
+    source = set_matrix(encode(place.source / "a.mp4", patches(), crf=5), 0, 1, -1, 0)
+    (clip,) = split(source, place, [], min_seconds=1.0)
+    first, again = (next(read_frames(path)) for path in (source, place.clips / clip["key"]))
+    assert (clip["width"], clip["height"]) == (48, 64) and again.shape == first.shape == (64, 48, 3)
+    assert np.abs(first.astype(int) - again).mean() < 6
 
 
 def test_quality_is_a_setting(place):

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from ppdiffusers_ext.data.chain import text
-from ppdiffusers_ext.data.chain.steps import Place
 from ppdiffusers_ext.data.chain.text import TextArea, text_share
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.errors import InputError
@@ -58,8 +57,7 @@ def test_quads_count_with_their_area():
     assert text_share([], [[[10, 0], [20, 10], [10, 20], [0, 10]]], 100, 100) == 0.02
 
 
-def test_missing_package_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "_readers", [])
+def test_missing_package_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
     with pytest.raises(InputError, match="pip install 'ppdiffusers_ext"):
-        TextArea().open(Place(tmp_path, tmp_path))
+        TextArea().check()
