@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -233,7 +234,7 @@ def _serve(pipe: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    use_one_thread()
+    prepare_worker()
     job: Any = None
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -245,11 +246,13 @@ def _serve(pipe: Connection, parent: int) -> None:
             pipe.send(answer)
 
 
-def use_one_thread() -> None:
-    """Have OpenCV use one thread in this process."""
+def prepare_worker() -> None:
+    """Have OpenCV use one thread in this process, and no notes about single files be told."""
     import cv2
 
     cv2.setNumThreads(1)
+    logging.getLogger("ppdiffusers_ext").addHandler(logging.NullHandler())
+    logging.getLogger("ppdiffusers_ext").propagate = False
 
 
 def opened(job: Job) -> tuple[Any, tuple[str, Any]]:

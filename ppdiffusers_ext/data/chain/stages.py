@@ -9,7 +9,7 @@ from typing import Any
 from ppdiffusers_ext.data.chain.look import Pass
 from ppdiffusers_ext.data.chain.rows import Item, Judge, digest_of, is_possible, made_of
 from ppdiffusers_ext.data.chain.steps import CLIP, Measure, Place, SetStep, Step
-from ppdiffusers_ext.data.chain.tables import JsonFile, Store, natural_key, write_table
+from ppdiffusers_ext.data.chain.tables import JsonFile, Store, natural_key, sources_of, write_table
 from ppdiffusers_ext.data.chain.tasks import Engine, Task
 from ppdiffusers_ext.data.chain.waiting import WaitingEngine
 from ppdiffusers_ext.data.chain.work import Job, Outcome, StepJob
@@ -118,7 +118,7 @@ class Workshop:
     def _store(self, step: Step, unit: str) -> Store:
         has_files = type(step).is_kept is not Step.is_kept
         is_kept = functools.partial(step.is_kept, place=self.place) if has_files else None
-        others = [folder / f"{step.name}.jsonl" for folder in self.others]
+        others = [path for folder in self.others for path in sources_of(folder / f"{step.name}.jsonl")]
         return Store(self.table(step.name), unit, others, is_kept)
 
     def _tasks(
