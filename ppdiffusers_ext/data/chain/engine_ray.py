@@ -27,7 +27,11 @@ _SECONDS_TO_BEGIN = 60.0  # that a worker may take to be started, beside the tim
 _STORE = 80 << 20  # bytes of Ray's store of objects, which holds jobs alone
 # Ray reads when it is imported whether a token is asked of whoever connects.
 _TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-_CONSTANTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_CONSTANTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it would be sent away
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # as the processes of --engine local
+}
 _is_imported_here = False
 
 
