@@ -27,6 +27,7 @@ COMMANDS = {
     "Serve": ("serve",),
     "Poses and videos": ("estimate_poses", "vid2pose", "skeleton_extraction", "extract_frames", "make_video"),
     "Training data": (
+        "prepare_videos",
         *("extract_dwpose_from_vid", "extract_meta_info", "training_skeleton_extraction", "face_mask_extraction"),
         *("check_dataset", "cache_latents"),
     ),

@@ -94,6 +94,30 @@ def _obey(order):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Weight(Step):
+    """A step that opens what it needs once in a process, as networks are; obeys orders for "weight-LETTER"."""
+
+    name: ClassVar[str] = "weight"
+    is_network: ClassVar[bool] = True
+    orders: str = ""
+
+    def settings(self):
+        return {"version": self.version}
+
+    def open(self, place):
+        _opened.append(self.name)
+
+    def __call__(self, row, place):
+        order = Path(self.orders, f"weight-{place.file_of(row).read_text()}")
+        if order.exists():
+            _obey(order.read_text())
+        return {"is_open": bool(_opened)}
+
+
+_opened = []
+
+
+@dataclass(frozen=True, kw_only=True)
 class Same(SetStep):
     """Marks clips whose score another one has, which comes before it."""
 
@@ -164,6 +188,7 @@ class Chain:
             "probe": lambda options: Size(),
             "split": lambda options: Halves(),
             "score": lambda options: Score(orders=str(self.orders), **calls),
+            "weight": lambda options: Weight(orders=str(self.orders)),
             "duplicates": lambda options: Same(),
             "captions": lambda options: Caption(**calls),
         }

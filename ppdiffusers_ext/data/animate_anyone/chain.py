@@ -27,12 +27,18 @@ def own_steps(options: "ChainOptions") -> Sequence[Step]:
 
 
 def finish(rows: Iterable[Row], place: Place, options: "ChainOptions | None" = None) -> Sequence[Path]:
-    """Write the meta file of clips that have skeletons; its paths begin at the folder of the run."""
+    """Write the meta file, whose paths begin at the folder of the run, and return its path.
+
+    Where no clip is kept there is no such file, and nothing is returned.
+    """
     path = place.output / META_FOLDER / META_FILE
     clips = place.clips.relative_to(place.output).as_posix()
-    entries = ({"video_path": f"{clips}/{row['key']}", "kps_path": row["kps_path"]} for row in rows)
-    write_rows(path, list(entries))
-    return [path]
+    entries = [{"video_path": f"{clips}/{row['key']}", "kps_path": row["kps_path"]} for row in rows]
+    if not entries:
+        path.unlink(missing_ok=True)
+        return ()
+    write_rows(path, entries)
+    return (path,)
 
 
 PROFILE = Profile(

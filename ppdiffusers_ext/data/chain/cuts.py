@@ -100,6 +100,6 @@ def _library() -> Any:
         from scenedetect.detectors import ContentDetector
     except ImportError as error:
         raise InputError(
-            "scenedetect is not installed, which finds cuts; `pip install 'ppdiffusers_ext[data]'` installs it"
+            "step cuts needs scenedetect, which is not installed; `pip install 'ppdiffusers_ext[data]'` installs it"
         ) from error
     return SimpleNamespace(ContentDetector=ContentDetector, FrameTimecode=FrameTimecode, Timecode=Timecode)

@@ -24,7 +24,8 @@ MAX_DISTANCE = 5.0
 class Duplicates(SetStep):
     """Finds clips that look the same as others.
 
-    Columns: `duplicate_of`, the key of the clip that is kept instead; null of a clip that is kept.
+    Columns: `duplicate_of`, the key of the clip that is kept instead, null of a clip that is kept; `is_duplicate`,
+    whether there is one, which a threshold can be of.
 
     Attributes:
         max_distance, within_videos: see `find_duplicates`.
@@ -38,7 +39,7 @@ class Duplicates(SetStep):
 
     def over(self, rows: Iterable[Row], place: Place) -> Iterable[Columns]:
         for key, columns in find_duplicates(rows, self.max_distance, self.within_videos):
-            yield {"key": key, **columns}
+            yield {"key": key, **columns, "is_duplicate": columns["duplicate_of"] is not None}
 
 
 def find_duplicates(

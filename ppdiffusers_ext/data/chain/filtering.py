@@ -14,7 +14,7 @@ from ppdiffusers_ext.data.chain.steps import Row
 from ppdiffusers_ext.errors import InputError, check_keys, shown
 from ppdiffusers_ext.options import any_of, check_number
 
-_REDUCERS = {"mean": lambda values: sum(values) / len(values), "min": min, "max": max}
+REDUCERS = {"mean": lambda values: sum(values) / len(values), "min": min, "max": max}
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def bounds_of(values: Any, where: str) -> Bounds:
     for name in ("min", "max"):
         if values.get(name) is not None:
             check_number(f"{name} of {where}", values[name])
-    if values.get("reduce", "mean") not in _REDUCERS:
-        raise InputError(f"reduce of {where} is {shown(values['reduce'])}; {any_of(_REDUCERS)} is accepted")
+    if values.get("reduce", "mean") not in REDUCERS:
+        raise InputError(f"reduce of {where} is {shown(values['reduce'])}; {any_of(REDUCERS)} is accepted")
     bounds = Bounds(**values)
     if bounds.min is None and bounds.max is None:
         raise InputError(f"{where} has neither min nor max; one of them, or both, are accepted")
@@ -72,7 +72,7 @@ def _reason(column: str, value: Any, bounds: Bounds, as_original: bool) -> str:
     numbers: Sequence[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
         return "" if as_original else f"{column} is no number"
-    number = _REDUCERS[bounds.reduce](numbers)  # type: ignore[operator]  # min and max take lists, too
+    number = REDUCERS[bounds.reduce](numbers)  # type: ignore[operator]  # min and max take lists, too
     if bounds.min is not None and number < bounds.min:
         return f"{column} {number:.4g} is below {bounds.min:g}"
     if bounds.max is not None and number > bounds.max:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -127,7 +128,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(other, os.getpid()), daemon=True)
-        with _environment(ONE_THREAD):
+        with environment(ONE_THREAD):
             self._process.start()
         other.close()
         self._job: Job | None = None
@@ -200,15 +201,19 @@ def _ready(busy: list[_Worker]) -> list[_Worker]:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Within it, the environment has these values, too, where it has no others."""
-    earlier = dict(os.environ)
-    os.environ.update({name: value for name, value in values.items() if name not in earlier})
+def environment(values: dict[str, str], is_forced: bool = False) -> Iterator[None]:
+    """Within it, the environment has these values, where it has no others or `is_forced`."""
+    changed = {name: value for name, value in values.items() if is_forced or name not in os.environ}
+    earlier = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         yield
     finally:
-        for name in values.keys() - earlier.keys():
-            os.environ.pop(name, None)
+        for name, value in earlier.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _in_this_process(job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
@@ -229,7 +234,7 @@ def _serve(pipe: Connection, parent: int) -> None:
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    use_one_thread()
+    prepare_worker()
     job: Any = None
     with contextlib.suppress(EOFError, OSError):
         while True:
@@ -241,11 +246,13 @@ def _serve(pipe: Connection, parent: int) -> None:
             pipe.send(answer)
 
 
-def use_one_thread() -> None:
-    """Have OpenCV use one thread in this process."""
+def prepare_worker() -> None:
+    """Have OpenCV use one thread in this process, and no notes about single files be told."""
     import cv2
 
     cv2.setNumThreads(1)
+    logging.getLogger("ppdiffusers_ext").addHandler(logging.NullHandler())
+    logging.getLogger("ppdiffusers_ext").propagate = False
 
 
 def opened(job: Job) -> tuple[Any, tuple[str, Any]]:

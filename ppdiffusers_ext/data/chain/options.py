@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ppdiffusers_ext.data.chain.caption_options import CaptionOptions
+from ppdiffusers_ext.data.chain.network_files import NetworkOptions
 from ppdiffusers_ext.data.chain.systems import PROFILES
 from ppdiffusers_ext.options import option, path_option
 
@@ -12,7 +13,7 @@ _RUNNING = "Running"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainOptions(CaptionOptions):
+class ChainOptions(CaptionOptions, NetworkOptions):
     """Options of `run.prepare_videos`."""
 
     source: str = path_option(
@@ -30,11 +31,12 @@ class ChainOptions(CaptionOptions):
     config: str = path_option(CONFIG, help="YAML file of the thresholds and the settings of the steps")
     as_original: bool = option(False, help="keep clips without a score, as the original's filter does")
     engine: str = option(LOCAL, choices=ENGINES, help="what runs the steps: local or ray", group=_RUNNING)
-    workers: int = option(
-        2,
+    workers: int | None = option(
+        None,
         0,
         1024,
         help="number of processes; 0 works in this one, without a time limit",
+        unset="one for each processor",
         flags=("-j",),
         group=_RUNNING,
     )

@@ -25,17 +25,19 @@ from ppdiffusers_ext.data.chain.config import read_config, thresholds_of, write_
 from ppdiffusers_ext.data.chain.engines import open_engine
 from ppdiffusers_ext.data.chain.listing import list_videos
 from ppdiffusers_ext.data.chain.options import ChainOptions
+from ppdiffusers_ext.data.chain.report import early_frame, write_report
 from ppdiffusers_ext.data.chain.rows import Item, Judge, digest_of, joined
 from ppdiffusers_ext.data.chain.stages import PROBE, SPLIT, Stage, Workshop, stages_of
-from ppdiffusers_ext.data.chain.steps import CLIP, Place, Row, Step
+from ppdiffusers_ext.data.chain.steps import CLIP, VIDEO, Place, Row, Step
 from ppdiffusers_ext.data.chain.systems import profile_of
 from ppdiffusers_ext.data.chain.tables import JsonFile, as_line, read_table, write_table
+from ppdiffusers_ext.data.chain.tally import tally_of
 from ppdiffusers_ext.data.existing import hold_outputs
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_name
 from ppdiffusers_ext.options import check_options
 
-_TABLES, _SHARDS, _RECORD = "tables", "shards", "chain.yaml"
+_TABLES, _SHARDS, _RECORD, _REPORT = "tables", "shards", "chain.yaml", "report.html"
 
 Progress = Callable[[str, int], Callable[[int], Any]]
 
@@ -50,6 +52,7 @@ class Summary:
         worked: step -> rows that this run worked on; the others were there.
         clips, kept: number of clips, and of those that passed.
         written: files and folders for training.
+        report: page of what came in and what each step removed; None for a part of a run.
         notes: what steps tell of their work, such as what a server was asked.
     """
 
@@ -59,6 +62,7 @@ class Summary:
     clips: int = 0
     kept: int = 0
     written: Sequence[Path] = ()
+    report: Path | None = None
     notes: list[str] = field(default_factory=list)
 
     def count(self, name: str, rows: Iterable[Row]) -> None:
@@ -96,10 +100,10 @@ class _Run:
         self._profile = profile_of(options.system)
         self._shard = _shard_of(options.shard)
         names = catalogue.names_of(options, self._profile)
+        self._profile.check(options, names)
         config = read_config(options.config, catalogue.all_names(options, self._profile))
         self._steps = catalogue.make_steps(options, names, self._profile, config)
         self._thresholds = thresholds_of(names, config, self._profile.thresholds, options.config)
-        self._profile.check(options, names)
         of_clips = [step for step in self._steps if step.level == CLIP]
         self._judge = Judge(of_clips, self._thresholds, options.as_original)
         output = check_name(options.output, "output", "the name of a folder is accepted").absolute()
@@ -125,6 +129,7 @@ class _Run:
                 self._filter(summary)
                 rows = (item.row for item in self._clips(self._steps) if not self._judge.reasons(item))
                 summary.written = self._profile.finish(rows, self._place, self._options)
+                summary.report = self._report()
                 for shard in shards:
                     shutil.rmtree(shard)
                 with contextlib.suppress(OSError):
@@ -195,6 +200,15 @@ class _Run:
         if not (file.is_written() and self._table(FILTER).exists()):
             write_table(self._table(FILTER), rows())
             file.write()
+
+    def _report(self) -> Path:
+        """Write the page of what came in, and what each step removed."""
+        path = self._place.output / _REPORT
+        names = [step.name for step in self._steps]
+        videos = joined({step.name: self._table(step.name) for step in self._steps if step.level == VIDEO})
+        tally = tally_of(names, self._thresholds, videos, self._clips(self._steps), self._judge)
+        write_report(path, tally, lambda row: early_frame(self._place.file_of(row)), facts=self._told_options())
+        return path
 
 
 def _listed_item(row: Row) -> Item:

@@ -1,6 +1,6 @@
 """Skeletons of clips, drawn as the released weights of a system were trained: a video of each clip, or pictures.
 
-Moore-AnimateAnyone's `tools/extract_dwpose_from_vid.py` makes the videos, and Francis-Rings/StableAnimator's
+MooreThreads' `tools/extract_dwpose_from_vid.py` makes the videos, and Francis-Rings'
 `DWPose/training_skeleton_extraction.py` the pictures; see `preprocess.videos`.
 """
 

@@ -81,8 +81,11 @@ def outcome_of(work: Callable[[], Columns | list[Columns]]) -> Outcome:
 
 def failure_of(error: Exception) -> Outcome:
     """The outcome of an error. Raises Stop for one that the next row would meet, too."""
-    if is_of_disk(error) or isinstance(error, (Stop, StopRun)):
+    if isinstance(error, (Stop, StopRun)):
         raise Stop(str(error)) from error
+    if is_of_disk(error):
+        told = str(error) if isinstance(error, InputError) else f"the disk takes no more ({error}); free some space"
+        raise Stop(f"{told}: the same command goes on with what is missing") from error
     if isinstance(error, MemoryError):
         return {"error": "out of memory"}
     words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

@@ -52,8 +52,8 @@ def check(options: ChainOptions, names: Sequence[str]) -> None:
 
 PROFILE = Profile(
     steps=(
-        *("probe", "cuts", "split", "sharpness", "motion", "text", "fingerprint", "consistency", "aesthetics"),
-        *("duplicates", "captions"),
+        *("probe", "cuts", "split", "sharpness", "motion", "text", "fingerprint"),
+        *("duplicates", "consistency", "aesthetics", "captions", "filter"),
     ),
     finish=write_meta,
     check=check,

@@ -69,3 +69,8 @@ def test_skeletons_are_drawn_as_the_weights_were_trained():
     (step,) = chain.PROFILE.own_steps(None)
     assert (step.name, step.style, step.folder) == ("skeletons", "animate_anyone", "video_dwpose")
     assert step.name in chain.PROFILE.steps
+
+
+def test_a_run_that_keeps_nothing_has_no_meta_file(place):
+    assert chain.finish(iter(()), place) == ()
+    assert list((place.output / "meta_data").iterdir()) == []

@@ -104,7 +104,7 @@ def test_step_gives_a_row_for_each_clip():
     rows = [row("a", 0), row("b", 0b111), row("c", 0b111111)]
     place = Place(Path("in"), Path("out"))
     assert list(Duplicates(max_distance=3).over(iter(rows), place)) == [
-        {"key": "a", "duplicate_of": None},
-        {"key": "b", "duplicate_of": "a"},
-        {"key": "c", "duplicate_of": None},
+        {"key": "a", "duplicate_of": None, "is_duplicate": False},
+        {"key": "b", "duplicate_of": "a", "is_duplicate": True},
+        {"key": "c", "duplicate_of": None, "is_duplicate": False},
     ]
