@@ -72,8 +72,9 @@ def _tell(summary: "Summary", options: Options) -> None:
     if options.shard:
         print(f"part {options.shard} is done; a run without --shard puts all parts together")
         return
-    print(f"kept {summary.kept:,} of {counted(summary.clips, 'clip')}")
-    for path in summary.written:
+    if "split" in summary.rows:
+        print(f"kept {summary.kept:,} of {counted(summary.clips, 'clip')}")
+    for path in [*summary.written, *([summary.report] if summary.report else [])]:
         print(f"wrote {shown_path(path)}")
 
 

@@ -134,7 +134,7 @@ class _Worker:
         self._job: Job | None = None
         self.task: Task | None = None
         self.deadline = float("inf")
-        self._is_open = False
+        self._is_started = self._is_open = False
 
     def begin(self, job: Job, task: Task) -> None:
         """Send a task, and before the first one of a job, the job; time counts when it is open."""
@@ -148,21 +148,32 @@ class _Worker:
             self.deadline = time.monotonic() + task.seconds
 
     def is_ready(self) -> bool:
-        """Whether the result is there, or none will be."""
+        """Whether the result is there, or none will be. Raises InputError where the process, or the job, fails."""
         if time.monotonic() > self.deadline:
             return True
-        if not self.pipe.poll():
-            return False
-        if self._is_open:
-            return True
-        with contextlib.suppress(EOFError, OSError):
-            kind, value = self.pipe.recv()
+        while self.pipe.poll():
+            if self._is_open:
+                return True
+            try:
+                kind, value = self.pipe.recv()
+            except (EOFError, OSError):
+                if self._is_started:
+                    return True  # of a job that ended the process: `result` tells
+                raise InputError(
+                    f"the processes that work end as they begin ({self._ended()}); a program that prepares videos "
+                    'does so behind `if __name__ == "__main__":`, for each process imports it'
+                ) from None
+            if kind == "refused":
+                raise InputError(value)
+            self._is_started = True
             if kind == "opened":
                 assert self.task is not None
                 self._is_open, self.deadline = True, time.monotonic() + self.task.seconds
-                return self.pipe.poll()
-            raise InputError(value)
-        return True
+        return False
+
+    def _ended(self) -> str:
+        self._process.join(_SECONDS_TO_END)
+        return _how(self._process.exitcode)
 
     def result(self) -> dict[str, Outcome]:
         """The outcomes of the task. Raises _Died, or InputError where the whole run cannot go on."""
@@ -171,8 +182,7 @@ class _Worker:
         try:
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join(_SECONDS_TO_END)
-            raise _Died(_how(self._process.exitcode)) from None
+            raise _Died(self._ended()) from None
         if kind == "stop":
             raise InputError(value)
         self.task = None
@@ -237,6 +247,7 @@ def _serve(pipe: Connection, parent: int) -> None:
     prepare_worker()
     job: Any = None
     with contextlib.suppress(EOFError, OSError):
+        pipe.send(("started", None))
         while True:
             kind, *values = pipe.recv()
             if kind == "open":
