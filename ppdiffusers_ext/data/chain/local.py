@@ -14,8 +14,9 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 # Libraries that read these when they are loaded use one thread: there are as many processes as are wanted.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _END_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
-_SECONDS_TO_END = 5.0
+_SECONDS_TO_END, _SECONDS_TO_CLEAN = 5.0, 2.0
 
 
 class LocalEngine:
@@ -53,8 +54,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """End the processes, whatever they do."""
-        for worker in self._workers:
-            worker.kill()
+        _end(self._workers)
         self._workers = []
 
     def _run(self, job: Job, tasks: Iterator[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
@@ -74,9 +74,9 @@ class LocalEngine:
                 while not _ready([worker]):
                     pass
                 yield from self._take(worker, None)
-        finally:
-            for worker in busy:  # given up in the middle of their rows
-                self._end(worker)
+        finally:  # they are given up in the middle of their rows
+            _end(busy)
+            self._workers = [worker for worker in self._workers if worker not in busy]
 
     def _give(self, job: Job, task: Task, busy: list[_Worker]) -> _Worker:
         """Have a worker that has nothing to do begin with a task."""
@@ -87,7 +87,7 @@ class LocalEngine:
         return worker
 
     def _end(self, worker: _Worker) -> None:
-        worker.kill()
+        _end([worker])
         self._workers.remove(worker)
 
     def _take(
@@ -188,11 +188,25 @@ class _Worker:
         self.task = None
         return value
 
-    def kill(self) -> None:
-        """End the process at once."""
+    def ask_to_end(self) -> None:
+        """Have the process remove what is half written, and end."""
+        self._process.terminate()
+
+    def kill(self, seconds: float) -> None:
+        """End the process after so many seconds, if it has not ended by itself."""
+        self._process.join(seconds)
         self._process.kill()
         self._process.join(_SECONDS_TO_END)
         self.pipe.close()
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """End some workers, which have a moment in common to clean up."""
+    for worker in workers:
+        worker.ask_to_end()
+    until = time.monotonic() + _SECONDS_TO_CLEAN
+    for worker in workers:
+        worker.kill(max(0.0, until - time.monotonic()))
 
 
 def _how(code: int | None) -> str:
@@ -241,6 +255,7 @@ def _in_this_process(job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, di
 def _serve(pipe: Connection, parent: int) -> None:
     """The life of a worker: open jobs, work on rows, tell what became of them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, Step, StopRun
+from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.errors import InputError, one_line
 
 _MOST_OF_REASON = 600
@@ -73,7 +74,8 @@ def outcome_of(work: Callable[[], Columns | list[Columns]]) -> Outcome:
         Stop: the disk is full or read-only.
     """
     try:
-        found = json.loads(json.dumps(work(), allow_nan=False, default=_plain))
+        with moved_by("output"):  # so that messages about a full disk name it
+            found = json.loads(json.dumps(work(), allow_nan=False, default=_plain))
     except Exception as error:
         return failure_of(error)
     return {"rows": found} if isinstance(found, list) else {"columns": found}
