@@ -17,7 +17,7 @@ from ppdiffusers_ext.files import check_name
 
 VIDEO_FOLDER, POSE_FOLDER, META_FOLDER = "video", "video_dwpose", "meta_data"
 _ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
-# Share by which shapes may differ: skeletons have a shorter side of 512 pixels, and a longer one that is rounded to 64,
+# Share by which shapes may differ: skeletons have a shorter side of 512 pixels and a longer one that is rounded to 64,
 # so that those of 640x480 have 704x512. Samples are taken from both at the same place, which evens it out.
 _ROUNDING = 32 / 512
 _ACCEPTED = (
