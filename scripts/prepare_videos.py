@@ -41,7 +41,7 @@ def make_parser() -> ArgumentParser:
 
 
 def work(options: Options) -> int:
-    """Prepare, and print what each step came to. Returns 1 if no clip is kept."""
+    """Prepare, and print what each step came to. Returns 1 if none of the clips is kept."""
     from ppdiffusers_ext.data.chain.run import prepare_videos
 
     try:
@@ -50,7 +50,7 @@ def work(options: Options) -> int:
         print("note: what is done is kept; the same command goes on with the rest", file=sys.stderr)
         raise
     _tell(summary, options)
-    return 0 if summary.kept or options.shard else 1
+    return 1 if summary.clips and not summary.kept else 0
 
 
 def _progress(title: str, total: int) -> Callable[[int], Any]:
@@ -72,8 +72,9 @@ def _tell(summary: "Summary", options: Options) -> None:
     if options.shard:
         print(f"part {options.shard} is done; a run without --shard puts all parts together")
         return
-    print(f"kept {summary.kept:,} of {counted(summary.clips, 'clip')}")
-    for path in summary.written:
+    if "split" in summary.rows:
+        print(f"kept {summary.kept:,} of {counted(summary.clips, 'clip')}")
+    for path in [*summary.written, *([summary.report] if summary.report else [])]:
         print(f"wrote {shown_path(path)}")
 
 

@@ -297,7 +297,6 @@ COVERED = {
     "comfyui.in_process.measuring": "comfyui/test_animate_anyone.py",
     "comfyui.in_process.stable_animator": "comfyui/test_stable_animator.py",
     "commands.__main__": "commands/test_program.py",
-    "data.easy_animate.check": "scripts/test_check_dataset.py",
     "models.easy_animate.motion": "models/easy_animate/test_easy_animate.py",
     "models.easy_animate.option_rules": "models/test_option_rules.py",
     "models.easy_animate.vae_tiles": "pipelines/easy_animate/test_video_coding.py",

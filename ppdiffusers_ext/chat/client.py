@@ -144,6 +144,7 @@ class Client:
         except ChatError as error:
             told = ChatError(self._without_secrets(str(error)), error.kind)
             self._count_failure(told)
+            self._check_up()
             raise told from None  # whose context has the address
         with self._lock:
             self._failed = 0
@@ -164,7 +165,7 @@ class Client:
 
     def _check_up(self) -> None:
         if self._stop.is_set():
-            raise ServerDownError(f"{self._reason}; a server that answers is needed, and the same command goes on")
+            raise ServerDownError(f"{self._reason}; a server that answers is needed")
 
     def _asked(self, body: bytes) -> Reply:
         for attempt in range(1, self._patience.attempts + 1):

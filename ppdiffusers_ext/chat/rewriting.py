@@ -65,7 +65,7 @@ class Template:
     def _value(self, answer: str) -> str | None:
         for match in re.finditer(r"\{", answer):
             try:
-                values, _ = json.JSONDecoder(strict=False).raw_decode(answer[match.start() :])
+                values, _ = json.JSONDecoder(strict=False).raw_decode(answer, match.start())
             except (ValueError, RecursionError):
                 continue
             value = values.get(self.key) if isinstance(values, dict) else None

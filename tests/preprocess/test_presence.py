@@ -60,3 +60,7 @@ def test_largest_person_is_measured_and_only_within_the_picture():
     found = look(person(None, face()), person(body(0, -10, 200, 110), face()))
     assert found.count == 2
     assert 0.75 < found.share <= 1.0
+
+
+def test_part_of_a_face_that_is_outside_of_the_picture_does_not_count():
+    assert look(person(None, face(left=-20.0))).share == pytest.approx(40 * 20 / (HEIGHT * WIDTH))

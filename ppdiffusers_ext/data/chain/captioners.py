@@ -121,7 +121,9 @@ class ChatCaptioner:
                 messages, options.caption_temperature, options.caption_tokens, options.caption_seed
             ).text
         except ServerDownError as error:
-            raise StopRun(f"the server of --captioner does not answer: {error}") from None
+            raise StopRun(
+                f"the server of --captioner does not answer: {error}, and then --retry-failed goes on"
+            ) from None
 
     def summary(self) -> list[str]:
         kept = f"{counted(self._reused, 'answer')} of earlier runs"

@@ -37,13 +37,13 @@ STEPS: dict[str, Callable[[ChainOptions], Step]] = {
     "people": lambda options: People(),
     "fingerprint": lambda options: Fingerprint(),
     "duplicates": lambda options: Duplicates(),
-    "consistency": lambda options: Consistency(),
-    "aesthetics": lambda options: Aesthetics(),
+    "consistency": lambda options: Consistency(weights=options.weights, device=options.device),
+    "aesthetics": lambda options: Aesthetics(weights=options.weights, device=options.device),
     "captions": lambda options: Captions(options=options),
     "rewriting": lambda options: Rewriting(options=options),
-    "match": lambda options: Match(),
+    "match": lambda options: Match(weights=options.weights, device=options.device),
 }
-FIRST = ("probe", "cuts", "split")  # of every run
+FIRST = ("probe", "cuts", "split")  # what the others are about
 FILTER = "filter"  # the end of every run, which may be named, and is no step
 
 
@@ -58,7 +58,9 @@ def names_of(options: ChainOptions, profile: Profile) -> list[str]:
     for name in asked:
         if name not in (*known, FILTER):
             raise InputError(f"--steps has {shown(name)}, which is no step; {suggestion(name, known)}")
-    return [name for name in known if name in asked or (name in FIRST and name in known)]
+    if {*asked} <= {*FIRST}:
+        return [name for name in known if name in FIRST[: 1 + max(map(FIRST.index, asked))]]
+    return [name for name in known if name in asked or name in FIRST]
 
 
 def all_names(options: ChainOptions, profile: Profile) -> list[str]:

@@ -51,7 +51,7 @@ def find_duplicates(
     that are kept, so that a chain of small differences does not join what differs much.
 
     Args:
-        rows: with `key`, `video` and `fingerprint`, in any order. Some 500 bytes of each stay in memory.
+        rows: with `key`, `video` and `fingerprint`, in any order. About 3 kB of each stay in memory.
         max_distance: bits of 64, as a mean of the frames, up to which clips look the same.
         within_videos: whether clips of one video are compared, too: pieces of one shot of a face that talks look the
             same and are not.
@@ -99,13 +99,16 @@ class _Table:
         places = list(range(BITS * count))
         random.Random(0).shuffle(places)  # neighbouring frequencies, and frames, are alike: bands mix them
         bands = most + 1  # of so many, one at least has none of the bits that differ
+        self._known: set[tuple[str | None, int]] = set()
         self._bands = [_mask_of(places[start::bands]) for start in range(bands)]
         self._found: list[dict[int, list[int]]] = [defaultdict(list) for _ in self._bands]
 
     def find(self, fingerprint: int, other_than: str | None) -> str | None:
         """The key of the first kept clip that looks the same, if there is one; of another video, if one is given."""
         near = {
-            number for mask, table in zip(self._bands, self._found) for number in table.get(fingerprint & mask, ())
+            number
+            for mask, table in zip(self._bands, self._found)
+            for number in table.get(hash(fingerprint & mask), ())
         }
         for number in sorted(near):
             key, video, other = self._clips[number]
@@ -114,8 +117,12 @@ class _Table:
         return None
 
     def add(self, key: str, video: str | None, fingerprint: int) -> None:
+        if (video, fingerprint) in self._known:  # whatever looks like this one looks like the first such
+            return
+        self._known.add((video, fingerprint))
         for mask, table in zip(self._bands, self._found):
-            table[fingerprint & mask].append(len(self._clips))
+            # The hash of an int is its rest by a large prime: a smaller one, which nearly always differs.
+            table[hash(fingerprint & mask)].append(len(self._clips))
         self._clips.append((key, video, fingerprint))
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ppdiffusers_ext.data.chain.local import environment, opened, use_one_thread, worked
+from ppdiffusers_ext.data.chain.local import environment, opened, prepare_worker, worked
 from ppdiffusers_ext.data.chain.tasks import Task, failed, too_long
 from ppdiffusers_ext.data.chain.work import Job, Outcome
 from ppdiffusers_ext.errors import InputError
@@ -27,7 +27,11 @@ _SECONDS_TO_BEGIN = 60.0  # that a worker may take to be started, beside the tim
 _STORE = 80 << 20  # bytes of Ray's store of objects, which holds jobs alone
 # Ray reads when it is imported whether a token is asked of whoever connects.
 _TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-_CONSTANTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_CONSTANTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it would be sent away
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",  # as the processes of --engine local
+}
 _is_imported_here = False
 
 
@@ -190,7 +194,7 @@ class _Opened:
     """A job that stays open, in an actor."""
 
     def __init__(self, job: Job) -> None:
-        use_one_thread()
+        prepare_worker()
         self._job, self._answer = opened(job)
 
     def work(self, row: Any, names: Any) -> tuple[str, Any]:
@@ -204,7 +208,7 @@ def _work(name: str, job: Job, row: Any, names: Any) -> tuple[str, Any]:
     """A task: the job is opened when a worker gets its first row of it."""
     global _last
     if _last is None or _last[0] != name:
-        use_one_thread()
+        prepare_worker()
         _last = name, *opened(job)
     _, ready, answer = _last
     return answer if ready is None else worked(ready, row, names)

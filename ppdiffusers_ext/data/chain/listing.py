@@ -11,12 +11,13 @@ from typing import Any, ClassVar
 from ppdiffusers_ext.data.chain.steps import VIDEO, Columns, Place, Row, Step
 from ppdiffusers_ext.data.chain.tables import natural_key
 from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed, find_path, read_rows
-from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.data.video import VideoInfo, probe_video
 from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError, MissingFileError, shown_path
 
 # Those of the original, and Apple's.
 ENDINGS = (".mp4", ".webm", ".mkv", ".avi", ".flv", ".mov", ".m4v")
+_UNREAD = (".avi", ".flv")  # by this project's reader, which reads closed lists of formats
 LISTS = (".txt", ".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 _ACCEPTED = f"a folder of videos ({', '.join(ENDINGS)}), a video or a list of paths ({', '.join(LISTS)}) is accepted"
 _FIELDS = {"path": ("path", "video_path", "file_path", "video", "file")}
@@ -147,7 +148,7 @@ class Probe(Step):
         if "problem" in row:
             raise InputError(row["problem"])
         path = place.file_of(row)
-        info = probe_video(path)
+        info = _probe(path)
         with open_video(path) as (container, stream):
             has_sound, codec = bool(container.streams.audio), stream.codec_context.name
         return {
@@ -164,3 +165,17 @@ class Probe(Step):
             "rotation": info.rotation,
             "is_hdr": info.is_hdr,
         }
+
+
+def _probe(path: Path) -> VideoInfo:
+    try:
+        return probe_video(path)
+    except MissingFileError:
+        raise
+    except InputError as error:
+        if path.suffix.lower() in _UNREAD and path.stat().st_size:
+            raise InputError(
+                f"{shown_path(path)} cannot be read, as no {path.suffix[1:].upper()} is; MP4, MOV, WebM and MKV are: "
+                "`ffmpeg -i IN -c copy OUT.mkv` makes one of it, with the same pictures"
+            ) from error
+        raise

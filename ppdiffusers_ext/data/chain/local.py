@@ -10,11 +10,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 # Libraries that read these when they are loaded use one thread: there are as many processes as are wanted.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _END_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
-_SECONDS_TO_END = 5.0
+_SECONDS_TO_END, _SECONDS_TO_CLEAN = 5.0, 2.0
 
 
 class LocalEngine:
@@ -52,8 +54,7 @@ class LocalEngine:
 
     def close(self) -> None:
         """End the processes, whatever they do."""
-        for worker in self._workers:
-            worker.kill()
+        _end(self._workers)
         self._workers = []
 
     def _run(self, job: Job, tasks: Iterator[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
@@ -73,9 +74,9 @@ class LocalEngine:
                 while not _ready([worker]):
                     pass
                 yield from self._take(worker, None)
-        finally:
-            for worker in busy:  # given up in the middle of their rows
-                self._end(worker)
+        finally:  # they are given up in the middle of their rows
+            _end(busy)
+            self._workers = [worker for worker in self._workers if worker not in busy]
 
     def _give(self, job: Job, task: Task, busy: list[_Worker]) -> _Worker:
         """Have a worker that has nothing to do begin with a task."""
@@ -86,7 +87,7 @@ class LocalEngine:
         return worker
 
     def _end(self, worker: _Worker) -> None:
-        worker.kill()
+        _end([worker])
         self._workers.remove(worker)
 
     def _take(
@@ -133,7 +134,7 @@ class _Worker:
         self._job: Job | None = None
         self.task: Task | None = None
         self.deadline = float("inf")
-        self._is_open = False
+        self._is_started = self._is_open = False
 
     def begin(self, job: Job, task: Task) -> None:
         """Send a task, and before the first one of a job, the job; time counts when it is open."""
@@ -147,21 +148,32 @@ class _Worker:
             self.deadline = time.monotonic() + task.seconds
 
     def is_ready(self) -> bool:
-        """Whether the result is there, or none will be."""
+        """Whether the result is there, or none will be. Raises InputError where the process, or the job, fails."""
         if time.monotonic() > self.deadline:
             return True
-        if not self.pipe.poll():
-            return False
-        if self._is_open:
-            return True
-        with contextlib.suppress(EOFError, OSError):
-            kind, value = self.pipe.recv()
+        while self.pipe.poll():
+            if self._is_open:
+                return True
+            try:
+                kind, value = self.pipe.recv()
+            except (EOFError, OSError):
+                if self._is_started:
+                    return True  # of a job that ended the process: `result` tells
+                raise InputError(
+                    f"the processes that work end as they begin ({self._ended()}); a program that prepares videos "
+                    'does so behind `if __name__ == "__main__":`, for each process imports it'
+                ) from None
+            if kind == "refused":
+                raise InputError(value)
+            self._is_started = True
             if kind == "opened":
                 assert self.task is not None
                 self._is_open, self.deadline = True, time.monotonic() + self.task.seconds
-                return self.pipe.poll()
-            raise InputError(value)
-        return True
+        return False
+
+    def _ended(self) -> str:
+        self._process.join(_SECONDS_TO_END)
+        return _how(self._process.exitcode)
 
     def result(self) -> dict[str, Outcome]:
         """The outcomes of the task. Raises _Died, or InputError where the whole run cannot go on."""
@@ -170,18 +182,31 @@ class _Worker:
         try:
             kind, value = self.pipe.recv()
         except (EOFError, OSError):
-            self._process.join(_SECONDS_TO_END)
-            raise _Died(_how(self._process.exitcode)) from None
+            raise _Died(self._ended()) from None
         if kind == "stop":
             raise InputError(value)
         self.task = None
         return value
 
-    def kill(self) -> None:
-        """End the process at once."""
+    def ask_to_end(self) -> None:
+        """Have the process remove what is half written, and end."""
+        self._process.terminate()
+
+    def kill(self, seconds: float) -> None:
+        """End the process after so many seconds, if it has not ended by itself."""
+        self._process.join(seconds)
         self._process.kill()
         self._process.join(_SECONDS_TO_END)
         self.pipe.close()
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """End some workers, which have a moment in common to clean up."""
+    for worker in workers:
+        worker.ask_to_end()
+    until = time.monotonic() + _SECONDS_TO_CLEAN
+    for worker in workers:
+        worker.kill(max(0.0, until - time.monotonic()))
 
 
 def _how(code: int | None) -> str:
@@ -230,12 +255,14 @@ def _in_this_process(job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, di
 def _serve(pipe: Connection, parent: int) -> None:
     """The life of a worker: open jobs, work on rows, tell what became of them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
-    use_one_thread()
+    prepare_worker()
     job: Any = None
     with contextlib.suppress(EOFError, OSError):
+        pipe.send(("started", None))
         while True:
             kind, *values = pipe.recv()
             if kind == "open":
@@ -245,11 +272,13 @@ def _serve(pipe: Connection, parent: int) -> None:
             pipe.send(answer)
 
 
-def use_one_thread() -> None:
-    """Have OpenCV use one thread in this process."""
+def prepare_worker() -> None:
+    """Have OpenCV use one thread in this process, and no notes about single files be told."""
     import cv2
 
     cv2.setNumThreads(1)
+    logging.getLogger("ppdiffusers_ext").addHandler(logging.NullHandler())
+    logging.getLogger("ppdiffusers_ext").propagate = False
 
 
 def opened(job: Job) -> tuple[Any, tuple[str, Any]]:

@@ -30,6 +30,7 @@ class Match(Step):
 
     name: ClassVar[str] = "match"
     needs: ClassVar[tuple[str, ...]] = ("captions",)
+    reads: ClassVar[tuple[str, ...]] = ("rewriting",)  # whose caption goes over that of captions
     is_network: ClassVar[bool] = True
     is_gated: ClassVar[bool] = True
 

@@ -27,8 +27,8 @@ class Motion(Measure):
 
     Columns: `motion_score`, the original's: mean length of the flow in pixels of the clip between frames half a second
     apart, which grows with the size of the clip; `motion_speed`: mean length of the flow between frames 1/12 second
-    apart, in short sides of the picture a second, whatever size and frame rate are. 0.1 is a person who walks, large
-    in the picture; a still camera before a talking face is about 0.02.
+    apart, in short sides of the picture a second, whatever size and frame rate are. A camera that pans by half the
+    height of the picture a second has 0.5; a face that talks before a still camera has about 0.03.
 
     Attributes:
         in_pixels: whether `motion_score` is measured: it takes longer than all else at 1080p.

@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 
 from ppdiffusers_ext.data.chain.caption_options import CaptionOptions
+from ppdiffusers_ext.data.chain.network_files import NetworkOptions
 from ppdiffusers_ext.data.chain.systems import PROFILES
 from ppdiffusers_ext.options import option, path_option
 
 LOCAL, RAY = ENGINES = ("local", "ray")
 CONFIG = "configs/data_chain/default.yaml"
-_RUNNING = "Running"
+RUNNING = "Running"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChainOptions(CaptionOptions):
+class ChainOptions(CaptionOptions, NetworkOptions):
     """Options of `run.prepare_videos`."""
 
     source: str = path_option(
@@ -29,7 +30,7 @@ class ChainOptions(CaptionOptions):
     )
     config: str = path_option(CONFIG, help="YAML file of the thresholds and the settings of the steps")
     as_original: bool = option(False, help="keep clips without a score, as the original's filter does")
-    engine: str = option(LOCAL, choices=ENGINES, help="what runs the steps: local or ray", group=_RUNNING)
+    engine: str = option(LOCAL, choices=ENGINES, help="what runs the steps: local or ray", group=RUNNING)
     workers: int | None = option(
         None,
         0,
@@ -37,7 +38,7 @@ class ChainOptions(CaptionOptions):
         help="number of processes; 0 works in this one, without a time limit",
         unset="one for each processor",
         flags=("-j",),
-        group=_RUNNING,
+        group=RUNNING,
     )
     shard: str | None = option(
         None,
@@ -45,7 +46,7 @@ class ChainOptions(CaptionOptions):
         accepted="I/N with I from 1 to N",
         help="prepare the I-th of N parts of the videos; a run without --shard puts all parts together",
         metavar="I/N",
-        group=_RUNNING,
+        group=RUNNING,
     )
     row_timeout: float = option(
         600.0,
@@ -53,6 +54,6 @@ class ChainOptions(CaptionOptions):
         10_000_000,
         help="seconds that a step may take for a video or a clip, and 4 more for each second that it lasts",
         metavar="SECONDS",
-        group=_RUNNING,
+        group=RUNNING,
     )
-    retry_failed: bool = option(False, help="try again what failed in an earlier run", group=_RUNNING)
+    retry_failed: bool = option(False, help="try again what failed in an earlier run", group=RUNNING)

@@ -93,7 +93,9 @@ class _Rewriter:
         try:
             return rewritten(REWRITE, ask, options.rewrite_attempts)
         except ServerDownError as error:
-            raise StopRun(f"the server of --rewriter does not answer: {error}") from None
+            raise StopRun(
+                f"the server of --rewriter does not answer: {error}, and then --retry-failed goes on"
+            ) from None
 
     def summary(self) -> list[str]:
         if self._client is None:

@@ -83,14 +83,30 @@ def digest_of(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def made_of(step: Step, item: Item, base: str) -> str:
-    """The digest of all that a step makes its row of: its settings, and what the steps that it needs made.
+@dataclass(frozen=True)
+class Recipe:
+    """What a step makes its rows of.
 
-    Args:
-        base: step whose rows these are.
+    Attributes:
+        step: `Step`.
+        base: name of the step whose rows these are.
+        settings: digest of the settings.
     """
-    needed = [base, *(name for name in step.needs if name != base)]
-    return digest_of(step.settings(), [item.made_of.get(name) for name in needed])
+
+    step: Step
+    base: str
+    settings: str
+
+    @classmethod
+    def of(cls, step: Step, base: str) -> "Recipe":
+        """The recipe of a step; reads its settings, which may be digests of files, once."""
+        return cls(step, base, digest_of(step.settings()))
+
+    def made_of(self, item: Item) -> str:
+        """The digest of what a row is made of: settings, and what the steps whose columns are read made."""
+        needed = [self.base, *(name for name in self.step.needs if name != self.base)]
+        read = {name: item.made_of[name] for name in self.step.reads if name in item.made_of}
+        return digest_of(self.settings, [item.made_of.get(name) for name in needed], *([read] if read else []))
 
 
 def is_possible(step: Step, item: Item, base: str) -> bool:

@@ -1,6 +1,6 @@
 """A run of the chain: from a folder of videos to the files that training reads.
 
-    from ppdiffusers_ext.data.chain.options import ChainOptions
+    from ppdiffusers_ext.data.chain.options import RUNNING, ChainOptions
     from ppdiffusers_ext.data.chain.run import prepare_videos
 
     if __name__ == "__main__":
@@ -24,7 +24,7 @@ from ppdiffusers_ext.data.chain.catalogue import FILTER
 from ppdiffusers_ext.data.chain.config import read_config, thresholds_of, write_config
 from ppdiffusers_ext.data.chain.engines import open_engine
 from ppdiffusers_ext.data.chain.listing import list_videos
-from ppdiffusers_ext.data.chain.options import ChainOptions
+from ppdiffusers_ext.data.chain.options import RUNNING, ChainOptions
 from ppdiffusers_ext.data.chain.report import early_frame, write_report
 from ppdiffusers_ext.data.chain.rows import Item, Judge, digest_of, joined
 from ppdiffusers_ext.data.chain.stages import PROBE, SPLIT, Stage, Workshop, stages_of
@@ -35,7 +35,7 @@ from ppdiffusers_ext.data.chain.tally import tally_of
 from ppdiffusers_ext.data.existing import hold_outputs
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_name
-from ppdiffusers_ext.options import check_options
+from ppdiffusers_ext.options import check_options, declaration
 
 _TABLES, _SHARDS, _RECORD, _REPORT = "tables", "shards", "chain.yaml", "report.html"
 
@@ -127,8 +127,7 @@ class _Run:
             summary = self._run_stages([main] if self._shard else shards)
             if self._shard is None:
                 self._filter(summary)
-                rows = (item.row for item in self._clips(self._steps) if not self._judge.reasons(item))
-                summary.written = self._profile.finish(rows, self._place, self._options)
+                self._finish(summary)
                 summary.report = self._report()
                 for shard in shards:
                     shutil.rmtree(shard)
@@ -136,9 +135,14 @@ class _Run:
                     (main / _SHARDS).rmdir()
             return summary
 
-    def _told_options(self) -> dict[str, Any]:
-        """Options of the run as its record has them: without keys of servers."""
-        names = [item.name for item in dataclasses.fields(ChainOptions) if not item.name.endswith("_key")]
+    def _told_options(self, with_running: bool = True) -> dict[str, Any]:
+        """Options of the run as its record has them: without keys of servers.
+
+        Args:
+            with_running: also those that say what runs the steps, which results do not depend on.
+        """
+        items = [item for item in dataclasses.fields(ChainOptions) if not item.name.endswith("_key")]
+        names = [item.name for item in items if with_running or declaration(item).group != RUNNING]
         return {name: getattr(self._options, name) for name in names}
 
     def _run_stages(self, others: Sequence[Path]) -> Summary:
@@ -201,13 +205,24 @@ class _Run:
             write_table(self._table(FILTER), rows())
             file.write()
 
+    def _finish(self, summary: Summary) -> None:
+        """Write what training reads of the kept clips, if all steps ran that make it."""
+        names = [step.name for step in self._steps]
+        needed = [SPLIT, *(step.name for step in self._profile.own_steps(self._options))]
+        if missing := [name for name in needed if name not in names]:
+            summary.notes.append(f"what training reads is not written, for which step {missing[0]} is needed")
+            return
+        rows = (item.row for item in self._clips(self._steps) if not self._judge.reasons(item))
+        summary.written = self._profile.finish(rows, self._place, self._options)
+
     def _report(self) -> Path:
         """Write the page of what came in, and what each step removed."""
         path = self._place.output / _REPORT
         names = [step.name for step in self._steps]
         videos = joined({step.name: self._table(step.name) for step in self._steps if step.level == VIDEO})
         tally = tally_of(names, self._thresholds, videos, self._clips(self._steps), self._judge)
-        write_report(path, tally, lambda row: early_frame(self._place.file_of(row)), facts=self._told_options())
+        facts = self._told_options(with_running=False)
+        write_report(path, tally, lambda row: early_frame(self._place.file_of(row)), facts=facts)
         return path
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.data.chain.look import Pass
-from ppdiffusers_ext.data.chain.rows import Item, Judge, digest_of, is_possible, made_of
+from ppdiffusers_ext.data.chain.rows import Item, Judge, Recipe, digest_of, is_possible
 from ppdiffusers_ext.data.chain.steps import CLIP, Measure, Place, SetStep, Step
-from ppdiffusers_ext.data.chain.tables import JsonFile, Store, natural_key, write_table
+from ppdiffusers_ext.data.chain.tables import JsonFile, Store, natural_key, sources_of, write_table
 from ppdiffusers_ext.data.chain.tasks import Engine, Task
 from ppdiffusers_ext.data.chain.waiting import WaitingEngine
 from ppdiffusers_ext.data.chain.work import Job, Outcome, StepJob
@@ -118,24 +118,26 @@ class Workshop:
     def _store(self, step: Step, unit: str) -> Store:
         has_files = type(step).is_kept is not Step.is_kept
         is_kept = functools.partial(step.is_kept, place=self.place) if has_files else None
-        others = [folder / f"{step.name}.jsonl" for folder in self.others]
+        others = [path for folder in self.others for path in sources_of(folder / f"{step.name}.jsonl")]
         return Store(self.table(step.name), unit, others, is_kept)
 
     def _tasks(
         self, stage: Stage, items: Iterable[Item], stores: Mapping[str, Store], advance: Callable[[int], Any]
     ) -> Iterator[Task]:
         """The tasks of what is missing; notes in the stores which rows are wanted."""
+        recipes = [Recipe.of(step, stage.base) for step in stage.steps]
         for item in items:
             digests = {}
-            for step in stage.steps:
-                store = stores[step.name]
+            for recipe in recipes:
+                step, store = recipe.step, stores[recipe.step.name]
                 store.seen.add(item.key)
                 if not is_possible(step, item, stage.base):
                     continue
-                of = made_of(step, item, stage.base)
+                of = recipe.made_of(item)
                 if self._is_there(store, item, of):
                     store.wanted[item.key] = of
-                elif not step.is_gated or not self.judge.reasons(item, step):
+                # What is before the stage counts: its own steps have no rows yet.
+                elif not step.is_gated or not self.judge.reasons(item, stage.first):
                     store.wanted[item.key] = digests[step.name] = of
             if digests:
                 yield Task(item.row, tuple(digests), self._seconds(item), digests)
@@ -156,7 +158,8 @@ class Workshop:
         def passing() -> Iterator[Item]:
             return (item for item in items() if not self.judge.reasons(item, step))
 
-        of = digest_of(step.settings(), [(item.key, made_of(step, item, SPLIT)) for item in passing()])
+        recipe = Recipe.of(step, SPLIT)
+        of = digest_of([(item.key, recipe.made_of(item)) for item in passing()])
         if self.table(step.name).exists() and self._settings(step, of).is_written():
             return 0
         rows = [{**columns, "of": of} for columns in step.over((item.row for item in passing()), self.place)]

@@ -59,6 +59,7 @@ class Step:
         name: of the step and of its table.
         level: whether its rows are of videos or of clips.
         needs: steps whose columns it reads; a row that one of them failed is not given to it.
+        reads: steps whose columns it reads as well, where they ran.
         version: to be raised when the results for the same settings change.
         is_network: whether it loads a network: such a step stays in its process from row to row.
         is_gated: whether it is given only those clips that passed all thresholds before it: what has to be paid for.
@@ -68,6 +69,7 @@ class Step:
     name: ClassVar[str]
     level: ClassVar[str] = CLIP
     needs: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
     is_network: ClassVar[bool] = False
     is_gated: ClassVar[bool] = False

@@ -73,6 +73,16 @@ def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> int:
     return count
 
 
+def parts_of(path: Path) -> Path:
+    """The folder of a table's parts."""
+    return path.with_suffix(".parts")
+
+
+def sources_of(path: Path) -> list[Path]:
+    """A table, and its parts in the order in which they were written."""
+    return [path, *sorted(parts_of(path).glob("*.jsonl"), key=lambda part: natural_key(part.name))]
+
+
 class Known(NamedTuple):
     """Where a row is, or several rows that one video became: number of the source, and whether it failed."""
 
@@ -101,8 +111,8 @@ class Store:
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.parts = self.path.with_suffix(".parts")
-        own = sorted(self.parts.glob("*.jsonl"), key=lambda path: natural_key(path.name))
+        self.parts = parts_of(self.path)
+        _, *own = sources_of(self.path)
         self.sources = [self.path, *self.others, *own]
         self._known: dict[tuple[str, str], Known] = {}
         lost = set()

@@ -1,9 +1,8 @@
 """Threads of the run's own process, for a step that waits for a server: it asks for several rows at a time."""
 
-import itertools
+import queue
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from ppdiffusers_ext.data.chain.tasks import Task
 from ppdiffusers_ext.data.chain.work import Job, Outcome, Stop
@@ -12,6 +11,8 @@ from ppdiffusers_ext.errors import InputError
 
 class WaitingEngine:
     """Calls a job in several threads. Rows have no time limit but that of the step's own requests.
+
+    A run that is stopped does not wait for them: they end with the process.
 
     Args:
         threads: rows that are worked on at a time.
@@ -22,40 +23,44 @@ class WaitingEngine:
 
     def run(self, job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         """See `tasks.Engine`."""
-        waiting, running = iter(tasks), dict[Future, Task]()
-        if (first := next(waiting, None)) is None:
-            return
-        job.open()
-        waiting = itertools.chain([first], waiting)
-        is_given_up = threading.Event()
+        waiting, running, is_open = iter(tasks), 0, False
+        todo: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue[tuple[Task, dict[str, Outcome] | None, Exception | None]] = queue.SimpleQueue()
+        stopped: Exception | None = None
+        try:
+            while True:
+                while stopped is None and running < self._threads and (task := next(waiting, None)) is not None:
+                    if not is_open:
+                        job.open()
+                        is_open = True
+                        self._start(job, todo, done)
+                    todo.put(task)
+                    running += 1
+                if not running:
+                    break
+                task, outcomes, error = done.get()
+                running -= 1
+                if outcomes is not None:  # also when the run ends: answers that others wait for are paid for
+                    yield task, outcomes
+                stopped = stopped or error
+        finally:
+            for _ in range(self._threads):
+                todo.put(None)
+        if isinstance(stopped, Stop):
+            raise InputError(str(stopped)) from stopped
+        if stopped is not None:
+            raise stopped
 
-        def work(task: Task) -> dict[str, Outcome] | None:
-            return None if is_given_up.is_set() else job(task.row, task.names)
+    def _start(self, job: Job, todo: queue.SimpleQueue, done: queue.SimpleQueue) -> None:
+        def work() -> None:
+            while (task := todo.get()) is not None:
+                try:
+                    done.put((task, job(task.row, task.names), None))
+                except Exception as error:
+                    done.put((task, None, error))
 
-        with ThreadPoolExecutor(self._threads) as pool:
-            try:
-                while True:
-                    while len(running) < self._threads and (task := next(waiting, None)) is not None:
-                        running[pool.submit(work, task)] = task
-                    if not running:
-                        return
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        outcomes = future.result()
-                        assert outcomes is not None
-                        yield running.pop(future), outcomes
-            except Stop as stop:
-                # Answers that others are waiting for are paid for: they are taken before the run ends.
-                is_given_up.set()
-                yield from _rest(running)
-                raise InputError(str(stop)) from stop
-            finally:
-                is_given_up.set()
+        for _ in range(self._threads):
+            threading.Thread(target=work, daemon=True).start()
 
     def close(self) -> None:
-        """Nothing is left running."""
-
-
-def _rest(running: dict[Future, Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
-    for future, task in running.items():
-        if future.exception() is None and (outcomes := future.result()) is not None:
-            yield task, outcomes
+        """Nothing has to be ended."""

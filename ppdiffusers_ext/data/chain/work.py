@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, Step, StopRun
+from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.errors import InputError, one_line
 
 _MOST_OF_REASON = 600
@@ -73,7 +74,8 @@ def outcome_of(work: Callable[[], Columns | list[Columns]]) -> Outcome:
         Stop: the disk is full or read-only.
     """
     try:
-        found = json.loads(json.dumps(work(), allow_nan=False, default=_plain))
+        with moved_by("output"):  # so that messages about a full disk name it
+            found = json.loads(json.dumps(work(), allow_nan=False, default=_plain))
     except Exception as error:
         return failure_of(error)
     return {"rows": found} if isinstance(found, list) else {"columns": found}
@@ -81,8 +83,11 @@ def outcome_of(work: Callable[[], Columns | list[Columns]]) -> Outcome:
 
 def failure_of(error: Exception) -> Outcome:
     """The outcome of an error. Raises Stop for one that the next row would meet, too."""
-    if is_of_disk(error) or isinstance(error, (Stop, StopRun)):
+    if isinstance(error, (Stop, StopRun)):
         raise Stop(str(error)) from error
+    if is_of_disk(error):
+        told = str(error) if isinstance(error, InputError) else f"the disk takes no more ({error}); free some space"
+        raise Stop(f"{told}: the same command goes on with what is missing") from error
     if isinstance(error, MemoryError):
         return {"error": "out of memory"}
     words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"

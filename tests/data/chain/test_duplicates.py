@@ -80,7 +80,7 @@ def test_few_are_compared_of_many(monkeypatch):
     find = _Table.find
 
     def counted(self, fingerprint, other_than):
-        near = {n for mask, table in zip(self._bands, self._found) for n in table.get(fingerprint & mask, ())}
+        near = {n for mask, table in zip(self._bands, self._found) for n in table.get(hash(fingerprint & mask), ())}
         compared[0] += len(near)
         return find(self, fingerprint, other_than)
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from ppdiffusers_ext.data.chain import engine_ray
+from ppdiffusers_ext.data.chain.tasks import Task
 from ppdiffusers_ext.errors import InputError
 from tests.support.chain_steps import Chain
 
@@ -47,3 +48,41 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'ppdiffusers_ext\[ray\]'"):
         engine_ray.RayEngine(1)
+
+
+class SilentRay:
+    """A Ray whose tasks never come to an end. Remembers those that were ended by force."""
+
+    class exceptions:
+        RayError = RuntimeError
+
+    def __init__(self):
+        self.ended = []
+
+    def put(self, value):
+        return value
+
+    def remote(self, **options):
+        assert options["max_retries"] == 0
+        return lambda function: self
+
+    def wait(self, references, timeout):
+        return [], references
+
+    def cancel(self, reference, force):
+        assert force
+        self.ended.append(reference)
+
+
+def test_row_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(engine_ray, "_SECONDS_TO_BEGIN", 0.0)
+    ray = SilentRay()
+    tasks = engine_ray._Tasks(ray, None)
+    monkeypatch.setattr(tasks, "_submit", lambda task: f"reference of {task.row['key']}")
+    tasks.begin(Task({"key": "slow"}, ("score",), -1.0, {}))
+    tasks.begin(Task({"key": "quick"}, ("score",), 100.0, {}))
+    ((task, outcomes),) = tasks.take(None)
+    assert task.row["key"] == "slow" and "--row-timeout allows more" in outcomes["score"]["error"]
+    assert ray.ended == ["reference of slow"] and len(tasks.running) == 1
+    tasks.close()
+    assert ray.ended[1:] == ["reference of quick"]

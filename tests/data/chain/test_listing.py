@@ -134,10 +134,12 @@ def test_what_is_no_video_has_a_reason(tmp_path):
     (tmp_path / "empty.mp4").write_bytes(b"")
     keep(write(tmp_path / "cut.mp4", noise(8)), 0.7)
     write_sound(tmp_path / "sound.mp4")
+    encode(tmp_path / "old.avi", frames(3))
     for name, reason in {
         "empty.mp4": "not a video that can be read",
         "cut.mp4": "cut off",
         "sound.mp4": "has no video track",
+        "old.avi": "as no AVI is; MP4, MOV, WebM and MKV are",
     }.items():
         with pytest.raises(InputError, match=reason):
             probe(tmp_path / name)

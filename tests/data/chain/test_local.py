@@ -32,12 +32,15 @@ def test_workers_die_hang_and_give_what_one_process_gives(chain):
         (chain.orders / name).unlink()
     chain.run(workers=2, retry_failed=True)
     assert [line for line in chain.calls() if "caption" not in line] == ["a_1.mp4", "b_0.mp4"]
-    several = chain.files()
+    several = results_of(chain)
     chain.output = chain.output.with_name("one")
     chain.run()
-    assert {name: text for name, text in chain.files().items() if name != "chain.yaml"} == {
-        name: text for name, text in several.items() if name != "chain.yaml"
-    }
+    assert results_of(chain) == several
+
+
+def results_of(chain):
+    """Path -> content of all files of a run but those that name its folder."""
+    return {name: content for name, content in chain.files().items() if name not in ("chain.yaml", "report.html")}
 
 
 PROGRAM = """
@@ -81,3 +84,12 @@ def _comes(condition, run):
         assert run.poll() is None
         time.sleep(0.05)
     return False
+
+
+def test_program_without_a_guard_is_told_what_it_lacks(chain, tmp_path):
+    program = PROGRAM.replace('if __name__ == "__main__":\n', "if True:\n").replace("chain.run(", "x = chain.run(")
+    (tmp_path / "program.py").write_text(program)
+    run = subprocess.run(
+        [sys.executable, "program.py", str(tmp_path)], cwd=tmp_path, env=_environment(), capture_output=True, text=True
+    )
+    assert run.returncode and 'behind `if __name__ == "__main__":`' in run.stderr

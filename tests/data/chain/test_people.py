@@ -36,10 +36,10 @@ def test_nobody_is_in_noise():
 
 
 def test_columns_sum_up_the_frames(monkeypatch):
-    seen = iter([Presence(0, 0.0, 0.0), Presence(1, 0.5, 0.1), Presence(2, 0.7, 0.3), Presence(1, 0.9, 0.2)])
+    seen = iter([Presence(0, 0.0, 0.0), Presence(1, 0.5, 0.1), Presence(3, 0.7, 0.3), Presence(1, 0.9, 0.2)])
     monkeypatch.setattr(people, "find_presence", lambda networks, frame: next(seen))
     columns = measured(People(num_frames=4), [np.zeros((32, 32, 3), np.uint8)] * 4)
-    assert columns == {"people_median": 1, "people_max": 2, "person_share": 0.2, "person_visibility": 0.7}
+    assert columns == {"people_median": 1, "people_max": 3, "person_share": 0.2, "person_visibility": 0.7}
 
 
 def test_large_frames_are_looked_at_in_a_smaller_size(monkeypatch):

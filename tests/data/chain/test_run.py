@@ -2,6 +2,7 @@
 
 import pytest
 
+from ppdiffusers_ext.data.chain import tables
 from ppdiffusers_ext.errors import InputError
 from tests.support.chain_steps import Chain
 
@@ -129,3 +130,22 @@ def test_parts_come_to_what_one_run_makes(chain):
     assert chain.calls() == [] and summary.worked["score"] == 0
     assert chain.table("filter") == whole and chain.table("split") == split
     assert not (chain.output / "tables/shards").exists()
+
+
+def test_part_that_was_stopped_is_put_together_with_the_others(chain, monkeypatch):
+    monkeypatch.setattr(tables, "PART_ROWS", 1)
+    chain.run(shard="1/2")
+    chain.order("?", "full")
+    with pytest.raises(InputError, match="No space left"):
+        chain.run(shard="2/2")
+    (chain.orders / "?").unlink()
+    assert {"b/a_0.mp4", "b/a_1.mp4"} < set(chain.calls())
+    chain.run()
+    assert [line for line in chain.calls() if "caption" not in line] == ["b/a_1.mp4"]
+    assert len(chain.table("score")) == 5
+
+
+def test_first_steps_can_be_run_alone(chain):
+    summary = chain.run(steps="probe")
+    assert summary.rows == {"probe": 4}
+    assert summary.notes == ["what training reads is not written, for which step split is needed"]

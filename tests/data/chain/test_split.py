@@ -180,12 +180,13 @@ def test_colours_are_kept_however_they_are_stored(place, pix_fmt, size, options)
     assert np.abs(first[inner].astype(int) - again[inner]).max() <= 4
 
 
-def test_frames_are_upright(place):
+@pytest.mark.parametrize(("matrix", "size"), [((0, 1, -1, 0), (64, 48)), ((-1, 0, 0, -1), (48, 64))])
+def test_frames_are_upright(place, matrix, size):
     place.source.mkdir()
-    source = set_matrix(encode(place.source / "a.mp4", patches(), crf=5), 0, 1, -1, 0)
+    source = set_matrix(encode(place.source / "a.mp4", patches(), crf=5), *matrix)
     (clip,) = split(source, place, [], min_seconds=1.0)
     first, again = (next(read_frames(path)) for path in (source, place.clips / clip["key"]))
-    assert (clip["width"], clip["height"]) == (48, 64) and again.shape == first.shape == (64, 48, 3)
+    assert (clip["height"], clip["width"]) == size and again.shape == first.shape == (*size, 3)
     assert np.abs(first.astype(int) - again).mean() < 6
 
 
