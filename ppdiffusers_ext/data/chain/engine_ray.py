@@ -259,6 +259,6 @@ def _check_address(address: str | None) -> None:
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
         except (OSError, OverflowError) as error:
             raise InputError(
-                f"the Ray of RAY_ADDRESS={one_line(address, 200)} does not answer ({error}); HOST:PORT of one that runs "
-                "is accepted, and without RAY_ADDRESS one is started here"
+                f"the Ray of RAY_ADDRESS={one_line(address, 200)} does not answer ({error}); HOST:PORT of one that "
+                "runs is accepted, and without RAY_ADDRESS one is started here"
             ) from error
