@@ -26,6 +26,9 @@ EXTRAS = {
     "server": ["fastapi", "starlette", "anyio", "uvicorn", "h11", "python-multipart"],
     # Pictures of telephones.
     "heic": ["pillow-heif"],
+    # From raw videos to a training set (scripts.prepare_videos), and the same on many machines (--engine ray).
+    "data": ["scenedetect", "rapidocr-onnxruntime", "pyclipper", "shapely"],
+    "ray": ["ray"],
     # Another reader of videos, beside which training_clips measures this project's own.
     "bench": ["decord"],
     "test": [
@@ -54,6 +57,11 @@ EXTRAS = {
         "nbclient",
         "ipykernel",
         "dockerfile-parse",
+        "scenedetect",
+        "rapidocr-onnxruntime",
+        "pyclipper",
+        "shapely",
+        "ray",
     ],
 }
 

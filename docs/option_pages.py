@@ -47,7 +47,7 @@ INTRODUCTION["Jobs of a server"] = (
 )
 INTRODUCTION[SHARED] = "Flags alone, which have no keys. `--debug` is of every command, each of the others of some."
 # Commands that have no options of their own beside these; and the trainers, as cache_latents, have paddlenlp's.
-_WITHOUT_OWN = ("pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v", "launch", "cache_latents")
+_WITHOUT_OWN = ("pose2vid", "stable_animator", "predict_i2v", "predict_v2v", "launch", "cache_latents")
 TOP = (
     "This page is made from the declarations of the options (`make option-pages`).",
     "Every option is a flag of a command and a key of a YAML file: `--guidance-scale 3` and `guidance_scale: 3` are "

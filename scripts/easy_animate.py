@@ -2,12 +2,32 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import option
 from ppdiffusers_ext.pipelines.easy_animate.check import check_files
 from ppdiffusers_ext.pipelines.easy_animate.options import CONFIG, EasyAnimateConfig, names_of_task
 
+from .beautify_prompt import KEY_VARIABLE, make_client
 from .command import ArgumentParser, no_command
 from .options import ConfigOptions, add_options, given_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(ConfigOptions):
+    """Options of the command that makes a video of a text: what becomes of the prompt before."""
+
+    beautify_prompt: str | None = option(
+        None,
+        help="OpenAI-compatible server whose model expands the prompt into a description, as http://HOST/v1",
+        unset="the prompt as it is",
+        metavar="URL",
+    )
+    beautify_model: str | None = option(None, help="name of that server's model", metavar="NAME")
+    beautify_key: str | None = option(
+        None, help="key of that server", unset=f"{KEY_VARIABLE} of the environment", metavar="KEY"
+    )
 
 
 def make_parser(prog: str, description: str | None, task: str) -> ArgumentParser:
@@ -17,7 +37,7 @@ def make_parser(prog: str, description: str | None, task: str) -> ArgumentParser
         prog, description: of the command.
         task: one of `options.TASKS`.
     """
-    parser = ArgumentParser(prog, description, ConfigOptions)
+    parser = ArgumentParser(prog, description, TextOptions if task == "text" else ConfigOptions)
     return add_options(parser, EasyAnimateConfig, names_of_task(task))
 
 
@@ -29,6 +49,8 @@ def make_work(task: str) -> Callable[[ConfigOptions], None]:
         config.check(task)
         config.check_inputs()
         check_files(config)
+        if isinstance(options, TextOptions):
+            config = replace(config, prompt=beautified(config, options))
 
         from ppdiffusers_ext.pipelines.easy_animate.run import make
 
@@ -39,6 +61,30 @@ def make_work(task: str) -> Callable[[ConfigOptions], None]:
             print(f"report   {result.report}")
 
     return work
+
+
+def beautified(config: EasyAnimateConfig, options: TextOptions) -> str:
+    """The prompt, or what the model of a server makes of it; that is printed, so that it can be given again.
+
+    Raises:
+        InputError: options that do not go together, or no answer that can be used.
+    """
+    others = [name for name in ("beautify_model", "beautify_key") if getattr(options, name) is not None]
+    if options.beautify_prompt is None:
+        if others:
+            raise InputError(f"--{others[0].replace('_', '-')} is given without --beautify-prompt")
+        return config.prompt
+    if config.skip_existing:
+        raise InputError("--beautify-prompt writes a new prompt each time, and --skip-existing needs the one before; "
+                         "it was printed, and --prompt takes it")  # fmt: skip
+
+    from ppdiffusers_ext.chat.rewriting import beautify
+
+    flags = "--beautify-prompt and --beautify-model"
+    client = make_client(options.beautify_prompt, options.beautify_model, options.beautify_key, flags)
+    prompt = beautify(config.prompt, client)
+    print(f"prompt   {prompt}", flush=True)
+    return prompt
 
 
 def read_config(options: ConfigOptions) -> EasyAnimateConfig:

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppdiffusers_ext.options import ExistingOptions, option, path_option
+from ppdiffusers_ext.preprocess.face_finders import AUTO, DETECTORS, EMBEDDED, FACES
 
 from .command import ArgumentParser, run
 from .poses import DeviceOptions, progress
-
-AUTO, ANTELOPE, EMBEDDED = DETECTORS = ("auto", "antelopev2", "embedded")
-FACES = "pretrained_weights/stable_animator"
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +62,7 @@ def work(options: Options) -> None:
     made = {target / name: of for name, of in _made_of(source, options).items()}
     results = check_existing(made, options.overwrite, options.skip_existing, pattern=r".+\.png")
     check_outputs(results.missing[:1], [options.image_folder])
-    find = _open_finders(options)
+    find = _open_finder(options)
     names = {path.name for path in results.missing}
     with results.recorded():
         without = write_face_masks(source, target, find, names, progress("faces"))
@@ -80,9 +78,10 @@ def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[],
     from ppdiffusers_ext.data.records import Made, digest, digest_of
     from ppdiffusers_ext.files import check_all_there
     from ppdiffusers_ext.preprocess.blaze import networks as embedded
+    from ppdiffusers_ext.preprocess.face_finders import choose_detector
     from ppdiffusers_ext.preprocess.faces import mask_names, network_files
 
-    if _detector(options) == EMBEDDED:
+    if choose_detector(options.detector, options.faces) == EMBEDDED:
         networks = {"--detector": digest_of([digest(path) for path in embedded.network_files()])}
     else:
         networks = {"--faces": digest(network_files(options.faces or FACES, recognises=False)[0])}
@@ -102,52 +101,19 @@ def _made_of(source: "FrameSource", options: Options) -> "dict[str, Callable[[],
     return {name: partial(of_picture, picture) for name, picture in zip(names, source.names, strict=True)}
 
 
-def _detector(options: Options) -> str:
-    """ "antelopev2" or "embedded"."""
-    from ppdiffusers_ext.preprocess.faces import DETECTOR, FOLDER
-
-    if options.detector != AUTO:
-        return options.detector
-    return ANTELOPE if options.faces or (Path(FACES) / FOLDER / DETECTOR).exists() else EMBEDDED
-
-
 def _retinaface(options: Options) -> Path | None:
     """The path of RetinaFace's weights; None if they are not there."""
-    from ppdiffusers_ext.preprocess.retinaface import FILE
+    from ppdiffusers_ext.preprocess.face_finders import find_retinaface
 
-    path = Path(options.retinaface or Path(options.faces or FACES) / FILE)
-    return path if options.retinaface or path.exists() else None
-
-
-def _open_finders(options: Options) -> "Callable[[np.ndarray], Sequence | np.ndarray]":
-    """What finds the boxes of the faces in a frame, and RetinaFace where that sees none."""
-    from ppdiffusers_ext.preprocess.retinaface import FaceFinder
-
-    boxes_of = _open_detector(options)
-    path = _retinaface(options)
-    fallback = None if path is None else FaceFinder(path)
-
-    def find(frame: "np.ndarray") -> "Sequence | np.ndarray":
-        boxes = boxes_of(frame)
-        return boxes if len(boxes) or fallback is None else fallback.find(frame)
-
-    return find
+    return find_retinaface(options.faces, options.retinaface)
 
 
-def _open_detector(options: Options) -> "Callable[[np.ndarray], Sequence]":
-    """What finds the boxes of the faces in a frame at first; says on stderr which that is."""
-    if _detector(options) == EMBEDDED:
-        from ppdiffusers_ext.preprocess.blaze.face_boxes import FaceBoxes
-        from ppdiffusers_ext.preprocess.blaze.networks import open_networks
+def _open_finder(options: Options) -> "Callable[[np.ndarray], Sequence | np.ndarray]":
+    """What finds the boxes of the faces in a frame; says on stderr which that is."""
+    from ppdiffusers_ext.preprocess.face_finders import describe_detector, open_finder
 
-        why = f"; antelopev2's files are not in {FACES}" if options.detector == AUTO else ""
-        print(f"Faces: MediaPipe (embedded){why}", file=sys.stderr)
-        return FaceBoxes(open_networks(options.device)).find
-    from ppdiffusers_ext.preprocess.faces import FaceAnalyzer
-
-    print("Faces: antelopev2", file=sys.stderr)
-    analyzer = FaceAnalyzer(options.faces or FACES, options.device, recognises=False)
-    return lambda frame: [face.box for face in analyzer.find(frame)]
+    print(describe_detector(options.detector, options.faces), file=sys.stderr)
+    return open_finder(options.detector, options.faces, _retinaface(options), options.device)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ a video is made in parts, of which each begins with the last frames of the one b
 import sys
 
 from .command import run
-from .easy_animate import make_parser, make_work
+from .easy_animate import TextOptions, make_parser, make_work
+
+Options = TextOptions  # beside those of EasyAnimate
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.pipelines.schedulers import scheduler_class
 from ppdiffusers_ext.weights.lora import Lora, MergedLoras
 from tests.parity_easy_autoencoder import vae_training
+from tests.parity_easy_filters import data_filters
 from tests.parity_easy_lora import lora_training_v4
 from tests.parity_easy_training import (
     aspect_sampler,
@@ -386,6 +387,7 @@ RUNNERS = {
     "clip_sampling": clip_sampling,
     "collate": collate,
     "data_buckets": data_buckets,
+    "data_filters": data_filters,
     "grad_clip": grad_clip,
     "lora_training_v4": lora_training_v4,
     "lora_v4": lora_v4,
@@ -405,4 +407,4 @@ RUNNERS = {
     "v4_transformer": v4_transformer,
     "vae_training": vae_training,
 }
-NOT_YET = ("data_filters",)
+NOT_YET = ()

@@ -174,12 +174,15 @@ def modules_of(name):
 OF_COMFYUI = {"comfy", "folder_paths", "nodes", "torch"}  # there wherever the nodes run
 
 
+# Of packages that are imported by what needs them, which checks.
+CHECKED_EXTRAS = ("cpu", "onnx", "socks", "heic", "server", "data", "ray")
+
+
 @pytest.mark.parametrize("folder", ["ppdiffusers_ext", "scripts"])
 def test_imports_are_required(folder):
     required = names(read_requirements("requirements.txt")) | set(GPU_SUBSTITUTE.values())
     engines = read_extras()
-    # Imported by what needs them, which checks.
-    required |= {name for extra in ("cpu", "onnx", "socks", "heic", "server") for name in names(engines[extra])}
+    required |= {name for extra in CHECKED_EXTRAS for name in names(engines[extra])}
     provided = set().union(*(modules_of(name) for name in required if installed_version(name)))
     imported = {
         module: path

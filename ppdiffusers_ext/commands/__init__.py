@@ -19,11 +19,15 @@ if packaged.IS_CHECKOUT:
 
 # Heading of --help -> commands.
 COMMANDS = {
-    "Animate": ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
+    "Animate": (
+        *("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
+        "beautify_prompt",
+    ),
     "Weights and memory": ("download_weights", "convert_weights", "plan_memory"),
     "Serve": ("serve",),
     "Poses and videos": ("estimate_poses", "vid2pose", "skeleton_extraction", "extract_frames", "make_video"),
     "Training data": (
+        "prepare_videos",
         *("extract_dwpose_from_vid", "extract_meta_info", "training_skeleton_extraction", "face_mask_extraction"),
         *("check_dataset", "cache_latents"),
     ),

@@ -42,6 +42,7 @@ _SILENT = ".gif"
 _LAYOUTS = ("7.1", "5.1", "stereo", "mono")  # in one of which an encoder takes what it does not take as it is
 _GAP = 0.1  # seconds without sound from which on there is silence; less is a rounding of times
 _BLOCK = 1024  # samples
+_RUN_UP = 0.5  # seconds before the beginning from which on sound is decoded: its first packets depend on earlier ones
 _MISSING = 0.5  # seconds of sound that may be missing unsaid
 
 
@@ -57,16 +58,28 @@ class Audio:
         start: seconds from the video's first frame at which the sound begins.
         first_frame: seconds on the file's clock at which that frame begins, `VideoInfo.start`; those of the first
             stored picture if left out.
+        seeks: whether to jump to the beginning, so that a part of a long file is had in a short time.
     """
 
-    def __init__(self, path: str | os.PathLike, start: float = 0.0, first_frame: float | None = None) -> None:
-        self._path, self._start, self._first_frame = path, start, first_frame
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        start: float = 0.0,
+        first_frame: float | None = None,
+        seeks: bool = False,
+    ) -> None:
+        self._path, self._start, self._first_frame, self._seeks = path, start, first_frame, seeks
         self._packets: Iterator = iter(())
         self._next: Any = None
         self._codecs = _OF_MP4
         self._plan: Any = None  # "copy", or the rate and the layout of channels to encode with
         self._is_checked = False
         self._promised = self._end = 0.0  # seconds at which it ends by the header, and by what was read
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is sound to be written, once `check` has looked."""
+        return self._is_checked and self._plan is not None
 
     def check(self, target: str | os.PathLike, seconds: float | Fraction | None = None) -> None:
         """Decide how the sound gets into a file, by reading it once and writing its beginning into memory.
@@ -167,6 +180,8 @@ class Audio:
         first = self._first_frame
         first = float((video.start_time or 0) * video.time_base) if first is None else first
         start = self._start + first
+        if self._seeks and start > _RUN_UP:
+            _seek(source, stream, start - _RUN_UP)
         if self._plan == "copy":
             return self._copied(source, stream, container.add_stream(template=stream), start)
         rate, layout = self._plan
@@ -229,6 +244,17 @@ class Audio:
             raise InputError(
                 f"the sound of {self._path} is damaged; a complete file, or --no-audio, is accepted"
             ) from error
+
+
+def _seek(source: Any, stream: Any, seconds: float) -> None:
+    """Go to a packet of a stream at a time or before it; to the beginning of the file if its index is wrong."""
+    try:
+        source.seek(int(seconds / stream.time_base), stream=stream)
+        packet = next((packet for packet in source.demux(stream) if packet.pts is not None), None)
+        is_before = packet is not None and packet.pts * stream.time_base <= seconds + _RUN_UP
+        source.seek(int(seconds / stream.time_base) if is_before else 0, stream=stream)
+    except av.error.FFmpegError:  # the file has no index: it is read from where it is
+        return
 
 
 class _Nowhere(io.RawIOBase):

@@ -20,6 +20,7 @@ _BT709 = 1  # FFmpeg's code of the matrix
 _FULL_RANGE = 2
 # PyAV converts by the BT.601 matrix and from the narrow range unless it is told what the file names.
 _MATRICES = {_BT709: "ITU709", 4: "FCC", 7: "SMPTE240M"}
+_COMMON = (_BT709, 2, 5, 6)  # that, not named, and BT.601
 _BT2020 = (9, 10)  # for which PyAV has no name, but which it takes from the frame
 
 
@@ -45,6 +46,21 @@ def to_upright(
     pixels = info.crop.apply(_to_pixels(frame, convert))
     stored = stretch(pixels if pixels.shape[2] == 3 else lay_over(pixels, background, path), width)
     return np.ascontiguousarray(info.orientation.apply(stored))
+
+
+def is_plain(frame: Any, info: Any) -> bool:
+    """True if a decoded frame of PyAV can be coded anew as it is: it is yuv420p, upright, whole and of square pixels.
+
+    Args:
+        info: `VideoInfo` of the video.
+    """
+    width, height = size = (frame.width, frame.height)
+    return (
+        (frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.colorspace in _COMMON)
+        and (info.crop.size == info.coded_size == (info.width, info.height) == size)
+        and (width % 2 == height % 2 == 0 and info.aspect == 1)
+        and (info.rotation == 0 and not info.is_mirrored)
+    )
 
 
 def _to_pixels(frame: Any, convert: Any) -> np.ndarray:

@@ -6,7 +6,7 @@ its own.
 
 import bisect
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import av
@@ -15,9 +15,11 @@ from av.video.reformatter import VideoReformatter
 
 from ppdiffusers_ext.data.decoding import decode_strictly
 from ppdiffusers_ext.data.pixels import to_upright
-from ppdiffusers_ext.data.video import probe_packets, read_frames
+from ppdiffusers_ext.data.video import decode_stored, probe_packets, read_frames
 from ppdiffusers_ext.data.video_file import open_video
 from ppdiffusers_ext.errors import InputError
+
+_Convert = Callable[[Any, int], np.ndarray]  # of a frame of PyAV, and its number
 
 
 class FrameReader:
@@ -43,6 +45,12 @@ class FrameReader:
     def __len__(self) -> int:
         return self.info.num_frames
 
+    @property
+    def keyframes(self) -> tuple[int, ...]:
+        """Numbers of the frames that are coded on their own, the first among them; of an animated picture that one."""
+        keys = set(self._keys)
+        return (0, *(index for index, time in enumerate(self._times) if index and time in keys))
+
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """Frames by their numbers, in the order given: (n, height, width, 3) uint8 RGB.
 
@@ -54,15 +62,24 @@ class FrameReader:
 
     def stream(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """As `read`, but one by one, each with its number, in the order of the numbers, and each once."""
+        return self._stream(indices, self._upright(VideoReformatter()))
+
+    def stream_stored(self, indices: Sequence[int]) -> Iterator[tuple[int, Any]]:
+        """As `stream`, but PyAV's frames as they are stored; of no animated picture."""
+        return self._stream(indices, None)
+
+    def _upright(self, convert: Any) -> _Convert:
+        return lambda frame, index: to_upright(frame, convert, self._path, index, self.info, self._background)
+
+    def _stream(self, indices: Sequence[int], convert: _Convert | None) -> Iterator[tuple[int, Any]]:
         wanted = sorted(set(indices))
         if not wanted or not 0 <= wanted[0] <= wanted[-1] < len(self):
             raise InputError(f"{self._path} has no frames {list(indices)}; 0 to {len(self) - 1} are accepted")
         # A file whose times do not tell its frames apart is read from its beginning, and an animated picture is.
         is_timed = len(set(self._times)) == len(self) and self._keys[:1] == self._times[:1]
-        return self._seek(wanted) if is_timed else self._read_all(wanted)
+        return self._seek(wanted, convert) if is_timed else self._read_all(wanted, convert)
 
-    def _seek(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        convert = VideoReformatter()
+    def _seek(self, wanted: Sequence[int], convert: _Convert | None) -> Iterator[tuple[int, Any]]:
         decoded: Any = None
         last: Any = None  # time of the frame before
         with open_video(self._path) as (container, stream):
@@ -79,10 +96,10 @@ class FrameReader:
                         break
                 if frame is None:
                     decoded = None
-                    yield from self._read_all([index])
+                    yield from self._read_all([index], convert)
                 else:
-                    rgb, last = to_upright(frame, convert, self._path, index, self.info, self._background), time
-                    yield index, rgb
+                    last = time
+                    yield index, frame if convert is None else convert(frame, index)
 
     def _from_key(self, container: av.container.InputContainer, stream: Any, key: int) -> Iterator[av.VideoFrame]:
         """Decoded frames from a picture on that stands on its own, none where it turns out not to."""
@@ -98,8 +115,12 @@ class FrameReader:
                 return
             yield frame
 
-    def _read_all(self, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        frames = read_frames(self._path, count=wanted[-1] + 1, info=self.info, background=self._background)
+    def _read_all(self, wanted: Sequence[int], convert: _Convert | None) -> Iterator[tuple[int, Any]]:
+        count = wanted[-1] + 1
+        if convert is None:
+            frames = decode_stored(self._path, self.info, count)
+        else:
+            frames = read_frames(self._path, count=count, info=self.info, background=self._background)
         chosen = set(wanted)
         return ((index, frame) for index, frame in enumerate(frames) if index in chosen)
 

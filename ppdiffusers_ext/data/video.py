@@ -196,9 +196,16 @@ def read_frames(
 def _decode(path: str | os.PathLike, info: VideoInfo, indices: range, background: str) -> Iterator[np.ndarray]:
     """Decode from the beginning; convert and yield the frames at `indices`, a range."""
     convert = VideoReformatter()
+    for index, frame in enumerate(decode_stored(path, info, indices.stop)):
+        if index in indices:
+            yield to_upright(frame, convert, path, index, info, background)
+
+
+def decode_stored(path: str | os.PathLike, info: VideoInfo, count: int) -> Iterator[Any]:
+    """The first frames of a video as they are stored, PyAV's; of no animated picture. Errors as of `read_frames`."""
     with open_video(path) as (container, stream):
         frames = decode_strictly(container, stream, info.skipped)
-        for index in range(indices.stop):
+        for index in range(count):
             try:
                 frame = next(frames, None)
             except av.error.FFmpegError as error:
@@ -207,5 +214,4 @@ def _decode(path: str | os.PathLike, info: VideoInfo, indices: range, background
                 raise InputError(f"{path} has {info.num_frames} frames, but only {index} can be decoded; {ACCEPTED}")
             if frame.is_corrupt:
                 raise damaged_frame(path, index)
-            if index in indices:
-                yield to_upright(frame, convert, path, index, info, background)
+            yield frame

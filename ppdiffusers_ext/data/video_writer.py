@@ -48,6 +48,7 @@ _FORMATS = {
 SUFFIXES = tuple(_FORMATS)
 _MOST_CRF, _MOST_CRF_OF_VP9 = 51, 63
 _BT709 = 1  # the code of BT.709 in H.264 and FFmpeg for primaries, transfer curve and matrix alike
+_NOT_NAMED = 2
 _TV_RANGE = 1
 
 
@@ -57,7 +58,8 @@ class VideoWriter:
     path: ends in one of `SUFFIXES`. fps: Fraction (kept exactly, as 30000/1001; a GIF rounds times to 0.01 s), int or
     float. width, height: of the frames given; but for GIF, odd ones are made even by repeating the last column or row,
     which yuv420p needs. crf: 0 (best) to 51; without effect on GIF. audio: an `Audio` to put beside the frames, as
-    long as they last.
+    long as they last. preset: of x264, "veryfast" for one, which trades size for time; its own default if left out.
+    matrix: FFmpeg's code of the colours of frames that are given to `write_stored`; those of RGB become BT.709.
 
     The file appears at `path` when the block ends, complete, or not at all; until then an earlier one stays. Raises
     InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
@@ -71,6 +73,8 @@ class VideoWriter:
         height: int,
         crf: float = 18,
         audio: Audio | None = None,
+        preset: str | None = None,
+        matrix: int = _BT709,
     ) -> None:
         self.path = Path(path)
         check_video_name(path)
@@ -83,6 +87,8 @@ class VideoWriter:
             )
         self.fps = fps if isinstance(fps, (int, Fraction)) else Fraction(fps).limit_denominator(1001)
         self.width, self.height, self.crf, self._audio = width, height, crf, audio
+        self._matrix = matrix
+        self._preset = {} if preset is None else {"preset": preset}
         self.num_frames = 0
 
     def __enter__(self) -> VideoWriter:
@@ -112,13 +118,14 @@ class VideoWriter:
         if self._format is _H264:
             # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
             # and processors of other makes are given other code unless it is told to be the same on all.
-            stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"}
+            stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"} | self._preset
         else:
             crf = round(self.crf * _MOST_CRF_OF_VP9 / _MOST_CRF)
             stream.options = {"crf": str(crf), "deadline": "good", "cpu-used": "2"}
             context.bit_rate = 0  # the quality is what counts
         context.thread_count = 1  # the output depends on the number of threads
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.colorspace = self._matrix
+        context.color_primaries = context.color_trc = _BT709 if self._matrix == _BT709 else _NOT_NAMED
         context.color_range = _TV_RANGE
         return stream
 
@@ -138,11 +145,20 @@ class VideoWriter:
             )
         for image in frames.reshape(-1, *expected):
             width, height = self.stored_size
-            image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
+            if (width, height) != (self.width, self.height):
+                image = np.pad(image, ((0, height - self.height), (0, width - self.width), (0, 0)), mode="edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
             self._encode(self._convert.push(frame))
             self.num_frames += 1
+        self._mux_audio()
+
+    def write_stored(self, frame: Any) -> None:
+        """Append a decoded frame of PyAV as it is: yuv420p of the writer's size, which is even. It is changed."""
+        frame.pict_type = "NONE"  # that of its source would be kept
+        frame.pts, frame.time_base = self.num_frames, 1 / Fraction(self.fps)
+        self._encode([frame])
+        self.num_frames += 1
         self._mux_audio()
 
     def _encode(self, frames: Iterable[av.VideoFrame]) -> None:

@@ -5,35 +5,14 @@ Whatever a user or a file named (paths, prompts) is text in it, never markup.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ppdiffusers_ext.errors import counted
+from ppdiffusers_ext.metrics.html import cards, note, page, pictures, table
 from ppdiffusers_ext.metrics.poses import PARTS
 from ppdiffusers_ext.metrics.result_report import Measures, identity_of
 from ppdiffusers_ext.metrics.svg import as_text, line_plot
-
-_STYLE = """
-:root { color-scheme: light dark; --text: #1d2127; --back: #fdfdfc; --soft: #5c6672; --edge: #d9dde2; --card: #f3f4f5;
-  --c0: #1f6fb4; --c1: #c4620a; --c2: #1f8a47; --c3: #7d4fa8; }
-@media (prefers-color-scheme: dark) { :root { --text: #e6e8eb; --back: #16191d; --soft: #9aa4af; --edge: #343a42;
-  --card: #1f242a; --c0: #6cb4f0; --c1: #f0a35e; --c2: #6fce93; --c3: #c39be6; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back); max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
-p.note, td.name, figcaption { color: var(--soft); } p.note { margin: .3rem 0; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .6rem; }
-.card { background: var(--card); border: 1px solid var(--edge); border-radius: 6px; padding: .5rem .8rem; }
-.card b { display: block; font-size: 1.35rem; font-weight: 600; } .card span { color: var(--soft); font-size: .85rem; }
-.pictures { display: flex; flex-wrap: wrap; gap: .6rem; margin-top: 1rem; } figure { margin: 0; }
-figure img { max-width: 100%; border: 1px solid var(--edge); } figcaption { font-size: .85rem; }
-table { border-collapse: collapse; width: 100%; } td { border-top: 1px solid var(--edge); padding: .2rem .6rem .2rem 0;
-  vertical-align: top; overflow-wrap: anywhere; } td.name { white-space: nowrap; width: 1%; padding-right: 1.5rem; }
-svg.plot { width: 100%; height: auto; display: block; }
-""" + "".join(f"svg .line{i} {{ stroke: var(--c{i}); fill: var(--c{i}); }}\n" for i in range(4))
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def result_page(measures: Measures, run: Mapping[str, Any]) -> str:
@@ -56,14 +35,7 @@ def result_page(measures: Measures, run: Mapping[str, Any]) -> str:
         _networks(values),
         *_run(run),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{as_text(title)}</title>\n<style>{_STYLE}</style></head>\n<body>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</body></html>\n"
-    )
+    return page(title, sections)
 
 
 def _figure(value: float | None, form: str) -> str:
@@ -74,7 +46,7 @@ def _cards(values: Mapping[str, Any]) -> str:
     name, identity = identity_of(values)
     poses, colour, sharp = values["poses"] or {}, values["colour"], values["sharpness"]
     body, faces = poses.get("body", {}), identity or {}
-    cards = [
+    figures = [
         (_figure(faces.get("mean"), ".3f"), f"identity: {name}, mean"),
         (_figure(faces.get("min"), ".3f"), "the least of any frame"),
         (_figure(body.get("akd_pixels"), ".1f"), "pose error (AKD of the body), pixels"),
@@ -86,33 +58,17 @@ def _cards(values: Mapping[str, Any]) -> str:
         (_figure(sharp["mean"], ".0%"), "sharpness, of the reference's"),
         (_figure(values["flicker_second_difference"], ".2f"), "flicker, levels"),
     ]
-    return _all_in("div", "cards", (f'<div class="card"><b>{b}</b><span>{as_text(s)}</span></div>' for b, s in cards))
-
-
-def _all_in(tag: str, kind: str, parts: Iterable[str]) -> str:
-    return f'<{tag} class="{kind}">\n' + "\n".join(parts) + f"\n</{tag}>"
+    return cards(figures)
 
 
 def _pictures(measures: Measures) -> str:
-    pictures = [("reference", measures.reference)] if measures.reference else []
-    pictures += [(f"frame {number}", content) for number, content in measures.thumbnails]
-    return _all_in(
-        "div",
-        "pictures",
-        (
-            f'<figure><img alt="{as_text(name)}" src="data:image/jpeg;base64,{base64.b64encode(content).decode()}">'
-            f"<figcaption>{as_text(name)}</figcaption></figure>"
-            for name, content in pictures
-        ),
-    )
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{as_text(text)}</p>'
+    shown = [("reference", measures.reference)] if measures.reference else []
+    shown += [(f"frame {number}", content) for number, content in measures.thumbnails]
+    return pictures(shown)
 
 
 def _reason(values: Mapping[str, Any], key: str) -> str:
-    return _note(f"Not measured: {values['reasons'].get(key, 'no reason is known')}.")
+    return note(f"Not measured: {values['reasons'].get(key, 'no reason is known')}.")
 
 
 def _identity(values: Mapping[str, Any]) -> list[str]:
@@ -129,8 +85,8 @@ def _identity(values: Mapping[str, Any]) -> list[str]:
     change = _change(values, identity["per_100_frames"], "+.3f", "csim.per_100_frames")
     return [
         heading,
-        _note(f"{said}{more}. {change}"),
-        _note(line),
+        note(f"{said}{more}. {change}"),
+        note(line),
         line_plot(f"{name} of each frame", [(name, identity["frames"])], threshold, most=1),
     ]
 
@@ -151,17 +107,17 @@ def _poses(values: Mapping[str, Any]) -> list[str]:
     by = f" (estimator {networks['driving_poses']})" if networks["driving_poses"] else ""
     without = poses["frames_without_person"]
     more = f" Nobody is found in {without} of {poses['frames_with_driver']} frames." if without else ""
-    parts = [heading, _note(f"{said}{by}: distances of the points that both show.{more}")]
+    parts = [heading, note(f"{said}{by}: distances of the points that both show.{more}")]
     if from_picture := poses.get("joints_from_picture"):
         taken = ", ".join(from_picture)
-        parts.append(_note(f"Joints not seen in the driving video, taken from the pose of the picture: {taken}."))
+        parts.append(note(f"Joints not seen in the driving video, taken from the pose of the picture: {taken}."))
     lines = [(part, poses[part]["frames"]["akd_pixels"]) for part in PARTS]
     if lines := [line for line in lines if any(value is not None for value in line[1])]:
         parts.append(line_plot("distance in pixels of each frame", lines))
-    parts.append(_note("Joints of the body that the result lacks:"))
+    parts.append(note("Joints of the body that the result lacks:"))
     missing = ("missing", poses["body"]["frames"]["missing"])
     parts.append(line_plot("missing joints of each frame", [missing], including=(0, 4)))
-    return [*parts, _table((part, _of_part(values, part)) for part in PARTS)]
+    return [*parts, table((part, _of_part(values, part)) for part in PARTS)]
 
 
 def _of_part(values: Mapping[str, Any], part: str) -> str:
@@ -185,9 +141,9 @@ def _drift(values: Mapping[str, Any]) -> list[str]:
         drift = f"{drift[:-1]} ({each})."
     parts = [
         "<h2>Colour</h2>",
-        _note(f"Distance of the mean colour from the reference's in CIELAB (delta E). {drift}"),
+        note(f"Distance of the mean colour from the reference's in CIELAB (delta E). {drift}"),
         line_plot("delta E of each frame", [("delta E", colour["frames"]["delta_e"])]),
-        _note("The mean colour itself, less the reference's:"),
+        note("The mean colour itself, less the reference's:"),
         line_plot("mean L*, a* and b* of each frame, less the reference's", _labs(colour), 0.0),
         "<h2>Sharpness</h2>",
     ]
@@ -195,10 +151,10 @@ def _drift(values: Mapping[str, Any]) -> list[str]:
         parts.append(_reason(values, "sharpness"))
     else:
         said = "Variance of the Laplacian, relative to the reference's, which is the dashed line."
-        parts.append(_note(f"{said} {_change(values, sharp['per_100_frames'], '+.1%')}"))
+        parts.append(note(f"{said} {_change(values, sharp['per_100_frames'], '+.1%')}"))
         parts.append(line_plot("sharpness of each frame", [("sharpness", sharp["frames"])], 1.0))
     said = "too few frames" if flicker is None else f"{flicker:.3f} levels"
-    parts.append(_note(f"Flicker, the change that goes back in the next frame: {said}."))
+    parts.append(note(f"Flicker, the change that goes back in the next frame: {said}."))
     return parts
 
 
@@ -215,7 +171,7 @@ def _networks(values: Mapping[str, Any]) -> str:
         "driving poses": values["networks"]["driving_poses"],
         "identity": values["networks"]["identity"],
     }
-    return "<h2>Networks that measured</h2>" + _table((name, value or "none") for name, value in names.items())
+    return "<h2>Networks that measured</h2>" + table((name, value or "none") for name, value in names.items())
 
 
 def _run(run: Mapping[str, Any]) -> list[str]:
@@ -227,13 +183,8 @@ def _run(run: Mapping[str, Any]) -> list[str]:
     if run.get("peak_gpu_memory_bytes"):
         rows.append(("peak memory of the GPU", f"{run['peak_gpu_memory_bytes'] / 2**30:.2f} GiB"))
     rows += [(name, value or "not installed") for name, value in (run.get("versions") or {}).items()]
-    parts.append(_table(rows))
+    parts.append(table(rows))
     options = run.get("options") or {}
     if options:
-        parts.append(f"<details><summary>Options</summary>{_table(options.items())}</details>")
+        parts.append(f"<details><summary>Options</summary>{table(options.items())}</details>")
     return parts
-
-
-def _table(rows: Iterable[tuple[object, object]]) -> str:
-    cells = (f'<tr><td class="name">{as_text(name)}</td><td>{as_text(value)}</td></tr>' for name, value in rows)
-    return "<table>\n" + "\n".join(cells) + "\n</table>"

@@ -1,4 +1,4 @@
-"""Line plots as SVG, without any package: numbers of frames, with gaps where there is none.
+"""Line plots and histograms as SVG, without any package: lines have gaps where there is no number.
 
 Colours and fonts are CSS of the page around a plot, with plain ones for a plot that stands alone.
 """
@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT = 760, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 14, 30  # margins
 _LEGEND = 18  # pixels that it takes above the lines
 _MOST = 720  # points of a line; of a longer one means are drawn
-_COLORS = ("#1f77b4", "#d9730d", "#2a9d54", "#8e5bb5")
+COLORS = ("#1f77b4", "#d9730d", "#2a9d54", "#8e5bb5")
 
 
 def as_text(value: object) -> str:
@@ -53,16 +53,15 @@ def line_plot(
     ticks = _ticks(low, max(min(high, most), *known) if known else high)
     frame = _Frame(max(count - 1, 1), ticks[0], ticks[-1], top)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" class="plot" '
-        f'font-size="12" fill="currentColor" stroke="none"><title>{as_text(label)}</title>',
+        _head(label),
         *(_tick(frame.y(tick), _number(tick)) for tick in ticks),
         *_frame_numbers(frame, count),
     ]
     if level is not None:
         parts.append(_dashed(frame.y(level)))
     for number, (name, frames, values) in enumerate(lines):
-        color = _COLORS[number % len(_COLORS)]
-        parts.append(f'<g class="line line{number % len(_COLORS)}" stroke="{color}" fill="{color}">')
+        color = COLORS[number % len(COLORS)]
+        parts.append(f'<g class="line line{number % len(COLORS)}" stroke="{color}" fill="{color}">')
         parts.append(f"<title>{as_text(name)}</title>")
         parts += (_stretch(frame, stretch) for stretch in _stretches(frames, values))
         parts.append("</g>")
@@ -70,6 +69,71 @@ def line_plot(
         parts.append(f'<text x="{_WIDTH / 2:g}" y="{_HEIGHT / 2:g}" text-anchor="middle">not measured</text>')
     parts += _legend([name for name, *_ in lines]) if len(lines) > 1 else []
     return "\n".join([*parts, "</svg>"])
+
+
+def histogram(
+    label: str,
+    edges: Sequence[float],
+    series: Sequence[tuple[str, Sequence[int]]],
+    levels: Sequence[tuple[str, float]] = (),
+) -> str:
+    """An `<svg>` of counts over a value, stacked where there are several.
+
+    Args:
+        label: what is drawn, for who cannot see it.
+        edges: of the bins, ascending, one more than there are bins.
+        series: name and counts of each.
+        levels: name and value of dashed vertical lines, such as thresholds; those out of the edges are not drawn.
+    """
+    most = max((sum(counts) for counts in zip(*(counts for _, counts in series))), default=0)
+    ticks = [tick for tick in _ticks(0, max(most, 1)) if tick == round(tick)]
+    # Of the values, in the place of frames.
+    frame, low, span = _Frame(1, ticks[0], ticks[-1], _TOP + _LEGEND), edges[0], edges[-1] - edges[0]
+    parts = [
+        _head(label),
+        *(_tick(frame.y(tick), _number(tick)) for tick in ticks),
+        *(
+            _below(frame.x((value - low) / span), _number(value))
+            for value in _ticks(edges[0], edges[-1])
+            if edges[0] <= value <= edges[-1]
+        ),
+    ]
+    below = [0] * (len(edges) - 1)
+    for number, (name, counts) in enumerate(series):
+        parts.append(f'<g class="line line{number % len(COLORS)}" fill="{COLORS[number % len(COLORS)]}"><title>')
+        parts.append(f"{as_text(name)}</title>")
+        for i, count in enumerate(counts):
+            left, right = (frame.x((edge - low) / span) for edge in edges[i : i + 2])
+            top, bottom = frame.y(below[i] + count), frame.y(below[i])
+            if count:
+                parts.append(
+                    f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 1, 1):.1f}" '
+                    f'height="{max(bottom - top, 1):.1f}"/>'
+                )
+            below[i] += count
+        parts.append("</g>")
+    for name, value in levels:
+        if edges[0] <= value <= edges[-1]:
+            parts.append(_upright(frame.x((value - low) / span), name))
+    return "\n".join([*parts, *_legend([name for name, _ in series]), "</svg>"])
+
+
+def _head(label: str) -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" class="plot" '
+        f'font-size="12" fill="currentColor" stroke="none"><title>{as_text(label)}</title>'
+    )
+
+
+def _upright(x: float, name: str) -> str:
+    """A dashed vertical line with its name above it, within the picture."""
+    anchor = "end" if x > _WIDTH / 2 else "start"
+    return (
+        f'<line class="level" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP + _LEGEND}" y2="{_HEIGHT - _BOTTOM}" '
+        'stroke="currentColor" stroke-dasharray="5 4"/>'
+        f'<text x="{x + (-5 if anchor == "end" else 5):.1f}" y="{_TOP + _LEGEND + 10}" text-anchor="{anchor}">'
+        f"{as_text(name)}</text>"
+    )
 
 
 class _Frame:
@@ -124,8 +188,11 @@ def _tick(y: float, text: str) -> str:
 def _frame_numbers(frame: _Frame, count: int) -> Iterator[str]:
     """Numbers of some frames, the first and the last among them, below the plot."""
     for number in sorted({round(i) for i in np.linspace(0, max(count - 1, 0), 6)}):
-        x = frame.x(number)
-        yield f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{number}</text>'
+        yield _below(frame.x(number), str(number))
+
+
+def _below(x: float, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{_HEIGHT - 10}" text-anchor="middle">{text}</text>'
 
 
 def _dashed(y: float) -> str:
@@ -159,9 +226,9 @@ def _stretch(frame: _Frame, stretch: Sequence[tuple[float, float]]) -> str:
 def _legend(names: Sequence[str]) -> list[str]:
     parts, x = [], float(_LEFT + 8)
     for number, name in enumerate(names):
-        color = _COLORS[number % len(_COLORS)]
+        color = COLORS[number % len(COLORS)]
         parts.append(
-            f'<rect class="line{number % len(_COLORS)}" x="{x:.0f}" y="{_TOP - 4}" width="14" height="4" '
+            f'<rect class="line{number % len(COLORS)}" x="{x:.0f}" y="{_TOP - 4}" width="14" height="4" '
             f'fill="{color}"/><text x="{x + 19:.0f}" y="{_TOP + 3}">{as_text(name)}</text>'
         )
         x += 34 + 7 * len(name)

@@ -3,7 +3,7 @@
 from paddlenlp.transformers import BertModel, T5EncoderModel
 from paddlenlp.transformers import CLIPVisionModelWithProjection as PaddlenlpCLIP
 from ppdiffusers import AutoencoderKL
-from ppdiffusers.transformers import CLIPVisionModelWithProjection
+from ppdiffusers.transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.weights.declaration import CheckpointNames, Renamed
 from ppdiffusers_ext.weights.lora_names import T5_ENCODER
@@ -25,6 +25,9 @@ _CLIP = CheckpointNames(
         (r"^vision_projection$", "visual_projection.weight"),
     ),
     unused=r"position_ids$|^text_|^logit_scale$",
+)
+_CLIP_TEXT = CheckpointNames(
+    renamed=_OLD_NORMS, unused=r"position_ids$|^vision_model\.|^visual_projection|^logit_scale$"
 )
 # VAEs saved before diffusers 0.17 call their attention differently.
 _VAE = CheckpointNames(
@@ -68,6 +71,7 @@ _T5 = CheckpointNames(
 CHECKPOINT_NAMES: dict[type, CheckpointNames] = {
     CLIPVisionModelWithProjection: _CLIP,
     PaddlenlpCLIP: _CLIP,
+    CLIPTextModelWithProjection: _CLIP_TEXT,
     AutoencoderKL: _VAE,
     BertModel: _BERT,
     T5EncoderModel: _T5,

@@ -4,7 +4,12 @@ from typing import Any
 
 from paddlenlp.transformers import BertConfig, BertModel, T5Config, T5EncoderModel
 from ppdiffusers import AutoencoderKL, AutoencoderKLTemporalDecoder
-from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from ppdiffusers.transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 from ppdiffusers_ext.models.network_rules import (
     CHANNELS,
@@ -82,6 +87,38 @@ _CLIP = Rules(
         **{"num_attention_heads": 12, "image_size": 224, "patch_size": 32},
     },
     _clip_size,
+    1e10,
+)
+
+
+def _clip_text_size(options: dict[str, Any]) -> float:
+    width, tables = options["hidden_size"], options["vocab_size"] + options["max_position_embeddings"]
+    block = 4 * width**2 + 2 * width * options["intermediate_size"]
+    return options["num_hidden_layers"] * block + width * (tables + options["projection_dim"])
+
+
+_CLIP_TEXT = Rules(
+    {
+        "vocab_size": Whole(1, 1_000_000),
+        "hidden_size": WIDE,
+        "intermediate_size": Whole(1, 65536),
+        "projection_dim": WIDE,
+        "num_hidden_layers": DEPTH,
+        "num_attention_heads": HEADS,
+        "max_position_embeddings": Whole(2, 65536),
+        "hidden_act": Choice("quick_gelu", "gelu", "gelu_new", "relu", "silu", "swish"),
+        "layer_norm_eps": EPSILON,
+        "attention_dropout": PART,
+        "initializer_range": _SPREAD,
+        "initializer_factor": _SPREAD,
+        **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), _IDS),
+    },
+    (divides("num_attention_heads", "hidden_size"),),
+    {
+        **{"vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "projection_dim": 512},
+        **{"num_hidden_layers": 12, "num_attention_heads": 8, "max_position_embeddings": 77},
+    },
+    _clip_text_size,
     1e10,
 )
 
@@ -171,6 +208,8 @@ OPTION_RULES: dict[type, Rules] = {
     AutoencoderKLTemporalDecoder: _VIDEO_VAE,
     CLIPVisionModelWithProjection: _CLIP,
     CLIPVisionConfig: _CLIP,
+    CLIPTextModelWithProjection: _CLIP_TEXT,
+    CLIPTextConfig: _CLIP_TEXT,
     BertModel: _BERT,
     BertConfig: _BERT,
     T5EncoderModel: _T5,

@@ -16,7 +16,6 @@ from ppdiffusers_ext.preprocess.detection import suppress
 from ppdiffusers_ext.weights.assignment import create, load_weights
 from ppdiffusers_ext.weights.declaration import BATCH_NORM_RENAMED, BATCH_NORM_UNUSED, CheckpointNames
 
-FILE = "facexlib/detection_Resnet50_Final.pth"  # below the folder of StableAnimator's weights
 _CHANNELS = 256
 _STRIDES = (8, 16, 32)
 _ANCHORS = ((16, 32), (64, 128), (256, 512))  # sides in pixels, for each stride

@@ -87,6 +87,15 @@ def sha256_of(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
+def md5_of(path: str | os.PathLike) -> str:
+    """The MD5 of a file's content, as 32 hexadecimal digits."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _as_json(record: Record) -> dict[str, Any]:
     values = asdict(record)
     members = values.pop("members")

@@ -23,7 +23,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_name
 from ppdiffusers_ext.weights.answers import Offer, SourceError
 from ppdiffusers_ext.weights.archives import ArchiveError, unpack
-from ppdiffusers_ext.weights.checksums import Checksums, Record, sha256_of
+from ppdiffusers_ext.weights.checksums import Checksums, Record, md5_of, sha256_of
 from ppdiffusers_ext.weights.entries import Weights
 from ppdiffusers_ext.weights.exchange import Patience
 from ppdiffusers_ext.weights.hosts import Hosts, check_proxies, find_silent
@@ -297,12 +297,12 @@ class _Run:
     def expected(self, item: Item, record: Record | None) -> Expected:
         file = item.file
         if file.sha256 is not None or record is None or record.sha256 is None:
-            return Expected(file.size, file.sha256)
+            return Expected(file.size, file.sha256, file.md5)
         return Expected(
             file.size or record.size,
             record.sha256,
-            f"so it differs from the one first downloaded on {record.date}; if the new one is to be trusted, remove "
-            f"the entry {item.path!r} from {self.checksums.path}",
+            otherwise=f"so it differs from the one first downloaded on {record.date}; if the new one is to be "
+            f"trusted, remove the entry {item.path!r} from {self.checksums.path}",
         )
 
     def install(self, item: Item, part: Path, new: Record, earlier: Record | None, is_packed: bool = False) -> None:
@@ -371,6 +371,8 @@ class _Run:
             raise self.not_published(path.relative_to(self.folder), f"it has {size} bytes instead of {item.file.size}")
         if known not in (None, sha256):
             raise self.not_published(path.relative_to(self.folder), f"its sha256 is {sha256} instead of {known}")
+        if item.file.md5 is not None and md5_of(path) != item.file.md5:
+            raise self.not_published(path.relative_to(self.folder), f"its md5 is not {item.file.md5}")
         if offer.git_sha1 is not None:
             if git_sha1_of(path) != offer.git_sha1:
                 raise self.not_published(path.relative_to(self.folder), "its hash is another than the hub announces")

@@ -37,6 +37,7 @@ class File:
     path: where it lies below the checkpoint's folder; of an archive, the folder that takes its content.
     remote: its name at the source, where that differs from `path`.
     size, sha256: in bytes, and as 64 hexadecimal digits; of an archive, those of the archive itself.
+    md5: as 32 hexadecimal digits, where its publisher says no better hash: it tells damage, not forgery.
     about: the size in bytes as its publisher rounds it, where nothing more exact is known: for people and for the room
         on the disk, never held against a file.
     members: of an archive, names of files that must be in it; a single folder around everything is left out.
@@ -47,6 +48,7 @@ class File:
     remote: str = ""
     size: int | None = None
     sha256: str | None = None
+    md5: str | None = None
     about: int | None = None
     members: tuple[str, ...] = ()
     packed: Packed | None = None

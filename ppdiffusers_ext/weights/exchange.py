@@ -197,10 +197,12 @@ def open_answer(
     headers: Mapping[str, str] | None = None,
     auth: Any = None,
     is_enough: Callable[[requests.Response], bool] | None = None,
+    body: bytes | None = None,
 ) -> Answer:
     """The `Answer` to a request; redirects are followed.
 
     auth: as `requests` takes it, for `url` and for addresses of the same server only.
+    body: of the request; whoever sends one follows no redirects (`is_enough`).
     is_enough: a redirect of which this is true, a function of its head, is not followed.
 
     Raises:
@@ -210,7 +212,7 @@ def open_answer(
     heads, origin, end = [], _origin(url), time.monotonic() + patience.head_timeout
     for _ in range(_MOST_REDIRECTS + 1):
         own = auth if _origin(url) == origin else None
-        options = {"headers": headers, "auth": own, "timeout": patience.timeout}
+        options = {"headers": headers, "auth": own, "timeout": patience.timeout, "data": body}
         head = _ask_once(session, method, url, options, max(0.0, end - time.monotonic()))
         heads.append(head)
         leads_on = head.status_code in (301, 302, 303, 307, 308) and "Location" in head.headers

@@ -31,7 +31,7 @@ from ppdiffusers_ext.weights.answers import (
     version_of,
 )
 from ppdiffusers_ext.weights.archives import DISK_MARGIN
-from ppdiffusers_ext.weights.checksums import sha256_of
+from ppdiffusers_ext.weights.checksums import md5_of, sha256_of
 from ppdiffusers_ext.weights.exchange import Dropped, open_answer
 from ppdiffusers_ext.weights.parts import Part, sync
 from ppdiffusers_ext.weights.sources import authorise
@@ -67,6 +67,7 @@ class Expected:
 
     size: int | None = None
     sha256: str | None = None
+    md5: str | None = None
     otherwise: str = "that is not the published file"
 
 
@@ -323,6 +324,8 @@ class Transfer:
             raise SourceError(f"{part.path} is not what was written; the disk may be damaged")
         if self._sha256 not in (None, sha256):
             raise SourceError(self._other_file(f"its sha256 is {sha256} instead of {self._sha256}"))
+        if self._expected.md5 is not None and md5_of(part.path) != self._expected.md5:
+            raise SourceError(self._other_file(f"its md5 is not {self._expected.md5}"))
         git_sha1 = self._offer.git_sha1 if self._sha256 is None else None
         if git_sha1 not in (None, git_sha1_of(part.path)):
             raise SourceError(self._other_file(f"git's hash of it is not {git_sha1}, which the hub announces"))

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ppdiffusers_ext.metrics.svg import line_plot
+from ppdiffusers_ext.metrics.svg import histogram, line_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -105,3 +105,14 @@ def test_axis_ends_where_no_value_can_be_above(values):
     found = re.findall(r'text-anchor="end">([^<]*)<', line_plot("a", [("a", values)], 0.44, most=1))
     assert max(map(float, found)) <= 1 + 1e-9 or values[0] is None
     assert max(map(float, re.findall(r'text-anchor="end">([^<]*)<', line_plot("a", [("a", [0.5, 1.0])])))) > 1
+
+
+def test_histogram_stacks_bars_of_the_right_heights_and_marks_levels():
+    levels = [("min 1", 1.0), ("far", 9.0)]
+    text = histogram("scores", [0.0, 1.0, 2.0], [("a", [4, 0]), ("b", [4, 2])], levels)
+    drawn = list(ElementTree.fromstring(text).iter())
+    heights = [float(each.get("height")) for each in drawn if float(each.get("width", 0)) > 20]
+    assert heights == pytest.approx([heights[0], heights[0], heights[0] / 2], rel=0.02)
+    (level,) = [each for each in drawn if each.get("class") == "level"]
+    assert float(level.get("x1")) == pytest.approx((64 + 744) / 2)
+    assert [each.text for each in drawn if each.text in ("min 1", "far")] == ["min 1"]

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from ppdiffusers_ext.data.chain.network_files import FILES
 from ppdiffusers_ext.pipelines.published import PUBLISHED, read_published
 from ppdiffusers_ext.pipelines.systems import SYSTEMS
 from ppdiffusers_ext.training.easy_animate.autoencoder_check import LINEAR, VGG
@@ -35,6 +36,7 @@ def test_entry_names_known_systems_and_whole_hashes(entry):
     assert set(entry.systems) <= set(SYSTEMS) and entry.systems and entry.sources and entry.files
     for file in entry.files:
         assert file.sha256 is None or re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert file.md5 is None or re.fullmatch("[0-9a-f]{32}", file.md5)
         assert all(number is None or type(number) is int and number > 0 for number in (file.size, file.about))
 
 
@@ -74,3 +76,10 @@ def test_motion_module_of_v1_is_a_file_of_its_own():
     assert (entry.folder, file.path) == ("Motion_Module", "easyanimate_v1_mm.safetensors")
     assert not file.is_archive and entry.needed_by == "scripts.predict_t2v with PixArt-XL-2-512x512"
     assert addresses(entry) == [f"{BUCKET}/Motion_Module/easyanimate_v1_mm.safetensors"]
+
+
+def test_weights_that_rate_clips_are_where_their_steps_look():
+    known = {entry.name: entry for entry in read_published("data_chain")}
+    assert known.keys() == FILES.keys() and not any(entry.by_default for entry in known.values())
+    for name, (folder, files) in FILES.items():
+        assert known[name].folder == folder and {*files} <= {file.path for file in known[name].files}

@@ -36,6 +36,7 @@ FOREIGN = {
     "docker": {"--profile", "--tag", "--file", "--rm", "--volume", "--gpus"},
     "wget": {"--header", "--input-file", "--continue"},
     "curl": {"--header", "--config", "--parallel"},
+    "sbatch": {"--array"},
     "aria2c": {"--header", "--input-file"},
 }
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)

@@ -112,6 +112,16 @@ def test_registry_hash_is_checked_and_said_to_be_the_reason_for_trust(server, de
 # --- the hub, tokens, mirrors, proxies
 
 
+def test_file_of_another_md5_is_refused_and_one_that_lies_there_too(server, dest):
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    file = File("w.bin", md5=md5)
+    fail(plain(server, content=OTHER, file=file), dest, f"its md5 is not {md5}")
+    succeed(plain(server, file=file), dest)
+    (dest / "checksums.json").unlink()
+    (dest / "net/w.bin").write_bytes(OTHER)
+    assert f"its md5 is not {md5}" in the_reason(fetch(plain(server, file=file), dest))
+
+
 def test_hub_size_and_hash_come_before_the_redirect(hub, dest):
     with Server() as storage:
         storage.pages["/blob"] = Page(CONTENT, drops=[200_000])

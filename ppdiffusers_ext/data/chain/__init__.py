@@ -1,0 +1,1 @@
+"""From raw videos to a training set: steps from row to row, and what runs them."""
