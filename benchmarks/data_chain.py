@@ -7,9 +7,9 @@ with two. The original's way (aigc-apps/EasyAnimate, easyanimate/video_caption) 
 two at a time, each of which decodes its files anew: PySceneDetect with PyAV, FFmpeg started once for each clip, OpenCV
 that reads all frames of a clip for the motion, decord for the frames of the other scores. What is computed of the
 frames is the same code in both. Ours runs once with the original's settings (motion in pixels, x264's veryfast), and
-once with those of the default configuration. Without FFmpeg the original's clips are cut by PyAV with the same settings.
-Each measure is timed alone, too, its decoding included. At last made-up rows, 1,000 and ten times as many, go through
-a run, whose memory must not grow.
+once with those of the default configuration. Without FFmpeg the original's clips are cut by PyAV with the same
+settings. Each measure is timed alone, too, its decoding included. At last made-up rows, 1,000 and ten times as many,
+go through a run, whose memory must not grow.
 """
 
 import contextlib
