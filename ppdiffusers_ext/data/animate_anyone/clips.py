@@ -17,6 +17,9 @@ from ppdiffusers_ext.files import check_name
 
 VIDEO_FOLDER, POSE_FOLDER, META_FOLDER = "video", "video_dwpose", "meta_data"
 _ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
+# Share by which shapes may differ: skeletons have a shorter side of 512 pixels and a longer one that is rounded to 64,
+# so that those of 640x480 have 704x512. Samples are taken from both at the same place, which evens it out.
+_ROUNDING = 32 / 512
 _ACCEPTED = (
     f"a meta file (a JSON list of video_path and kps_path, or these as JSON lines or CSV), or a folder with "
     f"{META_FOLDER}/*.json or with {VIDEO_FOLDER}/ and {POSE_FOLDER}/ is accepted"
@@ -106,7 +109,7 @@ def check_clip(files: ClipFiles, min_frames: int = 2) -> ClipReport:
             problems.append(
                 f"the pose video has {float(pose.fps):.2f} frames a second, the video {float(video.fps):.2f}"
             )
-        if abs(pose.width * video.height / (pose.height * video.width) - 1) > 0.02:
+        if abs(pose.width * video.height / (pose.height * video.width) - 1) > _ROUNDING:
             shapes = f"{pose.width}x{pose.height}, the video {video.width}x{video.height}"
             problems.append(f"the pose video is of another shape: {shapes}")
     return ClipReport(

@@ -121,6 +121,13 @@ def test_pose_video_of_another_size_but_the_same_shape_is_fine(folder):
     assert check_clip(clip).problems == ()
 
 
+@pytest.mark.parametrize(("width", "is_fine"), [(50, True), (52, False)])  # of 48: 704x512 of 640x480 is 3 % off
+def test_pose_video_may_be_off_by_what_rounding_its_sides_makes(folder, width, is_fine):
+    (clip,) = clips_of(folder, "00001.mp4")
+    write_video(clip.pose, width=width)
+    assert (check_clip(clip).problems == ()) == is_fine
+
+
 def test_missing_pose_video_is_a_problem(folder):
     (clip,) = clips_of(folder, "00001.mp4")
     clip.pose.unlink()
