@@ -80,6 +80,13 @@ def test_what_is_wrong_is_told_before_anything_is_done(chain, capsys, words, con
     assert error in told and told.count("\n") == 1 and not chain.output.exists()
 
 
+def test_threshold_of_no_column_ends_the_run_behind_its_step(chain, capsys):
+    chain.configure("score: {thresholds: {scores: {min: 1}}}")
+    assert prepare(chain) == 2
+    assert "a threshold score.scores, but no such column; did you mean 'score'?" in capsys.readouterr().err
+    assert not (chain.output / "tables/captions.jsonl").exists()
+
+
 def test_folder_without_videos_is_refused(chain, capsys):
     chain.source = chain.source.parent / "orders"
     assert prepare(chain) == 2
