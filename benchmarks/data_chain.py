@@ -14,6 +14,7 @@ a run, whose memory must not grow.
 
 import contextlib
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -90,11 +91,18 @@ def _tell(rows, alone, made_up, cutter, settings):
     print("clips per second, alone: " + ", ".join(f"{k} {clips / v:.2f}" for k, v in alone["stages"].items()))
     workers = rows["1 worker"]["seconds"] / ours["seconds"]
     same = original["seconds"] / pixels["seconds"]
+    processor = [statistics.median(row["processor_times"]) for row in (original, pixels, ours)]
     growth = [row["peak_bytes"] for row in made_up.values()]
     growth = growth[1] / growth[0] - 1
     print(f"two workers are {workers:.2f} times as fast as one; {clips} clips")
     print(f"the original's way takes {same:.2f} times as long with motion in pixels in both (clips cut by {cutter})")
+    print(
+        f"processor seconds, imports included: the original's way {processor[0]:.1f}, ours with motion in pixels "
+        f"{processor[1]:.1f} ({processor[0] / processor[1]:.2f} times), as configured {processor[2]:.1f} "
+        f"({processor[0] / processor[2]:.2f} times)"
+    )
     print(f"ten times the rows take {growth:+.1%} memory ({', '.join(f'{count:,}' for count in made_up)} rows)")
+    fields["processor_ratios"] = {"pixels": processor[0] / processor[1], "configured": processor[0] / processor[2]}
     found = {"workers_ratio": workers, "same_motion_ratio": same, "growth": growth, "cutter": cutter, "clips": clips}
     return {**fields, **found, "all": rows, "alone": alone, "made_up": made_up, "settings": settings}
 
@@ -335,10 +343,18 @@ def made_up(settings):
         return _row(time.perf_counter() - start, {}) | {"rows": settings["rows"], "kept": kept}
 
 
+def _processor_seconds():
+    """Of this process and of all that it started and that have ended."""
+    import os
+
+    return sum(os.times()[:4])
+
+
 def _row(seconds, stages):
     return {
         "seconds": seconds,
         "times": [seconds],
+        "processor_times": [_processor_seconds()],
         "peak_bytes": peak_bytes(),
         "stages": stages,
         "versions": versions("av", "opencv-python", "scenedetect", "decord"),

@@ -13,6 +13,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -21,9 +22,10 @@ from typing import Any
 from ppdiffusers_ext.data.chain.local import environment, opened, prepare_worker, worked
 from ppdiffusers_ext.data.chain.tasks import Task, failed, too_long
 from ppdiffusers_ext.data.chain.work import Job, Outcome
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, one_line
 
 _SECONDS_TO_BEGIN = 60.0  # that a worker may take to be started, beside the time of its row
+_SECONDS_TO_ANSWER = 10.0
 _STORE = 80 << 20  # bytes of Ray's store of objects, which holds jobs alone
 # Ray reads when it is imported whether a token is asked of whoever connects.
 _TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -230,6 +232,7 @@ def _import_ray() -> Any:
 def _start(ray: Any, workers: int | None) -> None:
     """Start a Ray that only this user reaches, on this machine; or join the one that RAY_ADDRESS names."""
     address = os.environ.get("RAY_ADDRESS")
+    _check_address(address)
     own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _STORE}
     settings: dict[str, Any] = {"address": address} if address else {**own, "_node_ip_address": "127.0.0.1"}
     paths = os.pathsep.join(path for path in sys.path if path)  # of this process, for those that Ray starts
@@ -246,3 +249,16 @@ def _start(ray: Any, workers: int | None) -> None:
         for number, handler in handlers.items():
             with contextlib.suppress(ValueError):  # of a thread that is not the first
                 signal.signal(number, handler)
+
+
+def _check_address(address: str | None) -> None:
+    """Raise InputError where nothing answers at HOST:PORT, which Ray itself would try for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "/" not in host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"the Ray of RAY_ADDRESS={one_line(address, 200)} does not answer ({error}); HOST:PORT of one that "
+                "runs is accepted, and without RAY_ADDRESS one is started here"
+            ) from error

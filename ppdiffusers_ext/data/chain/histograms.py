@@ -7,6 +7,7 @@ _FINEST = 1e-5  # scores have five decimals
 _MOST = 512  # bins
 _SHOWN = 40
 _NARROWEST = 0.05  # what is shown, as a part of the scores, so that the numbers of an axis differ
+_FAR = 3  # times the range of the scores, from which on a value is far from them
 _TAIL = 0.005  # share of the scores at each end that may lie beyond what is shown
 
 
@@ -46,14 +47,15 @@ class Histogram:
         """Edges of at most 40 bins, and the counts of each series in them; the bins at the ends have what lies beyond.
 
         Args:
-            including: values between the edges.
+            including: values that shall lie between the edges, too; those that are far from the numbers do not.
         """
         low, high = self._range()
-        for value in including:
-            low, high = min(low, value), max(high, value)
         least = max(2 * self._width, _NARROWEST * max(abs(low), abs(high)))
         if high - low < least:
             low, high = low - least / 2, high + least / 2
+        reach = _FAR * (high - low)
+        near = [value for value in including if low - reach <= value <= high + reach]
+        low, high = min(low, *near, high), max(high, *near, low)
         step = (high - low) / _SHOWN
         edges = [low + step * number for number in range(_SHOWN)] + [high]
         counts = [[0] * _SHOWN for _ in range(self._series)]

@@ -179,7 +179,8 @@ def _score(column: str, step: str, bounds: Bounds, counts: Histogram) -> list[st
     title = f"{column} ({step})" if step else column
     named = [(f"{name} {value:g}", value) for name, value in levels]
     plot = histogram(title, edges, [("kept", kept), ("not kept", removed)], named)
-    return [f"<h3>{as_text(title)}: {counted(counts.total, 'clip')}</h3>", plot]
+    words = ", ".join([title, *(name for name, _ in named)])
+    return [f"<h3>{as_text(words)}: {counted(counts.total, 'clip')}</h3>", plot]
 
 
 def _facts(facts: Mapping[str, Any]) -> list[str]:

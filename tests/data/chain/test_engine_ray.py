@@ -50,6 +50,12 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
         engine_ray.RayEngine(1)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:999999"])
+def test_cluster_that_does_not_answer_is_told_at_once(address):
+    with pytest.raises(InputError, match=f"RAY_ADDRESS={address} does not answer"):
+        engine_ray._check_address(address)
+
+
 class SilentRay:
     """A Ray whose tasks never come to an end. Remembers those that were ended by force."""
 

@@ -149,6 +149,14 @@ def test_histogram_shows_where_the_numbers_are():
         assert abs(count - sum(low <= number / 1000 < high for number in range(1000))) <= 4
 
 
+def test_value_that_is_far_from_the_numbers_does_not_stretch_a_histogram():
+    counts = Histogram(1)
+    for number in range(100):
+        counts.add(0, 0.01 + number / 10_000)
+    edges, _ = counts.binned(including=[0.005, 3.0])
+    assert edges[0] == 0.005 and edges[-1] < 0.03
+
+
 def test_histogram_of_whole_numbers_keeps_them_apart():
     counts = Histogram(1)
     for number in [0] * 5 + [1] * 70 + [2] * 25:

@@ -149,3 +149,11 @@ def test_first_steps_can_be_run_alone(chain):
     summary = chain.run(steps="probe")
     assert summary.rows == {"probe": 4}
     assert summary.notes == ["what training reads is not written, for which step split is needed"]
+
+
+def test_part_of_what_is_done_already_does_nothing(chain):
+    chain.run()
+    chain.calls()
+    summary = chain.run(shard="1/2")
+    assert chain.calls() == [] and summary.rows["probe"] == 2
+    assert {name: count for name, count in summary.worked.items() if count} == {"duplicates": 3}  # among its own
