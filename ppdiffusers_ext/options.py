@@ -132,6 +132,8 @@ def declaration(item: dataclasses.Field) -> Option:
 
 def kind_of(item: dataclasses.Field) -> type | None:
     """The type of a field without None; None for a field of several types."""
+    if isinstance(item.type, str):  # of a module with `from __future__ import annotations`
+        return _NAMED.get(item.type.removesuffix(" | None"))
     is_union = typing.get_origin(item.type) in (typing.Union, types.UnionType)
     kinds = [one for one in (typing.get_args(item.type) if is_union else (item.type,)) if one is not type(None)]
     return (typing.get_origin(kinds[0]) or kinds[0]) if len(kinds) == 1 else None
@@ -193,6 +195,7 @@ def read_options(cls: type, path: Any) -> dict[str, Any]:
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _WORDS |= {dict: "a mapping", list: "a list", tuple: "a list"}
+_NAMED: dict[str, type] = {kind.__name__: kind for kind in (bool, int, float, str)}
 _KINDS: dict[type, Any] = {kind: kind for kind in _WORDS} | {
     float: (int, float),
     list: (list, tuple),

@@ -50,7 +50,8 @@ def work(options: Options) -> int:
         print("note: what is done is kept; the same command goes on with the rest", file=sys.stderr)
         raise
     _tell(summary, options)
-    return 1 if summary.clips and not summary.kept else 0
+    is_part = options.shard is not None or "split" not in summary.rows  # of the videos, or of the steps
+    return 0 if is_part or summary.kept else 1
 
 
 def _progress(title: str, total: int) -> Callable[[int], Any]:

@@ -40,6 +40,21 @@ def test_exit_code_tells_that_nothing_is_kept(chain, capsys):
     chain.configure("score: {thresholds: {score: {min: 1000}}}")
     assert prepare(chain) == 1
     assert "kept 0 of 3 clips" in capsys.readouterr().out
+    assert prepare(chain, "--steps", "probe") == 0 and prepare(chain, "--shard", "1/2") == 0
+
+
+def test_exit_code_tells_that_no_video_gives_a_clip(chain, capsys):
+    for name in ("a.mp4", "c.mp4"):
+        chain.write(name, "bad")
+    assert prepare(chain) == 1
+    assert "kept 0 of 0 clips" in capsys.readouterr().out
+
+
+def test_damaged_record_is_written_anew(chain, capsys):
+    chain.output.mkdir()
+    (chain.output / "chain.yaml").write_bytes(b"\xff\xfe")
+    assert prepare(chain) == 0
+    assert (chain.output / "chain.yaml").read_text().startswith("# ")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +78,13 @@ def test_what_is_wrong_is_told_before_anything_is_done(chain, capsys, words, con
     assert prepare(chain, *words) == 2
     told = capsys.readouterr().err
     assert error in told and told.count("\n") == 1 and not chain.output.exists()
+
+
+def test_threshold_of_no_column_ends_the_run_behind_its_step(chain, capsys):
+    chain.configure("score: {thresholds: {scores: {min: 1}}}")
+    assert prepare(chain) == 2
+    assert "a threshold score.scores, but no such column; did you mean 'score'?" in capsys.readouterr().err
+    assert not (chain.output / "tables/captions.jsonl").exists()
 
 
 def test_folder_without_videos_is_refused(chain, capsys):
@@ -121,7 +143,8 @@ def test_stopped_run_keeps_what_is_done_and_leaves_no_process(chain, tmp_path):
     (chain.orders / "z").unlink()
     chain.calls()
     assert prepare(chain) == 0
-    assert [line for line in chain.calls() if "caption" not in line] == ["c_0.mp4"]
+    worked = [line for line in chain.calls() if "caption" not in line]
+    assert "c_0.mp4" in worked and len(worked) <= 2  # of three: the end of one may not have been told yet
 
 
 def _children_of(number):

@@ -18,6 +18,7 @@ import yaml
 
 from ppdiffusers_ext.data.chain.filtering import Bounds, bounds_of
 from ppdiffusers_ext.data.chain.steps import Step
+from ppdiffusers_ext.data.chain.tables import holds
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import read_yaml
@@ -102,7 +103,7 @@ def write_config(
     comments = [f"# {name}: {value!r}" for name, value in head.items()]
     text = yaml.safe_dump(_plain(sections), sort_keys=False, allow_unicode=True)
     content = "\n".join([*comments, text])
-    if not path.exists() or path.read_text(encoding="utf-8") != content:
+    if not holds(path, content.encode()):
         with output_file(path) as temporary:
             Path(temporary).write_text(content, encoding="utf-8")
 

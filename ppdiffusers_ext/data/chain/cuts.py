@@ -17,6 +17,7 @@ from ppdiffusers_ext.data.chain.pieces import timecode_of
 from ppdiffusers_ext.data.chain.steps import VIDEO, Columns, Place, Row, Step
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import option
 
 _WIDTH = 256  # pixels of the frames that are judged, as PySceneDetect's own manager of scenes has it
 _UNIT = Fraction(1, 1_000_000)  # seconds of a tick, of frames at uneven times
@@ -39,8 +40,8 @@ class Cuts(Step):
     level: ClassVar[str] = VIDEO
     needs: ClassVar[tuple[str, ...]] = ("probe",)
 
-    threshold: float = 27.0
-    min_scene_len: int = 15
+    threshold: float = option(27.0, 0, 255)
+    min_scene_len: int = option(15, 1, 1_000_000)
 
     def check(self) -> None:
         """Raise InputError where PySceneDetect is not installed."""

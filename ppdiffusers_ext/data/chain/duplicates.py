@@ -16,6 +16,7 @@ from ppdiffusers_ext.data.chain.fingerprints import BITS
 from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, SetStep
 from ppdiffusers_ext.data.chain.tables import natural_key
 from ppdiffusers_ext.errors import InputError, shown, shown_path
+from ppdiffusers_ext.options import option
 
 MAX_DISTANCE = 5.0
 
@@ -34,7 +35,7 @@ class Duplicates(SetStep):
     name: ClassVar[str] = "duplicates"
     needs: ClassVar[tuple[str, ...]] = ("fingerprint",)
 
-    max_distance: float = MAX_DISTANCE
+    max_distance: float = option(MAX_DISTANCE, 0, 64)
     within_videos: bool = False
 
     def over(self, rows: Iterable[Row], place: Place) -> Iterable[Columns]:

@@ -44,7 +44,7 @@ def bounds_of(values: Any, where: str) -> Bounds:
     for name in ("min", "max"):
         if values.get(name) is not None:
             check_number(f"{name} of {where}", values[name])
-    if values.get("reduce", "mean") not in REDUCERS:
+    if values.get("reduce", "mean") not in [*REDUCERS]:
         raise InputError(f"reduce of {where} is {shown(values['reduce'])}; {any_of(REDUCERS)} is accepted")
     bounds = Bounds(**values)
     if bounds.min is None and bounds.max is None:

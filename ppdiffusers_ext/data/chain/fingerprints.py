@@ -15,6 +15,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.chain.sampling import middles
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Row, Watcher
+from ppdiffusers_ext.options import option
 
 BITS = 64
 _SIDE, _KEPT = 32, 8  # of the small picture, and of the square of frequencies
@@ -34,7 +35,7 @@ class Fingerprint(Measure):
     name: ClassVar[str] = "fingerprint"
     needs: ClassVar[tuple[str, ...]] = ("split",)
 
-    num_frames: int = 5
+    num_frames: int = option(5, 1, 10_000)
 
     def choose(self, facts: ClipFacts) -> Iterable[int]:
         return middles(facts.num_frames, self.num_frames)

@@ -3,12 +3,12 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ppdiffusers_ext.data.chain.steps import VIDEO, Columns, Place, Row, Step
+from ppdiffusers_ext.data.chain.steps import CLIPS, VIDEO, Columns, Place, Row, Step
 from ppdiffusers_ext.data.chain.tables import natural_key
 from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed, find_path, read_rows
 from ppdiffusers_ext.data.video import VideoInfo, probe_video
@@ -42,6 +42,7 @@ def list_videos(source: str | os.PathLike, output: str | os.PathLike) -> tuple[P
     """
     source = Path(source)
     if source.is_dir():
+        _check_apart(source, [source], Path(output))
         folder, paths = source, [*_walk(source, Path(output))]
         if not paths:
             raise InputError(f"{shown_path(source)} has no videos; {_ACCEPTED}")
@@ -51,11 +52,37 @@ def list_videos(source: str | os.PathLike, output: str | os.PathLike) -> tuple[P
         folder, paths = _read_list(source)
     else:
         folder, paths = source.parent, [source]
+    _check_apart(source, {path.parent for path in paths}, Path(output))
     rows = [_row(path, folder) for path in paths]
+    _make_keys_differ(rows)
     rows.sort(key=lambda row: natural_key(row["key"]))
     for row, stem in zip(rows, stems_of([row["key"] for row in rows])):
         row["stem"] = stem
     return folder.absolute(), rows
+
+
+def _check_apart(source: Path, folders: Iterable[Path], output: Path) -> None:
+    """Raise InputError for videos that a run would write over, or remove: those that an earlier one has made."""
+    output = Path(os.path.realpath(output))
+    for folder in folders:
+        real = Path(os.path.realpath(folder))
+        if real == output and source.is_dir():
+            raise InputError(f"{shown_path(source)} is the folder of the run, too; another one for OUT is accepted")
+        if real.is_relative_to(output / CLIPS):
+            raise InputError(
+                f"{shown_path(source)} has clips that this run makes, in {shown_path(output / CLIPS)}; videos of "
+                "other folders, or another OUT, are accepted"
+            )
+
+
+def _make_keys_differ(rows: Sequence[dict[str, Any]]) -> None:
+    """Give keys of names that no row can have, and that are written as others are, a mark."""
+    keys = {row["key"] for row in rows if "problem" not in row}
+    for row in rows:
+        if "problem" in row:
+            while row["key"] in keys:
+                row["key"] += "?"
+            keys.add(row["key"])
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:

@@ -16,6 +16,7 @@ import numpy as np
 from ppdiffusers_ext.data.chain.sampling import grey_of
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Row, Watcher
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import option
 
 _SAMPLES = 2  # a second
 _STEP = 1 / 12  # seconds from one frame of a pair to the other: in which a hand does not leave what the flow reaches
@@ -39,7 +40,7 @@ class Motion(Measure):
     needs: ClassVar[tuple[str, ...]] = ("split",)
 
     in_pixels: bool = True
-    short_side: int = 256
+    short_side: int = option(256, 16, 4320)
 
     def choose(self, facts: ClipFacts) -> Iterable[int]:
         if facts.num_frames < 2:

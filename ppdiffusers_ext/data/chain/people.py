@@ -11,6 +11,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.chain.sampling import middles, resized
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Place, Row, Watcher
+from ppdiffusers_ext.options import option
 from ppdiffusers_ext.preprocess.blaze.networks import Networks, network_files, open_networks
 from ppdiffusers_ext.preprocess.presence import Presence, find_presence
 
@@ -33,7 +34,7 @@ class People(Measure):
     needs: ClassVar[tuple[str, ...]] = ("split",)
     is_network: ClassVar[bool] = True
 
-    num_frames: int = 5
+    num_frames: int = option(5, 1, 10_000)
 
     def check(self) -> None:
         network_files()

@@ -33,7 +33,7 @@ from ppdiffusers_ext.data.chain.systems import profile_of
 from ppdiffusers_ext.data.chain.tables import JsonFile, as_line, read_table, write_table
 from ppdiffusers_ext.data.chain.tally import tally_of
 from ppdiffusers_ext.data.existing import hold_outputs
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, suggestion
 from ppdiffusers_ext.files import check_name
 from ppdiffusers_ext.options import check_options, declaration
 
@@ -65,12 +65,14 @@ class Summary:
     report: Path | None = None
     notes: list[str] = field(default_factory=list)
 
-    def count(self, name: str, rows: Iterable[Row]) -> None:
-        """Count the rows of a table."""
-        failures = [0, 0]
+    def count(self, name: str, rows: Iterable[Row]) -> set[str]:
+        """Count the rows of a table; returns the columns that there are in those that did not fail."""
+        failures, columns = [0, 0], set[str]()
         for row in rows:
             failures["error" in row] += 1
+            columns |= set() if "error" in row else row.keys()
         self.rows[name], self.failed[name] = sum(failures), failures[True]
+        return columns
 
 
 def prepare_videos(options: ChainOptions, progress: Progress | None = None) -> Summary:
@@ -165,9 +167,18 @@ class _Run:
             summary.worked |= shop.run(stage, items, sum(1 for _ in self._items(stage, before[:1])))
             done += stage.steps
             for step in stage.steps:
-                summary.count(step.name, read_table(shop.table(step.name)))
+                self._check_columns(step, summary.count(step.name, read_table(shop.table(step.name))))
                 summary.notes += step.summary()
         return summary
+
+    def _check_columns(self, step: Step, columns: set[str]) -> None:
+        """Refuse thresholds that no clip could pass, as they are of columns that the step does not have."""
+        known = sorted(columns - {"key", "of", "video"})
+        for column in self._thresholds[step.name] if known else ():
+            if column not in known:
+                raise InputError(
+                    f"there is a threshold {step.name}.{column}, but no such column; {suggestion(column, known)}"
+                )
 
     def _items(self, stage: Stage, before: Sequence[Step]) -> Iterator[Item]:
         """The rows of a stage, with the columns of the steps before it."""

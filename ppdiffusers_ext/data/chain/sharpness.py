@@ -15,6 +15,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.chain.sampling import middles, resized
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Row, Watcher
+from ppdiffusers_ext.options import option
 
 _DARK, _BRIGHT = 24, 236  # luma of 0 to 255, below and from which there is no detail to be seen
 
@@ -35,8 +36,8 @@ class Sharpness(Measure):
     name: ClassVar[str] = "sharpness"
     needs: ClassVar[tuple[str, ...]] = ("split",)
 
-    num_frames: int = 8
-    short_side: int = 384
+    num_frames: int = option(8, 1, 10_000)
+    short_side: int = option(384, 16, 4320)
 
     def choose(self, facts: ClipFacts) -> Iterable[int]:
         return middles(facts.num_frames, self.num_frames)

@@ -22,7 +22,9 @@ from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.video import VideoInfo
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import option
 
+_PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _SAME_TIME = 1e-4  # seconds by which a time may differ from that of the frame that is meant
 
 
@@ -49,13 +51,21 @@ class Split(Step):
     level: ClassVar[str] = VIDEO
     needs: ClassVar[tuple[str, ...]] = ("probe", "cuts")
 
-    min_seconds: float = 3.0
-    max_seconds: float = 10.0
-    margin: float = 0.5
-    min_pixels: int = 512 * 512
-    crf: float = 22
-    preset: str = "veryfast"
+    min_seconds: float = option(3.0, 0, 86_400)
+    max_seconds: float = option(10.0, 0.1, 86_400)
+    margin: float = option(0.5, 0, 86_400)
+    min_pixels: int = option(512 * 512, 1, 1 << 40)
+    crf: float = option(22, 0, 51)
+    preset: str = option("veryfast", choices=_PRESETS)
     keeps_sound: bool = True
+
+    def check(self) -> None:
+        """Raise InputError where no clip could have an accepted length."""
+        if self.min_seconds > self.max_seconds:
+            raise InputError(
+                f"split.min_seconds {self.min_seconds:g} is above split.max_seconds {self.max_seconds:g}; "
+                "min_seconds up to max_seconds is accepted"
+            )
 
     def __call__(self, row: Row, place: Place) -> list[Columns]:
         path = place.file_of(row)

@@ -20,6 +20,7 @@ Row = Mapping[str, Any]
 Columns = dict[str, Any]
 
 VIDEO, CLIP = "video", "clip"  # what a row is of
+CLIPS = "clips"  # folder of a run
 
 
 class StopRun(InputError):
@@ -41,7 +42,7 @@ class Place:
     @property
     def clips(self) -> Path:
         """Folder of the clips: the key of a clip is the path below it."""
-        return self.output / "clips"
+        return self.output / CLIPS
 
     def file_of(self, row: Row) -> Path:
         """The video or the clip that a row is of: a clip's row has the key of its video as `video`."""

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ppdiffusers_ext.data.outputs import output_file, scratch_folder
 from ppdiffusers_ext.errors import InputError, shown_path
+from ppdiffusers_ext.files import check_file
 
 PART_ROWS = 200  # rows of a part
 PART_SECONDS = 20.0  # after which a part is written, however many rows it has: what a killed run may lose
@@ -40,22 +41,42 @@ def read_table(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a table or a part, one by one; none where there is no such file.
 
     Raises:
-        InputError: a line is none of a table.
+        InputError: a line is none of a table, or comes before the one above it; or this is no file.
     """
     if not path.exists():
         return
+    check_file(path, "table", "one that a run wrote is accepted, or none: it is made anew")
+    last: tuple = ()
     with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-                if not isinstance(row["key"], str):
-                    raise ValueError("no key")
+                last = _place_behind(last, row)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise InputError(
                     f"line {number} of table {shown_path(path)} is no row; a table as it was written is accepted, or "
                     "none: it is made anew"
                 ) from error
             yield row
+
+
+def _place_behind(last: tuple, row: Any) -> tuple:
+    """The natural key of a row; ValueError, KeyError or TypeError if it is none that a table has behind the last."""
+    names = (row["key"], row.get("video", ""))
+    if not all(isinstance(text, str) for text in (*names, row.get("of", ""))):
+        raise ValueError("no texts")
+    for name in names:
+        if name.startswith("/") or ".." in name.split("/"):  # files of it may be removed: none but those of the run
+            raise ValueError("no path below a folder")
+    place = natural_key(row["key"])
+    if place <= last:
+        raise ValueError("not in order")
+    return place
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file has just this content."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def as_line(row: dict[str, Any]) -> str:
@@ -248,7 +269,7 @@ class JsonFile:
 
     def is_written(self) -> bool:
         """Whether the file holds the values."""
-        return self.path.exists() and self.path.read_bytes() == self._text.encode()
+        return holds(self.path, self._text.encode())
 
     def write(self) -> None:
         """Write the values, unless they are there."""

@@ -17,6 +17,7 @@ import numpy as np
 from ppdiffusers_ext.data.chain.sampling import resized
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Place, Row, Watcher
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.options import option
 
 _LETTERS = 2  # of a text: single ones are read into blots
 _readers: list[Any] = []  # of this process: none or one
@@ -38,8 +39,8 @@ class TextArea(Measure):
     needs: ClassVar[tuple[str, ...]] = ("split",)
     is_network: ClassVar[bool] = True
 
-    short_side: int = 544
-    min_score: float = 0.6
+    short_side: int = option(544, 32, 4320)
+    min_score: float = option(0.6, 0, 1)
 
     def check(self) -> None:
         _library()

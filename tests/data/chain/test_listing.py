@@ -44,6 +44,21 @@ def test_folder_of_the_run_is_left_out(tmp_path):
     assert keys_of(tmp_path, tmp_path / "out") == ["x.mp4"]
 
 
+def test_videos_that_the_run_itself_makes_are_refused(tmp_path):
+    touch(tmp_path / "out/x.mp4", tmp_path / "out/clips/a/x_0.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "out/clips")
+    (tmp_path / "list.txt").write_text("out/x.mp4\nlink/a/x_0.mp4\n")
+    for source, told in {
+        "out": "is the folder of the run, too; another one for OUT is accepted",
+        "out/clips/a": "has clips that this run makes",
+        "link/a/x_0.mp4": "has clips that this run makes",
+        "list.txt": "has clips that this run makes",
+    }.items():
+        with pytest.raises(InputError, match=told):
+            list_videos(tmp_path / source, tmp_path / "out")
+    assert keys_of(tmp_path / "out/x.mp4", tmp_path / "out") == ["x.mp4"]
+
+
 def test_one_video_and_lists_of_videos(tmp_path):
     touch(tmp_path / "in/a/x.mp4", tmp_path / "in/y 1.mp4")
     assert keys_of(tmp_path / "in/y 1.mp4") == ["y 1.mp4"]
@@ -60,6 +75,11 @@ def test_nothing_to_list_is_refused(tmp_path, name):
     (tmp_path / "list.txt").write_text("\n")
     with pytest.raises(InputError, match="accepted"):
         list_videos(tmp_path / name, tmp_path / "out")
+
+
+def test_names_that_are_written_alike_have_keys_of_their_own(tmp_path):
+    touch(tmp_path / "two\nlines.mp4", tmp_path / "two\\nlines.mp4")
+    assert keys_of(tmp_path) == ["two\\nlines.mp4", "two\\nlines.mp4?"]
 
 
 def test_names_that_lists_cannot_have_are_rows_with_a_reason(tmp_path):

@@ -1,5 +1,6 @@
 """Tables keep their order, lose nothing when they are put together, and say what is wrong with them."""
 
+import os
 import random
 
 import pytest
@@ -25,17 +26,31 @@ def test_numbers_in_names_count_by_their_value():
 
 
 def test_names_of_any_letters_come_back(tmp_path):
-    names = ['it\'s "1"', "two\nlines", "雪 \u2028", "back\\slash", "\udcff"]
+    names = sorted(['it\'s "1"', "two\nlines", "雪 \u2028", "back\\slash", "\udcff"], key=natural_key)
     write_table(tmp_path / "t.jsonl", rows(*names))
     assert keys_of(tmp_path / "t.jsonl") == names
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "1", '{"of": "1"}', '{"key": 3}', "[" * 100_000, "\xff", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[1]", "1", '{"of": "1"}', '{"key": 3}', "[" * 100_000, "\xff", ""),
+        *('{"key": "a"}', '{"key": "A"}', '{"key": "../b"}', '{"key": "/b"}', '{"key": "b", "video": ["a"]}'),
+        '{"key": "b", "video": "c/../../a"}',
+        '{"key": "' + "9" * 5000 + '"}',
+    ],
+)
 def test_line_that_is_no_row_is_named(tmp_path, text):
     path = tmp_path / "t.jsonl"
     path.write_bytes(b'{"key": "a"}\n' + text.encode("latin-1") + b"\n")
     with pytest.raises(InputError, match="line 2 of table .* is no row"):
         keys_of(path)
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "t.jsonl")
+    with pytest.raises(InputError, match="table .* is a pipe, .* or none: it is made anew"):
+        keys_of(tmp_path / "t.jsonl")
 
 
 def test_many_parts_become_one_table(tmp_path, monkeypatch):
