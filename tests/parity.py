@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from tests import parity_animate_anyone, parity_easy_animate, parity_stable_animator
+from tests import parity_animate_anyone, parity_easy_animate, parity_image_text, parity_stable_animator
 from tests.support.golden import Case
 
 # By the name of the system's folder; a case in any other folder is one of the first system that has a runner for it.
@@ -23,6 +23,7 @@ SYSTEMS = {
     "animate_anyone": parity_animate_anyone,
     "stable_animator": parity_stable_animator,
     "easy_animate": parity_easy_animate,
+    "image_text": parity_image_text,
 }
 
 

@@ -124,6 +124,11 @@ OTHERS = {
     "Motion_Module/easyanimate_v1_mm.safetensors",  # as of the archives below
     "LPIPS/vgg.pth",
     "LPIPS/vgg16-397923af.pth",
+    # Of what rates clips of training sets.
+    "clip-vit-large-patch14-336/merges.txt",
+    "clip-vit-large-patch14-336/pytorch_model.bin",
+    "siglip-so400m-patch14-384/model.safetensors",
+    "aesthetic-predictor-v2-5/aesthetic_predictor_v2_5.pth",
 }
 
 

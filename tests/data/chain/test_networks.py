@@ -1,4 +1,4 @@
-"""Networks that rate clips: what they are given, against transformers' numbers, and what measures make of them."""
+"""What measures make of networks that rate clips; see tests.parity_image_text for the networks' numbers."""
 
 import json
 from dataclasses import replace
@@ -10,12 +10,11 @@ from ppdiffusers_ext.data.chain.aesthetics import Aesthetics
 from ppdiffusers_ext.data.chain.consistency import Consistency
 from ppdiffusers_ext.data.chain.match import Match
 from ppdiffusers_ext.data.chain.network_files import AESTHETIC, CLIP, FILES, SIGLIP
-from ppdiffusers_ext.data.chain.networks import Clip, ClipTokenizer, clip_pixels, in_batches, siglip_pixels
+from ppdiffusers_ext.data.chain.networks import Clip, in_batches
 from ppdiffusers_ext.data.chain.steps import ClipFacts
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from tests.data.chain.caption_clips import make_place, row_of
 from tests.data.chain.small_networks import write_networks
-from tests.support.golden import Case
 
 FACTS = ClipFacts(num_frames=12, fps=5.0, width=44, height=30)
 
@@ -48,35 +47,6 @@ def opened(measure):
     measure.check()
     measure.open(None)
     return measure
-
-
-def test_frames_are_prepared_as_transformers_does(goldens):
-    for name, prepare in (("clip", clip_pixels), ("siglip", siglip_pixels)):
-        inputs = Case(goldens / name).tensors("inputs")
-        image = inputs["image"].numpy()
-        images = [image, np.ascontiguousarray(image.transpose(1, 0, 2))][: len(inputs["pixel_values"])]
-        for wanted, frame in zip(inputs["pixel_values"], images):
-            np.testing.assert_allclose(prepare(frame, 21), wanted, atol=2e-6)
-
-
-def test_tokens_are_those_of_transformers(goldens):
-    case = Case(goldens / "clip")
-    tokenizer = ClipTokenizer(goldens / "clip", 12)
-    tokens = np.concatenate([tokenizer(text) for text in case.json("texts.json")])
-    np.testing.assert_array_equal(tokens, case.tensors("inputs")["input_ids"])
-
-
-def test_features_are_those_of_transformers(weights, goldens):
-    case = Case(goldens / "clip")
-    clip, outputs = Clip(weights / FILES[CLIP][0], with_texts=True), case.tensors("outputs")
-
-    def unit(tensor):
-        return tensor.numpy() / np.linalg.norm(tensor.numpy(), axis=-1, keepdims=True)
-
-    pixels = case.tensors("inputs")["pixel_values"].numpy()
-    np.testing.assert_allclose(clip.images(pixels), unit(outputs["image_embeds"]), atol=1e-5)
-    texts = np.stack([clip.text(text) for text in case.json("texts.json")])
-    np.testing.assert_allclose(texts, unit(outputs["text_embeds"]), atol=1e-5)
 
 
 def test_frames_are_embedded_in_batches():
