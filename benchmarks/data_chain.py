@@ -13,6 +13,7 @@ go through a run, whose memory must not grow.
 """
 
 import contextlib
+import functools
 import shutil
 import statistics
 import subprocess
@@ -260,7 +261,9 @@ def _measure(name, clip):
     return watcher.columns()
 
 
+@functools.cache
 def _opened(name):
+    """A measure; its networks are loaded once in each process, as the original's are."""
     from ppdiffusers_ext.data.chain import catalogue
     from ppdiffusers_ext.data.chain.motion import Motion
     from ppdiffusers_ext.data.chain.steps import Place
