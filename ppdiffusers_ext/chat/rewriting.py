@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ppdiffusers_ext.chat.client import Client
 from ppdiffusers_ext.chat.replies import ChatError, usable_text
-from ppdiffusers_ext.errors import InputError, counted, one_line
+from ppdiffusers_ext.errors import InputError, counted, one_line, shown
 
 SYSTEM = "You are a helpful assistant."
 TEMPERATURE, MAX_TOKENS = 0.7, 1024
@@ -170,4 +170,11 @@ def beautify(prompt: str, client: Client, attempts: int = BEAUTIFY_ATTEMPTS, see
     """
     if not prompt.strip():
         raise InputError("the prompt is empty; a text that says what is to be seen is accepted")
-    return rewritten(BEAUTIFY, ask_client(client, BEAUTIFY, prompt.strip(), TEMPERATURE, seed), attempts)
+    try:
+        return rewritten(BEAUTIFY, ask_client(client, BEAUTIFY, prompt.strip(), TEMPERATURE, seed), attempts)
+    except ChatError as error:
+        raise ChatError(
+            f"the server's model {shown(client.server.model)} gave no description of the prompt: {error}; a server "
+            "that answers with one is needed, or the prompt as it is will do",
+            error.kind,
+        ) from error
