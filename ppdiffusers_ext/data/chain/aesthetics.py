@@ -5,11 +5,12 @@ As aigc-apps/EasyAnimate's `AestheticScoreSigLIP`, in fp32: four frames at equal
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ppdiffusers_ext.data.chain.network_files import AESTHETIC, FILES, SIGLIP, check_weights, folder_of
+from ppdiffusers_ext.data.chain.network_files import AESTHETIC, FILES, SIGLIP, folder_of
+from ppdiffusers_ext.data.chain.network_step import NetworkStep
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Place, Row
 
 if TYPE_CHECKING:
@@ -24,28 +25,13 @@ def _chosen(num_frames: int) -> list[int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aesthetics(Measure):
-    """The measure `aesthetic_score_siglip`: four numbers, and `sample_frame_idx`, their frames.
-
-    Attributes:
-        weights: folder of all weights.
-        device: where the networks run.
-    """
+class Aesthetics(NetworkStep, Measure):
+    """The measure `aesthetic_score_siglip`: four numbers, and `sample_frame_idx`, their frames."""
 
     name: ClassVar[str] = "aesthetics"
-    is_network: ClassVar[bool] = True
-    is_gated: ClassVar[bool] = True
+    checkpoints: ClassVar[tuple[str, ...]] = (SIGLIP, AESTHETIC)
 
-    weights: str = "pretrained_weights"
-    device: str = "auto"
     _network: "networks.Aesthetics | None" = field(default=None, init=False, repr=False, compare=False)
-
-    def settings(self) -> dict[str, Any]:
-        return {"version": self.version, "networks": [SIGLIP, AESTHETIC]}
-
-    def check(self) -> None:
-        """Raise MissingFileError where weights are missing."""
-        check_weights(self.weights, (SIGLIP, AESTHETIC), self.name)
 
     def open(self, place: Place) -> None:
         from ppdiffusers_ext.data.chain.networks import Aesthetics as Network

@@ -6,11 +6,12 @@ that are coded on their own, and of the one after a second where the second of t
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ppdiffusers_ext.data.chain.network_files import CLIP, check_weights, folder_of
+from ppdiffusers_ext.data.chain.network_files import CLIP, folder_of
+from ppdiffusers_ext.data.chain.network_step import NetworkStep
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Columns, Measure, Place, Row
 from ppdiffusers_ext.errors import InputError
 
@@ -21,28 +22,13 @@ _BATCH = 8  # frames at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency(Measure):
-    """The measure `similarity_cross_frame`, cosines of successive frames, their mean, and `sample_frame_idx`.
-
-    Attributes:
-        weights: folder of all weights.
-        device: where the network runs.
-    """
+class Consistency(NetworkStep, Measure):
+    """The measure `similarity_cross_frame`, cosines of successive frames, their mean, and `sample_frame_idx`."""
 
     name: ClassVar[str] = "consistency"
-    is_network: ClassVar[bool] = True
-    is_gated: ClassVar[bool] = True
+    checkpoints: ClassVar[tuple[str, ...]] = (CLIP,)
 
-    weights: str = "pretrained_weights"
-    device: str = "auto"
     _clip: "Clip | None" = field(default=None, init=False, repr=False, compare=False)
-
-    def settings(self) -> dict[str, Any]:
-        return {"version": self.version, "networks": [CLIP]}
-
-    def check(self) -> None:
-        """Raise MissingFileError where weights are missing."""
-        check_weights(self.weights, (CLIP,), self.name)
 
     def open(self, place: Place) -> None:
         from ppdiffusers_ext.data.chain.networks import Clip

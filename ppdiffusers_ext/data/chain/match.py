@@ -5,11 +5,12 @@ reads 77 tokens of a caption, and sees frames one by one: the original's thresho
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ppdiffusers_ext.data.chain.captioners import choose_frames
-from ppdiffusers_ext.data.chain.network_files import CLIP, check_weights, folder_of
-from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, Step
+from ppdiffusers_ext.data.chain.network_files import CLIP, folder_of
+from ppdiffusers_ext.data.chain.network_step import NetworkStep
+from ppdiffusers_ext.data.chain.steps import Columns, Place, Row
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.errors import InputError
 
@@ -20,30 +21,15 @@ _FRAMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Match(Step):
-    """The step `clip_score`: the cosines of eight frames and the caption, and `sample_frame_idx`.
-
-    Attributes:
-        weights: folder of all weights.
-        device: where the network runs.
-    """
+class Match(NetworkStep):
+    """The step `clip_score`: the cosines of eight frames and the caption, and `sample_frame_idx`."""
 
     name: ClassVar[str] = "match"
     needs: ClassVar[tuple[str, ...]] = ("captions",)
     reads: ClassVar[tuple[str, ...]] = ("rewriting",)  # whose caption goes over that of captions
-    is_network: ClassVar[bool] = True
-    is_gated: ClassVar[bool] = True
+    checkpoints: ClassVar[tuple[str, ...]] = (CLIP,)
 
-    weights: str = "pretrained_weights"
-    device: str = "auto"
     _clip: "Clip | None" = field(default=None, init=False, repr=False, compare=False)
-
-    def settings(self) -> dict[str, Any]:
-        return {"version": self.version, "networks": [CLIP]}
-
-    def check(self) -> None:
-        """Raise MissingFileError where weights are missing."""
-        check_weights(self.weights, (CLIP,), self.name)
 
     def open(self, place: Place) -> None:
         from ppdiffusers_ext.data.chain.networks import Clip

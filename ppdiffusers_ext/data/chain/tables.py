@@ -100,8 +100,12 @@ def parts_of(path: Path) -> Path:
 
 
 def sources_of(path: Path) -> list[Path]:
-    """A table, and its parts in the order in which they were written."""
-    return [path, *sorted(parts_of(path).glob("*.jsonl"), key=lambda part: natural_key(part.name))]
+    """A table, and its parts in the order in which they were written.
+
+    Other files of that folder are none: one that a killed run was writing goes as soon as another is written there.
+    """
+    parts = [part for part in parts_of(path).glob("*.jsonl") if part.stem.isdecimal()]
+    return [path, *sorted(parts, key=lambda part: int(part.stem))]
 
 
 class Known(NamedTuple):
@@ -146,7 +150,7 @@ class Store:
             del self._known[place]
         self._rows: list[dict[str, Any]] = []
         self._begun = time.monotonic()
-        self._next = int(own[-1].stem) + 1 if own and own[-1].stem.isdigit() else 1
+        self._next = int(own[-1].stem) + 1 if own else 1
 
     def _place_of(self, row: dict[str, Any]) -> tuple[str, str]:
         """The unit of a row, and what it was made of."""

@@ -67,6 +67,20 @@ def store(tmp_path, wanted, others=()):
     return made
 
 
+def test_file_that_a_killed_run_was_writing_is_no_part_and_costs_none(tmp_path):
+    parts = tables.parts_of(tmp_path / "step.jsonl")
+    for number, key in enumerate("ab", 1):
+        write_table(parts / f"{number}.jsonl", rows(key))
+    (parts / ".3.jsonl.k2x9.jsonl").write_text('{"key": "c", "of": "1"}\n')
+    made = store(tmp_path, dict.fromkeys("abcd", "1"))
+    assert made.known("b", "1") and not made.known("c", "1")
+    made.add(rows("d"))
+    made.flush()
+    made.add(rows("c"))
+    made.finish(lambda row: None)
+    assert keys_of(tmp_path / "step.jsonl") == ["a", "b", "c", "d"]
+
+
 def test_wanted_rows_of_all_sources_become_the_table(tmp_path):
     write_table(tmp_path / "step.jsonl", [*rows("a"), *rows("b", of="old"), *rows("gone")])
     write_table(tmp_path / "other.jsonl", rows("c"))
