@@ -272,7 +272,7 @@ def write_training_skeletons(
 
 
 def find_videos(root: str | os.PathLike) -> list[Path]:
-    """All videos below a folder, sorted.
+    """All videos below a folder, sorted; not hidden ones, which runs that were killed leave behind.
 
     Raises:
         MissingFileError, InputError: no such folder, or none in it.
@@ -280,7 +280,8 @@ def find_videos(root: str | os.PathLike) -> list[Path]:
     root = Path(root)
     if not root.is_dir():
         raise MissingFileError(f"{root} is not a folder; a folder of videos ({', '.join(VIDEOS)}) is accepted")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in VIDEOS and path.is_file())
+    shown = (path for path in root.rglob("*") if not path.name.startswith("."))
+    found = sorted(path for path in shown if path.suffix.lower() in VIDEOS and path.is_file())
     if not found:
         raise InputError(f"{root} has no videos; a folder of {', '.join(VIDEOS)} files is accepted")
     return found

@@ -6,6 +6,7 @@ CSV. A folder either has such files in `meta_data` (the `ubcNbili_data` layout),
 """
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,12 +119,17 @@ def check_clip(files: ClipFiles, min_frames: int = 2) -> ClipReport:
 
 
 def _in_folder(folder: Path) -> list[ClipFiles]:
-    metas = sorted(path for path in (folder / META_FOLDER).glob("*") if path.suffix.lower() in ENDINGS)
+    metas = _listed((folder / META_FOLDER).glob("*"), ENDINGS)
     if metas:
         return [clip for meta in metas for clip in _in_meta_file(meta)]
     videos = folder / VIDEO_FOLDER
-    found = sorted(path for path in videos.rglob("*") if path.suffix.lower() in _ENDINGS) if videos.is_dir() else []
+    found = _listed(videos.rglob("*"), _ENDINGS) if videos.is_dir() else []
     return [ClipFiles(path, folder / POSE_FOLDER / path.relative_to(videos)) for path in found]
+
+
+def _listed(paths: Iterable[Path], endings: Sequence[str]) -> list[Path]:
+    """Those with one of the endings, sorted; not hidden ones, which runs that were killed leave behind."""
+    return sorted(path for path in paths if path.suffix.lower() in endings and not path.name.startswith("."))
 
 
 def _in_meta_file(path: Path) -> list[ClipFiles]:

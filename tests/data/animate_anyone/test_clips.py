@@ -8,6 +8,7 @@ import pytest
 from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, check_clip, find_clips
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.preprocess.videos import find_videos
 
 
 def write_video(path, frames=6, width=48, height=64, fps=15, seed=0):
@@ -38,6 +39,15 @@ def write_meta(path, clips):
 
 def test_pairs_of_a_folder_are_found(folder):
     assert find_clips(folder) == clips_of(folder, "00001.mp4", "00002.mp4", "sub/00003.mp4")
+
+
+def test_what_a_killed_run_has_left_in_a_folder_is_no_clip(folder):
+    for place in ("video", "meta_data"):
+        (folder / place).mkdir(exist_ok=True)
+        (folder / place / ".some.a1b2c3-01234567.part.mp4").write_bytes(b"\0")
+        (folder / place / ".some.a1b2c3-01234567.part.json").write_text("[")
+    assert find_clips(folder) == clips_of(folder, "00001.mp4", "00002.mp4", "sub/00003.mp4")
+    assert find_videos(folder / "video") == [clip.video for clip in find_clips(folder)]
 
 
 def test_meta_files_of_a_folder_go_before_its_videos(folder):
