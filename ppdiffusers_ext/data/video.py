@@ -202,7 +202,7 @@ def _decode(path: str | os.PathLike, info: VideoInfo, indices: range, background
 
 
 def decode_stored(path: str | os.PathLike, info: VideoInfo, count: int) -> Iterator[Any]:
-    """The first frames of a video as they are stored, PyAV's; of no animated picture. Errors as of `read_frames`."""
+    """Yields the first `count` frames of a video as PyAV stores them; not for animated pictures. See `read_frames`."""
     with open_video(path) as (container, stream):
         frames = decode_strictly(container, stream, info.skipped)
         for index in range(count):

@@ -3,7 +3,9 @@
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.server import Loopback
 
 JSON = "application/json"
 
@@ -15,7 +17,7 @@ def says(text, prompt_tokens=100, completion_tokens=10, **message):
     return json.dumps({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}).encode()
 
 
-class ChatServer:
+class ChatServer(Loopback):
     """Use as a context manager.
 
     answers: for each request the next one (the last stays): a text that the model says; bytes, a whole body; a tuple
@@ -26,23 +28,8 @@ class ChatServer:
     def __init__(self, *answers):
         self.answers, self.asked, self.headers, self.busiest, self._now = list(answers), [], [], 0, 0
         self._lock = threading.Lock()
-        server = self
-
-        class Handler(_Handler):
-            owner = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.handle_error = lambda *_: None  # clients that go away are what is tested
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
-
-    def __enter__(self):
-        threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
+        super().__init__(_Handler)
+        self.url += "/v1"
 
     def take(self, asked, headers):
         """The next answer as (status, headers, body), or None."""

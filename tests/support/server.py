@@ -40,17 +40,15 @@ class Page:
     piece: int = 2**16
 
 
-class Server:
-    """Use as a context manager. `pages`: path -> `Page`. `requests`: (method, path, headers) of all requests."""
+class Loopback:
+    """HTTP on the loopback interface, at `url`; use as a context manager.
 
-    def __init__(self):
-        self.pages, self.requests, self.released = {}, [], threading.Event()
-        server = self
+    Args:
+        handler: class of handlers, whose `owner` is this server.
+    """
 
-        class Handler(_Handler):
-            owner = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    def __init__(self, handler):
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), {"owner": self}))
         self._http.daemon_threads = True
         self._http.handle_error = lambda *_: None  # clients that go away are what is tested
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
@@ -60,9 +58,20 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.released.set()
         self._http.shutdown()
         self._http.server_close()
+
+
+class Server(Loopback):
+    """Use as a context manager. `pages`: path -> `Page`. `requests`: (method, path, headers) of all requests."""
+
+    def __init__(self):
+        super().__init__(_Handler)
+        self.pages, self.requests, self.released = {}, [], threading.Event()
+
+    def __exit__(self, *error):
+        self.released.set()
+        super().__exit__(*error)
 
     def got(self, path, method="GET"):
         """The headers of all requests of a path."""

@@ -117,7 +117,7 @@ class Known(NamedTuple):
 
 @dataclass
 class Store:
-    """What is known of a table: itself, tables of others that it takes over, and the parts of a run that was stopped.
+    """Index of a table's rows: its own, those of tables that it takes over, and the parts of a stopped run.
 
     Attributes:
         path: of the table.
