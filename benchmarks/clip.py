@@ -11,7 +11,9 @@ exact, in fp32. For what presets do to pictures of people rather than to noise, 
 pose2vid with weights that were trained.
 
 With `--system stable_animator` it is StableAnimator and diffusers' UNetSpatioTemporalConditionModel and
-AutoencoderKLTemporalDecoder, which has neither pose net nor face.
+AutoencoderKLTemporalDecoder, which has neither pose net nor face. With `--system easy_animate` it is EasyAnimate V4 at
+a quarter of its width, from embedded texts to frames, and the same networks of the same weights in torch: in fp32 both
+must make the same video.
 
 It takes 25 GB of disk, and about 40 minutes on two cores without the peer in bf16, which on a processor without such
 arithmetic takes hours.
@@ -33,7 +35,9 @@ GUIDANCE = 3.5
 MODULES = {
     "animate_anyone": ("full_size", "clip", "clip_peer"),
     "stable_animator": ("svd_clip", "svd_clip", "svd_clip"),
+    "easy_animate": ("easy_t2v", "easy_t2v", "easy_t2v"),
 }
+LEAST_DECIBELS = 60  # between the videos of ours and of a peer that computes the same
 
 
 def add_arguments(parser):
@@ -52,42 +56,17 @@ def add_arguments(parser):
 
 
 def compete(options):
-    from ppdiffusers_ext.engine.backends import BACKENDS
-    from ppdiffusers_ext.pipelines.engines import check_engine
-    from ppdiffusers_ext.pipelines.presets import read_preset
-
-    check_engine(options.engine)
-    able = BACKENDS[options.engine].precisions if options.engine in BACKENDS else ("float32",)
-    dtypes = options.dtypes or [name for name, precision in DTYPES.items() if precision in able]
-    for preset in options.presets:
-        read_preset(preset)
-    for name, least in (("frames", 1), ("side", 64), ("steps", 1)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name} {getattr(options, name)} is too small; {least} or more is accepted")
-    python = harness.peer_python("torch", "diffusers")
-    if options.model and options.system != "animate_anyone":
-        raise InputError("--model is a configuration of pose2vid; with --system animate_anyone it is accepted")
+    dtypes, python = _check(options), harness.peer_python("torch", "diffusers")
     names = ("system", "frames", "side", "steps", "engine", "small")
     settings = {"guidance": GUIDANCE, **{name: getattr(options, name) for name in names}}
-    writer, own, peer = MODULES[options.system]
-    rows = {}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         model = options.model or str(Path(folder) / "model")
         if not options.model:
-            written = {"folder": model, "small": options.small}
-            harness.run_contestant(writer, "write", written, title="nothing yet: writing weights")
-        paths = {"model": model, "cache": str(Path(folder) / "cache")}
-        for dtype, preset in itertools.product(dtypes, options.presets):
-            name = preset if dtype == "fp32" else f"{preset}_{dtype}"
-            given = {**settings, **paths, "preset": preset, "dtype": dtype, "frames_file": f"{folder}/{name}.npy"}
-            rows[name] = harness.run_contestant(own, "ours", given, title=name)
-            rows[name]["psnr"] = _psnr(f"{folder}/{next(iter(rows))}.npy", f"{folder}/{name}.npy")
-    peers = {}
-    for name in options.peers:
-        if python and not options.model:
-            peers[name] = harness.run_contestant(peer, "peer", {**settings, "dtype": PEERS[name]}, python, title=name)
-        else:
-            print(f"{name} is left out: it needs random weights, and PEER_PYTHON with torch and diffusers")
+            title = "nothing yet: writing weights"
+            harness.run_contestant(MODULES[options.system][0], "write", {**settings, "folder": model}, title=title)
+        settings |= {"model": model, "cache": str(Path(folder) / "cache")}
+        rows = _measure_ours(options, dtypes, settings, folder)
+        peers = _measure_peers(options, settings, folder, python, next(iter(rows)))
     first = next(iter(rows))
     fields = harness.result(rows[first], peers, presets=rows, settings=settings)
     fields["preset_ratios"] = {
@@ -102,6 +81,52 @@ def compete(options):
         )
         print(f"{preset}: {quality}{', ' + faster if faster else ''}")
     return fields
+
+
+def _check(options):
+    """The dtypes that ours is measured in. Raises InputError for options that do not fit."""
+    from ppdiffusers_ext.engine.backends import BACKENDS
+    from ppdiffusers_ext.pipelines.engines import check_engine
+    from ppdiffusers_ext.pipelines.presets import read_preset
+
+    check_engine(options.engine)
+    for preset in options.presets:
+        read_preset(preset, "easy_animate" if options.system == "easy_animate" else "")
+    for name, least in (("frames", 1), ("side", 64), ("steps", 1)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name} {getattr(options, name)} is too small; {least} or more is accepted")
+    if options.system == "easy_animate" and (options.frames % 8 or options.side % 16):
+        raise InputError("EasyAnimate takes multiples of 8 as --frames and of 16 as --side; such as 16 and 256")
+    if options.model and options.system != "animate_anyone":
+        raise InputError("--model is a configuration of pose2vid; with --system animate_anyone it is accepted")
+    able = BACKENDS[options.engine].precisions if options.engine in BACKENDS else ("float32",)
+    return options.dtypes or [name for name, precision in DTYPES.items() if precision in able]
+
+
+def _measure_ours(options, dtypes, settings, folder):
+    rows = {}
+    for dtype, preset in itertools.product(dtypes, options.presets):
+        name = preset if dtype == "fp32" else f"{preset}_{dtype}"
+        given = {**settings, "preset": preset, "dtype": dtype, "frames_file": f"{folder}/{name}.npy"}
+        rows[name] = harness.run_contestant(MODULES[options.system][1], "ours", given, title=name)
+        rows[name]["psnr"] = _psnr(f"{folder}/{next(iter(rows))}.npy", f"{folder}/{name}.npy")
+    return rows
+
+
+def _measure_peers(options, settings, folder, python, first):
+    rows = {}
+    for name in options.peers:
+        if python is None or options.model:
+            print(f"{name} is left out: it needs random weights, and PEER_PYTHON with torch and diffusers")
+            continue
+        given = {**settings, "dtype": PEERS[name], "frames_file": f"{folder}/{name}.npy"}
+        rows[name] = harness.run_contestant(MODULES[options.system][2], "peer", given, python, title=name)
+        if options.system == "easy_animate":  # whose peer begins with the same, of the same weights
+            psnr = rows[name]["psnr"] = _psnr(f"{folder}/{first}.npy", f"{folder}/{name}.npy")
+            print(f"{name}: {'the same frames' if psnr is None else f'PSNR {psnr:.1f} dB against {first}'}")
+            if (first, PEERS[name]) == ("exact", "float32") and psnr is not None and psnr < LEAST_DECIBELS:
+                raise harness.ContestantError(f"{name} makes another video: {psnr:.1f} dB of {LEAST_DECIBELS}")
+    return rows
 
 
 def _psnr(expected, given):

@@ -5,6 +5,7 @@ Imported by a Python without this project's requirements; it works on the weight
 
 EPSILON = 1e-6
 PATCH = 2
+LAYERS = 40  # of V4
 
 
 class Network:
@@ -25,12 +26,16 @@ class Network:
         self._num_layers, self._num_heads = num_layers, num_heads
 
     def __call__(self, latents, given):
-        """(batch, 4, frames, height, width), name -> tensor of conditions and "time" -> (batch, 8, frames, ...)."""
+        """(batch, 4, frames, height, width), name -> tensor of conditions and "time" -> (batch, 8, frames, ...).
+
+        Without "known" and "clip" it is the network of text to video.
+        """
         import torch
         import torch.nn.functional as F
 
         batch, _, frames, height, width = latents.shape
-        x = torch.cat([latents, given["known"]], dim=1).transpose(1, 2).flatten(0, 1)  # (batch * frames, 12, ...)
+        x = torch.cat([latents, given["known"]], dim=1) if "known" in given else latents
+        x = x.transpose(1, 2).flatten(0, 1)  # (batch * frames, 12 or 4, height, width)
         x = F.conv2d(x, self._weights["pos_embed.proj.weight"], self._weights["pos_embed.proj.bias"], stride=PATCH)
         x = x.flatten(2).transpose(1, 2).reshape(batch, -1, x.shape[1])  # (batch, frames * tokens, channels)
         time = self._mlp("time_extra_emb.timestep_embedder", given["time"]) + given["extra"]  # (batch, channels)
@@ -58,6 +63,15 @@ class Network:
         y = self._norm(f"{name}.norm1.norm", x) + shift
         x = x + self._attend(f"{name}.attn1", y, y, given, turns_keys=True)
         x = x + self._attend(f"{name}.attn2", self._norm(f"{name}.norm2", x), given["text"], given)
+        if "clip" in given:
+            x = x + self._of_clip(name, x, given)
+        y = F.gelu(self._linear(f"{name}.ff.net.0.proj", self._norm(f"{name}.norm3", x)), approximate="tanh")
+        return x + self._linear(f"{name}.ff.net.2", y)
+
+    def _of_clip(self, name, x, given):
+        """What CLIP's tokens add."""
+        import torch.nn.functional as F
+
         y = self._attend(f"{name}.attn_clip", self._norm(f"{name}.norm_clip", x), given["clip"], given)
         y = F.layer_norm(  # whose epsilon is the width, as in the original
             y,
@@ -67,9 +81,7 @@ class Network:
             y.shape[-1],
         )
         values, gate = self._linear(f"{name}.gate_clip.proj", y).chunk(2, dim=-1)
-        x = x + self._norm(f"{name}.norm_clip_out", values * F.gelu(gate))
-        y = F.gelu(self._linear(f"{name}.ff.net.0.proj", self._norm(f"{name}.norm3", x)), approximate="tanh")
-        return x + self._linear(f"{name}.ff.net.2", y)
+        return self._norm(f"{name}.norm_clip_out", values * F.gelu(gate))
 
     def _attend(self, name, x, context, given, turns_keys=False):
         import torch.nn.functional as F

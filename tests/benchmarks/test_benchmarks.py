@@ -243,6 +243,17 @@ def test_clip_measures_stable_animator_too(tmp_path):
     assert exact["psnr"] is None and 5 < fast["psnr"] < 100 and fields["settings"]["system"] == "stable_animator"
 
 
+def test_clip_measures_easy_animate_too(tmp_path):
+    small = ("clip", "--system", "easy_animate", "--small", "--side", "64", "--frames", "16", "--steps", "10")
+    _, fields = measure(tmp_path, *small, "--engine", "eager", "--presets", "exact", "fast")
+    exact, fast = fields["presets"].values()
+    assert exact["psnr"] is None and 5 < fast["psnr"] < 100 and fields["settings"]["system"] == "easy_animate"
+
+
+def test_clip_refuses_frames_and_sides_that_easy_animate_does_not_take():
+    assert_bad_input(benchmarks("clip", "--system", "easy_animate", "--frames", "9"), "multiples of 8", "--frames")
+
+
 def test_memory_plan_of_stable_animator_predicts_what_is_measured(tmp_path):
     arguments = ("memory_plan", "--system", "stable_animator", "--cases", "128x128x8", "--rungs", "low")
     _, fields = measure(tmp_path, *arguments, "--optimize-face")
