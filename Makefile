@@ -13,7 +13,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve train-demo train-demo-stable-animator train-demo-easy-animate option-pages test fuzz lint clean
+.PHONY: help install demo serve train-demo train-demo-stable-animator train-demo-easy-animate option-pages test \
+	test-all fuzz lint clean
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
@@ -27,6 +28,7 @@ help:
 	@echo 'make option-pages'
 	@echo '                 write docs/options.md and docs/options_zh.md from the declarations of the options'
 	@echo 'make test        run the tests (ARGS=tests/weights: a part of them)'
+	@echo 'make test-all    run the long tests as well, as continuous integration does'
 	@echo 'make fuzz        try made-up input on every boundary (MINUTES=60)'
 	@echo 'make lint        run the linter, and check formatting, spelling and types'
 	@echo 'make clean       remove .venv, build products and caches'
@@ -82,6 +84,9 @@ option-pages: install
 
 test: install
 	@$(VENV_PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-all:
+	@$(MAKE) --no-print-directory test ARGS='-m "not slow" $(ARGS)'
 
 fuzz: install
 	@$(VENV_PYTHON) -m tests.fuzz --minutes $(or $(MINUTES),60)

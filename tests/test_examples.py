@@ -20,6 +20,8 @@ from ppdiffusers_ext.training.trainers import TRAINERS
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
 
+pytestmark = pytest.mark.long
+
 __all__ = ["pipeline", "stable_folder"]  # fixtures
 
 ROOT = Path(__file__).parents[1]

@@ -34,6 +34,7 @@ def measured(tmp_path_factory):
     return process.stdout, json.loads(path.read_text())
 
 
+@pytest.mark.long
 def test_json_has_the_seconds_and_the_memory_of_ours_and_of_every_peer(measured):
     _, fields = measured
     assert fields["benchmark"] == "denoising_step"
@@ -47,12 +48,14 @@ def test_json_has_the_seconds_and_the_memory_of_ours_and_of_every_peer(measured)
         assert row["versions"]["paddlepaddle"]
 
 
+@pytest.mark.long
 def test_ratios_are_the_peers_seconds_divided_by_ours(measured):
     _, fields = measured
     expected = {name: peer["seconds"] / fields["ours"]["seconds"] for name, peer in fields["peers"].items()}
     assert fields["ratios"] == expected
 
 
+@pytest.mark.long
 def test_json_has_the_settings_that_were_measured(measured):
     _, fields = measured
     assert fields["settings"]["latents"] == [1, 4, 2, 8, 8]
@@ -60,6 +63,7 @@ def test_json_has_the_settings_that_were_measured(measured):
     assert fields["settings"]["threads"] == 2
 
 
+@pytest.mark.long
 def test_table_has_a_line_for_each_contestant_and_says_that_torch_was_left_out(measured):
     output, fields = measured
     beginnings = [line.split()[0] for line in output.splitlines()]
@@ -118,6 +122,7 @@ def test_option_out_of_range_is_an_error_that_says_what_is_accepted(arguments, w
     assert_told(capsys.readouterr().err, *words)
 
 
+@pytest.mark.long
 def test_place_that_cannot_be_written_is_an_error_before_anything_is_measured(tmp_path):
     process = benchmarks(*SMALL, "--json", tmp_path)
     assert_bad_input(process, str(tmp_path), "it is a folder")
@@ -129,6 +134,7 @@ def test_peer_python_that_does_not_exist_is_an_error(tmp_path):
     assert_bad_input(process, f"PEER_PYTHON={tmp_path}/python does not run", "torch and diffusers is accepted")
 
 
+@pytest.mark.long
 def test_peer_python_without_torch_is_an_error_and_writes_nothing(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n")
@@ -138,6 +144,7 @@ def test_peer_python_without_torch_is_an_error_and_writes_nothing(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["python"]
 
 
+@pytest.mark.long
 def test_weights_load_in_every_format_and_the_files_are_removed(tmp_path):
     (tmp_path / "files").mkdir()
     arguments = ("load_weights", "--small", "--repeats", "1", "--folder", tmp_path / "files")
@@ -162,6 +169,7 @@ def measure(tmp_path, *arguments):
     return process.stdout, json.loads((tmp_path / "result.json").read_text())
 
 
+@pytest.mark.long
 def test_clip_measures_every_preset_and_what_it_costs(tmp_path):
     small = ("clip", "--small", "--side", "80", "--frames", "2", "--steps", "3", "--engine", "onnx")
     output, fields = measure(tmp_path, *small, "--presets", "exact", "fast")
@@ -171,6 +179,7 @@ def test_clip_measures_every_preset_and_what_it_costs(tmp_path):
     assert "exact: the same frames" in output and "fast: PSNR" in output
 
 
+@pytest.mark.long
 def test_growth_measures_every_length_and_how_straight_they_lie(tmp_path):
     output, fields = measure(tmp_path, "growth", "--frames", "2", "3", "--steps", "1")
     assert list(fields["frames"]) == ["2", "3"]
@@ -181,6 +190,7 @@ def test_growth_measures_every_length_and_how_straight_they_lie(tmp_path):
     assert "deviation from a straight line" in output
 
 
+@pytest.mark.long
 def test_startup_measures_cold_and_warm(tmp_path):
     output, fields = measure(tmp_path, "startup", "--small", "--engine", "onnx")
     assert list(fields["peers"]) == ["cold", "eager"]
@@ -188,12 +198,14 @@ def test_startup_measures_cold_and_warm(tmp_path):
     assert "more than reading the weights once" in output
 
 
+@pytest.mark.long
 def test_memory_plan_predicts_what_is_measured(tmp_path):
     _, fields = measure(tmp_path, "memory_plan", "--cases", "128x128x8", "--rungs", "high", "low")
     assert list(fields["cases"]) == list(fields["ratios"]) == ["128x128x8 high", "128x128x8 low"]
     assert all(0.85 < ratio < 1.15 for ratio in fields["ratios"].values()), fields["ratios"]
 
 
+@pytest.mark.long
 def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
     output, fields = measure(tmp_path, "preprocess", "--small", "--frames", "4", "--copies", "2")
     assert list(fields["peers"]) == ["originals"] and fields["drawing_ratio"] > 0
@@ -206,6 +218,7 @@ def test_preprocess_compares_ways_that_draw_the_same(tmp_path):
     assert "ms a frame (onnxruntime" in output
 
 
+@pytest.mark.long
 def test_dit_step_measures_the_transformer_as_a_pipeline_calls_it(tmp_path):
     small = ("dit_step", "--small", "--layers", "4", "--repeats", "1", "--engines", "onnx", "eager")
     _, fields = measure(tmp_path, *small)
@@ -213,6 +226,7 @@ def test_dit_step_measures_the_transformer_as_a_pipeline_calls_it(tmp_path):
     assert fields["settings"]["network"]["num_layers"] == 4
 
 
+@pytest.mark.long
 def test_block_cache_trains_a_network_and_says_what_presets_cost(tmp_path):
     small = ("block_cache", "--training", "2", "--clips", "1", "--steps", "3", "--presets", "exact", "fast")
     _, fields = measure(tmp_path, *small)
@@ -221,6 +235,7 @@ def test_block_cache_trains_a_network_and_says_what_presets_cost(tmp_path):
     assert exact["whole"] == 1 >= fast["whole"] >= 4 / 6 and fast["psnr"] > 10
 
 
+@pytest.mark.long
 def test_svd_step_measures_both_calls_of_a_window(tmp_path):
     small = ("svd_step", "--small", "--size", "8", "--frames", "2", "--repeats", "1", "--engines", "eager")
     output, fields = measure(tmp_path, *small)
@@ -229,6 +244,7 @@ def test_svd_step_measures_both_calls_of_a_window(tmp_path):
     assert "diffusers_UNetSpatioTemporalConditionModel is left out" in output
 
 
+@pytest.mark.long
 def test_hjb_compares_an_iteration_with_decoding_and_going_back(tmp_path):
     small = ("hjb", "--small", "--side", "64", "--frames", "2", "--chunk", "2", "--repeats", "1")
     output, fields = measure(tmp_path, *small)
@@ -236,6 +252,7 @@ def test_hjb_compares_an_iteration_with_decoding_and_going_back(tmp_path):
     assert "of the time and" in output
 
 
+@pytest.mark.long
 def test_clip_measures_stable_animator_too(tmp_path):
     small = ("clip", "--system", "stable_animator", "--small", "--side", "64", "--frames", "2", "--steps", "2")
     _, fields = measure(tmp_path, *small, "--engine", "eager", "--presets", "exact", "fast")
@@ -243,6 +260,7 @@ def test_clip_measures_stable_animator_too(tmp_path):
     assert exact["psnr"] is None and 5 < fast["psnr"] < 100 and fields["settings"]["system"] == "stable_animator"
 
 
+@pytest.mark.long
 def test_clip_measures_easy_animate_too(tmp_path):
     small = ("clip", "--system", "easy_animate", "--small", "--side", "64", "--frames", "16", "--steps", "10")
     _, fields = measure(tmp_path, *small, "--engine", "eager", "--presets", "exact", "fast")
@@ -254,6 +272,7 @@ def test_clip_refuses_frames_and_sides_that_easy_animate_does_not_take():
     assert_bad_input(benchmarks("clip", "--system", "easy_animate", "--frames", "9"), "multiples of 8", "--frames")
 
 
+@pytest.mark.long
 def test_memory_plan_of_stable_animator_predicts_what_is_measured(tmp_path):
     arguments = ("memory_plan", "--system", "stable_animator", "--cases", "128x128x8", "--rungs", "low")
     _, fields = measure(tmp_path, *arguments, "--optimize-face")
@@ -261,6 +280,7 @@ def test_memory_plan_of_stable_animator_predicts_what_is_measured(tmp_path):
     assert row["stage"] == "optimisation of faces" and 0.85 < fields["ratios"]["128x128x8 low"] < 1.15
 
 
+@pytest.mark.long
 def test_training_clips_are_read_beside_decord(tmp_path):
     process = benchmarks("training_clips", "--small", "--rounds", "1", "--json", tmp_path / "a.json")
     assert process.returncode == 0, process.stderr

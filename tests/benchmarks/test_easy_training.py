@@ -11,6 +11,8 @@ from benchmarks.harness import ContestantError
 from scripts.training import main
 from tests.benchmarks.test_benchmarks import assert_bad_input, benchmarks
 
+pytestmark = pytest.mark.long
+
 PEER_PYTHON = os.environ.get("PEER_PYTHON")
 TINY = ("train_step", "--system", "easy_animate", "--small", "--size", "8", "--frames", "8", "--layers", "4")
 TINY += ("--repeats", "1", "--threads", "1")

@@ -14,6 +14,8 @@ from benchmarks.train_step import MAX_FRAMES, SMALL, check_same
 from ppdiffusers_ext.training.losses import mean_squared_error
 from tests.benchmarks.test_benchmarks import assert_bad_input, benchmarks
 
+pytestmark = pytest.mark.long
+
 TINY = ("train_step", "--small", "--size", "8", "--batch", "2", "--frames", "2", "--repeats", "1", "--threads", "1")
 PEER_PYTHON = os.environ.get("PEER_PYTHON")
 

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.benchmarks.test_benchmarks import assert_bad_input, benchmarks
+
+pytestmark = pytest.mark.long
 
 TINY = ("training_memory", "--small", "--cases", "64x64x2", "--steps", "2", "--variants", "checkpointing")
 

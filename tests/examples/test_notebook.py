@@ -15,6 +15,8 @@ from nbclient.exceptions import CellExecutionError
 from ppdiffusers_ext.commands import COMMANDS
 from ppdiffusers_ext.data.frames import open_frames
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "examples" / "notebooks" / "quickstart.ipynb"
 NOTEBOOK = nbformat.read(PATH, as_version=4)

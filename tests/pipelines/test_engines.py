@@ -42,6 +42,7 @@ def test_clip_is_the_same_in_every_engine(pipeline, run, tmp_path, engine):
     assert largest_difference(run(pipeline, **options), eager) < 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

@@ -70,6 +70,7 @@ def difference(one, other):
     return float((one - other).abs().max())
 
 
+@pytest.mark.long
 @WHICH
 def test_order_of_switches_and_engine_changes_nothing(request, which, tmp_path):
     pipeline, run = request.getfixturevalue(which)
@@ -99,6 +100,7 @@ def test_order_of_switches_and_engine_changes_nothing(request, which, tmp_path):
     assert difference(run(), tiled) < 1e-4
 
 
+@pytest.mark.long
 @WHICH
 def test_exports_that_were_made_with_tiles_serve_without_and_the_other_way(request, which, tmp_path):
     pipeline, run = request.getfixturevalue(which)

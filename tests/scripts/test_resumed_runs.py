@@ -110,12 +110,14 @@ class Stop:
 
 ALL = [
     ("animate_anyone",),
+    ("stable_animator",),
+    ("easy_animate", predict_i2v, "--start-image", "start.png"),
+]
+MORE = [
     ("animate_anyone", "--step-cache-interval", "2"),
     ("animate_anyone", "--scheduler", "DPM-Solver++"),
     ("animate_anyone", "--scheduler", "EulerAncestralDiscreteScheduler"),
-    ("stable_animator",),
     ("stable_animator", "--optimize-face", None, "--num_optimization_iter", 1),
-    ("easy_animate", predict_i2v, "--start-image", "start.png"),
     ("easy_animate", predict_i2v, "--start-image", "start.png", "--block-cache-threshold", 0.5),
     ("easy_animate", predict_t2v, "--scheduler", "Euler A"),
 ]
@@ -125,7 +127,7 @@ POINTS = [(StateFolder, "write_index", 2), (StateFolder, "write", 1), (VideoWrit
 IN_ANOTHER_PART = (resuming.RunState, "after_step", 3)
 
 
-@systems(*ALL)
+@systems(*ALL, *(pytest.param(case, marks=pytest.mark.long) for case in MORE))
 def test_run_that_is_stopped_again_and_again_makes_the_same_files(request, make, tmp_path, monkeypatch, capsys):
     assert make(tmp_path / "whole") == 0
     whole = files_of(tmp_path / "whole")
@@ -146,7 +148,7 @@ def test_run_that_is_stopped_again_and_again_makes_the_same_files(request, make,
     assert files_of(tmp_path / "out") == whole
 
 
-@systems(ALL[6])
+@systems(ALL[2])
 def test_run_that_is_stopped_between_its_files_makes_the_rest(make, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         Stop(patch, easy_run, "write_sheet", 1)

@@ -15,6 +15,8 @@ from scripts import train_demo
 from scripts.command import run
 from scripts.train_demo import make_parser, work
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

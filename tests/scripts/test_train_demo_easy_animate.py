@@ -13,6 +13,8 @@ from scripts import evaluate, predict_i2v, predict_t2v, predict_v2v
 from scripts.command import run
 from scripts.train_demo_easy_animate import make_parser, work
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--quick", "--processes", "1", "--work"]
 

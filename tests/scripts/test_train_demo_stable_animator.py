@@ -13,6 +13,8 @@ from scripts import stable_animator
 from scripts.command import run
 from scripts.train_demo_stable_animator import make_parser, work
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["--quick", "--processes", "1", "--windows", "--work"]
 

@@ -148,6 +148,7 @@ def test_stopped_run_goes_on_to_the_same_bits(data, trained, tmp_path):
     assert (again / WEIGHTS).read_bytes() == (trained[0] / WEIGHTS).read_bytes()
 
 
+@pytest.mark.long
 def test_two_processes_do_what_accumulated_batches_do(data, tmp_path):
     options = {"max_steps": 1, "save_steps": 1, "disc_start": 0}
     once = train(data, tmp_path / "one", gradient_accumulation_steps=2, **options)

@@ -117,6 +117,7 @@ def test_run_that_goes_on_comes_to_the_same_bits(stable_folder, clips, tmp_path)
     assert manifest["run"]["sizes"] == [[128, 128, 1.0]] and manifest["step"] == 2
 
 
+@pytest.mark.long
 def test_batches_processes_and_micro_steps_compute_the_same_and_a_killed_launch_goes_on(
     stable_folder, clips, tmp_path, monkeypatch
 ):
@@ -177,6 +178,7 @@ def psutil_children(pid):
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
+@pytest.mark.long
 def test_average_of_the_weights_is_kept_and_goes_on_to_the_same_bits(stable_folder, clips, tmp_path):
     options = {"ema_decay": 0.9, "save_steps": 1}
     assert train(tmp_path / "whole", stable_folder, clips, **options) == 0

@@ -209,6 +209,7 @@ def test_stopped_stage_2_goes_on_to_the_same_bits(tmp_path, data, stage_1, stage
     assert_equal(tmp_path, stage_2[0], 2)
 
 
+@pytest.mark.long
 def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_path, data):
     """Of a batch of two on one process, of two micro-steps, and of two processes with a shard each."""
     # Every step conditional: one without leaves the reference UNet without gradients, which AdamW passes over, but
@@ -234,6 +235,7 @@ def test_half_precision_becomes_bf16_on_a_cpu_with_a_notice(tmp_path, data, stag
     np.testing.assert_allclose(losses(printed), losses(stage_1[1])[:2], rtol=0.05)
 
 
+@pytest.mark.long
 def test_worker_processes_read_the_same(tmp_path, data, stage_1):
     train(1, tmp_path, data, dataloader_num_workers=2)
     assert_equal(tmp_path, stage_1[0], 1)
@@ -312,6 +314,7 @@ def test_checkpoint_that_lacks_a_frozen_part_says_which(key, stage_2, tmp_path):
         Pose2VideoPipeline.from_options(config)
 
 
+@pytest.mark.long
 def test_run_that_stops_after_a_step_without_reference_goes_on_to_the_same_bits(tmp_path, data):
     """Such a step gives the reference UNet no gradients, and the optimiser nothing to remember of it."""
     options = {"uncond_ratio": 0.7, "save_steps": 1, "max_steps": 3}
@@ -347,6 +350,7 @@ def wait_for(condition, seconds):
     return condition()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="there is no /proc to find the workers in")
 def test_killed_worker_ends_the_launch_and_leaves_a_valid_checkpoint(tmp_path, data):
     options = {**COMMON, "meta_paths": str(data), "output_dir": str(tmp_path / "out"), "sharding": "stage1"}
@@ -373,6 +377,7 @@ def test_killed_worker_ends_the_launch_and_leaves_a_valid_checkpoint(tmp_path, d
     assert checkpoints.newest_valid(tmp_path / "out") is not None
 
 
+@pytest.mark.long
 def test_damaged_checkpoint_is_passed_over(tmp_path, data, stage_1):
     shutil.copytree(stage_1[0] / "out", tmp_path / "out")
     path = checkpoints.folder_of(tmp_path / "out", 4) / "denoising_unet.safetensors"

@@ -63,6 +63,7 @@ leave()
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seconds", [2, pytest.param(35, marks=pytest.mark.slow)])  # gloo waits for 30 seconds
 def test_first_process_may_take_longer_than_gloo_waits_and_the_end_of_none_can_fail(tmp_path, seconds):
     (tmp_path / "patience.py").write_text(_PATIENCE)

@@ -57,6 +57,7 @@ def test_note_says_whether_the_seed_is_drawn_or_the_checkpoints(tmp_path, caplog
     assert caplog.messages[1] == f"seed {drawn} is drawn; --seed {drawn} does the same again"
 
 
+@pytest.mark.long
 def test_all_processes_draw_the_same(tmp_path):
     (tmp_path / "draw.py").write_text(SCRIPT)
     words = ["-m", "scripts.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path), str(tmp_path / "draw.py")]

@@ -8,6 +8,8 @@ import pytest
 from tests.server.browser.conftest import SECONDS
 from tests.server.browser.test_page import PHONE, TABS, give_sample, start
 
+pytestmark = pytest.mark.long
+
 CONTROLS = {"button", "link", "textbox", "combobox", "checkbox", "radio", "slider", "spinbutton", "progressbar"}
 CONTROLS |= {"image", "img", "Video", "radiogroup", "navigation", "DisclosureTriangle"}  # as Chromium calls them
 LEAST = 4.5  # contrast of words

@@ -7,6 +7,8 @@ import pytest
 from tests.server.browser.conftest import TOKEN
 from tests.server.browser.test_page import start
 
+pytestmark = pytest.mark.long
+
 WORDS = {
     "en-US": {"lang": "en", "token": "Token", "sign": "Sign in", "wrong": "not the token", "sample": "Try the sample",
               "start": "Start", "again": "does not know this browser"},

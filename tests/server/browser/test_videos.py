@@ -7,6 +7,8 @@ import pytest
 from tests.server.browser.conftest import TOKEN
 from tests.server.browser.test_page import start
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def page(visit, closed_address):

@@ -55,6 +55,7 @@ def plan(tmp_path_factory):
     return planned
 
 
+@pytest.mark.long
 def test_what_takes_less_takes_less(plan):
     most = plan(level="O1")
     for options in ({"checkpointing": True}, {"side": 256}, {"frames": 16}):

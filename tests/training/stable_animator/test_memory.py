@@ -24,6 +24,7 @@ def plan(device="gpu", width=512, height=512, frames=16, whole=False, **options)
     return memory.peak / GB
 
 
+@pytest.mark.long
 def test_what_takes_less_takes_less():
     most = plan(level="O1")
     for options in ({"checkpointing": True}, {"width": 256}, {"frames": 8}, {"sharding": 1, "processes": 4}):
