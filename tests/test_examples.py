@@ -20,8 +20,6 @@ from ppdiffusers_ext.training.trainers import TRAINERS
 from tests.scripts.test_stable_animator import folder as stable_folder
 from tests.scripts.test_stable_animator import pipeline
 
-pytestmark = pytest.mark.long
-
 __all__ = ["pipeline", "stable_folder"]  # fixtures
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +69,7 @@ def test_training_command_says_in_a_line_that_there_is_no_gpu_and_what_to_do(pat
     )
 
 
+@pytest.mark.long
 def test_stage_1_trains_on_two_processes_of_a_cpu(tmp_path):
     write_clips(tmp_path / "data", 0, range(6), 12, 40)
     small = {"base_model_path": "assets/demo_model", "vae_model_path": "assets/demo_model/vae"}
@@ -120,6 +119,7 @@ def test_weights_that_training_starts_from_are_what_the_downloader_lays_out(name
     assert set(files) <= laid_out
 
 
+@pytest.mark.long
 def test_commands_of_stable_animator_run_on_a_case_of_the_originals_layout(tmp_path, stable_folder, pipeline):
     """Small networks in the released files' places, and the options of the released cases but for size and steps."""
     weights, case = tmp_path / "weights", tmp_path / "inference" / "case-1"
@@ -210,6 +210,7 @@ def test_originals_command_for_v4_is_understood_and_agrees_with_its_configuratio
                 assert getattr(ours, item.name) == getattr(theirs, item.name), item.name
 
 
+@pytest.mark.long
 def test_training_command_runs_on_the_originals_layout(tmp_path, stable_folder):
     weights, data, case = tmp_path / "weights", tmp_path / "animation_data", tmp_path / "validation"
     weights.mkdir()

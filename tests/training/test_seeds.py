@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.seeds import choose_seed
 
