@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import paddle
 
-from ppdiffusers_ext.environment import use_all_cores
+from ppdiffusers_ext.environment import lacks_bf16, use_all_cores
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import DTYPES
 
@@ -49,6 +49,10 @@ class Runtime:
             if dtype == "fp16":
                 logger.warning("Paddle has no fp16 arithmetic on a CPU: bf16 weights are used instead of fp16")
                 dtype = "bf16"
+            if dtype == "bf16" and lacks_bf16():
+                logger.warning(
+                    "this processor has no arithmetic in bf16: networks compute in fp32, no faster than that"
+                )
         paddle.set_device(device)
         return cls(device, DTYPES[dtype])
 

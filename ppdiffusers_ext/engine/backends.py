@@ -73,9 +73,14 @@ class Backend:
         """Raise InputError if a required module is not installed."""
         if missing := self.missing:
             raise InputError(
-                f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
-                f"'.[{self.extra}]' -c constraints.txt` installs what it needs, and --engine eager needs nothing"
+                f"engine {self.name} needs {' and '.join(missing)}, not installed here; {self.remedy} installs what "
+                "it needs, and --engine eager needs nothing"
             )
+
+    @property
+    def remedy(self) -> str:
+        """Command that installs what is missing."""
+        return f"`pip install '.[{self.extra}]' -c constraints.txt`"
 
     @property
     def versions(self) -> dict[str, str]:

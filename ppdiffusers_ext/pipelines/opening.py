@@ -47,7 +47,7 @@ class Opening:
         dtype: Any = None,
         paddle_dtype: Any = None,
         memory: str = "high",
-        engine: str = "eager",
+        engine: str = "auto",
         engine_cache: str | os.PathLike | None = None,
         **more: Any,
     ) -> Any:
@@ -79,6 +79,8 @@ class Opening:
         config = cls._read_folder(path, options)
         if config is not None:
             return cls.open(config, runtime, **more)
+        if engine == "auto" and get_rung(memory).halves:  # as `RunOptions.chosen_engine`
+            engine = "eager"
         dtypes = cls._choose_dtypes(runtime, memory, engine)
         networks, scheduler = describe_folder(path, cls, *dtypes, given=more)
         others = {} if scheduler is None else {"scheduler": scheduler}
@@ -118,7 +120,7 @@ class Opening:
         Raises:
             InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
         """
-        return cls._describe_networks(config, *cls._choose_dtypes(runtime, config.memory, config.engine))
+        return cls._describe_networks(config, *cls._choose_dtypes(runtime, config.memory, config.chosen_engine))
 
     @classmethod
     def open(cls, config: Any, runtime: Runtime, parts: dict | None = None, **given: Any) -> Any:
@@ -141,7 +143,7 @@ class Opening:
         names = option_names(cls)
         networks = {name: part for name, part in parts.items() if name in names and name not in given}
         cache = config.engine_cache or None
-        return cls._assemble(networks, {**others, **given}, runtime, config.memory, config.engine, cache)
+        return cls._assemble(networks, {**others, **given}, runtime, config.memory, config.chosen_engine, cache)
 
     @classmethod
     def _read_folder(cls, folder: Path, options: dict) -> Any:
@@ -182,7 +184,7 @@ class Opening:
         pipeline.use_memory(memory)
         if cls._choose_dtypes(runtime, memory, engine)[0] != weights_dtype(engine, runtime.dtype):
             pipeline._unhalved = runtime.dtype
-        if cls.loads_ahead and pipeline.needs_weights and not pipeline._releases:
+        if cls.loads_ahead and pipeline._engine.loads_ahead and not pipeline._releases:
             for network in networks.values():
                 network.load()
         return pipeline
