@@ -99,7 +99,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         current_watch().advance()
         pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
         words = tell_engine(config, runtime.dtype)
-        logger.warning("seed %d on %s in %s%s", config.seed, runtime.device, runtime.dtype, words)
+        logger.warning("seed %d on %s in %s%s", config.seed, runtime.place, runtime.dtype, words)
         return pipeline
 
     def save_pretrained(
@@ -218,7 +218,11 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         self._networks = dict(networks)
 
     def use_engine(
-        self, engine: str = "eager", cache_folder: str | os.PathLike | None = None, precision: str = "float32"
+        self,
+        engine: str = "eager",
+        cache_folder: str | os.PathLike | None = None,
+        precision: str = "float32",
+        device: str = "cpu",
     ) -> None:
         """Have the networks run in a compiled engine.
 
@@ -229,12 +233,14 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             cache_folder: where; the user's cache folder if left out.
             precision: what a compiled engine computes in. In "float32" numbers are those of Paddle to 1e-3 of the
                 largest; "bfloat16", for "openvino", is faster on a processor that has such arithmetic, has
-                weights of half the size, and is refused if its signal is not 30 dB above its noise.
+                weights of half the size, and is refused if its signal is not 30 dB above its noise; so is
+                "float16", for "onnx" on a GPU.
+            device: "cpu" or "gpu:N", on which a compiled engine computes; Paddle's tensors are on the CPU.
 
         Raises:
             InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.
         """
-        made: Any = make_engine(engine, cache_folder, precision=precision)
+        made: Any = make_engine(engine, cache_folder, precision=precision, device=device)
         for name in self.network_names:
             made.check(self._network(name))
         self._engine = made

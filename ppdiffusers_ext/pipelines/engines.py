@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import paddle
 
+from ppdiffusers_ext.engine import bound_sessions
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache, default_folder
 from ppdiffusers_ext.engine.compiled import CompiledFunction
@@ -40,7 +41,11 @@ def check_engine(engine: str) -> None:
 
 
 def make_engine(
-    engine: str, cache_folder: str | os.PathLike | None = None, threads: int | None = None, precision: str = "float32"
+    engine: str,
+    cache_folder: str | os.PathLike | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    device: str = "cpu",
 ) -> "Engine":
     """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
 
@@ -48,13 +53,14 @@ def make_engine(
         engine: one of `ENGINES`.
         cache_folder: of exports; the user's cache folder if left out.
         threads: of a compiled engine; as many as there are cores if left out.
-        precision: "float32" or "bfloat16", which a compiled engine computes in.
+        precision: "float32", "bfloat16" or "float16", which a compiled engine computes in.
+        device: "cpu" or "gpu:N", on which it does.
 
     Raises:
         InputError: no such engine, it is not installed, or it cannot compute in this precision.
     """
     check_engine(engine)
-    backend = _choose_backend(engine, precision)
+    backend = _choose_backend(engine, precision, device)
     if backend is None:
         return EagerEngine()
 
@@ -70,28 +76,30 @@ def make_engine(
         return EagerEngine()
 
 
-def weights_dtype(engine: str, dtype: str) -> str:
+def weights_dtype(engine: str, dtype: str, device: str = "cpu") -> str:
     """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights.
 
     Raises:
         InputError: as `check_engine`.
     """
     check_engine(engine)
-    return "float32" if makes_exports(engine, dtype) else dtype
+    return "float32" if makes_exports(engine, dtype, device) else dtype
 
 
-def makes_exports(engine: str, dtype: str) -> bool:
-    """Whether an engine runs networks in exports, or `auto` may."""
-    return _choose_backend(engine, dtype) is not None
+def makes_exports(engine: str, dtype: str, device: str = "cpu") -> bool:
+    """Whether an engine runs networks in exports, on a device, or `auto` may."""
+    return _choose_backend(engine, dtype, device) is not None
 
 
-def _choose_backend(engine: str, precision: str) -> Backend | None:
+def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend | None:
     """The `Backend` that an engine runs exports in, or None if it runs none."""
     if engine == "eager":
         return None
     if engine == "auto":
         backend = _automatic_backend()
         return None if backend is None or backend.missing or precision not in backend.precisions else backend
+    if engine == bound_sessions.ENGINE and device != "cpu":
+        return bound_sessions.backend_on(device, precision)
     backend = BACKENDS[engine]
     if precision not in backend.precisions:
         able = " or ".join([*(name for name, other in BACKENDS.items() if precision in other.precisions), "eager"])
@@ -182,7 +190,7 @@ class CompiledEngine:
 
     def __init__(self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32") -> None:
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
-        self.name = backend.name
+        self.name = backend.name if backend.device is None else f"{backend.name} on {backend.device}"
         self._functions: dict[tuple[Network, str], CompiledFunction] = {}
         self._seconds_before = 0.0
 
