@@ -12,6 +12,8 @@ import paddle
 import PIL.Image
 import pytest
 
+from ppdiffusers_ext.pipelines import engines
+
 # A shell ignores Ctrl-C for what it runs in the background, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, in all that is started from it as well
@@ -35,6 +37,12 @@ def own_log():
     before = logger.handlers, logger.propagate, logger.level
     yield
     logger.handlers, logger.propagate, logger.level = before
+
+
+@pytest.fixture(autouse=True)
+def eager_by_default(monkeypatch):
+    """The engine `auto` is Paddle in this process, unless a test says what else it may be: clips here are small."""
+    monkeypatch.setattr(engines, "_AUTOMATIC", None)
 
 
 WIDTHS = (32, 32, 64, 64)

@@ -50,6 +50,8 @@ class Backend:
         precisions: dtypes that it can compute in.
         transposes: True if it needs matrices of linear layers as (out, in), and copies others.
         fuses_attention: True if it never holds all scores of an attention in memory.
+        stores: dtype of the shared weights, which are fp32 or become fp16.
+        device: of sessions that are called with tensors too, and keep there those that stay the same.
     """
 
     name: str
@@ -63,6 +65,8 @@ class Backend:
     precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
+    stores: str = "float32"
+    device: str | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -73,15 +77,28 @@ class Backend:
         """Raise InputError if a required module is not installed."""
         if missing := self.missing:
             raise InputError(
-                f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
-                f"'.[{self.extra}]' -c constraints.txt` installs what it needs, and --engine eager needs nothing"
+                f"engine {self.name} needs {' and '.join(missing)}, not installed here; {self.remedy} installs what "
+                "it needs, and --engine eager needs nothing"
             )
+
+    @property
+    def remedy(self) -> str:
+        """Command that installs what is missing."""
+        return f"`pip install '.[{self.extra}]' -c constraints.txt`"
 
     @property
     def versions(self) -> dict[str, str]:
         """name -> version of the packages that an export depends on."""
         names = {"paddlepaddle", self.package, *(["onnx"] if "onnx" in self.modules else [])}
-        return {name: importlib.metadata.version(name) for name in sorted(names)}
+        return {name: _version(name) for name in sorted(names)}
+
+
+def _version(package: str) -> str:
+    """Version of a package, or of the one for GPUs that takes its place."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(f"{package}-gpu")
 
 
 def _write_program(trace: Trace, folder: str | Path, stored: Mapping[int, Stored]) -> None:

@@ -110,14 +110,16 @@ class ExportCache:
         """Remove an export."""
         _remove(self.folder_of(key))
 
-    def weights(self, layer: nn.Layer, digest: str, transpose: bool = False) -> tuple[Path, dict[str, Stored]]:
+    def weights(
+        self, layer: nn.Layer, digest: str, transpose: bool = False, dtype: str = "float32"
+    ) -> tuple[Path, dict[str, Stored]]:
         """Folder and index of the file of a network's weights; writes the file if it is missing or damaged.
 
         Args:
-            layer, transpose: see `write_weights`.
+            layer, transpose, dtype: see `write_weights`.
             digest: of the weights.
         """
-        name = f"{digest}-transposed" if transpose else digest
+        name = "-".join([digest, *["transposed"] * transpose, *[dtype] * (dtype != "float32")])
         folder = self.folder / "weights" / name
         with self._lock(f"weights-{name}"):
             if os.path.lexists(folder):
@@ -128,7 +130,7 @@ class ExportCache:
                     logger.warning("the weights in %s are damaged (%s) and are written again", folder, reason)
                     _remove(folder)
             with moved_by("--engine-cache"):
-                write_weights(layer, folder, transpose)
+                write_weights(layer, folder, transpose, dtype)
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path: str | os.PathLike) -> str:

@@ -58,7 +58,7 @@ class CompiledFunction:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: number of CPU threads.
-        precision: "float32" or "bfloat16", the engine's compute dtype; inputs and outputs are fp32.
+        precision: "float32", "bfloat16" or "float16", the engine's compute dtype; inputs and outputs are fp32.
     """
 
     def __init__(
@@ -100,8 +100,11 @@ class CompiledFunction:
         else:
             self._sessions[known], outputs = self._open(function, inputs, arrays, self._key(shapes, settings))
         session, _ = self._sessions[known]
-        outputs = outputs or session(arrays)
+        outputs = outputs or self._call(session, arrays, inputs)
         return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
+
+    def _call(self, session: Callable, arrays: dict[str, np.ndarray], inputs: Tensors) -> list[np.ndarray]:
+        return session(arrays, inputs) if self._backend.device else session(arrays)
 
     def has(self, inputs: Tensors, **settings: Any) -> bool:
         """True if there is an undamaged export for inputs of these shapes."""
@@ -161,7 +164,7 @@ class CompiledFunction:
             if self._backend.weigh(folder) > self._network_bytes() / 4:
                 self._network.release()
             opened = self._timed("open", lambda: self._open_export(folder), bar)
-            outputs = self._timed("run", lambda: opened[0](arrays), bar)
+            outputs = self._timed("run", lambda: self._call(opened[0], arrays, inputs), bar)
         try:
             compare(self._name, self._backend.name, outputs, expected, self._precision)
         except EngineError:
@@ -189,7 +192,7 @@ class CompiledFunction:
             traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:
-            folder, index = self._cache.weights(layer, key["weights"], self._backend.transposes)
+            folder, index = self._cache.weights(layer, key["weights"], self._backend.transposes, self._backend.stores)
             stored = {id(tensor): index[name] for name, tensor in layer.state_dict().items()}
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)

@@ -53,12 +53,13 @@ def digest_of_file(path: str | os.PathLike) -> str:
     return digest.hexdigest()
 
 
-def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = False) -> None:
+def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = False, dtype: str = "float32") -> None:
     """Write all weights of a network, one after the other, into a new folder.
 
     Args:
         layer: an `nn.Layer`.
         folder: to be made.
+        dtype: "float32", or "float16" to write fp32 weights in half precision.
         transpose: True to write the matrices of linear layers, which are (in, out) in Paddle, as (out, in).
     """
     linear = {id(part.weight) for part in layer.sublayers(include_self=True) if isinstance(part, nn.Linear)}
@@ -67,9 +68,10 @@ def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = 
         for name, tensor in layer.state_dict().items():
             transposed = transpose and id(tensor) in linear
             array = np.ascontiguousarray(_array(tensor).T) if transposed else _array(tensor)
+            array = array.astype(dtype) if tensor.dtype == paddle.float32 else array
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            dtype = str(tensor.dtype).removeprefix("paddle.")
-            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, tensor.shape, transposed))
+            written = dtype if tensor.dtype == paddle.float32 else str(tensor.dtype).removeprefix("paddle.")
+            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, written, tensor.shape, transposed))
             file.write(array.data)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
 

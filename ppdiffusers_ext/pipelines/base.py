@@ -19,7 +19,7 @@ from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
 from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
 from ppdiffusers_ext.options import DTYPES
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
-from ppdiffusers_ext.pipelines.engines import check_engine, make_engine
+from ppdiffusers_ext.pipelines.engines import AutoEngine, check_engine, make_engine, tell_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX
 from ppdiffusers_ext.pipelines.opening import Opening
@@ -98,7 +98,8 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         pipeline = opened(cls, config, runtime, parts, lambda: cls.open(config, runtime, parts))
         current_watch().advance()
         pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
-        logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+        words = tell_engine(config, runtime.dtype)
+        logger.warning("seed %d on %s in %s%s", config.seed, runtime.place, runtime.dtype, words)
         return pipeline
 
     def save_pretrained(
@@ -161,7 +162,9 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             dtype = dtype_name(dtype, paddle_dtype)
         device = None if device is None else check_device(str(device))
         if self._engine.fixed_shapes and (dtype not in (None, "float32") or device not in (None, "cpu")):
-            raise InputError("the engine runs fp32 weights on a CPU; use_engine('eager') before to() is accepted")
+            if not isinstance(self._engine, AutoEngine):
+                raise InputError("the engine runs fp32 weights on a CPU; use_engine('eager') before to() is accepted")
+            self.use_engine("eager")
         networks = [name for name in self.config if isinstance(getattr(self, name, None), nn.Layer)]
         on_cpu = (device or paddle.device.get_device()) == "cpu"
         if dtype == "float16" and on_cpu:
@@ -215,7 +218,11 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         self._networks = dict(networks)
 
     def use_engine(
-        self, engine: str = "eager", cache_folder: str | os.PathLike | None = None, precision: str = "float32"
+        self,
+        engine: str = "eager",
+        cache_folder: str | os.PathLike | None = None,
+        precision: str = "float32",
+        device: str = "cpu",
     ) -> None:
         """Have the networks run in a compiled engine.
 
@@ -226,12 +233,14 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             cache_folder: where; the user's cache folder if left out.
             precision: what a compiled engine computes in. In "float32" numbers are those of Paddle to 1e-3 of the
                 largest; "bfloat16", for "openvino", is faster on a processor that has such arithmetic, has
-                weights of half the size, and is refused if its signal is not 30 dB above its noise.
+                weights of half the size, and is refused if its signal is not 30 dB above its noise; so is
+                "float16", for "onnx" on a GPU.
+            device: "cpu" or "gpu:N", on which a compiled engine computes; Paddle's tensors are on the CPU.
 
         Raises:
             InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.
         """
-        made: Any = make_engine(engine, cache_folder, precision=precision)
+        made: Any = make_engine(engine, cache_folder, precision=precision, device=device)
         for name in self.network_names:
             made.check(self._network(name))
         self._engine = made
@@ -270,6 +279,16 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     def needs_weights(self) -> bool:
         """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
         return self._engine.needs_weights
+
+    @property
+    def runs_in(self) -> str:
+        """What runs the networks: an engine's name, "eager", or both where that is chosen on the way."""
+        return self._engine.name
+
+    @property
+    def collected(self) -> dict[str, list]:
+        """Name -> list of what is decided on the way, which a run that goes on has to know."""
+        return {"engine": self._engine.chosen} if isinstance(self._engine, AutoEngine) else {}
 
     @property
     def preparation_seconds(self) -> float:

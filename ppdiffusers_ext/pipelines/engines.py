@@ -4,17 +4,23 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import paddle
 
+from ppdiffusers_ext.engine import bound_sessions
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
-from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
+from ppdiffusers_ext.engine.cache import ExportCache, default_folder
+from ppdiffusers_ext.engine.compiled import CompiledFunction
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.pipelines.options import ENGINES
+
+if TYPE_CHECKING:
+    from ppdiffusers_ext.pipelines.options import RunOptions
+
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +28,8 @@ logger = logging.getLogger(__name__)
 # and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with
 # which it is compared. As measured on two cores of an AMD EPYC, cautiously.
 _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2, 2
+# So many times what an export takes must be saved where a function has been called once: first calls are slow.
+_DOUBT = 2
 
 
 def check_engine(engine: str) -> None:
@@ -33,7 +41,11 @@ def check_engine(engine: str) -> None:
 
 
 def make_engine(
-    engine: str, cache_folder: str | os.PathLike | None = None, threads: int | None = None, precision: str = "float32"
+    engine: str,
+    cache_folder: str | os.PathLike | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    device: str = "cpu",
 ) -> "Engine":
     """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
 
@@ -41,53 +53,91 @@ def make_engine(
         engine: one of `ENGINES`.
         cache_folder: of exports; the user's cache folder if left out.
         threads: of a compiled engine; as many as there are cores if left out.
-        precision: "float32" or "bfloat16", which a compiled engine computes in.
+        precision: "float32", "bfloat16" or "float16", which a compiled engine computes in.
+        device: "cpu" or "gpu:N", on which it does.
 
     Raises:
         InputError: no such engine, it is not installed, or it cannot compute in this precision.
     """
     check_engine(engine)
-    backend = _choose_backend(engine, precision)
+    backend = _choose_backend(engine, precision, device)
     if backend is None:
         return EagerEngine()
-    compiled = CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision)
-    return AutoEngine(compiled) if engine == "auto" else compiled
+
+    def compiled() -> CompiledEngine:
+        return CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision)
+
+    if engine != "auto":
+        return compiled()
+    try:
+        return AutoEngine(backend, compiled, Path(cache_folder or default_folder()))
+    except InputError as error:  # no place for exports
+        logger.warning("engine auto is Paddle: %s", error)
+        return EagerEngine()
 
 
-def weights_dtype(engine: str, dtype: str) -> str:
+def weights_dtype(engine: str, dtype: str, device: str = "cpu") -> str:
     """What weights are loaded in, for networks that are to compute in `dtype`: exports are made of fp32 weights.
 
     Raises:
         InputError: as `check_engine`.
     """
     check_engine(engine)
-    return dtype if _choose_backend(engine, dtype) is None else "float32"
+    return "float32" if makes_exports(engine, dtype, device) else dtype
 
 
-def _choose_backend(engine: str, precision: str) -> Backend | None:
+def makes_exports(engine: str, dtype: str, device: str = "cpu") -> bool:
+    """Whether an engine runs networks in exports, on a device, or `auto` may."""
+    return _choose_backend(engine, dtype, device) is not None
+
+
+def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend | None:
     """The `Backend` that an engine runs exports in, or None if it runs none."""
     if engine == "eager":
         return None
-    backend = BACKENDS[_AUTOMATIC if engine == "auto" else engine]
     if engine == "auto":
-        fits = not backend.missing and precision in backend.precisions and paddle.device.get_device() == "cpu"
-        return backend if fits else None
+        backend = _automatic_backend()
+        return None if backend is None or backend.missing or precision not in backend.precisions else backend
+    if engine == bound_sessions.ENGINE and device != "cpu":
+        return bound_sessions.backend_on(device, precision)
+    backend = BACKENDS[engine]
     if precision not in backend.precisions:
         able = " or ".join([*(name for name, other in BACKENDS.items() if precision in other.precisions), "eager"])
         raise InputError(f"engine {engine} cannot compute in {precision}; dtype fp32, or engine {able}, is accepted")
     return backend
 
 
+def _automatic_backend() -> Backend | None:
+    """The `Backend` that `auto` may run exports in, installed or not; None where there is none, as on a GPU."""
+    return BACKENDS.get(_AUTOMATIC) if paddle.device.get_device() == "cpu" else None
+
+
+def tell_engine(config: "RunOptions", precision: str) -> str:
+    """Words for what `auto` runs the networks of a configuration in: none where that is no question, as on a GPU."""
+    backend = _automatic_backend()
+    if config.engine != "auto" or backend is None:
+        return ""
+    if config.chosen_engine == "eager":
+        return f", engine auto (Paddle, for {config.only_in_paddle})"
+    if backend.missing:
+        return f", engine auto (Paddle; {backend.name}, which is faster on CPUs, is not installed: {backend.remedy})"
+    if precision not in backend.precisions:
+        return ""
+    return f", engine auto (Paddle; {backend.name} where an export is at hand or pays)"
+
+
 class EagerEngine:
     """Runs functions of networks as they are, with weights loaded when they are first needed.
 
     Attributes:
+        name: of what runs the functions.
         fixed_shapes: whether new shapes cost time, so that the last few of something are better filled up.
         needs_weights: whether the networks' weights are needed in any case.
+        loads_ahead: whether they had better be read before the first call.
         preparation_seconds: what exports have taken so far, beside the calls themselves.
     """
 
-    fixed_shapes, needs_weights, preparation_seconds = False, True, 0.0
+    fixed_shapes, needs_weights, loads_ahead, preparation_seconds, name = False, True, True, 0.0, "eager"
 
     def check(self, network: Network) -> None:
         """Raises InputError for a network that this engine cannot run."""
@@ -121,6 +171,10 @@ class EagerEngine:
     def rest(self, network: Network) -> None:
         """Free what an engine works with between calls for a network; its weights stay."""
 
+    def is_compiled(self, network: Network) -> bool:
+        """Whether functions of a network run in exports, which new shapes cost time."""
+        return False
+
 
 class CompiledEngine:
     """Runs functions of networks in an engine, each exported once for each set of shapes.
@@ -132,10 +186,11 @@ class CompiledEngine:
         precision: "float32" or "bfloat16", which it computes in.
     """
 
-    fixed_shapes, needs_weights = True, False
+    fixed_shapes, needs_weights, loads_ahead = True, False, False
 
     def __init__(self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32") -> None:
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
+        self.name = backend.name if backend.device is None else f"{backend.name} on {backend.device}"
         self._functions: dict[tuple[Network, str], CompiledFunction] = {}
         self._seconds_before = 0.0
 
@@ -146,13 +201,7 @@ class CompiledEngine:
 
     def check(self, network: Network) -> None:
         """As `EagerEngine.check`."""
-        dtype, device = next(iter(network.model.parameters())).dtype, paddle.device.get_device()
-        if dtype != paddle.float32 or device != "cpu":
-            raise InputError(
-                f"engine {self._backend.name} makes exports of fp32 weights on a CPU, and those of this "
-                f"{type(network.model).__name__} are {str(dtype).partition('.')[2]} on {device}; fp32 weights with "
-                "device cpu, or engine eager, are accepted"
-            )
+        _check_exportable(self._backend, network)
 
     def run(
         self,
@@ -179,6 +228,10 @@ class CompiledEngine:
                 function.rest()
         return_freed_memory()
 
+    def is_compiled(self, network: Network) -> bool:
+        """As `EagerEngine.is_compiled`."""
+        return True
+
     def has(self, network: Network, what: str, inputs: dict[str, paddle.Tensor], **settings: Any) -> bool:
         """Whether the export of a function for inputs of these shapes is at hand."""
         return self._function(network, what).has(inputs, **settings)
@@ -192,6 +245,17 @@ class CompiledEngine:
         return self._functions[network, what]
 
 
+def _check_exportable(backend: Backend, network: Network) -> None:
+    """Raises InputError for a network that has no exports."""
+    dtype, device = next(iter(network.model.parameters())).dtype, paddle.device.get_device()
+    if dtype != paddle.float32 or device != "cpu":
+        raise InputError(
+            f"engine {backend.name} makes exports of fp32 weights on a CPU, and those of this "
+            f"{type(network.model).__name__} are {str(dtype).partition('.')[2]} on {device}; fp32 weights with "
+            "device cpu, or engine eager, are accepted"
+        )
+
+
 def _seconds(function: CompiledFunction) -> float:
     # The first run of an export is a call like any other.
     return sum(seconds for what, seconds in function.report if what != "run")
@@ -200,30 +264,47 @@ def _seconds(function: CompiledFunction) -> float:
 class AutoEngine:
     """Runs functions in a compiled engine where an export is at hand, or is made because it pays, and else in Paddle.
 
-    Whether it pays shows when a function has been called once and again: what the calls to come would take less must
-    be more than what the export takes.
+    Whether it pays shows when a function has been called: what the calls to come would take less must be more than
+    what the export takes. From the first export of a network on, all of its functions run in exports: else its
+    weights would be in memory twice.
 
     Args:
-        compiled: a `CompiledEngine`.
+        backend: a `Backend`.
+        make_compiled: makes the `CompiledEngine`, and the folder of exports, when they are first needed.
+        folder: of exports.
+
+    Attributes:
+        backend: as given.
+        chosen: a list of one dict: a function with its shapes -> how often it was called, the fewest seconds in
+            Paddle, and whether it runs in an export. Another engine that is given the same goes on alike.
     """
 
     fixed_shapes = True
 
-    def __init__(self, compiled: CompiledEngine) -> None:
-        self._compiled, self._eager = compiled, EagerEngine()
+    def __init__(self, backend: Backend, make_compiled: Callable[[], CompiledEngine], folder: Path) -> None:
+        self.backend, self._make_compiled, self._folder, self._eager = backend, make_compiled, folder, EagerEngine()
+        self.name = f"{backend.name} or {self._eager.name}"
+        self._compiled: CompiledEngine | None = None
         self.needs_weights = False  # until a network turns out that cannot be compiled
-        self._seconds: dict[tuple, list[float]] = {}  # function, with shapes -> seconds of its calls in Paddle
-        self._refused: set[tuple] = set()  # functions whose exports disagree with Paddle
+        self.chosen: list[dict[str, dict[str, Any]]] = [{}]
+        self._exported: set[Network] = set()
+        self._refused: set[tuple[Network, str]] = set()  # functions that have no export that agrees with Paddle
+        self._has_told = False
+
+    @property
+    def loads_ahead(self) -> bool:
+        """See `EagerEngine`."""
+        return self.needs_weights or not self._has_exports
 
     @property
     def preparation_seconds(self) -> float:
         """See `EagerEngine`."""
-        return self._compiled.preparation_seconds
+        return 0.0 if self._compiled is None else self._compiled.preparation_seconds
 
     def check(self, network: Network) -> None:
         """As `EagerEngine.check`: what cannot be compiled runs in Paddle."""
         try:
-            self._compiled.check(network)
+            _check_exportable(self.backend, network)
         except InputError as error:
             logger.info("%s", error)
             self.needs_weights = True
@@ -240,26 +321,48 @@ class AutoEngine:
         """As `EagerEngine.run`."""
         if self.needs_weights:
             return self._eager.run(network, what, function, inputs)
-        key = network, what, str({name: x.shape for name, x in inputs.items()}), str(settings)
-        seconds = self._seconds.setdefault(key, [])
-        if key not in self._refused and self._is_better_compiled(network, what, inputs, settings, calls, seconds):
+        key = f"{type(network.model).__name__}.{what} {[*((name, x.shape) for name, x in inputs.items())]} {settings}"
+        record = self.chosen[0].setdefault(key, {"calls": 0, "seconds": None, "compiled": False})
+        if (network, key) not in self._refused and self._is_better_compiled(
+            network, what, inputs, settings, calls, record
+        ):
             try:
-                return self._compiled.run(network, what, function, inputs, **settings)
-            except EngineError as error:
+                outputs = self._get_compiled().run(network, what, function, inputs, **settings)
+                record.update(calls=record["calls"] + 1, compiled=True)
+                self._exported.add(network)
+                return outputs
+            except (ValueError, OSError) as error:  # another result than Paddle's, or a disk without room
                 logger.warning("%s; it runs in Paddle", error)
-                self._refused.add(key)
+                self._refused.add((network, key))
+        network.load()
         start = time.monotonic()
         outputs = self._eager.run(network, what, function, inputs)
-        seconds.append(time.monotonic() - start)
+        seconds = time.monotonic() - start
+        fewest = seconds if record["seconds"] is None else min(seconds, record["seconds"])
+        record.update(calls=record["calls"] + 1, seconds=fewest, compiled=False)
         return outputs
 
     def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""
-        self._compiled.release(network)
+        (self._compiled or self._eager).release(network)
 
     def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
-        self._compiled.rest(network)
+        (self._compiled or self._eager).rest(network)
+
+    def is_compiled(self, network: Network) -> bool:
+        """As `EagerEngine.is_compiled`."""
+        return network in self._exported
+
+    @property
+    def _has_exports(self) -> bool:
+        folder = self._folder / "exports"
+        return folder.is_dir() and any(folder.iterdir())
+
+    def _get_compiled(self) -> CompiledEngine:
+        if self._compiled is None:
+            self._compiled = self._make_compiled()
+        return self._compiled
 
     def _is_better_compiled(
         self,
@@ -268,15 +371,29 @@ class AutoEngine:
         inputs: dict[str, paddle.Tensor],
         settings: dict[str, Any],
         calls: int,
-        seconds: list[float],
+        record: dict[str, Any],
     ) -> bool:
-        if not seconds:
-            return self._compiled.has(network, what, inputs, **settings)
+        if record["compiled"] or network in self._exported:
+            return True
+        done = record["calls"] % calls  # of this clip
+        if not done and self._has_exports and self._get_compiled().has(network, what, inputs, **settings):
+            self._tell("%s runs exports that are at hand", self.backend.name)
+            return True
+        if record["seconds"] is None:
+            return False
+        seconds, to_come = record["seconds"], calls - done
         weights = sum(parameter.size * 4 for parameter in network.model.parameters()) / 1e9
-        export = _EXPORT_SECONDS + _EXPORT_SECONDS_PER_GB * weights + seconds[-1]
-        # The first call may have loaded the weights.
-        saved = (calls - len(seconds)) * seconds[-1] * (1 - 1 / _SPEED) if len(seconds) > 1 else 0
-        return saved > export or self._compiled.has(network, what, inputs, **settings)
+        export = _EXPORT_SECONDS + _EXPORT_SECONDS_PER_GB * weights + seconds
+        pays = to_come * seconds * (1 - 1 / _SPEED) > export * (_DOUBT if record["calls"] == 1 else 1)
+        if pays:
+            words = "%s runs the %s from here on: %d calls of %.1f s in Paddle pay for its export"
+            self._tell(words, self.backend.name, type(network.model).__name__, to_come, seconds)
+        return pays
+
+    def _tell(self, words: str, *values: Any) -> None:
+        level = logging.INFO if self._has_told else logging.WARNING
+        logger.log(level, f"engine auto: {words}", *values)
+        self._has_told = True
 
 
 Engine = EagerEngine | CompiledEngine | AutoEngine

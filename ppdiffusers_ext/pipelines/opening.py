@@ -47,7 +47,7 @@ class Opening:
         dtype: Any = None,
         paddle_dtype: Any = None,
         memory: str = "high",
-        engine: str = "eager",
+        engine: str = "auto",
         engine_cache: str | os.PathLike | None = None,
         **more: Any,
     ) -> Any:
@@ -73,12 +73,14 @@ class Opening:
         check_given(more)
         get_rung(memory)
         path = local_folder(folder)
-        runtime = Runtime.choose(device, SHORT_DTYPES[dtype_name(dtype, paddle_dtype)])
-        weights_dtype(engine, runtime.dtype)
+        runtime = Runtime.choose(device, SHORT_DTYPES[dtype_name(dtype, paddle_dtype)], engine)
+        weights_dtype(engine, runtime.dtype, runtime.exports_on)
         options = {"memory": memory, "engine": engine, "engine_cache": engine_cache, **options}
         config = cls._read_folder(path, options)
         if config is not None:
             return cls.open(config, runtime, **more)
+        if engine == "auto" and get_rung(memory).halves:  # as `RunOptions.chosen_engine`
+            engine = "eager"
         dtypes = cls._choose_dtypes(runtime, memory, engine)
         networks, scheduler = describe_folder(path, cls, *dtypes, given=more)
         others = {} if scheduler is None else {"scheduler": scheduler}
@@ -109,7 +111,7 @@ class Opening:
         name = None if dtype is None and paddle_dtype is None else SHORT_DTYPES[dtype_name(dtype, paddle_dtype)]
         given = {"device": device, "memory": memory, "engine": engine, "engine_cache": engine_cache, **more}
         config = read_config_of_run(cls.options_class, options, given, ("dtype", "paddle_dtype"), cls.__name__)
-        return cls.open(config, Runtime.choose(config.device, name or config.dtype))
+        return cls.open(config, Runtime.choose(config.device, name or config.dtype, config.engine))
 
     @classmethod
     def describe(cls, config: Any, runtime: Runtime) -> dict[str, Any]:
@@ -118,7 +120,7 @@ class Opening:
         Raises:
             InputError, MissingFileError: files that are missing, damaged or of another model, or unknown options.
         """
-        return cls._describe_networks(config, *cls._choose_dtypes(runtime, config.memory, config.engine))
+        return cls._describe_networks(config, *cls._choose_dtypes(runtime, config.memory, config.chosen_engine))
 
     @classmethod
     def open(cls, config: Any, runtime: Runtime, parts: dict | None = None, **given: Any) -> Any:
@@ -141,7 +143,7 @@ class Opening:
         names = option_names(cls)
         networks = {name: part for name, part in parts.items() if name in names and name not in given}
         cache = config.engine_cache or None
-        return cls._assemble(networks, {**others, **given}, runtime, config.memory, config.engine, cache)
+        return cls._assemble(networks, {**others, **given}, runtime, config.memory, config.chosen_engine, cache)
 
     @classmethod
     def _read_folder(cls, folder: Path, options: dict) -> Any:
@@ -166,7 +168,8 @@ class Opening:
     @classmethod
     def _choose_dtypes(cls, runtime: Runtime, memory: str, engine: str) -> tuple[str, str]:
         """What weights are loaded in: of the networks, and of the encoders."""
-        dtype, encoder_dtype = (weights_dtype(engine, name) for name in (runtime.dtype, runtime.encoder_dtype))
+        dtypes = runtime.dtype, runtime.encoder_dtype
+        dtype, encoder_dtype = (weights_dtype(engine, name, runtime.exports_on) for name in dtypes)
         if cls.halves and get_rung(memory).halves and dtype == "float32" and engine == "eager":
             dtype = "bfloat16"  # engines have weights of their own
         return dtype, encoder_dtype
@@ -178,11 +181,11 @@ class Opening:
         models = {name: network.model for name, network in networks.items()}
         pipeline = cls(**{**models, **others})
         pipeline.use_networks({name: part for name, part in networks.items() if hasattr(pipeline, name)})
-        pipeline.use_engine(engine, cache, runtime.dtype)
+        pipeline.use_engine(engine, cache, runtime.dtype, runtime.exports_on)
         pipeline.use_memory(memory)
-        if cls._choose_dtypes(runtime, memory, engine)[0] != weights_dtype(engine, runtime.dtype):
+        if cls._choose_dtypes(runtime, memory, engine)[0] != weights_dtype(engine, runtime.dtype, runtime.exports_on):
             pipeline._unhalved = runtime.dtype
-        if cls.loads_ahead and pipeline.needs_weights and not pipeline._releases:
+        if cls.loads_ahead and pipeline._engine.loads_ahead and not pipeline._releases:
             for network in networks.values():
                 network.load()
         return pipeline

@@ -28,7 +28,7 @@ from ppdiffusers_ext.options import (
     path_option,
     read_options,
 )
-from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
 CONFIGS = packaged.FOLDER / "configs" / "inference"
 ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
@@ -120,7 +120,12 @@ class RunOptions(ExistingOptions):
     dtype: str = option(
         "fp32", choices=tuple(DTYPES), help="precision of the networks", group=SPEED, aliases=("weight_dtype",)
     )
-    engine: str = option("eager", choices=ENGINES, help="what runs the networks; eager is Paddle", group=SPEED)
+    engine: str = option(
+        "auto",
+        choices=ENGINES,
+        help="what runs the networks: eager is Paddle; auto is OpenVINO on a CPU, if installed, where an export pays",
+        group=SPEED,
+    )
     engine_cache: str | None = path_option(
         None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
     )
@@ -141,6 +146,16 @@ class RunOptions(ExistingOptions):
     def __post_init__(self) -> None:
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
+
+    @property
+    def only_in_paddle(self) -> str | None:
+        """Words for what only Paddle can run the networks with, if there is something."""
+        return f"memory {self.memory}" if get_rung(self.memory).halves else None
+
+    @property
+    def chosen_engine(self) -> str:
+        """The engine; "eager" instead of "auto" where only Paddle can run the networks."""
+        return "eager" if self.engine == "auto" and self.only_in_paddle else self.engine
 
     @classmethod
     def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def read_components(config: EasyAnimateConfig, parts: Mapping[str, Part]) -> dic
 
 def streams_blocks(config: EasyAnimateConfig) -> bool:
     """Whether the transformer's blocks are read one by one: on the lowest rung, unless they are kept in 8 bits."""
-    return get_rung(config.memory).halves and config.weights is None and config.engine == "eager"
+    return get_rung(config.memory).halves and config.weights is None and config.chosen_engine == "eager"
 
 
 def uses_tiles(config: EasyAnimateConfig) -> bool:
@@ -310,7 +310,7 @@ def _describe_transformer(
     model = make_transformer(folder, config.transformer, dtype, read)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
     paths: list[str | os.PathLike] = [folder / "transformer", *more]
-    if (config.weights or streams) and config.engine != "eager":
+    if (config.weights or streams) and config.chosen_engine != "eager":
         raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
     if config.weights and streams:
         raise InputError(f"weights in {config.weights} stay in memory; none where blocks are read one by one")

@@ -296,6 +296,10 @@ class EasyAnimateConfig(RunOptions):
         return replace(self, height=size[0], width=size[1])
 
     @property
+    def only_in_paddle(self) -> str | None:
+        return f"weights {self.weights}" if self.weights else super().only_in_paddle
+
+    @property
     def knobs(self) -> dict[str, Any]:
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
         exact, preset = (read_preset(name, "easy_animate") for name in ("exact", self.preset))
