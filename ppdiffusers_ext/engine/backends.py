@@ -9,6 +9,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.engine.compilations import compile_once
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GRAPH, PROGRAM = "model.onnx", "model"
+GRAPH, PROGRAM, REPRESENTATION = "model.onnx", "model", "model.xml"  # of ONNX, Paddle and OpenVINO
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
 
@@ -45,12 +47,12 @@ class Backend:
         write: function of `(trace, folder, stored)` that writes an export into a folder.
         open: function of `(folder, threads, precision)` that returns a function from a dict of arrays to a list of
             arrays. The latter has a method `rest` if its working memory can be freed between calls.
-        weigh: function of `(folder)` that returns the bytes of weights that an export uses.
+        weigh: function of `(folder)` that returns the bytes of weights that an export uses, counted as fp32.
         shares_weights: True if exports refer to the shared file of weights.
         precisions: dtypes that it can compute in.
         transposes: True if it needs matrices of linear layers as (out, in), and copies others.
         fuses_attention: True if it never holds all scores of an attention in memory.
-        stores: dtype of the shared weights, which are fp32 or become fp16.
+        stores: function of `(precision)` that returns the dtype of the shared weights; see `write_weights`.
         device: of sessions that are called with tensors too, and keep there those that stay the same.
     """
 
@@ -65,7 +67,7 @@ class Backend:
     precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
-    stores: str = "float32"
+    stores: Callable[[str], str] = lambda precision: "float32"
     device: str | None = None
 
     @property
@@ -139,7 +141,7 @@ def _weigh_onnx(folder: str | Path) -> int:
     import onnx
 
     graph = onnx.load(str(Path(folder) / GRAPH), load_external_data=False).graph
-    return sum(int(item.value) for x in graph.initializer for item in x.external_data if item.key == "length")
+    return sum(4 * math.prod(x.dims) for x in graph.initializer if x.external_data)
 
 
 def _open_onnxruntime(folder: str | Path, threads: int, precision: str) -> Run:
@@ -157,13 +159,13 @@ def _open_openvino(folder: str | Path, threads: int, precision: str) -> Run:
     import openvino
 
     core = openvino.Core()
-    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        _say_that_bf16_is_missing()
-        precision = "float32"
-    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    hint = "bf16" if _computes_in_bf16(precision) else "f32"
     options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    with forgetting(Path(folder) / WEIGHTS):
-        return _OpenVinoSession(core.compile_model(str(Path(folder) / GRAPH), "CPU", options))
+    graph, weights = Path(folder) / GRAPH, Path(folder) / WEIGHTS
+    if (Path(folder) / REPRESENTATION).exists():
+        graph, weights = ((Path(folder) / REPRESENTATION).with_suffix(suffix) for suffix in (".xml", ".bin"))
+    with forgetting(weights):
+        return _OpenVinoSession(compile_once(core, graph, weights, options))
 
 
 class _OpenVinoSession:
@@ -179,6 +181,17 @@ class _OpenVinoSession:
 
     def rest(self) -> None:
         self._compiled.release_memory()
+
+
+def _computes_in_bf16(precision: str) -> bool:
+    import openvino
+
+    if precision != "bfloat16":
+        return False
+    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not able:
+        _say_that_bf16_is_missing()
+    return able
 
 
 @functools.cache
@@ -201,5 +214,6 @@ _OPENVINO = Backend(
     precisions=("float32", "bfloat16"),
     transposes=True,
     fuses_attention=True,
+    stores=lambda precision: "bfloat16" if _computes_in_bf16(precision) else "float32",
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

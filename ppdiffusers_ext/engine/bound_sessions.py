@@ -99,7 +99,7 @@ def backend_on(device: str, precision: str) -> Backend:
         write=_write_half if precision == "float16" else BACKENDS[ENGINE].write,
         open=functools.partial(_open, device=device),
         precisions=PRECISIONS,
-        stores=precision,
+        stores=lambda precision: precision,
         device=device,
     )
 

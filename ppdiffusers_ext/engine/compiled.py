@@ -129,6 +129,7 @@ class CompiledFunction:
             "engine": self._backend.name,
             "precision": self._precision,
             "transposed": self._backend.transposes,
+            "stored": self._backend.stores(self._precision),
             "fused": self._backend.fuses_attention,
             "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
         }
@@ -192,7 +193,7 @@ class CompiledFunction:
             traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:
-            folder, index = self._cache.weights(layer, key["weights"], self._backend.transposes, self._backend.stores)
+            folder, index = self._cache.weights(layer, key["weights"], key["transposed"], key["stored"])
             stored = {id(tensor): index[name] for name, tensor in layer.state_dict().items()}
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)

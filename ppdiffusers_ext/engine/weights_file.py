@@ -18,6 +18,7 @@ WEIGHTS, _INDEX = "weights.bin", "weights.json"
 _ALIGNMENT = 4096  # a page of memory
 _READ_BYTES = 2**24
 _MOST_INDEX = 2**26  # bytes, some hundred for each tensor
+_CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D)
 _BYTES = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
 _BYTES |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
@@ -59,18 +60,22 @@ def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = 
     Args:
         layer: an `nn.Layer`.
         folder: to be made.
-        dtype: "float32", or "float16" to write fp32 weights in half precision.
         transpose: True to write the matrices of linear layers, which are (in, out) in Paddle, as (out, in).
+        dtype: that fp32 weights are written in: "float32"; "float16"; or "bfloat16" for matrices and kernels of linear
+            layers and convolutions alone, rounded to the nearest, as an engine that computes in bf16 does with them.
     """
-    linear = {id(part.weight) for part in layer.sublayers(include_self=True) if isinstance(part, nn.Linear)}
+    parts = layer.sublayers(include_self=True)
+    linear = {id(part.weight) for part in parts if isinstance(part, nn.Linear)}
+    matrices = linear | {id(part.weight) for part in parts if isinstance(part, _CONVOLUTIONS)}
     index = {}
     with output_folder(folder) as temporary, open(temporary / WEIGHTS, "wb") as file:
         for name, tensor in layer.state_dict().items():
-            transposed = transpose and id(tensor) in linear
+            transposed, is_matrix = transpose and id(tensor) in linear, id(tensor) in matrices
+            if tensor.dtype == paddle.float32 and (is_matrix or dtype != "bfloat16"):
+                tensor = tensor.astype(dtype)
             array = np.ascontiguousarray(_array(tensor).T) if transposed else _array(tensor)
-            array = array.astype(dtype) if tensor.dtype == paddle.float32 else array
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            written = dtype if tensor.dtype == paddle.float32 else str(tensor.dtype).removeprefix("paddle.")
+            written = str(tensor.dtype).removeprefix("paddle.")
             index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, written, tensor.shape, transposed))
             file.write(array.data)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
