@@ -50,6 +50,7 @@ class Backend:
         precisions: dtypes that it can compute in.
         transposes: True if it needs matrices of linear layers as (out, in), and copies others.
         fuses_attention: True if it never holds all scores of an attention in memory.
+        channels_last: True if its convolutions keep channels innermost, see `models.channels_last`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Backend:
     precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
+    channels_last: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -184,5 +186,6 @@ _OPENVINO = Backend(
     precisions=("float32", "bfloat16"),
     transposes=True,
     fuses_attention=True,
+    channels_last=True,
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}
