@@ -54,6 +54,7 @@ class Backend:
         fuses_attention: True if it never holds all scores of an attention in memory.
         stores: function of `(precision)` that returns the dtype of the shared weights; see `write_weights`.
         device: of sessions that are called with tensors too, and keep there those that stay the same.
+        channels_last: True if its convolutions keep channels innermost, see `models.channels_last`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Backend:
     fuses_attention: bool = False
     stores: Callable[[str], str] = lambda precision: "float32"
     device: str | None = None
+    channels_last: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -215,5 +217,6 @@ _OPENVINO = Backend(
     transposes=True,
     fuses_attention=True,
     stores=lambda precision: "bfloat16" if _computes_in_bf16(precision) else "float32",
+    channels_last=True,
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

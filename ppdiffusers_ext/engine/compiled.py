@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ppdiffusers_ext.engine.tracing import trace
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.channels_last import channels_last
 from ppdiffusers_ext.models.layers import attention_in_parts
 from ppdiffusers_ext.version import __version__
 
@@ -131,6 +132,7 @@ class CompiledFunction:
             "transposed": self._backend.transposes,
             "stored": self._backend.stores(self._precision),
             "fused": self._backend.fuses_attention,
+            "channels_last": self._backend.channels_last,
             "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
         }
 
@@ -189,7 +191,7 @@ class CompiledFunction:
         return sum(parameter.size * 4 for parameter in self._network.model.parameters())
 
     def _export(self, layer: nn.Layer, function: Function, inputs: Tensors, key: dict[str, Any]) -> None:
-        with attention_in_parts(not self._backend.fuses_attention):
+        with attention_in_parts(not self._backend.fuses_attention), channels_last(self._backend.channels_last):
             traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:

@@ -61,6 +61,10 @@ class _Converter:
         if node.op_type == "Cast":
             target = next(attribute.i for attribute in node.attribute if attribute.name == "to")
             result: str | None = _FLOATS.get(target)
+            if result and floats and floats[0] in self._constants:  # a stored weight, which is the same in any dtype
+                self._names[node.output[0]], self._dtypes[node.output[0]] = self._names[floats[0]], "float16"
+                self._constants[node.output[0]] = self._constants[floats[0]]
+                return
             if floats:
                 node.input[0] = self._in(floats[0], self._dtypes[floats[0]])
         else:

@@ -355,7 +355,7 @@ class _Graph:
 
     def _resize(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any], **ways: Any) -> None:
         result = operation.results()[0]
-        if attributes["align_corners"] or attributes["data_format"] != "NCHW":
+        if attributes["align_corners"] or attributes["data_format"] not in ("NCHW", "NCDHW"):
             raise UnsupportedOperation("this way of resizing has no translation to ONNX")
         sizes = self._constant(np.array(result.shape, np.int64))
         self._node("Resize", [self.name(operands[0]), "", "", sizes], result, **ways)
