@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ import paddle
 
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
+from ppdiffusers_ext.environment import read_processor
 from ppdiffusers_ext.errors import InputError
 
 if TYPE_CHECKING:
+    from ppdiffusers_ext.engine.quantising import Quantisation
     from ppdiffusers_ext.engine.tracing import Trace
     from ppdiffusers_ext.engine.weights_file import Stored
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRAPH, PROGRAM = "model.onnx", "model"
+_INT8_GRAPH, _INT8_WEIGHTS = "model.xml", "model.bin"  # of an export in int8, which only OpenVINO has
+# Any of these has products of int8 that are faster than those of fp32.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
 
@@ -50,6 +55,8 @@ class Backend:
         precisions: dtypes that it can compute in.
         transposes: True if it needs matrices of linear layers as (out, in), and copies others.
         fuses_attention: True if it never holds all scores of an attention in memory.
+        quantise: function of `(folder, threads, precision, samples, report)` that makes a `Quantisation` of an export;
+            None if it runs none in int8.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Backend:
     precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
+    quantise: Callable | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -76,6 +84,10 @@ class Backend:
                 f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
                 f"'.[{self.extra}]' -c constraints.txt` installs what it needs, and --engine eager needs nothing"
             )
+
+    def multiplies_int8(self) -> bool:
+        """True if this processor has products of int8, so that activations are worth quantising, too."""
+        return bool(read_processor()[1] & _INT8_FLAGS)
 
     @property
     def versions(self) -> dict[str, str]:
@@ -136,17 +148,44 @@ def _open_onnxruntime(folder: str | Path, threads: int, precision: str) -> Run:
     return lambda arrays: session.run(None, {name: arrays[name] for name in names})
 
 
+def is_int8(folder: str | Path) -> bool:
+    """True if the export in a folder is one in int8."""
+    return (Path(folder) / _INT8_GRAPH).exists()
+
+
+def _weigh_openvino(folder: str | Path) -> int:
+    return (Path(folder) / _INT8_WEIGHTS).stat().st_size if is_int8(folder) else _weigh_onnx(folder)
+
+
 def _open_openvino(folder: str | Path, threads: int, precision: str) -> Run:
     import openvino
 
-    core = openvino.Core()
+    core, names = openvino.Core(), (_INT8_GRAPH, _INT8_WEIGHTS)
+    graph, weights = (Path(folder) / name for name in (names if is_int8(folder) else (GRAPH, WEIGHTS)))
+    hint = _precision_hint(core, precision)
+    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    with forgetting(weights):
+        return _OpenVinoSession(core.compile_model(str(graph), "CPU", options))
+
+
+def _precision_hint(core: Any, precision: str) -> str:
     if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         _say_that_bf16_is_missing()
         precision = "float32"
-    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
-    options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    with forgetting(Path(folder) / WEIGHTS):
-        return _OpenVinoSession(core.compile_model(str(Path(folder) / GRAPH), "CPU", options))
+    return {"float32": "f32", "bfloat16": "bf16"}[precision]
+
+
+def _quantise_openvino(
+    folder: Path, threads: int, precision: str, samples: Sequence[Arrays], report: Callable[[str], object]
+) -> Quantisation:
+    import openvino
+
+    from ppdiffusers_ext.engine.quantising import Quantiser, split_samples
+
+    hint = _precision_hint(openvino.Core(), precision)
+    with forgetting(folder / WEIGHTS):
+        quantiser = Quantiser(folder / GRAPH, threads, hint, _OPENVINO.multiplies_int8(), report)
+        return quantiser.run(*split_samples(samples))
 
 
 class _OpenVinoSession:
@@ -180,9 +219,10 @@ _OPENVINO = Backend(
     "cpu",
     _write_onnx,
     _open_openvino,
-    _weigh_onnx,
+    _weigh_openvino,
     precisions=("float32", "bfloat16"),
     transposes=True,
     fuses_attention=True,
+    quantise=_quantise_openvino,
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

@@ -106,6 +106,14 @@ class ExportCache:
             _remove(folder)
             return None
 
+    def facts(self, folder: Path) -> dict[str, Any]:
+        """What the manifest of an export says of it.
+
+        Raises:
+            OSError, ValueError, TypeError, LookupError: it is damaged.
+        """
+        return read_json(folder / _MANIFEST, "manifest", "one of this cache is needed")["facts"]
+
     def discard(self, key: dict) -> None:
         """Remove an export."""
         _remove(self.folder_of(key))
@@ -162,15 +170,18 @@ class ExportCache:
             yield
 
     @contextlib.contextmanager
-    def write(self, key: dict, weights: Path | None = None) -> Iterator[Path]:
-        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
+    def write(self, key: dict, weights: Path | None = None, facts: dict | None = None) -> Iterator[Path]:
+        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete.
+
+        `facts` are for the manifest, where `facts()` finds them.
+        """
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:
                 _link(weights / WEIGHTS, temporary / WEIGHTS)
             yield temporary
             files = {path.name: self._describe(path) for path in temporary.iterdir()}
-            manifest = {"key": key, "files": files}
+            manifest = {"key": key, "files": files, **({} if facts is None else {"facts": facts})}
             (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
     def _describe(self, path: Path) -> dict[str, int | str]:

@@ -13,7 +13,9 @@ def signal_to_noise(output: np.ndarray | Sequence[np.ndarray], truth: np.ndarray
         output, truth: an array each, or a list of arrays, whose squares are summed; of the same shapes.
     """
     pairs = [(output, truth)] if isinstance(truth, np.ndarray) else list(zip(output, truth))
-    noise, signal = (sum(float(np.square(f(*pair), dtype="float64").sum()) for pair in pairs) for f in (_noise, _truth))
+    noise, signal = (
+        sum(float(np.square(f(*pair), dtype="float64").sum()) for pair in pairs) for f in (_noise, _truth)
+    )
     return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)
 
 

@@ -73,6 +73,12 @@ class Quantisation:
     count: int
     share: float
 
+    def save(self, folder: Path) -> None:
+        """Write model.xml and model.bin into a folder."""
+        import openvino
+
+        openvino.save_model(self.model, folder / "model.xml", compress_to_fp16=False)
+
     def facts(self) -> dict[str, Any]:
         """What a manifest says of it."""
         return {
@@ -345,6 +351,5 @@ def _product(node: Any, x: Any, weight: Any) -> Any:
 
 def split_samples(samples: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Those that ranges are taken of, and those that the result is judged by: every third, or the only one as well."""
-    return [x for i, x in enumerate(samples) if i % 3 != 1] , [*samples[1::3]] or [*samples]
-
-
+    held_out = samples[1::3]
+    return [x for i, x in enumerate(samples) if i % 3 != 1], list(held_out or samples)

@@ -4,14 +4,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import paddle
 
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache
+from ppdiffusers_ext.engine.calibration import Calibration, NotCalibrated
 from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.engine.network import Network
+from ppdiffusers_ext.engine.quantised import INT8, QuantisedFunction
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.pipelines.options import ENGINES
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 # which it is compared. As measured on two cores of an AMD EPYC, cautiously.
 _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2, 2
 
+_Result = TypeVar("_Result")
+
 
 def check_engine(engine: str) -> None:
     """Raises InputError for an engine that is not known or not installed."""
@@ -32,8 +36,31 @@ def check_engine(engine: str) -> None:
         BACKENDS[engine].check_installed()
 
 
+def check_weights(weights: str | None, engine: str, is_stored: bool = False) -> None:
+    """Raises InputError for weights in 8 bits that an engine cannot have.
+
+    Args:
+        weights: "int8", "fp8" or None.
+        engine: one of `ENGINES`.
+        is_stored: whether eager mode keeps weights of this model in 8 bits.
+    """
+    able = sorted(name for name, backend in BACKENDS.items() if backend.quantise) if weights == INT8 else []
+    able += ["eager"] if is_stored else []
+    if weights is None or engine in able:
+        return
+    if not able:
+        raise InputError(f"weights {shown(weights)} are not for this model; weights int8 with engine openvino are")
+    raise InputError(
+        f"engine {engine} has no weights in {shown(weights)}; engine {' or '.join(able)} with them, or none, is accepted"
+    )
+
+
 def make_engine(
-    engine: str, cache_folder: str | os.PathLike | None = None, threads: int | None = None, precision: str = "float32"
+    engine: str,
+    cache_folder: str | os.PathLike | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    weights: str | None = None,
 ) -> "Engine":
     """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
 
@@ -42,15 +69,18 @@ def make_engine(
         cache_folder: of exports; the user's cache folder if left out.
         threads: of a compiled engine; as many as there are cores if left out.
         precision: "float32" or "bfloat16", which a compiled engine computes in.
+        weights: "int8" for weights and activations of a compiled engine in 8 bits, where that pays.
 
     Raises:
-        InputError: no such engine, it is not installed, or it cannot compute in this precision.
+        InputError: no such engine, it is not installed, or it cannot compute in this precision or in 8 bits.
     """
     check_engine(engine)
     backend = _choose_backend(engine, precision)
     if backend is None:
         return EagerEngine()
-    compiled = CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision)
+    check_weights(weights, engine)
+    cache = ExportCache(cache_folder)
+    compiled = CompiledEngine(backend, cache, threads or available_cores(), precision, weights)
     return AutoEngine(compiled) if engine == "auto" else compiled
 
 
@@ -99,6 +129,7 @@ class EagerEngine:
         function: Callable[..., list[paddle.Tensor]],
         inputs: dict[str, paddle.Tensor],
         calls: int = 1,
+        in_8_bits: bool = False,
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """The list of tensors that `function(*inputs.values())` returns.
@@ -109,10 +140,20 @@ class EagerEngine:
             function: of tensors, to a list of tensors.
             inputs: name -> tensor.
             calls: how often it will be called in all.
+            in_8_bits: whether it is worth quantising, for an engine that does.
             settings: what else the function depends on.
         """
         network.load()
         return function(*inputs.values())
+
+    def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
+        """What `run` returns. If exports in int8 are missing for it, a rehearsal, of whose calls they are made, goes first.
+
+        Args:
+            run: may be called again from the beginning.
+            rehearsal: called before, gives a function that calls what `run` does, with inputs as it has them.
+        """
+        return run()
 
     def release(self, network: Network) -> None:
         """Take a network out of memory, where it can be read again."""
@@ -130,13 +171,22 @@ class CompiledEngine:
         cache: an `ExportCache`.
         threads: of the processor.
         precision: "float32" or "bfloat16", which it computes in.
+        weights: "int8" for functions that are worth it in 8 bits.
     """
 
     fixed_shapes, needs_weights = True, False
 
-    def __init__(self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        cache: ExportCache,
+        threads: int,
+        precision: str = "float32",
+        weights: str | None = None,
+    ) -> None:
+        self._calibration = Calibration(cache.folder) if weights == INT8 else None
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
-        self._functions: dict[tuple[Network, str], CompiledFunction] = {}
+        self._functions: dict[tuple[Network, str, bool], CompiledFunction] = {}
         self._seconds_before = 0.0
 
     @property
@@ -161,10 +211,27 @@ class CompiledEngine:
         function: Callable[..., list[paddle.Tensor]],
         inputs: dict[str, paddle.Tensor],
         calls: int = 1,
+        in_8_bits: bool = False,
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
-        return self._function(network, what)(function, inputs, **settings)
+        return self._function(network, what, in_8_bits)(function, inputs, **settings)
+
+    def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
+        """As `EagerEngine.calibrated`."""
+        if self._calibration is None:
+            return run()
+        rehearse = rehearsal()
+        with self._calibration.awaited():
+            try:
+                return run()
+            except NotCalibrated as missing:
+                logger.warning(
+                    "%s in int8 is made once for these shapes: some steps go first, for its ranges", missing
+                )
+            with self._calibration.rehearsal():
+                rehearse()
+            return run()
 
     def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""
@@ -174,7 +241,7 @@ class CompiledEngine:
 
     def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
-        for (owner, _), function in self._functions.items():
+        for (owner, *_), function in self._functions.items():
             if owner is network:
                 function.rest()
         return_freed_memory()
@@ -183,13 +250,16 @@ class CompiledEngine:
         """Whether the export of a function for inputs of these shapes is at hand."""
         return self._function(network, what).has(inputs, **settings)
 
-    def _function(self, network: Network, what: str) -> CompiledFunction:
-        if (network, what) not in self._functions:
+    def _function(self, network: Network, what: str, in_8_bits: bool = False) -> CompiledFunction:
+        key = network, what, in_8_bits and self._calibration is not None
+        if key not in self._functions:
             self.check(network)
             title = f"{type(network.model).__name__}.{what}"
-            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
-            self._functions[network, what] = compiled
-        return self._functions[network, what]
+            made = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
+            if in_8_bits and self._calibration is not None:
+                made = QuantisedFunction(made, self._calibration)
+            self._functions[key] = made
+        return self._functions[key]
 
 
 def _seconds(function: CompiledFunction) -> float:
@@ -235,6 +305,7 @@ class AutoEngine:
         function: Callable[..., list[paddle.Tensor]],
         inputs: dict[str, paddle.Tensor],
         calls: int = 1,
+        in_8_bits: bool = False,
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
@@ -252,6 +323,10 @@ class AutoEngine:
         outputs = self._eager.run(network, what, function, inputs)
         seconds.append(time.monotonic() - start)
         return outputs
+
+    def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
+        """As `EagerEngine.calibrated`."""
+        return run()
 
     def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""

@@ -124,6 +124,14 @@ class RunOptions(ExistingOptions):
     engine_cache: str | None = path_option(
         None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
     )
+    weights: str | None = option(
+        None,
+        choices=("int8", "fp8"),
+        help="weights in 8 bits: int8 with engine openvino is for the denoising network, with activations, and the "
+        "decoder; either with engine eager is for EasyAnimate's transformer, to save memory",
+        unset="as dtype says",
+        group=SPEED,
+    )
     preset: str = option(
         "exact", help="speed at the cost of exactness: exact, balanced, fast or a YAML file", group=SPEED
     )
