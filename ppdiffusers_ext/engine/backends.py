@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ import paddle
 from ppdiffusers_ext.engine.compilations import compile_once
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
+from ppdiffusers_ext.environment import read_processor
 from ppdiffusers_ext.errors import InputError
 
 if TYPE_CHECKING:
+    from ppdiffusers_ext.engine.quantising import Quantisation
     from ppdiffusers_ext.engine.tracing import Trace
     from ppdiffusers_ext.engine.weights_file import Stored
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRAPH, PROGRAM, REPRESENTATION = "model.onnx", "model", "model.xml"  # of ONNX, Paddle and OpenVINO
+# Any of these has products of int8 that are faster than those of fp32.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
 
@@ -55,6 +59,8 @@ class Backend:
         stores: function of `(precision)` that returns the dtype of the shared weights; see `write_weights`.
         device: of sessions that are called with tensors too, and keep there those that stay the same.
         channels_last: True if its convolutions keep channels innermost, see `models.channels_last`.
+        quantise: function of `(folder, threads, precision, samples, report)` that makes a `Quantisation` of an export;
+            None if it runs none in int8.
     """
 
     name: str
@@ -71,6 +77,7 @@ class Backend:
     stores: Callable[[str], str] = lambda precision: "float32"
     device: str | None = None
     channels_last: bool = False
+    quantise: Callable | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -84,6 +91,10 @@ class Backend:
                 f"engine {self.name} needs {' and '.join(missing)}, not installed here; {self.remedy} installs what "
                 "it needs, and --engine eager needs nothing"
             )
+
+    def multiplies_int8(self) -> bool:
+        """True if this processor has products of int8, so that activations are worth quantising, too."""
+        return bool(read_processor()[1] & _INT8_FLAGS)
 
     @property
     def remedy(self) -> str:
@@ -157,17 +168,43 @@ def _open_onnxruntime(folder: str | Path, threads: int, precision: str) -> Run:
     return lambda arrays: session.run(None, {name: arrays[name] for name in names})
 
 
+def is_int8(folder: str | Path) -> bool:
+    """True if the export in a folder is one in int8."""
+    return (Path(folder) / REPRESENTATION).exists()
+
+
+def _weigh_openvino(folder: str | Path) -> int:
+    return (
+        (Path(folder) / REPRESENTATION).with_suffix(".bin").stat().st_size if is_int8(folder) else _weigh_onnx(folder)
+    )
+
+
 def _open_openvino(folder: str | Path, threads: int, precision: str) -> Run:
     import openvino
 
     core = openvino.Core()
-    hint = "bf16" if _computes_in_bf16(precision) else "f32"
+    hint = _precision_hint(precision)
     options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     graph, weights = Path(folder) / GRAPH, Path(folder) / WEIGHTS
-    if (Path(folder) / REPRESENTATION).exists():
+    if is_int8(folder):
         graph, weights = ((Path(folder) / REPRESENTATION).with_suffix(suffix) for suffix in (".xml", ".bin"))
     with forgetting(weights):
         return _OpenVinoSession(compile_once(core, graph, weights, options))
+
+
+def _precision_hint(precision: str) -> str:
+    return "bf16" if _computes_in_bf16(precision) else "f32"
+
+
+def _quantise_openvino(
+    folder: Path, threads: int, precision: str, samples: Sequence[Arrays], report: Callable[[str], object]
+) -> Quantisation:
+    from ppdiffusers_ext.engine.quantising import Quantiser, split_samples
+
+    with forgetting(folder / WEIGHTS):
+        hint = _precision_hint(precision)
+        quantiser = Quantiser(folder / GRAPH, threads, hint, _OPENVINO.multiplies_int8(), report)
+        return quantiser.run(*split_samples(samples))
 
 
 class _OpenVinoSession:
@@ -212,11 +249,12 @@ _OPENVINO = Backend(
     "cpu",
     _write_onnx,
     _open_openvino,
-    _weigh_onnx,
+    _weigh_openvino,
     precisions=("float32", "bfloat16"),
     transposes=True,
     fuses_attention=True,
     stores=lambda precision: "bfloat16" if _computes_in_bf16(precision) else "float32",
     channels_last=True,
+    quantise=_quantise_openvino,
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

@@ -98,6 +98,14 @@ class ExportCache:
             remove_entry(folder)
             return None
 
+    def facts(self, folder: Path) -> dict[str, Any]:
+        """What the manifest of an export says of it.
+
+        Raises:
+            OSError, ValueError, TypeError, LookupError: it is damaged.
+        """
+        return read_json(folder / MANIFEST, "manifest", "one of this cache is needed")["facts"]
+
     def discard(self, key: dict) -> None:
         """Remove an export."""
         remove_entry(self.folder_of(key))
@@ -162,14 +170,17 @@ class ExportCache:
             yield
 
     @contextlib.contextmanager
-    def write(self, key: dict, weights: Path | None = None) -> Iterator[Path]:
-        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
+    def write(self, key: dict, weights: Path | None = None, facts: dict | None = None) -> Iterator[Path]:
+        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete.
+
+        `facts` are for the manifest, where `facts()` finds them.
+        """
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:
                 _link(weights / WEIGHTS, temporary / WEIGHTS)
             yield temporary
-            write_manifest(temporary, key, self._digest_once)
+            write_manifest(temporary, key, self._digest_once, facts)
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.folder / f".{name}.lock")

@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
+from ppdiffusers_ext.engine.decibels import signal_to_noise
 from ppdiffusers_ext.engine.tracing import trace
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError
@@ -92,14 +93,12 @@ class CompiledFunction:
         Raises:
             EngineError: the new export disagrees with eager mode.
         """
-        arrays = {name: np.ascontiguousarray(_view(x)) for name, x in inputs.items()}
-        shapes = _shapes(inputs)
-        known = str((shapes, settings))
-        outputs = None
+        arrays, known, outputs = self._arrays(inputs), self._known(inputs, settings), None
         if known in self._sessions:
             self._sessions[known] = self._sessions.pop(known)
         else:
-            self._sessions[known], outputs = self._open(function, inputs, arrays, self._key(shapes, settings))
+            key = self._key(_shapes(inputs), settings)
+            self._sessions[known], outputs = self._open(function, inputs, arrays, key)
         session, _ = self._sessions[known]
         outputs = outputs or self._call(session, arrays, inputs)
         return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
@@ -109,17 +108,33 @@ class CompiledFunction:
 
     def has(self, inputs: Tensors, **settings: Any) -> bool:
         """True if there is an undamaged export for inputs of these shapes."""
-        shapes = _shapes(inputs)
-        if str((shapes, settings)) in self._sessions:
+        if self._known(inputs, settings) in self._sessions:
             return True
         # Without any export at all, the weights need not be read for the key.
-        return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
+        return not self._cache.is_empty and self._cache.find(self._key(_shapes(inputs), settings)) is not None
+
+    def prepare(self, function: Function, inputs: Tensors, **settings: Any) -> Path:
+        """Folder of the export for inputs of these shapes, which is made if it is missing; no session stays open."""
+        if not self.has(inputs, **settings):
+            self(function, inputs, **settings)
+        self._sessions.clear()
+        return_freed_memory()
+        return self._cache.folder_of(self._key(_shapes(inputs), settings))
 
     def rest(self) -> None:
         """Free the working memory of open sessions, without weights, in engines that can; later calls retake it."""
         for session, _ in self._sessions.values():
             if hasattr(session, "rest"):
                 session.rest()
+
+    @staticmethod
+    def _arrays(inputs: Tensors) -> dict[str, np.ndarray]:
+        return {name: np.ascontiguousarray(_view(x)) for name, x in inputs.items()}
+
+    @staticmethod
+    def _known(inputs: Tensors, settings: dict[str, Any]) -> str:
+        """What tells sessions apart."""
+        return str((_shapes(inputs), settings))
 
     def _key(self, shapes: dict[str, list], settings: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -261,9 +276,3 @@ def _compare_roughly(output: np.ndarray, truth: np.ndarray) -> str | None:
     if not decibels >= LEAST_DECIBELS:
         return f"is {decibels:.1f} dB from eager mode in half precision, and {LEAST_DECIBELS} dB are needed"
     return None
-
-
-def signal_to_noise(output: np.ndarray, truth: np.ndarray) -> float:
-    """Signal-to-noise ratio in dB: mean square of the truth over mean square of the difference."""
-    noise, signal = (float(np.square(x, dtype="float64").mean()) for x in (output - truth, truth))
-    return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)

@@ -14,16 +14,18 @@ DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what r
 Digest = Callable[[Path], str]
 
 
-def write_manifest(folder: Path, key: Any, digest_of: Digest) -> None:
+def write_manifest(folder: Path, key: Any, digest_of: Digest, facts: dict | None = None) -> None:
     """Write the manifest of an entry's files, the last of them.
 
     Args:
         folder: of the entry.
         key: what the entry was made from, for people to read.
         digest_of: digest of a file.
+        facts: what else is known of it.
     """
     files = {path.name: {"size": path.stat().st_size, "digest": digest_of(path)} for path in folder.iterdir()}
-    (folder / MANIFEST).write_text(json.dumps({"key": key, "files": files}, indent=1) + "\n", encoding="utf-8")
+    content = {"key": key, "files": files, **({} if facts is None else {"facts": facts})}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def check_manifest(folder: Path, digest_of: Digest) -> None:

@@ -72,7 +72,7 @@ def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = 
         for name, tensor in layer.state_dict().items():
             transposed, is_matrix = transpose and id(tensor) in linear, id(tensor) in matrices
             if tensor.dtype == paddle.float32 and (is_matrix or dtype != "bfloat16"):
-                tensor = tensor.astype(dtype)
+                tensor = tensor.astype(getattr(paddle, dtype))
             array = np.ascontiguousarray(_array(tensor).T) if transposed else _array(tensor)
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
             written = str(tensor.dtype).removeprefix("paddle.")

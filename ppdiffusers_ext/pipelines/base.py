@@ -18,6 +18,7 @@ from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
 from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
 from ppdiffusers_ext.options import DTYPES
+from ppdiffusers_ext.pipelines.calibrating import rehearsal
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
 from ppdiffusers_ext.pipelines.engines import AutoEngine, check_engine, make_engine, tell_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
@@ -223,6 +224,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         cache_folder: str | os.PathLike | None = None,
         precision: str = "float32",
         device: str = "cpu",
+        weights: str | None = None,
     ) -> None:
         """Have the networks run in a compiled engine.
 
@@ -236,11 +238,14 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
                 weights of half the size, and is refused if its signal is not 30 dB above its noise; so is
                 "float16", for "onnx" on a GPU.
             device: "cpu" or "gpu:N", on which a compiled engine computes; Paddle's tensors are on the CPU.
+            weights: "int8", for "openvino": denoising networks and decoders have weights and activations in 8 bits,
+                but for layers that do not bear it. A few steps of the first clip go before it, for the ranges.
 
         Raises:
-            InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.
+            InputError: no such engine, it is not installed, or it cannot run these networks, in this precision or in
+                8 bits.
         """
-        made: Any = make_engine(engine, cache_folder, precision=precision, device=device)
+        made: Any = make_engine(engine, cache_folder, precision=precision, device=device, weights=weights)
         for name in self.network_names:
             made.check(self._network(name))
         self._engine = made
@@ -345,6 +350,23 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         known = inspect.signature(self.scheduler.step).parameters
         options = {name: value for name, value in options.items() if name in known}
         timesteps, self._interrupt = self.scheduler.timesteps if timesteps is None else timesteps, False
+        return self._engine.calibrated(
+            lambda: self._take_steps(latents, predict, callback, timesteps, calls, keep, begins_at, options),
+            lambda: rehearsal(self, latents, predict, timesteps, keep, options),
+        )
+
+    def _take_steps(
+        self,
+        latents: paddle.Tensor,
+        predict: Callable[[paddle.Tensor, paddle.Tensor, int, paddle.Tensor, Any], paddle.Tensor],
+        callback: tuple[Any, Any],
+        timesteps: paddle.Tensor,
+        calls: int,
+        keep: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None,
+        begins_at: Callable[[int], bool] | None,
+        options: dict[str, Any],
+    ) -> paddle.Tensor:
+        """What `_denoise` says."""
         count, state, done = len(timesteps), current_state(), 0
         if state is not None:
             done, latents = state.begin(self.scheduler, latents, count)
@@ -383,9 +405,11 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         function: Callable[[paddle.Tensor], paddle.Tensor],
         tensor: paddle.Tensor,
         calls: int = 1,
+        in_8_bits: bool = False,
     ) -> paddle.Tensor:
         """What a function of one of the networks makes of a tensor, in the engine."""
-        (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)
+        run = lambda x: [function(x)]  # noqa: E731
+        (result,) = self._engine.run(self._network(name), what, run, {"x": tensor}, calls, in_8_bits)
         return result
 
     def _fill(self, rows: paddle.Tensor, size: int, is_first: bool) -> paddle.Tensor:

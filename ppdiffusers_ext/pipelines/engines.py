@@ -5,18 +5,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import paddle
 
 from ppdiffusers_ext.engine import bound_sessions
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache, default_folder
+from ppdiffusers_ext.engine.calibration import Calibration, NotCalibrated
 from ppdiffusers_ext.engine.compiled import CompiledFunction
 from ppdiffusers_ext.engine.network import Network
+from ppdiffusers_ext.engine.quantised import INT8, QuantisedFunction
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.pipelines.options import ENGINES
+from ppdiffusers_ext.pipelines.options import AUTOMATIC, ENGINES
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.options import RunOptions
@@ -27,9 +29,11 @@ logger = logging.getLogger(__name__)
 # What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
 # and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with
 # which it is compared. As measured on two cores of an AMD EPYC, cautiously.
-_AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2, 2
+_SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = 1.4, 2, 2
 # So many times what an export takes must be saved where a function has been called once: first calls are slow.
 _DOUBT = 2
+
+_Result = TypeVar("_Result")
 
 
 def check_engine(engine: str) -> None:
@@ -40,12 +44,32 @@ def check_engine(engine: str) -> None:
         BACKENDS[engine].check_installed()
 
 
+def check_weights(weights: str | None, engine: str, is_stored: bool = False) -> None:
+    """Raises InputError for weights in 8 bits that an engine cannot have.
+
+    Args:
+        weights: "int8", "fp8" or None.
+        engine: one of `ENGINES`.
+        is_stored: whether eager mode keeps weights of this model in 8 bits.
+    """
+    able = sorted(name for name, backend in BACKENDS.items() if backend.quantise) if weights == INT8 else []
+    able += ["eager"] if is_stored else []
+    if weights is None or engine in able:
+        return
+    if not able:
+        raise InputError(f"weights {shown(weights)} are not for this model; weights int8 with engine openvino are")
+    raise InputError(
+        f"engine {engine} has no weights in {shown(weights)}; engine {' or '.join(able)} with them, or none, is accepted"
+    )
+
+
 def make_engine(
     engine: str,
     cache_folder: str | os.PathLike | None = None,
     threads: int | None = None,
     precision: str = "float32",
     device: str = "cpu",
+    weights: str | None = None,
 ) -> "Engine":
     """An `EagerEngine`, a `CompiledEngine` or an `AutoEngine`.
 
@@ -55,17 +79,19 @@ def make_engine(
         threads: of a compiled engine; as many as there are cores if left out.
         precision: "float32", "bfloat16" or "float16", which a compiled engine computes in.
         device: "cpu" or "gpu:N", on which it does.
+        weights: "int8" for weights and activations of a compiled engine in 8 bits, where that pays.
 
     Raises:
-        InputError: no such engine, it is not installed, or it cannot compute in this precision.
+        InputError: no such engine, it is not installed, or it cannot compute in this precision or in 8 bits.
     """
     check_engine(engine)
     backend = _choose_backend(engine, precision, device)
     if backend is None:
         return EagerEngine()
+    check_weights(weights, engine)
 
     def compiled() -> CompiledEngine:
-        return CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision)
+        return CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision, weights)
 
     if engine != "auto":
         return compiled()
@@ -109,7 +135,7 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
 
 def _automatic_backend() -> Backend | None:
     """The `Backend` that `auto` may run exports in, installed or not; None where there is none, as on a GPU."""
-    return BACKENDS.get(_AUTOMATIC) if paddle.device.get_device() == "cpu" else None
+    return BACKENDS.get(AUTOMATIC) if paddle.device.get_device() == "cpu" else None
 
 
 def tell_engine(config: "RunOptions", precision: str) -> str:
@@ -119,6 +145,8 @@ def tell_engine(config: "RunOptions", precision: str) -> str:
         return ""
     if config.chosen_engine == "eager":
         return f", engine auto (Paddle, for {config.only_in_paddle})"
+    if config.chosen_engine != "auto":
+        return f", engine auto ({config.chosen_engine}, for weights {config.weights})"
     if backend.missing:
         return f", engine auto (Paddle; {backend.name}, which is faster on CPUs, is not installed: {backend.remedy})"
     if precision not in backend.precisions:
@@ -149,6 +177,7 @@ class EagerEngine:
         function: Callable[..., list[paddle.Tensor]],
         inputs: dict[str, paddle.Tensor],
         calls: int = 1,
+        in_8_bits: bool = False,
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """The list of tensors that `function(*inputs.values())` returns.
@@ -159,10 +188,20 @@ class EagerEngine:
             function: of tensors, to a list of tensors.
             inputs: name -> tensor.
             calls: how often it will be called in all.
+            in_8_bits: whether it is worth quantising, for an engine that does.
             settings: what else the function depends on.
         """
         network.load()
         return function(*inputs.values())
+
+    def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
+        """What `run` returns. If exports in int8 are missing for it, a rehearsal, of whose calls they are made, goes first.
+
+        Args:
+            run: may be called again from the beginning.
+            rehearsal: called before, gives a function that calls what `run` does, with inputs as it has them.
+        """
+        return run()
 
     def release(self, network: Network) -> None:
         """Take a network out of memory, where it can be read again."""
@@ -184,14 +223,23 @@ class CompiledEngine:
         cache: an `ExportCache`.
         threads: of the processor.
         precision: "float32" or "bfloat16", which it computes in.
+        weights: "int8" for functions that are worth it in 8 bits.
     """
 
     fixed_shapes, needs_weights, loads_ahead = True, False, False
 
-    def __init__(self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        cache: ExportCache,
+        threads: int,
+        precision: str = "float32",
+        weights: str | None = None,
+    ) -> None:
+        self._calibration = Calibration(cache.folder) if weights == INT8 else None
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
         self.name = backend.name if backend.device is None else f"{backend.name} on {backend.device}"
-        self._functions: dict[tuple[Network, str], CompiledFunction] = {}
+        self._functions: dict[tuple[Network, str, bool], CompiledFunction] = {}
         self._seconds_before = 0.0
 
     @property
@@ -210,10 +258,27 @@ class CompiledEngine:
         function: Callable[..., list[paddle.Tensor]],
         inputs: dict[str, paddle.Tensor],
         calls: int = 1,
+        in_8_bits: bool = False,
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
-        return self._function(network, what)(function, inputs, **settings)
+        return self._function(network, what, in_8_bits)(function, inputs, **settings)
+
+    def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
+        """As `EagerEngine.calibrated`."""
+        if self._calibration is None:
+            return run()
+        rehearse = rehearsal()
+        with self._calibration.awaited():
+            try:
+                return run()
+            except NotCalibrated as missing:
+                logger.warning(
+                    "%s in int8 is made once for these shapes: some steps go first, for its ranges", missing
+                )
+            with self._calibration.rehearsal():
+                rehearse()
+            return run()
 
     def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""
@@ -223,7 +288,7 @@ class CompiledEngine:
 
     def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
-        for (owner, _), function in self._functions.items():
+        for (owner, *_), function in self._functions.items():
             if owner is network:
                 function.rest()
         return_freed_memory()
@@ -236,13 +301,16 @@ class CompiledEngine:
         """Whether the export of a function for inputs of these shapes is at hand."""
         return self._function(network, what).has(inputs, **settings)
 
-    def _function(self, network: Network, what: str) -> CompiledFunction:
-        if (network, what) not in self._functions:
+    def _function(self, network: Network, what: str, in_8_bits: bool = False) -> CompiledFunction:
+        key = network, what, in_8_bits and self._calibration is not None
+        if key not in self._functions:
             self.check(network)
             title = f"{type(network.model).__name__}.{what}"
-            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
-            self._functions[network, what] = compiled
-        return self._functions[network, what]
+            made = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
+            if in_8_bits and self._calibration is not None:
+                made = QuantisedFunction(made, self._calibration)
+            self._functions[key] = made
+        return self._functions[key]
 
 
 def _check_exportable(backend: Backend, network: Network) -> None:
@@ -316,6 +384,7 @@ class AutoEngine:
         function: Callable[..., list[paddle.Tensor]],
         inputs: dict[str, paddle.Tensor],
         calls: int = 1,
+        in_8_bits: bool = False,
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
@@ -341,6 +410,10 @@ class AutoEngine:
         fewest = seconds if record["seconds"] is None else min(seconds, record["seconds"])
         record.update(calls=record["calls"] + 1, seconds=fewest, compiled=False)
         return outputs
+
+    def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
+        """As `EagerEngine.calibrated`."""
+        return run()
 
     def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""

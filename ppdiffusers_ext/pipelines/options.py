@@ -31,6 +31,7 @@ from ppdiffusers_ext.options import (
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
 CONFIGS = packaged.FOLDER / "configs" / "inference"
+AUTOMATIC = "openvino"  # which `auto` compiles networks for, and which computes in int8
 ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
 RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
 LEAST_TILE = 64  # pixels
@@ -42,6 +43,19 @@ MODEL, WINDOWS, SPEED = "Model", "Windows of frames", "Speed and memory"
 def read_interval(words: Iterable[str]) -> list[float | str]:
     """Two numbers of two words; words that are none stay, to be told by the check."""
     return [_number(word) for word in words]
+
+
+def choose_engine(engine: str, is_only_in_paddle: bool, weights: str | None) -> str:
+    """The engine; instead of "auto" the one that alone can run the networks, if there is one.
+
+    Args:
+        engine: one of `ENGINES`.
+        is_only_in_paddle: whether other options leave Paddle alone.
+        weights: "int8" for the engine that computes in it.
+    """
+    if engine != "auto" or not (is_only_in_paddle or weights == "int8"):
+        return engine
+    return "eager" if is_only_in_paddle else AUTOMATIC
 
 
 def _number(word: str) -> float | str:
@@ -129,6 +143,14 @@ class RunOptions(ExistingOptions):
     engine_cache: str | None = path_option(
         None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
     )
+    weights: str | None = option(
+        None,
+        choices=("int8", "fp8"),
+        help="weights in 8 bits: int8 with engine openvino is for the denoising network, with activations, and the "
+        "decoder; either with engine eager is for EasyAnimate's transformer, to save memory",
+        unset="as dtype says",
+        group=SPEED,
+    )
     preset: str = option(
         "exact", help="speed at the cost of exactness: exact, balanced, fast or a YAML file", group=SPEED
     )
@@ -154,8 +176,8 @@ class RunOptions(ExistingOptions):
 
     @property
     def chosen_engine(self) -> str:
-        """The engine; "eager" instead of "auto" where only Paddle can run the networks."""
-        return "eager" if self.engine == "auto" and self.only_in_paddle else self.engine
+        """The engine; instead of "auto" the one that alone can run the networks, if there is one."""
+        return choose_engine(self.engine, bool(self.only_in_paddle), self.weights)
 
     @classmethod
     def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:

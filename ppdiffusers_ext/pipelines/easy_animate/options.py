@@ -179,13 +179,6 @@ class EasyAnimateConfig(RunOptions):
     clip_apply_ratio: float = option(
         0.4, 0, 1, help="part of the denoising steps, the last ones, in which CLIP sees the picture", group=SAMPLING
     )
-    weights: str | None = option(
-        None,
-        choices=("int8", "fp8"),
-        help="keep the weights of the transformer in 8 bits",
-        unset="as dtype says",
-        group=SPEED,
-    )
     block_cache_threshold: float | None = option(
         None,
         0,
