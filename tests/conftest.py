@@ -42,7 +42,7 @@ def own_log():
 @pytest.fixture(autouse=True)
 def eager_by_default(monkeypatch):
     """The engine `auto` is Paddle in this process, unless a test says what else it may be: clips here are small."""
-    monkeypatch.setattr(engines, "_AUTOMATIC", None)
+    monkeypatch.setattr(engines, "AUTOMATIC", None)
 
 
 WIDTHS = (32, 32, 64, 64)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from ppdiffusers_ext.data.outputs import moved_by, output_file, output_folder
-from ppdiffusers_ext.engine.entries import DAMAGE, check_manifest, remove_entry, write_manifest
+from ppdiffusers_ext.engine.entries import DAMAGE, MANIFEST, check_manifest, remove_entry, write_manifest
 from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_json

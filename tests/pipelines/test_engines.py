@@ -151,7 +151,7 @@ def test_engine_that_has_no_half_precision_says_which_has(load_demo):
 
 
 def test_auto_is_eager_in_a_precision_that_no_engine_has(load_demo, monkeypatch):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     pipeline = load_demo("auto", "bf16")
     assert pipeline.needs_weights and pipeline.denoising_unet.conv_in.weight.dtype == paddle.bfloat16
 
@@ -176,7 +176,7 @@ def test_weights_that_were_released_are_loaded_again(load_demo):
 @pytest.fixture
 def automatic(monkeypatch):
     """`auto` with an engine that is quickly opened and an export that costs a known number of seconds."""
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     monkeypatch.setattr(engines, "_EXPORT_SECONDS_PER_GB", 0)
     monkeypatch.setattr(engines, "_SPEED", 1000)
     return lambda seconds: monkeypatch.setattr(engines, "_EXPORT_SECONDS", seconds)
@@ -235,7 +235,7 @@ def test_auto_is_eager_where_nothing_can_be_compiled(
 
 
 def test_a_short_clip_stays_in_paddle_and_leaves_nothing(make_pipeline, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     pipeline = make_pipeline()
     expected = run(pipeline)
     pipeline.use_engine("auto", tmp_path / "cache")
@@ -283,7 +283,7 @@ def test_auto_does_without_an_export_that_has_no_room(make_pipeline, run, tmp_pa
 
 
 def test_auto_is_eager_without_a_place_for_exports(make_pipeline, run, monkeypatch, caplog):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     monkeypatch.setenv("XDG_CACHE_HOME", "here")
     pipeline = make_pipeline()
     pipeline.use_engine("auto")
@@ -291,7 +291,7 @@ def test_auto_is_eager_without_a_place_for_exports(make_pipeline, run, monkeypat
 
 
 def test_a_pipeline_of_engine_auto_can_have_other_weights(make_pipeline, make_denoising_unet, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     pipeline = make_pipeline(denoising_unet=make_denoising_unet())
     pipeline.use_engine("auto", tmp_path)
     assert pipeline.runs_in == "onnx or eager"
@@ -312,7 +312,7 @@ def test_a_pipeline_of_engine_auto_can_have_other_weights(make_pipeline, make_de
     ids=str,
 )
 def test_a_run_tells_what_auto_may_choose(options, missing, words, monkeypatch):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     monkeypatch.setattr(Backend, "missing", missing)
     config = Pose2VidConfig.load(ROOT / "configs" / "inference" / "demo.yaml", **options)
     told = engines.tell_engine(config, "float32")

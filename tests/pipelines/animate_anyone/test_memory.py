@@ -90,7 +90,7 @@ def test_half_precision_halves_the_weights_of_the_unets(config):
 
 
 def test_auto_is_planned_with_the_weights_that_it_may_stay_with(config, monkeypatch):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     monkeypatch.setitem(BACKENDS, "onnx", replace(BACKENDS["onnx"], precisions=("float32", "bfloat16")))
     small = replace(config, width=64, height=64, num_frames=1)
     peaks = {
