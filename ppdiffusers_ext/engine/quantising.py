@@ -310,11 +310,13 @@ def _find_layers(model: Any) -> list[Layer]:
 
 
 def _known(port: Any) -> np.ndarray | None:
-    """The array of a constant, or of one that is transposed."""
+    """The array of a constant in fp32, of one that is stored in bf16, or of one of these that is transposed."""
     node = port.get_node()
     kind = node.get_type_name()
     if kind == "Constant":
-        return node.data if node.get_element_type().to_string() == "f32" else None
+        return node.get_data(dtype=np.float32) if node.get_element_type().to_string() in ("f32", "bf16") else None
+    if kind == "Convert":
+        return _known(node.input_value(0))
     if kind == "Transpose" and (array := _known(node.input_value(0))) is not None:
         return array.transpose([int(i) for i in node.input_value(1).get_node().data])
     return None
