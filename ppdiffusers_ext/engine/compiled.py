@@ -101,7 +101,7 @@ class CompiledFunction:
             self._sessions[known], outputs = self._open(function, inputs, arrays, key)
         session, _ = self._sessions[known]
         outputs = outputs or self._call(session, arrays, inputs)
-        return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
+        return [_tensor(array) for array in outputs]
 
     def _call(self, session: Callable, arrays: dict[str, np.ndarray], inputs: Tensors) -> list[np.ndarray]:
         return session(arrays, inputs) if self._backend.device else session(arrays)
@@ -234,6 +234,13 @@ def _shapes(inputs: Tensors) -> dict[str, list]:
 def _view(x: paddle.Tensor) -> np.ndarray:
     """The numbers of a tensor, those in fp32 without a copy."""
     return np.from_dlpack(x.detach()) if x.dtype == paddle.float32 and x.place.is_cpu_place() else x.numpy()
+
+
+def _tensor(array: np.ndarray) -> paddle.Tensor:
+    """A tensor of an array's numbers, those in fp32 without a copy on a CPU."""
+    if array.dtype != np.float32 or paddle.device.get_device() != "cpu":
+        return paddle.to_tensor(array)
+    return paddle.from_dlpack(array)
 
 
 def _arrays(tensors: Sequence[paddle.Tensor]) -> list[np.ndarray]:

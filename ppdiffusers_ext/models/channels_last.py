@@ -1,9 +1,9 @@
 """Layers of traced graphs for an engine that keeps channels innermost, as OpenVINO does for its convolutions.
 
-There a layer is only as fast as the layout that it leaves: one that needs pixels innermost, such as a group norm over a
-reshaped tensor, costs two passes over all numbers to change the layout and to change it back. Layers here reduce over
-pixels, work on single numbers, or convolve, and keep the layout. A video is (batch, channels, frames, height, width)
-throughout, in which convolutions over pixels, over frames and over both need no transpose between them.
+A layer that needs pixels innermost, such as a group norm over a reshaped tensor, costs two more passes over all
+numbers there, which change the layout and change it back. Layers here reduce over pixels, work on single numbers, or
+convolve, and keep the layout. A video is (batch, channels, frames, height, width) throughout, so that convolutions
+over pixels, over frames and over both need no transpose between them.
 """
 
 import contextlib
@@ -70,6 +70,6 @@ def over_pixels(x: paddle.Tensor, layer: nn.Conv2D) -> paddle.Tensor:
 
 
 def twice_the_size(x: paddle.Tensor) -> paddle.Tensor:
-    """(batch, channels, frames, height, width) -> (batch, channels, frames, height * 2, width * 2), pixels repeated."""
+    """(batch, channels, frames, h, w) -> (batch, channels, frames, 2h, 2w), each pixel repeated."""
     frames, height, width = x.shape[2:]
     return F.interpolate(x, [frames, 2 * height, 2 * width], mode="nearest", data_format="NCDHW")

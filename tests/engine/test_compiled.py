@@ -87,6 +87,27 @@ def test_a_session_that_has_rested_makes_the_same(make, engine):
     np.testing.assert_array_equal(before.numpy(), after.numpy())
 
 
+@pytest.mark.parametrize("engine", ["onnx", "openvino", "inference"])
+def test_outputs_stay_as_they_are_when_the_next_are_made(make, engine):
+    compiled, network = make(engine)
+    function = lambda x, y: [network(x, y)]  # noqa: E731
+    with paddle.no_grad():
+        (first,) = compiled(function, inputs())
+        before = first.numpy().copy()
+        (second,) = compiled(function, {name: x + 1 for name, x in inputs().items()})
+    np.testing.assert_array_equal(first.numpy(), before)
+    assert float((second - first).abs().min()) > 0
+
+
+def test_openvino_has_no_outputs_beside_those_that_are_returned(make, tmp_path):
+    compiled, network = make("openvino")
+    call(compiled, network)
+    (export,) = (tmp_path / "cache" / "exports").iterdir()
+    session = BACKENDS["openvino"].open(export, 1, "float32")
+    outputs = session({name: x.numpy() for name, x in inputs().items()})
+    assert np.shares_memory(outputs[0], session._request.output_tensors[0].data)
+
+
 def test_weights_of_an_export_are_those_that_it_uses(make):
     compiled, network = make()
     with paddle.no_grad():

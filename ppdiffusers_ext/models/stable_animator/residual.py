@@ -2,8 +2,8 @@
 
 From diffusers' `SpatioTemporalResBlock`, whose weights and numbers they have. What comes from the frames is added to
 what comes from the pixels once, instead of being blended with it; and a convolution over frames is one over rows of
-pixels, which all engines can run. Traced for an engine that keeps channels innermost, the decoder has all frames in one
-tensor instead.
+pixels, which all engines can run. Traced for an engine that keeps channels innermost, the decoder has all frames in
+one tensor instead.
 """
 
 import paddle
