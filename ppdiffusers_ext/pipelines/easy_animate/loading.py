@@ -26,6 +26,7 @@ from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.easy_animate.prompts import Tokenizer, read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.pipelines.engines import check_weights
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
 from ppdiffusers_ext.pipelines.loading import (
     ConfigReader,
@@ -36,7 +37,6 @@ from ppdiffusers_ext.pipelines.loading import (
     describe_vae,
     models_of,
 )
-from ppdiffusers_ext.pipelines.engines import check_weights
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.options import CONFIGS
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler, scheduler_class
