@@ -7,7 +7,7 @@ import os
 
 from benchmarks import dit_peer
 from benchmarks.contestant import peak_bytes, versions
-from benchmarks.networks import RandomArray, measure_array, random, start_paddle
+from benchmarks.networks import ENGINE, RandomArray, measure_array, random, start_paddle
 
 TIMESTEP = 500.0
 CLIP_TOKENS = 256
@@ -84,7 +84,7 @@ def ours(settings):
 
     latents = paddle.to_tensor(random([1, 4, *settings["size"]]))
     with paddle.no_grad():
-        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
+        engine = make_engine(*(settings[name] for name in ENGINE))
         call = _begin_clip(settings, engine)
         row = measure_array(lambda: call(latents, TIMESTEP, 0)[0].numpy(), settings)
     row["peak_bytes"] = peak_bytes()

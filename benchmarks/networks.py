@@ -11,6 +11,7 @@ from benchmarks.contestant import measure, peak_bytes, versions
 HEADS = 8
 TIMESTEP = 500
 WEIGHT_STD = 0.02
+ENGINE = ("engine", "cache", "threads", "dtype", "in_8_bits")  # arguments of `make_engine`
 
 
 @functools.cache
@@ -131,7 +132,7 @@ def ours(settings, with_reference=False):
     network = Part(_make_unet(settings), [settings["weights"]])
     latents, timestep, context = _inputs(settings, paddle.to_tensor)
     with paddle.no_grad():
-        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
+        engine = make_engine(*(settings[name] for name in ENGINE))
         unet = make_unet(engine, network)
         reference = _reference_features(network.model, settings) if with_reference else None
         clip = unet.prepare_clip(context, reference)

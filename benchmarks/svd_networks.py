@@ -6,7 +6,7 @@ Frameworks are imported by the functions that use them: these run under differen
 import os
 
 from benchmarks.contestant import peak_bytes, versions
-from benchmarks.networks import RandomArray, measure_array, random, start_paddle
+from benchmarks.networks import ENGINE, RandomArray, measure_array, random, start_paddle
 
 TIMESTEP, ADDED = 1.0, [6.0, 127.0, 0.02]
 FACE_TOKENS = 4
@@ -47,7 +47,7 @@ def ours(settings, is_conditional=True):
     )
     added = paddle.to_tensor([ADDED])
     with paddle.no_grad():
-        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
+        engine = make_engine(*(settings[name] for name in ENGINE))
         unet = UNetCalls(engine, network)
         clip = unet.prepare_clip(context) if is_conditional else None
 

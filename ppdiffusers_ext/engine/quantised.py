@@ -29,7 +29,7 @@ _RECIPE = 1  # to be raised when exports of the same inputs become other ones
 
 
 class QuantisedFunction(CompiledFunction):
-    """Runs a function in int8. An export that is missing is made of recorded inputs, or if there are none, of the call's.
+    """Runs a function in int8. A missing export is made of recorded inputs, or if there are none, of the call's.
 
     Args:
         plain: the `CompiledFunction` of the same function, whose exports are quantised.
@@ -39,6 +39,7 @@ class QuantisedFunction(CompiledFunction):
     def __init__(self, plain: CompiledFunction, calibration: Calibration) -> None:
         self.__dict__.update(plain.__dict__)
         self._plain, self._calibration = plain, calibration
+        self._quantise: Any = plain._backend.quantise
         self._sessions, self.report = {}, plain.report
 
     def __call__(self, function: Function, inputs: Tensors, **settings: Any) -> list[paddle.Tensor]:
@@ -73,7 +74,7 @@ class QuantisedFunction(CompiledFunction):
         with tqdm(total=None, desc=title, leave=False, disable=None, bar_format="{desc}{postfix} [{elapsed}]") as bar:
             made = self._timed(
                 "quantise",
-                lambda: self._backend.quantise(graph, self._threads, self._precision, samples, bar.set_postfix_str),
+                lambda: self._quantise(graph, self._threads, self._precision, samples, bar.set_postfix_str),
             )
         facts = {**made.facts(), "recorded_calls": len(samples)}
         if not made.decibels >= LEAST_DECIBELS:

@@ -58,9 +58,8 @@ def check_weights(weights: str | None, engine: str, is_stored: bool = False) -> 
         return
     if not able:
         raise InputError(f"weights {shown(weights)} are not for this model; weights int8 with engine openvino are")
-    raise InputError(
-        f"engine {engine} has no weights in {shown(weights)}; engine {' or '.join(able)} with them, or none, is accepted"
-    )
+    accepted = f"engine {' or '.join(able)} with them, or none of them, is accepted"
+    raise InputError(f"engine {engine} has no weights in {shown(weights)}; {accepted}")
 
 
 def make_engine(
@@ -195,11 +194,12 @@ class EagerEngine:
         return function(*inputs.values())
 
     def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
-        """What `run` returns. If exports in int8 are missing for it, a rehearsal, of whose calls they are made, goes first.
+        """What `run` returns. If exports in int8 are missing for it, a rehearsal goes first.
 
         Args:
             run: may be called again from the beginning.
-            rehearsal: called before, gives a function that calls what `run` does, with inputs as it has them.
+            rehearsal: called before, gives a function that calls what `run` does, with inputs as it has them, of which
+                the exports are made.
         """
         return run()
 

@@ -63,8 +63,8 @@ class Opening:
             device: see `Runtime.choose`.
             dtype, paddle_dtype: "fp32", "bf16" or "fp16", or Paddle's dtype; either name. fp32 if left out.
             memory: rung of the memory ladder, see `use_memory`.
-            engine, engine_cache, weights: see `use_engine`; EasyAnimate's transformer has weights in 8 bits, "int8" or
-                "fp8", with engine "eager", too.
+            engine, engine_cache, weights: see `use_engine`; where `stores_8_bits`, engine "eager" keeps weights in 8
+                bits, "int8" or "fp8", to save memory.
             more: networks or a scheduler by name, instead of the folder's; the options in `folder_options`.
 
         Raises:

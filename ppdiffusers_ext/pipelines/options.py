@@ -145,9 +145,8 @@ class RunOptions(ExistingOptions):
     )
     weights: str | None = option(
         None,
-        choices=("int8", "fp8"),
-        help="weights in 8 bits: int8 with engine openvino is for the denoising network, with activations, and the "
-        "decoder; either with engine eager is for EasyAnimate's transformer, to save memory",
+        choices=("int8",),
+        help="int8: the denoising network and the decoder compute in 8 bits, in engine openvino",
         unset="as dtype says",
         group=SPEED,
     )

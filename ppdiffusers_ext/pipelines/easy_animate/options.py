@@ -179,6 +179,14 @@ class EasyAnimateConfig(RunOptions):
     clip_apply_ratio: float = option(
         0.4, 0, 1, help="part of the denoising steps, the last ones, in which CLIP sees the picture", group=SAMPLING
     )
+    weights: str | None = inherited(
+        RunOptions,
+        "weights",
+        None,
+        choices=("int8", "fp8"),
+        help="8 bits: in engine openvino, transformer and decoder compute in int8; in engine eager, the transformer's "
+        "weights are kept in int8 or fp8, to save memory",
+    )
     block_cache_threshold: float | None = option(
         None,
         0,
