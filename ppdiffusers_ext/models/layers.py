@@ -213,7 +213,8 @@ def scaled_dot_product(
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
     if not paddle.in_dynamic_mode():
-        if key.shape[1] == 2:  # each twice, which is the same: with 2 keys OpenVINO (2026.4) is wrong in bf16
+        # Each twice, which is the same: with 2 keys, or as many queries as heads, OpenVINO (2026.4) is wrong in bf16.
+        if key.shape[1] == 2 or queries == num_heads:
             key, value = (paddle.concat([x, x], axis=1) for x in (key, value))
             bias = None if bias is None else paddle.concat([bias, bias], axis=1)
         query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query / math.sqrt(query.shape[3]), key, value))

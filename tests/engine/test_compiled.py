@@ -337,3 +337,18 @@ def test_engines_that_do_not_fuse_attention_compute_it_in_parts(make, monkeypatc
     with paddle.no_grad():
         expected = layers.scaled_dot_product(network.first(inputs["x"]), inputs["seen"], inputs["seen"], 2)
     np.testing.assert_allclose(result.numpy(), expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("queries", "heads"), [(3, 3), (2, 2), (2, 3)])
+@paddle.no_grad()
+def test_attention_in_half_precision_is_right_with_as_many_queries_as_heads(make, queries, heads):
+    paddle.seed(0)
+    network = nn.LayerList([Linear(heads * 16, heads * 16) for _ in range(4)])
+    x = paddle.randn([4, queries, heads * 16])
+
+    def attend(x):
+        return [network[3](layers.scaled_dot_product(*(network[i](x) for i in range(3)), heads))]
+
+    compiled, _ = make("openvino", network, precision="bfloat16")
+    (output,) = compiled(attend, {"x": x})
+    assert signal_to_noise(output.numpy(), attend(x)[0].numpy()) > 35
