@@ -5,28 +5,23 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import paddle
 
 from ppdiffusers_ext.engine import bound_sessions
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache, default_folder
-from ppdiffusers_ext.engine.compiled import CompiledFunction
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.pipelines.options import ENGINES
 
-if TYPE_CHECKING:
-    from ppdiffusers_ext.pipelines.options import RunOptions
-
-
 logger = logging.getLogger(__name__)
 
 # What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
-# and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with
-# which it is compared. As measured on two cores of an AMD EPYC, cautiously.
+# and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle.
 _AUTOMATIC, _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = "openvino", 1.4, 2, 2
 # So many times what an export takes must be saved where a function has been called once: first calls are slow.
 _DOUBT = 2
@@ -65,7 +60,9 @@ def make_engine(
         return EagerEngine()
 
     def compiled() -> CompiledEngine:
-        return CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision)
+        # fp16 has a small range, which some networks leave.
+        wider = bound_sessions.backend_on(device, "float32") if precision == "float16" else None
+        return CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision, wider)
 
     if engine != "auto":
         return compiled()
@@ -73,7 +70,7 @@ def make_engine(
         return AutoEngine(backend, compiled, Path(cache_folder or default_folder()))
     except InputError as error:  # no place for exports
         logger.warning("engine auto is Paddle: %s", error)
-        return EagerEngine()
+    return EagerEngine()
 
 
 def weights_dtype(engine: str, dtype: str, device: str = "cpu") -> str:
@@ -96,7 +93,7 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     if engine == "eager":
         return None
     if engine == "auto":
-        backend = _automatic_backend()
+        backend = automatic_backend()
         return None if backend is None or backend.missing or precision not in backend.precisions else backend
     if engine == bound_sessions.ENGINE and device != "cpu":
         return bound_sessions.backend_on(device, precision)
@@ -107,23 +104,9 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     return backend
 
 
-def _automatic_backend() -> Backend | None:
+def automatic_backend() -> Backend | None:
     """The `Backend` that `auto` may run exports in, installed or not; None where there is none, as on a GPU."""
     return BACKENDS.get(_AUTOMATIC) if paddle.device.get_device() == "cpu" else None
-
-
-def tell_engine(config: "RunOptions", precision: str) -> str:
-    """Words for what `auto` runs the networks of a configuration in: none where that is no question, as on a GPU."""
-    backend = _automatic_backend()
-    if config.engine != "auto" or backend is None:
-        return ""
-    if config.chosen_engine == "eager":
-        return f", engine auto (Paddle, for {config.only_in_paddle})"
-    if backend.missing:
-        return f", engine auto (Paddle; {backend.name}, which is faster on CPUs, is not installed: {backend.remedy})"
-    if precision not in backend.precisions:
-        return ""
-    return f", engine auto (Paddle; {backend.name} where an export is at hand or pays)"
 
 
 class EagerEngine:
@@ -183,12 +166,16 @@ class CompiledEngine:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: of the processor.
-        precision: "float32" or "bfloat16", which it computes in.
+        precision: "float32", "bfloat16" or "float16", which it computes in.
+        wider: a `Backend` in fp32 for functions that are not good enough in this precision, if they are not refused.
     """
 
     fixed_shapes, needs_weights, loads_ahead = True, False, False
 
-    def __init__(self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32") -> None:
+    def __init__(
+        self, backend: Backend, cache: ExportCache, threads: int, precision: str = "float32", wider: Any = None
+    ) -> None:
+        self._wider: Backend | None = wider
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
         self.name = backend.name if backend.device is None else f"{backend.name} on {backend.device}"
         self._functions: dict[tuple[Network, str], CompiledFunction] = {}
@@ -213,7 +200,15 @@ class CompiledEngine:
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
-        return self._function(network, what)(function, inputs, **settings)
+        compiled = self._function(network, what)
+        try:
+            return compiled(function, inputs, **settings)
+        except EngineError as error:
+            if self._wider is None:
+                raise
+            logger.warning("%s; this function is computed in fp32", error)
+        self._functions[network, what] = self._make_function(network, what, self._wider, "float32")
+        return self._functions[network, what](function, inputs, **settings)
 
     def release(self, network: Network) -> None:
         """As `EagerEngine.release`."""
@@ -239,10 +234,12 @@ class CompiledEngine:
     def _function(self, network: Network, what: str) -> CompiledFunction:
         if (network, what) not in self._functions:
             self.check(network)
-            title = f"{type(network.model).__name__}.{what}"
-            compiled = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
-            self._functions[network, what] = compiled
+            self._functions[network, what] = self._make_function(network, what, self._backend, self._precision)
         return self._functions[network, what]
+
+    def _make_function(self, network: Network, what: str, backend: Backend, precision: str) -> CompiledFunction:
+        title = f"{type(network.model).__name__}.{what}"
+        return CompiledFunction(title, network, backend, self._cache, self._threads, precision)
 
 
 def _check_exportable(backend: Backend, network: Network) -> None:
@@ -276,7 +273,7 @@ class AutoEngine:
     Attributes:
         backend: as given.
         chosen: a list of one dict: a function with its shapes -> how often it was called, the fewest seconds in
-            Paddle, and whether it runs in an export. Another engine that is given the same goes on alike.
+            Paddle, and whether it is compiled. Another engine that is given the same goes on alike.
     """
 
     fixed_shapes = True
