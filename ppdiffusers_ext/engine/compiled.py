@@ -263,4 +263,5 @@ def _compare_roughly(output: np.ndarray, truth: np.ndarray) -> str | None:
 def signal_to_noise(output: np.ndarray, truth: np.ndarray) -> float:
     """Signal-to-noise ratio in dB: mean square of the truth over mean square of the difference."""
     noise, signal = (float(np.square(x, dtype="float64").mean()) for x in (output - truth, truth))
-    return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)
+    ratio = signal / noise if noise else math.inf
+    return 10 * math.log10(ratio) if ratio else -math.inf  # where the noise, too, may be infinite
