@@ -93,7 +93,7 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     if engine == "eager":
         return None
     if engine == "auto":
-        backend = automatic_backend()
+        backend = automatic_backend(device)
         return None if backend is None or backend.missing or precision not in backend.precisions else backend
     if engine == bound_sessions.ENGINE and device != "cpu":
         return bound_sessions.backend_on(device, precision)
@@ -104,9 +104,9 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     return backend
 
 
-def automatic_backend() -> Backend | None:
+def automatic_backend(device: str = "cpu") -> Backend | None:
     """The `Backend` that `auto` may run exports in, installed or not; None where there is none, as on a GPU."""
-    return BACKENDS.get(_AUTOMATIC) if paddle.device.get_device() == "cpu" else None
+    return BACKENDS.get(_AUTOMATIC) if device == paddle.device.get_device() == "cpu" else None
 
 
 class EagerEngine:

@@ -310,7 +310,7 @@ def _describe_transformer(
     model = make_transformer(folder, config.transformer, dtype, read)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
     paths: list[str | os.PathLike] = [folder / "transformer", *more]
-    if (config.weights or streams) and config.chosen_engine != "eager":
+    if (config.weights or streams) and config.engine not in ("eager", "auto"):
         raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
     if config.weights and streams:
         raise InputError(f"weights in {config.weights} stay in memory; none where blocks are read one by one")
