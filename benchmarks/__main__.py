@@ -15,6 +15,7 @@ from benchmarks import (
     denoising_step,
     dit_step,
     easy_vae,
+    gpu_check,
     growth,
     harness,
     hjb,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "denoising_step": denoising_step,
     "dit_step": dit_step,
     "easy_vae": easy_vae,
+    "gpu_check": gpu_check,
     "growth": growth,
     "hjb": hjb,
     "identity": identity,
@@ -68,7 +70,7 @@ def make_parser():
 
 
 def work(options):
-    harness.run(options.name, BENCHMARKS[options.name], options)
+    return harness.run(options.name, BENCHMARKS[options.name], options)
 
 
 if __name__ == "__main__":

@@ -160,10 +160,13 @@ class BoundSession:
     Args:
         session: an `onnxruntime.InferenceSession`.
         device: "cpu" or "gpu:N".
+
+    Attributes:
+        providers: names of what runs it, the first of which that can run an operation does.
     """
 
     def __init__(self, session: Any, device: str) -> None:
-        self._session = session
+        self._session, self.providers = session, session.get_providers()
         self._place = ("cpu", 0) if device == "cpu" else ("cuda", _index(device))
         self._inputs, self._outputs = (
             [value.name for value in of] for of in (session.get_inputs(), session.get_outputs())

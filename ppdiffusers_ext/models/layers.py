@@ -221,12 +221,25 @@ def scaled_dot_product(
         attend = _attend_in_parts if _IN_PARTS.get() else _attend
         return attend(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
     if not query.place.is_cpu_place():
-        mask = None if bias is None else bias.astype(query.dtype).unsqueeze([1, 2])  # (batch, 1, 1, keys)
-        return F.scaled_dot_product_attention(query, key, value, mask).reshape([batch, queries, channels])
+        return _attend_fused(query, key, value, bias).reshape([batch, queries, channels])
 
     query = query / math.sqrt(channels // num_heads)
     query, key, value = (_swap_rows(x) for x in (query, key, value))  # (batch, heads, tokens, d)
     return _swap_rows(_attend_in_parts(query, key, value, bias)).reshape([batch, queries, channels])
+
+
+def _attend_fused(
+    query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, bias: paddle.Tensor | None = None
+) -> paddle.Tensor:
+    """As `_attend`, of (batch, tokens, heads, d), in Paddle's own kernels: flash attention in half precision on a GPU.
+
+    The bias has a row for each query: the kernel for fp32 (memory-efficient attention) steps over rows that a mask of
+    one row for all, which others take, does not have.
+    """
+    if bias is not None:
+        bias = bias.astype(query.dtype).unsqueeze([1, 2])  # (batch, 1, 1, keys)
+        bias = bias.expand([query.shape[0], 1, query.shape[1], key.shape[1]])
+    return F.scaled_dot_product_attention(query, key, value, bias)
 
 
 def _swap_rows(x: paddle.Tensor) -> paddle.Tensor:

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import paddle
 
@@ -13,22 +13,17 @@ from ppdiffusers_ext.engine import bound_sessions
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache, default_folder
 from ppdiffusers_ext.engine.calibration import Calibration, NotCalibrated
-from ppdiffusers_ext.engine.compiled import CompiledFunction
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.engine.quantised import INT8, QuantisedFunction
 from ppdiffusers_ext.environment import available_cores, return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.pipelines.options import AUTOMATIC, ENGINES
 
-if TYPE_CHECKING:
-    from ppdiffusers_ext.pipelines.options import RunOptions
-
-
 logger = logging.getLogger(__name__)
 
 # What `auto` runs, and what it goes by to tell whether an export pays: how many times as fast a call is as in Paddle,
-# and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle with
-# which it is compared. As measured on two cores of an AMD EPYC, cautiously.
+# and the seconds that an export takes, for itself and for each gigabyte of weights, beside one call in Paddle.
 _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = 1.4, 2, 2
 # So many times what an export takes must be saved where a function has been called once: first calls are slow.
 _DOUBT = 2
@@ -90,7 +85,10 @@ def make_engine(
     check_weights(weights, engine)
 
     def compiled() -> CompiledEngine:
-        return CompiledEngine(backend, ExportCache(cache_folder), threads or available_cores(), precision, weights)
+        # fp16 has a small range, which some networks leave.
+        wider = bound_sessions.backend_on(device, "float32") if precision == "float16" else None
+        cache = ExportCache(cache_folder)
+        return CompiledEngine(backend, cache, threads or available_cores(), precision, wider, weights)
 
     if engine != "auto":
         return compiled()
@@ -98,7 +96,7 @@ def make_engine(
         return AutoEngine(backend, compiled, Path(cache_folder or default_folder()))
     except InputError as error:  # no place for exports
         logger.warning("engine auto is Paddle: %s", error)
-        return EagerEngine()
+    return EagerEngine()
 
 
 def weights_dtype(engine: str, dtype: str, device: str = "cpu") -> str:
@@ -121,7 +119,7 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     if engine == "eager":
         return None
     if engine == "auto":
-        backend = _automatic_backend()
+        backend = automatic_backend(device)
         return None if backend is None or backend.missing or precision not in backend.precisions else backend
     if engine == bound_sessions.ENGINE and device != "cpu":
         return bound_sessions.backend_on(device, precision)
@@ -132,25 +130,9 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     return backend
 
 
-def _automatic_backend() -> Backend | None:
+def automatic_backend(device: str = "cpu") -> Backend | None:
     """The `Backend` that `auto` may run exports in, installed or not; None where there is none, as on a GPU."""
-    return BACKENDS.get(AUTOMATIC) if paddle.device.get_device() == "cpu" else None
-
-
-def tell_engine(config: "RunOptions", precision: str) -> str:
-    """Words for what `auto` runs the networks of a configuration in: none where that is no question, as on a GPU."""
-    backend = _automatic_backend()
-    if config.engine != "auto" or backend is None:
-        return ""
-    if config.chosen_engine == "eager":
-        return f", engine auto (Paddle, for {config.only_in_paddle})"
-    if config.chosen_engine != "auto":
-        return f", engine auto ({config.chosen_engine}, for weights {config.weights})"
-    if backend.missing:
-        return f", engine auto (Paddle; {backend.name}, which is faster on CPUs, is not installed: {backend.remedy})"
-    if precision not in backend.precisions:
-        return ""
-    return f", engine auto (Paddle; {backend.name} where an export is at hand or pays)"
+    return BACKENDS.get(AUTOMATIC) if device == paddle.device.get_device() == "cpu" else None
 
 
 class EagerEngine:
@@ -222,7 +204,8 @@ class CompiledEngine:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: of the processor.
-        precision: "float32" or "bfloat16", which it computes in.
+        precision: "float32", "bfloat16" or "float16", which it computes in.
+        wider: a `Backend` in fp32 for functions that are not good enough in this precision, if they are not refused.
         weights: "int8" for functions that are worth it in 8 bits.
     """
 
@@ -234,9 +217,11 @@ class CompiledEngine:
         cache: ExportCache,
         threads: int,
         precision: str = "float32",
+        wider: Backend | None = None,
         weights: str | None = None,
     ) -> None:
         self._calibration = Calibration(cache.folder) if weights == INT8 else None
+        self._wider = wider
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
         self.name = backend.name if backend.device is None else f"{backend.name} on {backend.device}"
         self._functions: dict[tuple[Network, str, bool], CompiledFunction] = {}
@@ -262,7 +247,16 @@ class CompiledEngine:
         **settings: Any,
     ) -> list[paddle.Tensor]:
         """As `EagerEngine.run`."""
-        return self._function(network, what, in_8_bits)(function, inputs, **settings)
+        compiled = self._function(network, what, in_8_bits)
+        try:
+            return compiled(function, inputs, **settings)
+        except EngineError as error:
+            if self._wider is None:
+                raise
+            logger.warning("%s; this function is computed in fp32", error)
+        key = self._key(network, what, in_8_bits)
+        self._functions[key] = self._make_function(network, what, self._wider, "float32")
+        return self._functions[key](function, inputs, **settings)
 
     def calibrated(self, run: Callable[[], _Result], rehearsal: Callable[[], Callable[[], object]]) -> _Result:
         """As `EagerEngine.calibrated`."""
@@ -302,15 +296,20 @@ class CompiledEngine:
         return self._function(network, what).has(inputs, **settings)
 
     def _function(self, network: Network, what: str, in_8_bits: bool = False) -> CompiledFunction:
-        key = network, what, in_8_bits and self._calibration is not None
+        key = self._key(network, what, in_8_bits)
         if key not in self._functions:
             self.check(network)
-            title = f"{type(network.model).__name__}.{what}"
-            made = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
-            if in_8_bits and self._calibration is not None:
-                made = QuantisedFunction(made, self._calibration)
-            self._functions[key] = made
+            made = self._make_function(network, what, self._backend, self._precision)
+            is_quantised = in_8_bits and self._calibration is not None
+            self._functions[key] = QuantisedFunction(made, self._calibration) if is_quantised else made
         return self._functions[key]
+
+    def _key(self, network: Network, what: str, in_8_bits: bool) -> tuple[Network, str, bool]:
+        return network, what, in_8_bits and self._calibration is not None
+
+    def _make_function(self, network: Network, what: str, backend: Backend, precision: str) -> CompiledFunction:
+        title = f"{type(network.model).__name__}.{what}"
+        return CompiledFunction(title, network, backend, self._cache, self._threads, precision)
 
 
 def _check_exportable(backend: Backend, network: Network) -> None:
@@ -344,7 +343,7 @@ class AutoEngine:
     Attributes:
         backend: as given.
         chosen: a list of one dict: a function with its shapes -> how often it was called, the fewest seconds in
-            Paddle, and whether it runs in an export. Another engine that is given the same goes on alike.
+            Paddle, and whether it is compiled. Another engine that is given the same goes on alike.
     """
 
     fixed_shapes = True

@@ -79,7 +79,7 @@ class Opening:
         get_rung(memory)
         path = local_folder(folder)
         runtime = Runtime.choose(device, SHORT_DTYPES[dtype_name(dtype, paddle_dtype)], engine)
-        weights_dtype(engine, runtime.dtype, runtime.exports_on)
+        weights_dtype(engine, runtime.dtype, runtime.place)
         chosen = choose_engine(engine, get_rung(memory).halves or (cls.stores_8_bits and weights is not None), weights)
         check_weights(weights, chosen, cls.stores_8_bits)
         options = {"memory": memory, "engine": engine, "engine_cache": engine_cache, "weights": weights, **options}
@@ -179,7 +179,7 @@ class Opening:
     def _choose_dtypes(cls, runtime: Runtime, memory: str, engine: str) -> tuple[str, str]:
         """What weights are loaded in: of the networks, and of the encoders."""
         dtypes = runtime.dtype, runtime.encoder_dtype
-        dtype, encoder_dtype = (weights_dtype(engine, name, runtime.exports_on) for name in dtypes)
+        dtype, encoder_dtype = (weights_dtype(engine, name, runtime.place) for name in dtypes)
         if cls.halves and get_rung(memory).halves and dtype == "float32" and engine == "eager":
             dtype = "bfloat16"  # engines have weights of their own
         return dtype, encoder_dtype
@@ -201,7 +201,7 @@ class Opening:
         weights = None if engine == "eager" else weights
         pipeline.use_engine(engine, cache, runtime.dtype, runtime.exports_on, weights)
         pipeline.use_memory(memory)
-        if cls._choose_dtypes(runtime, memory, engine)[0] != weights_dtype(engine, runtime.dtype, runtime.exports_on):
+        if cls._choose_dtypes(runtime, memory, engine)[0] != weights_dtype(engine, runtime.dtype, runtime.place):
             pipeline._unhalved = runtime.dtype
         if cls.loads_ahead and pipeline._engine.loads_ahead and not pipeline._releases:
             for network in networks.values():

@@ -1,6 +1,7 @@
 """ONNX Runtime on a GPU, as far as a machine without one shows it: the same code on the CPU's provider."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -13,11 +14,12 @@ from paddle import nn
 from ppdiffusers_ext.engine import bound_sessions, half_precision
 from ppdiffusers_ext.engine.bound_sessions import backend_on, check_gpu
 from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction, signal_to_noise
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError, signal_to_noise
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, LayerNorm, Linear, scaled_dot_product
+from ppdiffusers_ext.pipelines.engines import CompiledEngine
 from ppdiffusers_ext.runtime import Runtime
 
 LARGE = 300.0  # whose square is beyond fp16
@@ -186,3 +188,23 @@ def test_tensorrt_comes_first_where_it_is_installed(monkeypatch, tmp_path, has_t
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if has_tensorrt else None)
     names = [name for name, _ in bound_sessions._providers("gpu:1", "float16", tmp_path)]
     assert names[0] == first and names[-2:] == [bound_sessions.CUDA, bound_sessions.CPU]
+
+
+def test_a_function_beyond_the_range_of_fp16_is_computed_in_fp32(tmp_path, caplog):
+    def open_beyond(*arguments):
+        session = half.open(*arguments)
+        return lambda *given: [output * np.inf for output in session(*given)]
+
+    single, half = (backend_on("cpu", precision) for precision in ("float32", "float16"))
+    network, tensors = Model(), inputs()
+    part, function = Network(network), lambda x, y: list(network(x, y))
+    beyond = replace(half, open=open_beyond)
+    engine = CompiledEngine(beyond, ExportCache(tmp_path), 1, "float16", single)
+    with paddle.no_grad():
+        for _ in range(2):
+            outputs = [output.numpy() for output in engine.run(part, "run", function, tensors)]
+            assert min(decibels(outputs, truth(network, tensors))) > 100
+        assert caplog.text.count("dB are needed; --dtype fp32 or --engine eager is accepted; this function is") == 1
+        refused = CompiledEngine(beyond, ExportCache(tmp_path), 1, "float16")
+        with pytest.raises(EngineError, match="in half precision"):
+            refused.run(part, "run", function, tensors)

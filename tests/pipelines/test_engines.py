@@ -16,6 +16,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines import engines
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.engine_words import tell_engine
 from ppdiffusers_ext.pipelines.loading import Part
 from ppdiffusers_ext.runtime import Runtime
 from tests.pipelines.animate_anyone.test_pipeline import WINDOWED, largest_difference, run
@@ -315,10 +316,10 @@ def test_a_run_tells_what_auto_may_choose(options, missing, words, monkeypatch):
     monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     monkeypatch.setattr(Backend, "missing", missing)
     config = Pose2VidConfig.load(ROOT / "configs" / "inference" / "demo.yaml", **options)
-    told = engines.tell_engine(config, "float32")
+    told = tell_engine(config, "float32")
     assert re.search(words, told) and bool(told) == bool(words)
     monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")
-    assert engines.tell_engine(config, "float32") == ""
+    assert tell_engine(config, "float32") == ""
 
 
 def test_seconds_of_exports_are_told_apart_from_those_of_the_clip(make_pipeline, run, tmp_path):

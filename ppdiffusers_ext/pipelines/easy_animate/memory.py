@@ -97,7 +97,7 @@ def _weight_bytes(name: str, model: nn.Layer, config: "EasyAnimateConfig", runti
     """Bytes of a network's weights as they are loaded, and as they are kept."""
     dtype = runtime.dtype if name == "transformer" else runtime.encoder_dtype
     # An engine makes its own of what is loaded.
-    loaded = BYTES[weights_dtype(config.chosen_engine, dtype, runtime.exports_on)]
+    loaded = BYTES[weights_dtype(config.chosen_engine, dtype, runtime.place)]
     kept = loaded if config.chosen_engine == "auto" else BYTES[dtype]  # which `auto` may stay with
     if name == "transformer" and streams_blocks(config):
         blocks = [_count(block) for block in _blocks(model)]
@@ -129,7 +129,7 @@ class _Bytes:
         self._vae, self._transformer = models["vae"], models["transformer"]
         self._config, self._is_cpu = config, runtime.device == "cpu"
         self._dtype, self._encoder_dtype = runtime.dtype, runtime.encoder_dtype
-        self._is_compiled = self._is_cpu and makes_exports(config.chosen_engine, runtime.dtype, runtime.exports_on)
+        self._is_compiled = self._is_cpu and makes_exports(config.chosen_engine, runtime.dtype, runtime.place)
         self.is_known = config.start_image is not None or config.video is not None
         self._latents = latents_shape(self._vae, 1, config.num_frames, config.height, config.width)
         self._pixels = config.height * config.width

@@ -100,6 +100,8 @@ def test_auto_is_planned_with_the_weights_that_it_may_stay_with(config, monkeypa
     }
     assert peaks["auto", "bfloat16"] == peaks["auto", "float32"] == peaks["eager", "float32"]
     assert peaks["eager", "bfloat16"] < peaks["eager", "float32"]
+    on_gpu = [plan(replace(small, engine=name), Runtime("gpu:0", "bfloat16"), ["high"]) for name in ("auto", "eager")]
+    assert on_gpu[0] == on_gpu[1]
 
 
 def test_half_precision_in_an_engine_halves_what_stays_but_not_what_exports_are_made_of(config):
