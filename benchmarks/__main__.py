@@ -29,6 +29,7 @@ from benchmarks import (
     train_step,
     training_clips,
     training_memory,
+    video_attention,
 )
 from scripts.command import ArgumentParser, run
 
@@ -54,6 +55,7 @@ BENCHMARKS = {
     "train_step": train_step,
     "training_clips": training_clips,
     "training_memory": training_memory,
+    "video_attention": video_attention,
 }
 
 
