@@ -30,6 +30,7 @@ from benchmarks import (
     train_step,
     training_clips,
     training_memory,
+    video_attention,
 )
 from scripts.command import ArgumentParser, run
 
@@ -56,6 +57,7 @@ BENCHMARKS = {
     "train_step": train_step,
     "training_clips": training_clips,
     "training_memory": training_memory,
+    "video_attention": video_attention,
 }
 
 

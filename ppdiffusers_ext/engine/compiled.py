@@ -240,7 +240,7 @@ def _tensor(array: np.ndarray) -> paddle.Tensor:
     """A tensor of an array's numbers, those in fp32 without a copy on a CPU."""
     if array.dtype != np.float32 or paddle.device.get_device() != "cpu":
         return paddle.to_tensor(array)
-    return paddle.from_dlpack(array)
+    return paddle.from_dlpack(array)  # type: ignore[arg-type]  # numpy's own types are of an older protocol
 
 
 def _arrays(tensors: Sequence[paddle.Tensor]) -> list[np.ndarray]:

@@ -15,6 +15,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+# Pictures of which a change of the layout costs little: a group norm by means saves a tenth of convolutions with norms
+# between them, against a third and more of larger ones.
+FEW_PIXELS = 64 * 64
 _CHANNELS_LAST = contextvars.ContextVar("channels last", default=False)
 
 

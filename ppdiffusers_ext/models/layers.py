@@ -23,6 +23,8 @@ from paddle import nn
 from ppdiffusers.models.lora import LoRACompatibleLinear
 from ppdiffusers.models.resnet import Upsample2D
 
+from ppdiffusers_ext.models.channels_last import FEW_PIXELS, group_norm, is_channels_last
+
 # A network, which a function changes in place and returns.
 Network = TypeVar("Network", bound=nn.Layer)
 Parameter = TypeVar("Parameter", paddle.Tensor, paddle.Tensor | None)
@@ -172,6 +174,8 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(num_groups, num_channels, epsilon)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if is_channels_last() and x.ndim > 3 and x.shape[-2] * x.shape[-1] > FEW_PIXELS:
+            return group_norm(x, self)
         return F.group_norm(x, self._num_groups, self._epsilon, follow(self.weight, x), follow(self.bias, x))
 
 
@@ -351,7 +355,8 @@ def resize_nearest(x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
     """(batch, channels, h, w) -> (batch, channels, *size), each the nearest of the old pixels."""
     batch, channels, height, width = x.shape
     doubled = 2 * height, 2 * width
-    if not paddle.in_dynamic_mode() and all(side in (twice - 1, twice) for side, twice in zip(size, doubled)):
+    is_traced = not paddle.in_dynamic_mode() and not is_channels_last()
+    if is_traced and all(side in (twice - 1, twice) for side, twice in zip(size, doubled)):
         # In a traced graph by repetition: Paddle Inference cannot run the operation for resizing in oneDNN (3.3).
         x = x.unsqueeze([3, 5]).expand([batch, channels, height, 2, width, 2]).reshape([batch, channels, *doubled])
         return x[:, :, : size[0], : size[1]]
