@@ -1,7 +1,8 @@
 """ONNX Runtime on a GPU: exports in fp32 or fp16, whose inputs stay on the device while they are the same.
 
 Paddle's tensors are in the host's memory, whichever Paddle is installed: only the exported functions run on the GPU.
-TensorRT runs what it can where its package is installed (`pip install tensorrt-cu12`), and CUDA the rest.
+TensorRT runs what it can where its package is installed (`pip install tensorrt-cu12`), and CUDA the rest, attention
+among it (`fused_attention`).
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def backend_on(device: str, precision: str) -> Backend:
         )
     return replace(
         BACKENDS[ENGINE],
-        write=_write_half if precision == "float16" else BACKENDS[ENGINE].write,
+        write=functools.partial(_write, is_half=precision == "float16"),
+        fuses_attention=True,
         open=functools.partial(_open, device=device),
         precisions=PRECISIONS,
         stores=lambda precision: precision,
@@ -104,15 +106,18 @@ def backend_on(device: str, precision: str) -> Backend:
     )
 
 
-def _write_half(trace: Trace, folder: str | Path, stored: Mapping[int, Stored]) -> None:
+def _write(trace: Trace, folder: str | Path, stored: Mapping[int, Stored], is_half: bool) -> None:
     import onnx
 
-    from ppdiffusers_ext.engine.half_precision import to_half  # onnx comes with an extra
+    from ppdiffusers_ext.engine.fused_attention import fuse_attention  # onnx comes with an extra
+    from ppdiffusers_ext.engine.half_precision import to_half
 
     BACKENDS[ENGINE].write(trace, folder, stored)
     path = Path(folder) / GRAPH
     model = onnx.load(str(path), load_external_data=False)
-    to_half(model)
+    fuse_attention(model)
+    if is_half:
+        to_half(model)
     onnx.save(model, str(path))
 
 
