@@ -239,12 +239,10 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
                 weights of half the size, and is refused if its signal is not 30 dB above its noise; so is
                 "float16", for "onnx" on a GPU.
             device: "cpu" or "gpu:N", on which a compiled engine computes; Paddle's tensors are on the CPU.
-            weights: "int8", for "openvino": denoising networks and decoders have weights and activations in 8 bits,
-                but for layers that do not bear it. A few steps of the first clip go before it, for the ranges.
+            weights: "int8", for "openvino": denoising networks and decoders compute in 8 bits.
 
         Raises:
-            InputError: no such engine, it is not installed, or it cannot run these networks, in this precision or in
-                8 bits.
+            InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.
         """
         made: Any = make_engine(engine, cache_folder, precision=precision, device=device, weights=weights)
         for name in self.network_names:
@@ -367,7 +365,6 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         begins_at: Callable[[int], bool] | None,
         options: dict[str, Any],
     ) -> paddle.Tensor:
-        """What `_denoise` says."""
         count, state, done = len(timesteps), current_state(), 0
         if state is not None:
             done, latents = state.begin(self.scheduler, latents, count)
@@ -409,9 +406,8 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         in_8_bits: bool = False,
     ) -> paddle.Tensor:
         """What a function of one of the networks makes of a tensor, in the engine."""
-        run = lambda x: [function(x)]  # noqa: E731
-        (result,) = self._engine.run(self._network(name), what, run, {"x": tensor}, calls, in_8_bits)
-        return result
+        network, inputs = self._network(name), {"x": tensor}
+        return self._engine.run(network, what, lambda x: [function(x)], inputs, calls, in_8_bits)[0]
 
     def _fill(self, rows: paddle.Tensor, size: int, is_first: bool) -> paddle.Tensor:
         """The last few rows of many: as they are, or as many as before if other shapes cost the engine time."""
