@@ -13,7 +13,7 @@ import pytest
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines import engines
+from ppdiffusers_ext.pipelines import auto_engine, compiled_engine, engines
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.engine_words import tell_engine
@@ -178,9 +178,9 @@ def test_weights_that_were_released_are_loaded_again(load_demo):
 def automatic(monkeypatch):
     """`auto` with an engine that is quickly opened and an export that costs a known number of seconds."""
     monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
-    monkeypatch.setattr(engines, "_EXPORT_SECONDS_PER_GB", 0)
-    monkeypatch.setattr(engines, "_SPEED", 1000)
-    return lambda seconds: monkeypatch.setattr(engines, "_EXPORT_SECONDS", seconds)
+    monkeypatch.setattr(auto_engine, "_EXPORT_SECONDS_PER_GB", 0)
+    monkeypatch.setattr(auto_engine, "_SPEED", 1000)
+    return lambda seconds: monkeypatch.setattr(auto_engine, "_EXPORT_SECONDS", seconds)
 
 
 @pytest.mark.parametrize("seconds, made", [(1000, []), (0, ["denoise", "prepare_step"])])
@@ -256,9 +256,9 @@ def test_auto_tells_once_that_it_leaves_paddle(make_pipeline, run, tmp_path, aut
 def test_a_run_that_goes_on_runs_in_what_was_chosen_before(make_pipeline, run, tmp_path, automatic, monkeypatch):
     automatic(0)
     first, second, in_paddle = make_pipeline(), make_pipeline(), []
-    eager = engines.EagerEngine.run
+    eager = compiled_engine.EagerEngine.run
     monkeypatch.setattr(
-        engines.EagerEngine, "run", lambda self, network, what, *given: in_paddle.append(what) or eager(
+        compiled_engine.EagerEngine, "run", lambda self, network, what, *given: in_paddle.append(what) or eager(
             self, network, what, *given))  # fmt: skip
     first.use_engine("auto", tmp_path / "first")
     run(first, num_inference_steps=4)
