@@ -15,15 +15,15 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
-from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
-from ppdiffusers_ext.options import DTYPES
+from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
+from ppdiffusers_ext.models.strict import LocalConfigMixin
 from ppdiffusers_ext.pipelines.calibrating import rehearsal
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
 from ppdiffusers_ext.pipelines.engine_words import tell_engine
 from ppdiffusers_ext.pipelines.engines import AutoEngine, check_engine, make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX
+from ppdiffusers_ext.pipelines.moving import ENCODERS, Moving
 from ppdiffusers_ext.pipelines.opening import Opening
 from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
@@ -31,15 +31,12 @@ from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
 from ppdiffusers_ext.pipelines.warm import opened
 from ppdiffusers_ext.pipelines.watching import LOADING, WatchedBar, current_watch
-from ppdiffusers_ext.runtime import Runtime, check_device
+from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-# Parts that have half precision where there is arithmetic for it.
-_ENCODERS = ("vae", "image_encoder", "text_encoder", "text_encoder_2")
 
-
-class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
+class NetworkPipeline(Opening, Moving, Switches, LocalConfigMixin, DiffusionPipeline):
     """A pipeline whose networks run through `_run`.
 
     Attributes:
@@ -138,72 +135,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     def network_to_save(self, name: str) -> tuple[Network, nn.Layer]:
         """The `Network` of a part, and the model with all of its weights in memory, in the dtype to save."""
         network = self._network(name)
-        return network, network.whole(None if name in _ENCODERS else self._unhalved)
-
-    def to(self, *places: Any, device: Any = None, dtype: Any = None, paddle_dtype: Any = None, **options: Any) -> Any:
-        """Move the networks to a device, or have their weights in another dtype.
-
-        Args:
-            places: a device, a dtype, or both, in this order.
-            device: "cpu", "gpu" or "gpu:N".
-            dtype, paddle_dtype: see `from_pretrained`.
-
-        Returns:
-            The pipeline.
-
-        Raises:
-            InputError: another device or dtype, or one that is given twice; options that are not known.
-        """
-        check_keys(options, ("device", "dtype", "paddle_dtype"), "option of to()")
-        for place in places:
-            is_dtype = isinstance(place, paddle.dtype) or str(place) in (*DTYPES, *DTYPES.values())
-            if (dtype if is_dtype else device) is not None or len(places) > 2:
-                raise InputError(f"{shown(place)} is given beside another; one device and one dtype are accepted")
-            device, dtype = (device, place) if is_dtype else (place, dtype)
-        if dtype is not None or paddle_dtype is not None:
-            dtype = dtype_name(dtype, paddle_dtype)
-        device = None if device is None else check_device(str(device))
-        if self._engine.fixed_shapes and (dtype not in (None, "float32") or device not in (None, "cpu")):
-            if not isinstance(self._engine, AutoEngine):
-                raise InputError("the engine runs fp32 weights on a CPU; use_engine('eager') before to() is accepted")
-            self.use_engine("eager")
-        networks = [name for name in self.config if isinstance(getattr(self, name, None), nn.Layer)]
-        on_cpu = (device or paddle.device.get_device()) == "cpu"
-        if dtype == "float16" and on_cpu:
-            logger.warning("Paddle has no fp16 arithmetic on a CPU: bf16 weights are used instead of fp16")
-            dtype = "bfloat16"
-        for name in networks:
-            self._move(name, device, dtype)
-        if device is not None:
-            paddle.set_device(device)  # where inputs are made, and weights loaded
-        self._unhalved = None if dtype is not None else self._unhalved
-        return self
-
-    @property
-    def device(self) -> str:
-        """Where the networks run: "cpu" or "gpu:N"."""
-        return paddle.device.get_device()
-
-    @property
-    def dtype(self) -> paddle.dtype:
-        """The dtype of the weights of the pipeline's main networks."""
-        name = next(name for name in reversed(self.network_names) if name not in _ENCODERS)
-        return next(iter(getattr(self, name).parameters())).dtype
-
-    def _move(self, name: str, device: str | None, dtype: Any) -> None:
-        network = self._network(name)
-        model = network.load()
-        if not all(parameter._is_initialized() for parameter in model.parameters()):
-            raise InputError(
-                f"weights of the {type(model).__name__} are kept in 8 bits or read one by one, and stay as they are; "
-                "from_pretrained(..., device=, dtype=) is accepted"
-            )
-        on_cpu = (device or paddle.device.get_device()) == "cpu"
-        if dtype is not None and on_cpu and name in _ENCODERS:
-            dtype = "float32"  # half precision on a CPU is for networks that compute in fp32 by themselves
-        model.to(device=device, dtype=dtype)
-        if self._releases:
-            network.release()
+        return network, network.whole(None if name in ENCODERS else self._unhalved)
 
     def register_modules(self, **modules: Any) -> None:
         super().register_modules(**modules)
