@@ -16,7 +16,8 @@ def signal_to_noise(output: np.ndarray | Sequence[np.ndarray], truth: np.ndarray
     noise, signal = (
         sum(float(np.square(f(*pair), dtype="float64").sum()) for pair in pairs) for f in (_noise, _truth)
     )
-    return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)
+    ratio = signal / noise if noise else math.inf
+    return 10 * math.log10(ratio) if ratio else -math.inf  # where the noise, too, may be infinite
 
 
 def _noise(output: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import paddle
 import pytest
@@ -14,12 +15,13 @@ from paddle import nn
 from ppdiffusers_ext.engine import bound_sessions, half_precision
 from ppdiffusers_ext.engine.bound_sessions import backend_on, check_gpu
 from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError, signal_to_noise
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
+from ppdiffusers_ext.engine.decibels import signal_to_noise
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import Conv2D, GroupNorm, LayerNorm, Linear, scaled_dot_product
-from ppdiffusers_ext.pipelines.engines import CompiledEngine
+from ppdiffusers_ext.pipelines.compiled_engine import CompiledEngine
 from ppdiffusers_ext.runtime import Runtime
 
 LARGE = 300.0  # whose square is beyond fp16
@@ -88,6 +90,17 @@ def test_half_precision_is_near_eager_mode_and_has_weights_of_half_the_size(make
     count = sum(int(np.prod(entry["shape"])) for entry in stored.values())
     assert sum(entry["length"] for entry in stored.values()) == 2 * count
     assert (index.parent / WEIGHTS).stat().st_nlink == 2  # of one export
+
+
+def test_weights_that_are_stored_in_half_precision_are_not_widened_for_products(make, tmp_path):
+    compiled, network = make()
+    run(compiled, network, inputs())
+    (path,) = tmp_path.glob("exports/*/model.onnx")
+    graph = onnx.load(str(path), load_external_data=False).graph
+    stored = {tensor.name for tensor in graph.initializer if tensor.external_data}
+    casts = {node.output[0] for node in graph.node if node.op_type == "Cast" and node.input[0] in stored}
+    products = [node for node in graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+    assert stored and products and not any(name in casts for node in products for name in node.input)
 
 
 def test_single_precision_is_that_of_eager_mode(make):

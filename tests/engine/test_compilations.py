@@ -135,14 +135,14 @@ def test_without_room_for_a_blob_the_model_is_compiled_each_time(made, folder, c
 
 
 def test_narrow_weights_give_the_same_in_half_precision(tmp_path):
-    wide = replace(BACKENDS["openvino"], narrows=lambda precision: False)
+    wide = replace(BACKENDS["openvino"], stores=lambda precision: "float32")
     np.testing.assert_array_equal(
         run(tmp_path / "narrow", precision="bfloat16"), run(tmp_path / "wide", wide, "bfloat16")
     )
 
 
 def test_matrices_and_kernels_are_stored_narrow_and_nothing_else(tmp_path):
-    write_weights(NETWORK, tmp_path / "w", transpose=True, narrow=True)
+    write_weights(NETWORK, tmp_path / "w", transpose=True, dtype="bfloat16")
     index = read_index(tmp_path / "w")
     narrow = {name for name, stored in index.items() if stored.dtype == "bfloat16"}
     assert narrow == {"convolution.weight", "linear.weight"}
