@@ -125,7 +125,7 @@ def _check_path(row, settings, reference, end):
 def _decibels(output, reference):
     import numpy as np
 
-    from ppdiffusers_ext.engine.compiled import signal_to_noise
+    from ppdiffusers_ext.engine.decibels import signal_to_noise
 
     with np.load(output) as found, np.load(reference) as expected:
         lowest = min(signal_to_noise(found[name], expected[name]) for name in found.files)

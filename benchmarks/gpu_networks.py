@@ -38,7 +38,7 @@ def check(settings):
 def _make_engine(settings):
     from ppdiffusers_ext.engine.bound_sessions import backend_on
     from ppdiffusers_ext.engine.cache import ExportCache
-    from ppdiffusers_ext.pipelines.engines import CompiledEngine, EagerEngine
+    from ppdiffusers_ext.pipelines.compiled_engine import CompiledEngine, EagerEngine
 
     if settings["engine"] == "eager":
         return EagerEngine()

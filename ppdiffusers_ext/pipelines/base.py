@@ -20,7 +20,7 @@ from ppdiffusers_ext.models.strict import LocalConfigMixin
 from ppdiffusers_ext.pipelines.calibrating import rehearsal
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
 from ppdiffusers_ext.pipelines.engine_words import tell_engine
-from ppdiffusers_ext.pipelines.engines import AutoEngine, check_engine, make_engine
+from ppdiffusers_ext.pipelines.engines import check_engine, make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX
 from ppdiffusers_ext.pipelines.moving import ENCODERS, Moving

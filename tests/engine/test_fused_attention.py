@@ -10,7 +10,8 @@ from paddle import nn
 
 from ppdiffusers_ext.engine.bound_sessions import backend_on
 from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction, signal_to_noise
+from ppdiffusers_ext.engine.compiled import CompiledFunction
+from ppdiffusers_ext.engine.decibels import signal_to_noise
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.models.layers import Linear, scaled_dot_product
 
