@@ -17,6 +17,7 @@ from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
 from ppdiffusers_ext.models.strict import LocalConfigMixin
+from ppdiffusers_ext.pipelines.auto_engine import AutoEngine
 from ppdiffusers_ext.pipelines.calibrating import rehearsal
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
 from ppdiffusers_ext.pipelines.engine_words import tell_engine
