@@ -59,7 +59,7 @@ class ExportCache:
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.folder = Path(folder or default_folder())
         # A file's identity -> digest: exports that share weights read them once.
-        self._verified: dict[tuple[int, ...], str] = {}
+        self._verified: dict[tuple[str | int, ...], str] = {}
         try:
             for name in _FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,8 @@ class ExportCache:
                     logger.warning("the weights in %s are damaged (%s) and are written again", folder, reason)
                     remove_entry(folder)
             with moved_by("--engine-cache"):
-                write_weights(layer, folder, transpose, dtype)
+                written = write_weights(layer, folder, transpose, dtype)
+            self._note(_name(folder / WEIGHTS), folder / WEIGHTS, written)  # it need not be read again for it
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path: str | os.PathLike) -> str:
@@ -139,28 +140,32 @@ class ExportCache:
         return self._noted_digest(str(file), file)
 
     def _noted_digest(self, name: str, file: Path) -> str:
-        status = file.stat()
-        note = self.folder / "digests" / f"{_digest(name)}.json"
-        identity = [name, status.st_size, status.st_mtime_ns]
+        """Digest of a file, from its note if its size and modification time are those of the note."""
+        note = self._place_of_note(name)
         try:
             remembered = read_json(note, "note", "one of this cache is needed")
-            if remembered["identity"] == identity and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
+            if remembered["identity"] == _identity(name, file) and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
                 return remembered["digest"]
         except DAMAGE:
             remove_entry(note)
         digest = digest_of_file(file)
-        with moved_by("--engine-cache"), output_file(note) as temporary:
-            Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
+        self._note(name, file, digest)
         return digest
+
+    def _note(self, name: str, file: Path, digest: str) -> None:
+        content = json.dumps({"identity": _identity(name, file), "digest": digest})
+        with moved_by("--engine-cache"), output_file(self._place_of_note(name)) as temporary:
+            Path(temporary).write_text(content, encoding="utf-8")
+
+    def _place_of_note(self, name: str) -> Path:
+        return self.folder / "digests" / f"{_digest(name)}.json"
 
     def _digest_once(self, path: Path) -> str:
         """Digest of a file of an entry. That of a large one is noted on the disk, for all entries that link to it."""
-        status = path.stat()
-        identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        identity = tuple(_identity(_name(path), path))
         if identity not in self._verified:
-            large = status.st_size >= _LARGE
-            name = f"{status.st_dev} {status.st_ino}"
-            self._verified[identity] = self._noted_digest(name, path) if large else digest_of_file(path)
+            large = path.stat().st_size >= _LARGE
+            self._verified[identity] = self._noted_digest(_name(path), path) if large else digest_of_file(path)
         return self._verified[identity]
 
     @contextlib.contextmanager
@@ -184,6 +189,15 @@ class ExportCache:
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.folder / f".{name}.lock")
+
+
+def _name(path: Path) -> str:
+    """Name of a file's content, which its links have in common."""
+    return f"{path.stat().st_dev} {path.stat().st_ino}"
+
+
+def _identity(name: str, path: Path) -> list[str | int]:
+    return [name, path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _digest(key: Any) -> str:

@@ -16,7 +16,7 @@ from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
 from ppdiffusers_ext.engine.compiled import CompiledFunction
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.engine.weights_file import read_index, write_weights
+from ppdiffusers_ext.engine.weights_file import digest_of_file, read_index, write_weights
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import Conv2D, Linear
 
@@ -142,7 +142,8 @@ def test_narrow_weights_give_the_same_in_half_precision(tmp_path):
 
 
 def test_matrices_and_kernels_are_stored_narrow_and_nothing_else(tmp_path):
-    write_weights(NETWORK, tmp_path / "w", transpose=True, dtype="bfloat16")
+    digest = write_weights(NETWORK, tmp_path / "w", transpose=True, dtype="bfloat16")
+    assert digest == digest_of_file(tmp_path / "w" / "weights.bin")
     index = read_index(tmp_path / "w")
     narrow = {name for name, stored in index.items() if stored.dtype == "bfloat16"}
     assert narrow == {"convolution.weight", "linear.weight"}
