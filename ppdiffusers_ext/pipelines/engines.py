@@ -186,7 +186,7 @@ class CompiledEngine:
     ) -> None:
         self._calibration = Calibration(cache.folder) if weights == INT8 else None
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
-        self._functions: dict[tuple[Network, str, bool], CompiledFunction] = {}
+        self._functions: dict[tuple[Network, str], CompiledFunction] = {}
         self._seconds_before = 0.0
 
     @property
@@ -241,7 +241,7 @@ class CompiledEngine:
 
     def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
-        for (owner, *_), function in self._functions.items():
+        for (owner, _), function in self._functions.items():
             if owner is network:
                 function.rest()
         return_freed_memory()
@@ -251,15 +251,14 @@ class CompiledEngine:
         return self._function(network, what).has(inputs, **settings)
 
     def _function(self, network: Network, what: str, in_8_bits: bool = False) -> CompiledFunction:
-        key = network, what, in_8_bits and self._calibration is not None
-        if key not in self._functions:
+        if (network, what) not in self._functions:
             self.check(network)
             title = f"{type(network.model).__name__}.{what}"
             made = CompiledFunction(title, network, self._backend, self._cache, self._threads, self._precision)
             if in_8_bits and self._calibration is not None:
                 made = QuantisedFunction(made, self._calibration)
-            self._functions[key] = made
-        return self._functions[key]
+            self._functions[network, what] = made
+        return self._functions[network, what]
 
 
 def _seconds(function: CompiledFunction) -> float:
