@@ -109,7 +109,7 @@ class CompiledEngine:
         self._wider = wider
         self._backend, self._cache, self._threads, self._precision = backend, cache, threads, precision
         self.name = backend.name if backend.device is None else f"{backend.name} on {backend.device}"
-        self._functions: dict[tuple[Network, str, bool], CompiledFunction] = {}
+        self._functions: dict[tuple[Network, str], CompiledFunction] = {}
         self._seconds_before = 0.0
 
     @property
@@ -139,9 +139,8 @@ class CompiledEngine:
             if self._wider is None:
                 raise
             logger.warning("%s; this function is computed in fp32", error)
-        key = self._key(network, what, in_8_bits)
-        self._functions[key] = self._make_function(network, what, self._wider, "float32")
-        return self._functions[key](function, inputs, **settings)
+        self._functions[network, what] = self._make_function(network, what, self._wider, "float32")
+        return self._functions[network, what](function, inputs, **settings)
 
     def calibrated(self, run: Callable[[], Result], rehearsal: Callable[[], Callable[[], object]]) -> Result:
         """As `EagerEngine.calibrated`."""
@@ -167,7 +166,7 @@ class CompiledEngine:
 
     def rest(self, network: Network) -> None:
         """As `EagerEngine.rest`."""
-        for (owner, *_), function in self._functions.items():
+        for (owner, _), function in self._functions.items():
             if owner is network:
                 function.rest()
         return_freed_memory()
@@ -181,16 +180,12 @@ class CompiledEngine:
         return self._function(network, what).has(inputs, **settings)
 
     def _function(self, network: Network, what: str, in_8_bits: bool = False) -> CompiledFunction:
-        key = self._key(network, what, in_8_bits)
-        if key not in self._functions:
+        if (network, what) not in self._functions:
             self.check(network)
             made = self._make_function(network, what, self._backend, self._precision)
             calibration = self._calibration if in_8_bits else None
-            self._functions[key] = made if calibration is None else QuantisedFunction(made, calibration)
-        return self._functions[key]
-
-    def _key(self, network: Network, what: str, in_8_bits: bool) -> tuple[Network, str, bool]:
-        return network, what, in_8_bits and self._calibration is not None
+            self._functions[network, what] = made if calibration is None else QuantisedFunction(made, calibration)
+        return self._functions[network, what]
 
     def _make_function(self, network: Network, what: str, backend: Backend, precision: str) -> CompiledFunction:
         title = f"{type(network.model).__name__}.{what}"
