@@ -215,17 +215,34 @@ class _OpenVinoSession:
         self._results = [(tuple(port.shape), port.element_type.to_dtype()) for port in compiled.outputs]
 
     def __call__(self, arrays: Arrays) -> list[np.ndarray]:
-        from openvino import Tensor
-
-        of_ports = [next(array for name, array in arrays.items() if name in known) for known in self._names]
+        # Inputs are read where they are, and outputs written to what is returned. Given to `infer`, OpenVINO would
+        # copy inputs that must not be written, as those of tensors are, keep them, and return copies of the outputs.
+        for i, known in enumerate(self._names):
+            array = next(array for name, array in arrays.items() if name in known)
+            self._request.set_input_tensor(i, _in_place(array))
         outputs = [np.empty(shape, dtype) for shape, dtype in self._results]
-        for i, array in enumerate(outputs):  # which the engine writes into, and has no memory of its own for
-            self._request.set_output_tensor(i, Tensor(array, shared_memory=True))
-        self._request.infer(dict(enumerate(of_ports)), share_inputs=True)
+        for i, array in enumerate(outputs):
+            self._request.set_output_tensor(i, _in_place(array))
+        self._request.infer(share_outputs=True)
         return outputs
 
     def rest(self) -> None:
         self._compiled.release_memory()
+
+
+class _Writeable:
+    """An array as one that may be written: OpenVINO takes no other in place, though a graph only reads its inputs."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # held as long as what is made of this
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def _in_place(array: np.ndarray) -> Any:
+    """An `openvino.Tensor` that is an array's memory."""
+    import openvino
+
+    return openvino.Tensor(np.asarray(_Writeable(array)), shared_memory=True)
 
 
 def _computes_in_bf16(precision: str) -> bool:
