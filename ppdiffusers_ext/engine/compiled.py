@@ -223,7 +223,7 @@ class CompiledFunction:
         if bar is not None:
             bar.update()
         self.report.append((what, time.monotonic() - start))
-        logger.info("%s: %s took %.1f s", self._name, what, self.report[-1][1])
+        logger.debug("%s: %s took %.1f s", self._name, what, self.report[-1][1])
         return result
 
 
