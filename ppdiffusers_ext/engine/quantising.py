@@ -3,8 +3,9 @@
 Weights have a scale for each output channel, activations one for each tensor, found by running the export on recorded
 inputs. SmoothQuant (Xiao et al. 2022, arXiv:2211.10438) moves what outlying channels of an activation have too much
 into the weights. It costs nothing here, since the ranges of OpenVINO's FakeQuantize may differ by channel, and is used
-unless the outputs are better without: on Animate Anyone's shipped model, all but 2 of 246 layers were more exact. If the outputs of the function are
-not good enough, the layers with the largest errors on their own activations stay in floating point.
+unless the outputs are better without: on Animate Anyone's shipped model, all but 2 of 246 layers were more exact. If
+the outputs of the function are not good enough, the layers with the largest errors on their own activations stay in
+floating point.
 """
 
 from __future__ import annotations
