@@ -4,8 +4,10 @@ import ppdiffusers_ext  # noqa: F401, I001 (before paddle: it chooses the fast p
 
 import gc
 import logging
+import os
 import re
 import signal
+import tempfile
 
 import numpy as np
 import paddle
@@ -17,6 +19,11 @@ from ppdiffusers_ext.pipelines import engines
 # A shell ignores Ctrl-C for what it runs in the background, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, in all that is started from it as well
+
+
+# What runs before have exported is not at hand in tests, nor in the processes that they start.
+_CACHE = tempfile.TemporaryDirectory(prefix="ppdiffusers_ext-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 
 def pytest_collection_finish():

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _SPEED, _EXPORT_SECONDS, _EXPORT_SECONDS_PER_GB = 1.4, 2, 2
 # So many times what an export takes must be saved where a function has been called once: first calls are slow.
 _DOUBT = 2
+_LEAST_GAIN = 10  # seconds, that are worth other digits than Paddle's; short clips stay the same from run to run
 
 
 class AutoEngine:
@@ -150,7 +151,8 @@ class AutoEngine:
         seconds, to_come = record["seconds"], calls - done
         weights = sum(parameter.size * 4 for parameter in network.model.parameters()) / 1e9
         export = _EXPORT_SECONDS + _EXPORT_SECONDS_PER_GB * weights + seconds
-        pays = to_come * seconds * (1 - 1 / _SPEED) > export * (_DOUBT if record["calls"] == 1 else 1)
+        gain = to_come * seconds * (1 - 1 / _SPEED) - export * (_DOUBT if record["calls"] == 1 else 1)
+        pays = gain > _LEAST_GAIN
         if pays:
             words = "%s runs the %s from here on: %d calls of %.1f s in Paddle pay for its export"
             self._tell(words, self.backend.name, type(network.model).__name__, to_come, seconds)

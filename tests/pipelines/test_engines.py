@@ -179,6 +179,7 @@ def automatic(monkeypatch):
     """`auto` with an engine that is quickly opened and an export that costs a known number of seconds."""
     monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     monkeypatch.setattr(auto_engine, "_EXPORT_SECONDS_PER_GB", 0)
+    monkeypatch.setattr(auto_engine, "_LEAST_GAIN", 0)
     monkeypatch.setattr(auto_engine, "_SPEED", 1000)
     return lambda seconds: monkeypatch.setattr(auto_engine, "_EXPORT_SECONDS", seconds)
 
