@@ -15,7 +15,6 @@ from benchmarks import (
     denoising_step,
     dit_step,
     easy_vae,
-    gpu_check,
     growth,
     harness,
     hjb,
@@ -30,7 +29,6 @@ from benchmarks import (
     train_step,
     training_clips,
     training_memory,
-    video_attention,
 )
 from scripts.command import ArgumentParser, run
 
@@ -43,7 +41,6 @@ BENCHMARKS = {
     "denoising_step": denoising_step,
     "dit_step": dit_step,
     "easy_vae": easy_vae,
-    "gpu_check": gpu_check,
     "growth": growth,
     "hjb": hjb,
     "identity": identity,
@@ -57,7 +54,6 @@ BENCHMARKS = {
     "train_step": train_step,
     "training_clips": training_clips,
     "training_memory": training_memory,
-    "video_attention": video_attention,
 }
 
 
@@ -72,7 +68,7 @@ def make_parser():
 
 
 def work(options):
-    return harness.run(options.name, BENCHMARKS[options.name], options)
+    harness.run(options.name, BENCHMARKS[options.name], options)
 
 
 if __name__ == "__main__":
