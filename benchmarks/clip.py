@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import full_size, harness
-from benchmarks.contestant import peak_bytes, timed, versions
+from benchmarks.contestant import measure_clip
 from ppdiffusers_ext.errors import InputError
 
 PRESETS = ("exact", "balanced", "fast")
@@ -138,7 +138,6 @@ def _psnr(expected, given):
 
 
 def ours(settings):
-    import numpy as np
     import paddle
 
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
@@ -169,15 +168,7 @@ def ours(settings):
             **preset,
         ).videos
 
-    before = pipeline.preparation_seconds
-    total = timed(lambda: np.save(settings["frames_file"], animate()))
-    preparation = pipeline.preparation_seconds - before
-    return {
-        "seconds": total - preparation,
-        "preparation_seconds": preparation,
-        "peak_bytes": peak_bytes(),
-        "versions": versions("paddlepaddle", "ppdiffusers"),
-    }
+    return measure_clip(pipeline, animate, settings["frames_file"])
 
 
 def _case(config, frames, side):

@@ -39,6 +39,21 @@ def measure(call, repeats):
     }
 
 
+def measure_clip(pipeline, animate, path):
+    """Seconds of `animate()`, whose frames go to a file, without those in which a pipeline of ours makes exports."""
+    import numpy as np
+
+    before = pipeline.preparation_seconds
+    total = timed(lambda: np.save(path, animate()))
+    preparation = pipeline.preparation_seconds - before
+    return {
+        "seconds": total - preparation,
+        "preparation_seconds": preparation,
+        "peak_bytes": peak_bytes(),
+        "versions": versions("paddlepaddle", "ppdiffusers"),
+    }
+
+
 def peak_bytes():
     """The most memory that this process has had in RAM so far."""
     # Not before the call that is measured: importing the package chooses how fast MKL is, a peer's too.

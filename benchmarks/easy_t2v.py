@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from benchmarks import dit_peer, easy_clip, easy_vae_peer
-from benchmarks.contestant import peak_bytes, timed, versions
+from benchmarks.contestant import measure_clip, peak_bytes, timed, versions
 from benchmarks.dit_step import SMALL
 
 CONDITIONS, MODEL = "conditions.npz", "model.json"
@@ -137,15 +137,7 @@ def ours(settings):
             **read_preset(settings["preset"], "easy_animate"),
         ).frames
 
-    before = pipeline.preparation_seconds
-    total = timed(lambda: np.save(settings["frames_file"], animate()))
-    preparation = pipeline.preparation_seconds - before
-    return {
-        "seconds": total - preparation,
-        "preparation_seconds": preparation,
-        "peak_bytes": peak_bytes(),
-        "versions": versions("paddlepaddle", "ppdiffusers"),
-    }
+    return measure_clip(pipeline, animate, settings["frames_file"])
 
 
 def peer(settings):

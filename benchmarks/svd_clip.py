@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import full_size
 from benchmarks.clip_peer import draw
-from benchmarks.contestant import peak_bytes, timed, versions
+from benchmarks.contestant import measure_clip, peak_bytes, timed, versions
 from benchmarks.svd_step import SMALL_UNET, UNET
 
 VAE = {
@@ -110,15 +110,7 @@ def ours(settings):
             **config.knobs,
         ).frames
 
-    before = pipeline.preparation_seconds
-    total = timed(lambda: np.save(settings["frames_file"], animate()))
-    preparation = pipeline.preparation_seconds - before
-    return {
-        "seconds": total - preparation,
-        "preparation_seconds": preparation,
-        "peak_bytes": peak_bytes(),
-        "versions": versions("paddlepaddle", "ppdiffusers"),
-    }
+    return measure_clip(pipeline, animate, settings["frames_file"])
 
 
 def peer(settings):
