@@ -15,6 +15,7 @@ from benchmarks import (
     denoising_step,
     dit_step,
     easy_vae,
+    gpu_check,
     growth,
     harness,
     hjb,
@@ -29,6 +30,7 @@ from benchmarks import (
     train_step,
     training_clips,
     training_memory,
+    video_attention,
 )
 from scripts.command import ArgumentParser, run
 
@@ -41,6 +43,7 @@ BENCHMARKS = {
     "denoising_step": denoising_step,
     "dit_step": dit_step,
     "easy_vae": easy_vae,
+    "gpu_check": gpu_check,
     "growth": growth,
     "hjb": hjb,
     "identity": identity,
@@ -54,6 +57,7 @@ BENCHMARKS = {
     "train_step": train_step,
     "training_clips": training_clips,
     "training_memory": training_memory,
+    "video_attention": video_attention,
 }
 
 
@@ -68,7 +72,7 @@ def make_parser():
 
 
 def work(options):
-    harness.run(options.name, BENCHMARKS[options.name], options)
+    return harness.run(options.name, BENCHMARKS[options.name], options)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ takes 15 GB of disk and half an hour on two cores.
     ours_with_reference          the same with features of a reference picture, which double the keys of each spatial
                                  self-attention: what an animation really costs (without guidance, which doubles it)
     ours_ENGINE                  the same as ours in the other engines; eager is Paddle without an engine, and
-                                 openvino_bf16 computes in bf16
+                                 openvino_bf16 computes in bf16, openvino_int8 in int8 and the rest in bf16
     ppdiffusers_UNetMotionModel  ppdiffusers' network of the same shape, Paddle eager, with the same threads and MKL
                                  path as ours (ppdiffusers alone would choose slower ones)
     diffusers_UNetMotionModel    diffusers' network of the same shape in torch, if PEER_PYTHON names a Python that has
@@ -22,8 +22,8 @@ takes 15 GB of disk and half an hour on two cores.
 
 An engine exports the network once; that takes place in an earlier process, whose seconds are in the JSON. The peers
 have neither reference nor pose features, so the ratios are to ours without them. (Pose features are one addition
-behind the first layer, whose cost is not measurable.) What bf16 costs is the ratio of signal to noise of the result,
-against that of the same network in fp32, in decibels.
+behind the first layer, whose cost is not measurable.) What bf16 and int8 cost is the ratio of signal to noise of the
+result, against that of the same network in fp32, in decibels.
 """
 
 from benchmarks import step

@@ -7,7 +7,7 @@ import os
 
 from benchmarks import dit_peer
 from benchmarks.contestant import peak_bytes, versions
-from benchmarks.networks import RandomArray, measure_array, random, start_paddle
+from benchmarks.networks import RandomArray, engine_of, measure_array, random, start_paddle
 
 TIMESTEP = 500.0
 CLIP_TOKENS = 256
@@ -20,7 +20,7 @@ def make_network(settings):
     from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
     from ppdiffusers_ext.weights.assignment import create
 
-    return create(lambda: HunyuanTransformer3D(**settings["network"]))
+    return create(lambda: HunyuanTransformer3D(**settings["network"]), settings.get("weights_dtype", "float32"))
 
 
 def _begin_clip(settings, engine):
@@ -80,16 +80,19 @@ def ours(settings):
     start_paddle(settings)
     import paddle
 
-    from ppdiffusers_ext.pipelines.engines import make_engine
-
-    latents = paddle.to_tensor(random([1, 4, *settings["size"]]))
     with paddle.no_grad():
-        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
-        call = _begin_clip(settings, engine)
-        row = measure_array(lambda: call(latents, TIMESTEP, 0)[0].numpy(), settings)
+        row = measure_array(make_call(settings, engine_of(settings)), settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     return row
+
+
+def make_call(settings, engine):
+    """A function that predicts once in an engine, and returns the array."""
+    import paddle
+
+    latents, call = paddle.to_tensor(random([1, 4, *settings["size"]])), _begin_clip(settings, engine)
+    return lambda: call(latents, TIMESTEP, 0)[0].astype("float32").numpy()
 
 
 def torch_sdpa(settings, dtype="float32"):

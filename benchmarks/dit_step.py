@@ -10,21 +10,22 @@ this: compare within one run on a quiet machine.
 
     ours                  ppdiffusers_ext's HunyuanTransformer3D in the first of --engines, as a pipeline calls it:
                           what follows from texts and pictures is there already
-    ours_ENGINE           the same in the other engines; eager is Paddle without an engine
+    ours_ENGINE           the same in the other engines; eager is Paddle without an engine,
+                          openvino_bf16 computes in bf16, openvino_int8 in int8 and the rest in bf16
     torch_sdpa            the same network of the same weights in torch with scaled_dot_product_attention, if
                           PEER_PYTHON names a Python that has torch and safetensors; fp32, and with _bf16 in bf16. It
                           is given what ours has prepared of texts and pictures. A run in which both in fp32 differ
                           by more than a thousandth of the largest number ends in an error.
 
 An engine exports the network once; that takes place in an earlier process, whose seconds are in the JSON. What bf16
-costs is the ratio of signal to noise of the result, against that of the same network in fp32, in decibels.
+and int8 cost is the ratio of signal to noise of the result, against that of the same network in fp32, in decibels.
 """
 
 from benchmarks import step
 from ppdiffusers_ext.errors import InputError
 
 TORCH_PEERS = ("torch_sdpa", "torch_sdpa_bf16")
-ENGINES = ("openvino_bf16", "openvino")
+ENGINES = ("openvino_bf16", "openvino", "openvino_int8")
 SIZE, SMALL_SIZE = (6, 48, 84), (2, 8, 8)
 
 

@@ -92,7 +92,7 @@ def export(settings):
     """Make the exports, and compare the first chunk."""
     import paddle
 
-    from ppdiffusers_ext.engine.compiled import signal_to_noise
+    from ppdiffusers_ext.engine.decibels import signal_to_noise
 
     vae, latents, coder = _prepare(settings)
     before, start = peak_bytes(), time.perf_counter()

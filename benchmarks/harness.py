@@ -109,10 +109,11 @@ def print_table(rows, ratios, heading="peer / ours"):
 
 
 def run(name, benchmark, options):
-    """Run a benchmark, print its table and write its JSON, complete or not at all."""
+    """Run a benchmark, print its table and write its JSON, complete or not at all. Returns 1 if it is not `ok`."""
     if options.json:
         check_writable(options.json)
     fields = {"benchmark": name, **benchmark.compete(options)}
     if options.json:
         with output_file(options.json) as path:
             Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+    return 0 if fields.get("ok", True) else 1

@@ -115,7 +115,7 @@ def _animate_anyone(settings, folder, width, height, length):
     else:
         config = Pose2VidConfig.load("configs/inference/demo.yaml", **values)
     models = models_of(describe_parts(config))
-    (plan,) = plan_memory(models, config, Runtime.choose(config.device, config.dtype), [config.memory])
+    (plan,) = plan_memory(models, config, Runtime.choose(config.device, config.dtype, config.engine), [config.memory])
     return plan, timed(lambda: pose2vid.animate(config, show_progress=False))
 
 

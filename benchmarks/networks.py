@@ -76,7 +76,8 @@ def _make_unet(settings):
     from ppdiffusers_ext.weights.assignment import create
 
     return create(
-        lambda: DenoisingUNet3D(
+        dtype=settings.get("weights_dtype", "float32"),
+        make=lambda: DenoisingUNet3D(
             block_out_channels=settings["block_out_channels"],
             norm_num_groups=settings["norm_num_groups"],
             cross_attention_dim=settings["encoder_hidden_states"][-1],
@@ -92,7 +93,7 @@ def _make_unet(settings):
                 "temporal_position_encoding": True,
                 "temporal_position_encoding_max_len": settings["motion_max_seq_length"],
             },
-        )
+        ),
     )
 
 
@@ -118,33 +119,46 @@ def write_weights(settings):
     return {"bytes": os.path.getsize(settings["weights"])}
 
 
+def engine_of(settings):
+    """What runs our network."""
+    from ppdiffusers_ext.pipelines.engines import make_engine
+
+    names = ("engine", "cache", "threads", "dtype")
+    return make_engine(*(settings[name] for name in names), weights=settings["in_8_bits"])
+
+
 def ours(settings, with_reference=False):
     """Our network in the engine of the settings, as an animation calls it: what follows from the clip comes first."""
     start_paddle(settings)
     import paddle
 
-    from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
-    from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
-    from ppdiffusers_ext.pipelines.engines import make_engine
-    from ppdiffusers_ext.pipelines.loading import Part
-
-    network = Part(_make_unet(settings), [settings["weights"]])
-    latents, timestep, context = _inputs(settings, paddle.to_tensor)
     with paddle.no_grad():
-        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
-        unet = make_unet(engine, network)
-        reference = _reference_features(network.model, settings) if with_reference else None
-        clip = unet.prepare_clip(context, reference)
-
-        def step():
-            conditions = Conditions(unet.prepare_step(timestep), clip, num_frames=latents.shape[2])
-            return unet.denoise(latents, conditions).numpy()
-
-        row = measure_array(step, settings)
+        row = measure_array(make_call(settings, engine_of(settings), with_reference), settings)
     row["peak_bytes"] = peak_bytes()
     row["versions"] = versions("paddlepaddle", "ppdiffusers")
     row["mkl_debug_cpu_type"] = os.environ.get("MKL_DEBUG_CPU_TYPE")
     return row
+
+
+def make_call(settings, engine, with_reference=False):
+    """A function that predicts once in an engine, and returns the array."""
+    import paddle
+
+    from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
+    from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet
+    from ppdiffusers_ext.pipelines.loading import Part
+
+    network = Part(_make_unet(settings), [settings["weights"]])
+    latents, timestep, context = _inputs(settings, paddle.to_tensor)
+    unet = make_unet(engine, network)
+    reference = _reference_features(network.model, settings) if with_reference else None
+    clip = unet.prepare_clip(context, reference)
+
+    def step():
+        conditions = Conditions(unet.prepare_step(timestep), clip, num_frames=latents.shape[2])
+        return unet.denoise(latents, conditions).astype("float32").numpy()
+
+    return step
 
 
 def _reference_features(model, settings):

@@ -6,8 +6,8 @@ import tempfile
 from benchmarks import harness
 from ppdiffusers_ext.errors import InputError
 
-ENGINES = ("openvino", "openvino_bf16", "onnx", "inference", "eager")
-HALF = "_bf16"
+ENGINES = ("openvino", "openvino_bf16", "openvino_int8", "onnx", "inference", "eager")
+HALF, INT8 = "_bf16", "_int8"
 TOLERANCE = 1e-3  # of the largest number, which networks of the same weights may differ by in fp32
 
 
@@ -51,7 +51,7 @@ def check_common(options):
     from ppdiffusers_ext.pipelines.engines import check_engine  # Paddle, which other benchmarks need not import
 
     for engine in options.engines:
-        check_engine(engine.removesuffix(HALF))
+        check_engine(_engine(engine))
     for name in ("repeats", "threads", "rounds"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name} {getattr(options, name)} is too small; 1 or more is accepted")
@@ -131,11 +131,11 @@ def _check_same(names, folder):
 
 
 def _pairs(rows, own):
-    """Names of contestants in bf16, each with one of the same network in fp32."""
+    """Names of contestants in bf16 or int8, each with one of the same network in fp32."""
     exact = [name for name in rows if _is_exact(name, own)]
     for name in rows:
         same = [other for other in own if name in own and own[other][1] == own[name][1]]  # in other engines
-        full = [other for other in (name.removesuffix(HALF), *same) if other in exact]
+        full = [other for other in (_engine(name), *same) if other in exact]
         if name not in exact and full:
             yield name, full[0]
 
@@ -143,7 +143,7 @@ def _pairs(rows, own):
 def _decibels(path, expected):
     import numpy as np
 
-    from ppdiffusers_ext.engine.compiled import signal_to_noise
+    from ppdiffusers_ext.engine.decibels import signal_to_noise
 
     return signal_to_noise(np.load(path), np.load(expected))
 
@@ -155,9 +155,14 @@ def _own_contestants(module, kinds, engines, settings):
     return contestants | {f"{kinds[0]}_{name}": (module, kinds[0], _of_engine(name, settings)) for name in others}
 
 
+def _engine(name):
+    """A name without what it says of precision."""
+    return name.removesuffix(HALF).removesuffix(INT8)
+
+
 def _of_engine(name, settings):
-    dtype = "bfloat16" if name.endswith(HALF) else "float32"
-    return {**settings, "engine": name.removesuffix(HALF), "dtype": dtype}
+    dtype = "float32" if name == _engine(name) else "bfloat16"
+    return {**settings, "engine": _engine(name), "dtype": dtype, "in_8_bits": "int8" if name.endswith(INT8) else None}
 
 
 def _export(name, module, kind, settings):

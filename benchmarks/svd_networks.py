@@ -6,7 +6,7 @@ Frameworks are imported by the functions that use them: these run under differen
 import os
 
 from benchmarks.contestant import peak_bytes, versions
-from benchmarks.networks import RandomArray, measure_array, random, start_paddle
+from benchmarks.networks import RandomArray, engine_of, measure_array, random, start_paddle
 
 TIMESTEP, ADDED = 1.0, [6.0, 127.0, 0.02]
 FACE_TOKENS = 4
@@ -17,7 +17,7 @@ def _make_unet(settings):
     from ppdiffusers_ext.models.stable_animator.unet import AnimationUNet
     from ppdiffusers_ext.weights.assignment import create
 
-    return create(lambda: AnimationUNet(**settings["network"]))
+    return create(lambda: AnimationUNet(**settings["network"]), settings.get("weights_dtype", "float32"))
 
 
 def write_weights(settings):
@@ -34,7 +34,17 @@ def ours(settings, is_conditional=True):
     start_paddle(settings)
     import paddle
 
-    from ppdiffusers_ext.pipelines.engines import make_engine
+    with paddle.no_grad():
+        row = measure_array(make_call(settings, engine_of(settings), is_conditional), settings)
+    row["peak_bytes"] = peak_bytes()
+    row["versions"] = versions("paddlepaddle", "ppdiffusers")
+    return row
+
+
+def make_call(settings, engine, is_conditional=True):
+    """A function that predicts once in an engine, and returns the array."""
+    import paddle
+
     from ppdiffusers_ext.pipelines.loading import Part
     from ppdiffusers_ext.pipelines.stable_animator.denoise import UNetCalls
 
@@ -46,19 +56,15 @@ def ours(settings, is_conditional=True):
         random([settings["sample"][1], options["block_out_channels"][0], *settings["sample"][3:]])
     )
     added = paddle.to_tensor([ADDED])
-    with paddle.no_grad():
-        engine = make_engine(settings["engine"], settings["cache"], settings["threads"], settings["dtype"])
-        unet = UNetCalls(engine, network)
-        clip = unet.prepare_clip(context) if is_conditional else None
+    unet = UNetCalls(engine, network)
+    clip = unet.prepare_clip(context) if is_conditional else None
 
-        def step():
-            times = unet.prepare_step(paddle.to_tensor([TIMESTEP]), added)
-            return unet.denoise(sample, times, clip, poses if is_conditional else None)[0].numpy()
+    def step():
+        times = unet.prepare_step(paddle.to_tensor([TIMESTEP]), added)
+        predicted, _ = unet.denoise(sample, times, clip, poses if is_conditional else None)
+        return predicted.astype("float32").numpy()
 
-        row = measure_array(step, settings)
-    row["peak_bytes"] = peak_bytes()
-    row["versions"] = versions("paddlepaddle", "ppdiffusers")
-    return row
+    return step
 
 
 def ours_unconditional(settings):

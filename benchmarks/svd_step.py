@@ -12,13 +12,14 @@ this: compare within one run on a quiet machine. By estimate it takes 20 GB of d
     ours                  ppdiffusers_ext's AnimationUNet from a checkpoint, fp32, in the first of --engines: the
                           conditional call of a window, with the step's and the pose's part
     ours_unconditional    the other call of a window, which sees no picture, no face and no pose: zeros, in an engine
-    ours_ENGINE           the same as ours in the other engines; eager is Paddle without an engine
+    ours_ENGINE           the same as ours in the other engines; eager is Paddle without an engine,
+                          openvino_bf16 computes in bf16, openvino_int8 in int8 and the rest in bf16
     diffusers_UNetSpatioTemporalConditionModel
                           diffusers' network of the same shape in torch, if PEER_PYTHON names a Python that has torch
                           and diffusers; fp32, and with _bf16 in bf16. It has no adapter and no pose: it does less.
 
 An engine exports the network once; that takes place in an earlier process, whose seconds are in the JSON. What bf16
-costs is the ratio of signal to noise of the result, against that of the same network in fp32, in decibels.
+and int8 cost is the ratio of signal to noise of the result, against that of the same network in fp32, in decibels.
 """
 
 from benchmarks import step

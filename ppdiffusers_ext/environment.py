@@ -28,6 +28,7 @@ _LARGEST_INT = 2**31 - 1
 
 _AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AVX2 = {"avx2", "fma"}
+_BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert"}
 
 
 def read_processor(path: str | os.PathLike = "/proc/cpuinfo") -> tuple[str, set[str]]:
@@ -56,6 +57,12 @@ def mkl_cpu_type(vendor: str, flags: set[str]) -> str | None:
     if flags >= _AVX2:
         return "5"
     return None
+
+
+def lacks_bf16(processor: tuple[str, set[str]] | None = None) -> bool:
+    """True if a processor is known to have no arithmetic in bf16; this one if it is left out."""
+    _, flags = processor or read_processor()
+    return bool(flags) and not flags & _BF16
 
 
 def choose_fast_mkl(

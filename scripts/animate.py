@@ -124,7 +124,7 @@ def work(options: Options) -> int:
     from ppdiffusers_ext.runtime import Runtime
 
     system = registry.SYSTEMS[options.system](config)
-    device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
+    device = Runtime.choose(system.device, system.dtype, system.engine).place.partition(":")[0]
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
     open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)

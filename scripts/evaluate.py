@@ -283,7 +283,7 @@ def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None
     from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
-    evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.dtype))
+    evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.dtype, config.engine))
     scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
     result = summary(scores)
     if options.json != "-":
@@ -303,7 +303,7 @@ def _measure_text_demo(options: Options, config: "EasyAnimateConfig", seed: int)
     from ppdiffusers_ext.pipelines.easy_animate.demo import COLUMNS, TextDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
 
-    evaluation = TextDemoEvaluation(config, Runtime.choose(config.device, config.dtype))
+    evaluation = TextDemoEvaluation(config, Runtime.choose(config.device, config.dtype, config.engine))
     accuracy = evaluation.accuracy(seed, max(12, 3 * options.clips))
     scores = [evaluation.scores(seed, number) for number in tqdm(range(options.clips), unit="clip", disable=None)]
     ways = summary(scores)

@@ -85,9 +85,9 @@ def work(options: Options) -> None:
         path = options.config or get_system(options.system).config_file
         made = Made("plan_memory", {"--config": digest(path)}, how)
         results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
-    runtime = Runtime.choose(system.device, system.dtype)
+    runtime = Runtime.choose(system.device, system.dtype, system.engine)
     (plans, length), available = system.plan(runtime), available_memory()
-    print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.device}")
+    print(f"{system.width}x{system.height}, {counted(length, 'frame')}, engine {system.engine} on {runtime.place}")
     for plan in plans:
         print(plan if plan.host <= available else f"{plan}; more than the {available / GB:.1f} GB that are free")
     if options.json and results is not None and results.missing:

@@ -4,17 +4,26 @@ import ppdiffusers_ext  # noqa: F401, I001 (before paddle: it chooses the fast p
 
 import gc
 import logging
+import os
 import re
 import signal
+import tempfile
 
 import numpy as np
 import paddle
 import PIL.Image
 import pytest
 
+from ppdiffusers_ext.pipelines import engines
+
 # A shell ignores Ctrl-C for what it runs in the background, and the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup ignores, in all that is started from it as well
+
+
+# What runs before have exported is not at hand in tests, nor in the processes that they start.
+_CACHE = tempfile.TemporaryDirectory(prefix="ppdiffusers_ext-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 
 
 def pytest_collection_finish():
@@ -35,6 +44,12 @@ def own_log():
     before = logger.handlers, logger.propagate, logger.level
     yield
     logger.handlers, logger.propagate, logger.level = before
+
+
+@pytest.fixture(autouse=True)
+def eager_by_default(monkeypatch):
+    """The engine `auto` is Paddle in this process, unless a test says what else it may be: clips here are small."""
+    monkeypatch.setattr(engines, "AUTOMATIC", None)
 
 
 WIDTHS = (32, 32, 64, 64)

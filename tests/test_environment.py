@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ppdiffusers_ext import environment
-from ppdiffusers_ext.environment import available_cores, choose_fast_mkl, mkl_cpu_type, read_processor
+from ppdiffusers_ext.environment import available_cores, choose_fast_mkl, lacks_bf16, mkl_cpu_type, read_processor
 
 ROOT = Path(__file__).parents[1]
 AVX2 = {"sse2", "avx", "avx2", "fma"}
@@ -56,6 +56,11 @@ def test_missing_cpuinfo_leaves_the_choice_to_mkl(tmp_path):
 def test_cpuinfo_of_another_architecture_leaves_the_choice_to_mkl(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\n")
     assert mkl_cpu_type(*read_processor(tmp_path / "cpuinfo")) is None
+
+
+@pytest.mark.parametrize("flags, lacks", [({"fma"}, True), ({"fma", "amx_bf16"}, False), (set(), False)])
+def test_processor_without_bf16_is_known_by_its_flags(flags, lacks):
+    assert lacks_bf16(("GenuineIntel", flags)) == lacks
 
 
 def test_fast_path_is_put_into_the_environment():

@@ -27,6 +27,13 @@ def test_fp16_on_a_cpu_becomes_bf16_and_says_so(caplog):
     assert "bf16 weights are used instead of fp16" in caplog.text
 
 
+@pytest.mark.parametrize("dtype, lacks, said", [("bf16", True, 1), ("bf16", False, 0), ("fp32", True, 0)])
+def test_bf16_on_a_processor_without_it_says_so(caplog, monkeypatch, dtype, lacks, said):
+    monkeypatch.setattr("ppdiffusers_ext.runtime.lacks_bf16", lambda: lacks)
+    Runtime.choose("cpu", dtype)
+    assert caplog.text.count("this processor has no arithmetic in bf16") == said
+
+
 @pytest.mark.parametrize("dtype", ["fp8", "float32", ""])
 def test_an_unknown_dtype_names_the_accepted(dtype):
     with pytest.raises(InputError, match="fp32, fp16, bf16"):

@@ -9,7 +9,8 @@ import functools
 import importlib.metadata
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.engine.compilations import compile_once
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
+from ppdiffusers_ext.environment import read_processor
 from ppdiffusers_ext.errors import InputError
 
 if TYPE_CHECKING:
+    from ppdiffusers_ext.engine.quantising import Quantisation
     from ppdiffusers_ext.engine.tracing import Trace
     from ppdiffusers_ext.engine.weights_file import Stored
 
 
 logger = logging.getLogger(__name__)
 
-GRAPH, PROGRAM = "model.onnx", "model"
+GRAPH, PROGRAM, REPRESENTATION = "model.onnx", "model", "model.xml"  # of ONNX, Paddle and OpenVINO
+# Any of these has products of int8 that are faster than those of fp32.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], list[np.ndarray]]
 
@@ -45,11 +51,16 @@ class Backend:
         write: function of `(trace, folder, stored)` that writes an export into a folder.
         open: function of `(folder, threads, precision)` that returns a function from a dict of arrays to a list of
             arrays. The latter has a method `rest` if its working memory can be freed between calls.
-        weigh: function of `(folder)` that returns the bytes of weights that an export uses.
+        weigh: function of `(folder)` that returns the bytes of weights that an export uses, counted as fp32.
         shares_weights: True if exports refer to the shared file of weights.
         precisions: dtypes that it can compute in.
         transposes: True if it needs matrices of linear layers as (out, in), and copies others.
         fuses_attention: True if it never holds all scores of an attention in memory.
+        stores: function of `(precision)` that returns the dtype of the shared weights; see `write_weights`.
+        device: of sessions that are called with tensors too, and keep there those that stay the same.
+        channels_last: True if its convolutions keep channels innermost, see `models.channels_last`.
+        quantise: function of `(folder, threads, precision, samples, report)` that makes a `Quantisation` of an export;
+            None if it runs none in int8.
     """
 
     name: str
@@ -63,6 +74,10 @@ class Backend:
     precisions: tuple[str, ...] = ("float32",)
     transposes: bool = False
     fuses_attention: bool = False
+    stores: Callable[[str], str] = lambda precision: "float32"
+    device: str | None = None
+    channels_last: bool = False
+    quantise: Callable | None = None
 
     @property
     def missing(self) -> list[str]:
@@ -73,15 +88,32 @@ class Backend:
         """Raise InputError if a required module is not installed."""
         if missing := self.missing:
             raise InputError(
-                f"engine {self.name} needs {' and '.join(missing)}, not installed here; `pip install "
-                f"'.[{self.extra}]' -c constraints.txt` installs what it needs, and --engine eager needs nothing"
+                f"engine {self.name} needs {' and '.join(missing)}, not installed here; {self.remedy} installs what "
+                "it needs, and --engine eager needs nothing"
             )
+
+    def multiplies_int8(self) -> bool:
+        """True if this processor has products of int8, so that activations are worth quantising, too."""
+        return bool(read_processor()[1] & _INT8_FLAGS)
+
+    @property
+    def remedy(self) -> str:
+        """Command that installs what is missing."""
+        return f"`pip install '.[{self.extra}]' -c constraints.txt`"
 
     @property
     def versions(self) -> dict[str, str]:
         """name -> version of the packages that an export depends on."""
         names = {"paddlepaddle", self.package, *(["onnx"] if "onnx" in self.modules else [])}
-        return {name: importlib.metadata.version(name) for name in sorted(names)}
+        return {name: _version(name) for name in sorted(names)}
+
+
+def _version(package: str) -> str:
+    """Version of a package, or of the one for GPUs that takes its place."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(f"{package}-gpu")
 
 
 def _write_program(trace: Trace, folder: str | Path, stored: Mapping[int, Stored]) -> None:
@@ -122,7 +154,7 @@ def _weigh_onnx(folder: str | Path) -> int:
     import onnx
 
     graph = onnx.load(str(Path(folder) / GRAPH), load_external_data=False).graph
-    return sum(int(item.value) for x in graph.initializer for item in x.external_data if item.key == "length")
+    return sum(4 * math.prod(x.dims) for x in graph.initializer if x.external_data)
 
 
 def _open_onnxruntime(folder: str | Path, threads: int, precision: str) -> Run:
@@ -136,17 +168,43 @@ def _open_onnxruntime(folder: str | Path, threads: int, precision: str) -> Run:
     return lambda arrays: session.run(None, {name: arrays[name] for name in names})
 
 
+def is_int8(folder: str | Path) -> bool:
+    """True if the export in a folder is one in int8."""
+    return (Path(folder) / REPRESENTATION).exists()
+
+
+def _weigh_openvino(folder: str | Path) -> int:
+    return (
+        (Path(folder) / REPRESENTATION).with_suffix(".bin").stat().st_size if is_int8(folder) else _weigh_onnx(folder)
+    )
+
+
 def _open_openvino(folder: str | Path, threads: int, precision: str) -> Run:
     import openvino
 
     core = openvino.Core()
-    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        _say_that_bf16_is_missing()
-        precision = "float32"
-    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    hint = _precision_hint(precision)
     options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    with forgetting(Path(folder) / WEIGHTS):
-        return _OpenVinoSession(core.compile_model(str(Path(folder) / GRAPH), "CPU", options))
+    graph, weights = Path(folder) / GRAPH, Path(folder) / WEIGHTS
+    if is_int8(folder):
+        graph, weights = ((Path(folder) / REPRESENTATION).with_suffix(suffix) for suffix in (".xml", ".bin"))
+    with forgetting(weights):
+        return _OpenVinoSession(compile_once(core, graph, weights, options))
+
+
+def _precision_hint(precision: str) -> str:
+    return "bf16" if _computes_in_bf16(precision) else "f32"
+
+
+def _quantise_openvino(
+    folder: Path, threads: int, precision: str, samples: Sequence[Arrays], report: Callable[[str], object]
+) -> Quantisation:
+    from ppdiffusers_ext.engine.quantising import Quantiser, split_samples
+
+    with forgetting(folder / WEIGHTS):
+        hint = _precision_hint(precision)
+        quantiser = Quantiser(folder / GRAPH, threads, hint, _OPENVINO.multiplies_int8(), report)
+        return quantiser.run(*split_samples(samples))
 
 
 class _OpenVinoSession:
@@ -154,14 +212,48 @@ class _OpenVinoSession:
         self._compiled, self._request = compiled, compiled.create_infer_request()
         # An input has the names of all values that are the same, such as what it is reshaped to.
         self._names = [port.get_names() for port in compiled.inputs]
+        self._results = [(tuple(port.shape), port.element_type.to_dtype()) for port in compiled.outputs]
 
     def __call__(self, arrays: Arrays) -> list[np.ndarray]:
-        of_ports = [next(array for name, array in arrays.items() if name in known) for known in self._names]
-        self._request.infer(dict(enumerate(of_ports)), share_inputs=True)
-        return [tensor.data.copy() for tensor in self._request.output_tensors]
+        # Inputs are read where they are, and outputs written to what is returned. Given to `infer`, OpenVINO would
+        # copy inputs that must not be written, as those of tensors are, keep them, and return copies of the outputs.
+        for i, known in enumerate(self._names):
+            array = next(array for name, array in arrays.items() if name in known)
+            self._request.set_input_tensor(i, _in_place(array))
+        outputs = [np.empty(shape, dtype) for shape, dtype in self._results]
+        for i, array in enumerate(outputs):
+            self._request.set_output_tensor(i, _in_place(array))
+        self._request.infer(share_outputs=True)
+        return outputs
 
     def rest(self) -> None:
         self._compiled.release_memory()
+
+
+class _Writeable:
+    """An array as one that may be written: OpenVINO takes no other in place, though a graph only reads its inputs."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._array = array  # held as long as what is made of this
+        self.__array_interface__ = {**array.__array_interface__, "data": (array.ctypes.data, False)}
+
+
+def _in_place(array: np.ndarray) -> Any:
+    """An `openvino.Tensor` that is an array's memory."""
+    import openvino
+
+    return openvino.Tensor(np.asarray(_Writeable(array)), shared_memory=True)
+
+
+def _computes_in_bf16(precision: str) -> bool:
+    import openvino
+
+    if precision != "bfloat16":
+        return False
+    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if not able:
+        _say_that_bf16_is_missing()
+    return able
 
 
 @functools.cache
@@ -180,9 +272,12 @@ _OPENVINO = Backend(
     "cpu",
     _write_onnx,
     _open_openvino,
-    _weigh_onnx,
+    _weigh_openvino,
     precisions=("float32", "bfloat16"),
     transposes=True,
     fuses_attention=True,
+    stores=lambda precision: "bfloat16" if _computes_in_bf16(precision) else "float32",
+    channels_last=True,
+    quantise=_quantise_openvino,
 )
 BACKENDS = {backend.name: backend for backend in (_INFERENCE, _ONNX, _OPENVINO)}

@@ -2,7 +2,7 @@
 
     FOLDER/weights/NAME/weights.bin     weights of a network, shared by its exports; named by their digest and layout
     FOLDER/exports/KEY/                 a graph, a link to its weights, and manifest.json, the last to be written
-    FOLDER/digests/                     of checkpoints, so that one that has not changed is not read for its digest
+    FOLDER/digests/                     of checkpoints and weights, so that none is read again if it has not changed
 
 A key covers everything that an export depends on: weights, shapes, dtypes, and versions of the packages. An entry that
 differs from its manifest is made again. A folder that cannot be written is replaced by a temporary one for the run.
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from ppdiffusers_ext.data.outputs import moved_by, output_file, output_folder
+from ppdiffusers_ext.engine.entries import DAMAGE, MANIFEST, check_manifest, remove_entry, write_manifest
 from ppdiffusers_ext.engine.weights_file import WEIGHTS, digest_of_file, read_index, write_weights
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.files import check_file, read_json
@@ -37,9 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MANIFEST = "manifest.json"
+_LARGE = 2**24  # bytes of a file that is not read at each start, as long as its size and modification time stay
 _FOLDERS = ("weights", "exports", "digests")
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError)  # what reading a damaged entry raises
 
 
 def default_folder() -> Path:
@@ -59,7 +59,7 @@ class ExportCache:
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.folder = Path(folder or default_folder())
         # A file's identity -> digest: exports that share weights read them once.
-        self._verified: dict[tuple[int, ...], str] = {}
+        self._verified: dict[tuple[str | int, ...], str] = {}
         try:
             for name in _FOLDERS:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -91,68 +91,81 @@ class ExportCache:
         if not os.path.lexists(folder):
             return None
         try:
-            manifest = read_json(folder / _MANIFEST, "manifest", "one of this cache is needed")
-            for name, expected in manifest["files"].items():
-                if Path(name).name != name or name in ("", ".."):
-                    raise ValueError("a file that lies elsewhere")
-                check_file(folder / name, "file", "one of this export is needed")
-                if (folder / name).stat().st_size != expected["size"]:
-                    raise ValueError(f"{name} is not as long as it was")
-                if self._digest_once(folder / name) != expected["digest"]:
-                    raise ValueError(f"{name} has other content")
+            check_manifest(folder, self._digest_once)
             return folder
-        except _DAMAGE as error:
+        except DAMAGE as error:
             logger.warning("the export in %s is damaged (%s) and is made again", folder, printable(error, 300))
-            _remove(folder)
+            remove_entry(folder)
             return None
+
+    def facts(self, folder: Path) -> dict[str, Any]:
+        """What the manifest of an export says of it.
+
+        Raises:
+            OSError, ValueError, TypeError, LookupError: it is damaged.
+        """
+        return read_json(folder / MANIFEST, "manifest", "one of this cache is needed")["facts"]
 
     def discard(self, key: dict) -> None:
         """Remove an export."""
-        _remove(self.folder_of(key))
+        remove_entry(self.folder_of(key))
 
-    def weights(self, layer: nn.Layer, digest: str, transpose: bool = False) -> tuple[Path, dict[str, Stored]]:
+    def weights(
+        self, layer: nn.Layer, digest: str, transpose: bool = False, dtype: str = "float32"
+    ) -> tuple[Path, dict[str, Stored]]:
         """Folder and index of the file of a network's weights; writes the file if it is missing or damaged.
 
         Args:
-            layer, transpose: see `write_weights`.
+            layer, transpose, dtype: see `write_weights`.
             digest: of the weights.
         """
-        name = f"{digest}-transposed" if transpose else digest
+        name = "-".join([digest, *["transposed"] * transpose, *[dtype] * (dtype != "float32")])
         folder = self.folder / "weights" / name
         with self._lock(f"weights-{name}"):
             if os.path.lexists(folder):
                 try:
                     return folder, read_index(folder)
-                except _DAMAGE as error:
+                except DAMAGE as error:
                     reason = printable(error, 300)
                     logger.warning("the weights in %s are damaged (%s) and are written again", folder, reason)
-                    _remove(folder)
+                    remove_entry(folder)
             with moved_by("--engine-cache"):
-                write_weights(layer, folder, transpose)
+                written = write_weights(layer, folder, transpose, dtype)
+            self._note(_name(folder / WEIGHTS), folder / WEIGHTS, written)  # it need not be read again for it
             return folder, read_index(folder)
 
     def digest_of_checkpoint(self, path: str | os.PathLike) -> str:
         """Digest of a file's content, cached while its size and modification time stay the same."""
         file = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
-        status = file.stat()
-        note = self.folder / "digests" / f"{_digest(str(file))}.json"
-        identity = [str(file), status.st_size, status.st_mtime_ns]
+        return self._noted_digest(str(file), file)
+
+    def _noted_digest(self, name: str, file: Path) -> str:
+        """Digest of a file, from its note if its size and modification time are those of the note."""
+        note = self._place_of_note(name)
         try:
             remembered = read_json(note, "note", "one of this cache is needed")
-            if remembered["identity"] == identity and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
+            if remembered["identity"] == _identity(name, file) and re.fullmatch("[0-9a-f]{32}", remembered["digest"]):
                 return remembered["digest"]
-        except _DAMAGE:
-            _remove(note)
+        except DAMAGE:
+            remove_entry(note)
         digest = digest_of_file(file)
-        with moved_by("--engine-cache"), output_file(note) as temporary:
-            Path(temporary).write_text(json.dumps({"identity": identity, "digest": digest}), encoding="utf-8")
+        self._note(name, file, digest)
         return digest
 
+    def _note(self, name: str, file: Path, digest: str) -> None:
+        content = json.dumps({"identity": _identity(name, file), "digest": digest})
+        with moved_by("--engine-cache"), output_file(self._place_of_note(name)) as temporary:
+            Path(temporary).write_text(content, encoding="utf-8")
+
+    def _place_of_note(self, name: str) -> Path:
+        return self.folder / "digests" / f"{_digest(name)}.json"
+
     def _digest_once(self, path: Path) -> str:
-        status = path.stat()
-        identity = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        """Digest of a file of an entry. That of a large one is noted on the disk, for all entries that link to it."""
+        identity = tuple(_identity(_name(path), path))
         if identity not in self._verified:
-            self._verified[identity] = digest_of_file(path)
+            large = path.stat().st_size >= _LARGE
+            self._verified[identity] = self._noted_digest(_name(path), path) if large else digest_of_file(path)
         return self._verified[identity]
 
     @contextlib.contextmanager
@@ -162,30 +175,29 @@ class ExportCache:
             yield
 
     @contextlib.contextmanager
-    def write(self, key: dict, weights: Path | None = None) -> Iterator[Path]:
-        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete."""
+    def write(self, key: dict, weights: Path | None = None, facts: dict | None = None) -> Iterator[Path]:
+        """Yield a folder to write an export into, with a link to its weights; adds it to the cache when complete.
+
+        `facts` are for the manifest, where `facts()` finds them.
+        """
         folder = self.folder_of(key)
         with moved_by("--engine-cache"), output_folder(folder) as temporary:
             if weights is not None:
                 _link(weights / WEIGHTS, temporary / WEIGHTS)
             yield temporary
-            files = {path.name: self._describe(path) for path in temporary.iterdir()}
-            manifest = {"key": key, "files": files}
-            (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-    def _describe(self, path: Path) -> dict[str, int | str]:
-        return {"size": path.stat().st_size, "digest": self._digest_once(path)}
+            write_manifest(temporary, key, self._digest_once, facts)
 
     def _lock(self, name: str) -> FileLock:
         return FileLock(self.folder / f".{name}.lock")
 
 
-def _remove(path: Path) -> None:
-    """Remove what stands in the place of an entry, whatever it is."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _name(path: Path) -> str:
+    """Name of a file's content, which its links have in common."""
+    return f"{path.stat().st_dev} {path.stat().st_ino}"
+
+
+def _identity(name: str, path: Path) -> list[str | int]:
+    return [name, path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _digest(key: Any) -> str:

@@ -13,9 +13,11 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
+from ppdiffusers_ext.engine.decibels import signal_to_noise
 from ppdiffusers_ext.engine.tracing import trace
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.models.channels_last import channels_last
 from ppdiffusers_ext.models.layers import attention_in_parts
 from ppdiffusers_ext.version import __version__
 
@@ -58,7 +60,7 @@ class CompiledFunction:
         backend: a `Backend`.
         cache: an `ExportCache`.
         threads: number of CPU threads.
-        precision: "float32" or "bfloat16", the engine's compute dtype; inputs and outputs are fp32.
+        precision: "float32", "bfloat16" or "float16", the engine's compute dtype; inputs and outputs are fp32.
     """
 
     def __init__(
@@ -91,31 +93,48 @@ class CompiledFunction:
         Raises:
             EngineError: the new export disagrees with eager mode.
         """
-        arrays = {name: np.ascontiguousarray(_view(x)) for name, x in inputs.items()}
-        shapes = _shapes(inputs)
-        known = str((shapes, settings))
-        outputs = None
+        arrays, known, outputs = self._arrays(inputs), self._known(inputs, settings), None
         if known in self._sessions:
             self._sessions[known] = self._sessions.pop(known)
         else:
-            self._sessions[known], outputs = self._open(function, inputs, arrays, self._key(shapes, settings))
+            key = self._key(_shapes(inputs), settings)
+            self._sessions[known], outputs = self._open(function, inputs, arrays, key)
         session, _ = self._sessions[known]
-        outputs = outputs or session(arrays)
-        return [paddle.to_tensor(outputs.pop(0)) for _ in range(len(outputs))]  # never all of them twice
+        outputs = outputs or self._call(session, arrays, inputs)
+        return [_tensor(array) for array in outputs]
+
+    def _call(self, session: Callable, arrays: dict[str, np.ndarray], inputs: Tensors) -> list[np.ndarray]:
+        return session(arrays, inputs) if self._backend.device else session(arrays)
 
     def has(self, inputs: Tensors, **settings: Any) -> bool:
         """True if there is an undamaged export for inputs of these shapes."""
-        shapes = _shapes(inputs)
-        if str((shapes, settings)) in self._sessions:
+        if self._known(inputs, settings) in self._sessions:
             return True
         # Without any export at all, the weights need not be read for the key.
-        return not self._cache.is_empty and self._cache.find(self._key(shapes, settings)) is not None
+        return not self._cache.is_empty and self._cache.find(self._key(_shapes(inputs), settings)) is not None
+
+    def prepare(self, function: Function, inputs: Tensors, **settings: Any) -> Path:
+        """Folder of the export for inputs of these shapes, which is made if it is missing; no session stays open."""
+        if not self.has(inputs, **settings):
+            self(function, inputs, **settings)
+        self._sessions.clear()
+        return_freed_memory()
+        return self._cache.folder_of(self._key(_shapes(inputs), settings))
 
     def rest(self) -> None:
         """Free the working memory of open sessions, without weights, in engines that can; later calls retake it."""
         for session, _ in self._sessions.values():
             if hasattr(session, "rest"):
                 session.rest()
+
+    @staticmethod
+    def _arrays(inputs: Tensors) -> dict[str, np.ndarray]:
+        return {name: np.ascontiguousarray(_view(x)) for name, x in inputs.items()}
+
+    @staticmethod
+    def _known(inputs: Tensors, settings: dict[str, Any]) -> str:
+        """What tells sessions apart."""
+        return str((_shapes(inputs), settings))
 
     def _key(self, shapes: dict[str, list], settings: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -126,7 +145,9 @@ class CompiledFunction:
             "engine": self._backend.name,
             "precision": self._precision,
             "transposed": self._backend.transposes,
+            "stored": self._backend.stores(self._precision),
             "fused": self._backend.fuses_attention,
+            "channels_last": self._backend.channels_last,
             "versions": {"ppdiffusers_ext": __version__, **self._backend.versions},
         }
 
@@ -161,7 +182,7 @@ class CompiledFunction:
             if self._backend.weigh(folder) > self._network_bytes() / 4:
                 self._network.release()
             opened = self._timed("open", lambda: self._open_export(folder), bar)
-            outputs = self._timed("run", lambda: opened[0](arrays), bar)
+            outputs = self._timed("run", lambda: self._call(opened[0], arrays, inputs), bar)
         try:
             compare(self._name, self._backend.name, outputs, expected, self._precision)
         except EngineError:
@@ -185,11 +206,11 @@ class CompiledFunction:
         return sum(parameter.size * 4 for parameter in self._network.model.parameters())
 
     def _export(self, layer: nn.Layer, function: Function, inputs: Tensors, key: dict[str, Any]) -> None:
-        with attention_in_parts(not self._backend.fuses_attention):
+        with attention_in_parts(not self._backend.fuses_attention), channels_last(self._backend.channels_last):
             traced = trace(layer, function, inputs)
         folder, stored = None, {}
         if self._backend.shares_weights:
-            folder, index = self._cache.weights(layer, key["weights"], self._backend.transposes)
+            folder, index = self._cache.weights(layer, key["weights"], key["transposed"], key["stored"])
             stored = {id(tensor): index[name] for name, tensor in layer.state_dict().items()}
         with self._cache.write(key, folder) as temporary:
             self._backend.write(traced, temporary, stored)
@@ -202,7 +223,7 @@ class CompiledFunction:
         if bar is not None:
             bar.update()
         self.report.append((what, time.monotonic() - start))
-        logger.info("%s: %s took %.1f s", self._name, what, self.report[-1][1])
+        logger.debug("%s: %s took %.1f s", self._name, what, self.report[-1][1])
         return result
 
 
@@ -213,6 +234,13 @@ def _shapes(inputs: Tensors) -> dict[str, list]:
 def _view(x: paddle.Tensor) -> np.ndarray:
     """The numbers of a tensor, those in fp32 without a copy."""
     return np.from_dlpack(x.detach()) if x.dtype == paddle.float32 and x.place.is_cpu_place() else x.numpy()
+
+
+def _tensor(array: np.ndarray) -> paddle.Tensor:
+    """A tensor of an array's numbers, those in fp32 without a copy on a CPU."""
+    if array.dtype != np.float32 or paddle.device.get_device() != "cpu":
+        return paddle.to_tensor(array)
+    return paddle.from_dlpack(array)  # type: ignore[arg-type]  # numpy's own types are of an older protocol
 
 
 def _arrays(tensors: Sequence[paddle.Tensor]) -> list[np.ndarray]:
@@ -255,9 +283,3 @@ def _compare_roughly(output: np.ndarray, truth: np.ndarray) -> str | None:
     if not decibels >= LEAST_DECIBELS:
         return f"is {decibels:.1f} dB from eager mode in half precision, and {LEAST_DECIBELS} dB are needed"
     return None
-
-
-def signal_to_noise(output: np.ndarray, truth: np.ndarray) -> float:
-    """Signal-to-noise ratio in dB: mean square of the truth over mean square of the difference."""
-    noise, signal = (float(np.square(x, dtype="float64").mean()) for x in (output - truth, truth))
-    return 10 * math.log10(signal / noise) if signal and noise else (-math.inf if noise else math.inf)

@@ -24,6 +24,7 @@ OPSET = 20
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
     "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
     "bool": TensorProto.BOOL,
@@ -112,6 +113,8 @@ class _Graph:
         for key, value in where.items():
             proto.external_data.add(key=key, value=str(value))
         self.weights.append(proto)
+        if stored.dtype != str(tensor.dtype).removeprefix("paddle."):  # stored narrow, and computed with as it was
+            name = self._node("Cast", [name], to=_TYPES[str(tensor.dtype).removeprefix("paddle.")])
         return self._node("Transpose", [name], perm=[1, 0]) if stored.transposed else name
 
     def _constant(self, array: np.ndarray) -> str:
@@ -352,7 +355,7 @@ class _Graph:
 
     def _resize(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any], **ways: Any) -> None:
         result = operation.results()[0]
-        if attributes["align_corners"] or attributes["data_format"] != "NCHW":
+        if attributes["align_corners"] or attributes["data_format"] not in ("NCHW", "NCDHW"):
             raise UnsupportedOperation("this way of resizing has no translation to ONNX")
         sizes = self._constant(np.array(result.shape, np.int64))
         self._node("Resize", [self.name(operands[0]), "", "", sizes], result, **ways)

@@ -16,8 +16,9 @@ from ppdiffusers_ext.files import check_file, read_json
 
 WEIGHTS, _INDEX = "weights.bin", "weights.json"
 _ALIGNMENT = 4096  # a page of memory
-_READ_BYTES = 2**24
+_READ_BYTES = 2**20  # what stays in the processor's cache between reading and digesting
 _MOST_INDEX = 2**26  # bytes, some hundred for each tensor
+_CONVOLUTIONS = (nn.Conv1D, nn.Conv2D, nn.Conv3D)
 _BYTES = {"bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8}
 _BYTES |= {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
@@ -46,32 +47,42 @@ def digest_of_layer(layer: nn.Layer) -> str:
 
 def digest_of_file(path: str | os.PathLike) -> str:
     """Digest of a file's content."""
-    digest = xxhash.xxh3_128()
-    with open(check_file(path, "file", "a plain file is needed"), "rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
+    digest, block = xxhash.xxh3_128(), memoryview(bytearray(_READ_BYTES))
+    with open(check_file(path, "file", "a plain file is needed"), "rb", buffering=0) as file:
+        while length := file.readinto(block):
+            digest.update(block[:length])
     return digest.hexdigest()
 
 
-def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = False) -> None:
-    """Write all weights of a network, one after the other, into a new folder.
+def write_weights(layer: nn.Layer, folder: str | os.PathLike, transpose: bool = False, dtype: str = "float32") -> str:
+    """Write all weights of a network, one after the other, into a new folder. Returns the digest of their file.
 
     Args:
         layer: an `nn.Layer`.
         folder: to be made.
         transpose: True to write the matrices of linear layers, which are (in, out) in Paddle, as (out, in).
+        dtype: that fp32 weights are written in: "float32"; "float16"; or "bfloat16" for matrices and kernels of linear
+            layers and convolutions alone, rounded to the nearest, as an engine that computes in bf16 does with them.
     """
-    linear = {id(part.weight) for part in layer.sublayers(include_self=True) if isinstance(part, nn.Linear)}
-    index = {}
+    parts = layer.sublayers(include_self=True)
+    linear = {id(part.weight) for part in parts if isinstance(part, nn.Linear)}
+    matrices = linear | {id(part.weight) for part in parts if isinstance(part, _CONVOLUTIONS)}
+    index, digest = {}, xxhash.xxh3_128()
     with output_folder(folder) as temporary, open(temporary / WEIGHTS, "wb") as file:
         for name, tensor in layer.state_dict().items():
-            transposed = transpose and id(tensor) in linear
+            transposed, is_matrix = transpose and id(tensor) in linear, id(tensor) in matrices
+            if tensor.dtype == paddle.float32 and (is_matrix or dtype != "bfloat16"):
+                tensor = tensor.astype(getattr(paddle, dtype))
             array = np.ascontiguousarray(_array(tensor).T) if transposed else _array(tensor)
-            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            dtype = str(tensor.dtype).removeprefix("paddle.")
-            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, dtype, tensor.shape, transposed))
+            padding = b"\0" * (-file.tell() % _ALIGNMENT)
+            file.write(padding)
+            written = str(tensor.dtype).removeprefix("paddle.")
+            index[name] = asdict(Stored(WEIGHTS, file.tell(), array.nbytes, written, tensor.shape, transposed))
             file.write(array.data)
+            digest.update(padding)
+            digest.update(array.data)
         (temporary / _INDEX).write_text(json.dumps(index), encoding="utf-8")
+    return digest.hexdigest()
 
 
 def read_index(folder: str | os.PathLike) -> dict[str, Stored]:

@@ -23,6 +23,8 @@ from paddle import nn
 from ppdiffusers.models.lora import LoRACompatibleLinear
 from ppdiffusers.models.resnet import Upsample2D
 
+from ppdiffusers_ext.models.channels_last import FEW_PIXELS, group_norm, is_channels_last
+
 # A network, which a function changes in place and returns.
 Network = TypeVar("Network", bound=nn.Layer)
 Parameter = TypeVar("Parameter", paddle.Tensor, paddle.Tensor | None)
@@ -172,6 +174,8 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(num_groups, num_channels, epsilon)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        if is_channels_last() and x.ndim > 3 and x.shape[-2] * x.shape[-1] > FEW_PIXELS:
+            return group_norm(x, self)
         return F.group_norm(x, self._num_groups, self._epsilon, follow(self.weight, x), follow(self.bias, x))
 
 
@@ -213,19 +217,33 @@ def scaled_dot_product(
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
     if not paddle.in_dynamic_mode():
-        if key.shape[1] == 2:  # each twice, which is the same: with 2 keys OpenVINO (2026.4) is wrong in bf16
+        # Each twice, which is the same: with 2 keys, or as many queries as heads, OpenVINO (2026.4) is wrong in bf16.
+        if key.shape[1] == 2 or queries == num_heads:
             key, value = (paddle.concat([x, x], axis=1) for x in (key, value))
             bias = None if bias is None else paddle.concat([bias, bias], axis=1)
         query, key, value = (x.transpose([0, 2, 1, 3]) for x in (query / math.sqrt(query.shape[3]), key, value))
         attend = _attend_in_parts if _IN_PARTS.get() else _attend
         return attend(query, key, value, bias).transpose([0, 2, 1, 3]).reshape([batch, queries, channels])
     if not query.place.is_cpu_place():
-        mask = None if bias is None else bias.astype(query.dtype).unsqueeze([1, 2])  # (batch, 1, 1, keys)
-        return F.scaled_dot_product_attention(query, key, value, mask).reshape([batch, queries, channels])
+        return _attend_fused(query, key, value, bias).reshape([batch, queries, channels])
 
     query = query / math.sqrt(channels // num_heads)
     query, key, value = (_swap_rows(x) for x in (query, key, value))  # (batch, heads, tokens, d)
     return _swap_rows(_attend_in_parts(query, key, value, bias)).reshape([batch, queries, channels])
+
+
+def _attend_fused(
+    query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, bias: paddle.Tensor | None = None
+) -> paddle.Tensor:
+    """As `_attend`, of (batch, tokens, heads, d), in Paddle's own kernels: flash attention in half precision on a GPU.
+
+    The bias has a row for each query: the kernel for fp32 (memory-efficient attention) steps over rows that a mask of
+    one row for all, which others take, does not have.
+    """
+    if bias is not None:
+        bias = bias.astype(query.dtype).unsqueeze([1, 2])  # (batch, 1, 1, keys)
+        bias = bias.expand([query.shape[0], 1, query.shape[1], key.shape[1]])
+    return F.scaled_dot_product_attention(query, key, value, bias)
 
 
 def _swap_rows(x: paddle.Tensor) -> paddle.Tensor:
@@ -337,7 +355,8 @@ def resize_nearest(x: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
     """(batch, channels, h, w) -> (batch, channels, *size), each the nearest of the old pixels."""
     batch, channels, height, width = x.shape
     doubled = 2 * height, 2 * width
-    if not paddle.in_dynamic_mode() and all(side in (twice - 1, twice) for side, twice in zip(size, doubled)):
+    is_traced = not paddle.in_dynamic_mode() and not is_channels_last()
+    if is_traced and all(side in (twice - 1, twice) for side, twice in zip(size, doubled)):
         # In a traced graph by repetition: Paddle Inference cannot run the operation for resizing in oneDNN (3.3).
         x = x.unsqueeze([3, 5]).expand([batch, channels, height, 2, width, 2]).reshape([batch, channels, *doubled])
         return x[:, :, : size[0], : size[1]]

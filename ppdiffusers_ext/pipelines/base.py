@@ -15,13 +15,16 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
-from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys, shown
-from ppdiffusers_ext.models.strict import LocalConfigMixin, dtype_name
-from ppdiffusers_ext.options import DTYPES
+from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
+from ppdiffusers_ext.models.strict import LocalConfigMixin
+from ppdiffusers_ext.pipelines.auto_engine import AutoEngine
+from ppdiffusers_ext.pipelines.calibrating import rehearsal
 from ppdiffusers_ext.pipelines.calls import CALLBACK_TENSORS, after_step
+from ppdiffusers_ext.pipelines.engine_words import tell_engine
 from ppdiffusers_ext.pipelines.engines import check_engine, make_engine
 from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX
+from ppdiffusers_ext.pipelines.moving import ENCODERS, Moving
 from ppdiffusers_ext.pipelines.opening import Opening
 from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
@@ -29,15 +32,12 @@ from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
 from ppdiffusers_ext.pipelines.warm import opened
 from ppdiffusers_ext.pipelines.watching import LOADING, WatchedBar, current_watch
-from ppdiffusers_ext.runtime import Runtime, check_device
+from ppdiffusers_ext.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
-# Parts that have half precision where there is arithmetic for it.
-_ENCODERS = ("vae", "image_encoder", "text_encoder", "text_encoder_2")
 
-
-class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
+class NetworkPipeline(Opening, Moving, Switches, LocalConfigMixin, DiffusionPipeline):
     """A pipeline whose networks run through `_run`.
 
     Attributes:
@@ -98,7 +98,8 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         pipeline = opened(cls, config, runtime, parts, lambda: cls.open(config, runtime, parts))
         current_watch().advance()
         pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
-        logger.warning("seed %d on %s in %s", config.seed, runtime.device, runtime.dtype)
+        words = tell_engine(config, runtime.dtype)
+        logger.warning("seed %d on %s in %s%s", config.seed, runtime.place, runtime.dtype, words)
         return pipeline
 
     def save_pretrained(
@@ -135,70 +136,7 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     def network_to_save(self, name: str) -> tuple[Network, nn.Layer]:
         """The `Network` of a part, and the model with all of its weights in memory, in the dtype to save."""
         network = self._network(name)
-        return network, network.whole(None if name in _ENCODERS else self._unhalved)
-
-    def to(self, *places: Any, device: Any = None, dtype: Any = None, paddle_dtype: Any = None, **options: Any) -> Any:
-        """Move the networks to a device, or have their weights in another dtype.
-
-        Args:
-            places: a device, a dtype, or both, in this order.
-            device: "cpu", "gpu" or "gpu:N".
-            dtype, paddle_dtype: see `from_pretrained`.
-
-        Returns:
-            The pipeline.
-
-        Raises:
-            InputError: another device or dtype, or one that is given twice; options that are not known.
-        """
-        check_keys(options, ("device", "dtype", "paddle_dtype"), "option of to()")
-        for place in places:
-            is_dtype = isinstance(place, paddle.dtype) or str(place) in (*DTYPES, *DTYPES.values())
-            if (dtype if is_dtype else device) is not None or len(places) > 2:
-                raise InputError(f"{shown(place)} is given beside another; one device and one dtype are accepted")
-            device, dtype = (device, place) if is_dtype else (place, dtype)
-        if dtype is not None or paddle_dtype is not None:
-            dtype = dtype_name(dtype, paddle_dtype)
-        device = None if device is None else check_device(str(device))
-        if self._engine.fixed_shapes and (dtype not in (None, "float32") or device not in (None, "cpu")):
-            raise InputError("the engine runs fp32 weights on a CPU; use_engine('eager') before to() is accepted")
-        networks = [name for name in self.config if isinstance(getattr(self, name, None), nn.Layer)]
-        on_cpu = (device or paddle.device.get_device()) == "cpu"
-        if dtype == "float16" and on_cpu:
-            logger.warning("Paddle has no fp16 arithmetic on a CPU: bf16 weights are used instead of fp16")
-            dtype = "bfloat16"
-        for name in networks:
-            self._move(name, device, dtype)
-        if device is not None:
-            paddle.set_device(device)  # where inputs are made, and weights loaded
-        self._unhalved = None if dtype is not None else self._unhalved
-        return self
-
-    @property
-    def device(self) -> str:
-        """Where the networks run: "cpu" or "gpu:N"."""
-        return paddle.device.get_device()
-
-    @property
-    def dtype(self) -> paddle.dtype:
-        """The dtype of the weights of the pipeline's main networks."""
-        name = next(name for name in reversed(self.network_names) if name not in _ENCODERS)
-        return next(iter(getattr(self, name).parameters())).dtype
-
-    def _move(self, name: str, device: str | None, dtype: Any) -> None:
-        network = self._network(name)
-        model = network.load()
-        if not all(parameter._is_initialized() for parameter in model.parameters()):
-            raise InputError(
-                f"weights of the {type(model).__name__} are kept in 8 bits or read one by one, and stay as they are; "
-                "from_pretrained(..., device=, dtype=) is accepted"
-            )
-        on_cpu = (device or paddle.device.get_device()) == "cpu"
-        if dtype is not None and on_cpu and name in _ENCODERS:
-            dtype = "float32"  # half precision on a CPU is for networks that compute in fp32 by themselves
-        model.to(device=device, dtype=dtype)
-        if self._releases:
-            network.release()
+        return network, network.whole(None if name in ENCODERS else self._unhalved)
 
     def register_modules(self, **modules: Any) -> None:
         super().register_modules(**modules)
@@ -215,7 +153,12 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         self._networks = dict(networks)
 
     def use_engine(
-        self, engine: str = "eager", cache_folder: str | os.PathLike | None = None, precision: str = "float32"
+        self,
+        engine: str = "eager",
+        cache_folder: str | os.PathLike | None = None,
+        precision: str = "float32",
+        device: str = "cpu",
+        weights: str | None = None,
     ) -> None:
         """Have the networks run in a compiled engine.
 
@@ -226,12 +169,15 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
             cache_folder: where; the user's cache folder if left out.
             precision: what a compiled engine computes in. In "float32" numbers are those of Paddle to 1e-3 of the
                 largest; "bfloat16", for "openvino", is faster on a processor that has such arithmetic, has
-                weights of half the size, and is refused if its signal is not 30 dB above its noise.
+                weights of half the size, and is refused if its signal is not 30 dB above its noise; so is
+                "float16", for "onnx" on a GPU.
+            device: "cpu" or "gpu:N", on which a compiled engine computes; Paddle's tensors are on the CPU.
+            weights: "int8", for "openvino": denoising networks and decoders compute in 8 bits.
 
         Raises:
             InputError: no such engine, it is not installed, or it cannot run these networks or in this precision.
         """
-        made: Any = make_engine(engine, cache_folder, precision=precision)
+        made: Any = make_engine(engine, cache_folder, precision=precision, device=device, weights=weights)
         for name in self.network_names:
             made.check(self._network(name))
         self._engine = made
@@ -270,6 +216,16 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
     def needs_weights(self) -> bool:
         """Whether the networks' weights are needed in any case; a compiled engine may have what it needs."""
         return self._engine.needs_weights
+
+    @property
+    def runs_in(self) -> str:
+        """What runs the networks: an engine's name, "eager", or both where that is chosen on the way."""
+        return self._engine.name
+
+    @property
+    def collected(self) -> dict[str, list]:
+        """Name -> list of what is decided on the way, which a run that goes on has to know."""
+        return {"engine": self._engine.chosen} if isinstance(self._engine, AutoEngine) else {}
 
     @property
     def preparation_seconds(self) -> float:
@@ -326,6 +282,22 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         known = inspect.signature(self.scheduler.step).parameters
         options = {name: value for name, value in options.items() if name in known}
         timesteps, self._interrupt = self.scheduler.timesteps if timesteps is None else timesteps, False
+        return self._engine.calibrated(
+            lambda: self._take_steps(latents, predict, callback, timesteps, calls, keep, begins_at, options),
+            lambda: rehearsal(self, latents, predict, timesteps, keep, options),
+        )
+
+    def _take_steps(
+        self,
+        latents: paddle.Tensor,
+        predict: Callable[[paddle.Tensor, paddle.Tensor, int, paddle.Tensor, Any], paddle.Tensor],
+        callback: tuple[Any, Any],
+        timesteps: paddle.Tensor,
+        calls: int,
+        keep: Callable[[paddle.Tensor, paddle.Tensor], paddle.Tensor] | None,
+        begins_at: Callable[[int], bool] | None,
+        options: dict[str, Any],
+    ) -> paddle.Tensor:
         count, state, done = len(timesteps), current_state(), 0
         if state is not None:
             done, latents = state.begin(self.scheduler, latents, count)
@@ -364,10 +336,11 @@ class NetworkPipeline(Opening, Switches, LocalConfigMixin, DiffusionPipeline):
         function: Callable[[paddle.Tensor], paddle.Tensor],
         tensor: paddle.Tensor,
         calls: int = 1,
+        in_8_bits: bool = False,
     ) -> paddle.Tensor:
         """What a function of one of the networks makes of a tensor, in the engine."""
-        (result,) = self._engine.run(self._network(name), what, lambda x: [function(x)], {"x": tensor}, calls)
-        return result
+        network, inputs = self._network(name), {"x": tensor}
+        return self._engine.run(network, what, lambda x: [function(x)], inputs, calls, in_8_bits)[0]
 
     def _fill(self, rows: paddle.Tensor, size: int, is_first: bool) -> paddle.Tensor:
         """The last few rows of many: as they are, or as many as before if other shapes cost the engine time."""

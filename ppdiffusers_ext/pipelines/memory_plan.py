@@ -138,9 +138,10 @@ def highest_peak(rung: str, peaks: Mapping[str, float], runtime: Runtime, progra
 def weight_bytes(name: str, model: nn.Layer, config: "RunOptions", runtime: Runtime) -> tuple[int, int]:
     """Bytes of a network's weights as they are loaded, and as they are kept."""
     kept = loaded = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
-    if weights_dtype(config.engine, runtime.dtype) != runtime.dtype:  # an engine makes its own of what is loaded
-        kept, loaded = runtime.dtype, "float32"
-    elif get_rung(config.memory).halves and kept == "float32" and config.engine == "eager":
+    if weights_dtype(config.chosen_engine, runtime.dtype, runtime.place) != runtime.dtype:
+        # An engine makes its own of what is loaded, and `auto` may stay with what is loaded.
+        kept, loaded = runtime.dtype if config.engine != "auto" else "float32", "float32"
+    elif get_rung(config.memory).halves and kept == "float32" and config.chosen_engine == "eager":
         kept = loaded = "bfloat16"
     count = sum(math.prod(tensor.shape) for tensor in model.state_dict().values())
     return count * BYTES[loaded], count * BYTES[kept]

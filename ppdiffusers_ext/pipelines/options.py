@@ -28,9 +28,10 @@ from ppdiffusers_ext.options import (
     path_option,
     read_options,
 )
-from ppdiffusers_ext.pipelines.memory import RUNGS
+from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 
 CONFIGS = packaged.FOLDER / "configs" / "inference"
+AUTOMATIC = "openvino"  # which `auto` compiles networks for, and which computes in int8
 ENGINES = ("auto", "eager", "inference", "onnx", "openvino")
 RESIZES = ("stretch", "crop", "pad", "fit")  # fit is the old name of stretch
 LEAST_TILE = 64  # pixels
@@ -42,6 +43,19 @@ MODEL, WINDOWS, SPEED = "Model", "Windows of frames", "Speed and memory"
 def read_interval(words: Iterable[str]) -> list[float | str]:
     """Two numbers of two words; words that are none stay, to be told by the check."""
     return [_number(word) for word in words]
+
+
+def choose_engine(engine: str, is_only_in_paddle: bool, weights: str | None) -> str:
+    """The engine; instead of "auto" the one that alone can run the networks, if there is one.
+
+    Args:
+        engine: one of `ENGINES`.
+        is_only_in_paddle: whether other options leave Paddle alone.
+        weights: "int8" for the engine that computes in it.
+    """
+    if engine != "auto" or not (is_only_in_paddle or weights == "int8"):
+        return engine
+    return "eager" if is_only_in_paddle else AUTOMATIC
 
 
 def _number(word: str) -> float | str:
@@ -120,9 +134,21 @@ class RunOptions(ExistingOptions):
     dtype: str = option(
         "fp32", choices=tuple(DTYPES), help="precision of the networks", group=SPEED, aliases=("weight_dtype",)
     )
-    engine: str = option("eager", choices=ENGINES, help="what runs the networks; eager is Paddle", group=SPEED)
+    engine: str = option(
+        "auto",
+        choices=ENGINES,
+        help="what runs the networks: eager is Paddle; auto is OpenVINO on a CPU, if installed, where an export pays",
+        group=SPEED,
+    )
     engine_cache: str | None = path_option(
         None, help="folder of the networks that an engine exported", unset="the user's cache folder", group=SPEED
+    )
+    weights: str | None = option(
+        None,
+        choices=("int8",),
+        help="int8: the denoising network and the decoder compute in 8 bits, in engine openvino",
+        unset="as dtype says",
+        group=SPEED,
     )
     preset: str = option(
         "exact", help="speed at the cost of exactness: exact, balanced, fast or a YAML file", group=SPEED
@@ -141,6 +167,16 @@ class RunOptions(ExistingOptions):
     def __post_init__(self) -> None:
         if self.resize == "fit":
             object.__setattr__(self, "resize", "stretch")
+
+    @property
+    def only_in_paddle(self) -> str | None:
+        """Words for what only Paddle can run the networks with, if there is something."""
+        return f"memory {self.memory}" if get_rung(self.memory).halves else None
+
+    @property
+    def chosen_engine(self) -> str:
+        """The engine; instead of "auto" the one that alone can run the networks, if there is one."""
+        return choose_engine(self.engine, bool(self.only_in_paddle), self.weights)
 
     @classmethod
     def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def preview_of(pipeline: Any, latents: paddle.Tensor) -> np.ndarray:
     axis = pipeline.frame_axis
     middle = latents.shape[axis] // 2
     frame = latents.slice([axis], [middle], [middle + 1])  # (1, channels, 1, h, w) or (1, 1, channels, h, w)
-    if pipeline._releases or pipeline._engine.fixed_shapes:
+    if pipeline._releases or pipeline._engine.is_compiled(pipeline._network("vae")):
         return _outline(frame.squeeze([0, axis]).astype("float32").numpy())
     scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
     decoded = next(iter(pipeline.decode(_shrink(frame, scale))))

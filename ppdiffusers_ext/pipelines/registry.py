@@ -138,7 +138,7 @@ class StableAnimator:
         skeletons, image = open_frames(job.skeletons, background="black"), read_image(picture)
         if config.refinement is not None:
             check_refinement(config.refinement, np.asarray(image), config.num_inference_steps)
-        runtime = Runtime.choose(config.device, config.dtype)
+        runtime = Runtime.choose(config.device, config.dtype, config.engine)
         parts = self._parts = self._parts or StableAnimatorPipeline.describe_run(config, runtime)
         check_stable_memory(models_of(parts), config, job.num_frames, runtime)
         clip = stable_animation.prepare(config, image, skeletons)

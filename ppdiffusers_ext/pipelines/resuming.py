@@ -312,8 +312,12 @@ def open_state(
     made = None
     if config.resume:
         made = made_of(command, inputs, config)
-        made = Made(command, made.inputs, {**made.options, **dict(_parts_of(pipeline))})
-    return RunState(target, made, config.overwrite, generator, num_parts)
+        runs_in = pipeline.runs_in
+        made = Made(command, made.inputs, {**made.options, "what runs it": runs_in, **dict(_parts_of(pipeline))})
+    state = RunState(target, made, config.overwrite, generator, num_parts)
+    for name, values in pipeline.collected.items():
+        state.collect(name, values)
+    return state
 
 
 def _parts_of(pipeline: Any) -> Iterator[tuple[str, str]]:

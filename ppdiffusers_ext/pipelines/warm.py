@@ -112,5 +112,5 @@ def _key_of(kind: type, config: Any, runtime: Any, parts: dict[str, Any]) -> Any
         facts = tuple((str(file), (of := os.stat(file)).st_size, of.st_mtime_ns) for file in files)
         dtypes = tuple(str(tensor.dtype) for tensor in part.model.parameters())
         networks.append((name, type(part), part.describe(), dtypes, facts, tuple(map(tuple, part.loras))))
-    own = (config.engine, config.engine_cache, config.memory, runtime.device, runtime.dtype)
-    return kind, own, getattr(config, "vae_tiling", None), getattr(config, "weights", None), tuple(networks)
+    own = (config.engine, config.engine_cache, config.memory, runtime.device, runtime.dtype, runtime.exports_on)
+    return kind, own, getattr(config, "vae_tiling", None), config.weights, tuple(networks)

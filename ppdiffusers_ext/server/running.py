@@ -92,7 +92,7 @@ def animator_of(task: Task) -> Animator:
     """The `Animator` of a task with a driving video, as `scripts.animate` makes it."""
     config, drawing = task.config, task.drawing
     system = registry.SYSTEMS[task.mode.system](config, show_progress=False)
-    device = Runtime.choose(system.device, system.dtype).device.partition(":")[0]
+    device = Runtime.choose(system.device, system.dtype, system.engine).place.partition(":")[0]
     style = extraction.style_of(system.style, not drawing.no_hands, not drawing.no_face)
     open_estimator = functools.partial(opened_estimator, drawing.poses, system.channels, device)
     networks = estimators.estimator_files(drawing.poses)
@@ -174,7 +174,7 @@ def work_of(task: Task) -> tuple[str, float]:
     """What kind of work a task is, and how much of it: the time of the same kind is proportional to it."""
     config, frames = task.config, num_frames_of(task)
     calls = config.num_inference_steps * (2 if config.guidance_scale > 1 else 1)
-    device = Runtime.choose(config.device, config.dtype).device
+    device = Runtime.choose(config.device, config.dtype, config.engine).place
     words = (task.mode.system, task.mode.name, task.model.name, device, config.dtype, config.engine, config.preset)
     return " ".join(words), float(frames) * config.width * config.height * calls
 
@@ -189,7 +189,7 @@ def plan(task: Task, others: int) -> dict[str, Any]:
     frames = num_frames_of(task)
     config = replace(task.config, num_frames=frames)
     system = registry.SYSTEMS[task.mode.system](config)
-    runtime = Runtime.choose(system.device, system.dtype)
+    runtime = Runtime.choose(system.device, system.dtype, system.engine)
     plans = {each.rung: each for each in system.plan(runtime)[0]}
     chosen, available = plans[config.memory], available_memory() + others
     fits = chosen.host <= available

@@ -18,7 +18,8 @@ from ppdiffusers_ext.engine import backends
 from ppdiffusers_ext.engine import compiled as compiled_module
 from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.engine.cache import ExportCache
-from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError, signal_to_noise
+from ppdiffusers_ext.engine.compiled import CompiledFunction, EngineError
+from ppdiffusers_ext.engine.decibels import signal_to_noise
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
 from ppdiffusers_ext.errors import InputError
@@ -85,6 +86,32 @@ def test_a_session_that_has_rested_makes_the_same(make, engine):
         compiled.rest()
         (after,) = compiled(function, inputs())
     np.testing.assert_array_equal(before.numpy(), after.numpy())
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino", "inference"])
+def test_outputs_stay_as_they_are_when_the_next_are_made(make, engine):
+    compiled, network = make(engine)
+    function = lambda x, y: [network(x, y)]  # noqa: E731
+    with paddle.no_grad():
+        (first,) = compiled(function, inputs())
+        before = first.numpy().copy()
+        (second,) = compiled(function, {name: x + 1 for name, x in inputs().items()})
+    np.testing.assert_array_equal(first.numpy(), before)
+    assert float((second - first).abs().min()) > 0
+
+
+def test_openvino_copies_neither_inputs_nor_outputs(make, tmp_path):
+    compiled, network = make("openvino")
+    call(compiled, network)
+    (export,) = (tmp_path / "cache" / "exports").iterdir()
+    session = BACKENDS["openvino"].open(export, 1, "float32")
+    arrays = {name: np.from_dlpack(x) for name, x in inputs().items()}  # which must not be written
+    outputs = session(arrays)
+    assert np.shares_memory(outputs[0], session._request.output_tensors[0].data)
+    taken = [tensor.data for tensor in session._request.input_tensors]
+    assert all(any(np.shares_memory(array, other) for other in taken) for array in arrays.values())
+    for name, x in inputs().items():
+        np.testing.assert_array_equal(arrays[name], x.numpy())
 
 
 def test_weights_of_an_export_are_those_that_it_uses(make):
@@ -316,3 +343,18 @@ def test_engines_that_do_not_fuse_attention_compute_it_in_parts(make, monkeypatc
     with paddle.no_grad():
         expected = layers.scaled_dot_product(network.first(inputs["x"]), inputs["seen"], inputs["seen"], 2)
     np.testing.assert_allclose(result.numpy(), expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("queries", "heads"), [(3, 3), (2, 2), (2, 3)])
+@paddle.no_grad()
+def test_attention_in_half_precision_is_right_with_as_many_queries_as_heads(make, queries, heads):
+    paddle.seed(0)
+    network = nn.LayerList([Linear(heads * 16, heads * 16) for _ in range(4)])
+    x = paddle.randn([4, queries, heads * 16])
+
+    def attend(x):
+        return [network[3](layers.scaled_dot_product(*(network[i](x) for i in range(3)), heads))]
+
+    compiled, _ = make("openvino", network, precision="bfloat16")
+    (output,) = compiled(attend, {"x": x})
+    assert signal_to_noise(output.numpy(), attend(x)[0].numpy()) > 35

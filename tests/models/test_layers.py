@@ -84,6 +84,17 @@ def test_attention_equals_paddles_own(num_heads):
     np.testing.assert_allclose(scaled_dot_product(query, key, value, num_heads), expected, atol=1e-6)
 
 
+def test_attention_on_gpus_gives_each_query_a_row_of_the_mask(monkeypatch):
+    masks, attend = [], F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *given: masks.append(given[3]) or attend(*given))
+    query, key, value = randn(3, 7, 8, seed=1), randn(3, 5, 8, seed=2), randn(3, 5, 8, seed=3)
+    bias = randn(3, 5, seed=4)
+    split = [x.reshape([3, x.shape[1], 2, 4]) for x in (query, key, value)]
+    out = layers._attend_fused(*split, bias).reshape([3, 7, 8])
+    assert masks[0].shape == [3, 1, 7, 5]
+    np.testing.assert_allclose(out, plain_attention(query, key, value, 2, bias.numpy()[:, None]), atol=1e-6)
+
+
 def test_gradient_flows_through_attention_in_parts(monkeypatch):
     def gradients(max_scores):
         monkeypatch.setattr(layers, "MAX_SCORES", max_scores)

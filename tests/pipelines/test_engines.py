@@ -3,18 +3,20 @@
 import importlib.util
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import paddle
 import pytest
 
-from ppdiffusers_ext.engine.backends import BACKENDS
+from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines import engines
+from ppdiffusers_ext.pipelines import auto_engine, compiled_engine, engines
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
+from ppdiffusers_ext.pipelines.engine_words import tell_engine
 from ppdiffusers_ext.pipelines.loading import Part
 from ppdiffusers_ext.runtime import Runtime
 from tests.pipelines.animate_anyone.test_pipeline import WINDOWED, largest_difference, run
@@ -150,7 +152,7 @@ def test_engine_that_has_no_half_precision_says_which_has(load_demo):
 
 
 def test_auto_is_eager_in_a_precision_that_no_engine_has(load_demo, monkeypatch):
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
     pipeline = load_demo("auto", "bf16")
     assert pipeline.needs_weights and pipeline.denoising_unet.conv_in.weight.dtype == paddle.bfloat16
 
@@ -175,10 +177,11 @@ def test_weights_that_were_released_are_loaded_again(load_demo):
 @pytest.fixture
 def automatic(monkeypatch):
     """`auto` with an engine that is quickly opened and an export that costs a known number of seconds."""
-    monkeypatch.setattr(engines, "_AUTOMATIC", "onnx")
-    monkeypatch.setattr(engines, "_EXPORT_SECONDS_PER_GB", 0)
-    monkeypatch.setattr(engines, "_SPEED", 1000)
-    return lambda seconds: monkeypatch.setattr(engines, "_EXPORT_SECONDS", seconds)
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    monkeypatch.setattr(auto_engine, "_EXPORT_SECONDS_PER_GB", 0)
+    monkeypatch.setattr(auto_engine, "_LEAST_GAIN", 0)
+    monkeypatch.setattr(auto_engine, "_SPEED", 1000)
+    return lambda seconds: monkeypatch.setattr(auto_engine, "_EXPORT_SECONDS", seconds)
 
 
 @pytest.mark.parametrize("seconds, made", [(1000, []), (0, ["denoise", "prepare_step"])])
@@ -231,6 +234,93 @@ def test_auto_is_eager_where_nothing_can_be_compiled(
     pipeline.use_engine("auto", tmp_path)
     assert pipeline.needs_weights
     assert largest_difference(run(pipeline), expected) == 0
+
+
+def test_a_short_clip_stays_in_paddle_and_leaves_nothing(make_pipeline, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    pipeline = make_pipeline()
+    expected = run(pipeline)
+    pipeline.use_engine("auto", tmp_path / "cache")
+    assert largest_difference(run(pipeline), expected) < 1e-5
+    assert not (tmp_path / "cache").exists()
+
+
+def test_auto_tells_once_that_it_leaves_paddle(make_pipeline, run, tmp_path, automatic, caplog):
+    automatic(0)
+    pipeline = make_pipeline()
+    pipeline.use_engine("auto", tmp_path)
+    run(pipeline, num_inference_steps=4)
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == 1 and re.match("engine auto: onnx runs the [a-zA-Z0-9]* from here on: [0-9]+ calls", told[0])
+
+
+def test_a_run_that_goes_on_runs_in_what_was_chosen_before(make_pipeline, run, tmp_path, automatic, monkeypatch):
+    automatic(0)
+    first, second, in_paddle = make_pipeline(), make_pipeline(), []
+    eager = compiled_engine.EagerEngine.run
+    monkeypatch.setattr(
+        compiled_engine.EagerEngine, "run", lambda self, network, what, *given: in_paddle.append(what) or eager(
+            self, network, what, *given))  # fmt: skip
+    first.use_engine("auto", tmp_path / "first")
+    run(first, num_inference_steps=4)
+    assert "denoise" in in_paddle
+    in_paddle.clear()
+    second.use_engine("auto", tmp_path / "second")
+    second.collected["engine"][:] = json.loads(json.dumps(first.collected["engine"]))
+    run(second, num_inference_steps=4)
+    assert "denoise" not in in_paddle
+
+
+def test_auto_does_without_an_export_that_has_no_room(make_pipeline, run, tmp_path, automatic, monkeypatch, caplog):
+    def write(*arguments):
+        raise OSError("No space left on device")
+
+    automatic(0)
+    monkeypatch.setitem(BACKENDS, "onnx", replace(BACKENDS["onnx"], write=write))
+    pipeline = make_pipeline()
+    expected = run(pipeline, num_inference_steps=4)
+    pipeline.use_engine("auto", tmp_path)
+    assert largest_difference(run(pipeline, num_inference_steps=4), expected) < 1e-5
+    assert "No space left on device; it runs in Paddle" in caplog.text and exports(tmp_path) == 0
+
+
+def test_auto_is_eager_without_a_place_for_exports(make_pipeline, run, monkeypatch, caplog):
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    pipeline = make_pipeline()
+    pipeline.use_engine("auto")
+    assert pipeline.runs_in == "eager" and "engine auto is Paddle: this user has no home" in caplog.text
+
+
+def test_a_pipeline_of_engine_auto_can_have_other_weights(make_pipeline, make_denoising_unet, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    pipeline = make_pipeline(denoising_unet=make_denoising_unet())
+    pipeline.use_engine("auto", tmp_path)
+    assert pipeline.runs_in == "onnx or eager"
+    with monkeypatch.context() as patch:  # the networks are those of other tests too
+        patch.setattr(type(pipeline), "_move", lambda *given: None)
+        pipeline.to("bf16")
+    assert pipeline.runs_in == "eager"
+
+
+@pytest.mark.parametrize(
+    "options, missing, words",
+    [
+        ({}, [], r", engine auto \(Paddle; onnx where an export is at hand or pays\)"),
+        ({}, ["onnx"], r"Paddle; onnx, which is faster on CPUs, is not installed: `pip install '.\[onnx\]' -c"),
+        ({"memory": "minimal"}, [], r"\(Paddle, for memory minimal\)"),
+        ({"engine": "eager"}, [], ""),
+    ],
+    ids=str,
+)
+def test_a_run_tells_what_auto_may_choose(options, missing, words, monkeypatch):
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    monkeypatch.setattr(Backend, "missing", missing)
+    config = Pose2VidConfig.load(ROOT / "configs" / "inference" / "demo.yaml", **options)
+    told = tell_engine(config, "float32")
+    assert re.search(words, told) and bool(told) == bool(words)
+    monkeypatch.setattr(paddle.device, "get_device", lambda: "gpu:0")
+    assert tell_engine(config, "float32") == ""
 
 
 def test_seconds_of_exports_are_told_apart_from_those_of_the_clip(make_pipeline, run, tmp_path):

@@ -85,7 +85,8 @@ def two_values(item):
     if item.name in PAIRS:
         return PAIRS[item.name]
     if declared.choices:
-        return ([choice for choice in declared.choices if choice not in (item.default, "fit")] + [item.default])[:2]
+        others = [choice for choice in declared.choices if choice not in (item.default, "fit")]
+        return (others + [item.default or others[0]])[:2]  # None is no value, where there is but one
     if kind is bool:
         return not item.default, bool(item.default)
     if kind is str:

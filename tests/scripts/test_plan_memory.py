@@ -29,7 +29,7 @@ def plan(*arguments):
 def test_a_line_for_each_rung_and_the_same_figures_as_json(capsys, tmp_path):
     assert plan(DEMO, "-W", "256", "-H", "320", "-L", "48", "--json", tmp_path / "plan.json") == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "256x320, 48 frames, engine eager on cpu"
+    assert first == "256x320, 48 frames, engine auto on cpu"
     fields = json.loads((tmp_path / "plan.json").read_text())
     assert list(fields["rungs"]) == list(RUNGS)
     for line, (rung, figures) in zip(lines, fields["rungs"].items(), strict=True):
@@ -60,7 +60,7 @@ def test_easy_animate_is_planned_too(tmp_path, capsys):
     given = ("--system", "easy_animate", "-W", "64", "-H", "48", "-L", "8", "--cfg", "1")
     assert plan(tmp_path / "c.yaml", *given) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "64x48, 8 frames, engine eager on cpu"
+    assert first == "64x48, 8 frames, engine auto on cpu"
     assert len(lines) == len(RUNGS)
     assert plan(tmp_path / "c.yaml", *given, "--context-frames", "8") == 2
     assert "--context-frames is no option of easy_animate" in capsys.readouterr().err

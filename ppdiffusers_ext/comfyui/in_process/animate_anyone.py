@@ -32,7 +32,7 @@ class Work:
         self.config = dataclasses.replace(config, seed=choose_seed(config.seed))
         (self._case,) = prepare_cases(self.config)
         self.fps = float(self._case.fps or order.fps)
-        self._runtime = Runtime.choose(config.device, config.dtype)
+        self._runtime = Runtime.choose(config.device, config.dtype, config.engine)
         self._parts = Pose2VideoPipeline.describe_run(self.config, self._runtime)
         longest = dataclasses.replace(self.config, num_frames=self._case.num_frames)
         check_memory(models_of(self._parts), longest, self._runtime)

@@ -30,7 +30,7 @@ class Work:
     """See `in_process.Work`."""
 
     def __init__(self, config: "EasyAnimateConfig", order: "Order", folder: Path) -> None:
-        runtime, inputs = Runtime.choose(config.device, config.dtype), _inputs(order, folder)
+        runtime, inputs = Runtime.choose(config.device, config.dtype, config.engine), _inputs(order, folder)
         config, self._parts, self._networks = prepare(config, order.task, inputs, runtime)
         self.config = dataclasses.replace(config, seed=choose_seed(config.seed))
         self._runtime, self._folder = runtime, folder

@@ -45,7 +45,7 @@ class Work:
         self._driver = Driver()
         if config.report:
             self._driver = driver_of_drawing(config, drawing, skeletons, self._count, "stretch")
-        self._runtime = Runtime.choose(config.device, config.dtype)
+        self._runtime = Runtime.choose(config.device, config.dtype, config.engine)
         self._parts = StableAnimatorPipeline.describe_run(config, self._runtime)
         check_memory(models_of(self._parts), config, self._count, self._runtime)
         self._clip = run.prepare(config, picture, skeletons.first(self._count))

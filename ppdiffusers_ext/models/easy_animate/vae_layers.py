@@ -18,6 +18,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from ppdiffusers_ext.models.channels_last import group_norm, is_channels_last, twice_the_size
 from ppdiffusers_ext.models.easy_animate.frame_convolution import convolve_frames
 from ppdiffusers_ext.models.layers import GroupNorm, Linear, follow, scaled_dot_product
 
@@ -99,6 +100,8 @@ class PointConv3d(nn.Conv3D):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, inputs, ...) -> (batch, outputs, ...)."""
+        if is_channels_last():
+            return F.conv3d(x, follow(self.weight, x), follow(self.bias, x))
         weight, bias = follow(self.weight, x).flatten(1), follow(self.bias, x).unsqueeze(1)
         return (paddle.matmul(weight, x.flatten(2)) + bias).reshape([x.shape[0], -1, *x.shape[2:]])
 
@@ -129,6 +132,8 @@ class FramesNorm(GroupNorm):
     def stacked(self, x: paddle.Tensor) -> paddle.Tensor:
         """(batch, channels, frames, height, width) -> the same."""
         batch, _, frames = x.shape[:3]
+        if is_channels_last():
+            return F.silu(group_norm(x, self, self._by_frame))
         if not self._by_frame or frames == 1:
             return F.silu(super().forward(x))
         y = super().forward(x.transpose([0, 2, 1, 3, 4]).flatten(0, 1))  # (batch * frames, channels, height, width)
@@ -262,8 +267,12 @@ class Upsampler(nn.Layer):
 
     def stacked(self, x: paddle.Tensor, chunk: Chunk) -> paddle.Tensor:
         """(batch, channels, frames, height, width) -> (batch, channels, frames', height * 2, width * 2)."""
-        y = _twice_the_size(x.flatten(1, 2))  # (batch, channels * frames, height * 2, width * 2)
-        y = self.conv.stacked(y.reshape([*x.shape[:3], *y.shape[2:]]), chunk)
+        if is_channels_last():
+            y = twice_the_size(x)
+        else:
+            y = _twice_the_size(x.flatten(1, 2))  # (batch, channels * frames, height * 2, width * 2)
+            y = y.reshape([*x.shape[:3], *y.shape[2:]])
+        y = self.conv.stacked(y, chunk)
         if not self._in_time or chunk.place == PICTURE:
             return y
         if chunk.place != CAUSAL:
@@ -276,7 +285,7 @@ class Upsampler(nn.Layer):
             first = paddle.concat([x[:, :, :1], x[:, :, :-1]], axis=2) if x.shape[2] > 1 else x
             last = paddle.concat([x[:, :, 1:], x[:, :, -1:]], axis=2) if x.shape[2] > 1 else x
             first, last = 0.75 * x + 0.25 * first, 0.75 * x + 0.25 * last
-        return paddle.concat([first.unsqueeze(3), last.unsqueeze(3)], axis=3).flatten(2, 3)
+        return paddle.concat([part[:, :, i : i + 1] for i in range(x.shape[2]) for part in (first, last)], axis=2)
 
 
 def _twice_the_size(x: paddle.Tensor) -> paddle.Tensor:

@@ -88,7 +88,7 @@ class CompiledUNet:
             return list(result) if depth else [result]
 
         settings = {"frames": conditions.num_frames, "unconditional": conditions.num_unconditional, "depth": depth}
-        outputs = self._run("denoise", function, inputs, self._steps * self._calls, **settings)
+        outputs = self._run("denoise", function, inputs, self._steps * self._calls, in_8_bits=True, **settings)
         return tuple(outputs) if depth else outputs[0]
 
 

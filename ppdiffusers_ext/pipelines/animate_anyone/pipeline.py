@@ -181,7 +181,7 @@ class Pose2VideoPipeline(PosedPipeline):
         tiles = math.prod(len(tile_starts(side, tile)) for side in frames.shape[2:])
         calls = tiles * math.ceil(frames.shape[0] / chunk_size)
         decode = untiled(self.vae, lambda x: self.vae.decode(x).sample)
-        run = lambda x: self._run("vae", "decode", decode, x, calls)  # noqa: E731
+        run = lambda x: self._run("vae", "decode", decode, x, calls, in_8_bits=True)  # noqa: E731
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
             filled = self._fill(chunk, chunk_size, is_first=not start)

@@ -120,7 +120,7 @@ def open_pipeline(config: "Pose2VidConfig", longest: int, show_progress: bool = 
     Raises:
         InputError, MissingFileError: files that do not fit, or not enough memory.
     """
-    runtime = Runtime.choose(config.device, config.dtype)
+    runtime = Runtime.choose(config.device, config.dtype, config.engine)
     parts = Pose2VideoPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), replace(config, num_frames=longest), runtime)
     return Pose2VideoPipeline.open_run(config, runtime, parts, show_progress)

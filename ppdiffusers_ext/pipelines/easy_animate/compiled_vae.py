@@ -112,7 +112,7 @@ class CompiledCoder:
         if self._last not in (None, current):
             self._engine.rest(self._network)
         self._last = current
-        return self._engine.run(self._network, what, function, inputs, calls, **settings)
+        return self._engine.run(self._network, what, function, inputs, calls, in_8_bits=what == "decode", **settings)
 
 
 def _encoder(vae: Any) -> Callable[[paddle.Tensor], paddle.Tensor]:

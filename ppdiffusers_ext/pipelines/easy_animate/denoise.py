@@ -181,7 +181,7 @@ class TransformerCall:
             return list(result) if isinstance(result, tuple) else [result]
 
         calls = self._num_steps * (2 if self._guidance.sequential and len(self._texts) > 1 else 1)
-        return self._engine.run(self._network, what, function, inputs, calls, **settings)
+        return self._engine.run(self._network, what, function, inputs, calls, in_8_bits=what != "end", **settings)
 
 
 def _numbers(rows: list[list[float]], batch: int) -> paddle.Tensor:

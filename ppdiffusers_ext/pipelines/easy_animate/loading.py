@@ -26,6 +26,7 @@ from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pictures import read_picture_processor
 from ppdiffusers_ext.pipelines.easy_animate.prompts import Tokenizer, read_tokenizer
 from ppdiffusers_ext.pipelines.easy_animate.text_encoders import make_bert, make_t5
+from ppdiffusers_ext.pipelines.engines import check_weights
 from ppdiffusers_ext.pipelines.lean_parts import MergedPart, QuantisedPart, StreamedPart
 from ppdiffusers_ext.pipelines.loading import (
     ConfigReader,
@@ -120,7 +121,7 @@ def read_components(config: EasyAnimateConfig, parts: Mapping[str, Part]) -> dic
 
 def streams_blocks(config: EasyAnimateConfig) -> bool:
     """Whether the transformer's blocks are read one by one: on the lowest rung, unless they are kept in 8 bits."""
-    return get_rung(config.memory).halves and config.weights is None and config.engine == "eager"
+    return get_rung(config.memory).halves and config.weights is None and config.chosen_engine == "eager"
 
 
 def uses_tiles(config: EasyAnimateConfig) -> bool:
@@ -310,17 +311,16 @@ def _describe_transformer(
     model = make_transformer(folder, config.transformer, dtype, read)
     more = [path for path in (config.transformer_path, config.motion_module_path) if path]
     paths: list[str | os.PathLike] = [folder / "transformer", *more]
-    if (config.weights or streams) and config.engine != "eager":
-        raise InputError(f"{_what(config)} run in eager mode alone; engine eager is accepted, not {config.engine}")
+    check_weights(config.weights, config.chosen_engine, is_stored=True)
+    if streams and config.chosen_engine != "eager":
+        raise InputError(
+            f"blocks that are read one by one run in eager mode alone; engine eager is accepted, not {config.engine}"
+        )
     if config.weights and streams:
         raise InputError(f"weights in {config.weights} stay in memory; none where blocks are read one by one")
-    if config.weights:
+    if config.weights and config.chosen_engine == "eager":
         return QuantisedPart(model, paths, config.weights, _BLOCKS[cls], loras)
     return StreamedPart(model, paths, _BLOCKS[cls], loras) if streams else MergedPart(model, paths, loras)
-
-
-def _what(config: EasyAnimateConfig) -> str:
-    return f"weights in {config.weights}" if config.weights else "blocks that are read one by one"
 
 
 def _loras_of_parts(config: EasyAnimateConfig, names: list[str]) -> dict[str, list[tuple[str, float]]]:

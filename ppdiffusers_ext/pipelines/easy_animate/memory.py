@@ -19,7 +19,7 @@ from ppdiffusers_ext.models.layers import MAX_SCORES, Linear
 from ppdiffusers_ext.models.quantised import QuantisedLinear
 from ppdiffusers_ext.pipelines.easy_animate.loading import streams_blocks, uses_tiles
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import PICTURES, latents_shape, spatial_scale
-from ppdiffusers_ext.pipelines.engines import weights_dtype
+from ppdiffusers_ext.pipelines.engines import makes_exports, weights_dtype
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
 from ppdiffusers_ext.pipelines.memory_plan import (
     BYTES,
@@ -96,16 +96,18 @@ def _plan(models: dict[str, nn.Layer], config: "EasyAnimateConfig", runtime: Run
 def _weight_bytes(name: str, model: nn.Layer, config: "EasyAnimateConfig", runtime: Runtime) -> tuple[int, int]:
     """Bytes of a network's weights as they are loaded, and as they are kept."""
     dtype = runtime.dtype if name == "transformer" else runtime.encoder_dtype
-    loaded = BYTES[weights_dtype(config.engine, dtype)]  # an engine makes its own of what is loaded
+    # An engine makes its own of what is loaded.
+    loaded = BYTES[weights_dtype(config.chosen_engine, dtype, runtime.place)]
+    kept = loaded if config.chosen_engine == "auto" else BYTES[dtype]  # which `auto` may stay with
     if name == "transformer" and streams_blocks(config):
         blocks = [_count(block) for block in _blocks(model)]
         count = _count(model) - sum(blocks) + max(blocks)
-        return count * loaded, count * BYTES[dtype]
+        return count * loaded, count * kept
     count, stored = _count(model), 0
-    if name == "transformer" and config.weights in _STORED:
+    if name == "transformer" and config.weights in _STORED and config.engine == "eager":
         layers = _blocks(model).sublayers()
         stored = sum(math.prod(layer.weight.shape) for layer in layers if type(layer) in _LINEAR)
-    return (count - stored) * loaded + stored, (count - stored) * BYTES[dtype] + stored
+    return (count - stored) * loaded + stored, (count - stored) * kept + stored
 
 
 def _count(model: nn.Layer) -> int:
@@ -127,7 +129,7 @@ class _Bytes:
         self._vae, self._transformer = models["vae"], models["transformer"]
         self._config, self._is_cpu = config, runtime.device == "cpu"
         self._dtype, self._encoder_dtype = runtime.dtype, runtime.encoder_dtype
-        self._is_compiled = self._is_cpu and config.engine != "eager"
+        self._is_compiled = self._is_cpu and makes_exports(config.chosen_engine, runtime.dtype, runtime.place)
         self.is_known = config.start_image is not None or config.video is not None
         self._latents = latents_shape(self._vae, 1, config.num_frames, config.height, config.width)
         self._pixels = config.height * config.width

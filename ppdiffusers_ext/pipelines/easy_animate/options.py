@@ -179,12 +179,13 @@ class EasyAnimateConfig(RunOptions):
     clip_apply_ratio: float = option(
         0.4, 0, 1, help="part of the denoising steps, the last ones, in which CLIP sees the picture", group=SAMPLING
     )
-    weights: str | None = option(
+    weights: str | None = inherited(
+        RunOptions,
+        "weights",
         None,
         choices=("int8", "fp8"),
-        help="keep the weights of the transformer in 8 bits",
-        unset="as dtype says",
-        group=SPEED,
+        help="8 bits: in engine openvino, transformer and decoder compute in int8; in engine eager, the transformer's "
+        "weights are kept in int8 or fp8, to save memory",
     )
     block_cache_threshold: float | None = option(
         None,
@@ -294,6 +295,10 @@ class EasyAnimateConfig(RunOptions):
         size = find_bucket(height, width, self.base).size
         logger.info("the size is %dx%d, the nearest of about %dx%d pixels", size[1], size[0], self.base, self.base)
         return replace(self, height=size[0], width=size[1])
+
+    @property
+    def only_in_paddle(self) -> str | None:
+        return f"weights {self.weights}" if self.weights else super().only_in_paddle
 
     @property
     def knobs(self) -> dict[str, Any]:

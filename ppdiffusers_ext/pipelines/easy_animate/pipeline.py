@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _ENCODERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 # Fields of the options that are arguments of `from_pretrained` in their own right.
-_OWN = ("model", "device", "dtype", "memory", "engine", "engine_cache")
+_OWN = ("model", "device", "dtype", "memory", "engine", "engine_cache", "weights")
 
 
 @dataclass
@@ -83,6 +83,7 @@ class EasyAnimatePipeline(NetworkPipeline):
     folder_parts = PARTS
     options_class, loading = EasyAnimateConfig, loading
     folder_options = tuple(name for name, field in key_names(EasyAnimateConfig).items() if field not in _OWN)
+    stores_8_bits = True
     loads_ahead = halves = (
         False  # text encoders leave the memory after use, and blocks of the transformer are streamed
     )

@@ -78,7 +78,7 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
     """
     config = config.check(task)
     inputs = open_inputs(config, task)
-    runtime = Runtime.choose(config.device, config.dtype)
+    runtime = Runtime.choose(config.device, config.dtype, config.engine)
     config, parts, networks = prepare(config, task, inputs, runtime)
     config = replace(config, seed=choose_seed(config.seed))
     target = Path(config.output)

@@ -119,7 +119,7 @@ class UNetCalls:
             return list(result) if depth else [result]
 
         settings = {"conditional": clip is not None, "depth": depth}
-        outputs = self._run("denoise", function, inputs, self._steps * self._calls, **settings)
+        outputs = self._run("denoise", function, inputs, self._steps * self._calls, in_8_bits=True, **settings)
         return outputs[0], outputs[1] if depth else None
 
     def _zeros(

@@ -160,7 +160,7 @@ class StableAnimatorPipeline(PosedPipeline):
         for start in range(0, frames.shape[0], chunk_size):
             chunk = frames[start : start + chunk_size]
             decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
-            run = lambda x: self._run("vae", "decode", decode, x)  # noqa: E731, B023 (called at once)
+            run = lambda x: self._run("vae", "decode", decode, x, in_8_bits=True)  # noqa: E731, B023 (called at once)
             decoded = in_tiles(run, chunk, self._tile, scale_out=self.vae_scale_factor)
             yield (decoded / 2 + 0.5).clip(0, 1)
         self._done_with("vae")

@@ -139,7 +139,7 @@ def _animate(
     show_progress: bool,
     report: ResultReport | None,
 ) -> Results:
-    runtime = Runtime.choose(config.device, config.dtype)
+    runtime = Runtime.choose(config.device, config.dtype, config.engine)
     parts = StableAnimatorPipeline.describe_run(config, runtime)
     check_memory(models_of(parts), config, source.num_frames, runtime)
     clip = prepare(config, picture, source)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ppdiffusers_ext.engine.backends import BACKENDS
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines import engines
 from ppdiffusers_ext.pipelines.animate_anyone import memory as memory_plan
 from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory, plan_memory
@@ -85,6 +87,21 @@ def test_half_precision_halves_the_weights_of_the_unets(config):
     full, half = (host(small, runtime=Runtime("cpu", dtype)) for dtype in ("float32", "bfloat16"))
     weights = (ROOT / "assets/demo_model/unet/diffusion_paddle_model.safetensors").stat().st_size  # in fp16
     assert weights < full - half
+
+
+def test_auto_is_planned_with_the_weights_that_it_may_stay_with(config, monkeypatch):
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    monkeypatch.setitem(BACKENDS, "onnx", replace(BACKENDS["onnx"], precisions=("float32", "bfloat16")))
+    small = replace(config, width=64, height=64, num_frames=1)
+    peaks = {
+        (engine, dtype): host(replace(small, engine=engine), "high", Runtime("cpu", dtype))
+        for engine in ("auto", "eager")
+        for dtype in ("float32", "bfloat16")
+    }
+    assert peaks["auto", "bfloat16"] == peaks["auto", "float32"] == peaks["eager", "float32"]
+    assert peaks["eager", "bfloat16"] < peaks["eager", "float32"]
+    on_gpu = [plan(replace(small, engine=name), Runtime("gpu:0", "bfloat16"), ["high"]) for name in ("auto", "eager")]
+    assert on_gpu[0] == on_gpu[1]
 
 
 def test_half_precision_in_an_engine_halves_what_stays_but_not_what_exports_are_made_of(config):

@@ -77,8 +77,10 @@ def test_half_precision_is_near(coder_of):
 
 
 def test_auto_compiles_what_is_called_often_and_goes_on_from_paddle(coder_of, monkeypatch):
-    monkeypatch.setattr("ppdiffusers_ext.pipelines.engines._EXPORT_SECONDS", 0)
-    monkeypatch.setattr("ppdiffusers_ext.pipelines.engines._EXPORT_SECONDS_PER_GB", 0)
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.engines.AUTOMATIC", "openvino")
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.auto_engine._EXPORT_SECONDS", 0)
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.auto_engine._EXPORT_SECONDS_PER_GB", 0)
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.auto_engine._LEAST_GAIN", 0)
     vae = make(V4)
     latents = draw(vae, 48)
     coder = coder_of(vae, 10**6, "auto")

@@ -95,5 +95,5 @@ def test_command_plans_this_system(config, tmp_path, capsys):
     words = ["--system", "stable_animator", "--config", str(tmp_path / "stable.yaml"), "-L", "48"]
     assert run(command.make_parser(), command.work, words) == 0
     first, *rungs = capsys.readouterr().out.splitlines()
-    assert first == "576x1024, 48 frames, engine eager on cpu" and len(rungs) == 4
+    assert first == "576x1024, 48 frames, engine auto on cpu" and len(rungs) == 4
     assert all("most of all in the decoding of frames" in rung for rung in rungs)
