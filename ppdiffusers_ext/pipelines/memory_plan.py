@@ -140,7 +140,7 @@ def weight_bytes(name: str, model: nn.Layer, config: "RunOptions", runtime: Runt
     kept = loaded = runtime.encoder_dtype if name in ("vae", "image_encoder") else runtime.dtype
     if weights_dtype(config.chosen_engine, runtime.dtype, runtime.place) != runtime.dtype:
         # An engine makes its own of what is loaded, and `auto` may stay with what is loaded.
-        kept, loaded = runtime.dtype if config.engine != "auto" else "float32", "float32"
+        kept, loaded = runtime.dtype if config.chosen_engine != "auto" else "float32", "float32"
     elif get_rung(config.memory).halves and kept == "float32" and config.chosen_engine == "eager":
         kept = loaded = "bfloat16"
     count = sum(math.prod(tensor.shape) for tensor in model.state_dict().values())

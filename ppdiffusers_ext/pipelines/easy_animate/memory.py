@@ -104,7 +104,7 @@ def _weight_bytes(name: str, model: nn.Layer, config: "EasyAnimateConfig", runti
         count = _count(model) - sum(blocks) + max(blocks)
         return count * loaded, count * kept
     count, stored = _count(model), 0
-    if name == "transformer" and config.weights in _STORED and config.engine == "eager":
+    if name == "transformer" and config.weights in _STORED and config.chosen_engine == "eager":
         layers = _blocks(model).sublayers()
         stored = sum(math.prod(layer.weight.shape) for layer in layers if type(layer) in _LINEAR)
     return (count - stored) * loaded + stored, (count - stored) * kept + stored

@@ -309,7 +309,7 @@ def test_weights_in_8_bits_and_blocks_one_by_one_are_asked_for(tmp_path):
         for options, streams in (
             ({}, False),
             ({"weights": "fp8"}, False),
-            ({}, True),
+            ({"memory": "minimal"}, True),
             ({"weights": "int8", "engine": "openvino"}, False),  # which makes its exports of the whole weights
         )
     ]
@@ -322,6 +322,7 @@ def test_weights_in_8_bits_and_blocks_one_by_one_are_asked_for(tmp_path):
         ),
         ({"engine": "onnx"}, True, "blocks that are read one by one run in eager mode"),
         ({"weights": "int8"}, True, "weights in int8 stay in memory; none where"),
+        ({"engine": "auto"}, True, "blocks that are read one by one run in eager mode"),
         ({"weights": "int3"}, False, "weights 'int3' are not known"),
     ):
         with pytest.raises(InputError, match=message):
