@@ -27,6 +27,7 @@ from pathlib import Path
 from benchmarks import full_size, harness
 from benchmarks.contestant import measure_clip
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.memory import RUNGS
 
 PRESETS = ("exact", "balanced", "fast")
 # What ours computes in: the argument `dtype` of a pipeline, `weights`, and the precision of a backend for them.
@@ -55,6 +56,7 @@ def add_arguments(parser):
         choices=DTYPES,
         help="that ours computes in; int8 is int8 and bf16 (default: all that the engine can)",
     )
+    parser.add_argument("--memory", choices=RUNGS, default="high", help="what ours keeps in memory (default high)")
     parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS], metavar="NAME", help="default: all")
     parser.add_argument("--model", metavar="FILE", help="configuration of pose2vid, instead of random weights")
@@ -63,7 +65,7 @@ def add_arguments(parser):
 
 def compete(options):
     dtypes, python = _check(options), harness.peer_python("torch", "diffusers")
-    names = ("system", "frames", "side", "steps", "engine", "small")
+    names = ("system", "frames", "side", "steps", "engine", "memory", "small")
     settings = {"guidance": GUIDANCE, **{name: getattr(options, name) for name in names}}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         model = options.model or str(Path(folder) / "model")
@@ -161,7 +163,7 @@ def ours(settings):
     from ppdiffusers_ext.pipelines.presets import read_preset
     from ppdiffusers_ext.runtime import Runtime
 
-    engine = {"engine": settings["engine"], "engine_cache": settings["cache"], "weights": settings["weights"]}
+    engine = {"engine_cache": settings["cache"], **{name: settings[name] for name in ("engine", "weights", "memory")}}
     if Path(settings["model"]).is_dir():
         config = Pose2VidConfig(**full_size.configuration(settings["model"]), **engine)
     else:

@@ -118,6 +118,7 @@ def ours(settings):
     pipeline = EasyAnimatePipeline(**nothing, **models, scheduler=make_scheduler("Euler", SCHEDULER))
     pipeline.use_networks({name: Part(model, [folder / f"{name}.safetensors"]) for name, model in models.items()})
     pipeline.use_engine(settings["engine"], settings["cache"], runtime.dtype, weights=settings["weights"])
+    pipeline.use_memory(settings["memory"])
     pipeline.set_progress_bar_config(disable=True)
     unwanted, wanted = _texts(models["transformer"].config)
     with np.load(folder / CONDITIONS) as arrays:
