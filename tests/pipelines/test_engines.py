@@ -219,7 +219,7 @@ def test_auto_reads_weights_ahead_unless_there_are_exports_of_them(load_demo, ru
     # Exports of others are in the cache, and this file has not been read for any.
     part = pipeline._networks["pose_guider"]
     path = shutil.copy(part.files[0], tmp_path / "pose_guider.safetensors")
-    other = load_demo("auto", pose_guider_path=path)
+    other = load_demo("auto", pose_guider_path=str(path))
     assert [name for name in names if is_loaded(getattr(other, name))] == ["pose_guider"]
 
 
