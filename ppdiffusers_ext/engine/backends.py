@@ -213,16 +213,26 @@ class _OpenVinoSession:
         # An input has the names of all values that are the same, such as what it is reshaped to.
         self._names = [port.get_names() for port in compiled.inputs]
         self._results = [(tuple(port.shape), port.element_type.to_dtype()) for port in compiled.outputs]
+        # Number of an output -> that of the input that it is.
+        self._same = {
+            i: number
+            for i, port in enumerate(compiled.outputs)
+            for number, known in enumerate(self._names)
+            if known & port.get_names()
+        }
 
     def __call__(self, arrays: Arrays) -> list[np.ndarray]:
         # Inputs are read where they are, and outputs written to what is returned. Given to `infer`, OpenVINO would
         # copy inputs that must not be written, as those of tensors are, keep them, and return copies of the outputs.
-        for i, known in enumerate(self._names):
-            array = next(array for name, array in arrays.items() if name in known)
+        given = [next(array for name, array in arrays.items() if name in known) for known in self._names]
+        for i, array in enumerate(given):
             self._request.set_input_tensor(i, _in_place(array))
         outputs = [np.empty(shape, dtype) for shape, dtype in self._results]
         for i, array in enumerate(outputs):
-            self._request.set_output_tensor(i, _in_place(array))
+            if i in self._same:  # OpenVINO 2026.4 takes the memory of such an output for that of the input
+                array[...] = given[self._same[i]].reshape(array.shape)
+            else:
+                self._request.set_output_tensor(i, _in_place(array))
         self._request.infer(share_outputs=True)
         return outputs
 
