@@ -9,7 +9,7 @@ to 1e-4.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,7 +186,12 @@ class Interval:
 
 
 def interval(
-    features_a: np.ndarray, features_b: np.ndarray, repeats: int = 100, seed: int = 0, level: float = LEVEL
+    features_a: np.ndarray,
+    features_b: np.ndarray,
+    repeats: int = 100,
+    seed: int = 0,
+    level: float = LEVEL,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> Interval:
     """Bootstrap interval of a Fréchet distance (Efron 1979): rows are drawn anew, as many with replacement.
 
@@ -199,6 +204,8 @@ def interval(
         repeats: number of draws. One costs a distance: 0.1 s for 400 features, several for 2048 with as many rows.
         seed: of the draws.
         level: share of the draws between the bounds.
+        groups: for each of the two, the lengths of successive runs of rows that are drawn together, such as the frames
+            of each clip, which are not independent; each row by itself if left out.
 
     Raises:
         InputError: fewer than 2 rows or draws.
@@ -211,8 +218,10 @@ def interval(
         size = features_a.shape[1]
     generator = np.random.default_rng(seed)
     distance = frechet_distance(*(_statistics(x, size) for x in (features_a, features_b)))
+    sides = list(zip((features_a, features_b), groups or ([1] * len(features_a), [1] * len(features_b))))
     draws = [
-        frechet_distance(*(_statistics(x, size, generator) for x in (features_a, features_b))) for _ in range(repeats)
+        frechet_distance(*(_statistics(x, size, _times(lengths, generator)) for x, lengths in sides))
+        for _ in range(repeats)
     ]
     tails = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]) - (np.mean(draws) - distance)
     return Interval(distance, max(0.0, float(tails[0])), float(tails[1]), repeats)
@@ -224,11 +233,15 @@ def _in_their_span(*sets: np.ndarray) -> Iterator[np.ndarray]:
     return (np.asarray(x, np.float64) @ basis for x in sets)
 
 
-def _statistics(features: np.ndarray, size: int, generator: np.random.Generator | None = None) -> Statistics:
-    """Statistics of the rows, or of as many that a generator draws of them."""
-    made, count = Statistics(size), len(features)
-    times = None if generator is None or not count else generator.multinomial(count, np.full(count, 1 / count))
-    for start in range(0, count, _BLOCK):
+def _times(lengths: Sequence[int], generator: np.random.Generator) -> np.ndarray:
+    """How often each row is drawn, where runs of rows of these lengths are."""
+    return np.repeat(generator.multinomial(len(lengths), np.full(len(lengths), 1 / len(lengths))), lengths)
+
+
+def _statistics(features: np.ndarray, size: int, times: np.ndarray | None = None) -> Statistics:
+    """Statistics of the rows, each as often as is given, or once."""
+    made = Statistics(size)
+    for start in range(0, len(features), _BLOCK):
         rows = features[start : start + _BLOCK]
         made.add(rows if times is None else np.repeat(rows, times[start : start + _BLOCK], axis=0))
     return made

@@ -30,7 +30,7 @@ from ppdiffusers_ext.metrics.result_report import Driver, Estimate, Measures, Ne
 from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.watching import MEASURING, current_watch
 from ppdiffusers_ext.preprocess.estimators import EMBEDDED, Estimator, open_estimator
-from ppdiffusers_ext.preprocess.face_embedding import MobileFace
+from ppdiffusers_ext.preprocess.face_embedding import ArcFace, MobileFace
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.version import __version__
 
@@ -153,14 +153,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def open_networks(width: int, height: int, estimator: Estimator | None = None) -> Networks:
+def open_networks(
+    width: int, height: int, estimator: Estimator | None = None, arcface_weights: str | None = None
+) -> Networks:
     """The `Networks` that measure frames of a size (pixels): what cannot be opened is missing, for its reason.
 
-    estimator: of poses; the one that ships with the package if left out.
+    Args:
+        estimator: of poses; the one that ships with the package if left out.
+        arcface_weights: folder of fetched weights, to identify faces by `ArcFace` instead of `MobileFace`.
     """
     found: dict[str, Any] = {}
     try:
-        found["faces"] = _open_embedder()
+        found["faces"] = _open_embedder() if arcface_weights is None else _open_arcface(arcface_weights)
     except InputError as error:
         found["no_faces"] = str(error)
     try:
@@ -173,6 +177,11 @@ def open_networks(width: int, height: int, estimator: Estimator | None = None) -
 @functools.cache
 def _open_embedder() -> MobileFace:
     return MobileFace()
+
+
+@functools.cache
+def _open_arcface(weights: str) -> ArcFace:
+    return ArcFace(weights)
 
 
 @functools.cache
