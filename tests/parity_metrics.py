@@ -52,12 +52,8 @@ def _lpips(case, net):
     metric = PERCEPTUAL[f"lpips_{net}"]
     for pair in _groups(inputs):
         a, b = inputs[f"{pair}.a"], inputs[f"{pair}.b"]
-        yield (
-            f"{pair}.distance",
-            np.array([perceptual_distance(metric, network, a, b)]),
-            outputs[f"{pair}.distance"],
-            DISTANCE,
-        )
+        distance = np.array([perceptual_distance(metric, network, a, b)])
+        yield f"{pair}.distance", distance, outputs[f"{pair}.distance"], DISTANCE
         x, y = (_channels_first(picture, 127.5, 1) for picture in (a, b))
         layers = np.array([float(part.mean()) for part in model.maps(x, y)])
         yield f"{pair}.per_layer", layers, outputs[f"{pair}.per_layer"], DISTANCE
@@ -93,7 +89,7 @@ def _statistics(features):
 def _distance(name, a, b, outputs, kinds):
     """Rows of a Fréchet distance: `kinds` are names of the formulas with the tolerance of each."""
     a, b = _statistics(a), _statistics(b)
-    ours, scale = frechet_distance(a, b), np.trace(a.covariance) + np.trace(b.covariance)
+    ours, scale = frechet_distance(a, b), float(np.trace(a.covariance) + np.trace(b.covariance))
     for kind, tolerance in kinds.items():
         if f"{name}.{kind}" in outputs:
             yield f"{name}.{kind}", np.array([ours]), outputs[f"{name}.{kind}"], tolerance * scale
