@@ -197,11 +197,10 @@ def evaluate(plan: Plan, folder: Path, openers: Openers, workers: int = 1) -> di
             for name in plan.names(PERSON)
         },
     }
-    networks = [{"name": name, "sha256": digest} for name, digest in plan.weights.digests]
     return {
         "protocol": plan.protocol.as_dict(),
         "engine": plan.weights.engine or None,
-        "networks": networks,
+        "networks": {name: dict(files) for name, files in plan.weights.digests},
         **numbers,
         "not_measured": plan.not_measured,
         "clips": clips,

@@ -32,8 +32,8 @@ def numbers_of(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def text_lines(plan: Plan, result: Mapping[str, Any]) -> Iterator[str]:
     """What is printed: the protocol, a row for each clip, and the numbers of the dataset with their intervals."""
     yield from plan.protocol.lines()
-    for network in result["networks"]:
-        yield f"network {network['name']}: sha256 {network['sha256']}"
+    for name, files in _networks(result):
+        yield f"{name}: {files}"
     names = [name for name in numbers_of(result) if METRICS[name].kind != DISTRIBUTION]
     if result["clips"]:
         columns = [(name, METRICS[name].title, METRICS[name].digits) for name in names]
@@ -52,6 +52,12 @@ def reasons_of(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Of what is not measured, in the dataset or of a clip: what, and why."""
     of_clips = ((f"{clip['name']}: {what}", why) for clip in result["clips"] for what, why in clip["reasons"].items())
     return [*result["not_measured"].items(), *of_clips]
+
+
+def _networks(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each network, and its files with their SHA-256."""
+    for name, files in result["networks"].items():
+        yield f"network {name}", ", ".join(f"{path} ({sha256})" for path, sha256 in files.items())
 
 
 def _words(name: str, number: Mapping[str, Any]) -> str:
@@ -188,8 +194,7 @@ def _protocol_rows(plan: Plan, result: Mapping[str, Any]) -> Iterator[tuple[obje
         name, _, said = line.partition(": ")
         yield name, said
     yield "engine", result["engine"]
-    for network in result["networks"]:
-        yield f"network {network['name']}", f"sha256 {network['sha256']}"
+    yield from _networks(result)
 
 
 def _not_measured(result: Mapping[str, Any]) -> list[str]:

@@ -38,10 +38,16 @@ Openers = dict[str, Callable[[int, int], Networks]]
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the networks are: a folder, the digest of the files of each by its name, and the engine that runs them."""
+    """Where the networks are.
+
+    Attributes:
+        folder: of all weights.
+        digests: of each network its name, and the path and SHA-256 of each of its files.
+        engine: that runs them.
+    """
 
     folder: str
-    digests: tuple[tuple[str, str], ...] = ()
+    digests: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     engine: str = ""
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ppdiffusers_ext.data.records import digest, digest_of
+from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.errors import MissingFileError, shown_path
 from ppdiffusers_ext.metrics.catalogue import EMBEDDED, Metric
 from ppdiffusers_ext.metrics.networks import WEIGHTS, choose_engine, network
@@ -45,7 +45,9 @@ def check_weights(
             f"weights are missing in {shown_path(folder)}: {said}; `python scripts/download_weights.py {fetch}{dest}` "
             f"fetches them, and --metrics {EMBEDDED} is accepted without"
         )
-    digests = ((name, digest_of([digest(Path(folder) / path) for path, _ in pairs])) for name, pairs in files.items())
+    digests = (
+        (name, tuple((path, digest(Path(folder) / path)) for path, _ in pairs)) for name, pairs in files.items()
+    )
     engine = choose_engine("auto") if set(needed) - set(others) else ""
     return Weights(os.fspath(folder), tuple(digests), engine)
 

@@ -17,7 +17,9 @@ from tests.support.evaluated import Averages, moving, noisy, write_frames
 from tests.support.odd_videos import encode
 
 DISCO = read_protocol("disco")
-WEIGHTS = Weights("nowhere", (("inception_fid", "1"), ("resnet3d_fidvid", "2"), ("i3d_fvd", "3")), "eager")
+WEIGHTS = Weights(
+    "nowhere", tuple((name, (("a", name),)) for name in ("inception_fid", "resnet3d_fidvid", "i3d_fvd")), "eager"
+)
 PIXELS = "disco_ssim,disco_psnr,disco_psnr_overflow,disco_l1"
 
 

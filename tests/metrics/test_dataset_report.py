@@ -32,7 +32,11 @@ def made(tmp_path_factory):
     patch.setattr(tasks, "open_features", lambda *of: Averages())
     metrics = choose_metrics("disco_ssim,disco_psnr,fid", DISCO.metrics(), "disco")
     plan = make_plan(
-        folder / "pred", folder / "gt", DISCO, metrics, Weights("", (("inception_fid", "5" * 64),), "onnx")
+        folder / "pred",
+        folder / "gt",
+        DISCO,
+        metrics,
+        Weights("", (("inception_fid", (("fid.pth", "5" * 64),)),), "onnx"),
     )
     (folder / "kept").mkdir()
     result = evaluate(plan, folder / "kept", {})
@@ -44,7 +48,7 @@ def test_text_has_the_protocol_each_clip_and_intervals(made):
     plan, result = made
     lines = list(text_lines(plan, result))
     assert lines[: len(DISCO.lines())] == DISCO.lines()
-    assert f"network inception_fid: sha256 {'5' * 64}" in lines
+    assert f"network inception_fid: fid.pth ({'5' * 64})" in lines
     number = result["paired"]["disco_ssim"]
     assert f"disco SSIM: {number['value']:.4f} ({number['low']:.4f} to {number['high']:.4f})" in lines
     (fid,) = [line for line in lines if line.startswith("FID: ")]

@@ -1,5 +1,7 @@
 """Weights that are missing are named with what needs them and what fetches them."""
 
+import hashlib
+
 import pytest
 
 from ppdiffusers_ext.errors import MissingFileError
@@ -40,6 +42,8 @@ def test_weights_that_are_there_are_told_by_their_digests(tmp_path):
     for content in (b"a", b"b", b"a"):
         file.write_bytes(content)
         weights = check_weights(chosen, tmp_path, OTHERS)
-        digests.append(dict(weights.digests)["arcface"])
-    assert digests[0] == digests[2] != digests[1] and len(digests[0]) == 64
+        ((path, sha256),) = dict(weights.digests)["arcface"]
+        digests.append(sha256)
+    assert digests[0] == hashlib.sha256(b"a").hexdigest() == digests[2] != digests[1]
+    assert path == "faces/glintr100.onnx"
     assert weights.engine == ""  # ONNX Runtime's, always
