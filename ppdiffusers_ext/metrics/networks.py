@@ -80,7 +80,7 @@ NETWORKS = {
     for network in (
         MetricNetwork(
             "lpips_alex",
-            ("LPIPS/alexnet-owt-7be5be79.pth", "LPIPS/alex.pth"),
+            ("metrics/alexnet-owt-7be5be79.pth", "metrics/lpips_alex.pth"),
             ("LPIPS-alexnet", "LPIPS-alex"),
             0,
             _lpips("alex"),

@@ -52,7 +52,7 @@ class ResNet3D(nn.Layer):
             InputError: clips of another size.
         """
         if list(clips.shape[1:]) != [3, FRAMES, SIDE, SIDE]:
-            raise InputError(f"3-D ResNet of clips of {clips.shape[1:]}; {[3, FRAMES, SIDE, SIDE]} is accepted")
+            raise InputError(f"3-D ResNet of clips of {list(clips.shape[1:])}; {[3, FRAMES, SIDE, SIDE]} is accepted")
         return self.layers(clips)[-1].mean([2, 3, 4])  # (N, 2048)
 
     def layers(self, x: paddle.Tensor) -> list[paddle.Tensor]:
