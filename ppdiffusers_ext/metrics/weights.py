@@ -13,10 +13,10 @@ from ppdiffusers_ext.metrics.networks import WEIGHTS, choose_engine, network
 from ppdiffusers_ext.metrics.tasks import Weights
 
 
-def check_weights(
+def check_weight_files(
     metrics: Sequence[Metric], folder: str | os.PathLike, others: Mapping[str, tuple[str, str]]
-) -> Weights:
-    """The `Weights` of metrics.
+) -> dict[str, list[tuple[str, str]]]:
+    """The files of each network that metrics need: its name -> paths in the folder, each with its checkpoint.
 
     Args:
         folder: that `scripts/download_weights.py` fills.
@@ -45,10 +45,18 @@ def check_weights(
             f"weights are missing in {shown_path(folder)}: {said}; `python scripts/download_weights.py {fetch}{dest}` "
             f"fetches them, and --metrics {EMBEDDED} is accepted without"
         )
+    return files
+
+
+def check_weights(
+    metrics: Sequence[Metric], folder: str | os.PathLike, others: Mapping[str, tuple[str, str]]
+) -> Weights:
+    """The `Weights` of metrics, with the digests of their files; see `check_weight_files`."""
+    files = check_weight_files(metrics, folder, others)
     digests = (
         (name, tuple((path, digest(Path(folder) / path)) for path, _ in pairs)) for name, pairs in files.items()
     )
-    engine = choose_engine("auto") if set(needed) - set(others) else ""
+    engine = choose_engine("auto") if set(files) - set(others) else ""
     return Weights(os.fspath(folder), tuple(digests), engine)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +15,10 @@ from ppdiffusers_ext.metrics.catalogue import ALL, DISTRIBUTION, Metric, choose_
 from ppdiffusers_ext.metrics.dataset import Plan, evaluate, make_plan
 from ppdiffusers_ext.metrics.dataset_report import text_lines, to_csv, to_html, to_json
 from ppdiffusers_ext.metrics.protocol import read_protocol
-from ppdiffusers_ext.metrics.tasks import Openers
 from ppdiffusers_ext.metrics.weights import check_weights
 from ppdiffusers_ext.pipelines.evaluating import STDOUT, needed_sides, to_be_written, write
 from ppdiffusers_ext.pipelines.evaluating_options import EvaluationOptions
-from ppdiffusers_ext.pipelines.reporting import open_networks
-from ppdiffusers_ext.preprocess.face_embedding import ARCFACE, ARCFACE_CHECKPOINT
+from ppdiffusers_ext.pipelines.reporting import OTHER_WEIGHTS, make_openers
 
 OWN_PROTOCOL = "ours"
 
@@ -42,7 +39,7 @@ def evaluate_by_protocol(options: EvaluationOptions) -> None:
             f"--{'' if options.paired else 'no-'}paired leaves none of --metrics {options.metrics}; without it, both "
             "kinds are accepted"
         )
-    weights = check_weights(metrics, options.weights, {"arcface": (ARCFACE, ARCFACE_CHECKPOINT)})
+    weights = check_weights(metrics, options.weights, OTHER_WEIGHTS)
     plan = make_plan(prediction, truth, protocol, metrics, weights, options.paired)
     how = {"--protocol": digest_of(protocol.as_dict()), "--per-frame": options.per_frame}
     made = Made("evaluate", {"PRED, GT, metrics or weights": digest_of([task.key for task in plan.tasks])}, how)
@@ -56,14 +53,6 @@ def evaluate_by_protocol(options: EvaluationOptions) -> None:
 
 def _is_asked(metric: Metric, paired: bool | None) -> bool:
     return paired is None or (metric.kind != DISTRIBUTION) == paired
-
-
-def make_openers(weights: str) -> Openers:
-    """What opens the networks that find and identify people, by csim."""
-    return {
-        "csim_mobileface": open_networks,
-        "csim_arcface": functools.partial(open_networks, arcface_weights=weights),
-    }
 
 
 @contextlib.contextmanager
