@@ -68,7 +68,8 @@ def i3d(weights, dtype):
                 x = F.max_pool3d(padded(x, kernel, stride), kernel, stride)
             else:
                 x = mixed(name, x) if name.startswith("Mixed") else unit(name, x, 2 if "1a" in name else 1)
-        x = layers.conv("logits.conv3d", F.avg_pool3d(x, (1, 7, 7), 1))
+        # A mean in the place of a pool over all places, which torch has not in bf16.
+        x = layers.conv("logits.conv3d", x.mean([3, 4], keepdim=True))
         return x.flatten(2).mean(2)
 
     return run
@@ -94,7 +95,7 @@ def resnet3d(weights, dtype):
         for i, blocks in enumerate(_RESNET_BLOCKS):
             for j in range(blocks):
                 x = block(f"layer{i + 1}.{j}", x, 2 if i and not j else 1)
-        return F.avg_pool3d(x, (1, 4, 4), 1).flatten(1)
+        return x.mean([2, 3, 4])
 
     return run
 
