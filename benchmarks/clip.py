@@ -3,12 +3,13 @@
     PEER_PYTHON=/path/to/python python -m benchmarks clip --json clip.json
 
 A clip of 16 frames at 256x256, 10 steps, guidance 3.5, with random weights of full size (see `full_size`): picture and
-poses in, frames out. Each contestant has a process of its own. What making, checking and opening exports takes is not
-among the seconds (it is `preparation_seconds`), as little as building the peer is: diffusers' UNetMotionModel and
-AutoencoderKL in torch, driven step by step with guidance and without caching, in fp32 and in bf16. It has no reference
-network, no pose guider and no CLIP, so it does less. `psnr` compares decoded frames with those of the first preset,
-exact, in fp32. For what presets do to pictures of people rather than to noise, `--model` takes a configuration of
-pose2vid with weights that were trained.
+poses in, frames out. Each contestant has a process of its own, and what it needs is exported in an earlier one, whose
+seconds and peak memory are in the JSON as `export`. What opening exports takes is not among the seconds (it is
+`preparation_seconds`), as little as building the peer is: diffusers' UNetMotionModel and AutoencoderKL in torch,
+driven step by step with guidance and without caching, in fp32 and in bf16. It has no reference network, no pose guider
+and no CLIP, so it does less. `psnr` compares decoded frames with those of the first preset, exact, in the first dtype.
+For what presets do to pictures of people rather than to noise, `--model` takes a configuration of pose2vid with
+weights that were trained.
 
 With `--system stable_animator` it is StableAnimator and diffusers' UNetSpatioTemporalConditionModel and
 AutoencoderKLTemporalDecoder, which has neither pose net nor face. With `--system easy_animate` it is EasyAnimate V4 at
@@ -26,9 +27,12 @@ from pathlib import Path
 from benchmarks import full_size, harness
 from benchmarks.contestant import measure_clip
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.memory import RUNGS
 
 PRESETS = ("exact", "balanced", "fast")
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+# What ours computes in: the argument `dtype` of a pipeline, `weights`, and the precision of a backend for them.
+DTYPES = {"fp32": ("fp32", None, "float32"), "bf16": ("bf16", None, "bfloat16"), "int8": ("bf16", "int8", "bfloat16")}
+EXPORT_STEPS = 4  # of a clip, in which each function that its steps need is called
 PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
 GUIDANCE = 3.5
 # Where the contestants of a system are that write weights, ours and the peer.
@@ -47,8 +51,12 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="denoising steps (default 10)")
     parser.add_argument("--engine", default="openvino", metavar="NAME", help="what ours runs in (default openvino)")
     parser.add_argument(
-        "--dtypes", nargs="+", choices=DTYPES, help="that ours computes in (default: all that the engine can)"
+        "--dtypes",
+        nargs="+",
+        choices=DTYPES,
+        help="that ours computes in; int8 is int8 and bf16 (default: all that the engine can)",
     )
+    parser.add_argument("--memory", choices=RUNGS, default="high", help="what ours keeps in memory (default high)")
     parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS], metavar="NAME", help="default: all")
     parser.add_argument("--model", metavar="FILE", help="configuration of pose2vid, instead of random weights")
@@ -57,7 +65,7 @@ def add_arguments(parser):
 
 def compete(options):
     dtypes, python = _check(options), harness.peer_python("torch", "diffusers")
-    names = ("system", "frames", "side", "steps", "engine", "small")
+    names = ("system", "frames", "side", "steps", "engine", "memory", "small")
     settings = {"guidance": GUIDANCE, **{name: getattr(options, name) for name in names}}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         model = options.model or str(Path(folder) / "model")
@@ -99,16 +107,26 @@ def _check(options):
         raise InputError("EasyAnimate takes multiples of 8 as --frames and of 16 as --side; such as 16 and 256")
     if options.model and options.system != "animate_anyone":
         raise InputError("--model is a configuration of pose2vid; with --system animate_anyone it is accepted")
-    able = BACKENDS[options.engine].precisions if options.engine in BACKENDS else ("float32",)
-    return options.dtypes or [name for name, precision in DTYPES.items() if precision in able]
+    backend = BACKENDS.get(options.engine)
+    able = backend.precisions if backend else ("float32",)
+    in_8_bits = bool(backend and backend.quantise)
+    return options.dtypes or [
+        name for name, (_, weights, precision) in DTYPES.items() if precision in able and (in_8_bits or not weights)
+    ]
 
 
 def _measure_ours(options, dtypes, settings, folder):
     rows = {}
     for dtype, preset in itertools.product(dtypes, options.presets):
         name = preset if dtype == "fp32" else f"{preset}_{dtype}"
-        given = {**settings, "preset": preset, "dtype": dtype, "frames_file": f"{folder}/{name}.npy"}
-        rows[name] = harness.run_contestant(MODULES[options.system][1], "ours", given, title=name)
+        of_dtype = dict(zip(("dtype", "weights"), DTYPES[dtype]))
+        given = {**settings, **of_dtype, "preset": preset, "frames_file": f"{folder}/{name}.npy"}
+        arguments = MODULES[options.system][1], "ours"
+        export = None
+        if options.engine != "eager":
+            few = {**given, "steps": min(options.steps, EXPORT_STEPS)}
+            export = harness.run_contestant(*arguments, few, title=f"{name}: exports")
+        rows[name] = {**harness.run_contestant(*arguments, given, title=name), "export": export}
         rows[name]["psnr"] = _psnr(f"{folder}/{next(iter(rows))}.npy", f"{folder}/{name}.npy")
     return rows
 
@@ -145,7 +163,7 @@ def ours(settings):
     from ppdiffusers_ext.pipelines.presets import read_preset
     from ppdiffusers_ext.runtime import Runtime
 
-    engine = {"engine": settings["engine"], "engine_cache": settings["cache"]}
+    engine = {"engine_cache": settings["cache"], **{name: settings[name] for name in ("engine", "weights", "memory")}}
     if Path(settings["model"]).is_dir():
         config = Pose2VidConfig(**full_size.configuration(settings["model"]), **engine)
     else:

@@ -71,8 +71,8 @@ def write_weights(settings):
 def weight(name, shape):
     """The random numbers of a parameter, as an array or as what becomes one when it is written."""
     if len(shape) == 1 and name.endswith("weight"):  # of a norm
-        return 1 + NORM_STD * random(shape)
-    return RandomArray(shape, shape[0] ** -0.5 if len(shape) == 2 else NORM_STD)
+        return 1 + random(shape, NORM_STD, name)
+    return RandomArray(name, shape, shape[0] ** -0.5 if len(shape) == 2 else NORM_STD)
 
 
 def ours(settings):

@@ -83,7 +83,7 @@ def _drawn(name, tensor):
     from benchmarks.networks import RandomArray
 
     shape = tuple(tensor.shape)
-    return RandomArray(shape, math.prod(shape[1:]) ** -0.5) if len(shape) > 2 else weight(name, shape)
+    return RandomArray(name, shape, math.prod(shape[1:]) ** -0.5) if len(shape) > 2 else weight(name, shape)
 
 
 def _texts(options):
@@ -117,7 +117,8 @@ def ours(settings):
     nothing = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
     pipeline = EasyAnimatePipeline(**nothing, **models, scheduler=make_scheduler("Euler", SCHEDULER))
     pipeline.use_networks({name: Part(model, [folder / f"{name}.safetensors"]) for name, model in models.items()})
-    pipeline.use_engine(settings["engine"], settings["cache"], runtime.dtype)
+    pipeline.use_engine(settings["engine"], settings["cache"], runtime.dtype, weights=settings["weights"])
+    pipeline.use_memory(settings["memory"])
     pipeline.set_progress_bar_config(disable=True)
     unwanted, wanted = _texts(models["transformer"].config)
     with np.load(folder / CONDITIONS) as arrays:

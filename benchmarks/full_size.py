@@ -102,7 +102,7 @@ def drawn(name, tensor):
     if len(shape) < 2:
         return np.full(shape, 1.0 if "norm" in name and name.endswith("weight") else 0.0, dtype)
     # (out, in, height, width) of convolutions, (in, out) of Paddle's linear layers.
-    return RandomArray(shape, float(np.prod(shape[1:]) if len(shape) == 4 else shape[0]) ** -0.5)
+    return RandomArray(name, shape, float(np.prod(shape[1:]) if len(shape) == 4 else shape[0]) ** -0.5)
 
 
 CONTESTANTS = {"write": write}

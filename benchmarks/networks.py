@@ -5,6 +5,7 @@ Frameworks are imported by the functions that use them: these run under differen
 
 import functools
 import os
+import zlib
 
 from benchmarks.contestant import measure, peak_bytes, versions
 
@@ -20,11 +21,14 @@ def _normals():
     return np.random.default_rng(0).standard_normal(2**20, dtype="float32")
 
 
-def random(shape, std=1.0):
-    """Random numbers that are cheap to have by the billion: a million of them, repeated."""
+def random(shape, std=1.0, name=""):
+    """Random numbers that are cheap to have by the billion: a million of them, repeated.
+
+    Each `name` has them from another place on: equal channels or heads in all layers would hide what goes wrong.
+    """
     import numpy as np
 
-    return np.resize(_normals(), shape) * np.float32(std)
+    return np.resize(np.roll(_normals(), zlib.crc32(name.encode())), shape) * np.float32(std)
 
 
 def start_paddle(settings):
@@ -39,8 +43,8 @@ def start_paddle(settings):
 def _fill_paddle(model):
     import paddle
 
-    for parameter in model.parameters():
-        parameter.copy_(paddle.to_tensor(random(parameter.shape, WEIGHT_STD)), False)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(paddle.to_tensor(random(parameter.shape, WEIGHT_STD, name)), False)
 
 
 def measure_array(call, settings):
@@ -100,21 +104,21 @@ def _make_unet(settings):
 class RandomArray:
     """Random numbers that are made when they are written."""
 
-    def __init__(self, shape, std=WEIGHT_STD):
+    def __init__(self, name, shape, std=WEIGHT_STD):
         import numpy as np
 
-        self.shape, self.dtype, self._std = tuple(shape), np.dtype("float32"), std
+        self._name, self.shape, self.dtype, self._std = name, tuple(shape), np.dtype("float32"), std
         self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
 
     def __array__(self, dtype=None, copy=None):
-        return random(self.shape, self._std)
+        return random(self.shape, self._std, self._name)
 
 
 def write_weights(settings):
     """The file that `ours` loads: random weights, as large as a checkpoint."""
     from ppdiffusers_ext.weights.writing import write_safetensors
 
-    arrays = {name: RandomArray(tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
+    arrays = {name: RandomArray(name, tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
     write_safetensors(settings["weights"], arrays, {"format": "pd"})
     return {"bytes": os.path.getsize(settings["weights"])}
 
@@ -175,7 +179,7 @@ def _reference_features(model, settings):
             halvings = {"down_blocks": int(index), "up_blocks": levels - 1 - int(index)} if index.isdigit() else {}
             tokens = (side >> halvings.get(kind, levels - 1)) ** 2
             channels = layer.transformer_blocks[0].norm1.weight.shape[0]  # there before the weight itself is
-            features[layer.feature_name] = paddle.to_tensor(random([1, tokens, channels]))
+            features[layer.feature_name] = paddle.to_tensor(random([1, tokens, channels], name=layer.feature_name))
     return features
 
 
@@ -218,8 +222,8 @@ def diffusers_motion_model(settings, dtype="float32"):
         model = UNetMotionModel(**_motion_options(settings))
     model = model.to(dtype).to_empty(device="cpu").eval()
     with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.copy_(torch.from_numpy(random(tensor.shape, WEIGHT_STD)))
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.copy_(torch.from_numpy(random(tensor.shape, WEIGHT_STD, name)))
         latents, timestep, context = _inputs(settings, lambda array: torch.from_numpy(array).to(dtype))
         # This class wants the context once for each frame; the others repeat it themselves where they need to.
         arguments = latents, timestep, context.repeat_interleave(latents.shape[2], dim=0)

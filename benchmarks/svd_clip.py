@@ -85,7 +85,10 @@ def ours(settings):
     from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
     from ppdiffusers_ext.runtime import Runtime
 
-    names = {"engine": settings["engine"], "engine_cache": settings["cache"], "preset": settings["preset"]}
+    names = {
+        "engine_cache": settings["cache"],
+        **{name: settings[name] for name in ("engine", "preset", "weights", "memory")},
+    }
     config, side = make_config(settings["model"], **names), settings["side"]
     pipeline = StableAnimatorPipeline.open(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)

@@ -6,7 +6,7 @@ Frameworks are imported by the functions that use them: these run under differen
 import os
 
 from benchmarks.contestant import peak_bytes, versions
-from benchmarks.networks import RandomArray, engine_of, measure_array, random, start_paddle
+from benchmarks.networks import WEIGHT_STD, RandomArray, engine_of, measure_array, random, start_paddle
 
 TIMESTEP, ADDED = 1.0, [6.0, 127.0, 0.02]
 FACE_TOKENS = 4
@@ -24,7 +24,7 @@ def write_weights(settings):
     """The file that `ours` loads: random weights, as large as a checkpoint."""
     from ppdiffusers_ext.weights.writing import write_safetensors
 
-    arrays = {name: RandomArray(tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
+    arrays = {name: RandomArray(name, tensor.shape) for name, tensor in _make_unet(settings).state_dict().items()}
     write_safetensors(settings["weights"], arrays, {"format": "pd"})
     return {"bytes": os.path.getsize(settings["weights"])}
 
@@ -81,8 +81,8 @@ def diffusers_unet(settings, dtype="float32"):
         model = UNetSpatioTemporalConditionModel(**settings["network"])
     model = model.to(dtype).to_empty(device="cpu").eval()
     with torch.no_grad():
-        for tensor in (*model.parameters(), *model.buffers()):
-            tensor.copy_(torch.from_numpy(random(tensor.shape)) * 0.02)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.copy_(torch.from_numpy(random(tensor.shape, WEIGHT_STD, name)))
         sample = torch.from_numpy(random(settings["sample"])).to(dtype)
         context = torch.from_numpy(random([1, 1, settings["network"]["cross_attention_dim"]])).to(dtype)
         arguments = sample, TIMESTEP, context, torch.tensor([ADDED]).to(dtype)

@@ -134,6 +134,15 @@ class ExportCache:
             self._note(_name(folder / WEIGHTS), folder / WEIGHTS, written)  # it need not be read again for it
             return folder, read_index(folder)
 
+    def has_weights(self, digest: str) -> bool:
+        """Whether weights of a digest are here, which exports refer to."""
+        return any(f"{path.name}-".startswith(f"{digest}-") for path in (self.folder / "weights").iterdir())
+
+    def is_noted(self, path: str | os.PathLike) -> bool:
+        """Whether `digest_of_checkpoint` is known, so that the file need not be read for it."""
+        file = Path(path).resolve()
+        return self._noted(str(file), file) is not None
+
     def digest_of_checkpoint(self, path: str | os.PathLike) -> str:
         """Digest of a file's content, cached while its size and modification time stay the same."""
         file = check_file(path, "weight file", "the file of a checkpoint is needed").resolve()
@@ -141,6 +150,13 @@ class ExportCache:
 
     def _noted_digest(self, name: str, file: Path) -> str:
         """Digest of a file, from its note if its size and modification time are those of the note."""
+        if (noted := self._noted(name, file)) is not None:
+            return noted
+        digest = digest_of_file(file)
+        self._note(name, file, digest)
+        return digest
+
+    def _noted(self, name: str, file: Path) -> str | None:
         note = self._place_of_note(name)
         try:
             remembered = read_json(note, "note", "one of this cache is needed")
@@ -148,9 +164,7 @@ class ExportCache:
                 return remembered["digest"]
         except DAMAGE:
             remove_entry(note)
-        digest = digest_of_file(file)
-        self._note(name, file, digest)
-        return digest
+        return None
 
     def _note(self, name: str, file: Path, digest: str) -> None:
         content = json.dumps({"identity": _identity(name, file), "digest": digest})

@@ -53,10 +53,9 @@ class AutoEngine:
         self._refused: set[tuple[Network, str]] = set()  # functions that have no export that agrees with Paddle
         self._has_told = False
 
-    @property
-    def loads_ahead(self) -> bool:
-        """See `EagerEngine`."""
-        return self.needs_weights or not self._has_exports
+    def loads_ahead(self, network: Network) -> bool:
+        """As `EagerEngine.loads_ahead`."""
+        return self.needs_weights or not (self._has_exports and self._get_compiled().has_any(network))
 
     @property
     def preparation_seconds(self) -> float:

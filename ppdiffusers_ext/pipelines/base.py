@@ -26,6 +26,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.model_index import INDEX
 from ppdiffusers_ext.pipelines.moving import ENCODERS, Moving
 from ppdiffusers_ext.pipelines.opening import Opening
+from ppdiffusers_ext.pipelines.presets import tell_preset
 from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
@@ -98,7 +99,7 @@ class NetworkPipeline(Opening, Moving, Switches, LocalConfigMixin, DiffusionPipe
         pipeline = opened(cls, config, runtime, parts, lambda: cls.open(config, runtime, parts))
         current_watch().advance()
         pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
-        words = tell_engine(config, runtime.dtype)
+        words = tell_preset(config.preset, config.presets_of) + tell_engine(config, runtime.dtype)
         logger.warning("seed %d on %s in %s%s", config.seed, runtime.place, runtime.dtype, words)
         return pipeline
 

@@ -27,14 +27,17 @@ class EagerEngine:
         name: of what runs the functions.
         fixed_shapes: whether new shapes cost time, so that the last few of something are better filled up.
         needs_weights: whether the networks' weights are needed in any case.
-        loads_ahead: whether they had better be read before the first call.
         preparation_seconds: what exports have taken so far, beside the calls themselves.
     """
 
-    fixed_shapes, needs_weights, loads_ahead, preparation_seconds, name = False, True, True, 0.0, "eager"
+    fixed_shapes, needs_weights, preparation_seconds, name = False, True, 0.0, "eager"
 
     def check(self, network: Network) -> None:
         """Raises InputError for a network that this engine cannot run."""
+
+    def loads_ahead(self, network: Network) -> bool:
+        """Whether the weights of a network had better be read before the first call."""
+        return True
 
     def run(
         self,
@@ -94,7 +97,7 @@ class CompiledEngine:
         weights: "int8" for functions that are worth it in 8 bits.
     """
 
-    fixed_shapes, needs_weights, loads_ahead = True, False, False
+    fixed_shapes, needs_weights = True, False
 
     def __init__(
         self,
@@ -120,6 +123,10 @@ class CompiledEngine:
     def check(self, network: Network) -> None:
         """As `EagerEngine.check`."""
         check_exportable(self._backend, network)
+
+    def loads_ahead(self, network: Network) -> bool:
+        """As `EagerEngine.loads_ahead`."""
+        return False
 
     def run(
         self,
@@ -174,6 +181,10 @@ class CompiledEngine:
     def is_compiled(self, network: Network) -> bool:
         """As `EagerEngine.is_compiled`."""
         return True
+
+    def has_any(self, network: Network) -> bool:
+        """Whether exports of a network's weights have been made; the weights are not read for it."""
+        return network.has_exports(self._cache)
 
     def has(self, network: Network, what: str, inputs: dict[str, paddle.Tensor], **settings: Any) -> bool:
         """Whether the export of a function for inputs of these shapes is at hand."""

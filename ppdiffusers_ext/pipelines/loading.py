@@ -100,9 +100,15 @@ class Part(Network):
         """Take the weights out of the model."""
         release_weights(self.model)
 
+    def has_exports(self, cache: "ExportCache") -> bool:
+        """As `Network.has_exports`."""
+        return all(map(cache.is_noted, self._each_file())) and cache.has_weights(self._compute_digest(cache))
+
     def _compute_digest(self, cache: "ExportCache") -> str:
-        files = [file for path in self.files for file in files_of(Path(path))]
-        return "-".join(cache.digest_of_checkpoint(file) for file in files)
+        return "-".join(map(cache.digest_of_checkpoint, self._each_file()))
+
+    def _each_file(self) -> list[Path]:
+        return [Path(file) for path in self.files for file in files_of(Path(path))]
 
 
 def describe_vae(folder: str | os.PathLike, dtype: str = "float32", read: ConfigReader = read_config) -> Part:

@@ -203,9 +203,10 @@ class Opening:
         pipeline.use_memory(memory)
         if cls._choose_dtypes(runtime, memory, engine)[0] != weights_dtype(engine, runtime.dtype, runtime.place):
             pipeline._unhalved = runtime.dtype
-        if cls.loads_ahead and pipeline._engine.loads_ahead and not pipeline._releases:
+        if cls.loads_ahead and not pipeline._releases:
             for network in networks.values():
-                network.load()
+                if pipeline._engine.loads_ahead(network):
+                    network.load()
         return pipeline
 
     @classmethod

@@ -6,7 +6,7 @@ Nothing here imports Paddle: mistakes in options are told at once, not after the
 import os
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import InputError, shown_path
@@ -79,7 +79,13 @@ def interval_option(unset: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(ExistingOptions):
-    """What every system can be told. Every field is a key of its YAML file."""
+    """What every system can be told. Every field is a key of its YAML file.
+
+    Attributes:
+        presets_of: the system of the presets, see `read_preset`.
+    """
+
+    presets_of: ClassVar[str] = ""
 
     output: str | None = path_option(None, help="file or folder to write", group=OUTPUT)
     report: bool = option(

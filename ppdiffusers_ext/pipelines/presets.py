@@ -1,7 +1,8 @@
 """Presets: what a faster result may cost, as short YAML files in `ppdiffusers_ext/presets`.
 
 A preset sets keyword arguments of a pipeline's `__call__`, which are keys of its command's YAML file too. A system
-that is sped up in other ways than UNets are has a folder of its own; its knobs are those of its preset "exact".
+that is sped up in other ways than UNets are has a folder of its own; its knobs are those of its preset "exact". The
+key `expected` says in words what a preset gains, and what it costs.
 """
 
 import os
@@ -19,6 +20,7 @@ KNOBS = (
     "context_overlap",
     "context_schedule",
 )
+EXPECTED = "expected"
 
 
 def preset_names(system: str = "") -> list[str]:
@@ -37,6 +39,20 @@ def read_preset(preset: Any, system: str = "") -> dict[str, Any]:
     Raises:
         InputError: no such preset, or a knob that is not known.
     """
+    values = _read(preset, system)
+    values.pop(EXPECTED, None)
+    return values
+
+
+def tell_preset(preset: str, system: str = "") -> str:
+    """Words for a preset, and for what is expected of it if its file says so: none for "exact"; see `read_preset`."""
+    if preset == "exact":
+        return ""
+    expected = _read(preset, system).get(EXPECTED)
+    return f", preset {shown_path(preset)}" + (f" ({expected})" if expected else "")
+
+
+def _read(preset: Any, system: str) -> dict[str, Any]:
     accepted = f"one of {', '.join(preset_names(system))}, or a YAML file, is accepted"
     if preset in preset_names(system):
         path = FOLDER / system / f"{preset}.yaml"
@@ -45,8 +61,10 @@ def read_preset(preset: Any, system: str = "") -> dict[str, Any]:
     else:
         raise InputError(f"preset {shown(preset)} {_problem_of(preset)}; {accepted}")
     values = read_yaml(path, "preset", accepted)
-    knobs = tuple(read_yaml(FOLDER / system / "exact.yaml", "preset", accepted)) if system else KNOBS
-    check_keys(values, knobs, f"knob in preset {shown_path(path)}")
+    knobs = read_yaml(FOLDER / system / "exact.yaml", "preset", accepted) if system else KNOBS
+    check_keys(values, [*knobs, EXPECTED], f"knob in preset {shown_path(path)}")
+    if not isinstance(values.get(EXPECTED, ""), str):
+        raise InputError(f"preset {shown_path(path)}: {EXPECTED} is {shown(values[EXPECTED])}; words are accepted")
     return values
 
 

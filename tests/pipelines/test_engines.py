@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,10 @@ __all__ = ["run"]  # a fixture
 
 def exports(folder):
     return len(list((folder / "exports").iterdir()))
+
+
+def is_loaded(model):
+    return any(tensor._is_initialized() for tensor in model.state_dict().values())
 
 
 @pytest.mark.parametrize("engine", BACKENDS)
@@ -115,9 +120,9 @@ def load_demo(monkeypatch, tmp_path):
     """Call it for the demo's pipeline in an engine, whose exports are kept for the test."""
     monkeypatch.chdir(ROOT)
 
-    def load(engine="onnx", dtype="fp32"):
+    def load(engine="onnx", dtype="fp32", **options):
         config = Pose2VidConfig.load(
-            "configs/inference/demo.yaml", engine=engine, engine_cache=str(tmp_path / "cache")
+            "configs/inference/demo.yaml", engine=engine, engine_cache=str(tmp_path / "cache"), **options
         )
         pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", dtype))
         pipeline.set_progress_bar_config(disable=True)
@@ -161,7 +166,7 @@ def test_weights_are_in_memory_only_while_exports_are_made(load_demo, run):
     pipeline = load_demo()
     run(pipeline, width=72, height=80)
     for name in ("image_encoder", "reference_unet", "denoising_unet", "pose_guider", "vae"):
-        assert not any(tensor._is_initialized() for tensor in getattr(pipeline, name).state_dict().values()), name
+        assert not is_loaded(getattr(pipeline, name)), name
 
 
 @paddle.no_grad()
@@ -203,6 +208,19 @@ def test_auto_takes_an_export_that_is_at_hand(make_pipeline, run, tmp_path, auto
     pipeline.use_engine("auto", tmp_path)
     monkeypatch.setattr(Network, "load", lambda self: pytest.fail("a network runs in Paddle"))
     assert largest_difference(run(pipeline), compiled) == 0
+
+
+def test_auto_reads_weights_ahead_unless_there_are_exports_of_them(load_demo, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "AUTOMATIC", "onnx")
+    run(load_demo("onnx"), width=72, height=80)
+    names = ("image_encoder", "reference_unet", "denoising_unet", "pose_guider", "vae")
+    pipeline = load_demo("auto")
+    assert not any(is_loaded(getattr(pipeline, name)) for name in names)
+    # Exports of others are in the cache, and this file has not been read for any.
+    part = pipeline._networks["pose_guider"]
+    path = shutil.copy(part.files[0], tmp_path / "pose_guider.safetensors")
+    other = load_demo("auto", pose_guider_path=path)
+    assert [name for name in names if is_loaded(getattr(other, name))] == ["pose_guider"]
 
 
 def test_auto_does_without_an_export_that_disagrees(make_pipeline, run, tmp_path, automatic, monkeypatch, caplog):

@@ -16,7 +16,7 @@ from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
-from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset
+from ppdiffusers_ext.pipelines.presets import FOLDER, KNOBS, preset_names, read_preset, tell_preset
 from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
 from ppdiffusers_ext.runtime import Runtime
 
@@ -195,7 +195,7 @@ def test_preset_counts_for_a_configuration_that_is_made_in_python():
 
 def test_key_that_is_no_knob_is_answered_with_the_knobs(tmp_path):
     (tmp_path / "a.yaml").write_text("seed: 3\n")
-    with pytest.raises(InputError, match="'seed'; guidance_interval, .*context_schedule is accepted"):
+    with pytest.raises(InputError, match="'seed'; guidance_interval, .*context_schedule or expected is accepted"):
         read_preset(str(tmp_path / "a.yaml"))
 
 
@@ -207,3 +207,24 @@ def test_name_of_something_else_is_told_what_it_is(tmp_path):
     for name in ("nowhere", "a\0b", "\ud800", "a" * 5000, 3, None, ["exact"]):
         with pytest.raises(InputError, match="does not exist; one of exact"):
             read_preset(name)
+
+
+@pytest.mark.parametrize("system", ["", "easy_animate"])
+def test_what_is_expected_of_a_preset_is_told_in_the_first_line(system):
+    assert tell_preset("exact", system) == ""
+    for name in ("balanced", "fast"):
+        told = tell_preset(name, system)
+        assert told.startswith(f", preset {name} (") and "times as fast" in told and " dB" in told
+        assert "expected" not in read_preset(name, system)
+
+
+def test_a_preset_of_the_users_own_may_say_what_is_expected(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("step_cache_interval: 2\n")
+    assert tell_preset(str(path)) == f", preset {path}"
+    path.write_text("step_cache_interval: 2\nexpected: a bit faster\n")
+    assert tell_preset(str(path)) == f", preset {path} (a bit faster)"
+    assert read_preset(path) == {"step_cache_interval": 2}
+    path.write_text("expected: 2\n")
+    with pytest.raises(InputError, match="expected is 2; words are accepted"):
+        read_preset(path)

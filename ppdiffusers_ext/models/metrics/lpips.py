@@ -14,10 +14,12 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.models.layers import Conv2D
 from ppdiffusers_ext.weights.declaration import CheckpointNames
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # mean and deviation of R, G, B from -1 to 1
 _EPSILON = 1e-10  # added to the length of a feature vector, outside the root
+_SMALLEST = 1e-20  # squared length of features whose direction has a gradient
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class LPIPS(nn.Layer):
         self.net = nn.LayerDict()
         for i, convolutions in enumerate(self._trunk.slices):
             for index, inner, outer, kernel, stride, padding in convolutions:
-                self.net[str(index)] = nn.Conv2D(inner, outer, kernel, stride=stride, padding=padding)
+                self.net[str(index)] = Conv2D(inner, outer, kernel, stride=stride, padding=padding)
             self.add_sublayer(f"lin{i}", _Head(convolutions[-1][2]))
 
     def forward(self, a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
@@ -135,14 +137,19 @@ class LPIPS(nn.Layer):
 
 
 def _unit(x: paddle.Tensor) -> paddle.Tensor:
-    """Feature vectors, (N, C, H, W), of length 1."""
-    return x / (x.square().sum(1, keepdim=True).sqrt() + _EPSILON)
+    """Feature vectors, (N, C, H, W), of length 1.
+
+    The root of nothing has no gradient, which the original makes NaN of: features of zeros get one of zeros here.
+    """
+    squares = x.square().sum(1, keepdim=True)  # (N, 1, H, W)
+    squares = squares if x.stop_gradient else squares.clip(min=_SMALLEST)
+    return x / (squares.sqrt() + _EPSILON)
 
 
 class _Head(nn.Layer):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.model = nn.Sequential(("1", nn.Conv2D(channels, 1, 1, bias_attr=False)))  # 0 is dropout
+        self.model = nn.Sequential(nn.Identity(), Conv2D(channels, 1, 1, bias_attr=False))  # 0 is dropout
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.model(x)  # (N, C, H, W) -> (N, 1, H, W)

@@ -65,7 +65,7 @@ class CompiledCoder:
 
     def encode_chunk(self, x: paddle.Tensor, chunk: "Chunk") -> paddle.Tensor:
         """As `EagerCoder.encode_chunk`."""
-        calls = self._num_frames // self._vae.config.mini_batch_encoder
+        calls = -(-self._num_frames // self._vae.config.mini_batch_encoder)
         function = lambda x: [self._eager.encode_chunk(x, chunk)]  # noqa: E731
         return self._run("encode", function, {"x": x}, calls, place=chunk.place)[0]
 
@@ -82,7 +82,7 @@ class CompiledCoder:
             seen = dict(zip(names, tensors))
             return self._vae.decode_tensors(chunk.place, **seen, kept=tensors[len(seen) :])
 
-        calls = self._num_frames // self._vae.config.mini_batch_decoder
+        calls = -(-self._num_frames // self._vae.config.mini_batch_decoder)
         *kept, frames = self._run("decode", function, inputs, calls, place=chunk.place)
         chunk.kept.update(enumerate(kept))
         return frames
@@ -95,7 +95,7 @@ class CompiledCoder:
 
     def decode_pictures(self, z: paddle.Tensor) -> paddle.Tensor:
         """As `EagerCoder.decode_pictures`."""
-        calls, decode = self._num_frames // z.shape[0], _decoder(self._vae)
+        calls, decode = -(-self._num_frames // z.shape[0]), _decoder(self._vae)
         run = lambda z: self._run("decode", lambda z: [decode(z)], {"z": z}, calls)[0]  # noqa: E731
         return _decode_in_tiles(self._vae, z, run)
 

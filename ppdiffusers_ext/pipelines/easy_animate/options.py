@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE, find_bucket
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
@@ -76,6 +76,7 @@ def read_network_options(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 class EasyAnimateConfig(RunOptions):
     """What to make, with what, and how. Every field is a key of the YAML file."""
 
+    presets_of: ClassVar[str] = "easy_animate"
     model: str = path_option(
         "", help="folder of a released checkpoint, or of ours", group=MODEL, aliases=("model_name",)
     )
@@ -303,7 +304,7 @@ class EasyAnimateConfig(RunOptions):
     @property
     def knobs(self) -> dict[str, Any]:
         """What the preset, or the user, says of guidance and of blocks: arguments of the pipeline."""
-        exact, preset = (read_preset(name, "easy_animate") for name in ("exact", self.preset))
+        exact, preset = (read_preset(name, self.presets_of) for name in ("exact", self.preset))
         return merge(exact, preset, {name: getattr(self, name) for name in exact})
 
 

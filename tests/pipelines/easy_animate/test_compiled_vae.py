@@ -88,6 +88,16 @@ def test_auto_compiles_what_is_called_often_and_goes_on_from_paddle(coder_of, mo
     assert coder._engine.preparation_seconds > 0
 
 
+@pytest.mark.parametrize("num_frames", [1, 2, 3])
+def test_auto_decodes_less_than_a_chunk(coder_of, monkeypatch, num_frames):
+    monkeypatch.setattr("ppdiffusers_ext.pipelines.engines.AUTOMATIC", "openvino")
+    vae = make(V4)
+    latents = draw(vae, 16)[:, :, :num_frames]
+    np.testing.assert_allclose(
+        decoded(vae, latents, coder_of(vae, num_frames, "auto")), joined(vae, latents), atol=1e-5
+    )
+
+
 def test_each_place_of_a_chunk_is_exported_once(coder_of, caplog):
     vae = make(V4)
     latents = draw(vae, 40)
