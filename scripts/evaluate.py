@@ -75,6 +75,11 @@ def work(options: Options) -> None:
         evaluate_demo(options)
         return
     check_way(options)
+    if options.reference_image is None:
+        given = {"--driving-poses": options.driving_poses, "--dwpose": options.dwpose}
+        given["--poses"] = None if options.poses == estimators.AUTO else options.poses
+        if names := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{names[0]} needs --reference-image, which is accepted with it")
     if options.protocol is not None or options.metrics is not None:
         from ppdiffusers_ext.pipelines.evaluating_by_protocol import evaluate_by_protocol
 
@@ -82,10 +87,6 @@ def work(options: Options) -> None:
     elif options.reference_image is not None:
         evaluate_results(options, estimators.choose_estimator(options.poses, options.dwpose), _estimator(options))
     else:
-        given = {"--driving-poses": options.driving_poses, "--dwpose": options.dwpose}
-        given["--poses"] = None if options.poses == estimators.AUTO else options.poses
-        if names := [name for name, value in given.items() if value is not None]:
-            raise InputError(f"{names[0]} needs --reference-image, which is accepted with it")
         evaluate_pairs(options)
 
 

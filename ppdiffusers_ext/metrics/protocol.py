@@ -71,7 +71,7 @@ class Windows:
 @dataclass(frozen=True)
 class Bootstrap:
     """Intervals: how often clips are drawn again for means and for distances (which cost more), the share of the draws
-    within, and their seed."""
+    within, and their seed. Fewer than two draws give no interval."""
 
     samples: int
     distances: int
@@ -253,5 +253,5 @@ class _Reader:
         level = values["level"]
         if not isinstance(level, float) or not 0 < level < 1:
             raise self._wrong("level", level, "a number between 0 and 1")
-        samples, distances = (self._number(values, name, 2, _MOST_SAMPLES) for name in ("samples", "distances"))
+        samples, distances = (self._number(values, name, 0, _MOST_SAMPLES) for name in ("samples", "distances"))
         return Bootstrap(samples, distances, level, self._number(values, "seed", 0, 2**32 - 1))

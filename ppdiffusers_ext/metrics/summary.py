@@ -43,7 +43,7 @@ def of_frames(
 
 
 def _interval_of_means(sums: np.ndarray, counts: np.ndarray, bootstrap: Bootstrap) -> tuple[float, float] | None:
-    if len(sums) < 2:
+    if min(len(sums), bootstrap.samples) < 2:
         return None
     rng = np.random.default_rng(bootstrap.seed)
     drawn = rng.integers(len(sums), size=(bootstrap.samples, len(sums)))
@@ -82,7 +82,7 @@ def of_features(
     sides = [[clip for clip in clips if len(clip)] for clips in (predictions, truths)]
     value = frechet_distance(*map(statistics_of, sides))
     between = None
-    if min(map(len, sides)) > 1:
+    if min(*map(len, sides), bootstrap.distances) > 1:
         one, other = (np.concatenate(side) for side in sides)
         groups = [[len(clip) for clip in side] for side in sides]
         found = interval(one, other, bootstrap.distances, bootstrap.seed, bootstrap.level, groups)

@@ -16,6 +16,7 @@ from ppdiffusers_ext.data.records import Made, digest
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics import results
 from ppdiffusers_ext.metrics.evaluation import PairResult, check_pair, evaluate_pair
+from ppdiffusers_ext.metrics.networks import WEIGHTS
 from ppdiffusers_ext.metrics.report import Table, mean_scores, to_json, write_json
 from ppdiffusers_ext.metrics.results import COLUMNS, evaluate_item, find_items, key_numbers, mean_numbers
 from ppdiffusers_ext.metrics.sources import find_pairs
@@ -92,6 +93,7 @@ def check_way(options: EvaluationOptions) -> None:
     if not by_protocol:
         given: dict[str, Any] = {f"--{name}": getattr(options, name) for name in ("paired", "csv", "html", "state")}
         given["--workers"] = None if options.workers == 1 else options.workers
+        given["--weights"] = None if options.weights == WEIGHTS else options.weights
         if names := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{names[0]} needs --protocol or --metrics, which are accepted with it")
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppdiffusers_ext.metrics.catalogue import METRICS, PAIRED, PERSON, Metric, choose_metrics
+from ppdiffusers_ext.metrics.networks import WEIGHTS
 from ppdiffusers_ext.metrics.pairing import PairedMetrics, mean_of
 from ppdiffusers_ext.metrics.people import person_numbers
 from ppdiffusers_ext.metrics.tasks import open_once
 from ppdiffusers_ext.metrics.weights import check_weight_files
 from ppdiffusers_ext.pipelines.reporting import OTHER_WEIGHTS, make_openers
 
-WEIGHTS = "pretrained_weights"
 DEFAULT = "psnr,ssim,l1,flicker"
 
 

@@ -58,7 +58,7 @@ def test_file_of_ones_own_is_a_protocol(tmp_path):
         (("distributions", "fvd", "network"), "inception_fid", "i3d_fvd or i3d_videogpt"),
         (("distributions", "fid_vid", "preparation"), "styleganv", "disco is accepted"),
         (("bootstrap", "level"), 95, "between 0 and 1"),
-        (("bootstrap", "samples"), 1, "from 2"),
+        (("bootstrap", "samples"), -1, "from 0"),
         (("assumptions",), "none", "a list of texts"),
         (("title",), 3, "text is accepted"),
     ],

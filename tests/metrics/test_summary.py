@@ -1,5 +1,7 @@
 """Numbers of a dataset, and their intervals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,12 @@ def test_distance_is_of_all_windows_together():
 def test_equal_sets_have_no_distance_and_one_clip_no_interval():
     number = of_features("fid", "inception_fid", features(0, 30), features(0, 30), BOOTSTRAP)
     assert (number["value"], number["low"], number["high"]) == (0, None, None)
+
+
+def test_no_draws_are_no_interval():
+    bootstrap = replace(BOOTSTRAP, samples=0, distances=0)
+    assert of_frames("psnr", [[1.0], [2.0]], "frames", bootstrap)["low"] is None
+    assert of_features("fid", "inception_fid", features(0, 9, 9), features(1, 9, 9), bootstrap)["low"] is None
 
 
 def test_interval_of_alike_frames_is_wide():

@@ -107,6 +107,7 @@ def test_what_cannot_be_is_refused_before_anything_is_computed(folder, tmp_path,
         ({"csv": "a.csv"}, "--csv needs --protocol or --metrics"),
         ({"paired": True}, "--paired needs --protocol or --metrics"),
         ({"workers": 2}, "--workers needs --protocol or --metrics"),
+        ({"weights": "w"}, "--weights needs --protocol or --metrics"),
     ],
 )
 def test_options_of_another_way_are_refused(tmp_path, monkeypatch, options, message):

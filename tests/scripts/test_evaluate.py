@@ -159,6 +159,7 @@ def test_results_are_measured_against_driving_poses_by_dwpose(tmp_path, capsys):
     [
         (("--driving-poses", "a.json"), "--driving-poses needs --reference-image"),
         (("--dwpose", "a"), "--dwpose needs --reference-image"),
+        (("pred", "gt", "--protocol", "disco", "--dwpose", "a"), "--dwpose needs --reference-image"),
         (("--reference-image", "a.png"), "needs results"),
         (("pred", "gt", "--reference-image", "a.png"), "takes no GT"),
         (("pred", "--reference-image", "a.png", "--length", "2"), "takes no GT"),
