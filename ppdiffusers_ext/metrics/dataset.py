@@ -83,8 +83,9 @@ def make_plan(
     """
     sets = find_sets(prediction, truth)
     chosen, not_measured = _possible(sets, protocol, metrics, paired)
+    # Lengths follow the protocol's rule whichever metrics are chosen, or a distance would depend on the choice.
+    counts = _counts(sets, protocol)
     pairs = sets.pairs() if any(metric.kind != DISTRIBUTION for metric in chosen) else []
-    counts = _counts(sets, protocol, pairs)
     for pair in pairs:
         check_sizes(pair.prediction, pair.truth, protocol)
         width, height = size_after(protocol.truth, pair.truth.width, pair.truth.height)
@@ -118,10 +119,10 @@ def _possible(
     return chosen, not_measured
 
 
-def _counts(sets: Sets, protocol: Protocol, pairs: Sequence[Pair]) -> dict[tuple[str, str], int]:
+def _counts(sets: Sets, protocol: Protocol) -> dict[tuple[str, str], int]:
     """Side and name of each clip -> how many of its frames count."""
     counts = {(side, name): clip.num_frames for side, clips in _sides(sets) for name, clip in clips.items()}
-    for pair in pairs:
+    for pair in [] if sets.unpaired else sets.pairs():
         length = common_length(pair.prediction, pair.truth, protocol)
         counts |= {(side, pair.name): length for side in SIDES}
     return counts

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics import tasks
@@ -71,6 +72,18 @@ def test_numbers_worsen_with_noise_and_do_not_depend_on_the_order(folder, tmp_pa
         assert 0 < rows[0][name] < rows[1][name] < rows[2][name]
     other = values(evaluated(tmp_path, folder / "true", folder / "noisy16", metrics))
     assert other == pytest.approx(rows[1], rel=1e-9)
+
+
+def test_numbers_worsen_with_blur(folder, tmp_path):
+    rows = []
+    for sigma in (0.7, 1.5, 4):
+        for number in range(2):
+            blurred = gaussian_filter(moving(number, 18), (0, sigma, sigma, 0))
+            write_frames(tmp_path / str(sigma) / str(number), blurred)
+        rows.append(values(evaluated(tmp_path / "kept", tmp_path / str(sigma), folder / "true")))
+    assert rows[0]["disco_ssim"] > rows[1]["disco_ssim"] > rows[2]["disco_ssim"]
+    assert rows[0]["disco_psnr"] > rows[1]["disco_psnr"] > rows[2]["disco_psnr"]
+    assert rows[0]["disco_l1"] < rows[1]["disco_l1"] < rows[2]["disco_l1"]
 
 
 def test_windows_are_counted_over_all_clips(folder, tmp_path):
@@ -153,6 +166,8 @@ def test_rule_of_lengths_is_the_protocols(folder, tmp_path):
     shortest = replace(DISCO, different_lengths="shortest")
     result = evaluated(tmp_path / "kept", tmp_path / "short", folder / "true", f"{PIXELS},fid", protocol=shortest)
     assert [clip["num_frames"] for clip in result["clips"]] == [10, 10]
+    alone = evaluated(tmp_path / "kept", tmp_path / "short", folder / "true", "fid", protocol=shortest)
+    assert alone["distribution"] == result["distribution"]
     assert values(result)["disco_l1"] == values(result)["fid"] == 0
 
 
