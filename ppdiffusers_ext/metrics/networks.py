@@ -156,6 +156,8 @@ def open_network(
 ) -> OpenedNetwork:
     """Open a network with its published weights.
 
+    Features of OpenVINO are the same bits with any number of threads; those of Paddle differ in the last digit.
+
     Args:
         name: of `NETWORKS`.
         folder: of all weights, as download_weights fills it.
