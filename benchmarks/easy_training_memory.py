@@ -130,15 +130,14 @@ def settings_of(folder, trainer, case, name, steps):
 
 def write_perceptual(folder):
     """Files of LPIPS of random weights."""
-    from ppdiffusers_ext.models.easy_animate.perceptual import PerceptualDistance
+    from ppdiffusers_ext.models.metrics.lpips import LPIPS
     from ppdiffusers_ext.training.easy_animate.autoencoder_check import LINEAR, VGG
     from ppdiffusers_ext.weights.writing import write_torch
 
     files = {VGG: {}, LINEAR: {}}
-    for name, tensor in PerceptualDistance().state_dict().items():
-        number = name.split(".")[2]
+    for name, tensor in LPIPS().state_dict().items():
         is_feature = name.startswith("net.")
-        key = f"features.{number}.{name.rpartition('.')[2]}" if is_feature else name
+        key = f"features.{name.removeprefix('net.')}" if is_feature else name
         files[VGG if is_feature else LINEAR][key] = tensor.numpy()
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, arrays in files.items():

@@ -57,7 +57,7 @@ def check_common(options):
             raise InputError(f"--{name} {getattr(options, name)} is too small; 1 or more is accepted")
 
 
-def compete(options, settings, module, kinds, paddle_peers=(), same_weights=False):
+def compete(options, settings, module, kinds, paddle_peers=(), same_weights=False, packages=("torch", "diffusers")):
     """Measure ours in all engines, and the peers.
 
     Args:
@@ -67,6 +67,7 @@ def compete(options, settings, module, kinds, paddle_peers=(), same_weights=Fals
         kinds: names of our contestants, the first of which peers are compared with, in all engines.
         paddle_peers: names of peers in Paddle.
         same_weights: whether peers load the file, too, and must compute what ours does in fp32.
+        packages: that peers in torch import.
 
     Returns:
         The fields of the result.
@@ -74,7 +75,7 @@ def compete(options, settings, module, kinds, paddle_peers=(), same_weights=Fals
     Raises:
         ContestantError: a peer of the same weights computes something else.
     """
-    python = harness.peer_python("torch", "diffusers")
+    python = harness.peer_python(*packages)
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         files = {"weights": f"{folder}/weights.safetensors", "conditions": f"{folder}/conditions.npz"}
         of_ours = {**settings, **files, "cache": f"{folder}/cache"}
@@ -86,7 +87,7 @@ def compete(options, settings, module, kinds, paddle_peers=(), same_weights=Fals
             if python:
                 peers[name] = (module, name, of_ours if same_weights else settings, python)
             else:
-                print(f"{name} is left out: PEER_PYTHON does not name a Python with torch and diffusers")
+                print(f"{name} is left out: PEER_PYTHON does not name a Python with {' and '.join(packages)}")
         contestants = {
             name: (module, kind, {**given, "output": f"{folder}/{name}.npy"}, *python_of)
             for name, (module, kind, given, *python_of) in {**own, **peers}.items()

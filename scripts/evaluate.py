@@ -2,6 +2,7 @@
 
     python -m scripts.evaluate result.mp4 truth.mp4
     python -m scripts.evaluate results/ truth/ --json scores.json
+    python -m scripts.evaluate results/ truth/ --protocol disco --json scores.json --html scores.html
     python -m scripts.evaluate results/ --reference-image person.png --driving-poses poses.json --json report.json
     python -m scripts.evaluate --demo --seed 7
 
@@ -11,6 +12,10 @@ not looked at.
 
 PSNR overflow is the number of many papers on human dance, computed in uint8 where it wraps around: too high, and only
 for comparison with theirs. docs/metrics.md defines all of them.
+
+--protocol computes the metrics of papers as they do (LPIPS, FID, FID-VID, FVD, csim), over the clips of two folders:
+which metrics, frames, sizes and networks is fixed by the protocol, and printed with the numbers. --metrics names some.
+Networks that do not ship with the package are fetched by scripts/download_weights.py. --state keeps what is computed.
 
 --reference-image measures results without a truth: identity of the face (csim), errors of poses against the driving
 ones, and drift of colours and sharpness, each against the picture; as --report of the other commands does.
@@ -24,46 +29,27 @@ of stage 1 frame by frame, the reference repeated, and the mean of the training 
 was not trained on: how often shirt, background and motion are what the prompt says, beside rendered clips and chance.
 """
 
-import contextlib
-import functools
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ppdiffusers_ext.options import FRAMES, SEEDS, ExistingOptions, option, path_option
+from ppdiffusers_ext.options import SEEDS, option, path_option
+from ppdiffusers_ext.pipelines.evaluating_options import EvaluationOptions
 from ppdiffusers_ext.preprocess import estimators
 
 from . import poses
 from .command import ArgumentParser, run
 
 if TYPE_CHECKING:
-    from ppdiffusers_ext.data.records import Made
-    from ppdiffusers_ext.metrics.evaluation import PairResult
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
     from ppdiffusers_ext.pipelines.easy_animate.options import EasyAnimateConfig
 
-_RESULTS, _DEMO = "without GT", "with --demo"
+_DEMO = "with --demo"
 DEMO_CONFIG, TEXT_DEMO_CONFIG = "configs/inference/demo.yaml", "configs/inference/easy_animate/demo.yaml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(poses.FinderOptions, ExistingOptions):
-    prediction: str | None = path_option(
-        None, help="generated video, folder of frames or folder of videos", is_positional=True, metavar="PRED"
-    )
-    truth: str | None = path_option(None, help="what it should be (ground truth)", is_positional=True, metavar="GT")
-    json: str | None = path_option(None, help="write the numbers to a file; - prints them instead of the table")
-    per_frame: bool = option(False, help="with --json: also the numbers of every frame")
-    length: int | None = option(None, *FRAMES, help="compare only the first N frames", flags=("-L",))
-    resize: bool = option(False, help="bring PRED to the size of GT (bicubic)")
-    reference_image: str | None = path_option(
-        None, help="picture of the person, or a folder of one for each result", group=_RESULTS
-    )
-    driving_poses: str | None = path_option(
-        None, help="poses that drove the result as JSON, or a folder of them", group=_RESULTS
-    )
+class Options(poses.FinderOptions, EvaluationOptions):
     demo: bool = option(False, help="measure the small model instead of PRED", group=_DEMO)
     seed: int = option(0, *SEEDS, help="random seed of people, motions and noise; -1 draws one", group=_DEMO)
     clips: int = option(20, 1, 10_000, help="number of clips, of 24 frames each", group=_DEMO)
@@ -81,139 +67,27 @@ def make_parser() -> ArgumentParser:
 
 
 def work(options: Options) -> None:
-    """Pair, check all pairs, then compare them one by one, print and write."""
-    from ppdiffusers_ext.data.outputs import check_writable
-    from ppdiffusers_ext.data.records import Made, digest
+    """Evaluate in the way that the options ask for."""
     from ppdiffusers_ext.errors import InputError
-    from ppdiffusers_ext.metrics.evaluation import check_pair, evaluate_pair
-    from ppdiffusers_ext.metrics.sources import find_pairs
+    from ppdiffusers_ext.pipelines.evaluating import check_way, evaluate_pairs, evaluate_results
 
-    if options.per_frame and not options.json:
-        raise InputError("--per-frame needs --json, for the table has no room for it; --json FILE or - is accepted")
-    if options.json not in (None, "-"):
-        check_writable(options.json)
     if options.demo or options.demo_t2v:
         evaluate_demo(options)
         return
-    _check_way(options)
-    if options.reference_image is not None:
-        evaluate_results(options)
-        return
-    prediction, truth = options.prediction, options.truth
-    if prediction is None or truth is None:
-        raise InputError("nothing to compare; PRED and GT, PRED and --reference-image, or --demo, are accepted")
-    pairs = find_pairs(prediction, truth)
-    for pair in pairs:
-        check_pair(pair, options.length, options.resize)
-
-    def made_of() -> Made:
-        inputs = {"PRED": digest(prediction), "GT": digest(truth)}
-        how = {"--length": options.length, "--resize": options.resize, "--per-frame": options.per_frame}
-        return Made("evaluate", inputs, how)
-
-    clips = [clip.path for pair in pairs for clip in (pair.prediction, pair.truth)]
-    with _to_be_written(options, made_of, clips) as is_missing:
-        if is_missing:
-            results = (evaluate_pair(pair, options.length, options.resize) for pair in pairs)
-            show([pair.name for pair in pairs], results, options.json, options.per_frame)
-
-
-@contextlib.contextmanager
-def _to_be_written(
-    options: Options, made: "Made | Callable[[], Made]", inputs: "Iterable[str | os.PathLike | None]"
-) -> Iterator[bool]:
-    """Within it, the JSON file is recorded, which is none of the inputs. Yields False where it is kept, else True."""
-    from ppdiffusers_ext.data.existing import check_existing
-    from ppdiffusers_ext.data.outputs import check_outputs
-
-    if options.json in (None, "-"):
-        yield True
-        return
-    check_outputs([options.json], inputs)
-    results = check_existing({options.json: made}, options.overwrite, options.skip_existing)
-    if not results.missing:
-        print(f"kept {options.json}")
-    with results.recorded():
-        yield bool(results.missing)
-
-
-def show(
-    names: Sequence[str], results: "Iterable[PairResult]", json_file: str | None = None, per_frame: bool = False
-) -> None:
-    """Print the table of `PairResult`s row by row as they come, and write the file; with "-" print JSON alone.
-
-    Args:
-        names: of the results.
-        results: iterable.
-    """
-    from ppdiffusers_ext.metrics.report import Table, mean_scores, to_json, write_json
-
-    if json_file == "-":
-        print(to_json(list(results), per_frame), end="")
-        return
-    table, done = Table(names), []
-    print(table.header())
-    for result in results:
-        print(table.row(result.name, result.scores), flush=True)
-        done.append(result)
-    print(table.row("mean", mean_scores(done)))
-    if json_file:
-        write_json(json_file, done, per_frame)
-        print(f"wrote {json_file}")
-
-
-def _check_way(options: Options) -> None:
-    """Raises InputError for options of one way to evaluate that are given with another."""
-    from ppdiffusers_ext.errors import InputError
-
+    check_way(options)
     if options.reference_image is None:
         given = {"--driving-poses": options.driving_poses, "--dwpose": options.dwpose}
         given["--poses"] = None if options.poses == estimators.AUTO else options.poses
         if names := [name for name, value in given.items() if value is not None]:
             raise InputError(f"{names[0]} needs --reference-image, which is accepted with it")
-    elif options.prediction is None:
-        raise InputError("--reference-image needs results; PRED, a video or a folder of them, is accepted with it")
-    elif options.truth is not None or options.length is not None or options.resize:
-        raise InputError("--reference-image takes no GT, --length or --resize; --driving-poses is accepted with it")
+    if options.protocol is not None or options.metrics is not None:
+        from ppdiffusers_ext.pipelines.evaluating_by_protocol import evaluate_by_protocol
 
-
-def evaluate_results(options: Options) -> None:
-    """Measure results without a truth, print a table, and write the numbers."""
-    from ppdiffusers_ext.data.records import Made, digest
-    from ppdiffusers_ext.metrics.report import Table
-    from ppdiffusers_ext.metrics.results import COLUMNS, evaluate_item, find_items, key_numbers, mean_numbers, to_json
-    from ppdiffusers_ext.pipelines.reporting import open_networks
-
-    assert options.prediction is not None and options.reference_image is not None  # see `_check_way`
-    items = find_items(options.prediction, options.reference_image, options.driving_poses)
-    estimator = _estimator(options)
-    open_for = functools.partial(open_networks, estimator=estimator)
-
-    def made_of() -> Made:
-        paths = {"PRED": options.prediction, "--reference-image": options.reference_image}
-        paths["--driving-poses"] = options.driving_poses
-        inputs = {name: digest(path) for name, path in paths.items() if path is not None}
-        name = estimators.choose_estimator(options.poses, options.dwpose)
-        return Made("evaluate", inputs, {"--per-frame": options.per_frame, "--poses": name})
-
-    paths = [path for item in items for path in (item.clip.path, item.reference, item.driving_poses)]
-    with _to_be_written(options, made_of, paths) as is_missing:
-        if not is_missing:
-            return
-        results = (evaluate_item(item, open_for) for item in items)
-        if options.json == "-":
-            print(to_json(list(results), options.per_frame), end="")
-            return
-        table, done = Table([item.name for item in items], COLUMNS), []
-        print(table.header())
-        for values in results:
-            row = {**key_numbers(values), "num_frames": values["num_frames"]}
-            print(table.row(values["name"], row), flush=True)
-            done.append(values)
-        print(table.row("mean", mean_numbers(done)))
-        _tell_reasons(done)
-        if options.json:
-            _write(options.json, to_json(done, options.per_frame))
+        evaluate_by_protocol(options)
+    elif options.reference_image is not None:
+        evaluate_results(options, estimators.choose_estimator(options.poses, options.dwpose), _estimator(options))
+    else:
+        evaluate_pairs(options)
 
 
 def _estimator(options: Options) -> estimators.Estimator | None:
@@ -223,24 +97,20 @@ def _estimator(options: Options) -> estimators.Estimator | None:
     return poses.make_estimator(options, "rgb", "cpu")
 
 
-def _tell_reasons(results: "Sequence[dict[str, Any]]") -> None:
-    """Say once each what was not measured, and why."""
-    told = {f"{what}: {why}" for values in results for what, why in values["reasons"].items()}
-    for line in sorted(told):
-        print(f"not measured: {line}")
-
-
 def evaluate_demo(options: Options) -> None:
     """Measure a small model, print a table of the means, and write the numbers of all clips."""
     from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.options import choose_seed
+    from ppdiffusers_ext.pipelines.evaluating import to_be_written
 
-    others = ("prediction", "length", "reference_image", "driving_poses", "dwpose")
+    others = ["prediction", "length", "reference_image", "driving_poses", "dwpose"]
+    others += ["protocol", "metrics", "paired", "csv", "html", "state"]
     if any(getattr(options, name) is not None for name in others) or options.per_frame or options.resize:
         raise InputError(
             f"{'--demo' if options.demo else '--demo-t2v'} takes no PRED and GT, --per-frame, --length, --resize, "
-            "--reference-image, --driving-poses or --dwpose; --seed, --clips are accepted"
+            "--reference-image, --driving-poses, --dwpose, --protocol and what belongs to it; --seed, --clips, --json "
+            "are accepted"
         )
     if options.demo and options.demo_t2v:
         raise InputError("--demo and --demo-t2v are two models; one of them is accepted")
@@ -253,8 +123,8 @@ def evaluate_demo(options: Options) -> None:
         {"--config": digest(path), "the model": digest(model)},
         {"--seed": seed, "--clips": options.clips, **({"--demo-t2v": True} if options.demo_t2v else {})},
     )
-    with _to_be_written(options, made, [path]) as is_missing:
-        if is_missing:
+    with to_be_written(options, [options.json], made, [path]) as files:
+        if files or not options.json:
             (_measure_demo if options.demo else _measure_text_demo)(options, config, seed)
 
 
@@ -281,6 +151,7 @@ def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None
 
     from ppdiffusers_ext.metrics.report import Table
     from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.evaluating import tell_numbers
     from ppdiffusers_ext.runtime import Runtime
 
     evaluation = DemoEvaluation(config, Runtime.choose(config.device, config.dtype, config.engine))
@@ -293,7 +164,7 @@ def _measure_demo(options: Options, config: "Pose2VidConfig", seed: int) -> None
             print(table.row(way, result["ways"][way]))
         print(f"PSNR above the better of the last two: {result['psnr_above_baseline']:.2f} dB")
         print(f"flicker below that of stage 1 per frame: {result['flicker_below_stage_1']:.1%}")
-    _tell_numbers(options, {"seed": seed, "clips": options.clips, **result, "scores": scores})
+    tell_numbers(options.json, {"seed": seed, "clips": options.clips, **result, "scores": scores})
 
 
 def _measure_text_demo(options: Options, config: "EasyAnimateConfig", seed: int) -> None:
@@ -301,6 +172,7 @@ def _measure_text_demo(options: Options, config: "EasyAnimateConfig", seed: int)
 
     from ppdiffusers_ext.metrics.report import Table
     from ppdiffusers_ext.pipelines.easy_animate.demo import COLUMNS, TextDemoEvaluation, summary
+    from ppdiffusers_ext.pipelines.evaluating import tell_numbers
     from ppdiffusers_ext.runtime import Runtime
 
     evaluation = TextDemoEvaluation(config, Runtime.choose(config.device, config.dtype, config.engine))
@@ -314,28 +186,7 @@ def _measure_text_demo(options: Options, config: "EasyAnimateConfig", seed: int)
             print(table.row(way, {**row, "num_frames": config.num_frames}))
         print(f"motions of other rendered clips that are named rightly: {accuracy:.1%}")
     result = {"seed": seed, "clips": options.clips, "classifier_accuracy": accuracy, "ways": ways, "scores": scores}
-    _tell_numbers(options, result)
-
-
-def _tell_numbers(options: Options, result: "dict[str, Any]") -> None:
-    """Print the numbers of a small model with `--json -`, or write them into its file."""
-    import json
-
-    text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    if options.json == "-":
-        print(text, end="")
-    elif options.json:
-        _write(options.json, text)
-
-
-def _write(path: str, text: str) -> None:
-    from pathlib import Path
-
-    from ppdiffusers_ext.data.outputs import output_file
-
-    with output_file(path) as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
-    print(f"wrote {path}")
+    tell_numbers(options.json, result)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,13 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from tests import parity_animate_anyone, parity_easy_animate, parity_image_text, parity_stable_animator
+from tests import (
+    parity_animate_anyone,
+    parity_easy_animate,
+    parity_image_text,
+    parity_metrics,
+    parity_stable_animator,
+)
 from tests.support.golden import Case
 
 # By the name of the system's folder; a case in any other folder is one of the first system that has a runner for it.
@@ -24,6 +30,7 @@ SYSTEMS = {
     "stable_animator": parity_stable_animator,
     "easy_animate": parity_easy_animate,
     "image_text": parity_image_text,
+    "metrics": parity_metrics,
 }
 
 

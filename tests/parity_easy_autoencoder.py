@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
-from ppdiffusers_ext.models.easy_animate.perceptual import PerceptualDistance
+from ppdiffusers_ext.models.metrics.lpips import LPIPS
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.training.easy_animate.autoencoder_losses import (
     AutoencoderLoss,
@@ -31,7 +31,7 @@ def vae_training(case):
     outputs, cases = case.tensors("outputs"), case.config["cases"]
     loss = case.config["loss"]
     statistics = {}
-    perceptual, discriminators = _fill(case, PerceptualDistance(), "perceptual_loss"), Discriminators()
+    perceptual, discriminators = _fill(case, LPIPS(), "perceptual_loss"), Discriminators()
     for part in ("discriminator", "discriminator3d"):
         _fill(case, getattr(discriminators, part), part)
     discriminators.train()

@@ -111,6 +111,7 @@ OF_WEIGHTS = {
     "animate_anyone.checkpoint": {"assignment", "conversion", "declaration", "loading"},
     "stable_animator.checkpoint": {"declaration"},
     "easy_animate.checkpoint": {"declaration"},
+    **{f"metrics.{name}": {"declaration"} for name in ("i3d", "inception", "lpips", "resnet3d")},
 }
 
 

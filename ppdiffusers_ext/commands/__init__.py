@@ -36,7 +36,7 @@ COMMANDS = {
         *("trainer_easy_animate", "trainer_easy_animate_vae", "trainer_easy_animate_lora"),
     ),
     "Evaluation and demo": (
-        "evaluate",
+        *("evaluate", "benchmark_dataset"),
         "train_demo",
         "train_demo_stable_animator",
         "train_demo_easy_animate",

@@ -74,6 +74,14 @@ def _dtype(value: Any) -> str:
     return str(paddle.pir.core.datatype_to_vartype[value.dtype]).rsplit(".", 1)[-1].lower().replace("fp", "float")
 
 
+def _pads(attributes: dict[str, Any], what: str) -> list[int]:
+    """Padding as ONNX has it: before all axes, then after them."""
+    pads, axes = list(attributes["paddings"]), len(attributes["strides"])
+    if attributes["padding_algorithm"] != "EXPLICIT" or attributes["data_format"] not in ("NCHW", "NCDHW"):
+        raise UnsupportedOperation(f"{what} with another padding or layout has no translation to ONNX")
+    return pads * 2 if len(pads) == axes else [*pads[::2], *pads[1::2]]
+
+
 class _Graph:
     """Nodes and constants as they accumulate; values of the program are known by their ids."""
 
@@ -176,6 +184,12 @@ class _Graph:
         axis = int(self.known[operands[1].id].item())
         self._simple("Concat", operation, self.lists[operands[0].id], axis=axis)
 
+    def _stack(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
+        result, axis = operation.results()[0], attributes["axis"] % len(operation.results()[0].shape)
+        shape = [1 if i == axis else n for i, n in enumerate(result.shape)]
+        parts = [self._shape(self.name(value), shape) for value in self.lists[operands[0].id]]
+        self._node("Concat", parts, result, axis=axis)
+
     def _split_with_num(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         axis, count = int(self.known[operands[1].id].item()), attributes["num"]
         outputs = [f"v{len(self.nodes)}_{i}" for i in range(count)]
@@ -254,6 +268,9 @@ class _Graph:
     def _softmax(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         self._simple("Softmax", operation, operands, axis=attributes["axis"])
 
+    def _relu(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
+        self._simple("Relu", operation, operands)
+
     def _silu(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         x = self.name(operands[0])
         self._node("Mul", [x, self._node("Sigmoid", [x])], operation.results()[0])
@@ -302,16 +319,28 @@ class _Graph:
 
     def _conv2d(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         strides, dilations, groups = (list(attributes["strides"]), list(attributes["dilations"]), attributes["groups"])
-        pads = list(attributes["paddings"])
-        if (
-            attributes["padding_algorithm"] != "EXPLICIT"
-            or attributes["data_format"] not in ("NCHW", "NCDHW")
-            or len(pads) != len(strides)  # before and after by themselves
-        ):
-            raise UnsupportedOperation("a convolution with another padding or layout has no translation to ONNX")
-        self._simple("Conv", operation, operands, strides=strides, dilations=dilations, group=groups, pads=pads * 2)
+        pads = _pads(attributes, "a convolution")
+        self._simple("Conv", operation, operands, strides=strides, dilations=dilations, group=groups, pads=pads)
 
     _conv3d = _conv2d
+
+    def _pool2d(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
+        if attributes["ceil_mode"] or attributes["adaptive"] or attributes["global_pooling"]:
+            raise UnsupportedOperation("a pool of another kind has no translation to ONNX")
+        kernel = attributes["kernel_size"] if "kernel_size" in attributes else self.known[operands[1].id]
+        options = {"kernel_shape": [int(n) for n in kernel], "strides": list(attributes["strides"])}
+        options["pads"] = _pads(attributes, "a pool")
+        if attributes["pooling_type"] == "max":
+            self._simple("MaxPool", operation, operands[:1], **options)
+        else:
+            counted = int(not attributes["exclusive"])
+            self._simple("AveragePool", operation, operands[:1], count_include_pad=counted, **options)
+
+    _pool3d = _pool2d
+
+    def _batch_norm_(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
+        x, mean, variance, weight, bias = operands
+        self._simple("BatchNormalization", operation, [x, weight, bias, mean, variance], epsilon=attributes["epsilon"])
 
     def _pad3d(self, operation: Any, operands: Sequence[Any], attributes: dict[str, Any]) -> None:
         left, right, top, bottom, front, back = (int(n) for n in self.known[operands[1].id])

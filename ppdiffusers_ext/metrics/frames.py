@@ -7,10 +7,11 @@ raise ValueError for other shapes and types.
 import math
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 # Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, 2004: a Gaussian of 1.5 pixels, cut off to 11x11.
 _SIGMA, _RADIUS = 1.5, 5
+_UNIFORM = 7  # pixels of a side of the square window
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 MIN_SIDE = 2 * _RADIUS + 1  # pixels; below, SSIM's window does not fit into the picture
 
@@ -44,15 +45,35 @@ def frame_ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     the window does not fit. Raises ValueError for sides below MIN_SIDE.
     """
     _check(prediction, truth)
-    if min(prediction.shape[:2]) < MIN_SIDE:
-        raise ValueError(f"pictures have shape {prediction.shape}, SSIM needs sides of {MIN_SIDE} pixels or more")
-    x, y = (np.moveaxis(picture, 2, 0).astype(np.float64, order="C") for picture in (prediction, truth))  # (3, H, W)
-    mean_x, mean_y = _blur(x), _blur(y)
+    x, y = (np.moveaxis(picture, 2, 0) for picture in (prediction, truth))  # (3, H, W)
+    return structural_similarity(x, y)
+
+
+def structural_similarity(x: np.ndarray, y: np.ndarray, uniform: bool = False) -> float:
+    """SSIM of channels: the mean over channels and pixels without a border, where the window does not fit.
+
+    Args:
+        x, y: (C, H, W) uint8 of one shape.
+        uniform: False for the Gaussian window of Wang et al.; True for what skimage.metrics.structural_similarity has
+            by default: a square window of 7x7 pixels, and covariances of samples, over n - 1 of its n pixels.
+
+    Raises:
+        ValueError: a side is smaller than the window.
+    """
+    blur, radius, of_samples = (_average, _UNIFORM // 2, _UNIFORM**2 / (_UNIFORM**2 - 1)) if uniform else (
+        _blur, _RADIUS, 1.0)  # fmt: skip
+    if min(x.shape[1:]) < 2 * radius + 1:
+        raise ValueError(
+            f"pictures have {x.shape[1]} rows of {x.shape[2]} pixels, SSIM needs sides of {2 * radius + 1} pixels or "
+            "more"
+        )
+    x, y = (channels.astype(np.float64, order="C") for channels in (x, y))
+    mean_x, mean_y = blur(x), blur(y)
     product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
-    covariance = _blur(x * y) - product
-    variances = _blur(x**2 + y**2) - squares  # of both together: they occur only as a sum
+    covariance = of_samples * (blur(x * y) - product)
+    variances = of_samples * (blur(x**2 + y**2) - squares)  # of both together: they occur only as a sum
     similarity = (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
-    return float(np.mean(similarity[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]))
+    return float(np.mean(similarity[:, radius:-radius, radius:-radius]))
 
 
 def frame_l1(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -69,6 +90,11 @@ def difference(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def _blur(values: np.ndarray) -> np.ndarray:
     """Each channel of (3, H, W) float64 values averaged under the window."""
     return gaussian_filter(values, (0, _SIGMA, _SIGMA), truncate=_RADIUS / _SIGMA)
+
+
+def _average(values: np.ndarray) -> np.ndarray:
+    """As `_blur`, under the square window."""
+    return uniform_filter(values, (0, _UNIFORM, _UNIFORM))
 
 
 def check_picture(picture: np.ndarray, name: str = "frame") -> None:

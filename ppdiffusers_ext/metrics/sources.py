@@ -1,10 +1,11 @@
-"""Input of an evaluation: finds, pairs and opens videos, folders of frames and folders of videos."""
+"""Input of an evaluation: finds, pairs and opens videos, folders of frames and folders of either."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
 _BESIDE = ("side_by_side", "overlay")  # endings of what commands write beside a video
 _ACCEPTED = (
     "a video, a folder of frames (PNG, JPEG, WebP, BMP, TIFF) or a folder of videos (MP4, MOV, MKV, WebM, GIF) "
-    "is accepted"
+    "or of folders of frames is accepted"
 )
 
 
@@ -63,6 +64,21 @@ class Pair:
     truth: Clip
 
 
+@dataclass(frozen=True)
+class Sets:
+    """The clips of two sides, by name. `unpaired` says which lack a counterpart, and is "" where all have one."""
+
+    predictions: dict[str, Clip]
+    truths: dict[str, Clip]
+    unpaired: str = ""
+
+    def pairs(self) -> list[Pair]:
+        """One for each clip, in the order of the predictions. Raises InputError where names differ."""
+        if self.unpaired:
+            raise InputError(self.unpaired)
+        return [Pair(name, clip, self.truths[name]) for name, clip in self.predictions.items()]
+
+
 def open_clip(path: str | os.PathLike) -> Clip:
     """The `Clip` at `path`: a video, or a folder of frames in natural order (frame2 before frame10).
 
@@ -92,7 +108,7 @@ def find_pairs(prediction: str | os.PathLike, truth: str | os.PathLike) -> list[
         raise InputError(f"{said}; two folders of videos are accepted, or two of a video and a folder of frames")
     videos = [_by_stem(path, files) for path, (_, files) in zip(paths, found)]
     _check_same_stems(paths, videos)
-    return [Pair(stem, *(_open(by_stem[stem], ()) for by_stem in videos)) for stem in videos[0]]
+    return [Pair(stem, *(_open_either(by_stem[stem]) for by_stem in videos)) for stem in videos[0]]
 
 
 def find_clips(path: str | os.PathLike) -> dict[str, Clip]:
@@ -106,11 +122,31 @@ def find_clips(path: str | os.PathLike) -> dict[str, Clip]:
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
     if path.is_dir():
-        videos = _by_stem(path, _files(path, _VIDEOS))
-        videos = {stem: file for stem, file in videos.items() if not _is_beside(stem, videos)}
-        if videos:
-            return {stem: _open(file, ()) for stem, file in videos.items()}
+        found = _files(path, _VIDEOS)
+        if not found and not _files(path, _PICTURES):
+            found = _folders_of_frames(path)
+        clips = _by_stem(path, found)
+        clips = {stem: file for stem, file in clips.items() if not _is_beside(stem, clips)}
+        if clips:
+            return {stem: _open_either(file) for stem, file in clips.items()}
     return {path.resolve().name if path.is_dir() else path.stem: open_clip(path)}
+
+
+def find_sets(prediction: str | os.PathLike, truth: str | os.PathLike) -> Sets:
+    """The `Sets` of two paths: each a clip, or a folder of clips. A clip against a clip is a pair, whatever its name.
+
+    Raises MissingFileError, InputError: see `find_clips`.
+    """
+    sides = [find_clips(path) for path in (prediction, truth)]
+    if not any(_is_of_clips(path) for path in (prediction, truth)):
+        sides[1] = dict(zip(sides[0], sides[1].values()))
+    said = _without_counterpart([Path(prediction), Path(truth)], sides)
+    return Sets(sides[0], sides[1], f"{said}; two folders of the same names are accepted" if said else "")
+
+
+def _is_of_clips(path: str | os.PathLike) -> bool:
+    path = Path(located(path))
+    return path.is_dir() and bool(_files(path, _VIDEOS) or not _files(path, _PICTURES))
 
 
 def companions(path: str | os.PathLike, names: Iterable[str], what: str) -> dict[str, Path]:
@@ -158,9 +194,15 @@ def _look(path: Path) -> tuple[str, tuple[Path, ...]]:
         raise InputError(
             f"{path} holds pictures and videos, {pictures[0].name} and {videos[0].name} among them; {_ACCEPTED}"
         )
-    if not pictures and not videos:
+    if not pictures and not videos and not (videos := _folders_of_frames(path)):
         raise InputError(f"{path} holds neither pictures nor videos; {_ACCEPTED}")
     return ("folder of frames", pictures) if pictures else ("folder of videos", videos)
+
+
+def _folders_of_frames(path: Path) -> tuple[Path, ...]:
+    """The folders in a folder that have pictures in them, in natural order."""
+    folders = (each for each in sorted(path.iterdir(), key=natural_order) if each.is_dir())
+    return tuple(each for each in folders if not each.name.startswith(".") and _files(each, _PICTURES))
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
@@ -180,21 +222,30 @@ def _open(path: Path, pictures: tuple[Path, ...]) -> Clip:
     return Clip(path, width, height, len(pictures), pictures=pictures)
 
 
+def _open_either(path: Path) -> Clip:
+    return _open(path, _files(path, _PICTURES) if path.is_dir() else ())
+
+
 def _by_stem(folder: Path, files: Iterable[Path]) -> dict[str, Path]:
     by_stem: dict[str, Path] = {}
     for file in files:
-        other = by_stem.setdefault(file.stem, file)
+        other = by_stem.setdefault(file.name if file.is_dir() else file.stem, file)
         if other is not file:
             raise InputError(f"{folder} holds {other.name} and {file.name}; one video of each name is accepted")
     return by_stem
 
 
 def _check_same_stems(folders: Sequence[Path], videos: Sequence[dict[str, Path]]) -> None:
+    if said := _without_counterpart(folders, videos):
+        raise InputError(f"{said}; two folders of the same names (suffixes may differ) are accepted")
+
+
+def _without_counterpart(folders: Sequence[Path], clips: Sequence[Mapping[str, Any]]) -> str:
+    """Words for names that one of two folders lacks; "" if there are none."""
     said = []
     for one, other in ((0, 1), (1, 0)):
-        missing = [stem for stem in videos[one] if stem not in videos[other]]
+        missing = [stem for stem in clips[one] if stem not in clips[other]]
         if missing:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             said.append(f"{folders[other]} has no video for {', '.join(missing[:5])}{more} of {folders[one]}")
-    if said:
-        raise InputError(f"{'; '.join(said)}; two folders of the same names (suffixes may differ) are accepted")
+    return "; ".join(said)

@@ -8,6 +8,12 @@ import numpy as np
 from ppdiffusers_ext.metrics.frames import difference, frame_l1, frame_psnr, frame_psnr_uint8_overflow, frame_ssim
 
 METRICS = ("psnr", "psnr_uint8_overflow", "ssim", "l1", "flicker")
+_OF_FRAMES = {
+    "psnr": frame_psnr,
+    "psnr_uint8_overflow": frame_psnr_uint8_overflow,
+    "ssim": frame_ssim,
+    "l1": frame_l1,
+}
 # dB. The PSNR of identical frames is infinite, and would make that of the video infinite, whatever the others are
 # like. DisCo's evaluation takes the same number for them. A single wrong level in a large picture would exceed it.
 PSNR_CAP = 100.0
@@ -20,16 +26,20 @@ class VideoMetrics:
     for prediction_frame, truth_frame in zip(prediction, truth):
         metrics.add(prediction_frame, truth_frame)
     metrics.result()["psnr"]
+
+    Args:
+        names: of those of `METRICS` that are computed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = METRICS) -> None:
         self.num_frames = 0
         self.identical_frames = 0
-        self._sums = dict.fromkeys(METRICS, 0.0)
+        self._names = tuple(names)
+        self._sums = dict.fromkeys(self._names, 0.0)
         self._difference: np.ndarray | None = None  # of the frame before
 
     def add(self, prediction_frame: np.ndarray, truth_frame: np.ndarray) -> dict[str, float | None]:
-        """Add the next frame of both videos, (H, W, 3) uint8. Returns its metrics: a dict with the keys `METRICS`.
+        """Add the next frame of both videos, (H, W, 3) uint8. Returns its metrics: a dict with the names as keys.
 
         psnr is math.inf for identical frames; flicker compares with the frame before, and is None for the first one.
         Raises ValueError for other shapes and types, or a size that differs from the frame before.
@@ -40,11 +50,8 @@ class VideoMetrics:
                 f"frame {self.num_frames} has shape {levels.shape}, the one before {self._difference.shape}"
             )
         frame: dict[str, Any] = {
-            "psnr": frame_psnr(prediction_frame, truth_frame),
-            "psnr_uint8_overflow": frame_psnr_uint8_overflow(prediction_frame, truth_frame),
-            "ssim": frame_ssim(prediction_frame, truth_frame),
-            "l1": frame_l1(prediction_frame, truth_frame),
-            "flicker": self._flicker(levels),
+            name: self._flicker(levels) if name == "flicker" else _OF_FRAMES[name](prediction_frame, truth_frame)
+            for name in self._names
         }
         for name, value in frame.items():
             self._sums[name] += min(value, PSNR_CAP) if name == "psnr" else value or 0.0
@@ -76,7 +83,7 @@ class VideoMetrics:
         if self.num_frames == 0:
             raise ValueError("no frames were added; metrics need at least one")
         counts = dict.fromkeys(METRICS, self.num_frames) | {"flicker": self.num_frames - 1}
-        means = {name: self._sums[name] / counts[name] if counts[name] else None for name in METRICS}
+        means = {name: self._sums[name] / counts[name] if counts[name] else None for name in self._names}
         return {**means, "num_frames": self.num_frames, "identical_frames": self.identical_frames}
 
 

@@ -13,7 +13,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from ppdiffusers_ext.metrics.result_report import Driver, Estimate, Measures, Ne
 from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.watching import MEASURING, current_watch
 from ppdiffusers_ext.preprocess.estimators import EMBEDDED, Estimator, open_estimator
-from ppdiffusers_ext.preprocess.face_embedding import MobileFace
+from ppdiffusers_ext.preprocess.face_embedding import ARCFACE, ARCFACE_CHECKPOINT, ArcFace, MobileFace
 from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.version import __version__
 
@@ -44,6 +44,8 @@ OF_DRAWINGS = (
     "them beside it with --save-poses, --driving-poses names another file, and scripts.animate estimates them itself"
 )
 OF_TEXTS = "no poses drive this system"
+# Networks of metrics that are not of `metrics.networks`: name -> file in the folder of weights, and its checkpoint.
+OTHER_WEIGHTS = {ArcFace.name: (ARCFACE, ARCFACE_CHECKPOINT)}
 _PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "ppdiffusers", "paddlenlp", "numpy", "onnxruntime", "openvino", "av")
 # Options that say nothing of a result.
 _UNTOLD = frozenset(("overwrite", "skip_existing", "report", "ignore_memory", "engine_cache", "test_cases"))
@@ -153,14 +155,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def open_networks(width: int, height: int, estimator: Estimator | None = None) -> Networks:
+def open_networks(
+    width: int, height: int, estimator: Estimator | None = None, arcface_weights: str | None = None
+) -> Networks:
     """The `Networks` that measure frames of a size (pixels): what cannot be opened is missing, for its reason.
 
-    estimator: of poses; the one that ships with the package if left out.
+    Args:
+        estimator: of poses; the one that ships with the package if left out.
+        arcface_weights: folder of fetched weights, to identify faces by `ArcFace` instead of `MobileFace`.
     """
     found: dict[str, Any] = {}
     try:
-        found["faces"] = _open_embedder()
+        found["faces"] = _open_embedder() if arcface_weights is None else _open_arcface(arcface_weights)
     except InputError as error:
         found["no_faces"] = str(error)
     try:
@@ -170,9 +176,25 @@ def open_networks(width: int, height: int, estimator: Estimator | None = None) -
     return Networks(make_estimate(estimator, width, height), estimator.name, **found)
 
 
+def make_openers(weights: str) -> dict[str, Callable[[int, int], Networks]]:
+    """What opens the networks that find and identify people, by the name of the csim; functions of width and height.
+
+    weights: folder of fetched weights.
+    """
+    return {
+        f"csim_{MobileFace.name}": open_networks,
+        f"csim_{ArcFace.name}": functools.partial(open_networks, arcface_weights=weights),
+    }
+
+
 @functools.cache
 def _open_embedder() -> MobileFace:
     return MobileFace()
+
+
+@functools.cache
+def _open_arcface(weights: str) -> ArcFace:
+    return ArcFace(weights)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ _COMMON = {
     ),
     "Speed and memory": ("device", "fp16", "bf16", "gradient_checkpointing", "sharding", "dataloader_num_workers"),
     "Results": (*_RESULT, "overwrite_output_dir", "logging_steps"),
-    "Validation": ("validation_steps", "validation_clips"),
+    "Validation": ("validation_steps", "validation_clips", "validation_metrics"),
 }
 _SHORT = {  # of options whose own help is longer than a line
     "do_train": "train; a run does nothing without it",
@@ -38,6 +38,7 @@ _SHORT = {  # of options whose own help is longer than a line
     "logging_steps": "steps from one line of the log to the next",
     "validation_steps": "steps from one validation to the next; 0 for never",
     "validation_clips": "last clips, which are held out for validation",
+    "validation_metrics": "numbers of its videos, as psnr,lpips_alex,csim_mobileface",
 }
 _LONGEST_DEFAULT = 16
 

@@ -130,6 +130,19 @@ class SamplingTrainerOptions(TrainerOptions):
 
     validation_inference_steps: int = option(10, 1, 1000, help="denoising steps of a video of validation")
     validation_guidance_scale: float = option(1.0, 0, 1000, help="guidance of a video of validation; 1 for none")
+    validation_metrics: str | None = option(
+        None,
+        help="numbers of videos of validation, with commas between them, as psnr,lpips_alex,csim_mobileface; "
+        "docs/metrics.md has them",
+        unset="psnr,ssim,l1,flicker, where there are true frames",
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.validation_metrics is not None:
+            from ppdiffusers_ext.training.video_numbers import check_numbers
+
+            check_numbers(self.validation_metrics)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.came import Came
+from ppdiffusers_ext.training.curve_sheet import ValidationCurves
 from ppdiffusers_ext.training.curves import Curves
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
@@ -107,6 +108,7 @@ class PartsTrainer(Trainer):
         for kind in (PrinterCallback, ProgressCallback):
             self.remove_callback(kind)
         self.add_callback(Progress())
+        self.add_callback(ValidationCurves())
         self._curves = Curves()
         if self.pop_callback(VisualDLCallback):
             self.add_callback(self._curves)
@@ -177,7 +179,7 @@ class PartsTrainer(Trainer):
     def _show(self, numbers: Mapping[str, float], picture: np.ndarray) -> None:
         """Numbers to the log, the picture to a file and to VisualDL."""
         step = self.state.global_step
-        self.log({f"{VALIDATION}{name}": round(number, 6) for name, number in numbers.items()})
+        self.log({f"{VALIDATION}{name}": round(number, 9) for name, number in numbers.items()})
         write_image(Path(self.args.output_dir) / "samples" / f"step-{step:07d}.png", picture)
         self._curves.add_picture(picture, step)
 

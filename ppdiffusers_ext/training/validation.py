@@ -1,16 +1,18 @@
 """Validation during training: videos that are made, metrics of them, and a labelled picture."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import paddle
 
-from ppdiffusers_ext.metrics.video import video_metrics
 from ppdiffusers_ext.pipelines.outputs import to_uint8
 from ppdiffusers_ext.training.sheets import labelled_sheet
+from ppdiffusers_ext.training.video_numbers import DEFAULT, VideoNumbers
 
-_NUMBERS = ("psnr", "ssim", "l1", "flicker")
+logger = logging.getLogger(__name__)
+
 _SHOWN = 3  # frames of each clip on the picture
 
 
@@ -64,10 +66,17 @@ class Validation:
     Args:
         make: function of a `Case` and its number that returns (frames, H, W, 3) uint8.
         cases: function that returns an iterable of `Case`, the same each time.
+        metrics: names of the numbers, see `video_numbers`; None for those that need true frames and no network.
     """
 
-    def __init__(self, make: Callable[[Any, int], np.ndarray], cases: Callable[[], Iterable[Case]]) -> None:
+    def __init__(
+        self,
+        make: Callable[[Any, int], np.ndarray],
+        cases: Callable[[], Iterable[Case]],
+        metrics: str | None = None,
+    ) -> None:
         self._make, self._cases = make, cases
+        self._numbers, self._is_asked = VideoNumbers(metrics or DEFAULT), metrics is not None
 
     @paddle.no_grad()
     def __call__(self, step: int) -> tuple[dict[str, float], np.ndarray]:
@@ -84,16 +93,16 @@ class Validation:
         for index, case in enumerate(self._cases()):
             result = self._make(case, index)
             truth = {} if case.truth is None else {"truth": case.truth}
-            if case.truth is not None:
-                scores.append(video_metrics(result, case.truth))
+            scores.append(self._numbers(result, case.truth, case.pictures().get("reference")))
             videos = {**case.videos(), **truth, "result": result}
             shown = np.linspace(0, len(result) - 1, min(_SHOWN, len(result))).astype(int)
             cells = [(f"{kind} {frame}", videos[kind][frame]) for frame in shown for kind in videos]
             rows.append((case.name(index + 1), [*case.pictures().items(), *cells]))
-        means = {name: [score[name] for score in scores if score[name] is not None] for name in _NUMBERS}
-        return {name: float(np.mean(values)) for name, values in means.items() if values}, labelled_sheet(
-            f"step {step}; numbers are frames", rows
-        )
+        known = {name: [score[name] for score in scores if score[name] is not None] for name in self._numbers.names}
+        if self._is_asked and (missing := [name for name, values in known.items() if not values]):
+            logger.warning("not measured in this validation: %s", ", ".join(missing))
+        means = {name: float(np.mean(values)) for name, values in known.items() if values}
+        return means, labelled_sheet(f"step {step}; numbers are frames", rows)
 
 
 def to_pictures(values: np.ndarray, low: float) -> np.ndarray:

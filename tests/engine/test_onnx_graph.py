@@ -20,8 +20,11 @@ class Weights(nn.Layer):
         self.conv = Conv2D(6, 4, 3, stride=2, padding=1)
         self.linear = Linear(6, 5)
         self.group_norm, self.layer_norm = GroupNorm(3, 6, epsilon=0.5), LayerNorm(6, epsilon=1e-3)
+        self.batch_norm = nn.BatchNorm2D(6, epsilon=0.5)
         for parameter in self.parameters():
             parameter.set_value(paddle.randn(parameter.shape))
+        self.batch_norm._mean.set_value(paddle.randn([6]))
+        self.batch_norm._variance.set_value(1 + paddle.rand([6]))
         self.eval()
 
 
@@ -35,6 +38,8 @@ CASES = {
     "conv": lambda net, x: net.conv(x),
     "conv over frames": lambda net, x: conv_over_frames(net, x, padding=[0, 1, 1]),
     "conv over frames in steps": lambda net, x: conv_over_frames(net, x, stride=[2, 1, 2], padding=[1, 0, 1]),
+    "conv with another padding after than before": lambda net, x: conv_over_frames(net, x, padding=[0, 2, 1, 0, 2, 3]),
+    "batch norm": lambda net, x: net.batch_norm(x),
     "group norm of frames": lambda net, x: net.group_norm(x.unsqueeze(2).expand([2, 6, 3, 4, 5])),
     "padding of frames": lambda net, x: F.pad(x.reshape([2, 2, 3, 4, 5]), [0, 1, 2, 0, 0, 0]),
     "linear": lambda net, x: net.linear(x.transpose([0, 2, 3, 1])),
@@ -48,6 +53,14 @@ CASES = {
     "transposed times matrix": lambda net, x: paddle.matmul(x, x, transpose_x=True),
     "softmax": lambda net, x: F.softmax(x, axis=1),
     "activations": lambda net, x: F.silu(x) + F.gelu(x) + F.gelu(x, approximate=True) + F.sigmoid(x),
+    "positive part": lambda net, x: F.relu(x),
+    "largest of squares": lambda net, x: F.max_pool2d(x, 3, 2, padding=1),
+    "largest of squares with padding after": lambda net, x: F.max_pool2d(x, 2, 2, padding=[0, 1, 0, 1]),
+    "largest of frames": lambda net, x: F.max_pool3d(x.reshape([2, 2, 3, 4, 5]), [2, 1, 3], [1, 2, 1]),
+    "mean of squares": lambda net, x: F.avg_pool2d(x, 3, 1, padding=1, exclusive=False),
+    "mean of squares without padding": lambda net, x: F.avg_pool2d(x, 3, 1, padding=1, exclusive=True),
+    "mean of frames": lambda net, x: F.avg_pool3d(x.reshape([2, 2, 3, 4, 5]), [1, 4, 5], 1),
+    "stack": lambda net, x: paddle.stack([x, 2 * x], axis=-1) + paddle.stack([x[0], x[1]]).unsqueeze(-1),
     "slices": lambda net, x: x[:, 1:3, ::1] * x[:, 2:4] + x[:, 0].unsqueeze(1),
     "parts": lambda net, x: paddle.concat(x.chunk(3, axis=1)[::-1], axis=1),
     "shapes": lambda net, x: x.flatten(1, 2).unsqueeze(1).expand([2, 3, 24, 5]).reshape([6, -1]),
@@ -100,10 +113,17 @@ def test_operation_without_translation_is_named(weights, tmp_path):
         run(weights, lambda net, x: paddle.erfinv(x), paddle.rand([2, 3]), tmp_path)
 
 
-@pytest.mark.parametrize("padding", ["SAME", [[0, 0], [0, 0], [1, 0], [0, 1]]], ids=str)
-def test_padding_that_is_not_the_same_before_and_after_is_refused(weights, tmp_path, padding):
-    with pytest.raises(UnsupportedOperation, match="another padding or layout"):
-        run(weights, lambda net, x: F.conv2d(x, net.conv.weight, padding=padding), paddle.rand([2, 6, 4, 5]), tmp_path)
+REFUSED = {
+    "a convolution with another padding": lambda net, x: F.conv2d(x, net.conv.weight, padding="SAME"),
+    "a pool with another padding": lambda net, x: F.max_pool2d(x, 2, 1, padding="SAME"),
+    "a pool of another kind": lambda net, x: F.avg_pool2d(x, 3, 2, ceil_mode=True),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_onnx_would_compute_otherwise_is_refused(weights, tmp_path, message):
+    with pytest.raises(UnsupportedOperation, match=message):
+        run(weights, REFUSED[message], paddle.rand([2, 6, 4, 5]), tmp_path)
 
 
 def test_weights_in_a_file_are_not_in_the_graph(weights, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from ppdiffusers_ext.metrics.identity import align_face, csim, five_points
 from ppdiffusers_ext.metrics.poses import PARTS
 from ppdiffusers_ext.pipelines.reporting import open_networks
+from ppdiffusers_ext.preprocess import face_embedding
 from ppdiffusers_ext.preprocess.embedded import embedded_network
-from ppdiffusers_ext.preprocess.face_embedding import MobileFace
+from ppdiffusers_ext.preprocess.face_embedding import ArcFace, MobileFace
 from tests.support.real_people import group
 
 
@@ -45,3 +46,26 @@ def test_threshold_tells_people_apart(network):
     ones, others = ([network.embed(crop) for crop in each] for each in (crops, [crop[:, ::-1] for crop in crops]))
     cosines = np.array([[csim(one, other) for other in others] for one in ones])
     assert ((cosines > network.threshold) == np.eye(3, dtype=bool)).all(), cosines.round(2)
+
+
+def test_arcface_sees_rgb_from_minus_1_to_1(tmp_path, monkeypatch):
+    opened = []
+
+    class Network:
+        """Returns the mean of each channel, in the place of glintr100."""
+
+        def __init__(self, path):
+            opened.append(path)
+
+        def __call__(self, pictures):
+            return [pictures.mean(axis=(2, 3))]
+
+    monkeypatch.setattr(face_embedding, "OnnxNetwork", Network)
+    picture = np.full((112, 112, 3), (0, 127.5, 255), np.float32).astype(np.uint8)
+    assert ArcFace(tmp_path).embed(picture) == pytest.approx([-1, 127 / 127.5 - 1, 1], abs=1e-6)
+    assert opened == [tmp_path / "stable_animator" / "models" / "antelopev2" / "glintr100.onnx"]
+
+
+def test_arcface_that_is_not_there_is_a_reason(tmp_path):
+    networks = open_networks(64, 64, arcface_weights=str(tmp_path))
+    assert networks.faces is None and "glintr100.onnx does not exist" in networks.no_faces

@@ -159,6 +159,7 @@ def test_results_are_measured_against_driving_poses_by_dwpose(tmp_path, capsys):
     [
         (("--driving-poses", "a.json"), "--driving-poses needs --reference-image"),
         (("--dwpose", "a"), "--dwpose needs --reference-image"),
+        (("pred", "gt", "--protocol", "disco", "--dwpose", "a"), "--dwpose needs --reference-image"),
         (("--reference-image", "a.png"), "needs results"),
         (("pred", "gt", "--reference-image", "a.png"), "takes no GT"),
         (("pred", "--reference-image", "a.png", "--length", "2"), "takes no GT"),
@@ -177,6 +178,17 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, monkeypatch, caps
     told = capsys.readouterr().err
     assert message in told and "accepted" in told and "Traceback" not in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_protocol_evaluates_folders_of_videos(tmp_path, capsys, folder):
+    words = (folder / "pred", folder / "gt", "--protocol", "disco", "--metrics", "embedded", "--paired")
+    assert evaluate(*words, "--csv", tmp_path / "scores.csv", "--json", "-") == 0
+    values = json.loads(capsys.readouterr().out.rpartition("wrote")[0])
+    assert [clip["name"] for clip in values["clips"]] == ["0", "1"] and values["protocol"]["name"] == "disco"
+    assert (tmp_path / "scores.csv").read_text().count("\n") == 1 + 2 * 4 + 4
+    assert evaluate(folder / "pred", folder / "gt", "--protocol", "disco", "--weights", tmp_path) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "fvd needs" in told.err and "download_weights.py --only" in told.err
 
 
 def test_no_input_is_replaced_by_the_numbers(tmp_path, capsys):

@@ -230,9 +230,13 @@ def test_validation_animates_what_is_given_and_what_is_held_out(stable_folder, c
     given = {"validation_image": "reference.png", "validation_control_folder": "poses"}
     given |= {"validation_image_folder": "truth"}
     given = {key: str(case / name) for key, name in given.items()}
+    options["validation_metrics"] = "disco_ssim,sharpness"
     assert train(tmp_path, stable_folder, clips, **options, **given) == 0
     picture = read_image(tmp_path / "out" / "samples" / "step-0000001.png")
     assert picture.size[0] > 128 * (1 + 2 * 3) and picture.size[1] > 128 * 2  # and labels
+    told = capsys.readouterr().err
+    assert "disco_ssim " in told and "sharpness " in told and "psnr " not in told
+    assert (tmp_path / "out" / "validation.png").is_file()
     (case / "truth" / "frame_1.png").unlink()
     assert train(tmp_path / "bad", stable_folder, clips, **options, **given) == 2
     assert "truth has 1 frames" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from visualdl import LogReader
 
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.synthetic import write_clips
@@ -130,9 +131,12 @@ def test_run_with_an_average_goes_on_to_the_same_bits_and_validation_changes_not
 
 def test_stage_2_is_validated_on_several_frames(data, tmp_path):
     options = {"validation_steps": 1, "validation_clips": 1, "validation_inference_steps": 1, "max_steps": 1}
-    assert main("stage2", settings(data, tmp_path, **options)) == 0
+    assert main("stage2", settings(data, tmp_path, **options, validation_metrics="disco_psnr,delta_e")) == 0
     width, height = read_image(tmp_path / "out" / "samples" / "step-0000001.png").size
     assert width > 10 * SIDE and height > SIDE
+    assert read_image(tmp_path / "out" / "validation.png").size == (840, 400)  # loss, and the two that are asked for
+    (log,) = (tmp_path / "out").glob("runs/*/validation/vdlrecords.*.log")
+    assert set(LogReader(file_path=str(log)).get_tags()["scalar"]) == {"loss", "disco_psnr", "delta_e"}
 
 
 def test_loss_that_is_not_finite_stops_the_run_and_names_step_clip_and_timestep(data, tmp_path, capsys):

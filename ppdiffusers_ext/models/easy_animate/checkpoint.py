@@ -37,14 +37,6 @@ HUNYUAN_NAMES = CheckpointNames(
 # Of the networks of the VAE's loss. Filters of blur pooling are computed here.
 FRAME_DISCRIMINATOR_NAMES = CheckpointNames(renamed=BATCH_NORM_RENAMED, unused=BATCH_NORM_UNUSED)
 CLIP_DISCRIMINATOR_NAMES = CheckpointNames(unused=r"\.filt$")
-# From torchvision's names of VGG16, whose classifier has no part in the distance, to those of its slices in LPIPS.
-_VGG_SLICES = {1: (0, 2), 2: (5, 7), 3: (10, 12, 14), 4: (17, 19, 21), 5: (24, 26, 28)}
-PERCEPTUAL_NAMES = CheckpointNames(
-    renamed=tuple(
-        (rf"^features\.{number}\.", f"net.slice{i}.{number}.") for i, slice in _VGG_SLICES.items() for number in slice
-    ),
-    unused=r"^classifier\.|^scaling_layer\.",
-)
 
 _NEEDED = object()
 

@@ -79,7 +79,8 @@ def train(
         scheduler = make_noise_scheduler(model_arguments)
         networks = (model.reference_unet, model.denoising_unet, model.pose_guider)
         pipeline = Pose2VideoPipeline(vae, image_encoder, *networks, scheduler)
-        validate = Validation(AnimateAnyone(pipeline, arguments), lambda: of_training_clips(held_out))
+        make = AnimateAnyone(pipeline, arguments)
+        validate = Validation(make, lambda: of_training_clips(held_out), arguments.validation_metrics)
 
     def describe(folder: str, files: dict[str, str]) -> None:
         write_pipeline(folder, model, files, model_arguments)

@@ -17,7 +17,7 @@ from ppdiffusers_ext.data.easy_animate.square_clips import SquareClips, SquareSe
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
 from ppdiffusers_ext.models.easy_animate.checkpoint import options_of, original_config
-from ppdiffusers_ext.models.easy_animate.perceptual import PerceptualDistance
+from ppdiffusers_ext.models.metrics.lpips import LPIPS
 from ppdiffusers_ext.pipelines.loading import build
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.autoencoders import narrow, scaling_factor
@@ -140,11 +140,11 @@ def weights_of(arguments: VideoVaeArguments) -> LossWeights:
     return LossWeights(**{item.name: getattr(arguments, item.name) for item in dataclasses.fields(LossWeights)})
 
 
-def read_perceptual(arguments: VideoVaeArguments) -> PerceptualDistance | None:
+def read_perceptual(arguments: VideoVaeArguments) -> LPIPS | None:
     """LPIPS, frozen; None where it has no part in the loss."""
     if not arguments.uses_perceptual:
         return None
-    perceptual = PerceptualDistance()
+    perceptual = LPIPS()
     load_weights(perceptual, *perceptual_files(arguments.perceptual))
     hold(perceptual)
     return perceptual

@@ -15,7 +15,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from ppdiffusers_ext.models.easy_animate.discriminators import Discriminator3D, NLayerDiscriminator
-from ppdiffusers_ext.models.easy_animate.perceptual import PerceptualDistance
+from ppdiffusers_ext.models.metrics.lpips import LPIPS
 
 PIXELS_AT_ONCE = 8 * 256**2  # of frames that LPIPS looks at: it needs half a megabyte for a thousand
 _LARGEST_WEIGHT, _SMALL = 1e4, 1e-4  # of the adaptive weight; added to what it is divided by
@@ -83,13 +83,11 @@ class AutoencoderLoss:
 
     Args:
         weights: `LossWeights`.
-        perceptual: `PerceptualDistance`, frozen, or None.
+        perceptual: `LPIPS`, frozen, or None.
         discriminators: `Discriminators`, or None.
     """
 
-    def __init__(
-        self, weights: LossWeights, perceptual: PerceptualDistance | None, discriminators: Discriminators | None
-    ) -> None:
+    def __init__(self, weights: LossWeights, perceptual: LPIPS | None, discriminators: Discriminators | None) -> None:
         self._weights = weights
         self._perceptual = perceptual if weights.perceptual_weight else None
         self._discriminators = discriminators if weights.disc_factor and weights.disc_weight else None

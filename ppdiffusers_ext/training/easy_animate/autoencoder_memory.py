@@ -13,7 +13,7 @@ from typing import Any
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
 from ppdiffusers_ext.models.easy_animate.checkpoint import options_of
 from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
-from ppdiffusers_ext.models.easy_animate.perceptual import PerceptualDistance
+from ppdiffusers_ext.models.metrics.lpips import LPIPS
 from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.easy_animate.memory import kept_numbers
 from ppdiffusers_ext.pipelines.loading import build
@@ -81,7 +81,7 @@ def plan_vae(
     model = VideoVae(vae)
     freeze(model, arguments)
     learning = count(parameter for parameter in model.parameters() if not parameter.stop_gradient)
-    perceptual = count(create(PerceptualDistance).parameters()) * FLOAT if arguments.uses_perceptual else 0
+    perceptual = count(create(LPIPS).parameters()) * FLOAT if arguments.uses_perceptual else 0
     program = resident_memory() if program is None else program
     kept = standing_memory(count(vae.parameters()), learning, perceptual, options, device, program)
     if arguments.uses_discriminators:  # weights, gradients, and the optimiser's two moments

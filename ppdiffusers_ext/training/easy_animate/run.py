@@ -222,7 +222,8 @@ def make_validation(
     pipeline = (EasyAnimateInpaintPipeline if is_inpainting else EasyAnimatePipeline)(**networks)
     prompts = data.validation_prompts or [clip.text for clip in clips.held_out[:MOST_CAPTIONS]]
     size = (data.video_sample_size, data.video_sample_n_frames)
-    return Validation(EasyAnimate(pipeline, arguments), lambda: of_prompts(prompts, *size))
+    make = EasyAnimate(pipeline, arguments)
+    return Validation(make, lambda: of_prompts(prompts, *size), arguments.validation_metrics)
 
 
 def write_pipeline(folder: str, config: EasyAnimateConfig, trained: dict[str, Any]) -> None:

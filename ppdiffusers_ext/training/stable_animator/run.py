@@ -74,7 +74,7 @@ def train(
         networks = {name: getattr(model, name) for name in ("unet", "pose_net", "face_encoder")}
         pipeline = StableAnimatorPipeline(vae=vae, image_encoder=image_encoder, scheduler=scheduler, **networks)
         sample = StableAnimator(pipeline, arguments)
-        validate = Validation(sample, lambda: [*given, *of_animation_samples(held_out)])
+        validate = Validation(sample, lambda: [*given, *of_animation_samples(held_out)], arguments.validation_metrics)
 
     def describe(folder: str, files: dict[str, str]) -> None:
         write_trained(folder, {"svd": absolute(svd), **files})

@@ -5,7 +5,7 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 
-from ppdiffusers_ext.models.easy_animate.perceptual import PerceptualDistance
+from ppdiffusers_ext.models.metrics.lpips import LPIPS
 from ppdiffusers_ext.training.easy_animate import autoencoder_losses
 from ppdiffusers_ext.training.easy_animate.autoencoder_losses import (
     AutoencoderLoss,
@@ -30,7 +30,7 @@ def discriminators():
 @pytest.fixture(scope="module")
 def perceptual():
     paddle.seed(2)
-    network = PerceptualDistance()
+    network = LPIPS()
     for name, parameter in network.named_parameters():
         parameter.stop_gradient = True
         if name.startswith("lin"):

@@ -47,8 +47,14 @@ def finished(train, tmp_path_factory):
     """The output folder of a run with an average of weights and validation at its end."""
     folder = tmp_path_factory.mktemp("finished")
     validation = {"validation_steps": 9, "validation_clips": 1, "validation_inference_steps": 1}
+    validation["validation_metrics"] = "psnr,flicker_second_difference"  # there is no truth for the former
     assert train(folder, max_steps=STEPS, save_steps=2, ema_decay=0.5, **validation) == 0
     return folder / "out"
+
+
+def test_video_of_a_prompt_has_the_numbers_that_need_no_truth(finished):
+    numbers = json.loads((finished / "validation.json").read_text())
+    assert {name: len(points) for name, points in numbers.items()} == {"loss": 1, "flicker_second_difference": 1}
 
 
 def weights(folder):

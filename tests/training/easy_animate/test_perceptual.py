@@ -61,7 +61,7 @@ def test_distance_is_of_each_picture_by_itself(perceptual):
 def test_another_network_in_the_place_of_vgg_is_refused(folder, tmp_path):
     for name in ("vgg16-397923af.pth", "vgg.pth"):
         (tmp_path / name).symlink_to(folder / "vgg.pth")
-    with pytest.raises(InputError, match="does not hold the weights of this PerceptualDistance: 26 tensors missing"):
+    with pytest.raises(InputError, match="does not hold the weights of this LPIPS: 26 tensors missing"):
         read_perceptual(VideoVaeArguments(perceptual=str(tmp_path)))
 
 
