@@ -46,14 +46,14 @@ class Layer:
         name: of the node.
         source: name of the activation's port; layers of one source share its quantisation.
         axis: of the channels in the activation.
-        weight: (outputs, inputs, ...).
+        largest: weight of each input channel, (inputs,).
         work: multiplications.
     """
 
     name: str
     source: str
     axis: int
-    weight: np.ndarray
+    largest: np.ndarray
     work: int
 
 
@@ -238,7 +238,7 @@ class Quantiser:
             of_source, node = scales[layer.source], nodes[layer.name]
             if layer.source not in quantised:
                 quantised[layer.source] = self._quantise(ports[layer.source], layer.axis, of_source)
-            pairs.append((node, _product(node, quantised[layer.source], self._weight(layer, of_source))))
+            pairs.append((node, _product(node, quantised[layer.source], self._weight(node, of_source))))
         return pairs
 
     def _quantise(self, port: Any, axis: int, scales: _Scales) -> Any:
@@ -259,18 +259,20 @@ class Quantiser:
         bounds = (ops.constant(np.ascontiguousarray(x, np.float32)) for x in (inner * low, inner, top * low, top))
         return ops.fake_quantize(port, *bounds, _LEVELS)
 
-    def _weight(self, layer: Layer, scales: _Scales) -> Any:
-        """The weights in int8, of channels that are multiplied by their smoothing."""
+    def _weight(self, node: Any, scales: _Scales) -> Any:
+        """The weights of a layer in int8, of channels that are multiplied by their smoothing."""
         import openvino.opset13 as ops
 
-        if layer.name not in self._weights:
-            weight = layer.weight
+        name = node.get_friendly_name()
+        if name not in self._weights:
+            weight = _weight_of(node)
+            assert weight is not None  # or it would be no layer
             if self._activations:
                 weight = weight * scales.smoothing.reshape([1, -1, *[1] * (weight.ndim - 2)])
             largest = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True)
             scale = np.maximum(largest, _TINY).astype(np.float32) / np.float32(_LARGEST)
-            self._weights[layer.name] = np.rint(weight / scale).astype(np.int8), scale
-        codes, scale = self._weights[layer.name]
+            self._weights[name] = np.rint(weight / scale).astype(np.int8), scale
+        codes, scale = self._weights[name]
         return ops.multiply(ops.convert(ops.constant(codes, shared_memory=True), np.float32), ops.constant(scale))
 
     def _compile(self, model: Any, precision: str) -> Callable[[Arrays], list[np.ndarray]]:
@@ -292,20 +294,31 @@ def _find_layers(model: Any) -> list[Layer]:
         kind = node.get_type_name()
         if kind not in ("Convolution", "MatMul"):
             continue
-        weight = _known(node.input_value(1))
-        if weight is None or (kind == "MatMul" and (weight.ndim != 2 or node.get_attributes()["transpose_a"])):
-            continue
-        if kind == "MatMul" and not node.get_attributes()["transpose_b"]:
-            weight = weight.T
-        if min(weight.shape[:2]) < _LEAST_CHANNELS:
+        weight = _weight_of(node)
+        if weight is None or min(weight.shape[:2]) < _LEAST_CHANNELS:
             continue
         port = node.input_value(0)
         axis = 1 if kind == "Convolution" else len(port.get_partial_shape()) - 1
         positions = np.prod(list(node.output(0).get_shape())) // weight.shape[0]
         work = int(positions) * weight.size
-        found.append(Layer(node.get_friendly_name(), _name(port), axis, weight, work))
+        largest = np.abs(weight).max(axis=(0, *range(2, weight.ndim)))
+        found.append(Layer(node.get_friendly_name(), _name(port), axis, largest, work))
     total = sum(layer.work for layer in found)
     return [layer for layer in found if layer.work >= _LEAST_SHARE * total]
+
+
+def _weight_of(node: Any) -> np.ndarray | None:
+    """The weights of a convolution or a product, (outputs, inputs, ...) in fp32; None if they are not constant.
+
+    They are read when they are needed: all at once take as much memory as the network.
+    """
+    weight = _known(node.input_value(1))
+    if weight is None or node.get_type_name() == "Convolution":
+        return weight
+    given = node.get_attributes()
+    if weight.ndim != 2 or given["transpose_a"]:
+        return None
+    return weight if given["transpose_b"] else weight.T
 
 
 def _known(port: Any) -> np.ndarray | None:
@@ -334,7 +347,7 @@ def _ports(model: Any, layers: Sequence[Layer]) -> dict[str, Any]:
 
 def _smoothing(largest: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
     """What the channels of an activation are divided by, and those of its layers' weights multiplied."""
-    of_weights = np.max([np.abs(x.weight).max(axis=(0, *range(2, x.weight.ndim))) for x in layers], axis=0)
+    of_weights = np.max([layer.largest for layer in layers], axis=0)
     factor = largest**_SMOOTHING / np.maximum(of_weights, _TINY) ** (1 - _SMOOTHING)
     return (factor / np.exp(np.log(factor).mean())).astype(np.float32)
 
