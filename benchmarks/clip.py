@@ -32,7 +32,7 @@ from ppdiffusers_ext.pipelines.memory import RUNGS
 PRESETS = ("exact", "balanced", "fast")
 # What ours computes in: the argument `dtype` of a pipeline, `weights`, and the precision of a backend for them.
 DTYPES = {"fp32": ("fp32", None, "float32"), "bf16": ("bf16", None, "bfloat16"), "int8": ("bf16", "int8", "bfloat16")}
-EXPORT_STEPS = 4  # of a clip, in which each function that its steps need is called
+EXPORT_STEPS = 6  # of a clip, in which each function that its steps need is called
 PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
 GUIDANCE = 3.5
 # Where the contestants of a system are that write weights, ours and the peer.
