@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
+from ppdiffusers_ext.metrics.networks import NETWORKS
 from ppdiffusers_ext.models.stable_animator.arcface import IResNet
 from ppdiffusers_ext.pipelines import architectures as module
 from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts as describe_animate_anyone
@@ -57,6 +58,7 @@ def published():
                 for name, model in networks("easy_animate", f"easy_animate/{version}.yaml").items()
             }
     found["stable_animator", "recognizer"] = create(IResNet)
+    found |= {("metrics", name): create(NETWORKS[name].make) for name in ("inception_fid", "i3d_fvd")}
     return found
 
 
@@ -98,6 +100,8 @@ FILES = {
     "stable_animator/Animation/pose_net.pth": ((SA, "pose_net"), None, SINGLE),
     "stable_animator/Animation/face_encoder.pth": ((SA, "face_encoder"), None, SINGLE),
     "stable_animator/Animation/glintr100_torch.pth": ((SA, "recognizer"), None, SINGLE),
+    "metrics/pt_inception-2015-12-05-6726825d.pth": (("metrics", "inception_fid"), None, SINGLE),
+    "metrics/i3d_pretrained_400.pt": (("metrics", "i3d_fvd"), None, SINGLE),
     "stable_animator/stable-video-diffusion-img2vid-xt/image_encoder/model.safetensors": (
         (SA, "image_encoder"),
         None,
@@ -124,6 +128,9 @@ OTHERS = {
     "Motion_Module/easyanimate_v1_mm.safetensors",  # as of the archives below
     "LPIPS/vgg.pth",
     "LPIPS/vgg16-397923af.pth",
+    "metrics/lpips_alex.pth",
+    "metrics/alexnet-owt-7be5be79.pth",  # with a classifier
+    "metrics/resnet-50-kinetics.pth",  # with the state of its optimiser
     # Of what rates clips of training sets.
     "clip-vit-large-patch14-336/merges.txt",
     "clip-vit-large-patch14-336/pytorch_model.bin",
