@@ -112,12 +112,18 @@ def _load_config(options: Options, typed: argparse.Namespace) -> Any:
     return config
 
 
-def work(options: Options) -> int:
-    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
+def checked(options: Options) -> tuple[Any, list[Job]]:
+    """As `read_config`; the files of the model are there, and those of a job that is no batch."""
     config, jobs = read_config(options)
     if not options.batch:
         jobs[0].check_inputs()
     get_system(options.system).check_files(config)
+    return config, jobs
+
+
+def work(options: Options) -> int:
+    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
+    config, jobs = checked(options)
 
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.animation import Animator
