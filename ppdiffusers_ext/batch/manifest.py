@@ -162,13 +162,13 @@ def _read_line(values: Any, found: dict[str, Entry]) -> None:
         found[values.pop("output")].happened(event, **values)
 
 
-def stamp(path: str | os.PathLike) -> Any:
+def stamp(path: str | Path) -> Any:
     """Size and time of a file, or of what is in a folder; None where there is nothing."""
     try:
         status = os.stat(path)
         if not os.path.isdir(path):
             return [status.st_size, status.st_mtime_ns]
-        with os.scandir(path) as entries:
+        with os.scandir(os.fspath(path)) as entries:
             inside = sorted((each.name, each.stat()) for each in entries if not each.name.startswith("."))
         return [[name, of.st_size, of.st_mtime_ns] for name, of in inside]
     except (OSError, ValueError):

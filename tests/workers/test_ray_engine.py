@@ -53,7 +53,7 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:999999"])
 def test_cluster_that_does_not_answer_is_told_at_once(address):
     with pytest.raises(InputError, match=f"RAY_ADDRESS={address} does not answer"):
-        ray_engine._check_address(address)
+        ray_engine._check_address("RAY_ADDRESS=", address)
 
 
 class SilentRay:
