@@ -1,6 +1,7 @@
 """The command: what it refuses before any job, and what it makes, whatever the number of workers."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -69,8 +70,6 @@ def test_bad_jobs_are_refused_before_any_begins(tmp_path, capsys, jobs, argument
     assert start(path, *arguments) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and told[0].startswith("error: ")
-    import re
-
     assert re.search(message, told[0]), told[0]
     assert sorted(each.name for each in tmp_path.iterdir()) == ["jobs.yaml"]
 
@@ -93,8 +92,8 @@ def test_second_run_on_a_manifest_is_refused(tmp_path, capsys):
 
 
 def test_old_names_and_switches_are_options_of_a_job():
-    values = {"config": DEFAULTS["config"], "output": "a.mp4", "L": "3", "no_report": True}
-    options = batch_jobs.options_of("pose2vid", {name: values[name] for name in values if name != "L"})
+    values = {"config": DEFAULTS["config"], "output": "a.mp4", "no_report": True}
+    options = batch_jobs.options_of("pose2vid", values)
     assert options.given.report == "false" and options.given.output == "a.mp4"
 
 
@@ -117,9 +116,10 @@ def jobs_in(folder, count):
     return [BatchJob(number, each.pop("command"), each, f"job {number}") for number, each in enumerate(values, 1)]
 
 
-def test_results_have_the_bits_of_one_process_with_two_workers_and_failures_have_reasons(tmp_path):
+@pytest.mark.long
+def test_results_have_the_bits_of_one_worker_with_two_and_failures_have_reasons(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    run_here(one, jobs_in(one, 3), workers=0)
+    run_here(one, jobs_in(one, 3), workers=1)
     jobs = jobs_in(two, 3)
     lost = BatchJob(4, "pose2vid", {**jobs[0].values, "reference_image": str(tmp_path / "lost.png"),
                                     "output": str(two / "lost.mp4")}, "job 4")  # fmt: skip
@@ -129,6 +129,16 @@ def test_results_have_the_bits_of_one_process_with_two_workers_and_failures_have
     made = [(folder / f"{number}.mp4").read_bytes() for number in range(3) for folder in (one, two)]
     assert made[::2] == made[1::2] and len(set(made)) == 3
     assert all(entry.memory > 10**7 and entry.seconds > 0 for entry in manifest.entries.values() if entry.memory)
+
+
+def test_job_whose_file_is_lost_meanwhile_fails_alone(tmp_path):
+    (job,) = jobs_in(tmp_path, 1)
+    gone = {**job.values, "reference_image": str(tmp_path / "lost.png"), "output": str(tmp_path / "lost.mp4")}
+    manifest = run_here(tmp_path, [BatchJob(1, "pose2vid", gone, "job 1"), job], workers=0)
+    assert [entry.state for entry in manifest.entries.values()] == ["failed", "made"]
+    assert "lost.png" in manifest.entries[gone["output"]].reason
+    made = manifest.entries[job.output]
+    assert made.memory > 10**7 and made.seconds > 0 and made.attempts == 1
 
 
 def test_output_of_something_else_is_refused_and_the_same_one_is_kept(tmp_path):
@@ -152,7 +162,7 @@ def test_full_disk_ends_the_run(monkeypatch):
     doing = batch_jobs.CommandWork(str(ROOT))
     doing.open()
     with pytest.raises(Stop, match="No space left on device.*the same command goes on"):
-        doing({"command": "pose2vid", "values": {**DEFAULTS, "output": "a.mp4"} | {"command": None}}, (NAME,))
+        doing({"command": "pose2vid", "values": {"output": "a.mp4"}}, (NAME,))
 
 
 def test_identity_and_pose_error_come_from_the_report_of_a_result(tmp_path):
