@@ -28,8 +28,8 @@ DEFAULTS = {
     "pose_video": "assets/pose.mp4",
     "num_frames": 2,
     "num_inference_steps": 1,
-    "width": 32,
-    "height": 32,
+    "width": 64,
+    "height": 64,
 }
 
 
@@ -58,7 +58,7 @@ def start(*arguments):
         (({}, {"reference_image": "gone.png"}, {}), (), "job 2 of .*gone.png"),
         (({}, {"config": "gone.yaml"}), (), "job 2 of .*gone.yaml"),
         (({"output": "a.mp4"}, {"output": "./a.mp4"}), (), "have the same output"),
-        (({"command": "predict_t2v", "overwrite": True},), (), "unknown option of predict_t2v .*'overwrite'"),
+        (({"overwrite": True},), (), "unknown option of pose2vid .*'overwrite'"),
         (({},), ("--shard", "3/2"), "--shard 3/2 is above the number of parts"),
         (({},), ("--shard", "0/2"), "I/N with I from 1 to N"),
         (({},), ("--address", "127.0.0.1:1"), "--address is for --engine ray"),
