@@ -127,13 +127,16 @@ def work(options: Options) -> int:
 
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.animation import Animator
+    from ppdiffusers_ext.pipelines.warm import current_warm
     from ppdiffusers_ext.runtime import Runtime
 
     system = registry.SYSTEMS[options.system](config)
     device = Runtime.choose(system.device, system.dtype, system.engine).place.partition(":")[0]
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    make_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    key, warm = (options.poses, options.dwpose, system.channels, device), current_warm()
+    open_estimator = make_estimator if warm is None else functools.partial(warm.beside, key, make_estimator)
     networks = estimators.estimator_files(options.poses, options.dwpose)
     animator = Animator(system, open_estimator, style, progress, config.num_frames, options.debug, networks)
     if options.batch:
