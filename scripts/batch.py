@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppdiffusers_ext.batch.job_list import BatchJob, read_job_list, shard_of
+from ppdiffusers_ext.batch.job_list import BatchJob, check_inputs_apart, read_job_list, shard_of
 from ppdiffusers_ext.batch.manifest import FAILED, STATES, Manifest
 from ppdiffusers_ext.data.existing import hold_outputs
 from ppdiffusers_ext.data.outputs import check_outputs
@@ -126,6 +126,7 @@ def work(options: Options) -> int:
     jobs = shard_of(options.shard, read_job_list(options.jobs, tuple(batch_jobs.COMMANDS)))
     for job in jobs:
         batch_jobs.check_job(job)
+    check_inputs_apart(jobs, batch_jobs.inputs_of)
     places = _Places.of(options)
     files = [places.manifest, places.page, places.numbers]
     check_outputs(files, [options.jobs, *dict.fromkeys(path for job in jobs for path in batch_jobs.inputs_of(job))])

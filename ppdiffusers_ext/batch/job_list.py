@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,21 @@ def _check_apart(jobs: Sequence[BatchJob]) -> None:
             if parent in taken:
                 raise InputError(f"the output of {job.where} lies in that of job {taken[parent].number}, "
                                  f"{shown_path(taken[parent].output)}; different folders are accepted")  # fmt: skip
+
+
+def check_inputs_apart(jobs: Sequence[BatchJob], inputs: Callable[[BatchJob], Iterable[str]]) -> None:
+    """Refuse a job that would replace what another one reads, which may come before or after it.
+
+    Args:
+        inputs: function of a job that gives the paths that it reads.
+    """
+    writers = {place_of(job.output): job for job in jobs}
+    for job in jobs:
+        for path in inputs(job):
+            writer = writers.get(place_of(path), job)
+            if writer is not job:
+                raise InputError(f"{writer.where} would replace {shown_path(path)}, which job {job.number} reads; "
+                                 "an output that no job reads is accepted")  # fmt: skip
 
 
 def place_of(output: str) -> Path:

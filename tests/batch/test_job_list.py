@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppdiffusers_ext.batch.job_list import read_job_list, shard_of
+from ppdiffusers_ext.batch.job_list import check_inputs_apart, read_job_list, shard_of
 from ppdiffusers_ext.errors import InputError
 
 COMMANDS = ("animate", "pose2vid")
@@ -61,6 +61,13 @@ def test_lists_that_cannot_be_are_refused(tmp_path, text, message):
 def test_csv_that_cannot_be_is_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, text, "jobs.csv")
+
+
+def test_job_that_would_replace_what_another_reads_is_refused(tmp_path):
+    jobs = read(tmp_path, "jobs: [{output: a.mp4, pose_video: x.mp4}, {output: b.mp4, pose_video: ./a.mp4}]")
+    check_inputs_apart(jobs[:1], lambda job: [job.values["pose_video"]])
+    with pytest.raises(InputError, match=r"job 1 of .* would replace ./a.mp4, which job 2 reads"):
+        check_inputs_apart(jobs, lambda job: [job.values["pose_video"]])
 
 
 def test_shards_are_all_jobs_each_once(tmp_path):

@@ -59,6 +59,7 @@ def start(*arguments):
         (({}, {"config": "gone.yaml"}), (), "job 2 of .*gone.yaml"),
         (({"output": "a.mp4"}, {"output": "./a.mp4"}), (), "have the same output"),
         (({"overwrite": True},), (), "unknown option of pose2vid .*'overwrite'"),
+        (({"output": "assets/pose.mp4", "pose_video": "tests/data/__init__.py"}, {}), (), "job 1 of .* would replace"),
         (({},), ("--shard", "3/2"), "--shard 3/2 is above the number of parts"),
         (({},), ("--shard", "0/2"), "I/N with I from 1 to N"),
         (({},), ("--address", "127.0.0.1:1"), "--address is for --engine ray"),
