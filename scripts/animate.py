@@ -12,7 +12,8 @@ whether its face is the picture's, how far its poses are from the driving ones, 
 A batch file has `jobs:`, a list of mappings with the keys reference_image, driving_video and output, and frames, fps,
 resize, person, align, unseen_joints, gap, smoothing, audio, seed. A job that fails, for whatever reason, does not
 stop the others (exit code 1 then). --report FILE has a row for each job, and is there after Ctrl-C too. Outputs that
-exist are refused: --overwrite replaces them, --skip-existing passes over their jobs.
+exist are refused: --overwrite replaces them, --skip-existing passes over their jobs. `scripts.batch` takes the
+same file, on several workers and machines.
 """
 
 import argparse

@@ -54,6 +54,7 @@ class RayEngine:
     ) -> None:
         self._needs = {"num_cpus": processors, "num_gpus": gpus}
         named = ("--address ", address) if address else ("RAY_ADDRESS=", os.environ.get("RAY_ADDRESS"))
+        _check_address(*named)
         self._undo = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             if not named[1]:
@@ -229,7 +230,8 @@ def _work(name: str, job: Job, row: Any, names: Any) -> tuple[str, Any]:
 
 def _import_ray() -> Any:
     global _is_imported_here
-    _is_imported_here = _is_imported_here or "ray" not in sys.modules
+    has_token = os.environ.get("RAY_AUTH_TOKEN") == _TOKEN["RAY_AUTH_TOKEN"]
+    _is_imported_here = _is_imported_here or ("ray" not in sys.modules and has_token)
     try:
         import ray
     except ImportError as error:
@@ -242,7 +244,6 @@ def _import_ray() -> Any:
 
 def _start(ray: Any, processors: int | None, name: str, address: str | None) -> None:
     """Start a Ray that only this user reaches, on this machine, or join the one at an address."""
-    _check_address(name, address)
     own = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE}
     settings: dict[str, Any] = {"address": address} if address else {**own, "_node_ip_address": "127.0.0.1"}
     paths = os.pathsep.join(path for path in sys.path if path)  # of this process, for those that Ray starts
