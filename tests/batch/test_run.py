@@ -1,5 +1,6 @@
 """A batch comes to its end, with each job done once, whatever becomes of its workers and of the run itself."""
 
+import contextlib
 import os
 import random
 import signal
@@ -61,6 +62,16 @@ def test_full_disk_ends_the_run_which_goes_on_later(tmp_path):
     assert calls_of(tmp_path) == ["0", "1", "1", "2"]
 
 
+def workers_of(process):
+    """Numbers of the worker processes of a run."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(process).children():
+            with contextlib.suppress(psutil.Error):
+                found += [child.pid] if "spawn_main" in str(child.cmdline()) else []
+    return found
+
+
 def kill_at_random(folder, kills, count, seed):
     """Runs that are killed, or whose workers are, and one that comes to its end."""
     rng, done = random.Random(seed), 0
@@ -69,9 +80,10 @@ def kill_at_random(folder, kills, count, seed):
         run = subprocess.Popen(command, cwd=ROOT)
         while run.poll() is None and done < kills:
             time.sleep(rng.uniform(0.01, 0.4))
-            victims = [child for child in psutil.Process(run.pid).children() if "spawn_main" in str(child.cmdline())]
-            is_whole = rng.random() < 0.4 or not victims
-            os.kill(run.pid if is_whole else rng.choice(victims).pid, signal.SIGKILL)
+            victims, is_whole = workers_of(run.pid), rng.random() < 0.4
+            is_whole = is_whole or not victims
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(run.pid if is_whole else rng.choice(victims), signal.SIGKILL)
             done += 1
             if is_whole:
                 run.wait()
