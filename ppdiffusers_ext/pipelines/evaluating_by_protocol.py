@@ -39,8 +39,8 @@ def evaluate_by_protocol(options: EvaluationOptions) -> None:
     metrics = [metric for metric in metrics if _is_asked(metric, options.paired)]
     if not metrics:
         raise InputError(
-            f"--{'' if options.paired else 'no-'}paired leaves none of --metrics {options.metrics or ALL}; without it, "
-            "both kinds are accepted"
+            f"--{'' if options.paired else 'no-'}paired leaves none of --metrics {options.metrics or ALL}; "
+            "without it, both kinds are accepted"
         )
     weights = check_weights(metrics, options.weights, OTHER_WEIGHTS)
     plan = make_plan(prediction, truth, protocol, metrics, weights, options.paired)
