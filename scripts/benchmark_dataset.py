@@ -64,9 +64,8 @@ def work(options: Options) -> int:
         raise InputError("--config needs --system, which is accepted with it")
     testset, folder = read_testset(options.set), Path(options.folder)
     clips = find_testset(testset, options.source)
-    print(
-        f"{testset.title}: {counted(len(clips), 'clip')}, {sum(clip.num_frames for clip in clips.values()):,} frames"
-    )
+    num_frames = sum(clip.num_frames for clip in clips.values())
+    print(f"{testset.title}: {counted(len(clips), 'clip')}, {counted(num_frames, 'frame')}")
     print(f"known from: {testset.source}")
     record = describe_testset(testset, clips)
     if options.same_as is not None:

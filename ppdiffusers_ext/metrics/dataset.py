@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.data.records import digest
-from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.errors import InputError, one_line
 from ppdiffusers_ext.metrics.catalogue import DISTRIBUTION, PAIRED, PERSON, Metric
 from ppdiffusers_ext.metrics.frames import MIN_SIDE
 from ppdiffusers_ext.metrics.pairing import mean_of
@@ -211,9 +211,9 @@ def evaluate(plan: Plan, folder: Path, openers: Openers, workers: int = 1) -> di
 def _of_clip(plan: Plan, pair: Pair, folder: Path) -> dict[str, Any]:
     """The numbers of a pair: the mean of each metric, and its values for each frame."""
     told: dict[str, Any] = {
-        "name": pair.name,
-        "prediction": str(pair.prediction.path),
-        "truth": str(pair.truth.path),
+        "name": one_line(pair.name),  # that of a file may have anything in it
+        "prediction": one_line(pair.prediction.path),
+        "truth": one_line(pair.truth.path),
         "frames": {},
         "reasons": {},
     }

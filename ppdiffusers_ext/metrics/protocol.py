@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.errors import InputError, check_keys, counted, shown, shown_path, suggestion
+from ppdiffusers_ext.errors import InputError, check_keys, counted, one_line, shown, shown_path, suggestion
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.metrics.catalogue import DISTRIBUTION, METRICS, PAIRED, PERSON, Metric
 
@@ -132,7 +132,7 @@ class Protocol:
             f"true frames: crop {truth.crop}, {size}, {truth.filter}; generated: crop {made.crop}, to the true size "
             f"by {made.filter}; different lengths: {self.different_lengths}",
             f"mean over {self.average}; {windows or 'no distances of distributions'}; intervals: "
-            f"{self.bootstrap.level:.0%}, clips drawn {self.bootstrap.samples} times for means and "
+            f"{100 * self.bootstrap.level:g}%, clips drawn {self.bootstrap.samples} times for means and "
             f"{self.bootstrap.distances} for distances (seed {self.bootstrap.seed})",
             *(f"assumed: {text}" for text in self.assumptions),
         ]
@@ -197,13 +197,13 @@ class _Reader:
         value = self._values[key]
         if not isinstance(value, str):
             raise self._wrong(key, value, "text")
-        return value
+        return one_line(value)  # it is printed
 
     def _texts(self, key: str) -> list[str]:
         value = self._values[key]
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self._wrong(key, value, "a list of texts")
-        return value
+        return list(map(one_line, value))
 
     def _one_of(self, values: Mapping[str, Any], key: str, known: Sequence[str]) -> str:
         if values[key] not in known:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import VideoInfo, probe_video, read_frames
@@ -16,6 +17,7 @@ from ppdiffusers_ext.packaged import located
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+_MAYBE_ANIMATED = (".png", ".webp", ".avif")
 _BESIDE = ("side_by_side", "overlay")  # endings of what commands write beside a video
 _ACCEPTED = (
     "a video, a folder of frames (PNG, JPEG, WebP, BMP, TIFF) or a folder of videos (MP4, MOV, MKV, WebM, GIF) "
@@ -122,8 +124,8 @@ def find_clips(path: str | os.PathLike) -> dict[str, Clip]:
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
     if path.is_dir():
-        found = _files(path, _VIDEOS)
-        if not found and not _files(path, _PICTURES):
+        pictures, found = _pictures_and_videos(path)
+        if not found and not pictures:
             found = _folders_of_frames(path)
         clips = _by_stem(path, found)
         clips = {stem: file for stem, file in clips.items() if not _is_beside(stem, clips)}
@@ -146,7 +148,10 @@ def find_sets(prediction: str | os.PathLike, truth: str | os.PathLike) -> Sets:
 
 def _is_of_clips(path: str | os.PathLike) -> bool:
     path = Path(located(path))
-    return path.is_dir() and bool(_files(path, _VIDEOS) or not _files(path, _PICTURES))
+    if not path.is_dir():
+        return False
+    pictures, videos = _pictures_and_videos(path)
+    return bool(videos or not pictures)
 
 
 def companions(path: str | os.PathLike, names: Iterable[str], what: str) -> dict[str, Path]:
@@ -189,7 +194,7 @@ def _look(path: Path) -> tuple[str, tuple[Path, ...]]:
         raise MissingFileError(f"{path} does not exist; {_ACCEPTED}")
     if not path.is_dir():
         return "video", ()
-    pictures, videos = (_files(path, known) for known in (_PICTURES, _VIDEOS))
+    pictures, videos = _pictures_and_videos(path)
     if pictures and videos:
         raise InputError(
             f"{path} holds pictures and videos, {pictures[0].name} and {videos[0].name} among them; {_ACCEPTED}"
@@ -203,6 +208,25 @@ def _folders_of_frames(path: Path) -> tuple[Path, ...]:
     """The folders in a folder that have pictures in them, in natural order."""
     folders = (each for each in sorted(path.iterdir(), key=natural_order) if each.is_dir())
     return tuple(each for each in folders if not each.name.startswith(".") and _files(each, _PICTURES))
+
+
+def _pictures_and_videos(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The pictures of a folder, and its videos, of which animated pictures are some; both in natural order."""
+    files = _files(folder, (*_PICTURES, *_VIDEOS))
+    videos = [file for file in files if file.suffix.lower() in _VIDEOS or _is_animated(file)]
+    moving = set(videos)
+    return tuple(file for file in files if file not in moving), tuple(videos)
+
+
+def _is_animated(path: Path) -> bool:
+    """Whether a picture has more than one frame; one that cannot be opened is told of when it is read."""
+    if path.suffix.lower() not in _MAYBE_ANIMATED:
+        return False
+    try:
+        with Image.open(path) as picture:
+            return getattr(picture, "n_frames", 1) > 1
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.records import digest_of
+from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.metrics.catalogue import METRICS
 from ppdiffusers_ext.metrics.pairing import PairedMetrics
 from ppdiffusers_ext.metrics.people import measure_person
@@ -29,6 +31,8 @@ from ppdiffusers_ext.metrics.preparing import prepared_frames, prepared_pairs
 from ppdiffusers_ext.metrics.protocol import Frames, Protocol, Windows
 from ppdiffusers_ext.metrics.result_report import Networks
 from ppdiffusers_ext.metrics.sources import Clip
+
+logger = logging.getLogger(__name__)
 
 PAIRED, PERSON, FEATURES = "paired", "person", "features"
 _FORMAT = 1  # of the files; a new one when what is computed changes
@@ -126,7 +130,7 @@ def run_tasks(tasks: Sequence[Task], folder: Path, openers: Openers, workers: in
     Raises:
         InputError: a frame cannot be read, or weights do not fit; the files that are complete stay.
     """
-    waiting = {task.key: task for task in tasks if not (folder / task.file).is_file()}
+    waiting = {task.key: task for task in tasks if not _is_there(task, folder)}
     if workers > 1 and len(waiting) > 1:
         _run_apart(list(waiting.values()), folder, openers, min(workers, len(waiting)))
         return
@@ -134,14 +138,54 @@ def run_tasks(tasks: Sequence[Task], folder: Path, openers: Openers, workers: in
         run_task(task, folder, openers)
 
 
+def _is_there(task: Task, folder: Path) -> bool:
+    """Whether the file of a task is there and holds what the task makes; another one is made again."""
+    path = folder / task.file
+    if not path.is_file():
+        return False
+    try:
+        if task.kind == FEATURES:
+            rows = read_features(task, folder)
+            number = task.protocol.distributions[task.metrics[0]].count(task.count)
+            sound = rows.ndim == 2 and len(rows) == number and bool(np.isfinite(rows).all())
+        else:
+            _check_values(task, read_values(task, folder))
+            sound = True
+    except (OSError, EOFError, ValueError, TypeError, LookupError):
+        sound = False
+    if not sound:
+        logger.warning("%s is damaged, and is made again", shown_path(path))
+    return sound
+
+
+def _check_values(task: Task, values: dict[str, Any]) -> None:
+    """Raises ValueError, TypeError or LookupError for what is no result of a task of pairs or of persons."""
+    if task.kind == PAIRED:
+        if set(values) != set(task.metrics) or any(len(values[name]) != task.count for name in task.metrics):
+            raise ValueError(task.file)
+        numbers = [number for name in task.metrics for number in values[name]]
+    else:
+        numbers = [values["numbers"][name] for name in task.metrics]
+        for key in ("frames", "reasons", "frames_without_face"):
+            dict(values[key])
+    for number in numbers:
+        if number is not None:
+            float(number)
+
+
 def _run_apart(tasks: Sequence[Task], folder: Path, openers: Openers, workers: int) -> None:
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(run_task, task, folder, openers) for task in tasks]
         try:
             for future in tqdm(as_completed(futures), total=len(futures), unit="part", disable=None):
                 future.result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"one of {workers} workers was killed, as happens where memory runs out; fewer --workers are accepted"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
@@ -189,14 +233,11 @@ def _write_features(task: Task, path: Path) -> None:
     windows = task.protocol.distributions[name]
     features = open_features(windows.network, windows.preparation, task.weights.folder, task.weights.engine)
     frames = prepared_frames(clip, task.frames[0], task.count)
-    shape = (windows.count(task.count), features.size)
-    if not shape[0]:
-        np.save(path, np.zeros(shape, np.float32))
-        return
-    written = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for row, values in enumerate(feature_rows(features, frames, windows)):
-        written[row] = values
-    written.flush()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (windows.count(task.count), features.size)}
+    with open(path, "wb") as file:  # not a map of a file: a disk that is full would end the process
+        np.lib.format.write_array_header_1_0(file, header)
+        for values in feature_rows(features, frames, windows):
+            file.write(values.astype("<f4").tobytes())
 
 
 def feature_rows(features: Any, frames: Iterable[np.ndarray], windows: Windows) -> Iterator[np.ndarray]:

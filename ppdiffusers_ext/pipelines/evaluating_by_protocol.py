@@ -31,20 +31,25 @@ def evaluate_by_protocol(options: EvaluationOptions) -> None:
             computed.
     """
     prediction, truth = needed_sides(options)
+    for name in ("csv", "html"):
+        if getattr(options, name) == STDOUT:
+            raise InputError(f"--{name} is {STDOUT}; the name of a file is accepted, and {STDOUT} by --json alone")
     protocol = read_protocol(options.protocol or OWN_PROTOCOL)
     metrics = choose_metrics(options.metrics or ALL, protocol.metrics(), f"protocol {protocol.name}")
     metrics = [metric for metric in metrics if _is_asked(metric, options.paired)]
     if not metrics:
         raise InputError(
-            f"--{'' if options.paired else 'no-'}paired leaves none of --metrics {options.metrics}; without it, both "
-            "kinds are accepted"
+            f"--{'' if options.paired else 'no-'}paired leaves none of --metrics {options.metrics or ALL}; "
+            "without it, both kinds are accepted"
         )
     weights = check_weights(metrics, options.weights, OTHER_WEIGHTS)
     plan = make_plan(prediction, truth, protocol, metrics, weights, options.paired)
     how = {"--protocol": digest_of(protocol.as_dict()), "--per-frame": options.per_frame}
     made = Made("evaluate", {"PRED, GT, metrics or weights": digest_of([task.key for task in plan.tasks])}, how)
-    clips = [clip.path for side in (plan.sets.predictions, plan.sets.truths) for clip in side.values()]
-    with to_be_written(options, [options.json, options.csv, options.html], made, clips) as files:
+    inputs: list[Any] = [clip.path for side in (plan.sets.predictions, plan.sets.truths) for clip in side.values()]
+    inputs += [Path(weights.folder) / path for _, files in weights.digests for path, _ in files]
+    inputs += [options.protocol] if options.protocol and Path(options.protocol).is_file() else []
+    with to_be_written(options, [options.json, options.csv, options.html], made, inputs) as files:
         if files or not (options.json or options.csv or options.html):
             with _folder(options.state) as folder:
                 result = evaluate(plan, folder, make_openers(options.weights), options.workers)

@@ -77,3 +77,13 @@ def test_missing_key_is_named(tmp_path):
 def test_unknown_protocol_is_answered_with_the_nearest():
     with pytest.raises(InputError, match="no protocol 'disko'; did you mean 'disco'"):
         read_protocol("disko")
+
+
+def test_texts_of_a_file_are_printed_without_what_a_terminal_obeys(tmp_path):
+    text = (FOLDER / "ours.yaml").read_text()
+    title = next(line for line in text.splitlines() if line.startswith("title:"))
+    (tmp_path / "own.yaml").write_text(
+        text.replace(title, 'title: "a\\e[31m\\nnot measured: x"').replace("0.95", "0.999")
+    )
+    lines = read_protocol(str(tmp_path / "own.yaml")).lines()
+    assert lines[0] == "protocol own: a\\x1b[31m not measured: x" and any("99.9%" in line for line in lines)

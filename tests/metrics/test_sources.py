@@ -4,12 +4,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
-from ppdiffusers_ext.metrics.sources import find_pairs, natural_order, open_clip
+from ppdiffusers_ext.metrics.sources import find_pairs, find_sets, natural_order, open_clip
 
 
 def write_video(path, num_frames=3, width=32, height=24):
@@ -118,3 +119,21 @@ def test_damaged_frame_is_named(tmp_path):
     (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:40])
     with pytest.raises(InputError, match="2.png is not a picture that can be read"):
         list(open_clip(tmp_path).frames())
+
+
+@pytest.mark.parametrize("ending", ["webp", "png"])
+def test_animated_pictures_in_a_folder_are_videos(tmp_path, ending):
+    for side, level in (("pred", 10), ("gt", 200)):
+        for name in "ab":
+            (tmp_path / side).mkdir(exist_ok=True)
+            frames = [Image.new("RGB", (32, 24), (level * i % 256, 40, 60)) for i in range(3)]
+            frames[0].save(
+                tmp_path / side / f"{name}.{ending}", save_all=True, append_images=frames[1:], lossless=True
+            )
+    pairs = find_pairs(tmp_path / "pred", tmp_path / "gt")
+    assert [(pair.name, pair.prediction.num_frames) for pair in pairs] == [("a", 3), ("b", 3)]
+    sets = find_sets(tmp_path / "pred", tmp_path / "gt")
+    assert [clip.num_frames for clip in sets.predictions.values()] == [3, 3] and not sets.unpaired
+    write_frames(tmp_path / "pred", ["c.png"])
+    with pytest.raises(InputError, match="holds pictures and videos"):
+        find_pairs(tmp_path / "pred", tmp_path / "gt")

@@ -1,5 +1,6 @@
 """Results of single clips: what they are computed of, kept, and that no worker changes a bit of them."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -116,3 +117,56 @@ def test_run_that_failed_goes_on(folder, tmp_path, monkeypatch):
     after = (tmp_path / first.file).stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert list(read_values(second, tmp_path)) == ["disco_psnr", "disco_l1"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe", b"{}", b"[1]", b'{"disco_psnr": [1.0], "disco_l1": [1.0]}', b"null"],
+    ids=repr,
+)
+def test_damaged_numbers_are_made_again(folder, tmp_path, content, caplog):
+    task = paired(folder)
+    run_tasks([task], tmp_path, {})
+    whole = (tmp_path / task.file).read_bytes()
+    (tmp_path / task.file).write_bytes(content)
+    run_tasks([task], tmp_path, {})
+    assert (tmp_path / task.file).read_bytes() == whole
+    assert f"{task.file} is damaged, and is made again" in caplog.text
+    caplog.clear()
+    run_tasks([task], tmp_path, {})
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "junk", "fewer rows", "not finite", "one axis"])
+def test_damaged_features_are_made_again(folder, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(tasks, "open_features", lambda *of: Averages())
+    task = features_of(folder, Windows("i3d_fvd", "disco", 2, 1))
+    run_tasks([task], tmp_path, {})
+    path = tmp_path / task.file
+    whole, rows = path.read_bytes(), np.array(read_features(task, tmp_path))
+    if damage in ("empty", "cut", "junk"):
+        path.write_bytes({"empty": b"", "cut": whole[:-5], "junk": b"no array" * 20}[damage])
+    else:
+        np.save(path, {"fewer rows": rows[:2], "not finite": rows * np.nan, "one axis": rows[:, 0]}[damage])
+    run_tasks([task], tmp_path, {})
+    assert path.read_bytes() == whole
+
+
+def test_features_on_a_full_disk_are_an_error(folder, monkeypatch):
+    monkeypatch.setattr(tasks, "open_features", lambda *of: Averages())
+    task = features_of(folder, Windows("i3d_fvd", "disco", 2, 1))
+    with pytest.raises(OSError, match="No space left"):
+        tasks._write_features(task, "/dev/full")
+
+
+def test_worker_that_is_killed_is_told_in_words(folder, tmp_path):
+    work = [paired(folder, number) for number in range(2)]
+    with pytest.raises(InputError, match="one of 2 workers was killed.*fewer --workers are accepted"):
+        run_tasks(work, tmp_path, Deadly(), workers=2)
+
+
+class Deadly(dict):
+    """Openers that end the process that they are sent to."""
+
+    def __reduce__(self):
+        return os._exit, (9,)

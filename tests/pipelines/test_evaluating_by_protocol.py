@@ -1,12 +1,15 @@
 """Evaluation by a protocol: files, what is kept, and what is refused before anything is computed."""
 
 import json
+import os
+import sys
 
 import pytest
 
 from ppdiffusers_ext.data.existing import ExistsError
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics import tasks
+from ppdiffusers_ext.metrics.protocol import FOLDER
 from ppdiffusers_ext.pipelines.evaluating import check_way
 from ppdiffusers_ext.pipelines.evaluating_by_protocol import evaluate_by_protocol
 from ppdiffusers_ext.pipelines.evaluating_options import EvaluationOptions
@@ -114,3 +117,29 @@ def test_options_of_another_way_are_refused(tmp_path, monkeypatch, options, mess
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
         check_way(EvaluationOptions(prediction="a", truth="b", **options))
+
+
+@pytest.mark.parametrize("name", ["csv", "html"])
+def test_only_json_goes_to_standard_output(folder, tmp_path, name):
+    with pytest.raises(InputError, match=f"--{name} is -; the name of a file is accepted"):
+        evaluated(folder, tmp_path, **{name: "-"})
+
+
+def test_protocol_of_the_users_own_is_not_written_over(folder, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text((FOLDER / "ours.yaml").read_text())
+    with pytest.raises(InputError, match="own.yaml"):
+        evaluated(folder, tmp_path, protocol=str(path), metrics="psnr", csv=str(path), overwrite=True)
+    assert path.read_text() == (FOLDER / "ours.yaml").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are UTF-8")
+def test_name_that_is_no_text_is_told_as_what_it_is(tmp_path):
+    name = os.fsdecode(b"bad\xff\x1b[31m")
+    frames = moving(0, 3)
+    for side in ("pred", "gt"):
+        write_frames(tmp_path / side / name, frames)
+    evaluated(tmp_path, tmp_path)
+    for ending in ("json", "csv", "html"):
+        text = (tmp_path / f"scores.{ending}").read_text()
+        assert "\x1b" not in text and "bad" in text
