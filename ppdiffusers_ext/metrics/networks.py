@@ -138,12 +138,17 @@ def check_networks(names: Iterable[str], folder: str | os.PathLike = WEIGHTS) ->
         missing = {**absent, **missing}
         of += [name] * bool(absent)
     if missing:
-        wanted = " ".join(f"--only {checkpoint}" for checkpoint in missing)
-        dest = "" if os.fspath(folder) == WEIGHTS else f" --dest {shown_path(folder)}"
         raise MissingFileError(
             f"{' and '.join(of)} {'needs' if len(of) == 1 else 'need'} {', '.join(missing.values())} in "
-            f"{shown_path(folder)}; `python scripts/download_weights.py {wanted}{dest}` fetches what is missing"
+            f"{shown_path(folder)}; `{fetching(missing, folder)}` fetches what is missing"
         )
+
+
+def fetching(checkpoints: Iterable[str], folder: str | os.PathLike = WEIGHTS) -> str:
+    """The command that fetches checkpoints of the registry into a folder of all weights."""
+    wanted = " ".join(f"--only {checkpoint}" for checkpoint in dict.fromkeys(checkpoints))
+    dest = "" if os.fspath(folder) == WEIGHTS else f" --dest {shown_path(folder)}"
+    return f"python scripts/download_weights.py {wanted}{dest}"
 
 
 def open_network(

@@ -24,7 +24,7 @@ class PairedMetrics:
         open_network: of a name in `networks.NETWORKS`; called for those that are needed.
 
     Attributes:
-        frames: name -> the value of each frame; None where there is none, as of the flicker of the first.
+        frames: name -> the value of each frame; None where it has none: the first frame has no flicker.
     """
 
     def __init__(self, names: Sequence[str], open_network: Callable[[str], Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ppdiffusers_ext.data.records import digest
 from ppdiffusers_ext.errors import MissingFileError, shown_path
 from ppdiffusers_ext.metrics.catalogue import EMBEDDED, Metric
-from ppdiffusers_ext.metrics.networks import WEIGHTS, choose_engine, network
+from ppdiffusers_ext.metrics.networks import choose_engine, fetching, network
 from ppdiffusers_ext.metrics.tasks import Weights
 
 
@@ -39,10 +39,9 @@ def check_weight_files(
     ]
     if absent:
         said = "; ".join(f"{', '.join(needed[name])} needs {path}" for name, path, _ in absent)
-        fetch = " ".join(f"--only {name}" for name in dict.fromkeys(checkpoint for *_, checkpoint in absent))
-        dest = "" if os.fspath(folder) == WEIGHTS else f" --dest {shown_path(folder)}"
+        command = fetching((checkpoint for *_, checkpoint in absent), folder)
         raise MissingFileError(
-            f"weights are missing in {shown_path(folder)}: {said}; `python scripts/download_weights.py {fetch}{dest}` "
+            f"weights are missing in {shown_path(folder)}: {said}; `{command}` "
             f"fetches them, and --metrics {EMBEDDED} is accepted without"
         )
     return files

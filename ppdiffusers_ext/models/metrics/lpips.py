@@ -111,7 +111,7 @@ class LPIPS(nn.Layer):
         return paddle.stack(parts).sum(0)  # (N, H, W), of 5 x (N, H, W)
 
     def maps(self, a: paddle.Tensor, b: paddle.Tensor) -> list[paddle.Tensor]:
-        """Distances by layer, five of (N, 1, H_k, W_k); arguments and errors as of `forward`."""
+        """Distances by layer, five of (N, 1, H_k, W_k). Takes and raises what `forward` does."""
         if list(a.shape) != list(b.shape):
             raise InputError(f"LPIPS of pictures of {list(a.shape)} and {list(b.shape)}; the same shape is needed")
         if min(a.shape[2:]) < self._trunk.least_side:
