@@ -23,6 +23,7 @@ from paddle import nn
 from ppdiffusers.models.lora import LoRACompatibleLinear
 from ppdiffusers.models.resnet import Upsample2D
 
+from ppdiffusers_ext.models import eager_attention
 from ppdiffusers_ext.models.channels_last import FEW_PIXELS, group_norm, is_channels_last
 
 # A network, which a function changes in place and returns.
@@ -210,9 +211,9 @@ def scaled_dot_product(
         bias: (batch, keys), added to the scores of each key, or None.
 
     Returns:
-        (batch, queries, channels). On a CPU the score matrix is computed in parts of at most `MAX_SCORES` numbers, so
-        that memory does not grow with the square of the picture's area; a graph that is traced for a compiled engine
-        has it in one piece, which engines recognise and fuse, or in parts as well (`attention_in_parts`).
+        (batch, queries, channels). On a CPU the score matrix is computed in parts (`eager_attention`), so that memory
+        does not grow with the square of the picture's area; a graph that is traced for a compiled engine has it in one
+        piece, which engines recognise and fuse, or in parts of at most `MAX_SCORES` as well (`attention_in_parts`).
     """
     batch, queries, channels = query.shape
     query, key, value = (x.reshape([batch, x.shape[1], num_heads, -1]) for x in (query, key, value))
@@ -229,7 +230,8 @@ def scaled_dot_product(
 
     query = query / math.sqrt(channels // num_heads)
     query, key, value = (_swap_rows(x) for x in (query, key, value))  # (batch, heads, tokens, d)
-    return _swap_rows(_attend_in_parts(query, key, value, bias)).reshape([batch, queries, channels])
+    attend = _attend_in_parts if queries * key.shape[2] < eager_attention.MANY_SCORES else eager_attention.attend
+    return _swap_rows(attend(query, key, value, bias)).reshape([batch, queries, channels])
 
 
 def _attend_fused(

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers_ext.models.eager_attention import kept_scores
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
 from ppdiffusers_ext.models.easy_animate.checkpoint import options_of
 from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
@@ -173,7 +174,7 @@ class _Activations:
     def _middle(self, block: Any, frames: int, side: int) -> float:
         config = self._vae.config
         seen = side**2 * (1 if config.mid_block_attention_type == "spatial" else frames)
-        scores = config.mid_block_num_attention_heads * seen if self._is_cpu else 0
+        scores = kept_scores(config.mid_block_num_attention_heads, seen, seen) / seen if self._is_cpu else 0
         attention = self._numbers(frames, side, _ATTENTION * config.block_out_channels[-1] + scores)
         return self._blocks(block.convs, frames, side) + len(block.attentions) * attention
 

@@ -1,8 +1,8 @@
 """Memory prediction for trainings of EasyAnimate's transformer, and of LoRA beside it; see `training.memory_plan`.
 
-The activations that blocks keep for the gradient are proportional to the tokens of a video times the width, and on a
-CPU, where attention keeps its scores, to the square of the tokens. They are the same whether all weights are trained
-or LoRA beside them, which has as many numbers more as its rank for each token and adapted layer
+The activations that blocks keep for the gradient are proportional to the tokens of a video times the width. They are
+the same whether all weights are trained or LoRA beside them, which has as many numbers more as its rank for each token
+and adapted layer
 (`python -m benchmarks training_memory` compares predictions with peaks).
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from ppdiffusers_ext.data.easy_animate.batch_sizes import count_repeats
 from ppdiffusers_ext.data.easy_animate.buckets import frames_of_sizes, round_frames
+from ppdiffusers_ext.models.eager_attention import kept_scores
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D
 from ppdiffusers_ext.models.easy_animate.frame_convolution import MAX_GATHERED
 from ppdiffusers_ext.pipelines.architectures import planning_reader
@@ -44,8 +45,8 @@ from ppdiffusers_ext.training.memory_plan import (
 )
 
 # Numbers that a block keeps for the gradient, for each number of its tokens: of V4, of its attention to CLIP's, of V1
-# to V3, and with gradient checkpointing. Then those of attention, for each score.
-_BLOCK_V4, _CLIP, _BLOCK, _CHECKPOINTED, _SCORE = 50, 25, 88, 8.2, 1
+# to V3, and with gradient checkpointing.
+_BLOCK_V4, _CLIP, _BLOCK, _CHECKPOINTED = 50, 25, 88, 8.2
 _TEXT_LAYER = 30  # of a text encoder's layer, for each number of its tokens
 _PIXART_TEXT = 120  # tokens
 _SPREAD = 1.45  # what activations take on a CPU, where freed memory stays in pieces between those that are kept
@@ -214,7 +215,7 @@ def _activations(transformer: Any, shape: list[int], lora: _Lora | None, checkpo
         factor = _BLOCK
         # Half of V3's blocks have an attention over all tokens.
         keys = in_frame + _PIXART_TEXT + (tokens / 2 if options.motion_module_kwargs_odd else 0)
-    block = tokens * (factor * channels + (_SCORE * heads * keys if device == "cpu" else 0))
+    block = tokens * (factor * channels + (kept_scores(heads, tokens, keys) / tokens if device == "cpu" else 0))
     block += tokens * lora.numbers_of_token / options.num_layers if lora is not None else 0
     if checkpointing:
         return rows * (options.num_layers * _CHECKPOINTED * tokens * channels + block)

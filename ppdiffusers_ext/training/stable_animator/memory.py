@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers_ext.models.eager_attention import kept_scores
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.pipelines.architectures import planning_reader
 from ppdiffusers_ext.pipelines.loading import describe_image_encoder, describe_video_vae, known_options
@@ -93,8 +94,7 @@ def _activations(unet: Any, vae: Any, size: tuple[int, int], checkpointing: bool
         positions = math.ceil(width / 2**level) * math.ceil(height / 2**level)
         resnets = 2 * layers + 1 + (2 if level == levels - 1 else 0)
         transformers = resnets - 2 + 1 - 2 * layers if level == levels - 1 else resnets
-        # On a CPU scores are kept for the gradient; a GPU's kernels compute them again.
-        scores = heads[level] * positions**2 if device == "cpu" else 0
+        scores = kept_scores(heads[level], positions, positions) if device == "cpu" else 0
         of_transformer = _TRANSFORMER * positions * channels + scores
         if checkpointing:
             total += _CHECKPOINTED * positions * channels * (resnets + transformers)
