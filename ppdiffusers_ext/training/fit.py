@@ -17,7 +17,7 @@ from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.check import check_steps
-from ppdiffusers_ext.training.options import DataOptions, samples_of_a_step
+from ppdiffusers_ext.training.options import DataOptions, has_slices, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.second import SecondObjective
 from ppdiffusers_ext.training.trainer import PartsTrainer
@@ -103,14 +103,14 @@ def fit(training: Training, data: DataOptions, arguments: TrainingArguments) -> 
 
 def _settings_of(own: dict[str, Any], samples: Any, arguments: TrainingArguments) -> dict[str, Any]:
     """Settings that a resumed run must share with this one: a system's own, and those of every run."""
+    slices = {"slices": arguments.world_size} if has_slices(arguments) else {}
     return {
         **own,
         "samples_per_step": samples_of_a_step(arguments),
         "seed": arguments.seed,
-        "world_size": arguments.world_size,
-        "sharding": [option.value for option in arguments.sharding],
         "ema": bool(arguments.ema_decay),
         "clips": samples.num_clips,
+        **slices,
     }
 
 
@@ -149,7 +149,17 @@ def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str |
         )
     if folder is None:
         return None
-    checkpoints.check_run(folder, run)
+    checkpoints.check_run(folder, run, _accepted(checkpoints.run_of(folder), arguments))
     check_steps(folder, checkpoints.step_of(folder), arguments)
     logger.info("the run goes on from %s", folder)
     return str(folder)
+
+
+def _accepted(earlier: dict[str, Any], arguments: TrainingArguments) -> str:
+    """What a checkpoint's run may go on as: where only its processes were others, with as many samples in a step."""
+    before, now = earlier.get("samples_per_step"), samples_of_a_step(arguments)
+    at_once = now // arguments.gradient_accumulation_steps
+    if not isinstance(before, int) or before in (0, now) or before % at_once:
+        return "a run that agrees"
+    told = counted(arguments.dataset_world_size, "process", "processes")
+    return f"--gradient_accumulation_steps {before // at_once} with {told}"
