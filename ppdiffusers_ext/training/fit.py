@@ -17,6 +17,7 @@ from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.check import check_steps
+from ppdiffusers_ext.training.groups import from_first
 from ppdiffusers_ext.training.options import DataOptions, has_slices, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.second import SecondObjective
@@ -132,7 +133,24 @@ def _tell_start(learning: list[paddle.Tensor], samples: Any, held_out: Any, argu
 
 
 def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str | None:
-    """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew."""
+    """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew.
+
+    The first process looks for it, and reads its files; all go on from the same.
+    """
+    folder = from_first("checkpoint", lambda: _choose_checkpoint(arguments, run))
+    if not folder:
+        return None
+    if not (Path(folder) / checkpoints.MANIFEST).is_file():
+        raise InputError(
+            f"checkpoint {folder} is not there for process {arguments.process_index}; a folder that all machines "
+            "share is accepted"
+        )
+    logger.info("the run goes on from %s", folder)
+    return folder
+
+
+def _choose_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str:
+    """As `_find_checkpoint`, in the first process; "" to start anew."""
     asked = arguments.resume_from_checkpoint
     if asked:
         problem = checkpoints.problem_of(asked)
@@ -140,18 +158,16 @@ def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str |
             raise InputError(f"--resume_from_checkpoint {asked} cannot be used: {problem}")
         folder = asked
     elif arguments.overwrite_output_dir:
-        if arguments.process_index == 0:
-            checkpoints.remove_all(arguments.output_dir)  # a later start would go on from them
-        return None
+        checkpoints.remove_all(arguments.output_dir)  # a later start would go on from them
+        return ""
     else:
         folder = checkpoints.newest_valid(
             arguments.output_dir, lambda path, problem: logger.warning("%s is passed over: %s", path, problem)
         )
     if folder is None:
-        return None
+        return ""
     checkpoints.check_run(folder, run, _accepted(checkpoints.run_of(folder), arguments))
     check_steps(folder, checkpoints.step_of(folder), arguments)
-    logger.info("the run goes on from %s", folder)
     return str(folder)
 
 
