@@ -46,8 +46,8 @@ def check_alike(parts: Iterable[Any], found: Any) -> None:
     own = _described(parts, found)
     mark = from_first("mark of the output folder", lambda: _make_mark(folder))
     try:
-        first = json.loads(from_first("options", lambda: json.dumps([socket.gethostname(), own])))
-        refuse_together("alike", _difference(*first, own) or _unseen(folder, mark))
+        host, first = json.loads(from_first("options", lambda: json.dumps([socket.gethostname(), own])))
+        refuse_together("alike", _difference(host, first, own) or _unseen(folder, mark))
     finally:
         if distributed.get_rank() == 0:
             (folder / mark).unlink(missing_ok=True)

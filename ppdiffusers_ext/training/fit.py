@@ -151,6 +151,7 @@ def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str |
 
 def _choose_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str:
     """As `_find_checkpoint`, in the first process; "" to start anew."""
+    checkpoints.clean(arguments.output_dir)  # of a killed run, which may have had other processes, and other files
     asked = arguments.resume_from_checkpoint
     if asked:
         problem = checkpoints.problem_of(asked)
