@@ -6,6 +6,7 @@ process therefore takes what it needs from all files, and the run that goes on m
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ppdiffusers_ext.training.gradients import innermost_optimizer, own_paramete
 from ppdiffusers_ext.weights.loading import read_state
 
 _FILES = "optimizer*.pdopt"
+_PATIENCE = 90.0  # seconds
 _MASTERS = "master_weights"  # fp32 copies of parameters in half precision, as Paddle names them
 
 
@@ -66,6 +68,22 @@ def load_optimizer_state(optimizer: Any, folder: str | os.PathLike) -> None:
             f"none of its {len(files)} files {_FILES}; the files of all processes of a run with the same options are "
             "needed, in a folder that all machines share"
         )
+
+
+def wait_for_shards(folder: str | os.PathLike, count: int) -> None:
+    """Wait until this machine sees the files of all shards in a folder: NFS may show those of others a minute later.
+
+    Raises:
+        InputError: they do not appear.
+    """
+    end = time.monotonic() + _PATIENCE
+    while (found := len(list(Path(folder).glob(_FILES)))) < count:
+        if time.monotonic() > end:
+            raise InputError(
+                f"{folder} has {found} of {count} files {_FILES} of the optimiser's state: those of other machines are "
+                "missing; an --output_dir that all machines share is accepted"
+            )
+        time.sleep(0.2)
 
 
 def _move(values: dict[str, Any], tensors: dict[str, paddle.Tensor], path: Path) -> None:

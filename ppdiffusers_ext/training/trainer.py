@@ -32,7 +32,7 @@ from ppdiffusers_ext.training.curves import Curves
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
 from ppdiffusers_ext.training.gradients import GradientWatch
 from ppdiffusers_ext.training.groups import wait_for_first
-from ppdiffusers_ext.training.optimizer_state import WholeOptimizerState, load_optimizer_state
+from ppdiffusers_ext.training.optimizer_state import WholeOptimizerState, load_optimizer_state, wait_for_shards
 from ppdiffusers_ext.training.options import has_slices
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.progress import VALIDATION, Progress
@@ -291,6 +291,7 @@ class PartsTrainer(Trainer):
             paddle.distributed.barrier()
         if self.args.process_index == 0:
             written = checkpoints.folder_of(hidden, step)
+            wait_for_shards(written, max(1, self.args.sharding_parallel_degree))
             checkpoints.complete(written, checkpoints.folder_of(output_dir, step), self._run, step)
             checkpoints.clean(output_dir)
             self._rotate_checkpoints(use_mtime=True, output_dir=output_dir)

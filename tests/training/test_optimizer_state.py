@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,9 @@ import paddle
 import pytest
 import yaml
 
-from ppdiffusers_ext.training.optimizer_state import load_optimizer_state, make_optimizer_state
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.training import optimizer_state
+from ppdiffusers_ext.training.optimizer_state import load_optimizer_state, make_optimizer_state, wait_for_shards
 from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.weights.checksums import sha256_of
 from ppdiffusers_ext.weights.loading import read_state
@@ -145,6 +148,20 @@ def test_state_of_other_parameters_is_refused(tmp_path, state, message):
     with pytest.raises(ValueError) as error:
         load_optimizer_state(optimizer_of()[1], tmp_path)
     assert message in str(error.value)
+
+
+def test_shards_of_other_machines_are_waited_for_and_missed(tmp_path, monkeypatch):
+    (tmp_path / "optimizer.shard00.pdopt").touch()
+    wait_for_shards(tmp_path, 1)
+    later = threading.Timer(0.05, (tmp_path / "optimizer.shard01.pdopt").touch)
+    later.start()
+    wait_for_shards(tmp_path, 2)
+    later.join()
+    monkeypatch.setattr(optimizer_state, "_PATIENCE", 0.0)
+    with pytest.raises(
+        InputError, match=r"has 2 of 3 files optimizer\*\.pdopt .* that all machines share is accepted"
+    ):
+        wait_for_shards(tmp_path, 3)
 
 
 @pytest.mark.parametrize(("processes", "batch", "parts"), [(1, 1, 12), (1, 2, 6), (2, 1, 6), (2, 3, 2), (4, 3, 1)])
