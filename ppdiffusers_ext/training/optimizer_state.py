@@ -80,8 +80,8 @@ def wait_for_shards(folder: str | os.PathLike, count: int) -> None:
     while (found := len(list(Path(folder).glob(_FILES)))) < count:
         if time.monotonic() > end:
             raise InputError(
-                f"{folder} has {found} of {count} files {_FILES} of the optimiser's state: those of other machines are "
-                "missing; an --output_dir that all machines share is accepted"
+                f"{folder} has {found} of {count} files {_FILES} of the optimiser's state: those of other machines "
+                "are missing; an --output_dir that all machines share is accepted"
             )
         time.sleep(0.2)
 
