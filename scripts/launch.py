@@ -3,13 +3,18 @@
 python -m scripts.launch --gpus 0,1,2,3 scripts/trainer_stage1.py configs/training/stage1.yaml
 python -m scripts.launch --nproc_per_node 2 scripts/trainer_stage1.py configs/training/stage1.yaml
 
-The first line is for GPUs, the second for a CPU. The trainer is a Python file or a name: trainer_stage1. What stands
-before it goes to `paddle.distributed.launch`; its --help lists more. GPUs that are not there are told at once, and the
-launcher's own lines are left out unless the trainer has --debug. The messages of the first process are shown, those of
-all are in LOG_DIR/workerlog.N (--log_dir, default: log).
+python -m scripts.launch --nnodes 2 --rank 0 --master 10.0.0.1:6170 --gpus 0,1 scripts/trainer_stage1.py training.yaml
+
+The first line is for GPUs, the second for a CPU, and the third for the first of two machines; the other one has --rank
+1. The trainer is a Python file or a name: trainer_stage1. What stands before it goes to `paddle.distributed.launch`;
+its --help lists more. GPUs that are not there are told at once, and the launcher's own lines are left out unless the
+trainer has --debug. The messages of the first process are shown, those of all are in LOG_DIR/workerlog.N (--log_dir,
+default: log), with several machines in LOG_DIR/RANK/workerlog.N. --max_restart N starts the processes again, up to N
+times, where one fails.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import re
@@ -57,7 +62,14 @@ def work(options: argparse.Namespace) -> int:
         quieten_libraries()
     _check(before, after)
     after = [*_files_of(after[0]), *after[1:]]
-    return _start([*_quiet([word for word in before if word != "--debug"], debug), *after])
+    before = _quiet([word for word in before if word != "--debug"], debug)
+
+    from .nodes import read_nodes
+
+    nodes, restarts = read_nodes(before, _value_of), _restarts(before)
+    if nodes is not None:  # whose folder of logs may be one
+        before = [*before, "--log_dir", str(Path(_value_of(before, "--log_dir") or "log") / str(nodes.rank))]
+    return _start([*before, *after], nodes, restarts)
 
 
 def _place_of_trainer(words: Sequence[str]) -> int:
@@ -148,41 +160,85 @@ def _quiet(before: list[str], debug: bool) -> list[str]:
     return words if _value_of(words, "--log_level") is not None else ["--log_level", "ERROR", *words]
 
 
-def _start(words: Sequence[str]) -> int:
+def _start(words: Sequence[str], nodes: Any, restarts: int) -> int:
+    """Run Paddle's launcher, and again if a process or a machine fails, up to a number of restarts."""
+    for restart in range(restarts + 1):
+        code = _start_once(words, nodes)
+        if code != 1:
+            break
+        if restart < restarts:
+            print(f"restart {restart + 1} of {restarts}, from the newest checkpoint", file=sys.stderr, flush=True)
+    return code
+
+
+def _restarts(words: Sequence[str]) -> int:
+    from ppdiffusers_ext.errors import InputError, shown
+
+    text = _value_of(words, "--max_restart")
+    if text is not None and not (text.isascii() and text.isdigit() and len(text) < 7):
+        raise InputError(f"--max_restart {shown(text)} cannot be used; a whole number from 0 is accepted")
+    return int(text or 0)
+
+
+def _start_once(words: Sequence[str], nodes: Any) -> int:
     from paddle.distributed.launch.main import launch
 
-    _tell_once()
+    from .nodes import several
+
+    logging.getLogger("LAUNCH").handlers.clear()  # Paddle adds one each time
     sys.argv = ["paddle.distributed.launch", *words]
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    try:
-        launch()
-    except SystemExit as end:
-        if isinstance(end.code, int) and _is_of_signal(end):
-            print(f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr)
-            return 128 + end.code
-        code = end.code or 0
-        return code if code in (0, _BAD_INPUT) else 1  # Paddle has others for a process that was killed
+    with contextlib.nullcontext() if nodes is None else several(nodes) as meeting:
+        _tell_once(meeting)
+        try:
+            launch()
+        except SystemExit as end:
+            if isinstance(end.code, int) and _is_of_signal(end):
+                print(
+                    f"\nerror: stopped by {signal.Signals(end.code).name}; the same command goes on", file=sys.stderr
+                )
+                return 128 + end.code
+            if meeting is not None and meeting.end is not None:
+                return meeting.end.code if meeting.end.code == _BAD_INPUT else 1
+            code = end.code or 0
+            return code if code in (0, _BAD_INPUT) else 1  # Paddle has others for a process that was killed
     return 0
 
 
-def _tell_once() -> None:
+def _tell_once(meeting: Any) -> None:
     """Have Paddle's launcher print what the processes say once, and end as the one that refused its input.
 
     By itself it prints the log of the first process, then the end of the log of whichever it found to have failed,
     often the first one's again; and it ends with the code of the first one, which it may have killed for the other.
+
+    Args:
+        meeting: with other machines, which are told as well; or None.
     """
     from paddle.distributed.launch.job.container import Container
     from paddle.distributed.launch.job.pod import Pod
 
+    def failed(pod: Any) -> list[Any]:
+        containers = _failed(pod)
+        if meeting is not None:
+            meeting.say(_BAD_INPUT if containers[0].exit_code == _BAD_INPUT else 1, _reason(containers[0]))
+        return containers
+
     for kind, name, own in (
         (Container, "tail", _print_rest),
-        (Pod, "failed_container", _failed),
+        (Pod, "failed_container", failed),
         (Pod, "exit_code", property(_exit_code)),
     ):
         setattr(kind, name, own)
     logger = logging.getLogger("LAUNCH")
     logger.removeFilter(_is_of_use)
     logger.addFilter(_is_of_use)
+
+
+def _reason(container: Any) -> str:
+    """Why a process failed: the error that it told, or its exit code."""
+    errors = [line for line in _lines_of(container) if line.startswith("error: ")]
+    said = errors[-1].removeprefix("error: ").strip() if errors else f"exit code {container.exit_code}"
+    return f"its process {container.rank} failed: {said}"
 
 
 def _failed(pod: Any) -> list[Any]:

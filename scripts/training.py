@@ -113,6 +113,7 @@ def _do(name: str, arguments: list[str], debug: bool) -> int:
         hold_outputs([options.output_dir])
     found = trainer.check(model, data, options)
 
+    from ppdiffusers_ext.training.alike import check_alike
     from ppdiffusers_ext.training.arguments import set_up
     from ppdiffusers_ext.training.groups import leave
     from ppdiffusers_ext.training.logs import set_up_loggers
@@ -120,6 +121,7 @@ def _do(name: str, arguments: list[str], debug: bool) -> int:
 
     set_up_loggers(debug)
     training = set_up(options)
+    check_alike((model, data, options), found)
     training.seed = choose_seed(training)
     with checkpoint_key(training.checkpoint_key):
         trainer.run(model, data, training, found)

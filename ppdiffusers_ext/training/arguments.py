@@ -12,7 +12,7 @@ from paddlenlp.trainer import TrainingArguments as PaddleTrainingArguments
 from ppdiffusers_ext.errors import InputError, printable
 from ppdiffusers_ext.runtime import check_device
 from ppdiffusers_ext.training.groups import share_connections
-from ppdiffusers_ext.training.options import TrainerOptions
+from ppdiffusers_ext.training.options import TrainerOptions, beyond_stage_1
 from ppdiffusers_ext.training.parser import ACCEPTED, MOST_MESSAGE, Kinds, parse_options
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,7 @@ class TrainingArguments(TrainerOptions, PaddleTrainingArguments):
         if self.fp16 and not paddle.is_compiled_with_cuda():  # type: ignore[has-type]  # paddlenlp's
             logger.warning("Paddle has no fp16 training on a CPU: bf16 is used instead")
             self.fp16, self.bf16 = False, True
-        beyond = {"stage2", "stage3", "offload"} & set(str(self.sharding).replace(",", " ").split())
-        if beyond and not paddle.is_compiled_with_cuda():
+        if beyond_stage_1(self.sharding) and not paddle.is_compiled_with_cuda():
             raise InputError(
                 f"--sharding {self.sharding} needs a GPU: on a CPU, Paddle shares the optimiser's state alone; stage1 "
                 "is accepted"

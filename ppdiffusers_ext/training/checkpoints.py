@@ -24,6 +24,7 @@ _HIDDEN = ".saving-"
 _ACCEPTED = "a checkpoint as this project's training writes it is needed, or another --output_dir"
 _MOST_STEPS = 10**12
 _NAMED = 10  # differences that a message has
+_FREE = {"world_size", "sharding"}  # settings in manifests of earlier versions that a resumed run need not share
 
 
 def folder_of(output_dir: str | os.PathLike, step: int) -> Path:
@@ -128,23 +129,22 @@ def step_of(folder: str | os.PathLike) -> int:
     return _read_manifest(folder).step
 
 
-def check_run(folder: str | os.PathLike, run: dict[str, Any]) -> None:
+def check_run(folder: str | os.PathLike, run: dict[str, Any], accepted: str = "a run that agrees") -> None:
     """Raise InputError unless a run with the settings `run` can resume from the checkpoint.
 
     Args:
         run: dict as given to `complete`.
+        accepted: what is, for the message.
     """
     earlier = run_of(folder)
-    different = [key for key in sorted({*earlier, *run}) if earlier.get(key) != run.get(key)]
+    different = [key for key in sorted({*earlier, *run} - _FREE) if earlier.get(key) != run.get(key)]
     if different:
         told = "; ".join(
             f"{printable(key, 60)} was {_told(earlier.get(key))}, is {_told(run.get(key))}"
             for key in different[:_NAMED]
         )
         told += f"; {len(different) - _NAMED} more differ" if len(different) > _NAMED else ""
-        raise InputError(
-            f"{folder} is of another run: {told}; a run that agrees, or another --output_dir, is accepted"
-        )
+        raise InputError(f"{folder} is of another run: {told}; {accepted}, or another --output_dir, is accepted")
 
 
 def _told(value: object) -> str:

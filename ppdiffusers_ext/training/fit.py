@@ -17,7 +17,8 @@ from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.check import check_steps
-from ppdiffusers_ext.training.options import DataOptions, samples_of_a_step
+from ppdiffusers_ext.training.groups import from_first
+from ppdiffusers_ext.training.options import DataOptions, has_slices, samples_of_a_step
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.second import SecondObjective
 from ppdiffusers_ext.training.trainer import PartsTrainer
@@ -103,14 +104,14 @@ def fit(training: Training, data: DataOptions, arguments: TrainingArguments) -> 
 
 def _settings_of(own: dict[str, Any], samples: Any, arguments: TrainingArguments) -> dict[str, Any]:
     """Settings that a resumed run must share with this one: a system's own, and those of every run."""
+    slices = {"slices": arguments.world_size} if has_slices(arguments) else {}
     return {
         **own,
         "samples_per_step": samples_of_a_step(arguments),
         "seed": arguments.seed,
-        "world_size": arguments.world_size,
-        "sharding": [option.value for option in arguments.sharding],
         "ema": bool(arguments.ema_decay),
         "clips": samples.num_clips,
+        **slices,
     }
 
 
@@ -132,7 +133,25 @@ def _tell_start(learning: list[paddle.Tensor], samples: Any, held_out: Any, argu
 
 
 def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str | None:
-    """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew."""
+    """The newest valid checkpoint of the output folder, or the one that was asked for; None to start anew.
+
+    The first process looks for it, and reads its files; all go on from the same.
+    """
+    folder = from_first("checkpoint", lambda: _choose_checkpoint(arguments, run))
+    if not folder:
+        return None
+    if not (Path(folder) / checkpoints.MANIFEST).is_file():
+        raise InputError(
+            f"checkpoint {folder} is not there for process {arguments.process_index}; a folder that all machines "
+            "share is accepted"
+        )
+    logger.info("the run goes on from %s", folder)
+    return folder
+
+
+def _choose_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str:
+    """As `_find_checkpoint`, in the first process; "" to start anew."""
+    checkpoints.clean(arguments.output_dir)  # of a killed run, which may have had other processes, and other files
     asked = arguments.resume_from_checkpoint
     if asked:
         problem = checkpoints.problem_of(asked)
@@ -140,16 +159,24 @@ def _find_checkpoint(arguments: TrainingArguments, run: dict[str, Any]) -> str |
             raise InputError(f"--resume_from_checkpoint {asked} cannot be used: {problem}")
         folder = asked
     elif arguments.overwrite_output_dir:
-        if arguments.process_index == 0:
-            checkpoints.remove_all(arguments.output_dir)  # a later start would go on from them
-        return None
+        checkpoints.remove_all(arguments.output_dir)  # a later start would go on from them
+        return ""
     else:
         folder = checkpoints.newest_valid(
             arguments.output_dir, lambda path, problem: logger.warning("%s is passed over: %s", path, problem)
         )
     if folder is None:
-        return None
-    checkpoints.check_run(folder, run)
+        return ""
+    checkpoints.check_run(folder, run, _accepted(checkpoints.run_of(folder), arguments))
     check_steps(folder, checkpoints.step_of(folder), arguments)
-    logger.info("the run goes on from %s", folder)
     return str(folder)
+
+
+def _accepted(earlier: dict[str, Any], arguments: TrainingArguments) -> str:
+    """What a checkpoint's run may go on as: where only its processes were others, with as many samples in a step."""
+    before, now = earlier.get("samples_per_step"), samples_of_a_step(arguments)
+    at_once = now // arguments.gradient_accumulation_steps
+    if not isinstance(before, int) or before in (0, now) or before % at_once:
+        return "a run that agrees"
+    told = counted(arguments.dataset_world_size, "process", "processes")
+    return f"--gradient_accumulation_steps {before // at_once} with {told}"

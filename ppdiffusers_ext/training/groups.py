@@ -10,6 +10,10 @@ from paddle import distributed
 from paddle.base import core
 from paddle.distributed import collective
 
+from ppdiffusers_ext.errors import InputError
+
+_MADE, _REFUSED = "made ", "refused "  # what texts in the store begin with; none may be empty
+
 
 def share_connections() -> None:
     """Reuse the connections of the first group of all processes for later such groups, with gloo (on CPUs).
@@ -57,13 +61,45 @@ def from_first(what: str, make: Callable[[], str]) -> str:
     Args:
         what: text that is unique for each place.
         make: function that makes the text, called only in the first process.
+
+    Raises:
+        InputError: `make` raised it in the first process; every process has the same.
     """
     if distributed.get_world_size() == 1:
         return make()
     store = core.create_or_get_global_tcp_store()
     if distributed.get_rank() == 0:
-        store.set(what, make().encode())  # type: ignore[arg-type]  # as above
-    return store.get(what).decode()
+        try:
+            store.set(what, (_MADE + make()).encode())  # type: ignore[arg-type]  # as above
+        except InputError as error:
+            store.set(what, (_REFUSED + str(error)).encode())  # type: ignore[arg-type]  # as above
+            raise
+    text = store.get(what).decode()
+    if text.startswith(_REFUSED):
+        raise InputError(text.removeprefix(_REFUSED))
+    return text.removeprefix(_MADE)
+
+
+def refuse_together(what: str, problem: str) -> None:
+    """Raise InputError in every process where one of them has a problem: the same, of the first that has one.
+
+    Args:
+        what: text that is unique for each place.
+        problem: of this process, or "".
+    """
+    if distributed.get_world_size() > 1 and distributed.get_rank() > 0:
+        store = core.create_or_get_global_tcp_store()
+        store.set(f"{what} {distributed.get_rank()}", (_MADE + problem).encode())  # type: ignore[arg-type]  # as above
+    from_first(what, lambda: _raise_first(what, problem))
+
+
+def _raise_first(what: str, problem: str) -> str:
+    for rank in range(1, distributed.get_world_size()):
+        store = core.create_or_get_global_tcp_store()
+        problem = problem or store.get(f"{what} {rank}").decode().removeprefix(_MADE)
+    if problem:
+        raise InputError(problem)
+    return ""
 
 
 def leave() -> None:

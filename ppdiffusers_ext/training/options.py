@@ -211,3 +211,14 @@ def _check_trackers(names: list[str]) -> None:
 def samples_of_a_step(arguments: Any) -> int:
     """Number of samples of one optimisation step, over all processes and accumulated batches."""
     return arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.dataset_world_size
+
+
+def beyond_stage_1(sharding: Any) -> bool:
+    """Whether `--sharding`, as an option or `TrainingArguments` have it, divides more than the optimiser's state."""
+    words = sharding.replace(",", " ").split() if isinstance(sharding, str) else sharding or []
+    return bool({"stage2", "stage3", "offload"} & {getattr(stage, "value", stage) for stage in words})
+
+
+def has_slices(arguments: Any) -> bool:
+    """Whether a file of the optimiser's state has parts of tensors, which only as many processes can put together."""
+    return beyond_stage_1(arguments.sharding) or bool(arguments.sharding_parallel_config)

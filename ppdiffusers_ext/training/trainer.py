@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.base.framework import default_main_program
 from paddlenlp.trainer import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from paddlenlp.trainer.integrations import VisualDLCallback
+from paddlenlp.trainer.trainer import SCALER_NAME, SCHEDULER_NAME
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
 
 from ppdiffusers_ext.data.images import write_image
@@ -30,8 +30,10 @@ from ppdiffusers_ext.training.came import Came
 from ppdiffusers_ext.training.curve_sheet import ValidationCurves
 from ppdiffusers_ext.training.curves import Curves
 from ppdiffusers_ext.training.ema import ExponentialMovingAverage
-from ppdiffusers_ext.training.gradients import GradientWatch, innermost_optimizer, own_parameters
+from ppdiffusers_ext.training.gradients import GradientWatch
 from ppdiffusers_ext.training.groups import wait_for_first
+from ppdiffusers_ext.training.optimizer_state import WholeOptimizerState, load_optimizer_state, wait_for_shards
+from ppdiffusers_ext.training.options import has_slices
 from ppdiffusers_ext.training.parts import TrainedPart
 from ppdiffusers_ext.training.progress import VALIDATION, Progress
 from ppdiffusers_ext.training.second import SecondObjective
@@ -90,7 +92,7 @@ class PartsTrainer(Trainer):
         self._max_bad_share, self._read, self._bad = max_bad_share, 0, 0
         self._validate, self._validated_at, self._held_out = validate, 0, held_out
         self._describe, self._clips_itself, self._second = describe, limit is not None, second
-        self.add_callback(_WholeOptimizerState())
+        self.add_callback(WholeOptimizerState())
         self._clock = _DataClock()
         self.add_callback(self._clock)
         self._watch = GradientWatch(self.model, self.args.max_skipped_steps, limit)
@@ -256,12 +258,21 @@ class PartsTrainer(Trainer):
             self._second.load(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        # paddlenlp would run the pickles of a checkpoint that somebody else may have made.
-        original, paddle.load = paddle.load, lambda path, **options: read_state(path)
-        try:
-            super()._load_optimizer_and_scheduler(checkpoint)
-        finally:
-            paddle.load = original
+        if checkpoint is None:
+            return
+        if has_slices(self.args):
+            # paddlenlp would run the pickles of a checkpoint that somebody else may have made.
+            original, paddle.load = paddle.load, lambda path, **options: read_state(path)
+            try:
+                return super()._load_optimizer_and_scheduler(checkpoint)
+            finally:
+                paddle.load = original
+        load_optimizer_state(self.optimizer, checkpoint)
+        self.lr_scheduler.set_state_dict(read_state(Path(checkpoint) / SCHEDULER_NAME))
+        if self.do_grad_scaling and (scaler := Path(checkpoint) / SCALER_NAME).is_file():
+            self.scaler.load_state_dict(read_state(scaler))
+        if self.args.offload_optim:
+            self._offload_optimizer()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         """Nothing: what training draws follows from the seed and the samples' numbers."""
@@ -280,6 +291,7 @@ class PartsTrainer(Trainer):
             paddle.distributed.barrier()
         if self.args.process_index == 0:
             written = checkpoints.folder_of(hidden, step)
+            wait_for_shards(written, max(1, self.args.sharding_parallel_degree))
             checkpoints.complete(written, checkpoints.folder_of(output_dir, step), self._run, step)
             checkpoints.clean(output_dir)
             self._rotate_checkpoints(use_mtime=True, output_dir=output_dir)
@@ -346,15 +358,3 @@ class _DataClock(TrainerCallback):
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
         return share
-
-
-class _WholeOptimizerState(TrainerCallback):
-    """Has the optimiser make its state of all parameters at once.
-
-    By itself it makes that of a parameter with its first gradient, which the reference UNet has only in steps with a
-    reference; and it does not load a checkpoint that lacks some.
-    """
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **others: Any) -> None:
-        learning = own_parameters(optimizer)
-        innermost_optimizer(optimizer)._create_accumulators(default_main_program().current_block(), learning)

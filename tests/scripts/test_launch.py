@@ -28,7 +28,7 @@ TRAINER = "scripts/trainer_stage1.py"
     ],
 )
 def test_what_cannot_be_started_is_told_in_a_line(capsys, monkeypatch, words, message):
-    monkeypatch.setattr(launch, "_start", lambda words: pytest.fail(f"started {words}"))
+    monkeypatch.setattr(launch, "_start", lambda words, *_: pytest.fail(f"started {words}"))
     assert launch.main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line and len(line) < 1000
@@ -38,7 +38,7 @@ def test_what_cannot_be_started_is_told_in_a_line(capsys, monkeypatch, words, me
 def test_gpus_are_counted(capsys, monkeypatch, count, code):
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: count)
-    monkeypatch.setattr(launch, "_start", lambda words: 0)
+    monkeypatch.setattr(launch, "_start", lambda *_: 0)
     assert launch.main(["--gpus", "0,3", TRAINER]) == code
     if code:
         number = {2: 3, 0: 0}[count]
@@ -58,7 +58,7 @@ def test_gpus_are_counted(capsys, monkeypatch, count, code):
 )
 def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expected):
     started = []
-    monkeypatch.setattr(launch, "_start", lambda words: started.extend(words))
+    monkeypatch.setattr(launch, "_start", lambda words, *_: started.extend(words))
     assert launch.main(words) == 0
     assert started == expected
 

@@ -30,13 +30,18 @@ PAGES = [
 FOREIGN = {
     "pip": {"--upgrade", "--no-deps"},
     "paddle.distributed.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
-    "scripts.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
+    "scripts.launch": {
+        *("--gpus", "--nproc_per_node", "--backend", "--log_dir"),
+        *("--nnodes", "--rank", "--master", "--max_restart", "--elastic_timeout"),
+    },
     "visualdl": {"--logdir"},
     "tests.support.clean_root": {"--serve"},
     "docker": {"--profile", "--tag", "--file", "--rm", "--volume", "--gpus"},
     "wget": {"--header", "--input-file", "--continue"},
     "curl": {"--header", "--config", "--parallel"},
-    "sbatch": {"--array"},
+    "sbatch": {"--array", "--nodes", "--requeue"},
+    "kubectl": {"--filename"},
+    "kubernetes-validate": {"--strict"},
     "aria2c": {"--header", "--input-file"},
 }
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)

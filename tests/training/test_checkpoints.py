@@ -14,7 +14,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.training import checkpoints
 
 ROOT = Path(__file__).parents[2]
-RUN = {"stage": 1, "world_size": 2}
+RUN = {"stage": 1, "width": 2}
 
 
 def save(output_dir, step, content=b"weights", run=RUN):
@@ -85,10 +85,13 @@ def test_checkpoint_of_the_same_step_is_replaced(tmp_path):
 def test_run_that_differs_is_refused_with_what_differs(tmp_path):
     folder = save(tmp_path, 5)
     checkpoints.check_run(folder, dict(RUN))
-    with pytest.raises(
-        InputError, match="another run: seed was None, is 3; world_size was 2, is 1; a run that agrees"
-    ):
-        checkpoints.check_run(folder, {"stage": 1, "world_size": 1, "seed": 3})
+    with pytest.raises(InputError, match="another run: seed was None, is 3; width was 2, is 1; a run that agrees"):
+        checkpoints.check_run(folder, {"stage": 1, "width": 1, "seed": 3})
+
+
+def test_run_of_another_number_of_processes_is_accepted(tmp_path):
+    folder = save(tmp_path, 5, run={**RUN, "world_size": 2, "sharding": ["stage1"]})  # as earlier versions wrote
+    checkpoints.check_run(folder, dict(RUN))
 
 
 KILLED = """

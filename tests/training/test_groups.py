@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 from paddle.distributed import collective
 
-from ppdiffusers_ext.training.groups import leave, share_connections, wait_for_first
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.training.groups import from_first, leave, refuse_together, share_connections, wait_for_first
+from tests.support.ranks import run_ranks
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,3 +81,20 @@ def test_first_process_may_take_longer_than_gloo_waits_and_the_end_of_none_can_f
 def test_a_single_process_neither_waits_nor_leaves():
     wait_for_first("here")
     leave()
+
+
+def refuse():
+    raise InputError("a folder is missing")
+
+
+def test_what_the_first_process_makes_or_refuses_is_so_in_all(monkeypatch):
+    assert run_ranks(monkeypatch, [lambda: from_first("text", lambda: "")] * 3) == [""] * 3
+    errors = run_ranks(monkeypatch, [lambda: from_first("text", refuse)] * 3)
+    assert [(type(error), str(error)) for error in errors] == [(InputError, "a folder is missing")] * 3
+
+
+@pytest.mark.parametrize("problems", [("", "", ""), ("", "b", "c"), ("a", "", "c")])
+def test_problem_of_one_process_is_refused_in_all(monkeypatch, problems):
+    errors = run_ranks(monkeypatch, [lambda each=each: refuse_together("here", each) for each in problems])
+    expected = next(filter(None, problems), None)
+    assert [error and str(error) for error in errors] == [expected] * 3
