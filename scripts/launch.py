@@ -62,11 +62,11 @@ def work(options: argparse.Namespace) -> int:
         quieten_libraries()
     _check(before, after)
     after = [*_files_of(after[0]), *after[1:]]
-    before = _quiet([word for word in before if word != "--debug"], debug)
 
     from .nodes import read_nodes
 
     nodes, restarts = read_nodes(before, _value_of), _restarts(before)
+    before = _quiet([word for word in before if word != "--debug"], debug, nodes is not None)
     if nodes is not None:  # whose folder of logs may be one
         before = [*before, "--log_dir", str(Path(_value_of(before, "--log_dir") or "log") / str(nodes.rank))]
     return _start([*before, *after], nodes, restarts)
@@ -141,12 +141,13 @@ def _check_gpus(name: str, value: str) -> None:
         raise InputError(f"{name} {value}: this machine has {count} GPUs, and no number {missing[0]}; {others}")
 
 
-def _quiet(before: list[str], debug: bool) -> list[str]:
-    """The launcher's options, of which none makes it print its own.
+def _quiet(before: list[str], debug: bool, is_of_several: bool) -> list[str]:
+    """The launcher's options, of which none makes it print its own, unless `debug`.
 
-    --backend makes Paddle take an older launcher, which prints tables; without it gloo is taken on a CPU all the same.
+    --backend makes Paddle take an older launcher, which prints tables, and does not know --master; without it gloo is
+    taken on a CPU all the same.
     """
-    if debug:
+    if debug and not is_of_several:
         return before
     words, place = [], 0
     while place < len(before):
@@ -157,7 +158,7 @@ def _quiet(before: list[str], debug: bool) -> list[str]:
         else:
             words.append(before[place])
             place += 1
-    return words if _value_of(words, "--log_level") is not None else ["--log_level", "ERROR", *words]
+    return words if debug or _value_of(words, "--log_level") is not None else ["--log_level", "ERROR", *words]
 
 
 def _start(words: Sequence[str], nodes: Any, restarts: int) -> int:

@@ -89,7 +89,7 @@ def test_launcher_finds_the_trainer_by_its_name(words, place):
 
 def test_launcher_runs_the_trainer_of_the_checkout_or_of_the_program(monkeypatch):
     started = []
-    monkeypatch.setattr(launch, "_start", lambda words: started.append(words))
+    monkeypatch.setattr(launch, "_start", lambda words, *_: started.append(words))
     assert launch.main(["--nproc_per_node", "2", "trainer-vae", "a.yaml"]) == 0
     monkeypatch.setattr(launch, "__package__", "ppdiffusers_ext.commands")
     assert launch.main(["--nproc_per_node", "2", "trainer-vae", "a.yaml"]) == 0

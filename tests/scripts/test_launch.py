@@ -54,6 +54,17 @@ def test_gpus_are_counted(capsys, monkeypatch, count, code):
         ),
         (["--backend=gloo", "--log_level=INFO", TRAINER], ["--log_level=INFO", TRAINER]),
         (["--nproc_per_node=2", TRAINER, "--debug"], ["--nproc_per_node=2", TRAINER, "--debug"]),
+        (
+            ["--nnodes=2", "--rank=1", "--master=a:1", "--backend=gloo", TRAINER, "--debug"],
+            ["--nnodes=2", "--rank=1", "--master=a:1", "--log_dir", "log/1", TRAINER, "--debug"],
+        ),
+        (
+            ["--nnodes=2", "--rank=1", "--master=a:1", "--log_dir=logs", TRAINER],
+            [
+                *("--log_level", "ERROR", "--nnodes=2", "--rank=1", "--master=a:1"),
+                *("--log_dir=logs", "--log_dir", "logs/1", TRAINER),
+            ],
+        ),
     ],
 )
 def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expected):

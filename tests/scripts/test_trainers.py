@@ -211,7 +211,7 @@ def test_stopped_stage_2_goes_on_to_the_same_bits(tmp_path, data, stage_1, stage
 
 @pytest.mark.long
 def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_path, data):
-    """Of a batch of two on one process, of two micro-steps, and of two processes with a shard each."""
+    """Of a batch of two on one process, of two micro-steps, and of two processes with a shard each; then one."""
     # Every step conditional: one without leaves the reference UNet without gradients, which AdamW passes over, but
     # which Paddle's sharding hands it as zeros, so that its bias correction is a step ahead.
     always = {"uncond_ratio": 0.0}
@@ -225,6 +225,9 @@ def test_two_sharded_processes_do_what_one_does_and_go_on_to_the_same_bits(tmp_p
     go_on(tmp_path / "again", tmp_path / "two")
     train(1, tmp_path / "again", data, processes=2, sharding="stage1", **always)
     assert_equal(tmp_path / "again", tmp_path / "two", 1)
+    go_on(tmp_path / "alone", tmp_path / "two")
+    alone = losses(train_here(1, tmp_path / "alone", data, gradient_accumulation_steps=2, **always))
+    np.testing.assert_allclose(alone, two[2:], rtol=1e-4)
 
 
 @pytest.mark.parametrize("level", ["O1", "O2"])
