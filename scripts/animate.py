@@ -12,7 +12,8 @@ whether its face is the picture's, how far its poses are from the driving ones, 
 A batch file has `jobs:`, a list of mappings with the keys reference_image, driving_video and output, and frames, fps,
 resize, person, align, unseen_joints, gap, smoothing, audio, seed. A job that fails, for whatever reason, does not
 stop the others (exit code 1 then). --report FILE has a row for each job, and is there after Ctrl-C too. Outputs that
-exist are refused: --overwrite replaces them, --skip-existing passes over their jobs.
+exist are refused: --overwrite replaces them, --skip-existing passes over their jobs. `scripts.batch` takes the
+same file, on several workers and machines.
 """
 
 import argparse
@@ -112,22 +113,31 @@ def _load_config(options: Options, typed: argparse.Namespace) -> Any:
     return config
 
 
-def work(options: Options) -> int:
-    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
+def checked(options: Options) -> tuple[Any, list[Job]]:
+    """As `read_config`; the files of the model are there, and those of a job that is no batch."""
     config, jobs = read_config(options)
     if not options.batch:
         jobs[0].check_inputs()
     get_system(options.system).check_files(config)
+    return config, jobs
+
+
+def work(options: Options) -> int:
+    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
+    config, jobs = checked(options)
 
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.animation import Animator
+    from ppdiffusers_ext.pipelines.warm import current_warm
     from ppdiffusers_ext.runtime import Runtime
 
     system = registry.SYSTEMS[options.system](config)
     device = Runtime.choose(system.device, system.dtype, system.engine).place.partition(":")[0]
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    make_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    key, warm = (options.poses, options.dwpose, system.channels, device), current_warm()
+    open_estimator = make_estimator if warm is None else functools.partial(warm.beside, key, make_estimator)
     networks = estimators.estimator_files(options.poses, options.dwpose)
     animator = Animator(system, open_estimator, style, progress, config.num_frames, options.debug, networks)
     if options.batch:

@@ -30,6 +30,8 @@ FORBIDDEN = {
     "metrics": ["pipelines", "training", "preprocess"],
     "pipelines": ["training", "comfyui"],
     "data.chain": ["pipelines", "training", "comfyui"],
+    "workers": ["models", "pipelines", "training", "preprocess", "data", "weights", "engine", "metrics", "batch"],
+    "batch": ["models", "pipelines", "training", "preprocess", "comfyui"],
     "preprocess": ["pipelines", "training", "models", "metrics", "comfyui"],
     "comfyui": ["training"],
     "server": ["training", "comfyui"],

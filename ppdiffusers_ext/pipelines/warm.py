@@ -25,9 +25,10 @@ _current: contextvars.ContextVar = contextvars.ContextVar("warm_pipeline", defau
 
 
 class WarmPipeline:
-    """At most one pipeline, and what it was made of."""
+    """At most one pipeline, and what it was made of; beside it networks that find people."""
 
     def __init__(self) -> None:
+        self._beside: tuple[Any, Any] | None = None
         self._pipeline: Any = None
         self._key: Any = None
 
@@ -59,6 +60,13 @@ class WarmPipeline:
 
     def keep(self, key: Any, pipeline: Any) -> None:
         self._pipeline, self._key = pipeline, key
+
+    def beside(self, key: Any, open_new: Callable[[], Any]) -> Any:
+        """What a run needs beside its pipeline: that of the last run if it had the same key, or a new one."""
+        if self._beside is None or self._beside[0] != key:
+            self._beside = None
+            self._beside = key, open_new()
+        return self._beside[1]
 
     @property
     def bytes(self) -> int:

@@ -1,0 +1,78 @@
+"""Lists of jobs: what is read of them, and what is refused before any job begins."""
+
+import pytest
+
+from ppdiffusers_ext.batch.job_list import check_inputs_apart, read_job_list, shard_of
+from ppdiffusers_ext.errors import InputError
+
+COMMANDS = ("animate", "pose2vid")
+
+
+def read(tmp_path, text, name="jobs.yaml"):
+    (tmp_path / name).write_text(text)
+    return read_job_list(tmp_path / name, COMMANDS)
+
+
+def test_defaults_go_behind_what_a_job_says(tmp_path):
+    text = "defaults: {command: pose2vid, seed: 1}\njobs:\n- {output: a.mp4}\n- {output: b.mp4, seed: 2}\n"
+    jobs = read(tmp_path, text)
+    assert [(job.command, job.values["seed"], job.output) for job in jobs] == [
+        ("pose2vid", 1, "a.mp4"),
+        ("pose2vid", 2, "b.mp4"),
+    ]
+    assert jobs[0].digest != jobs[1].digest
+
+
+def test_csv_says_what_yaml_says_and_empty_cells_say_nothing(tmp_path):
+    jobs = read(tmp_path, 'command,output,prompt\npose2vid,a.mp4,"a, b"\n\n,b.mp4,\n', "jobs.csv")
+    assert [(job.command, dict(job.values)) for job in jobs] == [
+        ("pose2vid", {"output": "a.mp4", "prompt": "a, b"}),
+        ("animate", {"output": "b.mp4"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("jobs: []", "lists no jobs"),
+        ("jobs: 3", "has no list of jobs"),
+        ("job: []", "unknown key in .*did you mean 'jobs'"),
+        ("jobs: [{output: a.mp4, command: animat}]", "command of job 1 of .*did you mean 'animate'"),
+        ("jobs: [{output: a.mp4}, {seed: 1}]", "job 2 of .* has no output"),
+        ("jobs: [{output: a.mp4}, {output: ./A.mp4}]", "job 2 of .* and job 1 have the same output"),
+        ("jobs: [{output: a/b.mp4}, {output: a}]", "output of job 1 of .* lies in that of job 2"),
+        ("defaults: 3\njobs: [{output: a.mp4}]", "defaults of .* mapping"),
+    ],
+)
+def test_lists_that_cannot_be_are_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output,output\na,b\n", "a name twice"),
+        ("output,seed\na.mp4\n", "line 2 of .* has 1 cells, its heading 2"),
+        ('output\n"a\n', "is not CSV"),
+        ("", "lists no jobs"),
+    ],
+)
+def test_csv_that_cannot_be_is_refused(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        read(tmp_path, text, "jobs.csv")
+
+
+def test_job_that_would_replace_what_another_reads_is_refused(tmp_path):
+    jobs = read(tmp_path, "jobs: [{output: a.mp4, pose_video: x.mp4}, {output: b.mp4, pose_video: ./a.mp4}]")
+    check_inputs_apart(jobs[:1], lambda job: [job.values["pose_video"]])
+    with pytest.raises(InputError, match=r"job 1 of .* would replace ./a.mp4, which job 2 reads"):
+        check_inputs_apart(jobs, lambda job: [job.values["pose_video"]])
+
+
+def test_shards_are_all_jobs_each_once(tmp_path):
+    jobs = read(tmp_path, "jobs: [{output: a}, {output: b}, {output: c}, {output: d}, {output: e}]")
+    parts = [shard_of(f"{number}/3", jobs) for number in (1, 2, 3)]
+    assert [[job.output for job in part] for part in parts] == [["a", "d"], ["b", "e"], ["c"]]
+    with pytest.raises(InputError, match="--shard 4/3 is above the number of parts"):
+        shard_of("4/3", jobs)
