@@ -22,11 +22,12 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ppdiffusers_ext.batch.job_list import BatchJob, check_inputs_apart, read_job_list, shard_of
+from ppdiffusers_ext.batch.job_list import BatchJob, check_files_apart, read_job_list, shard_of
 from ppdiffusers_ext.batch.manifest import FAILED, STATES, Manifest
 from ppdiffusers_ext.data.existing import hold_outputs
 from ppdiffusers_ext.data.outputs import check_outputs
@@ -50,7 +51,8 @@ class Options(CommandOptions):
     jobs: str = path_option(help="list of jobs (YAML or CSV)", is_positional=True, metavar="JOBS")
     engine: str = option(LOCAL, choices=ENGINES, help="what runs the jobs: local or ray", group=RUNNING)
     workers: int = option(
-        1, 1, 1024, help="number of processes, each with models of its own and with a GPU where there are any",
+        1, 0, 1024, help="number of processes, each with models of its own and with a GPU where there are any; 0 does "
+        "the jobs in this one, which a job may end",
         flags=("-j",), group=RUNNING,
     )  # fmt: skip
     threads: int | None = option(
@@ -121,14 +123,34 @@ def _escaped(name: str) -> str:
 
 def work(options: Options) -> int:
     """Do all jobs that are not done. Returns 1 if one of them failed."""
+    return run_list(options)
+
+
+End = Callable[[Sequence["Entry"], Collection[str]], Any]
+
+
+def run_list(
+    options: Options,
+    given: Mapping[str, Any] | None = None,
+    more: Sequence[Path] = (),
+    end: End = lambda entries, done: None,
+) -> int:
+    """As `work`.
+
+    Args:
+        given: options of jobs that say none.
+        more: files that `end` writes.
+        end: called when the run ends, however it does, with what became of the jobs, and the outputs of those that it
+            has worked on.
+    """
     from . import batch_jobs
 
-    jobs = shard_of(options.shard, read_job_list(options.jobs, tuple(batch_jobs.COMMANDS)))
+    jobs = shard_of(options.shard, read_job_list(options.jobs, tuple(batch_jobs.COMMANDS), given))
     for job in jobs:
         batch_jobs.check_job(job)
-    check_inputs_apart(jobs, batch_jobs.inputs_of)
     places = _Places.of(options)
-    files = [places.manifest, places.page, places.numbers]
+    files = [places.manifest, places.page, places.numbers, *more]
+    check_files_apart(jobs, batch_jobs.outputs_of, batch_jobs.inputs_of, files)
     check_outputs(files, [options.jobs, *dict.fromkeys(path for job in jobs for path in batch_jobs.inputs_of(job))])
     hold = hold_outputs([*files, *places.parts])
     with contextlib.ExitStack() as undo:
@@ -137,14 +159,14 @@ def work(options: Options) -> int:
         engine = _open_engine(options)
         undo.callback(engine.close)
         undo.callback(manifest.close)
-        return _run(options, jobs, manifest, engine, places)
+        return _run(options, jobs, manifest, engine, places, end)
 
 
 def _open_engine(options: Options) -> Engine:
     from ppdiffusers_ext.batch.run import gpus_of
     from ppdiffusers_ext.errors import InputError
 
-    threads = options.threads or max(1, available_cores() // options.workers)
+    threads = options.threads or max(1, available_cores() // max(1, options.workers))
     if options.engine == LOCAL:
         from ppdiffusers_ext.workers.local import LocalEngine
 
@@ -155,10 +177,12 @@ def _open_engine(options: Options) -> Engine:
         return LocalEngine(options.workers, threads, gpus_of())
     from ppdiffusers_ext.workers.ray_engine import RayEngine
 
+    if options.workers == 0:
+        raise InputError("--workers 0 is for --engine local; 1 or more is accepted with --engine ray")
     return RayEngine(options.workers, options.address, threads, 1 if gpus_of() else 0)
 
 
-def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Engine, places: _Places) -> int:
+def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Engine, places: _Places, end: End) -> int:
     from ppdiffusers_ext.batch.report import write_batch_report
     from ppdiffusers_ext.batch.run import Batch
 
@@ -169,13 +193,19 @@ def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Eng
     manifest.begin([(job.output, job.digest) for job in jobs])
     attempts = sys.maxsize if options.retry_failed else options.attempts
     batch = Batch(jobs, manifest, batch_jobs.inputs_of, attempts, options.job_timeout or float("inf"))
-    begun = time.monotonic()
+    begun, done = time.monotonic(), set[str]()
+
+    def tell(entry: "Entry", progress: "Progress") -> None:
+        done.add(entry.output)
+        _tell(entry, progress)
+
     try:
-        batch.run(engine, batch_jobs.CommandWork(os.getcwd(), options.overwrite), _tell)
+        batch.run(engine, batch_jobs.CommandWork(os.getcwd(), options.overwrite), tell)
     finally:
         entries = list(manifest.entries.values())
         paths = (places.page, places.numbers)
         write_batch_report(paths, str(options.jobs), entries, time.monotonic() - begun)
+        end(entries, done)
     states = [entry.state for entry in entries]
     print(", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states))
     print(f"report {shown_path(places.page)}")

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,12 @@ from typing import Any
 from ppdiffusers_ext.batch.job_list import BatchJob
 from ppdiffusers_ext.batch.manifest import KEPT, MADE
 from ppdiffusers_ext.batch.run import NAME
-from ppdiffusers_ext.data.outputs import moved_by, report_paths
+from ppdiffusers_ext.data.outputs import beside, moved_by, report_paths
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, check_keys
+from ppdiffusers_ext.files import suffix_of
+from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from ppdiffusers_ext.weights.selection import checkpoint_key
 from ppdiffusers_ext.workers.tasks import Outcome, Stop, is_of_disk
 
 from . import animate, easy_animate, pose2vid, predict_i2v, predict_t2v, predict_v2v, stable_animator
@@ -26,9 +30,11 @@ from .command import ArgumentParser, describe, no_command
 
 _TASKS = {"predict_t2v": "text", "predict_i2v": "pictures", "predict_v2v": "video"}
 # Options of a batch as a whole, or that would ask a server for another prompt each time.
-_NOT_OF_JOBS = frozenset("help debug batch overwrite skip_existing".split())
-_BEGINNINGS_NOT_OF_JOBS = ("beautify_", "checkpoint_")
+_NOT_OF_JOBS = frozenset("help batch overwrite skip_existing".split())
+_BEGINNING_NOT_OF_JOBS = "beautify_"
 _VIDEO_IN_FOLDER = "animated_images.mp4"  # of a result that is a folder
+# What may lie beside a result that is a file.
+_BESIDE = ("side_by_side.mp4", "side_by_side.png", "sheet.png", "overlay.mp4", "faces.json")
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def _parser_of(command: str) -> tuple[ArgumentParser, dict[str, argparse.Action]
     parser, found = COMMANDS[command].make_parser(), dict[str, argparse.Action]()
     for action in parser._actions:
         for name in (action.dest, *(flag[2:].replace("-", "_") for flag in action.option_strings if flag[1] == "-")):
-            if action.dest not in _NOT_OF_JOBS and not action.dest.startswith(_BEGINNINGS_NOT_OF_JOBS):
+            if action.dest not in _NOT_OF_JOBS and not action.dest.startswith(_BEGINNING_NOT_OF_JOBS):
                 found.setdefault(name, action)
     return parser, found
 
@@ -97,7 +103,14 @@ def options_of(command: str, values: Mapping[str, Any], where: str = "job", **mo
         action = known[name]
         setattr(typed, action.dest, "false" if action.const == "false" and value in (True, "true") else value)
     vars(typed).update(spelled={known[name].dest: name for name in values}, **more)
-    return parser.read(typed)
+    try:
+        return parser.read(typed)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:  # of what reads the words of an option
+        raise InputError(
+            f"{where} has a value of another kind ({error}); what docs/options.md says of its options is accepted"
+        ) from error
 
 
 def check_job(job: BatchJob) -> None:
@@ -114,6 +127,14 @@ def inputs_of(job: BatchJob) -> Sequence[str]:
     _, known = _parser_of(job.command)
     named = [value for name, value in job.values.items() if known[name].metavar == "FILE" and name != "output"]
     return [value for value in named if isinstance(value, str)]
+
+
+def outputs_of(job: BatchJob) -> Sequence[Path]:
+    """Paths of what a job may write: its output, and what lies beside one that is a file."""
+    output = Path(job.output)
+    if suffix_of(output) not in VIDEO_SUFFIXES + PICTURE_SUFFIXES:
+        return [output]
+    return [output, *report_paths(output), *(beside(output, ending) for ending in _BESIDE)]
 
 
 @dataclass
@@ -160,11 +181,14 @@ class CommandWork:
         try:
             options = options_of(command, values, **_truth(self.overwrite))
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-                with releasing(), self._warm.used(), moved_by("output"):
+                key = checkpoint_key(getattr(options, "checkpoint_key", None))
+                with releasing(), key, self._warm.used(), moved_by("output"):
                     COMMANDS[command].work(options)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever a job raises, and be it SystemExit, is its own affair
+            if values.get("debug"):
+                traceback.print_exc()
             if isinstance(error, MemoryError):
                 self._warm.free()
             if is_of_disk(error):

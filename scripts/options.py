@@ -193,8 +193,12 @@ def refuse_others(
 
 def _value(item: dataclasses.Field, typed: Any) -> Any:
     declared, kind = declaration(item), kind_of(item)
+    if not isinstance(typed, (str, list)):  # of a list of jobs, where it has a kind of its own
+        return typed
     if declared.read is not None:
         return declared.read(typed)
+    if isinstance(typed, list):
+        return typed
     if kind is bool:
         return TRUTH.get(typed, typed)
     if kind in (int, float):

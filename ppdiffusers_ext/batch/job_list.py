@@ -46,13 +46,16 @@ class BatchJob:
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def read_job_list(path: str | os.PathLike, commands: Sequence[str]) -> list[BatchJob]:
+def read_job_list(
+    path: str | os.PathLike, commands: Sequence[str], given: Mapping[str, Any] | None = None
+) -> list[BatchJob]:
     """The jobs of a file, in order.
 
     A YAML file may have `defaults`, options of jobs that do not say them. An empty cell of a CSV file says nothing.
 
     Args:
         commands: names that `command` may have.
+        given: options of jobs that neither a job nor the file's `defaults` say.
 
     Raises:
         MissingFileError, InputError: no such file, or one that lists no jobs; a job without an output; two jobs whose
@@ -65,7 +68,8 @@ def read_job_list(path: str | os.PathLike, commands: Sequence[str]) -> list[Batc
         raise InputError(f"{name} lists no jobs; {_ACCEPTED}")
     if len(mappings) > MOST_JOBS:
         raise InputError(f"{name} has {len(mappings):,} jobs; up to {MOST_JOBS:,} are accepted")
-    jobs = [_job_of(number, values, name, commands) for number, values in enumerate(mappings, 1)]
+    given = given or {}
+    jobs = [_job_of(number, {**given, **_named(values)}, name, commands) for number, values in enumerate(mappings, 1)]
     _check_apart(jobs)
     return jobs
 
@@ -104,9 +108,13 @@ def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
     return found
 
 
+def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key).replace("-", "_"): value for key, value in values.items() if value is not None}
+
+
 def _job_of(number: int, values: dict[str, Any], name: str, commands: Sequence[str]) -> BatchJob:
     where = f"job {number} of {name}"
-    options = {str(key).replace("-", "_"): value for key, value in values.items() if value is not None}
+    options = dict(values)
     command = options.pop("command", _DEFAULT)
     check_keys({command: None} if isinstance(command, str) else command, commands, f"command of {where}")
     output = options.get("output")
@@ -117,7 +125,7 @@ def _job_of(number: int, values: dict[str, Any], name: str, commands: Sequence[s
 
 def _check_apart(jobs: Sequence[BatchJob]) -> None:
     """Refuse two jobs that would write the same, or of which one writes into what the other writes."""
-    taken: dict[Path, BatchJob] = {}
+    taken = {}
     for job in jobs:
         path = place_of(job.output)
         if (other := taken.setdefault(path, job)) is not job:
@@ -130,22 +138,35 @@ def _check_apart(jobs: Sequence[BatchJob]) -> None:
                                  f"{shown_path(taken[parent].output)}; different folders are accepted")  # fmt: skip
 
 
-def check_inputs_apart(jobs: Sequence[BatchJob], inputs: Callable[[BatchJob], Iterable[str]]) -> None:
-    """Refuse a job that would replace what another one reads, which may come before or after it.
+Paths = Callable[[BatchJob], Iterable[str | os.PathLike]]
+
+
+def check_files_apart(
+    jobs: Sequence[BatchJob], outputs: Paths, inputs: Paths, files: Iterable[str | os.PathLike] = ()
+) -> None:
+    """Refuse jobs that would write the same file, or one that another one reads, whichever of them comes first.
 
     Args:
-        inputs: function of a job that gives the paths that it reads.
+        outputs, inputs: functions of a job that give the paths of what it writes and reads.
+        files: what the run writes beside the jobs.
     """
-    writers = {place_of(job.output): job for job in jobs}
+    writers: dict[Path, BatchJob | None] = {place_of(path): None for path in files}
+    for job in jobs:
+        for path in outputs(job):
+            writer = writers.setdefault(place_of(path), job)
+            if writer is not job:
+                other = "the run" if writer is None else f"job {writer.number}"
+                raise InputError(f"{job.where} and {other} would both write {shown_path(path)}; "
+                                 "different names are accepted")  # fmt: skip
     for job in jobs:
         for path in inputs(job):
             writer = writers.get(place_of(path), job)
-            if writer is not job:
+            if writer is not None and writer is not job:
                 raise InputError(f"{writer.where} would replace {shown_path(path)}, which job {job.number} reads; "
                                  "an output that no job reads is accepted")  # fmt: skip
 
 
-def place_of(output: str) -> Path:
+def place_of(output: str | os.PathLike) -> Path:
     """What is the same of two names of one output; names that differ by case alone are taken for one."""
     return Path(os.path.realpath(output).casefold())
 
