@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # What a job says instead of the system's options.
 _OF_JOBS = frozenset("reference_image pose_video driving_poses output fps resize seed test_cases report".split())
 # Options of a batch as a whole, or of a file that lists jobs.
-_OF_LISTS = frozenset("batch report overwrite skip_existing spelled".split())
+_OF_LISTS = frozenset("batch report overwrite skip_existing log_json spelled".split())
 _STATES = {"made": "made", "kept": "was there", "failed": "failed", "begun": "stopped", "waiting": "not begun"}
 
 

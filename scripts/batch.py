@@ -37,7 +37,7 @@ from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.workers.tasks import ENGINES, LOCAL, Engine
 
 from .command import ArgumentParser, run, tell_error
-from .options import CommandOptions
+from .options import CommandOptions, log_option
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.batch.manifest import Entry
@@ -84,6 +84,10 @@ class Options(CommandOptions):
     manifest: str | None = path_option(
         None, help="file of what became of each job", unset="NAME_manifest.jsonl beside the list"
     )
+    log_json: str | None = log_option()
+    metrics: str | None = path_option(
+        None, help="file of the batch's numbers in Prometheus' text format, for node_exporter's textfile collector"
+    )
     report: str | None = path_option(
         None, help="page of the batch; its JSON is beside it", unset="NAME_report.html beside the list"
     )
@@ -95,12 +99,13 @@ def make_parser() -> ArgumentParser:
 
 @dataclass(frozen=True)
 class _Places:
-    """Files of a run: its manifest, those of parts that it puts together, its page, and the JSON of that."""
+    """Files of a run: its manifest, those of parts that it puts together, its page, the JSON of that, and metrics."""
 
     manifest: Path
     parts: list[Path]
     page: Path
     numbers: Path
+    metrics: list[Path]
 
     @classmethod
     def of(cls, options: Options) -> "_Places":
@@ -112,7 +117,8 @@ class _Places:
         else:
             part, parts = options.shard.replace("/", "-of-"), []
             manifest, page = (path.with_name(f"{path.stem}_{part}{path.suffix}") for path in (manifest, page))
-        return cls(manifest, parts, page, page.with_suffix(".json"))
+        metrics = [] if options.metrics is None else [Path(options.metrics)]
+        return cls(manifest, parts, page, page.with_suffix(".json"), metrics)
 
 
 def _escaped(name: str) -> str:
@@ -149,7 +155,7 @@ def run_list(
     for job in jobs:
         batch_jobs.check_job(job)
     places = _Places.of(options)
-    files = [places.manifest, places.page, places.numbers, *more]
+    files = [places.manifest, places.page, places.numbers, *more, *places.metrics]
     check_files_apart(jobs, batch_jobs.outputs_of, batch_jobs.inputs_of, files)
     check_outputs(files, [options.jobs, *dict.fromkeys(path for job in jobs for path in batch_jobs.inputs_of(job))])
     hold = hold_outputs([*files, *places.parts])
@@ -183,6 +189,7 @@ def _open_engine(options: Options) -> Engine:
 
 
 def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Engine, places: _Places, end: End) -> int:
+    from ppdiffusers_ext.batch.observing import Observer
     from ppdiffusers_ext.batch.report import write_batch_report
     from ppdiffusers_ext.batch.run import Batch
 
@@ -192,7 +199,9 @@ def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Eng
         manifest.entries.clear()
     manifest.begin([(job.output, job.digest) for job in jobs])
     attempts = sys.maxsize if options.retry_failed else options.attempts
-    batch = Batch(jobs, manifest, batch_jobs.inputs_of, attempts, options.job_timeout or float("inf"))
+    name = " ".join([Path(options.jobs).name, *([options.shard] if options.shard else [])])
+    observer = Observer(name, manifest.entries.values(), options.metrics)
+    batch = Batch(jobs, manifest, batch_jobs.inputs_of, attempts, options.job_timeout or float("inf"), observer)
     begun, done = time.monotonic(), set[str]()
 
     def tell(entry: "Entry", progress: "Progress") -> None:
@@ -202,6 +211,7 @@ def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Eng
     try:
         batch.run(engine, batch_jobs.CommandWork(os.getcwd(), options.overwrite), tell)
     finally:
+        observer.write()
         entries = list(manifest.entries.values())
         paths = (places.page, places.numbers)
         write_batch_report(paths, str(options.jobs), entries, time.monotonic() - begun)

@@ -30,7 +30,7 @@ from .command import ArgumentParser, describe, no_command
 
 _TASKS = {"predict_t2v": "text", "predict_i2v": "pictures", "predict_v2v": "video"}
 # Options of a batch as a whole, or that would ask a server for another prompt each time.
-_NOT_OF_JOBS = frozenset("help batch overwrite skip_existing".split())
+_NOT_OF_JOBS = frozenset("help batch overwrite skip_existing log_json".split())
 _BEGINNING_NOT_OF_JOBS = "beautify_"
 _VIDEO_IN_FOLDER = "animated_images.mp4"  # of a result that is a folder
 # What may lie beside a result that is a file.
@@ -173,16 +173,18 @@ class CommandWork:
 
     def _outcome(self, command: str, values: Mapping[str, Any]) -> Outcome:
         from ppdiffusers_ext.data.holding import releasing
+        from ppdiffusers_ext.pipelines.stage_times import StageTimes
+        from ppdiffusers_ext.pipelines.watching import watched_by
 
         output, begun = values["output"], time.monotonic()
         before = os.stat(output) if os.path.exists(output) else None
         _forget_peak()
-        printed = io.StringIO()
+        printed, times = io.StringIO(), StageTimes()
         try:
             options = options_of(command, values, **_truth(self.overwrite))
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
                 key = checkpoint_key(getattr(options, "checkpoint_key", None))
-                with releasing(), key, self._warm.used(), moved_by("output"):
+                with releasing(), key, self._warm.used(), moved_by("output"), watched_by(times):
                     COMMANDS[command].work(options)
         except KeyboardInterrupt:
             raise
@@ -194,8 +196,10 @@ class CommandWork:
             if is_of_disk(error):
                 raise Stop(f"{describe(error)}: the same command goes on with what is missing") from error
             return {"error": describe(error)}
+        times.end()
         is_kept = before is not None and os.stat(output).st_mtime_ns == before.st_mtime_ns
-        facts = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "figures": figures_of(output)}
+        facts = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "stages": times.seconds}
+        facts["figures"] = figures_of(output)
         return {"columns": {"state": KEPT if is_kept else MADE, **facts}}
 
 

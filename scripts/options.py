@@ -32,6 +32,11 @@ class CheckpointOptions(CommandOptions):
     )
 
 
+def log_option() -> Any:
+    """The option of a file of events, which `command.run` observes."""
+    return path_option(None, help="file to which a line of JSON is appended for each event: stages, failures, memory")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfigOptions(CheckpointOptions):
     """Options of a command that runs a system, whose own options go over the keys of a YAML file.
@@ -40,6 +45,7 @@ class ConfigOptions(CheckpointOptions):
     """
 
     config: str | None = path_option(None, help="YAML file of the model", unset="that of the released one")
+    log_json: str | None = log_option()
     given: argparse.Namespace = dataclasses.field(default_factory=argparse.Namespace)
 
 

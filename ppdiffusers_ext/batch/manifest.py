@@ -34,6 +34,7 @@ class Entry:
         seconds, memory: that it took, and the most bytes that its worker had meanwhile; 0 where nobody knows.
         stamps: of its inputs and outputs when it was done; see `stamp`.
         figures: identity and pose, where its report has them.
+        stages: stage of the run -> seconds.
     """
 
     output: str
@@ -46,6 +47,7 @@ class Entry:
     memory: int = 0
     stamps: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
 
     def happened(self, what: str, **values: Any) -> None:
         """Count what happens: one of `STATES`, or `LOST`."""

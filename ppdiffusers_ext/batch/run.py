@@ -52,6 +52,7 @@ class Batch:
         inputs: function of a job that gives the paths that it reads.
         attempts: after so many failures a job is not begun any more.
         timeout: seconds that a job may take.
+        observe: called with what happens to a job, see `manifest.Entry.happened`, the job and its entry.
     """
 
     jobs: Sequence[BatchJob]
@@ -59,6 +60,7 @@ class Batch:
     inputs: Callable[[BatchJob], Sequence[str]]
     attempts: int
     timeout: float = float("inf")
+    observe: Callable[[str, BatchJob, Entry], object] = lambda what, job, entry: None
 
     def is_finished(self, job: BatchJob) -> bool:
         """Whether a job was done, and its inputs and outputs are as they were then."""
@@ -87,12 +89,12 @@ class Batch:
         def tasks() -> Iterator[Task]:
             progress.begun = time.monotonic()
             for job in todo:
-                self.manifest.tell(job.output, BEGUN)
+                self._note(job, BEGUN)
                 row = {"key": job.output, "command": job.command, "values": dict(job.values)}
                 yield Task(row, (NAME,), self.timeout, {}, "--job-timeout")
 
         def lost(task: Task, why: str) -> None:
-            self.manifest.tell(task.row["key"], LOST, reason=f"its worker ended ({why})")
+            self._note(by_output[task.row["key"]], LOST, reason=f"its worker ended ({why})")
 
         for task, outcomes in engine.run(work, tasks(), lost):
             job = by_output[task.row["key"]]
@@ -103,10 +105,14 @@ class Batch:
 
     def _take(self, job: BatchJob, outcome: Mapping[str, Any]) -> None:
         if "error" in outcome:
-            self.manifest.tell(job.output, FAILED, reason=one_line(outcome["error"], _MOST_OF_REASON))
+            self._note(job, FAILED, reason=one_line(outcome["error"], _MOST_OF_REASON))
             return
         columns = dict(outcome["columns"])
-        self.manifest.tell(job.output, columns.pop("state", MADE), stamps=self.stamps(job), **columns)
+        self._note(job, columns.pop("state", MADE), stamps=self.stamps(job), **columns)
+
+    def _note(self, job: BatchJob, what: str, **values: Any) -> None:
+        self.manifest.tell(job.output, what, **values)
+        self.observe(what, job, self.manifest.entries[job.output])
 
 
 def gpus_of(environ: Mapping[str, str] = os.environ, folder: str = "/proc/driver/nvidia/gpus") -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppdiffusers_ext.batch.job_list import check_inputs_apart, read_job_list, shard_of
+from ppdiffusers_ext.batch.job_list import check_files_apart, read_job_list, shard_of
 from ppdiffusers_ext.errors import InputError
 
 COMMANDS = ("animate", "pose2vid")
@@ -63,11 +63,25 @@ def test_csv_that_cannot_be_is_refused(tmp_path, text, message):
         read(tmp_path, text, "jobs.csv")
 
 
-def test_job_that_would_replace_what_another_reads_is_refused(tmp_path):
+def test_jobs_that_would_write_what_others_write_or_read_are_refused(tmp_path):
     jobs = read(tmp_path, "jobs: [{output: a.mp4, pose_video: x.mp4}, {output: b.mp4, pose_video: ./a.mp4}]")
-    check_inputs_apart(jobs[:1], lambda job: [job.values["pose_video"]])
+
+    def check(jobs, beside=(), files=()):
+        check_files_apart(jobs, lambda job: [job.output, *beside], lambda job: [job.values["pose_video"]], files)
+
+    check(jobs[:1])
     with pytest.raises(InputError, match=r"job 1 of .* would replace ./a.mp4, which job 2 reads"):
-        check_inputs_apart(jobs, lambda job: [job.values["pose_video"]])
+        check(jobs)
+    with pytest.raises(InputError, match="job 2 of .* and job 1 would both write sheet.png"):
+        check(jobs, beside=["sheet.png"])
+    with pytest.raises(InputError, match="job 1 of .* and the run would both write a.mp4"):
+        check(jobs[:1], files=["A.mp4"])
+
+
+def test_options_of_the_command_line_go_behind_those_of_the_file(tmp_path):
+    (tmp_path / "jobs.yaml").write_text("defaults: {seed: 1}\njobs:\n- {output: a.mp4}\n- {output: b.mp4, fps: 3}\n")
+    jobs = read_job_list(tmp_path / "jobs.yaml", COMMANDS, {"seed": "5", "fps": "9"})
+    assert [(job.values["seed"], job.values["fps"]) for job in jobs] == [(1, "9"), (1, 3)]
 
 
 def test_shards_are_all_jobs_each_once(tmp_path):

@@ -39,7 +39,7 @@ class Writing:
             raise Stop("no space")
         time.sleep(self.seconds)
         Path(values["output"]).write_text(words)
-        return {NAME: {"columns": {"seconds": 0.5, "memory": 7, "figures": {}}}}
+        return {NAME: {"columns": {"seconds": 0.5, "memory": 7, "figures": {}, "stages": {"denoising": 0.25}}}}
 
 
 def jobs_of(folder, *words):
@@ -50,13 +50,16 @@ def jobs_of(folder, *words):
     ]
 
 
-def run_batch(folder, jobs, workers=0, attempts=3, seconds=0.0, tell=lambda entry, progress: None):
+def run_batch(folder, jobs, workers=0, attempts=3, seconds=0.0, tell=lambda entry, progress: None, observer=None):
     """A run: its `Manifest`, after all."""
     manifest = Manifest(folder / "manifest.jsonl")
     manifest.begin([(job.output, job.digest) for job in jobs])
     engine = LocalEngine(workers, threads=1)
     try:
-        Batch(jobs, manifest, lambda job: [], attempts).run(engine, Writing(folder / "calls", seconds), tell)
+        batch = Batch(jobs, manifest, lambda job: [], attempts)
+        if observer is not None:
+            batch.observe = observer(manifest)
+        batch.run(engine, Writing(folder / "calls", seconds), tell)
     finally:
         engine.close()
         manifest.close()
