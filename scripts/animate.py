@@ -156,7 +156,7 @@ def _run_list(options: Options, workers: int) -> int:
     if any(values.get(name) is not None for name in ("reference_image", "driving_video", "output")):
         raise InputError("--batch has pictures, videos and outputs of its own; it or the three options is accepted")
     given = {name: value for name, value in values.items() if name not in _OF_LISTS and value is not None}
-    rows = None if options.report in (None, *TRUTH) else Path(options.report)
+    rows = None if options.report in (None, *TRUTH) else Path(str(options.report))
     given |= merge({"report": options.report if rows is None else None})
     how = batch.Options(jobs=str(options.batch), workers=workers, overwrite=values.get("overwrite") == "true")
     if rows is None:

@@ -125,7 +125,7 @@ def _job_of(number: int, values: dict[str, Any], name: str, commands: Sequence[s
 
 def _check_apart(jobs: Sequence[BatchJob]) -> None:
     """Refuse two jobs that would write the same, or of which one writes into what the other writes."""
-    taken = {}
+    taken: dict[Path, BatchJob] = {}
     for job in jobs:
         path = place_of(job.output)
         if (other := taken.setdefault(path, job)) is not job:

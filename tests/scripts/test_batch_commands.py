@@ -57,7 +57,8 @@ def write_list(models, folder):
          "reference_image": str(models / "me.png"), "pose_video": str(models / "poses"), "seed": 3, **small},
         {"command": "predict_t2v", "config": easy, "prompt": "A dog", "seed": 4},
         {"command": "predict_i2v", "config": easy, "prompt": "A dog", "start_image": str(models / "start.png")},
-        {"command": "predict_v2v", "config": easy, "prompt": "A dog", "video": str(models / "video.mp4")},
+        {"command": "predict_v2v", "config": easy, "prompt": "A dog", "steps": 2,
+         "video": str(models / "video.mp4")},
     ]  # fmt: skip
     for job, output in zip(jobs, OUTPUTS, strict=True):
         job["output"] = str(folder / output)
