@@ -87,7 +87,8 @@ def _of_yaml(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
     name, text = shown_path(path), read_text(path, "list of jobs", _ACCEPTED)
-    delimiter = "\t" if suffix_of(path) == ".tsv" else ","
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = "\t" if suffix_of(path) == ".tsv" else max(",;", key=first.count)  # spreadsheets of some countries
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]

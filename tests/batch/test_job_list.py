@@ -32,6 +32,44 @@ def test_csv_says_what_yaml_says_and_empty_cells_say_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfoutput,prompt\r\na.mp4,b\r\n",
+        b"output;prompt\na.mp4;b\n",
+        b"\n\noutput,prompt\n,\n\na.mp4,b\n\n",
+        b'"output","prompt"\n"a.mp4","b"',
+        b" output , prompt \n a.mp4 , b \n",
+        b'output;prompt\na.mp4;"b"\n',
+    ],
+)
+def test_csv_of_spreadsheets_is_read(tmp_path, content):
+    (tmp_path / "jobs.csv").write_bytes(content)
+    (job,) = read_job_list(tmp_path / "jobs.csv", COMMANDS)
+    assert job.values == {"output": "a.mp4", "prompt": "b"}
+
+
+def test_quoted_cell_may_have_lines_and_both_marks(tmp_path):
+    (job,) = read(tmp_path, 'output,prompt\na.mp4,"a, b; ""c""\nd"\n', "jobs.csv")
+    assert job.values["prompt"] == 'a, b; "c"\nd'
+
+
+def test_lists_that_are_too_long_are_refused(tmp_path):
+    (tmp_path / "jobs.yaml").write_text("jobs:\n" + "".join(f"- {{output: {n}.mp4}}\n" for n in range(40_000)))
+    with pytest.raises(InputError, match=r"is larger than 512 KiB; .* or a CSV file .* is accepted"):
+        read_job_list(tmp_path / "jobs.yaml", COMMANDS)
+    (tmp_path / "jobs.csv").write_text("output\n" + "a\n" * 100_001)
+    with pytest.raises(InputError, match="has 100,001 jobs; up to 100,000 are accepted"):
+        read_job_list(tmp_path / "jobs.csv", COMMANDS)
+
+
+@pytest.mark.parametrize("content", ["output\nä.mp4\n".encode("latin-1"), "output\na.mp4\n".encode("utf-16")])
+def test_csv_in_another_encoding_is_refused(tmp_path, content):
+    (tmp_path / "jobs.csv").write_bytes(content)
+    with pytest.raises(InputError, match="is not text in UTF-8"):
+        read_job_list(tmp_path / "jobs.csv", COMMANDS)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("jobs: []", "lists no jobs"),

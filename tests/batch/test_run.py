@@ -1,12 +1,14 @@
 """A batch comes to its end, with each job done once, whatever becomes of its workers and of the run itself."""
 
 import contextlib
+import gc
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import psutil
@@ -51,6 +53,30 @@ def test_poisonous_job_fails_alone_and_its_tries_are_counted(tmp_path):
     assert "its worker ended twice (by SIGKILL)" in states[1].reason
     assert sorted(calls_of(tmp_path)) == ["0", "1", "1", "2", "3"]
     assert read_manifest(tmp_path / "manifest.jsonl") == states
+
+
+def test_job_that_hangs_is_given_up_alone(tmp_path):
+    jobs = jobs_of(tmp_path, "x", "hang", "y")
+    manifest = run_batch(tmp_path, jobs, workers=1, timeout=0.5)
+    states = [manifest.entries[job.output] for job in jobs]
+    assert [each.state for each in states] == ["made", "failed", "made"]
+    assert "--job-timeout allows more" in states[1].reason and calls_of(tmp_path) == ["0", "1", "2"]
+
+
+def test_memory_of_the_run_does_not_grow_with_the_jobs_that_are_done(tmp_path):
+    jobs, sizes = jobs_of(tmp_path, *["x"] * 1000), {}
+
+    def tell(entry, progress):
+        if progress.finished in (100, 1000):
+            gc.collect()
+            sizes[progress.finished] = tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        run_batch(tmp_path, jobs, tell=tell)
+    finally:
+        tracemalloc.stop()
+    assert sizes[1000] - sizes[100] < 900 * 2000  # what the report says of a job, and no more
 
 
 def test_full_disk_ends_the_run_which_goes_on_later(tmp_path):

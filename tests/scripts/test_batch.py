@@ -19,6 +19,7 @@ from scripts import batch_jobs
 from scripts.batch import make_parser, work
 from scripts.command import run
 from tests.support.holder import Holder
+from tests.support.prometheus import parsed
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = {
@@ -164,6 +165,38 @@ def test_full_disk_ends_the_run(monkeypatch):
     doing.open()
     with pytest.raises(Stop, match="No space left on device.*the same command goes on"):
         doing({"command": "pose2vid", "values": {"output": "a.mp4"}}, (NAME,))
+
+
+def test_folder_that_fills_up_ends_the_run_with_the_reason(tmp_path, monkeypatch):
+    def full(writer, frames):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ppdiffusers_ext.data.video_writer.VideoWriter.write", full)
+    with pytest.raises(InputError, match="no space left on the disk .*: the same command goes on"):
+        run_here(tmp_path, jobs_in(tmp_path, 2), workers=0)
+    states = [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")]
+    assert states == ["begun", "waiting"] and not list(tmp_path.glob("*.mp4"))
+
+
+def test_value_of_another_kind_is_refused():
+    for name, value in (("seed", [1]), ("guidance_interval", [[1], 2]), ("guidance_interval", 3), ("fps", {"a": 1})):
+        with pytest.raises(InputError, match="accepted"):
+            batch_jobs.check_job(BatchJob(1, "pose2vid", {**DEFAULTS, "output": "a.mp4", name: value}, "job 1"))
+
+
+def test_part_without_jobs_is_no_failure(tmp_path, capsys):
+    assert start(write(tmp_path, {}), "--shard", "3/3") == 0
+    assert json.loads((tmp_path / "jobs_report_3-of-3.json").read_text())["jobs"] == []
+
+
+def test_events_and_numbers_are_written_beside_the_report(tmp_path):
+    arguments = ["--workers", "0", "--log-json", str(tmp_path / "log"), "--metrics", str(tmp_path / "a.prom")]
+    assert start(write(tmp_path, {}), *arguments) == 0
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [each["event"] for each in events] == ["run_started", "job_started", "job_finished", "run_finished"]
+    assert set(events[2]["stages"]) == {"loading", "denoising", "decoding"}
+    _, states = parsed((tmp_path / "a.prom").read_text())["ppdiffusers_ext_batch_jobs"]
+    assert states[(("list", "jobs.yaml"), ("state", "made"))] == 1
 
 
 def test_identity_and_pose_error_come_from_the_report_of_a_result(tmp_path):

@@ -16,7 +16,10 @@ from ppdiffusers_ext.workers.tasks import Stop
 
 @dataclass
 class Writing:
-    """Writes its words; `die` ends the worker, `fail` is an error, `full` a full disk. Each call leaves a line."""
+    """Writes its words; `die` ends the worker, `hang` never ends, `fail` is an error, `full` a full disk.
+
+    Each call leaves a line.
+    """
 
     calls: Path
     seconds: float = 0.0
@@ -33,6 +36,8 @@ class Writing:
         words = values["words"]
         if words == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if words == "hang":
+            time.sleep(3600)
         if words == "fail":
             return {NAME: {"error": "words are bad; good ones are accepted"}}
         if words == "full":
@@ -50,13 +55,22 @@ def jobs_of(folder, *words):
     ]
 
 
-def run_batch(folder, jobs, workers=0, attempts=3, seconds=0.0, tell=lambda entry, progress: None, observer=None):
+def run_batch(
+    folder,
+    jobs,
+    workers=0,
+    attempts=3,
+    seconds=0.0,
+    tell=lambda entry, progress: None,
+    observer=None,
+    timeout=float("inf"),
+):
     """A run: its `Manifest`, after all."""
     manifest = Manifest(folder / "manifest.jsonl")
     manifest.begin([(job.output, job.digest) for job in jobs])
     engine = LocalEngine(workers, threads=1)
     try:
-        batch = Batch(jobs, manifest, lambda job: [], attempts)
+        batch = Batch(jobs, manifest, lambda job: [], attempts, timeout)
         if observer is not None:
             batch.observe = observer(manifest)
         batch.run(engine, Writing(folder / "calls", seconds), tell)
