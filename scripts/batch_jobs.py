@@ -79,7 +79,8 @@ def _parser_of(command: str) -> tuple[ArgumentParser, dict[str, argparse.Action]
     """The parser of a command, and its options by each of their names."""
     parser, found = COMMANDS[command].make_parser(), dict[str, argparse.Action]()
     for action in parser._actions:
-        for name in (action.dest, *(flag[2:].replace("-", "_") for flag in action.option_strings if flag[1] == "-")):
+        flags = [flag[2:].replace("-", "_") for flag in action.option_strings if flag[1] == "-"]
+        for name in flags if action.const == "false" else (action.dest, *flags):  # a switch has another one for off
             if action.dest not in _NOT_OF_JOBS and not action.dest.startswith(_BEGINNING_NOT_OF_JOBS):
                 found.setdefault(name, action)
     return parser, found

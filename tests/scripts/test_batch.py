@@ -33,6 +33,8 @@ DEFAULTS = {
     "height": 64,
 }
 
+DEFAULTS_OF_JOB = {name: value for name, value in DEFAULTS.items() if name != "command"}
+
 
 @pytest.fixture(autouse=True)
 def in_repository(monkeypatch):
@@ -97,6 +99,15 @@ def test_old_names_and_switches_are_options_of_a_job():
     values = {"config": DEFAULTS["config"], "output": "a.mp4", "no_report": True}
     options = batch_jobs.options_of("pose2vid", values)
     assert options.given.report == "false" and options.given.output == "a.mp4"
+
+
+@pytest.mark.parametrize("value", [True, False, "true", "false"])
+def test_switch_of_a_job_is_what_the_job_says(value):
+    values = {"config": DEFAULTS["config"], "output": "a.mp4", "report": value}
+    given = batch_jobs.options_of("pose2vid", values).given
+    assert str(given.report).lower() == str(value).lower()
+    config = batch_jobs.COMMANDS["pose2vid"].checked(batch_jobs.options_of("pose2vid", {**DEFAULTS_OF_JOB, **values}))
+    assert config.report is (value in (True, "true"))
 
 
 def run_here(tmp_path, jobs, workers):
