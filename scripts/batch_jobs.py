@@ -102,7 +102,7 @@ def options_of(command: str, values: Mapping[str, Any], where: str = "job", **mo
     typed = argparse.Namespace(**{action.dest: action.default for action in parser._actions if action.dest != "help"})
     for name, value in values.items():
         action = known[name]
-        setattr(typed, action.dest, "false" if action.const == "false" and value in (True, "true") else value)
+        setattr(typed, action.dest, _as_typed(action, value))
     vars(typed).update(spelled={known[name].dest: name for name in values}, **more)
     try:
         return parser.read(typed)
@@ -112,6 +112,14 @@ def options_of(command: str, values: Mapping[str, Any], where: str = "job", **mo
         raise InputError(
             f"{where} has a value of another kind ({error}); what docs/options.md says of its options is accepted"
         ) from error
+
+
+def _as_typed(action: argparse.Action, value: Any) -> Any:
+    """What would be typed after a flag that may stand alone, for a truth value that a job says; any other value."""
+    words = str(value).lower()
+    if action.const is None or words not in ("true", "false"):
+        return value
+    return "true" if (words == "true") != (action.const == "false") else "false"
 
 
 def check_job(job: BatchJob) -> None:

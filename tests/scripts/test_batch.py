@@ -95,6 +95,22 @@ def test_second_run_on_a_manifest_is_refused(tmp_path, capsys):
         holder._process.kill()
 
 
+@pytest.mark.parametrize(
+    ("job", "report", "audio"),
+    [
+        ({}, None, True),
+        ({"report": True, "no_audio": True}, "true", False),
+        ({"report": "false", "no_audio": False}, "false", True),
+        ({"report": False, "audio": False}, "false", False),
+    ],
+)
+def test_switches_of_animate_are_what_the_job_says(job, report, audio):
+    given = {"reference_image": "assets/reference.png", "driving_video": "assets/pose.mp4", "output": "a.mp4", **job}
+    options = batch_jobs.options_of("animate", given)
+    config, animated = batch_jobs.COMMANDS["animate"].checked(options)
+    assert options.report == report and animated.audio is audio and config.report is (report == "true")
+
+
 def test_old_names_and_switches_are_options_of_a_job():
     values = {"config": DEFAULTS["config"], "output": "a.mp4", "no_report": True}
     options = batch_jobs.options_of("pose2vid", values)
