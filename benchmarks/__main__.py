@@ -7,6 +7,7 @@ python -m benchmarks NAME --help
 import sys
 
 from benchmarks import (
+    batch_jobs,
     block_cache,
     cached_latents,
     clip,
@@ -36,6 +37,7 @@ from benchmarks import (
 from scripts.command import ArgumentParser, run
 
 BENCHMARKS = {
+    "batch_jobs": batch_jobs,
     "block_cache": block_cache,
     "cached_latents": cached_latents,
     "clip": clip,

@@ -9,42 +9,46 @@ animated, and the video's sound is copied. Beside the result come the same besid
 sheet; with --debug also an overlay of the driving video; with --report also a page that says how good the result is:
 whether its face is the picture's, how far its poses are from the driving ones, and how its colours drift.
 
-A batch file has `jobs:`, a list of mappings with the keys reference_image, driving_video and output, and frames, fps,
-resize, person, align, unseen_joints, gap, smoothing, audio, seed. A job that fails, for whatever reason, does not
-stop the others (exit code 1 then). --report FILE has a row for each job, and is there after Ctrl-C too. Outputs that
-exist are refused: --overwrite replaces them, --skip-existing passes over their jobs.
+--batch is `python -m scripts.batch FILE` with one worker, for jobs that say reference_image, driving_video and output;
+options given here are those of jobs that say none. --report FILE has a row for each job, and is there after Ctrl-C
+too. What is done is passed over; --overwrite makes all anew.
 """
 
 import argparse
 import dataclasses
 import functools
 import sys
-import traceback
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.options import merge, option, path_option
-from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job, read_jobs
+from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job
 from ppdiffusers_ext.pipelines.options import RunOptions
 from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
 from ppdiffusers_ext.preprocess import estimators
 
 from . import poses
-from .command import ArgumentParser, describe, run, tell_error
+from .command import ArgumentParser, run
 from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others
 
 if TYPE_CHECKING:
-    from ppdiffusers_ext.pipelines.animation import Animator
+    from pathlib import Path
+
+    from ppdiffusers_ext.batch.manifest import Entry
 
 # What a job says instead of the system's options.
 _OF_JOBS = frozenset("reference_image pose_video driving_poses output fps resize seed test_cases report".split())
+# Options of a batch as a whole, or of a file that lists jobs.
+_OF_LISTS = frozenset("batch report overwrite skip_existing log_json spelled".split())
+_STATES = {"made": "made", "kept": "was there", "failed": "failed", "begun": "stopped", "waiting": "not begun"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(ConfigOptions, poses.DrawingOptions):
     system: str = option(POSED[0], choices=POSED, help=" or ".join(POSED), metavar="NAME")
-    batch: str | None = path_option(None, help="YAML file of many jobs, instead of one")
+    batch: str | None = path_option(None, help="list of many jobs, instead of one; see scripts.batch")
     report: str | None = path_option(
         None,
         help="say how good each result is, in a page and a JSON file beside it; with FILE: write what became of each "
@@ -66,32 +70,20 @@ def _of_system(cls: type[RunOptions]) -> list[str]:
     return [item.name for item in dataclasses.fields(cls) if item.name not in _OF_JOBS]
 
 
-def read_config(options: Options) -> tuple[Any, list[Job]]:
-    """The configuration of the system that is asked for, and the list of jobs; both are checked."""
+def read_config(options: Options) -> tuple[Any, Job]:
+    """The configuration of the system that is asked for, and the job; both are checked."""
     cls, how = get_system(options.system, POSED).options, given_options(options.given, Job)
     typed = argparse.Namespace(**{name: value for name, value in vars(options.given).items() if name != "report"})
     refuse_others(typed, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
-    if options.batch:
-        if any(name in how for name in ("reference_image", "driving_video", "output")):
-            raise InputError(
-                "--batch has pictures, videos and outputs of its own; it or the three options is accepted"
-            )
-        jobs = read_jobs(options.batch, **how)
-    else:
-        if _rows_file(options) is not None:
-            raise InputError(
-                f"--report {shown_path(options.report)} is for the jobs of --batch, which is not given; --report "
-                "without a name, which writes a page beside the result, is accepted"
-            )
-        jobs = [make_job(how)]
+    if options.report not in (None, *TRUTH):
+        raise InputError(
+            f"--report {shown_path(options.report)} is for the jobs of --batch, which is not given; --report "
+            "without a name, which writes a page beside the result, is accepted"
+        )
+    job = make_job(how)
     config = _load_config(options, typed)
     config.check()
-    return config, jobs
-
-
-def _rows_file(options: Options) -> str | None:
-    """The file that gets a row for each job, or None: `--report` with no file is about results."""
-    return None if options.report in TRUTH else options.report
+    return config, job
 
 
 def _load_config(options: Options, typed: argparse.Namespace) -> Any:
@@ -112,90 +104,84 @@ def _load_config(options: Options, typed: argparse.Namespace) -> Any:
     return config
 
 
-def work(options: Options) -> int:
-    """Run the job, or all of a batch. Returns 1 if one of a batch failed."""
-    config, jobs = read_config(options)
-    if not options.batch:
-        jobs[0].check_inputs()
+def checked(options: Options) -> tuple[Any, Job]:
+    """As `read_config`; the files of the model, of the networks that estimate poses, and of the job are there."""
+    config, job = read_config(options)
+    job.check_inputs()
     get_system(options.system).check_files(config)
+    estimators.estimator_files(options.poses, options.dwpose)
+    return config, job
+
+
+def work(options: Options, workers: int = 1) -> int:
+    """Run the job, or all of a batch. Returns 1 if one of a batch failed.
+
+    workers: of a batch; see `scripts.batch`.
+    """
+    if options.batch:
+        return _run_list(options, workers)
+    config, job = checked(options)
 
     from ppdiffusers_ext.pipelines import registry
     from ppdiffusers_ext.pipelines.animation import Animator
+    from ppdiffusers_ext.pipelines.warm import current_warm
     from ppdiffusers_ext.runtime import Runtime
 
     system = registry.SYSTEMS[options.system](config)
     device = Runtime.choose(system.device, system.dtype, system.engine).place.partition(":")[0]
     style = poses.style_of(options, system.style)
     progress = poses.progress("poses")
-    open_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    make_estimator = functools.partial(poses.make_estimator, options, system.channels, device=device)
+    key, warm = (options.poses, options.dwpose, system.channels, device), current_warm()
+    open_estimator = make_estimator if warm is None else functools.partial(warm.beside, key, make_estimator)
     networks = estimators.estimator_files(options.poses, options.dwpose)
     animator = Animator(system, open_estimator, style, progress, config.num_frames, options.debug, networks)
-    if options.batch:
-        return _run_all(animator, jobs, config, options)
-    inputs = animator.open(jobs[0])  # an output that is an input is told as that
-    held = animator.hold(jobs, config.overwrite, config.skip_existing)
+    inputs = animator.open(job)  # an output that is an input is told as that
+    held = animator.hold([job], config.overwrite, config.skip_existing)
     if not held.missing:
-        print(f"kept          {jobs[0].output}")
+        print(f"kept          {job.output}")
         return 0
     with held.recorded():
-        _tell(animator.run(jobs[0], inputs))
+        _tell(animator.run(job, inputs))
     return 0
 
 
-def _run_all(animator: "Animator", jobs: list[Job], config: Any, options: Options) -> int:
+def _run_list(options: Options, workers: int) -> int:
+    """What `scripts.batch` does, with the options that were given for jobs that say none."""
     from pathlib import Path
 
-    from ppdiffusers_ext.data.outputs import check_outputs, moved_by
+    from . import batch
 
-    rows_file = _rows_file(options)
-    animator.check_apart(jobs, rows_file)
-    if rows_file:
-        inputs = [path for job in jobs for path in (job.reference_image, job.driving_video)]
-        check_outputs([rows_file], [options.batch, *inputs])
-    held = animator.hold(jobs, config.overwrite, config.skip_existing)
-    if rows_file:
-        held.hold([rows_file])
-    if held.missing:
-        _ = animator.estimator  # what is wrong with it is told once, before any job
-    rows = [{"output": job.output, "state": "not begun"} for job in jobs]
-    for number, (job, row) in enumerate(zip(jobs, rows)):
-        print(f"job {number + 1} of {len(jobs)}: {job.output}")
-        if Path(job.output) not in held.missing:
-            row["state"] = "was there"
-            continue
-        row["state"] = "stopped"
-        try:
-            with moved_by(f"output of job {number}"), held.recorded():
-                result = animator.run(job)
-            row["state"] = "made"
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # whatever a job raises, and be it SystemExit, is its own affair
-            row.update(state="failed", error=describe(error))
-            if options.debug:
-                traceback.print_exc()
-            tell_error(row["error"])
-        else:
-            _tell(result)
-        finally:
-            _report(rows, rows_file)
-    states = [row["state"] for row in rows]
-    print(", ".join(f"{states.count(state)} {state}" for state in ("made", "was there", "failed")))
-    _report(rows, rows_file)
-    return 1 if "failed" in states else 0
+    values = vars(options.given)
+    if any(values.get(name) is not None for name in ("reference_image", "driving_video", "output")):
+        raise InputError("--batch has pictures, videos and outputs of its own; it or the three options is accepted")
+    given = {name: value for name, value in values.items() if name not in _OF_LISTS and value is not None}
+    rows = None if options.report in (None, *TRUTH) else Path(str(options.report))
+    given |= merge({"report": options.report if rows is None else None})
+    how = batch.Options(jobs=str(options.batch), workers=workers, overwrite=values.get("overwrite") == "true")
+    if rows is None:
+        return batch.run_list(how, given)
+    return batch.run_list(how, given, [rows], functools.partial(_write_rows, rows))
 
 
-def _report(rows: list[dict[str, str]], path: str | None) -> None:
-    """Write what has become of the jobs so far, if that is asked for."""
+def _write_rows(path: "Path", entries: "Sequence[Entry]", done: Collection[str]) -> None:
+    """Write what became of each job as JSON.
+
+    done: outputs of the jobs that this run has worked on.
+    """
     import json
-    from pathlib import Path
 
+    from ppdiffusers_ext.batch.manifest import FINISHED
     from ppdiffusers_ext.data.outputs import output_file
 
-    if path:
-        with output_file(path) as temporary:
-            text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
-            Path(temporary).write_text(text, encoding="utf-8", errors="backslashreplace")
+    rows = []
+    for entry in entries:
+        is_old = entry.state in FINISHED and entry.output not in done
+        row = {"output": entry.output, "state": "was there" if is_old else _STATES[entry.state]}
+        rows.append({**row, **({"error": entry.reason} if row["state"] == "failed" else {})})
+    with output_file(path) as temporary:
+        text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _tell(result: Any) -> None:

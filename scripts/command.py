@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from ppdiffusers_ext.data.holding import releasing
 from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.packaged import as_called
+from ppdiffusers_ext.pipelines.stage_times import logged_run
 from ppdiffusers_ext.weights.selection import checkpoint_key
 
 from .options import TRUTH, CommandOptions, ConfigOptions, add_options, given_options
@@ -246,7 +247,8 @@ def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: S
         options = parser.read(typed)
         key = checkpoint_key(getattr(options, "checkpoint_key", None))
         given = _given(parser, {**vars(typed), **vars(options)})
-        with stopped_by_signals(), moved_by(given=given), key, releasing():
+        log = logged_run(getattr(options, "log_json", None), parser.prog)
+        with stopped_by_signals(), moved_by(given=given), key, releasing(), log:
             return work(options)
     except KeyboardInterrupt as stop:
         with contextlib.suppress(OSError):  # the terminal may be gone

@@ -41,14 +41,20 @@ def make_parser(prog: str, description: str | None, task: str) -> ArgumentParser
     return add_options(parser, EasyAnimateConfig, names_of_task(task))
 
 
+def checked(options: ConfigOptions, task: str) -> EasyAnimateConfig:
+    """As `read_config`, checked for a task; all files that it names are there."""
+    config = read_config(options)
+    config.check(task)
+    config.check_inputs()
+    check_files(config)
+    return config
+
+
 def make_work(task: str) -> Callable[[ConfigOptions], None]:
     """What a command does with its options."""
 
     def work(options: ConfigOptions) -> None:
-        config = read_config(options)
-        config.check(task)
-        config.check_inputs()
-        check_files(config)
+        config = checked(options, task)
         if isinstance(options, TextOptions):
             config = replace(config, prompt=beautified(config, options))
 

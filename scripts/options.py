@@ -32,6 +32,11 @@ class CheckpointOptions(CommandOptions):
     )
 
 
+def log_option() -> Any:
+    """The option of a file of events, which `command.run` observes."""
+    return path_option(None, help="file to which a line of JSON is appended for each event: stages, failures, memory")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfigOptions(CheckpointOptions):
     """Options of a command that runs a system, whose own options go over the keys of a YAML file.
@@ -40,6 +45,7 @@ class ConfigOptions(CheckpointOptions):
     """
 
     config: str | None = path_option(None, help="YAML file of the model", unset="that of the released one")
+    log_json: str | None = log_option()
     given: argparse.Namespace = dataclasses.field(default_factory=argparse.Namespace)
 
 
@@ -193,8 +199,12 @@ def refuse_others(
 
 def _value(item: dataclasses.Field, typed: Any) -> Any:
     declared, kind = declaration(item), kind_of(item)
+    if not isinstance(typed, (str, list)):  # of a list of jobs, where it has a kind of its own
+        return typed
     if declared.read is not None:
         return declared.read(typed)
+    if isinstance(typed, list):
+        return typed
     if kind is bool:
         return TRUTH.get(typed, typed)
     if kind in (int, float):

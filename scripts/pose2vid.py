@@ -36,11 +36,17 @@ def read_config(options: Options) -> Pose2VidConfig:
     return Pose2VidConfig.load(options.config, **given_options(options.given, Pose2VidConfig))
 
 
-def work(options: Options) -> None:
-    """Load the configuration, animate, and print the files."""
+def checked(options: Options) -> Pose2VidConfig:
+    """As `read_config`; all files that it names are there."""
     config = read_config(options)
     config.check_inputs()
     check_files(config)
+    return config
+
+
+def work(options: Options) -> None:
+    """Load the configuration, animate, and print the files."""
+    config = checked(options)
 
     from ppdiffusers_ext.pipelines.animate_anyone.run import animate
 

@@ -114,8 +114,11 @@ def progress(title: str) -> Callable[[Any, int], Any]:
     """What shows a bar while frames are taken from an iterable."""
     from tqdm import tqdm
 
+    from ppdiffusers_ext.pipelines.watching import POSES, told
+
     def show(frames: Iterable, count: int) -> Iterable:
-        return tqdm(frames, desc=title, total=count, unit="frame", disable=None)  # in a terminal only
+        bar = tqdm(frames, desc=title, total=count, unit="frame", disable=None)  # in a terminal only
+        return told(bar, POSES, count)
 
     return show
 

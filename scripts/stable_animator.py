@@ -46,11 +46,17 @@ def read_config(options: Options) -> StableAnimationConfig:
     return config
 
 
-def work(options: Options) -> None:
-    """Animate, and print where the results are."""
+def checked(options: Options) -> StableAnimationConfig:
+    """As `read_config`; all files that it names are there."""
     config = read_config(options)
     config.check_inputs()
     check_files(config)
+    return config
+
+
+def work(options: Options) -> None:
+    """Animate, and print where the results are."""
+    config = checked(options)
 
     from ppdiffusers_ext.pipelines.stable_animator.run import animate
 

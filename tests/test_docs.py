@@ -142,7 +142,7 @@ def keys():
     found |= {name for trainer in TRAINERS.values() for kind in trainer.kinds for name in key_names(kind)}
     for path in (ROOT / "configs").rglob("*.yaml"):
         found |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
-    return found | {"jobs"}  # of scripts.animate --batch
+    return found | {"jobs", "defaults"}  # of scripts.batch and scripts.animate --batch
 
 
 @every_page

@@ -21,7 +21,7 @@ if packaged.IS_CHECKOUT:
 COMMANDS = {
     "Animate": (
         *("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v"),
-        "beautify_prompt",
+        *("batch", "beautify_prompt"),
     ),
     "Weights and memory": ("download_weights", "convert_weights", "plan_memory"),
     "Serve": ("serve",),

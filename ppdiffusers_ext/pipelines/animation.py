@@ -23,7 +23,6 @@ from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.records import Made
 from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
-from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results, made_of
 from ppdiffusers_ext.pipelines.kept_poses import KeptPoses
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
@@ -127,23 +126,6 @@ class Animator:
         inputs: dict[str, Any] = {"--reference-image": job.reference_image, "--driving-video": job.driving_video}
         inputs |= {path.name: path for path in self._networks}
         return case_of("animate", self.outputs(job), inputs, self._system.config, job)
-
-    def check_apart(self, jobs: "Sequence[Job]", report: str | None = None) -> None:
-        """Raises InputError if two jobs would write one file, or one writes what another reads, or the report."""
-        taken: dict[str, str] = {} if report is None else {_identity(report): "the report"}
-        for number, job in enumerate(jobs):
-            for target in self.outputs(job):
-                if (other := taken.setdefault(_identity(target), f"job {number}")) != f"job {number}":
-                    raise InputError(f"job {number} and {other} would both write {target}; other names are accepted")
-        for number, job in enumerate(jobs):
-            for path in (job.reference_image, job.driving_video):
-                writer = taken.get(_identity(path))
-                if writer not in (None, f"job {number}") and _identity(path) not in {
-                    _identity(job.output) for job in jobs
-                }:
-                    raise InputError(
-                        f"{writer} would replace {path}, which job {number} reads; other names are accepted"
-                    )
 
     def _audio(self, job: "Job", source: FrameSource, start: int, seconds: "float | Fraction") -> Audio | None:
         """The `Audio` of a job, checked, or None."""
@@ -259,11 +241,6 @@ def _tell_joints(job: "Job", poses: "AlignedPoses") -> None:
     if poses.from_picture:
         logger.warning("joints not seen in the driving video are taken from the picture: %s; --unseen-joints none "
                        "leaves them out", ", ".join(poses.from_picture))  # fmt: skip
-
-
-def _identity(path: str | os.PathLike) -> str:
-    """What is the same of two names for one file; names that differ by case alone are taken for one."""
-    return os.path.realpath(path).casefold()
 
 
 def _overlay(target: str | os.PathLike) -> Path:

@@ -148,6 +148,8 @@ class AutoEngine:
         if record["seconds"] is None:
             return False
         seconds, to_come = record["seconds"], calls - done
+        if to_come * seconds <= _LEAST_GAIN:  # whatever the export takes; weights take long to count
+            return False
         weights = sum(parameter.size * 4 for parameter in network.model.parameters()) / 1e9
         export = _EXPORT_SECONDS + _EXPORT_SECONDS_PER_GB * weights + seconds
         gain = to_come * seconds * (1 - 1 / _SPEED) - export * (_DOUBT if record["calls"] == 1 else 1)

@@ -31,7 +31,7 @@ from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
-from ppdiffusers_ext.pipelines.warm import opened
+from ppdiffusers_ext.pipelines.warm import described, opened
 from ppdiffusers_ext.pipelines.watching import LOADING, WatchedBar, current_watch
 from ppdiffusers_ext.runtime import Runtime
 
@@ -80,7 +80,7 @@ class NetworkPipeline(Opening, Moving, Switches, LocalConfigMixin, DiffusionPipe
     def describe_run(cls, config: Any, runtime: Runtime) -> dict[str, Any]:
         """As `describe`, for a run from files to files, whose engine and steps are checked, too."""
         check_engine(config.engine)
-        parts = cls.describe(config, runtime)
+        parts = described(cls, config, runtime, lambda: cls.describe(config, runtime))
         check_scheduler(cls.loading.make_configured_scheduler(config), config.num_inference_steps)
         return parts
 

@@ -14,7 +14,7 @@ from ppdiffusers_ext.errors import InputError, shown_path
 logger = logging.getLogger(__name__)
 
 # Fields of options that do not change a result, or that stand for inputs, whose content counts.
-_OTHERS = frozenset(
+OF_RESULTS = frozenset(
     "output test_cases reference_image pose_video driving_poses driving_video start_image end_image video mask "
     "embedding engine_cache ignore_memory overwrite skip_existing report resume".split()
 )
@@ -92,7 +92,7 @@ def made_of(command: str, inputs: Mapping[str, Any], *options: Any) -> Made:
         f"--{item.name.replace('_', '-')}": getattr(each, item.name)
         for each in options
         for item in dataclasses.fields(each)
-        if item.name not in _OTHERS
+        if item.name not in OF_RESULTS
     }
     return Made(command, digests, given)
 

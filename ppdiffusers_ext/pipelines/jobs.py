@@ -1,4 +1,4 @@
-"""What `scripts.animate` is asked for: a picture and a driving video, or a batch file of many. Imports no Paddle."""
+"""What `scripts.animate` is asked for: a picture, a driving video, and how. Imports no Paddle."""
 
 import dataclasses
 import os
@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.data.video_writer import SUFFIXES
-from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
-from ppdiffusers_ext.files import check_all_there, read_yaml, suffix_of
+from ppdiffusers_ext.errors import InputError, shown
+from ppdiffusers_ext.files import check_all_there, suffix_of
 from ppdiffusers_ext.options import (
     FRAMES,
     any_of,
-    by_field,
     check_options,
-    check_values,
     inherited,
     merge,
     option,
@@ -34,7 +32,7 @@ _LONGEST, _MULTIPLE = 2, 16  # of the demo model's frames: most of the longer si
 
 @dataclass(frozen=True)
 class Job:
-    """A picture, a video that drives it, and how. Every field is a key of a batch file."""
+    """A picture, a video that drives it, and how."""
 
     reference_image: str = path_option(help="picture of the person", group=INPUT)
     driving_video: str = path_option(help="video of a person who moves, or a folder of pictures", group=INPUT)
@@ -98,32 +96,6 @@ def make_job(given: dict[str, Any]) -> Job:
         raise InputError(f"{', '.join(missing)} is missing; both, or --batch, are needed")
     output = "_".join(Path(given[name]).stem for name in _INPUTS) + ".mp4"
     return Job(**merge({"output": output}, given))
-
-
-def read_jobs(path: str | os.PathLike, **defaults: Any) -> list[Job]:
-    """The jobs of a batch file: a YAML file with `jobs`, a list of mappings with the fields of `Job` as keys.
-
-    Args:
-        defaults: fields of jobs that do not say them.
-
-    Raises:
-        MissingFileError, InputError: no such file, unknown keys, or values that are not possible.
-    """
-    name, values = shown_path(path), read_yaml(path)
-    check_keys(values, ["jobs"], f"key in {name}")
-    jobs = values.get("jobs")
-    if not (isinstance(jobs, list) and jobs and all(isinstance(job, dict) for job in jobs)):
-        raise InputError(f"{name} has no list of jobs; `jobs:` with a list of mappings is accepted")
-    read = []
-    for number, job in enumerate(jobs):
-        job, used = by_field(Job, job, f"key in job {number} of {name}")
-        if missing := {*_NEEDED} - set(job):
-            raise InputError(f"job {number} of {name} lacks {', '.join(sorted(missing))}; all three are needed")
-        check_values(Job, job, path, used)
-        read.append(Job(**merge(defaults, job)))
-    if len({Path(job.output).resolve() for job in read}) < len(read):
-        raise InputError(f"two jobs of {name} have the same output; different names are accepted")
-    return read
 
 
 def load_model_config(

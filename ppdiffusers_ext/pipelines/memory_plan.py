@@ -88,12 +88,13 @@ def check_plan(
     """
     available = available_memory() if available is None else available
     rungs = list(RUNGS)
-    plan, *lower = plan_memory(rungs[rungs.index(config.memory) :])
+    (plan,) = plan_memory([config.memory])
     if plan.host <= available or config.ignore_memory:
         logger.info("%s", plan)
         current_watch().planned(plan.rung, plan.host, available)
         return plan
-    fitting = [other for other in lower if other.host <= available]
+    lower = rungs[rungs.index(config.memory) + 1 :]
+    fitting = [other for other in plan_memory(lower) if other.host <= available] if lower else []
     accepted = (
         f"--memory {fitting[0].rung}, which takes about {fitting[0].host / GB:.1f} GB, is accepted"
         if fitting

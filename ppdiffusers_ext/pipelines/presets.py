@@ -5,6 +5,8 @@ that is sped up in other ways than UNets are has a folder of its own; its knobs 
 key `expected` says in words what a preset gains, and what it costs.
 """
 
+import copy
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -53,13 +55,26 @@ def tell_preset(preset: str, system: str = "") -> str:
 
 
 def _read(preset: Any, system: str) -> dict[str, Any]:
-    accepted = f"one of {', '.join(preset_names(system))}, or a YAML file, is accepted"
-    if preset in preset_names(system):
-        path = FOLDER / system / f"{preset}.yaml"
-    elif str(preset).endswith((".yaml", ".yml")):
-        path = preset
-    else:
-        raise InputError(f"preset {shown(preset)} {_problem_of(preset)}; {accepted}")
+    names = _shipped_names(system)
+    accepted = f"one of {', '.join(names)}, or a YAML file, is accepted"
+    if preset in names:
+        return copy.deepcopy(_read_shipped(preset, system))
+    if str(preset).endswith((".yaml", ".yml")):
+        return _read_file(preset, system, accepted)
+    raise InputError(f"preset {shown(preset)} {_problem_of(preset)}; {accepted}")
+
+
+@functools.cache
+def _shipped_names(system: str) -> tuple[str, ...]:
+    return tuple(preset_names(system))
+
+
+@functools.cache  # options read it whenever they are made: some dozen times for each job of a list
+def _read_shipped(name: str, system: str) -> dict[str, Any]:
+    return _read_file(FOLDER / system / f"{name}.yaml", system, "a YAML file that ships is needed")
+
+
+def _read_file(path: Any, system: str, accepted: str) -> dict[str, Any]:
     values = read_yaml(path, "preset", accepted)
     knobs = read_yaml(FOLDER / system / "exact.yaml", "preset", accepted) if system else KNOBS
     check_keys(values, [*knobs, EXPECTED], f"knob in preset {shown_path(path)}")

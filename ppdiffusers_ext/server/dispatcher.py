@@ -17,6 +17,7 @@ from ppdiffusers_ext.server.records import CANCELLED, DONE, FAILED, Job
 from ppdiffusers_ext.server.refusals import NoRoom, reason
 from ppdiffusers_ext.server.settings import ServerSettings
 from ppdiffusers_ext.server.store import Store
+from ppdiffusers_ext.server.tally import Tally
 from ppdiffusers_ext.server.words import told_of
 
 _LOOK = 0.2  # seconds between looks at what was asked for meanwhile
@@ -30,6 +31,9 @@ class Dispatcher:
     Args:
         folder, files, store, settings: of the server.
         chores: called now and then.
+
+    Attributes:
+        tally: of what ends.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Dispatcher:
         self._chores, self._cleaned = chores, time.monotonic()
         self._folder, self._files, self._store, self._settings = folder, files, store, settings
         self._worker: WorkerProcess | None = None
+        self.tally = Tally()
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._is_busy = False
@@ -137,13 +142,16 @@ class Dispatcher:
             self._run_in_worker(job, attempt)
         except Ended as end:
             self._lose()
-            self._store.run_again(job.id, attempt, end.reason)
+            self.tally.lost()
+            if self._store.run_again(job.id, attempt, end.reason) == FAILED:
+                self.tally.ended(FAILED, {})
         except InputError as error:  # its files are gone, or there is no room for what it writes
             told = told_of(error)
             is_dropped = isinstance(error, NoRoom)
             if is_dropped:
                 shutil.rmtree(self._files.folder_of(job.id), ignore_errors=True)
             self._store.end(job.id, attempt, FAILED, told.pop("error"), {} if is_dropped else None, told)
+            self.tally.ended(FAILED, {})
 
     def _run_in_worker(self, job: Job, attempt: int) -> None:
         worker = self._worker or self._start_worker()
@@ -221,6 +229,7 @@ class Dispatcher:
         self._was_lost = False
         facts: dict[str, Any] = {name: message[name] for name in ("code", "values") if name in message}
         self._store.end(job.id, attempt, _ENDED[event], message.get("error"), results, facts)
+        self.tally.ended(_ENDED[event], message.get("stages", {}))
         if event == "done":
             self._store.note_rate(message["kind"], message["seconds"] / message["amount"])
         return True

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+import psutil
+
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import check_number
 from ppdiffusers_ext.server.adviser import Adviser
@@ -256,6 +258,11 @@ class Jobs:
         state = self._dispatcher.state
         numbers = {"queued": counts.get(QUEUED, 0), "running": counts.get(RUNNING, 0)}
         return {"ok": self._dispatcher.is_alive, "worker": state, **numbers}
+
+    def metrics(self) -> str:
+        """Prometheus' text: jobs by state, seconds by stage, failures and memory."""
+        memory = {"server": psutil.Process().memory_info().rss, "worker": self._dispatcher.memory}
+        return self._dispatcher.tally.text(self._store.counts(), memory)
 
     def _check(self, system: Any, options: Any, files: Any) -> dict[str, Given]:
         """The files of a job, after all checks that need no Paddle. Raises InputError."""

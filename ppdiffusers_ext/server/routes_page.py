@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
 
 from ppdiffusers_ext.errors import shown
+from ppdiffusers_ext.observability.prometheus import CONTENT_TYPE
 from ppdiffusers_ext.server import openapi
 from ppdiffusers_ext.server.answers import Refused, answer
 from ppdiffusers_ext.server.bodies import kind_of_body, read_body
@@ -130,3 +131,10 @@ async def health(request: Request) -> Response:
     is_well = bool(found["ok"]) and not service.is_stopping
     told = {**found, "ok": is_well} if request.scope["state"]["is_known"] else {"ok": is_well}
     return answer(told, 200 if is_well else 503)
+
+
+@router.get("/metrics", responses=responses(200), response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Jobs by state, seconds by stage, failures and memory, in Prometheus' text format. Needs the token."""
+    service = service_of(request)
+    return Response(await service.ask(service.jobs.metrics), media_type=CONTENT_TYPE)

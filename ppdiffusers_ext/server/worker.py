@@ -93,6 +93,11 @@ class Worker:
         from ppdiffusers_ext.server.running import work_of
 
         job, folder, begun = command["job"], Path(command["folder"]), time.monotonic()
+        watch: Progress | None = None
+
+        def stages() -> dict[str, Any]:
+            return {} if watch is None else {"stages": watch.seconds}
+
         try:
             task = self._task(command, folder)
             kind, amount = work = work_of(task)
@@ -100,13 +105,14 @@ class Worker:
             results = self._runner.run(task, folder, watch)
             self._shares[kind] = watch.seconds
             done = {"results": results, "kind": kind, "amount": amount, "seconds": time.monotonic() - begun}
-            self._send({"event": "done", "job": job, **done})
+            self._send({"event": "done", "job": job, **done, **stages()})
         except RunStopped:
-            self._send({"event": "cancelled", "job": job})
+            self._send({"event": "cancelled", "job": job, **stages()})
         except BaseException as error:  # whatever a run raises ends that run alone
             if not isinstance(error, InputError):
                 traceback.print_exc()
-            self._send({"event": "failed", "job": job, **told_of(error, self._names(command, folder))})
+            told = told_of(error, self._names(command, folder))
+            self._send({"event": "failed", "job": job, **told, **stages()})
             if isinstance(error, MemoryError):
                 self._runner.free()
         finally:

@@ -47,6 +47,11 @@ def checkpoint_key(name: str | None) -> Iterator[None]:
         _CHOSEN.reset(token)
 
 
+def chosen_key() -> str | None:
+    """The name that `checkpoint_key` has choose; None for the default."""
+    return _CHOSEN.get()
+
+
 def select(
     content: Any, is_tensor: Callable[[Any], bool], path: str | os.PathLike, key: str | None = None
 ) -> dict[str, Any]:

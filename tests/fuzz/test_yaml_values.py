@@ -7,16 +7,25 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
+from ppdiffusers_ext.batch.job_list import read_job_list
 from ppdiffusers_ext.pipelines.animate_anyone.loading import read_inference_config
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.easy_animate.loading import read_transformer_options
 from ppdiffusers_ext.pipelines.easy_animate.options import TASKS, EasyAnimateConfig
-from ppdiffusers_ext.pipelines.jobs import Job, read_jobs
+from ppdiffusers_ext.pipelines.jobs import Job
 from ppdiffusers_ext.pipelines.presets import KNOBS, read_preset
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator import run as stable_animation
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
+from scripts.batch_jobs import COMMANDS, options_of
 from tests.support.fuzzing import fuzz, refused_or_read
+
+
+def read_jobs(path):
+    """What a list of jobs of any command comes to, as `scripts.batch` reads it."""
+    for job in read_job_list(path, tuple(COMMANDS)):
+        options_of(job.command, job.values, job.where)
+
 
 TEXTS = st.one_of(
     st.text(max_size=10),
@@ -82,6 +91,7 @@ OF_SCHEDULERS = (
     *("sample_max_value", "timestep_spacing", "rescale_betas_zero_snr", "trained_betas"),
 )
 STABLE = dict.fromkeys(("svd", "unet", "pose_net", "face_encoder"), "x")
+OF_JOBS = ("command", *names_of(Job), *names_of(Pose2VidConfig), *names_of(EasyAnimateConfig))
 JOB = {"reference_image": "a.png", "driving_video": "b.mp4", "output": "c.mp4"}
 REFINEMENT = mappings(names_of(RefinementConfig), {"recognizer": "x"})
 INFERENCE = mappings(["unet_additional_kwargs", "pose_guider_kwargs", "sampler"])
@@ -108,7 +118,7 @@ CASES = {
     ),
     "jobs": (
         st.one_of(
-            st.lists(mappings(names_of(Job), JOB), min_size=1, max_size=2).map(lambda jobs: {"jobs": jobs}),
+            st.lists(mappings(OF_JOBS, JOB), min_size=1, max_size=2).map(lambda jobs: {"jobs": jobs}),
             VALUES.map(lambda jobs: {"jobs": jobs}),
         ),
         read_jobs,

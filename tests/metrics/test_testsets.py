@@ -6,6 +6,7 @@ import shutil
 import pytest
 import yaml
 
+from ppdiffusers_ext.batch.job_list import read_job_list
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.metrics.sources import find_clips, open_clip
 from ppdiffusers_ext.metrics.testsets import (
@@ -19,7 +20,7 @@ from ppdiffusers_ext.metrics.testsets import (
     read_record,
     read_testset,
 )
-from ppdiffusers_ext.pipelines.jobs import read_jobs
+from ppdiffusers_ext.pipelines.jobs import Job
 from tests.support.evaluated import moving, write_frames
 from tests.support.odd_videos import encode
 
@@ -54,7 +55,7 @@ def test_layout_is_what_animate_and_evaluate_take(copy, tmp_path):
     lay_out(record, clips, tmp_path / "bench", tmp_path / "bench" / "results")
     truth = find_clips(tmp_path / "bench" / "truth")
     assert {name: clip.num_frames for name, clip in truth.items()} == {"00000": 3, "00002": 3}
-    jobs = read_jobs(tmp_path / "bench" / "jobs.yaml")
+    jobs = [Job(**job.values) for job in read_job_list(tmp_path / "bench" / "jobs.yaml", ("animate",))]
     assert [job.output for job in jobs] == [str(tmp_path / "bench" / "results" / f"{name}.mp4") for name in clips]
     first = next(iter(open_clip(jobs[0].driving_video).frames()))
     assert (first == moving(2, 1)[0]).all() and not any(job.audio for job in jobs)

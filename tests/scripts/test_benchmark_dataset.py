@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from ppdiffusers_ext.batch.job_list import read_job_list
 from scripts import animate
 from scripts.benchmark_dataset import make_parser, work
 from scripts.command import run
@@ -24,12 +25,13 @@ def lay_out(copy, *words):
 
 def test_clips_are_laid_out_and_animated(copy, monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr(animate, "work", lambda options: seen.append(animate.read_config(options)) or 0)
+    monkeypatch.setattr(animate, "work", lambda options: seen.append(options) or 0)
     config = "configs/inference/demo.yaml"
     assert lay_out(copy, "--system", "animate_anyone", "--config", config) == 0
-    ((settings, jobs),) = seen
-    assert [job.output for job in jobs] == [str(copy.parent / "bench" / "results" / "animate_anyone" / "one.mp4")]
-    assert settings.skip_existing and not settings.overwrite
+    (options,) = seen
+    assert (options.system, options.config) == ("animate_anyone", config)
+    (job,) = read_job_list(options.batch, ("animate",))
+    assert job.output == str(copy.parent / "bench" / "results" / "animate_anyone" / "one.mp4")
     told = capsys.readouterr().out
     assert "one clip: 1 clip, 2 frames\nknown from: a friend\n" in told
     assert told.rstrip().endswith(f"{copy.parent / 'bench' / 'truth'} --protocol disco")

@@ -143,7 +143,7 @@ def test_options_are_those_that_the_command_builds(given, tmp_path):
     words = ["--reference-image", given["image"].path, "--driving-video", given["video"].path, "--device", "cpu",
              "--output", tmp_path / "out" / "result.mp4", "--skip-existing"]  # fmt: skip
     words += [word for name, value in options.items() for word in (f"--{name}", value)]
-    config, (job,) = animate.read_config(animate.make_parser().parse_args([str(word) for word in words]))
+    config, job = animate.read_config(animate.make_parser().parse_args([str(word) for word in words]))
     assert dataclasses.replace(task.animation, person="1") == dataclasses.replace(job, person="1")
     assert task.config == config
 

@@ -21,6 +21,7 @@ from ppdiffusers_ext.server.records import CANCELLED, DONE, ENDED, FAILED, QUEUE
 from ppdiffusers_ext.server.refusals import NotFound, NotReady
 from ppdiffusers_ext.server.settings import ServerSettings
 from ppdiffusers_ext.server.store import Store
+from tests.support.prometheus import parsed
 
 SMALL = {"width": 64, "height": 96, "num_frames": 2, "steps": 2}
 LONG = {**SMALL, "steps": 900, "preset": "exact"}
@@ -106,6 +107,11 @@ def test_values_of_any_size_and_depth_are_refused(jobs, files, options):
         jobs.submit("animate_anyone", options, files)
 
 
+def sample(jobs, name, **labels):
+    """A number of `Jobs.metrics`."""
+    return parsed(jobs.metrics())[f"ppdiffusers_ext_{name}"][1][tuple(sorted(labels.items()))]
+
+
 def test_job_is_done_once_and_gives_its_results_alone(jobs, files):
     job_id = jobs.submit("animate_anyone", SMALL, files).id
     assert ends(follow(jobs, job_id)) == [DONE]
@@ -113,6 +119,9 @@ def test_job_is_done_once_and_gives_its_results_alone(jobs, files):
     assert (job.state, job.progress, job.error, job.plan["rung"]) == (DONE, 1.0, None, "high")
     assert set(job.results) == {"result", "side_by_side", "sheet", "preview"}
     assert len(list(open_frames(jobs.result(job_id)))) == 2
+    assert sample(jobs, "jobs", state="done") == sample(jobs, "jobs_ended_total", state="done") >= 1
+    assert sample(jobs, "stage_seconds_total", stage="denoising") > 0
+    assert sample(jobs, "resident_memory_bytes", process="worker") > 10**8
     assert jobs.result(job_id, "preview").read_bytes().startswith(b"\x89PNG")
     for name in ("report", "../../jobs.sqlite3", "", None, "/etc/passwd"):
         with pytest.raises(NotReady):
@@ -157,6 +166,7 @@ def test_jobs_that_run_or_wait_are_cancelled_and_leave_no_video(jobs, files):
 
 
 def test_job_whose_worker_is_killed_is_run_again_but_once(jobs, files, folder):
+    before = sample(jobs, "failures_total", kind="worker")
     job_id = jobs.submit("animate_anyone", LONG, files).id
     follow(jobs, job_id, is_denoising)
     kill_worker(folder)
@@ -167,6 +177,7 @@ def test_job_whose_worker_is_killed_is_run_again_but_once(jobs, files, folder):
     kill_worker(folder)
     assert ends(follow(jobs, job_id)) == [FAILED]
     assert jobs.get(job_id).error.startswith(f"{killed}, for the second time; ")
+    assert sample(jobs, "failures_total", kind="worker") - before == 2
 
 
 def test_jobs_outlive_the_server_and_its_worker_does_not(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.server.security import Access, is_loopback, new_token
+from tests.support.prometheus import parsed
 from tests.support.studio import studio
 
 TOKEN = "a-token-of-more-than-16-characters"
@@ -204,6 +205,9 @@ def test_no_other_header_is_the_token(closed_studio, given):
 def test_the_token_opens(closed_studio):
     assert closed_studio.ask("GET", "/jobs", token=TOKEN).status == 200
     assert "queued" in closed_studio.ask("GET", "/health", token=TOKEN).json
+    numbers = closed_studio.ask("GET", "/metrics", token=TOKEN)
+    assert numbers.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "ppdiffusers_ext_jobs" in parsed(numbers.body.decode())
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import os
 
-from ppdiffusers_ext.data.chain.engine_ray import RayEngine
-from ppdiffusers_ext.data.chain.local import LocalEngine
-from ppdiffusers_ext.data.chain.options import RAY, ChainOptions
-from ppdiffusers_ext.data.chain.tasks import Engine
+from ppdiffusers_ext.data.chain.options import ChainOptions
+from ppdiffusers_ext.workers.local import LocalEngine
+from ppdiffusers_ext.workers.ray_engine import RayEngine
+from ppdiffusers_ext.workers.tasks import RAY, Engine
 
 
 def open_engine(options: ChainOptions) -> Engine:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ppdiffusers_ext.data.chain.steps import ClipFacts, Measure, Place, Row, Watcher
-from ppdiffusers_ext.data.chain.work import Outcome, failure_of, outcome_of
+from ppdiffusers_ext.data.chain.work import failure_of, outcome_of
 from ppdiffusers_ext.data.random_access import FrameReader
+from ppdiffusers_ext.workers.tasks import Outcome
 
 
 @dataclass

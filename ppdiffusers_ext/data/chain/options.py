@@ -6,8 +6,8 @@ from ppdiffusers_ext.data.chain.caption_options import CaptionOptions
 from ppdiffusers_ext.data.chain.network_files import NetworkOptions
 from ppdiffusers_ext.data.chain.systems import PROFILES
 from ppdiffusers_ext.options import option, path_option
+from ppdiffusers_ext.workers.tasks import ENGINES, LOCAL
 
-LOCAL, RAY = ENGINES = ("local", "ray")
 CONFIG = "configs/data_chain/default.yaml"
 RUNNING = "Running"
 

@@ -10,10 +10,10 @@ from ppdiffusers_ext.data.chain.look import Pass
 from ppdiffusers_ext.data.chain.rows import Item, Judge, Recipe, digest_of, is_possible
 from ppdiffusers_ext.data.chain.steps import CLIP, Measure, Place, SetStep, Step
 from ppdiffusers_ext.data.chain.tables import JsonFile, Store, natural_key, sources_of, write_table
-from ppdiffusers_ext.data.chain.tasks import Engine, Task
 from ppdiffusers_ext.data.chain.waiting import WaitingEngine
-from ppdiffusers_ext.data.chain.work import Job, Outcome, StepJob
+from ppdiffusers_ext.data.chain.work import StepJob
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.workers.tasks import Engine, Job, Outcome, Task
 
 SPLIT, PROBE = "split", "probe"
 _PER_SECOND = 4.0  # seconds of work that each second of a video allows, beside those that all have

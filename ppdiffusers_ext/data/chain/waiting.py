@@ -4,9 +4,8 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 
-from ppdiffusers_ext.data.chain.tasks import Task
-from ppdiffusers_ext.data.chain.work import Job, Outcome, Stop
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.workers.tasks import Job, Outcome, Stop, Task
 
 
 class WaitingEngine:

@@ -1,47 +1,16 @@
 """What a worker does with a row: the work of one step, or of several that share a decoding, and how it ends."""
 
-import errno
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ppdiffusers_ext.data.chain.steps import Columns, Place, Row, Step, StopRun
 from ppdiffusers_ext.data.outputs import moved_by
 from ppdiffusers_ext.errors import InputError, one_line
+from ppdiffusers_ext.workers.tasks import Outcome, Stop, is_of_disk
 
 _MOST_OF_REASON = 600
-_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-
-# {"columns": {...}}, {"rows": [{...}]} of a step that makes rows, or {"error": reason}.
-Outcome = dict[str, Any]
-
-
-class Stop(Exception):
-    """Something that is wrong with the run, not with a row: a full disk."""
-
-
-class Job(Protocol):
-    """Work of one or several steps on a row, done by workers; it is copied to them.
-
-    place: `Place` of the run.
-    """
-
-    place: Place
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of its steps."""
-
-    @property
-    def is_network(self) -> bool:
-        """Whether one of them loads a network; see `Step`."""
-
-    def open(self) -> None:
-        """Prepare the process. Raises InputError where it cannot be done."""
-
-    def __call__(self, row: Row, names: Sequence[str]) -> dict[str, Outcome]:
-        """What becomes of a row in the steps that are named. Raises Stop."""
 
 
 @dataclass
@@ -92,15 +61,6 @@ def failure_of(error: Exception) -> Outcome:
         return {"error": "out of memory"}
     words = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return {"error": one_line(words, _MOST_OF_REASON)}
-
-
-def is_of_disk(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is a disk that takes no more."""
-    while error is not None:
-        if getattr(error, "errno", None) in _OF_DISK:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _plain(value: Any) -> Any:

@@ -4,11 +4,11 @@ import tracemalloc
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ppdiffusers_ext.data.chain.local import LocalEngine
 from ppdiffusers_ext.data.chain.rows import Judge, joined
 from ppdiffusers_ext.data.chain.stages import Stage, Workshop, stages_of
 from ppdiffusers_ext.data.chain.steps import Measure, Place, Step
 from ppdiffusers_ext.data.chain.tables import read_table, write_table
+from ppdiffusers_ext.workers.local import LocalEngine
 
 ROWS, LETTERS = 1_000, 20_000
 

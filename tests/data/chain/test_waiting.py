@@ -4,10 +4,9 @@ import threading
 
 import pytest
 
-from ppdiffusers_ext.data.chain.tasks import Task
 from ppdiffusers_ext.data.chain.waiting import WaitingEngine
-from ppdiffusers_ext.data.chain.work import Stop
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.workers.tasks import Stop, Task
 
 
 class Job:

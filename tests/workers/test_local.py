@@ -73,7 +73,7 @@ def test_killed_run_goes_on_from_its_parts(chain, tmp_path):
 
 
 def _environment():
-    root = str(Path(__file__).parents[3])
+    root = str(Path(__file__).parents[2])
     return {**os.environ, "PYTHONPATH": root}
 
 

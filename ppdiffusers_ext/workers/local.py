@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import itertools
 import logging
 import multiprocessing
 import os
@@ -20,15 +21,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from ppdiffusers_ext.data.chain.tasks import Task, failed, too_long
-from ppdiffusers_ext.data.chain.work import Job, Outcome, Stop
 from ppdiffusers_ext.errors import InputError, one_line
+from ppdiffusers_ext.workers.tasks import Job, Lost, Outcome, Stop, Task, failed, too_long
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-# Libraries that read these when they are loaded use one thread: there are as many processes as are wanted.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Libraries read the number of their threads from these when they are loaded.
+_OF_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _END_WITH_PARENT = 1  # Linux's PR_SET_PDEATHSIG
 _SECONDS_TO_END, _SECONDS_TO_CLEAN = 5.0, 2.0
 
@@ -38,26 +38,30 @@ class LocalEngine:
 
     Args:
         workers: how many; with 0 the work is done in this process.
+        threads: of each, which gets processors of its own; one if left out, unless the environment says how many.
+        devices: numbers of GPUs, which the workers take in turn; none leaves all to each.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._count = workers
+    def __init__(self, workers: int, threads: int | None = None, devices: Sequence[str] = ()) -> None:
+        self._count, self._threads, self._devices = workers, threads, devices
         self._workers: list[_Worker] = []
 
-    def run(self, job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
-        """Each task with what became of it, in the order in which they are done.
+    def run(
+        self, job: Job, tasks: Iterable[Task], lost: Lost = lambda task, why: None
+    ) -> Iterator[tuple[Task, dict[str, Outcome]]]:
+        """Each task with what became of it, in the order in which they are done; see `tasks.Engine`.
 
         Raises:
             InputError: the job cannot begin, or the disk is full.
         """
-        return _in_this_process(job, tasks) if self._count == 0 else self._run(job, iter(tasks))
+        return _in_this_process(job, tasks) if self._count == 0 else self._run(job, iter(tasks), lost)
 
     def close(self) -> None:
         """End the processes, whatever they do."""
         _end(self._workers)
         self._workers = []
 
-    def _run(self, job: Job, tasks: Iterator[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
+    def _run(self, job: Job, tasks: Iterator[Task], lost: Lost) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         again: collections.deque[Task] = collections.deque()
         busy: list[_Worker] = []
         try:
@@ -68,12 +72,12 @@ class LocalEngine:
                     break
                 for worker in _ready(busy):
                     busy.remove(worker)
-                    yield from self._take(worker, again)
+                    yield from self._take(worker, again, lost)
             for task in again:
                 worker = self._give(job, task, [])
                 while not _ready([worker]):
                     pass
-                yield from self._take(worker, None)
+                yield from self._take(worker, None, lost)
         finally:  # they are given up in the middle of their rows
             _end(busy)
             self._workers = [worker for worker in self._workers if worker not in busy]
@@ -82,16 +86,27 @@ class LocalEngine:
         """Have a worker that has nothing to do begin with a task."""
         worker = next((one for one in self._workers if one not in busy), None)
         if worker is None:
-            self._workers.append(worker := _Worker())
+            self._workers.append(worker := _Worker(self._free_number(), self._environment(), self._threads))
         worker.begin(job, task)
         return worker
+
+    def _free_number(self) -> int:
+        """The least number that no worker has: one that ended gives its own to the next."""
+        return next(number for number in itertools.count() if number not in {one.number for one in self._workers})
+
+    def _environment(self) -> dict[str, str]:
+        """What a new worker finds in its environment."""
+        values = {name: str(self._threads or os.environ.get(name, 1)) for name in _OF_THREADS}
+        if self._devices:
+            values["CUDA_VISIBLE_DEVICES"] = self._devices[self._free_number() % len(self._devices)]
+        return values
 
     def _end(self, worker: _Worker) -> None:
         _end([worker])
         self._workers.remove(worker)
 
     def _take(
-        self, worker: _Worker, again: collections.deque[Task] | None
+        self, worker: _Worker, again: collections.deque[Task] | None, lost: Lost
     ) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         """What became of the task of a worker that is ready; nothing for one that is to be done once more."""
         task = worker.task
@@ -103,6 +118,7 @@ class LocalEngine:
             if died.is_late:
                 yield task, failed(task, too_long(task))
             elif again is not None:
+                lost(task, str(died))
                 again.append(task)
             else:
                 yield task, failed(task, f"its worker ended twice ({died}), the second time with nothing beside it")
@@ -122,19 +138,36 @@ class _Died(Exception):
 
 
 class _Worker:
-    """A process, and the task that it works on."""
+    """A process, and the task that it works on.
 
-    def __init__(self) -> None:
+    Args:
+        number: of the worker among those of its engine.
+        values: of its environment.
+        threads: see `LocalEngine`.
+    """
+
+    def __init__(self, number: int, values: dict[str, str], threads: int | None = None) -> None:
+        self.number = number
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(other, os.getpid()), daemon=True)
-        with environment(ONE_THREAD):
+        with environment(values, is_forced=True):
             self._process.start()
+        self._keep_to_processors(threads)
         other.close()
         self._job: Job | None = None
         self.task: Task | None = None
         self.deadline = float("inf")
         self._is_started = self._is_open = False
+
+    def _keep_to_processors(self, threads: int | None) -> None:
+        """Give the process as many processors as it has threads: engines have a thread for each that they may use."""
+        processors = sorted(os.sched_getaffinity(0))
+        if threads is not None and threads < len(processors):
+            first = self.number * threads
+            own = {processors[place % len(processors)] for place in range(first, first + threads)}
+            with contextlib.suppress(OSError):  # it is gone already
+                os.sched_setaffinity(self._process.pid or 0, own)
 
     def begin(self, job: Job, task: Task) -> None:
         """Send a task, and before the first one of a job, the job; time counts when it is open."""
@@ -160,7 +193,7 @@ class _Worker:
                 if self._is_started:
                     return True  # of a job that ended the process: `result` tells
                 raise InputError(
-                    f"the processes that work end as they begin ({self._ended()}); a program that prepares videos "
+                    f"the processes that work end as they begin ({self._ended()}); a program that starts them "
                     'does so behind `if __name__ == "__main__":`, for each process imports it'
                 ) from None
             if kind == "refused":

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from ppdiffusers_ext.data.chain import engine_ray
-from ppdiffusers_ext.data.chain.tasks import Task
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.workers import ray_engine
+from ppdiffusers_ext.workers.tasks import Task
 from tests.support.chain_steps import Chain
 
 TABLES = ("probe", "split", "score", "captions", "filter")
@@ -16,7 +16,7 @@ TABLES = ("probe", "split", "score", "captions", "filter")
 @pytest.fixture
 def ray(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with contextlib.closing(engine_ray.RayEngine(2)):
+    with contextlib.closing(ray_engine.RayEngine(2)):
         yield
 
 
@@ -47,13 +47,13 @@ def test_ray_gives_what_one_process_gives_and_a_row_that_ends_its_worker_fails_a
 def test_ray_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"pip install 'ppdiffusers_ext\[ray\]'"):
-        engine_ray.RayEngine(1)
+        ray_engine.RayEngine(1)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:999999"])
 def test_cluster_that_does_not_answer_is_told_at_once(address):
     with pytest.raises(InputError, match=f"RAY_ADDRESS={address} does not answer"):
-        engine_ray._check_address(address)
+        ray_engine._check_address("RAY_ADDRESS=", address)
 
 
 class SilentRay:
@@ -81,13 +81,13 @@ class SilentRay:
 
 
 def test_row_that_takes_too_long_is_given_up(monkeypatch):
-    monkeypatch.setattr(engine_ray, "_SECONDS_TO_BEGIN", 0.0)
+    monkeypatch.setattr(ray_engine, "_SECONDS_TO_BEGIN", 0.0)
     ray = SilentRay()
-    tasks = engine_ray._Tasks(ray, None)
+    tasks = ray_engine._Tasks(ray, None, {})
     monkeypatch.setattr(tasks, "_submit", lambda task: f"reference of {task.row['key']}")
     tasks.begin(Task({"key": "slow"}, ("score",), -1.0, {}))
     tasks.begin(Task({"key": "quick"}, ("score",), 100.0, {}))
-    ((task, outcomes),) = tasks.take(None)
+    ((task, outcomes),) = tasks.take(None, lambda task, why: None)
     assert task.row["key"] == "slow" and "--row-timeout allows more" in outcomes["score"]["error"]
     assert ray.ended == ["reference of slow"] and len(tasks.running) == 1
     tasks.close()

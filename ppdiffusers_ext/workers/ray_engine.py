@@ -1,7 +1,7 @@
-"""Steps on Ray: one machine, or the cluster that RAY_ADDRESS names. Needs the extra `[ray]`.
+"""Work on Ray: one machine, or the cluster that RAY_ADDRESS names. Needs the extra `[ray]`.
 
 Rows go to the workers as they are, and files by their paths: all machines see the folders of the run under the same
-names. Steps that load a network are actors, which load it once; the others are tasks.
+names. Work that loads a network is done by actors, which load it once; the rest are tasks.
 
 A worker that dies, or is given up for its time, costs nothing but its row; see `local`.
 """
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import math
 import os
 import secrets
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ppdiffusers_ext.data.chain.local import environment, opened, prepare_worker, worked
-from ppdiffusers_ext.data.chain.tasks import Task, failed, too_long
-from ppdiffusers_ext.data.chain.work import Job, Outcome
 from ppdiffusers_ext.errors import InputError, one_line
+from ppdiffusers_ext.workers.local import environment, opened, prepare_worker, worked
+from ppdiffusers_ext.workers.tasks import Job, Lost, Outcome, Task, failed, too_long
 
 _SECONDS_TO_BEGIN = 60.0  # that a worker may take to be started, beside the time of its row
 _SECONDS_TO_ANSWER = 10.0
@@ -42,30 +42,39 @@ class RayEngine:
 
     Args:
         workers: rows that are worked on at a time; None for one on each processor.
+        address: of a cluster; that of RAY_ADDRESS if left out, or a Ray of this run's own.
+        processors, gpus: of each worker.
 
     Raises:
         InputError: Ray is not installed, or cannot be reached.
     """
 
-    def __init__(self, workers: int | None) -> None:
+    def __init__(
+        self, workers: int | None, address: str | None = None, processors: float = 1, gpus: float = 0
+    ) -> None:
+        self._needs = {"num_cpus": processors, "num_gpus": gpus}
+        named = ("--address ", address) if address else ("RAY_ADDRESS=", os.environ.get("RAY_ADDRESS"))
+        _check_address(*named)
         self._undo = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
-            if "RAY_ADDRESS" not in os.environ:
+            if not named[1]:
                 is_ours = _is_imported_here or "ray" not in sys.modules
                 undo.enter_context(environment({**_CONSTANTS, **(_TOKEN if is_ours else {})}))
             self._ray = _import_ray()
             if not self._ray.is_initialized():
                 undo.callback(self._ray.shutdown)
-                _start(self._ray, workers)
+                _start(self._ray, None if workers is None else math.ceil(workers * processors), *named)
             self._undo = undo.pop_all()
         self._count = workers or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
-    def run(self, job: Job, tasks: Iterable[Task]) -> Iterator[tuple[Task, dict[str, Outcome]]]:
+    def run(
+        self, job: Job, tasks: Iterable[Task], lost: Lost = lambda task, why: None
+    ) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         """See `tasks.Engine`."""
         waiting = iter(tasks)
         if (first := next(waiting, None)) is None:
             return
-        workers: _Workers = (_Actors if job.is_network else _Tasks)(self._ray, job)
+        workers: _Workers = (_Actors if job.is_network else _Tasks)(self._ray, job, self._needs)
         again: collections.deque[Task] = collections.deque()
         try:
             workers.begin(first)
@@ -74,11 +83,11 @@ class RayEngine:
                     workers.begin(task)
                 if not workers.running:
                     break
-                yield from workers.take(again)
+                yield from workers.take(again, lost)
             for task in again:
                 workers.begin(task)
                 while workers.running:
-                    yield from workers.take(None)
+                    yield from workers.take(None, lost)
         finally:
             workers.close()
 
@@ -94,18 +103,20 @@ class _Workers:
         running: reference of a result -> its task, and the time at which it is given up.
     """
 
-    def __init__(self, ray: Any, job: Job) -> None:
-        self._ray, self._job = ray, ray.put(job)
+    def __init__(self, ray: Any, job: Job, needs: Mapping[str, float]) -> None:
+        self._ray, self._job, self._needs = ray, ray.put(job), needs
         self.running: dict[Any, tuple[Task, float]] = {}
 
     def begin(self, task: Task) -> None:
         """Have a task worked on."""
         self.running[self._submit(task)] = task, time.monotonic() + task.seconds + _SECONDS_TO_BEGIN
 
-    def take(self, again: collections.deque[Task] | None) -> Iterator[tuple[Task, dict[str, Outcome]]]:
+    def take(self, again: collections.deque[Task] | None, lost: Lost) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         """Wait for the next results, or for a task to be given up. See `LocalEngine`."""
         first = min(deadline for _, deadline in self.running.values())
-        done, _ = self._ray.wait([*self.running], timeout=max(0.0, first - time.monotonic()))
+        done, _ = self._ray.wait(
+            [*self.running], timeout=None if math.isinf(first) else max(0.0, first - time.monotonic())
+        )
         now = time.monotonic()
         late = [reference for reference, (_, deadline) in self.running.items() if deadline < now]
         for reference in done:
@@ -116,6 +127,7 @@ class _Workers:
                 self._ended(reference)
                 how = type(error).__name__
                 if again is not None:
+                    lost(task, how)
                     again.append(task)
                 else:
                     yield task, failed(task, f"its worker ended twice ({how}), the second time with nothing beside it")
@@ -150,10 +162,10 @@ class _Workers:
 
 
 class _Tasks(_Workers):
-    def __init__(self, ray: Any, job: Job) -> None:
-        super().__init__(ray, job)
+    def __init__(self, ray: Any, job: Job, needs: Mapping[str, float]) -> None:
+        super().__init__(ray, job, needs)
         self._name = secrets.token_hex(8)
-        self._work = ray.remote(num_cpus=1, max_retries=0, max_calls=0)(_work)
+        self._work = ray.remote(max_retries=0, max_calls=0, **needs)(_work)
 
     def _submit(self, task: Task) -> Any:
         return self._work.remote(self._name, self._job, task.row, task.names)
@@ -163,10 +175,10 @@ class _Tasks(_Workers):
 
 
 class _Actors(_Workers):
-    def __init__(self, ray: Any, job: Job) -> None:
-        super().__init__(ray, job)
+    def __init__(self, ray: Any, job: Job, needs: Mapping[str, float]) -> None:
+        super().__init__(ray, job, needs)
         # Without restarts of Ray's own: a row that ends its actor would end each of them.
-        self._class = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Opened)
+        self._class = ray.remote(max_restarts=0, max_task_retries=0, **needs)(_Opened)
         self._idle: list[Any] = []
         self._busy: dict[Any, Any] = {}
 
@@ -218,7 +230,8 @@ def _work(name: str, job: Job, row: Any, names: Any) -> tuple[str, Any]:
 
 def _import_ray() -> Any:
     global _is_imported_here
-    _is_imported_here = _is_imported_here or "ray" not in sys.modules
+    has_token = os.environ.get("RAY_AUTH_TOKEN") == _TOKEN["RAY_AUTH_TOKEN"]
+    _is_imported_here = _is_imported_here or ("ray" not in sys.modules and has_token)
     try:
         import ray
     except ImportError as error:
@@ -229,11 +242,9 @@ def _import_ray() -> Any:
     return ray
 
 
-def _start(ray: Any, workers: int | None) -> None:
-    """Start a Ray that only this user reaches, on this machine; or join the one that RAY_ADDRESS names."""
-    address = os.environ.get("RAY_ADDRESS")
-    _check_address(address)
-    own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _STORE}
+def _start(ray: Any, processors: int | None, name: str, address: str | None) -> None:
+    """Start a Ray that only this user reaches, on this machine, or join the one at an address."""
+    own = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE}
     settings: dict[str, Any] = {"address": address} if address else {**own, "_node_ip_address": "127.0.0.1"}
     paths = os.pathsep.join(path for path in sys.path if path)  # of this process, for those that Ray starts
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -242,7 +253,7 @@ def _start(ray: Any, workers: int | None) -> None:
         with environment({"PYTHONPATH": paths}, is_forced=True):
             ray.init(log_to_driver=False, logging_level="ERROR", **settings)
     except Exception as error:
-        what = f"the Ray of RAY_ADDRESS={address} cannot be reached" if address else "Ray cannot be started"
+        what = f"the Ray of {name}{address} cannot be reached" if address else "Ray cannot be started"
         raise InputError(f"{what} ({type(error).__name__}: {error}); --engine local needs no Ray") from error
     finally:
         os.umask(earlier)
@@ -251,7 +262,7 @@ def _start(ray: Any, workers: int | None) -> None:
                 signal.signal(number, handler)
 
 
-def _check_address(address: str | None) -> None:
+def _check_address(name: str, address: str | None) -> None:
     """Raise InputError where nothing answers at HOST:PORT, which Ray itself would try for minutes."""
     host, colon, port = (address or "").rpartition(":")
     if colon and "/" not in host and port.isdigit():
@@ -259,6 +270,6 @@ def _check_address(address: str | None) -> None:
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
         except (OSError, OverflowError) as error:
             raise InputError(
-                f"the Ray of RAY_ADDRESS={one_line(address, 200)} does not answer ({error}); HOST:PORT of one that "
-                "runs is accepted, and without RAY_ADDRESS one is started here"
+                f"the Ray of {name}{one_line(address, 200)} does not answer ({error}); HOST:PORT of one that "
+                "runs is accepted, and without an address one is started here"
             ) from error

@@ -1,0 +1,186 @@
+"""The jobs of a file: YAML with `jobs`, or CSV with a heading, each row of which is a job. Imports no Paddle."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
+from ppdiffusers_ext.files import read_text, read_yaml, suffix_of
+
+MOST_JOBS = 100_000
+_ACCEPTED = "a YAML file with `jobs:`, a list of mappings, or a CSV file with a heading is accepted"
+_DEFAULT = "animate"  # the command of jobs that name none
+
+
+@dataclass(frozen=True)
+class BatchJob:
+    """A job as a file has it.
+
+    Attributes:
+        number: of the job in its file, from 1 on.
+        command: name of the command that runs it.
+        values: option -> value, as typed or as YAML has it.
+        where: what a message calls it.
+    """
+
+    number: int
+    command: str
+    values: Mapping[str, Any]
+    where: str
+
+    @property
+    def output(self) -> str:
+        """The file or folder that it writes, which is its name in the manifest."""
+        return self.values["output"]
+
+    @property
+    def digest(self) -> str:
+        """Of the command and all options: another one is another job, whatever its output is called."""
+        text = json.dumps([self.command, self.values], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def read_job_list(
+    path: str | os.PathLike, commands: Sequence[str], given: Mapping[str, Any] | None = None
+) -> list[BatchJob]:
+    """The jobs of a file, in order.
+
+    A YAML file may have `defaults`, options of jobs that do not say them. An empty cell of a CSV file says nothing.
+
+    Args:
+        commands: names that `command` may have.
+        given: options of jobs that neither a job nor the file's `defaults` say.
+
+    Raises:
+        MissingFileError, InputError: no such file, or one that lists no jobs; a job without an output; two jobs whose
+            output is the same, or lies in the other's.
+    """
+    name = shown_path(path)
+    is_csv = suffix_of(path) in (".csv", ".tsv")
+    mappings = _of_csv(path) if is_csv else _of_yaml(path)
+    if not mappings:
+        raise InputError(f"{name} lists no jobs; {_ACCEPTED}")
+    if len(mappings) > MOST_JOBS:
+        raise InputError(f"{name} has {len(mappings):,} jobs; up to {MOST_JOBS:,} are accepted")
+    given = given or {}
+    jobs = [_job_of(number, {**given, **_named(values)}, name, commands) for number, values in enumerate(mappings, 1)]
+    _check_apart(jobs)
+    return jobs
+
+
+def _of_yaml(path: str | os.PathLike) -> list[dict[str, Any]]:
+    name, values = shown_path(path), read_yaml(path, "list of jobs", _ACCEPTED)
+    check_keys(values, ["defaults", "jobs"], f"key in {name}")
+    defaults, jobs = values.get("defaults") or {}, values.get("jobs")
+    if not isinstance(defaults, dict):
+        raise InputError(f"defaults of {name} are {shown(defaults)}; a mapping of options is accepted")
+    if not (isinstance(jobs, list) and all(isinstance(job, dict) for job in jobs)):
+        raise InputError(f"{name} has no list of jobs; {_ACCEPTED}")
+    return [{**defaults, **job} for job in jobs]
+
+
+def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
+    name, text = shown_path(path), read_text(path, "list of jobs", _ACCEPTED)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = "\t" if suffix_of(path) == ".tsv" else max(",;", key=first.count)  # spreadsheets of some countries
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        rows = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise InputError(f"line {reader.line_num} of {name} is not CSV ({error}); {_ACCEPTED}") from error
+    if not rows:
+        return []
+    heading = [cell.strip() for cell in rows[0][1]]
+    if len(set(heading)) < len(heading) or "" in heading:
+        raise InputError(f"the heading of {name} has a name twice, or an empty one; {_ACCEPTED}")
+    found = []
+    for line, cells in rows[1:]:
+        if len(cells) != len(heading):
+            raise InputError(
+                f"line {line} of {name} has {len(cells)} cells, its heading {len(heading)}; as many are accepted"
+            )
+        found.append({key: cell.strip() for key, cell in zip(heading, cells) if cell.strip()})
+    return found
+
+
+def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key).replace("-", "_"): value for key, value in values.items() if value is not None}
+
+
+def _job_of(number: int, values: dict[str, Any], name: str, commands: Sequence[str]) -> BatchJob:
+    where = f"job {number} of {name}"
+    options = dict(values)
+    command = options.pop("command", _DEFAULT)
+    check_keys({command: None} if isinstance(command, str) else command, commands, f"command of {where}")
+    output = options.get("output")
+    if not isinstance(output, str) or not output:
+        raise InputError(f"{where} has no output; the name of a file or a folder that no other job writes is accepted")
+    return BatchJob(number, command, options, where)
+
+
+def _check_apart(jobs: Sequence[BatchJob]) -> None:
+    """Refuse two jobs that would write the same, or of which one writes into what the other writes."""
+    taken: dict[Path, BatchJob] = {}
+    for job in jobs:
+        path = place_of(job.output)
+        if (other := taken.setdefault(path, job)) is not job:
+            raise InputError(f"{job.where} and job {other.number} have the same output {shown_path(job.output)}; "
+                             "different names are accepted")  # fmt: skip
+    for path, job in taken.items():
+        for parent in path.parents:
+            if parent in taken:
+                raise InputError(f"the output of {job.where} lies in that of job {taken[parent].number}, "
+                                 f"{shown_path(taken[parent].output)}; different folders are accepted")  # fmt: skip
+
+
+Paths = Callable[[BatchJob], Iterable[str | os.PathLike]]
+
+
+def check_files_apart(
+    jobs: Sequence[BatchJob], outputs: Paths, inputs: Paths, files: Iterable[str | os.PathLike] = ()
+) -> None:
+    """Refuse jobs that would write the same file, or one that another one reads, whichever of them comes first.
+
+    Args:
+        outputs, inputs: functions of a job that give the paths of what it writes and reads.
+        files: what the run writes beside the jobs.
+    """
+    writers: dict[Path, BatchJob | None] = {place_of(path): None for path in files}
+    for job in jobs:
+        for path in outputs(job):
+            writer = writers.setdefault(place_of(path), job)
+            if writer is not job:
+                other = "the run" if writer is None else f"job {writer.number}"
+                raise InputError(f"{job.where} and {other} would both write {shown_path(path)}; "
+                                 "different names are accepted")  # fmt: skip
+    for job in jobs:
+        for path in inputs(job):
+            writer = writers.get(place_of(path), job)
+            if writer is not None and writer is not job:
+                raise InputError(f"{writer.where} would replace {shown_path(path)}, which job {job.number} reads; "
+                                 "an output that no job reads is accepted")  # fmt: skip
+
+
+def place_of(output: str | os.PathLike) -> Path:
+    """What is the same of two names of one output; names that differ by case alone are taken for one."""
+    return Path(os.path.realpath(output).casefold())
+
+
+def shard_of(text: str | None, jobs: Sequence[BatchJob]) -> list[BatchJob]:
+    """The I-th of N parts of jobs, every N-th of them, where `text` is I/N; all where it is None.
+
+    Raises:
+        InputError: I is above N.
+    """
+    if text is None:
+        return list(jobs)
+    number, count = map(int, text.split("/"))
+    if number > count:
+        raise InputError(f"--shard {text} is above the number of parts; I/N with I from 1 to N is accepted")
+    return list(jobs[number - 1 :: count])

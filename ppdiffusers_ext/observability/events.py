@@ -1,0 +1,106 @@
+"""Events as lines of JSON: what `--log-json FILE` writes.
+
+Each line is a mapping with `time` (UTC), `event` and what belongs to the event:
+
+    run_started    command
+    stage_finished stage, seconds, memory_bytes
+    run_finished   seconds, memory_bytes
+    run_failed     seconds, memory_bytes, reason
+
+`scripts.batch` adds those of its jobs; see `batch.observing`. Several runs may append to one file.
+"""
+
+import contextlib
+import contextvars
+import datetime
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from ppdiffusers_ext.environment import peak_memory
+from ppdiffusers_ext.errors import InputError, one_line, shown_path
+from ppdiffusers_ext.files import check_name
+
+_MOST_OF_REASON = 2000  # characters
+_ACCEPTED = "the name of a file to append to is accepted"
+
+_current: contextvars.ContextVar["EventLog | None"] = contextvars.ContextVar("event log", default=None)
+
+
+class EventLog:
+    """A file to which events are appended, a line at a time.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self._path = check_name(path, "--log-json", _ACCEPTED)
+        try:
+            if self._path.is_file():
+                with open(self._path, "rb") as file:
+                    if file.read(1) not in (b"", b"{"):
+                        raise InputError(f"--log-json {shown_path(path)} is no log of events; {_ACCEPTED}")
+            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # `close` does
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append an event. Raises InputError where it cannot be written."""
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=True, default=str)
+        try:
+            self._file.write(line.encode() + b"\n")
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _refused(self, error: OSError) -> InputError:
+        return InputError(f"--log-json {shown_path(self._path)} cannot be written ({error.strerror}); {_ACCEPTED}")
+
+
+def current_log() -> EventLog | None:
+    """The `EventLog` of the run that this is called in, or None."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def logged(path: str | os.PathLike | None, command: str) -> Iterator[EventLog | None]:
+    """Within it, events are written to a file, if one is named: the beginning and the end of the run among them.
+
+    Args:
+        path: of the file.
+        command: that runs.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    log, begun = EventLog(path), time.monotonic()
+
+    def end(event: str, **values: Any) -> None:
+        seconds = round(time.monotonic() - begun, 3)
+        log.write(event, seconds=seconds, memory_bytes=peak_memory(), **values)
+
+    token = _current.set(log)
+    try:
+        log.write("run_started", command=command)
+        try:
+            yield log
+        except BaseException as error:
+            with contextlib.suppress(InputError):  # the error that ends the run is told
+                end("run_failed", reason=one_line(str(error) or type(error).__name__, _MOST_OF_REASON))
+            raise
+        end("run_finished")
+    finally:
+        _current.reset(token)
+        log.close()

@@ -1,0 +1,1 @@
+"""Processes that work on one thing after the other, on this machine or on Ray: what runs rows and jobs."""

@@ -1,0 +1,244 @@
+"""What a worker of `scripts.batch` does: a job of one of the commands, with models that stay loaded for the next."""
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppdiffusers_ext.batch.job_list import BatchJob
+from ppdiffusers_ext.batch.manifest import KEPT, MADE
+from ppdiffusers_ext.batch.run import NAME
+from ppdiffusers_ext.data.outputs import beside, moved_by, report_paths
+from ppdiffusers_ext.environment import peak_memory
+from ppdiffusers_ext.errors import InputError, check_keys
+from ppdiffusers_ext.files import suffix_of
+from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from ppdiffusers_ext.weights.selection import checkpoint_key
+from ppdiffusers_ext.workers.tasks import Outcome, Stop, is_of_disk
+
+from . import animate, easy_animate, pose2vid, predict_i2v, predict_t2v, predict_v2v, stable_animator
+from .command import ArgumentParser, describe, no_command
+
+_TASKS = {"predict_t2v": "text", "predict_i2v": "pictures", "predict_v2v": "video"}
+# Options of a batch as a whole, or that would ask a server for another prompt each time.
+_NOT_OF_JOBS = frozenset("help batch overwrite skip_existing log_json".split())
+_BEGINNING_NOT_OF_JOBS = "beautify_"
+_VIDEO_IN_FOLDER = "animated_images.mp4"  # of a result that is a folder
+# What may lie beside a result that is a file.
+_BESIDE = ("side_by_side.mp4", "side_by_side.png", "sheet.png", "overlay.mp4", "faces.json")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that jobs can name.
+
+    Attributes:
+        make_parser: see each command.
+        checked: function of its options that raises InputError for values, or files, that it would refuse.
+        work: function of its options that does it.
+    """
+
+    make_parser: Callable[[], ArgumentParser]
+    checked: Callable[[Any], Any]
+    work: Callable[[Any], Any]
+
+
+def _easy(module: Any, name: str) -> Command:
+    task = _TASKS[name]
+    parser = functools.partial(easy_animate.make_parser, f"python -m scripts.{name}", module.__doc__, task)
+    return Command(parser, functools.partial(easy_animate.checked, task=task), easy_animate.make_work(task))
+
+
+COMMANDS = {
+    **{
+        name: Command(module.make_parser, module.checked, module.work)
+        for name, module in (("animate", animate), ("pose2vid", pose2vid), ("stable_animator", stable_animator))
+    },
+    **{
+        name: _easy(module, name)
+        for name, module in (
+            ("predict_t2v", predict_t2v),
+            ("predict_i2v", predict_i2v),
+            ("predict_v2v", predict_v2v),
+        )
+    },
+}
+
+
+@functools.cache
+def _parser_of(command: str) -> tuple[ArgumentParser, dict[str, argparse.Action]]:
+    """The parser of a command, and its options by each of their names."""
+    parser, found = COMMANDS[command].make_parser(), dict[str, argparse.Action]()
+    for action in parser._actions:
+        flags = [flag[2:].replace("-", "_") for flag in action.option_strings if flag[1] == "-"]
+        for name in flags if action.const == "false" else (action.dest, *flags):  # a switch has another one for off
+            if action.dest not in _NOT_OF_JOBS and not action.dest.startswith(_BEGINNING_NOT_OF_JOBS):
+                found.setdefault(name, action)
+    return parser, found
+
+
+def options_of(command: str, values: Mapping[str, Any], where: str = "job", **more: bool) -> Any:
+    """The options of a command, as it gets them itself.
+
+    Args:
+        values: option -> value, as typed or as YAML has it.
+        where: what the message about an unknown option names.
+        more: switches of the batch.
+
+    Raises:
+        InputError: an option that is not known, or a value that is not accepted.
+    """
+    parser, known = _parser_of(command)
+    check_keys(dict(values), list(known), f"option of {command} in {where}")
+    typed = argparse.Namespace(**{action.dest: action.default for action in parser._actions if action.dest != "help"})
+    for name, value in values.items():
+        action = known[name]
+        setattr(typed, action.dest, _as_typed(action, value))
+    vars(typed).update(spelled={known[name].dest: name for name in values}, **more)
+    try:
+        return parser.read(typed)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:  # of what reads the words of an option
+        raise InputError(
+            f"{where} has a value of another kind ({error}); what docs/options.md says of its options is accepted"
+        ) from error
+
+
+def _as_typed(action: argparse.Action, value: Any) -> Any:
+    """What would be typed after a flag that may stand alone, for a truth value that a job says; any other value."""
+    words = str(value).lower()
+    if action.const is None or words not in ("true", "false"):
+        return value
+    return "true" if (words == "true") != (action.const == "false") else "false"
+
+
+def check_job(job: BatchJob) -> None:
+    """Raises InputError, with the number of the job, for options or files that its command would refuse."""
+    try:
+        COMMANDS[job.command].checked(options_of(job.command, job.values, job.where))
+    except InputError as error:
+        words = str(error)
+        raise InputError(words if job.where in words else f"{job.where}: {words}") from error
+
+
+def inputs_of(job: BatchJob) -> Sequence[str]:
+    """Paths of the files that a job names, but for its output."""
+    _, known = _parser_of(job.command)
+    named = [value for name, value in job.values.items() if known[name].metavar == "FILE" and name != "output"]
+    return [value for value in named if isinstance(value, str)]
+
+
+def outputs_of(job: BatchJob) -> Sequence[Path]:
+    """Paths of what a job may write: its output, and what lies beside one that is a file."""
+    output = Path(job.output)
+    if suffix_of(output) not in VIDEO_SUFFIXES + PICTURE_SUFFIXES:
+        return [output]
+    return [output, *report_paths(output), *(beside(output, ending) for ending in _BESIDE)]
+
+
+@dataclass
+class CommandWork:
+    """The `Job` of a batch: does what a row of a command and values asks for.
+
+    folder: that relative paths are in.
+    overwrite: replaces outputs that exist; others are kept if they are what would be made.
+    """
+
+    folder: str
+    overwrite: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (NAME,)
+
+    @property
+    def is_network(self) -> bool:
+        return True
+
+    def open(self) -> None:
+        """Import Paddle, and keep models from now on."""
+        import threading
+
+        from tqdm import tqdm
+
+        from ppdiffusers_ext.pipelines.warm import WarmPipeline
+
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a worker that is ended leaves behind
+        os.chdir(self.folder)
+        self._warm = WarmPipeline()
+
+    def __call__(self, row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Outcome]:
+        return {NAME: self._outcome(row["command"], row["values"])}
+
+    def _outcome(self, command: str, values: Mapping[str, Any]) -> Outcome:
+        from ppdiffusers_ext.data.holding import releasing
+        from ppdiffusers_ext.pipelines.stage_times import StageTimes
+        from ppdiffusers_ext.pipelines.watching import watched_by
+
+        output, begun = values["output"], time.monotonic()
+        before = os.stat(output) if os.path.exists(output) else None
+        _forget_peak()
+        printed, times = io.StringIO(), StageTimes()
+        try:
+            options = options_of(command, values, **_truth(self.overwrite))
+            with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+                key = checkpoint_key(getattr(options, "checkpoint_key", None))
+                with releasing(), key, self._warm.used(), moved_by("output"), watched_by(times):
+                    COMMANDS[command].work(options)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever a job raises, and be it SystemExit, is its own affair
+            if values.get("debug"):
+                traceback.print_exc()
+            if isinstance(error, MemoryError):
+                self._warm.free()
+            if is_of_disk(error):
+                raise Stop(f"{describe(error)}: the same command goes on with what is missing") from error
+            return {"error": describe(error)}
+        times.end()
+        is_kept = before is not None and os.stat(output).st_mtime_ns == before.st_mtime_ns
+        facts = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "stages": times.seconds}
+        facts["figures"] = figures_of(output)
+        return {"columns": {"state": KEPT if is_kept else MADE, **facts}}
+
+
+def _truth(overwrite: bool) -> dict[str, Any]:
+    return {"overwrite": "true"} if overwrite else {"skip_existing": "true"}
+
+
+def _forget_peak() -> None:
+    """Have `peak_memory` begin anew, where the system allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def figures_of(output: str) -> dict[str, float]:
+    """Identity and pose error of a result, if its report says them."""
+    from ppdiffusers_ext.metrics.result_report import identity_of
+
+    result = Path(output, _VIDEO_IN_FOLDER) if os.path.isdir(output) else Path(output)
+    path = report_paths(result)[1]
+    found = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, StopIteration, TypeError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+        _, identity = identity_of(values)
+        if identity and identity["mean"] is not None:
+            found["identity"] = float(identity["mean"])
+        error = (values["poses"] or {}).get("body", {}).get("akd_pixels")
+        if error is not None:
+            found["pose_error"] = float(error)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(no_command(__doc__, ("scripts.batch",)))

@@ -1,0 +1,264 @@
+"""The command: what it refuses before any job, and what it makes, whatever the number of workers."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppdiffusers_ext.batch.job_list import BatchJob
+from ppdiffusers_ext.batch.manifest import Manifest, read_manifest
+from ppdiffusers_ext.batch.run import NAME, Batch
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.workers.local import LocalEngine
+from ppdiffusers_ext.workers.tasks import Stop
+from scripts import batch_jobs
+from scripts.batch import make_parser, work
+from scripts.command import run
+from tests.support.holder import Holder
+from tests.support.prometheus import parsed
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = {
+    "command": "pose2vid",
+    "config": "configs/inference/demo.yaml",
+    "reference_image": "assets/reference.png",
+    "pose_video": "assets/pose.mp4",
+    "num_frames": 2,
+    "num_inference_steps": 1,
+    "width": 64,
+    "height": 64,
+}
+
+DEFAULTS_OF_JOB = {name: value for name, value in DEFAULTS.items() if name != "command"}
+
+
+@pytest.fixture(autouse=True)
+def in_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def write(tmp_path, *jobs, **defaults):
+    values = {"defaults": {**DEFAULTS, **defaults}, "jobs": [dict(job) for job in jobs]}
+    for number, job in enumerate(values["jobs"]):
+        job.setdefault("output", str(tmp_path / f"{number}.mp4"))
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump(values))
+    return str(tmp_path / "jobs.yaml")
+
+
+def start(*arguments):
+    return run(make_parser(), work, arguments)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "arguments", "message"),
+    [
+        (({}, {"sed": 1}), (), "unknown option of pose2vid in job 2 of .*did you mean 'seed'"),
+        (({}, {"seed": "x"}), (), "job 2 of .*seed is 'x'; a whole number"),
+        (({}, {"reference_image": "gone.png"}, {}), (), "job 2 of .*gone.png"),
+        (({}, {"config": "gone.yaml"}), (), "job 2 of .*gone.yaml"),
+        (({"output": "a.mp4"}, {"output": "./a.mp4"}), (), "have the same output"),
+        (({"overwrite": True},), (), "unknown option of pose2vid .*'overwrite'"),
+        (({"output": "assets/pose.mp4", "pose_video": "tests/data/__init__.py"}, {}), (), "job 1 of .* would replace"),
+        (({},), ("--shard", "3/2"), "--shard 3/2 is above the number of parts"),
+        (({},), ("--shard", "0/2"), "I/N with I from 1 to N"),
+        (({},), ("--address", "127.0.0.1:1"), "--address is for --engine ray"),
+        (({},), ("--engine", "ray", "--address", "127.0.0.1:1"), "--address 127.0.0.1:1 does not answer"),
+    ],
+)
+def test_bad_jobs_are_refused_before_any_begins(tmp_path, capsys, jobs, arguments, message):
+    path = write(tmp_path, *jobs)
+    assert start(path, *arguments) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith("error: ")
+    assert re.search(message, told[0]), told[0]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["jobs.yaml"]
+
+
+def test_ray_that_is_not_installed_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert start(write(tmp_path, {}), "--engine", "ray") == 2
+    assert "pip install 'ppdiffusers_ext[ray]'" in capsys.readouterr().err
+
+
+def test_second_run_on_a_manifest_is_refused(tmp_path, capsys):
+    holder = Holder()
+    holder.hold(str(tmp_path / "jobs_manifest.jsonl"))
+    try:
+        assert start(write(tmp_path, {})) == 2
+        assert f"jobs_manifest.jsonl is being written by process {holder.number}" in capsys.readouterr().err
+    finally:
+        holder.hold()
+        holder._process.kill()
+
+
+@pytest.mark.parametrize(
+    ("job", "report", "audio"),
+    [
+        ({}, None, True),
+        ({"report": True, "no_audio": True}, "true", False),
+        ({"report": "false", "no_audio": False}, "false", True),
+        ({"report": False, "audio": False}, "false", False),
+    ],
+)
+def test_switches_of_animate_are_what_the_job_says(job, report, audio):
+    given = {"reference_image": "assets/reference.png", "driving_video": "assets/pose.mp4", "output": "a.mp4", **job}
+    options = batch_jobs.options_of("animate", given)
+    config, animated = batch_jobs.COMMANDS["animate"].checked(options)
+    assert options.report == report and animated.audio is audio and config.report is (report == "true")
+
+
+def test_old_names_and_switches_are_options_of_a_job():
+    values = {"config": DEFAULTS["config"], "output": "a.mp4", "no_report": True}
+    options = batch_jobs.options_of("pose2vid", values)
+    assert options.given.report == "false" and options.given.output == "a.mp4"
+
+
+@pytest.mark.parametrize("value", [True, False, "true", "false"])
+def test_switch_of_a_job_is_what_the_job_says(value):
+    values = {"config": DEFAULTS["config"], "output": "a.mp4", "report": value}
+    given = batch_jobs.options_of("pose2vid", values).given
+    assert str(given.report).lower() == str(value).lower()
+    config = batch_jobs.COMMANDS["pose2vid"].checked(batch_jobs.options_of("pose2vid", {**DEFAULTS_OF_JOB, **values}))
+    assert config.report is (value in (True, "true"))
+
+
+def run_here(tmp_path, jobs, workers):
+    """The jobs in this process, or in workers: the `Manifest`."""
+    manifest = Manifest(tmp_path / "manifest.jsonl")
+    manifest.begin([(job.output, job.digest) for job in jobs])
+    engine = LocalEngine(workers, threads=1)
+    try:
+        work = batch_jobs.CommandWork(str(ROOT))
+        Batch(jobs, manifest, batch_jobs.inputs_of, 3).run(engine, work, lambda entry, progress: None)
+    finally:
+        engine.close()
+        manifest.close()
+    return manifest
+
+
+def jobs_in(folder, count):
+    values = [{**DEFAULTS, "seed": number, "output": str(folder / f"{number}.mp4")} for number in range(count)]
+    return [BatchJob(number, each.pop("command"), each, f"job {number}") for number, each in enumerate(values, 1)]
+
+
+@pytest.mark.long
+def test_results_have_the_bits_of_one_worker_with_two_and_failures_have_reasons(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    run_here(one, jobs_in(one, 3), workers=1)
+    jobs = jobs_in(two, 3)
+    lost = BatchJob(4, "pose2vid", {**jobs[0].values, "reference_image": str(tmp_path / "lost.png"),
+                                    "output": str(two / "lost.mp4")}, "job 4")  # fmt: skip
+    manifest = run_here(two, [jobs[0], lost, *jobs[1:]], workers=2)
+    assert [entry.state for entry in manifest.entries.values()] == ["made", "failed", "made", "made"]
+    assert "lost.png" in manifest.entries[lost.output].reason
+    made = [(folder / f"{number}.mp4").read_bytes() for number in range(3) for folder in (one, two)]
+    assert made[::2] == made[1::2] and len(set(made)) == 3
+    assert all(entry.memory > 10**7 and entry.seconds > 0 for entry in manifest.entries.values() if entry.memory)
+
+
+def test_job_whose_file_is_lost_meanwhile_fails_alone(tmp_path):
+    (job,) = jobs_in(tmp_path, 1)
+    gone = {**job.values, "reference_image": str(tmp_path / "lost.png"), "output": str(tmp_path / "lost.mp4")}
+    manifest = run_here(tmp_path, [BatchJob(1, "pose2vid", gone, "job 1"), job], workers=0)
+    assert [entry.state for entry in manifest.entries.values()] == ["failed", "made"]
+    assert "lost.png" in manifest.entries[gone["output"]].reason
+    made = manifest.entries[job.output]
+    assert made.memory > 10**7 and made.seconds > 0 and made.attempts == 1
+
+
+def test_output_of_something_else_is_refused_and_the_same_one_is_kept(tmp_path):
+    (job,) = jobs_in(tmp_path, 1)
+    run_here(tmp_path, [job], workers=0)
+    (tmp_path / "manifest.jsonl").unlink()
+    assert run_here(tmp_path, [job], workers=0).entries[job.output].state == "kept"
+    other = BatchJob(1, "pose2vid", {**job.values, "num_inference_steps": 2}, "job 1")
+    entry = run_here(tmp_path, [other], workers=0).entries[job.output]
+    assert entry.state == "failed" and "--overwrite replaces it" in entry.reason
+
+
+def test_full_disk_ends_the_run(monkeypatch):
+    def full(options):
+        raise OSError(28, "No space left on device")
+
+    command = batch_jobs.COMMANDS["pose2vid"]
+    monkeypatch.setitem(
+        batch_jobs.COMMANDS, "pose2vid", batch_jobs.Command(command.make_parser, command.checked, full)
+    )
+    doing = batch_jobs.CommandWork(str(ROOT))
+    doing.open()
+    with pytest.raises(Stop, match="No space left on device.*the same command goes on"):
+        doing({"command": "pose2vid", "values": {"output": "a.mp4"}}, (NAME,))
+
+
+def test_folder_that_fills_up_ends_the_run_with_the_reason(tmp_path, monkeypatch):
+    def full(writer, frames):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ppdiffusers_ext.data.video_writer.VideoWriter.write", full)
+    with pytest.raises(InputError, match="no space left on the disk .*: the same command goes on"):
+        run_here(tmp_path, jobs_in(tmp_path, 2), workers=0)
+    states = [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")]
+    assert states == ["begun", "waiting"] and not list(tmp_path.glob("*.mp4"))
+
+
+def test_value_of_another_kind_is_refused():
+    for name, value in (("seed", [1]), ("guidance_interval", [[1], 2]), ("guidance_interval", 3), ("fps", {"a": 1})):
+        with pytest.raises(InputError, match="accepted"):
+            batch_jobs.check_job(BatchJob(1, "pose2vid", {**DEFAULTS, "output": "a.mp4", name: value}, "job 1"))
+
+
+def test_part_without_jobs_is_no_failure(tmp_path, capsys):
+    assert start(write(tmp_path, {}), "--shard", "3/3") == 0
+    assert json.loads((tmp_path / "jobs_report_3-of-3.json").read_text())["jobs"] == []
+
+
+def test_events_and_numbers_are_written_beside_the_report(tmp_path):
+    arguments = ["--workers", "0", "--log-json", str(tmp_path / "log"), "--metrics", str(tmp_path / "a.prom")]
+    assert start(write(tmp_path, {}), *arguments) == 0
+    events = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [each["event"] for each in events] == ["run_started", "job_started", "job_finished", "run_finished"]
+    assert set(events[2]["stages"]) == {"loading", "denoising", "decoding"}
+    _, states = parsed((tmp_path / "a.prom").read_text())["ppdiffusers_ext_batch_jobs"]
+    assert states[(("list", "jobs.yaml"), ("state", "made"))] == 1
+
+
+def test_identity_and_pose_error_come_from_the_report_of_a_result(tmp_path):
+    values = {"csim_x": {"mean": 0.5}, "poses": {"body": {"akd_pixels": 2.0}}}
+    (tmp_path / "a_report.json").write_text(json.dumps(values))
+    assert batch_jobs.figures_of(str(tmp_path / "a.mp4")) == {"identity": 0.5, "pose_error": 2.0}
+    assert batch_jobs.figures_of(str(tmp_path / "b.mp4")) == {}
+
+
+@pytest.mark.long
+def test_parts_and_a_run_that_puts_them_together(tmp_path):
+    path = write(tmp_path, {"seed": 1}, {"seed": 2}, {"seed": 3})
+    command = [sys.executable, "-m", "scripts.batch", path]
+    for words in (["--shard", "1/2"], ["--shard", "2/2"], []):
+        run = subprocess.run([*command, *words], capture_output=True, text=True, check=True)
+    assert "3 made" in run.stdout and run.stderr == ""
+    assert {entry.attempts for entry in read_manifest(tmp_path / "jobs_manifest.jsonl")} == {1}
+    assert json.loads((tmp_path / "jobs_report.json").read_text())["states"] == {"made": 3}
+    assert (tmp_path / "jobs_report_2-of-2.html").is_file()
+
+
+@pytest.mark.long
+def test_ray_makes_the_bits_of_the_local_engine(tmp_path):
+    made = {}
+    for engine in ("local", "ray"):
+        folder = tmp_path / engine
+        folder.mkdir()
+        path = write(folder, {"seed": 1}, {"seed": 2}, {"seed": 3})
+        command = [sys.executable, "-m", "scripts.batch", path, "--engine", engine, "--workers", "2", "--threads", "1"]
+        subprocess.run(command, capture_output=True, check=True)
+        made[engine] = [(folder / f"{number}.mp4").read_bytes() for number in range(3)]
+    assert made["local"] == made["ray"]
+
+
+def test_value_that_a_command_refuses_names_its_job():
+    job = BatchJob(7, "predict_t2v", {"output": "a.mp4", "num_frames": -1}, "job 7 of jobs.csv")
+    with pytest.raises(InputError, match=r"job 7 of jobs.csv: num_frames is -1"):
+        batch_jobs.check_job(job)
