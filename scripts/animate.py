@@ -21,18 +21,25 @@ import functools
 import sys
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdiffusers_ext.errors import InputError, shown_path
-from ppdiffusers_ext.options import merge, option, path_option
-from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job, read_jobs
-from ppdiffusers_ext.pipelines.options import RunOptions
-from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
-from ppdiffusers_ext.preprocess import estimators
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
-from . import poses
-from .command import ArgumentParser, describe, run, tell_error
-from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others
+from ppdiffusers_ext.distributed.ranks import launched  # noqa: E402
+from ppdiffusers_ext.errors import InputError, shown_path  # noqa: E402
+from ppdiffusers_ext.options import merge, option, path_option  # noqa: E402
+from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job, read_jobs  # noqa: E402
+from ppdiffusers_ext.pipelines.options import RunOptions  # noqa: E402
+from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system  # noqa: E402
+from ppdiffusers_ext.preprocess import estimators  # noqa: E402
+
+from . import poses  # noqa: E402
+from .command import ArgumentParser, describe, run, tell_error  # noqa: E402
+from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others  # noqa: E402
+from .ranks import divided  # noqa: E402
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.animation import Animator
@@ -72,6 +79,8 @@ def read_config(options: Options) -> tuple[Any, list[Job]]:
     typed = argparse.Namespace(**{name: value for name, value in vars(options.given).items() if name != "report"})
     refuse_others(typed, cls, [Job, *(SYSTEMS[name].options for name in POSED)], options.system, how)
     if options.batch:
+        if launched() > 1:
+            raise InputError("--batch is for one process; jobs one by one are accepted where several make one result")
         if any(name in how for name in ("reference_image", "driving_video", "output")):
             raise InputError(
                 "--batch has pictures, videos and outputs of its own; it or the three options is accepted"
@@ -207,4 +216,4 @@ def _tell(result: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_parser(), work))
+    sys.exit(run(make_parser(), divided(work)))
