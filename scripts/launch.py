@@ -1,9 +1,10 @@
-"""Start a training in several processes.
+"""Start a training, or a command that makes a video, in several processes.
 
 python -m scripts.launch --gpus 0,1,2,3 scripts/trainer_stage1.py configs/training/stage1.yaml
 python -m scripts.launch --nproc_per_node 2 scripts/trainer_stage1.py configs/training/stage1.yaml
+python -m scripts.launch --gpus 0,1 -m scripts.pose2vid --reference-image me.png --pose-video dance.mp4
 
-The first line is for GPUs, the second for a CPU. The trainer is a Python file or a name: trainer_stage1. What stands
+The second line is for a CPU, the others for GPUs. The command is a Python file or a name: trainer_stage1. What stands
 before it goes to `paddle.distributed.launch`; its --help lists more. GPUs that are not there are told at once, and the
 launcher's own lines are left out unless the trainer has --debug. The messages of the first process are shown, those of
 all are in LOG_DIR/workerlog.N (--log_dir, default: log).
@@ -27,6 +28,7 @@ from .command import ArgumentParser, run
 
 _BAD_INPUT = 2  # the exit code of a trainer
 _MOST_LINES = 100  # of a log that are printed at the end
+_OF_CLIPS = ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v")
 _DEVICES = ("--gpus", "--devices", "--selected_gpus")
 
 
@@ -48,7 +50,7 @@ def work(options: argparse.Namespace) -> int:
 
     words = options.words
     split = _place_of_trainer(words)
-    before, after = words[:split], words[split:]
+    before, after = words[: split - 1 if words[split - 1 : split] == ["-m"] else split], words[split:]
     if "--help" in before or "-h" in before:
         print(as_called(__doc__.strip()))
         return 0
@@ -70,11 +72,11 @@ def _place_of_trainer(words: Sequence[str]) -> int:
 
 
 def _name_of(word: str) -> str | None:
-    """The trainer that a word names, as `trainer_stage1`, or None."""
+    """The command that a word names, as `trainer_stage1` or `scripts.pose2vid`, or None."""
     from ppdiffusers_ext.training.trainers import COMMANDS
 
-    name = word.replace("-", "_")
-    return name if name in COMMANDS else None
+    name = word.removeprefix("scripts.").replace("-", "_")
+    return name if name in (*COMMANDS, *_OF_CLIPS) else None
 
 
 def _files_of(trainer: str) -> list[str]:
