@@ -109,7 +109,12 @@ _USER_THREADS = _threads_of_user()
 def available_cores() -> int:
     """The number of processors for this process: those it may use, shared among the processes of a launch."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("PADDLE_TRAINERS_NUM", "1")))
+    return max(1, cores // processes_here())
+
+
+def processes_here() -> int:
+    """How many processes of a launch are on this machine, this one among them."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
 
 def use_all_cores() -> None:

@@ -1,6 +1,7 @@
 """Device and precision: one decision, made once, that pipelines receive."""
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 
@@ -92,13 +93,18 @@ def check_device(device: str) -> str:
 def _resolve(device: str) -> str:
     """ "cpu" or "gpu:N" of a name; for auto the first GPU that Paddle has, or else the CPU."""
     if device == "auto":
-        return "gpu:0" if _count_gpus() else "cpu"
+        return f"gpu:{_own_gpu()}" if _count_gpus() else "cpu"
     if device == "cpu":
         return device
     found = re.fullmatch("gpu(?::([0-9]{1,4}))?", device)
     if not found:
         raise InputError(f"device {shown(device)} is not known; use auto, cpu, gpu or gpu:N")
-    return f"gpu:{int(found[1] or 0)}"
+    return f"gpu:{int(found[1] or _own_gpu())}"
+
+
+def _own_gpu() -> int:
+    """The GPU that Paddle's launcher gives this process; the first one where it was not launched."""
+    return int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0] or 0)  # noqa: SIM112 (Paddle's name)
 
 
 def _count_gpus() -> int:

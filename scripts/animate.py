@@ -20,22 +20,27 @@ import functools
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ppdiffusers_ext.errors import InputError, shown_path
-from ppdiffusers_ext.options import merge, option, path_option
-from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job
-from ppdiffusers_ext.pipelines.options import RunOptions
-from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system
-from ppdiffusers_ext.preprocess import estimators
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
-from . import poses
-from .command import ArgumentParser, run
-from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others
+from ppdiffusers_ext.distributed.ranks import launched  # noqa: E402
+from ppdiffusers_ext.errors import InputError, shown_path  # noqa: E402
+from ppdiffusers_ext.options import merge, option, path_option  # noqa: E402
+from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job  # noqa: E402
+from ppdiffusers_ext.pipelines.options import RunOptions  # noqa: E402
+from ppdiffusers_ext.pipelines.systems import POSED, SYSTEMS, get_system  # noqa: E402
+from ppdiffusers_ext.preprocess import estimators  # noqa: E402
+
+from . import poses  # noqa: E402
+from .command import ArgumentParser, run  # noqa: E402
+from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others  # noqa: E402
+from .ranks import divided  # noqa: E402
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ppdiffusers_ext.batch.manifest import Entry
 
 # What a job says instead of the system's options.
@@ -148,11 +153,11 @@ def work(options: Options, workers: int = 1) -> int:
 
 def _run_list(options: Options, workers: int) -> int:
     """What `scripts.batch` does, with the options that were given for jobs that say none."""
-    from pathlib import Path
-
     from . import batch
 
     values = vars(options.given)
+    if launched() > 1:
+        raise InputError("--batch is for one process; jobs one by one are accepted where several make one result")
     if any(values.get(name) is not None for name in ("reference_image", "driving_video", "output")):
         raise InputError("--batch has pictures, videos and outputs of its own; it or the three options is accepted")
     given = {name: value for name, value in values.items() if name not in _OF_LISTS and value is not None}
@@ -193,4 +198,4 @@ def _tell(result: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_parser(), work))
+    sys.exit(run(make_parser(), divided(work)))

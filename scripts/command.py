@@ -178,7 +178,10 @@ def run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: Se
         the exit code: 0 or what `work` returned, 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP,
         141 if nobody reads what is printed, 1 if it cannot be written.
     """
-    return guarded(lambda: _run(parser, work, arguments))
+    code = guarded(lambda: _run(parser, work, arguments))
+    if (ranks := sys.modules.get("ppdiffusers_ext.distributed.ranks")) is not None:
+        ranks.leave(code)
+    return code
 
 
 class PrintingError(Exception):

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import option
 from ppdiffusers_ext.pipelines.easy_animate.check import check_files
@@ -12,6 +13,7 @@ from ppdiffusers_ext.pipelines.easy_animate.options import CONFIG, EasyAnimateCo
 from .beautify_prompt import KEY_VARIABLE, make_client
 from .command import ArgumentParser, no_command
 from .options import ConfigOptions, add_options, given_options
+from .ranks import divided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +52,14 @@ def checked(options: ConfigOptions, task: str) -> EasyAnimateConfig:
     return config
 
 
-def make_work(task: str) -> Callable[[ConfigOptions], None]:
+def make_work(task: str) -> Callable[[ConfigOptions], int | None]:
     """What a command does with its options."""
 
     def work(options: ConfigOptions) -> None:
         config = checked(options, task)
         if isinstance(options, TextOptions):
-            config = replace(config, prompt=beautified(config, options))
+            prompt = current_ranks().of_first("the prompt", lambda: beautified(config, options))
+            config = replace(config, prompt=prompt)
 
         from ppdiffusers_ext.pipelines.easy_animate.run import make
 
@@ -66,7 +69,7 @@ def make_work(task: str) -> Callable[[ConfigOptions], None]:
         if result.report is not None:
             print(f"report   {result.report}")
 
-    return work
+    return divided(work)
 
 
 def beautified(config: EasyAnimateConfig, options: TextOptions) -> str:

@@ -1,16 +1,16 @@
-"""Start a training in several processes.
+"""Start a training, or a command that makes a video, in several processes.
 
 python -m scripts.launch --gpus 0,1,2,3 scripts/trainer_stage1.py configs/training/stage1.yaml
 python -m scripts.launch --nproc_per_node 2 scripts/trainer_stage1.py configs/training/stage1.yaml
-
 python -m scripts.launch --nnodes 2 --rank 0 --master 10.0.0.1:6170 --gpus 0,1 scripts/trainer_stage1.py training.yaml
+python -m scripts.launch --gpus 0,1 -m scripts.pose2vid --reference-image me.png --pose-video dance.mp4
 
-The first line is for GPUs, the second for a CPU, and the third for the first of two machines; the other one has --rank
-1. The trainer is a Python file or a name: trainer_stage1. What stands before it goes to `paddle.distributed.launch`;
-its --help lists more. GPUs that are not there are told at once, and the launcher's own lines are left out unless the
-trainer has --debug. The messages of the first process are shown, those of all are in LOG_DIR/workerlog.N (--log_dir,
-default: log), with several machines in LOG_DIR/RANK/workerlog.N. --max_restart N starts the processes again, up to N
-times, where one fails.
+The second line is for a CPU, the others for GPUs, and the third for the first of two machines; the other one has
+--rank 1. The command is a Python file or a name: trainer_stage1. What stands before it goes to
+`paddle.distributed.launch`; its --help lists more. GPUs that are not there are told at once, and the launcher's own
+lines are left out unless the command has --debug. The messages of the first process are shown, those of all are in
+LOG_DIR/workerlog.N (--log_dir, default: log), with several machines in LOG_DIR/RANK/workerlog.N. --max_restart N
+starts the processes again, up to N times, where one fails.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from .command import ArgumentParser, run
 
 _BAD_INPUT = 2  # the exit code of a trainer
 _MOST_LINES = 100  # of a log that are printed at the end
+_OF_CLIPS = ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v")
 _DEVICES = ("--gpus", "--devices", "--selected_gpus")
 
 
@@ -53,7 +54,7 @@ def work(options: argparse.Namespace) -> int:
 
     words = options.words
     split = _place_of_trainer(words)
-    before, after = words[:split], words[split:]
+    before, after = words[: split - 1 if words[split - 1 : split] == ["-m"] else split], words[split:]
     if "--help" in before or "-h" in before:
         print(as_called(__doc__.strip()))
         return 0
@@ -82,11 +83,11 @@ def _place_of_trainer(words: Sequence[str]) -> int:
 
 
 def _name_of(word: str) -> str | None:
-    """The trainer that a word names, as `trainer_stage1`, or None."""
+    """The command that a word names, as `trainer_stage1` or `scripts.pose2vid`, or None."""
     from ppdiffusers_ext.training.trainers import COMMANDS
 
-    name = word.replace("-", "_")
-    return name if name in COMMANDS else None
+    name = word.removeprefix("scripts.").replace("-", "_")
+    return name if name in (*COMMANDS, *_OF_CLIPS) else None
 
 
 def _files_of(trainer: str) -> list[str]:

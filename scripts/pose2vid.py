@@ -11,13 +11,19 @@ sheet; with --report also a page that says how good it is. A pose picture instea
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from ppdiffusers_ext.options import inherited
-from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
-from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
 
-from .command import ArgumentParser, run
-from .options import ConfigOptions, add_options, given_options
+from ppdiffusers_ext.options import inherited  # noqa: E402
+from ppdiffusers_ext.pipelines.animate_anyone.check import check_files  # noqa: E402
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig  # noqa: E402
+
+from .command import ArgumentParser, run  # noqa: E402
+from .options import ConfigOptions, add_options, given_options  # noqa: E402
+from .ranks import divided  # noqa: E402
 
 DEMO = "configs/inference/demo.yaml"
 
@@ -59,4 +65,4 @@ def work(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_parser(), work))
+    sys.exit(run(make_parser(), divided(work)))

@@ -8,9 +8,14 @@ a video is made in parts, of which each begins with the last frames of the one b
 """
 
 import sys
+from pathlib import Path
 
-from .command import run
-from .easy_animate import make_parser, make_work
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
+
+from .command import run  # noqa: E402
+from .easy_animate import make_parser, make_work  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:

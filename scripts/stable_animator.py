@@ -13,18 +13,24 @@ are refused: --overwrite replaces them, --skip-existing keeps them. The original
 import argparse
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
-from ppdiffusers_ext.options import option
-from ppdiffusers_ext.pipelines.stable_animator.check import check_files
-from ppdiffusers_ext.pipelines.stable_animator.options import (
+if not __package__:  # run as a file, as Paddle's launcher does
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    __package__ = "scripts"
+
+from ppdiffusers_ext.options import option  # noqa: E402
+from ppdiffusers_ext.pipelines.stable_animator.check import check_files  # noqa: E402
+from ppdiffusers_ext.pipelines.stable_animator.options import (  # noqa: E402
     CONFIG,
     WITHOUT_EFFECT,
     RefinementConfig,
     StableAnimationConfig,
 )
 
-from .command import ArgumentParser, run
-from .options import ConfigOptions, add_options, given_options
+from .command import ArgumentParser, run  # noqa: E402
+from .options import ConfigOptions, add_options, given_options  # noqa: E402
+from .ranks import divided  # noqa: E402
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,4 +77,4 @@ def work(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(make_parser(), work))
+    sys.exit(run(make_parser(), divided(work)))

@@ -23,6 +23,7 @@ from ppdiffusers_ext.data.images import read_image, side_by_side, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, scratch_folder
 from ppdiffusers_ext.data.records import Made
 from ppdiffusers_ext.data.video_writer import VideoWriter, check_video_rate
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results, made_of
 from ppdiffusers_ext.pipelines.kept_poses import KeptPoses
 from ppdiffusers_ext.pipelines.registry import SkeletonJob
@@ -157,7 +158,7 @@ class Animator:
             report = self._report(job, poses, seconds) if self._system.config.report else None
             of_skeletons = SkeletonJob(skeletons, len(poses.drawn), target, job.seed, report)
             result = self._system.run(of_skeletons, picture, inputs.audio)
-            if self._keep:
+            if self._keep and current_ranks().is_first:
                 self._write_overlay(job, source, bounds, picture, skeletons, poses.driving, result)
         return result
 
@@ -187,14 +188,14 @@ class Animator:
         """Write the skeletons of a job, of poses that an earlier run has kept or that are estimated now."""
         source, frames, fps = inputs.source, open_frames(picture), job.fps
         with stopwatch(seconds, "poses"):
-            earlier = kept.read()
+            earlier = kept.read() if current_ranks().count == 1 else None  # ranks may not all see it
             if earlier is None:
                 found = find_poses(source, frames, self.estimator, job.track, self._progress, inputs.bounds, fps)
             else:
                 found = earlier
             style, unseen = self._style, job.unseen_joints
             poses = write_aligned_skeletons(found, source, frames, skeletons, style, job.align, fps, unseen=unseen)
-        if earlier is None:
+        if earlier is None and current_ranks().is_first:
             kept.keep(found, seconds["poses"])
         return poses
 

@@ -13,6 +13,7 @@ from paddle import nn
 from ppdiffusers import DiffusionPipeline
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, NonFiniteError, check_keys
@@ -31,6 +32,7 @@ from ppdiffusers_ext.pipelines.resuming import current_state
 from ppdiffusers_ext.pipelines.saving import save_pipeline
 from ppdiffusers_ext.pipelines.schedulers import check_scheduler, set_steps
 from ppdiffusers_ext.pipelines.switches import Switches
+from ppdiffusers_ext.pipelines.together import check_same
 from ppdiffusers_ext.pipelines.warm import described, opened
 from ppdiffusers_ext.pipelines.watching import LOADING, WatchedBar, current_watch
 from ppdiffusers_ext.runtime import Runtime
@@ -95,10 +97,11 @@ class NetworkPipeline(Opening, Moving, Switches, LocalConfigMixin, DiffusionPipe
             show_progress: a progress bar on stderr.
             unit: what it counts.
         """
+        check_same(config, {name: part.files for name, part in parts.items()})
         current_watch().stage(LOADING, 1)
         pipeline = opened(cls, config, runtime, parts, lambda: cls.open(config, runtime, parts))
         current_watch().advance()
-        pipeline.set_progress_bar_config(disable=not show_progress, unit=unit)
+        pipeline.set_progress_bar_config(disable=not (show_progress and current_ranks().is_first), unit=unit)
         words = tell_preset(config.preset, config.presets_of) + tell_engine(config, runtime.dtype)
         logger.warning("seed %d on %s in %s%s", config.seed, runtime.place, runtime.dtype, words)
         return pipeline

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.pipelines.engines import automatic_backend
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ def tell_engine(config: "RunOptions", precision: str) -> str:
     backend = automatic_backend()
     if config.engine != "auto" or backend is None:
         return ""
+    if current_ranks().count > 1:
+        return f", engine auto (Paddle), divided over {current_ranks().count} processes"
     if config.chosen_engine == "eager":
         return f", engine auto (Paddle, for {config.only_in_paddle})"
     if config.chosen_engine != "auto":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import paddle
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.engine import bound_sessions
 from ppdiffusers_ext.engine.backends import BACKENDS, Backend
 from ppdiffusers_ext.engine.cache import ExportCache, default_folder
@@ -107,6 +108,8 @@ def _choose_backend(engine: str, precision: str, device: str = "cpu") -> Backend
     if engine == "eager":
         return None
     if engine == "auto":
+        if current_ranks().count > 1:
+            return None  # what pays is found by measuring, which ranks would not agree on
         backend = automatic_backend(device)
         return None if backend is None or backend.missing or precision not in backend.precisions else backend
     if engine == bound_sessions.ENGINE and device != "cpu":

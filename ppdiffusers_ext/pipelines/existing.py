@@ -9,6 +9,7 @@ from typing import Any
 
 from ppdiffusers_ext.data.existing import ExistsError, Results, are_made_of, check_existing
 from ppdiffusers_ext.data.records import Made, digest
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError, shown_path
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ OF_RESULTS = frozenset(
 
 
 def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bool = False) -> Results:
-    """The `Results` of cases, held against what exists before anything is computed.
+    """The `Results` of cases, held against what exists before anything is computed; of several ranks, by the first.
 
     With `skip_existing` a case is kept if its main result exists. Files of a run that was stopped before all were
     there, whose state is kept, are made again with the rest.
@@ -34,10 +35,20 @@ def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bo
     Raises:
         ExistsError: see `check_existing`; or what lies beside a result that is missing exists, and would be replaced.
     """
+    ranks, held = current_ranks(), Results({})
+    if ranks.is_first:
+        held = _hold_results(cases, overwrite, skip_existing)
+    missing = ranks.of_first("results", lambda: [Path(case[0]) in held.missing for case in cases])
+    if not ranks.is_first:
+        held.missing = [Path(case[0]) for case, is_missing in zip(cases, missing) if is_missing]
+    return held
+
+
+def _hold_results(cases: Sequence[Any], overwrite: bool, skip_existing: bool) -> Results:
     unfinished = [] if overwrite else [case for case in cases if _is_unfinished(case)]
     if unfinished:
         cases = [case for case in cases if case not in unfinished]
-        held = hold_results(cases, overwrite, skip_existing)
+        held = _hold_results(cases, overwrite, skip_existing)
         held.include(
             check_existing({path: made for main, beside, made in unfinished for path in (main, *beside)}, True)
         )

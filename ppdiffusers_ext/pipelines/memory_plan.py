@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import psutil
 from paddle import nn
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
+from ppdiffusers_ext.environment import processes_here
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.engines import weights_dtype
 from ppdiffusers_ext.pipelines.memory import RUNGS, get_rung
@@ -65,8 +67,9 @@ def resident_memory() -> int:
 
 
 def available_memory() -> int:
-    """Bytes of host memory that this program can have, those that it has now among them."""
-    return psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    """Bytes of host memory that this program can have, those that it has now among them; of ranks one's part."""
+    free = psutil.virtual_memory().available
+    return free // (processes_here() if current_ranks().count > 1 else 1) + psutil.Process().memory_info().rss
 
 
 def check_plan(

@@ -17,11 +17,12 @@ from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.frames import FrameSource, resize
 from ppdiffusers_ext.data.images import contact_sheet, read_image, side_by_side, with_caption, write_image
 from ppdiffusers_ext.data.outputs import beside, report_paths
-from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
+from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.metrics.result_report import Driver, summary
 from ppdiffusers_ext.pipelines.reporting import ResultReport, timed
+from ppdiffusers_ext.pipelines.together import keep_of_first
 from ppdiffusers_ext.pipelines.watching import DECODING, told
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def write_case(
             _write_video(result, case.fps, frames, poses, reference, audio, report)
         return result
 
-    return keep(write, case.target)
+    return keep_of_first(write, case.target, decode, case.result)
 
 
 def to_uint8(video: np.ndarray) -> np.ndarray:

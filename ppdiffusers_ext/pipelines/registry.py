@@ -13,7 +13,7 @@ from ppdiffusers_ext.data.audio import Audio
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import beside
-from ppdiffusers_ext.options import choose_seed
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.pipelines.animate_anyone import run as pose2vid
 from ppdiffusers_ext.pipelines.animate_anyone.loading import describe_parts
 from ppdiffusers_ext.pipelines.animate_anyone.memory import plan_memory
@@ -35,6 +35,7 @@ from ppdiffusers_ext.pipelines.stable_animator.loading import describe_parts as 
 from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory as check_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.memory import plan_memory as plan_stable_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
+from ppdiffusers_ext.pipelines.together import seed_of_all
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class AnimateAnyone:
             picture: path of the picture, of the video's size.
             audio: an `Audio`, or None.
         """
-        seed = choose_seed(self.config.seed if job.seed is None else job.seed)
+        seed = seed_of_all(self.config.seed if job.seed is None else job.seed)
         config = replace(
             self.config,
             reference_image=str(picture),
@@ -133,7 +134,7 @@ class StableAnimator:
 
     def run(self, job: "SkeletonJob", picture: Path, audio: Audio | None = None) -> Result:
         """As `AnimateAnyone.run`. Where faces are optimised, OUTPUT_faces.json has losses and cosines."""
-        seed = choose_seed(self.config.seed if job.seed is None else job.seed)
+        seed = seed_of_all(self.config.seed if job.seed is None else job.seed)
         config = replace(self.config, reference_image=str(picture), pose_video=str(job.skeletons), seed=seed)
         skeletons, image = open_frames(job.skeletons, background="black"), read_image(picture)
         if config.refinement is not None:
@@ -161,7 +162,7 @@ class StableAnimator:
 
             strength = config.color_correction_strength
             result = write_case(case, decode, config.width, config.height, audio, "stretch", strength, job.report)
-        if clip.refinement is not None:
+        if clip.refinement is not None and current_ranks().is_first:
             stable_animation.write_history(beside(job.output, "faces.json"), clip.refinement)
         return result
 

@@ -8,6 +8,7 @@ A state is kept every `INTERVAL` seconds, and never more than 1 / `SHARE` of the
 before denoising, and frames that were decoded, are computed again; poses that were estimated are not (`kept_poses`).
 """
 
+import contextlib
 import contextvars
 import copy
 import dataclasses
@@ -21,6 +22,7 @@ from typing import Any
 import paddle
 
 from ppdiffusers_ext.data.records import Made, digest_of
+from ppdiffusers_ext.distributed.ranks import RankError, current_ranks
 from ppdiffusers_ext.errors import counted, shown_path
 from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.existing import made_of
@@ -91,10 +93,25 @@ class RunState:
         self._last, self._cost = time.monotonic(), 0.0
 
     def __enter__(self) -> "RunState":
-        if self._folder.exists:
-            self._open()
+        self._look()
+        self._agree("the state of an earlier run", len(self._parts))
         self._last = time.monotonic()
         return self
+
+    def _look(self) -> None:
+        if self._folder.exists:
+            self._open()
+        current_ranks().meet("a state that has been looked at")
+
+    def _agree(self, what: str, found: int) -> None:
+        """Raise a RankError if ranks do not all find the same of an earlier run."""
+        first, *others = current_ranks().meet(what, found)
+        rank = next((i for i, other in enumerate(others, 1) if other != first), None)
+        if rank is not None:
+            raise RankError(
+                f"rank {rank} does not find what an earlier run has kept in {shown_path(self._folder.path)}; a folder "
+                "that all ranks see is accepted, or --no-resume"
+            )
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None and self._folder.is_claimed:
@@ -142,6 +159,11 @@ class RunState:
             latents: scaled noise.
             num_steps: of the part.
         """
+        done, latents = self._begin(scheduler, latents, num_steps)
+        self._agree("the step of an earlier run", done)
+        return done, latents
+
+    def _begin(self, scheduler: Any, latents: paddle.Tensor, num_steps: int) -> tuple[int, paddle.Tensor]:
         self._scheduler = SchedulerState(scheduler)
         earlier, self._earlier = self._earlier, None
         if earlier is None:
@@ -291,6 +313,25 @@ class RunState:
             logger.warning("goes on after %s, which an earlier run has kept", self._kept)
 
 
+class _FollowingState(RunState):
+    """That of another rank than the first, which alone keeps a state: what it has kept is read."""
+
+    def _look(self) -> None:
+        current_ranks().meet("a state that has been looked at")
+        if self._made is None or not self._folder.has_index:
+            return
+        with contextlib.suppress(*DAMAGED):  # which the first rank tells
+            index = self._folder.read_index()
+            self._earlier = index["part"]
+            self._read_parts(list(index["parts"]))
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Leave the folder to the first rank."""
+
+    def _is_due(self) -> bool:
+        return False
+
+
 def open_state(
     pipeline: Any,
     target: str | os.PathLike,
@@ -314,7 +355,8 @@ def open_state(
         made = made_of(command, inputs, config)
         runs_in = pipeline.runs_in
         made = Made(command, made.inputs, {**made.options, "what runs it": runs_in, **dict(_parts_of(pipeline))})
-    state = RunState(target, made, config.overwrite, generator, num_parts)
+    kind = RunState if current_ranks().is_first else _FollowingState
+    state = kind(target, made, config.overwrite, generator, num_parts)
     for name, values in pipeline.collected.items():
         state.collect(name, values)
     return state

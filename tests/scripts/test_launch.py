@@ -74,6 +74,17 @@ def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expe
     assert started == expected
 
 
+@pytest.mark.parametrize(
+    "words", [["-m", "scripts.pose2vid"], ["scripts.pose2vid"], ["pose2vid"], ["scripts/pose2vid.py"]], ids=str
+)
+def test_commands_that_make_videos_are_started_by_file_or_by_name(monkeypatch, words):
+    started = []
+    monkeypatch.setattr(launch, "_start", lambda words: started.extend(words))
+    assert launch.main(["--nproc_per_node", "2", *words, "--seed", "1"]) == 0
+    assert started[-3].endswith("scripts/pose2vid.py") and started[-2:] == ["--seed", "1"]
+    assert started[:-3] == ["--log_level", "ERROR", "--nproc_per_node", "2"]
+
+
 def test_help_says_how(capsys):
     assert launch.main(["--help"]) == 0
     assert "--nproc_per_node 2" in capsys.readouterr().out

@@ -27,6 +27,7 @@ from ppdiffusers_ext.models.easy_animate.shared import (
     unpatch,
 )
 from ppdiffusers_ext.models.layers import LayerNorm, Linear, compute_dtype, follow, scaled_dot_product
+from ppdiffusers_ext.models.sequence import attend_to_all, own_part, whole
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _EPSILON = 1e-6
@@ -208,6 +209,7 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         known = [conditions["known"]] if "known" in conditions else []
         latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
         x = self.pos_embed(latents.astype(compute_dtype(self.proj_out.weight)))  # (batch, frames * tokens, channels)
+        x = own_part(x, 1)
         y = self._run(0, x, self._see(time, conditions))
         return y, y - x
 
@@ -224,19 +226,21 @@ class HunyuanTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         """What leaves the last block -> (batch, out_channels, *size), frames, height and width of the latents."""
         x = self.norm_out(x, self.time_extra_emb(time, conditions["extra"]))
         frames, height, width = size
-        return unpatch(self.proj_out(x), frames, height, width, self.config.patch_size, self.config.out_channels)
+        return unpatch(
+            whole(self.proj_out(x), 1), frames, height, width, self.config.patch_size, self.config.out_channels
+        )
 
     def _see(self, time: Tensor, conditions: dict[str, Tensor]) -> "Conditions":
         frames = conditions.get("frames")
         if frames is not None:
             shape = [frames.shape[0], conditions["cosines"].shape[0] // frames.shape[0], frames.shape[1]]
-            frames = frames.unsqueeze(1).expand(shape).flatten(0, 1)  # (frames * tokens, channels)
+            frames = own_part(frames.unsqueeze(1).expand(shape).flatten(0, 1), 0)  # (frames * tokens, channels)
         return Conditions(
             self.time_extra_emb(time, conditions["extra"]),
             conditions["text"],
             conditions.get("clip"),
             frames,
-            (conditions["cosines"], conditions["sines"], conditions["turn"]),
+            (own_part(conditions["cosines"], 0), own_part(conditions["sines"], 0), conditions["turn"]),
         )
 
     def _run(self, i: int, x: Tensor, conditions: "Conditions", skip: Tensor | None = None) -> Tensor:
@@ -338,8 +342,8 @@ class _Attention(nn.Layer):
         if rotation is not None:
             query = rotate(query, *rotation)
             key = rotate(key, *rotation) if context is None else key
-        x = scaled_dot_product(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads)
-        return self.to_out[0](x)  # (batch, tokens, channels)
+        attend = attend_to_all if context is None else scaled_dot_product
+        return self.to_out[0](attend(query.flatten(2), key.flatten(2), self.to_v(seen), self.heads))
 
     def _split(self, norm: LayerNorm, x: Tensor) -> Tensor:
         return norm(x.reshape([x.shape[0], x.shape[1], self.heads, -1]))

@@ -13,6 +13,7 @@ from paddle import nn
 
 from ppdiffusers_ext.models.easy_animate.positions import frame_table
 from ppdiffusers_ext.models.layers import Attention, FeedForward, GroupNorm, LayerNorm, Linear
+from ppdiffusers_ext.models.sequence import all_units, attend_to_all, own_part
 
 _GROUPS, _EPSILON = 32, 1e-6
 _GLOBAL = "Global_Self"
@@ -46,6 +47,7 @@ class Motion(nn.Layer):
         **others: Any,
     ) -> None:
         super().__init__()
+        self.num_heads = num_attention_heads
         self.temporal_transformer = nn.Layer()
         body = self.temporal_transformer
         body.norm = GroupNorm(_GROUPS, channels, _EPSILON)
@@ -101,14 +103,21 @@ class _MotionBlock(nn.Layer):
         tokens, channels = x.shape[1:]
         shape = x.shape
         x = x.reshape([-1, frames, tokens, channels])  # (batch, frames, tokens, channels)
-        is_photo = frames == 1 and kind != _GLOBAL and self._but_not_of_photos
+        count = all_units(frames)
+        is_photo = count == 1 and kind != _GLOBAL and self._but_not_of_photos
         if self._knows_frames and not is_photo:
-            x = x + frame_table(frames, channels).astype(x.dtype).unsqueeze(1)
+            x = x + own_part(frame_table(count, channels), 0).astype(x.dtype).unsqueeze(1)
         if kind == _GLOBAL:
-            return attention(x.flatten(1, 2)).reshape(shape)
+            return _attend(attention, x.flatten(1, 2)).reshape(shape)
         n = self._square
         squares = [x.shape[0], frames, height // n, n, width // n, n, channels]
         x = x.reshape(squares).transpose([0, 2, 4, 1, 3, 5, 6])  # (batch, h / n, w / n, frames, n, n, channels)
         grouped = x.shape
-        x = attention(x.reshape([-1, frames * n * n, channels])).reshape(grouped)
+        x = _attend(attention, x.reshape([-1, frames * n * n, channels])).reshape(grouped)
         return x.transpose([0, 3, 1, 4, 2, 5, 6]).reshape(shape)
+
+
+def _attend(attention: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
+    """(batch, tokens, channels), frame after frame -> the same; frames may be divided among devices."""
+    x = attend_to_all(attention.to_q(x), attention.to_k(x), attention.to_v(x), attention.num_heads)
+    return attention.to_out[0](x)

@@ -34,6 +34,7 @@ from ppdiffusers_ext.models.layers import (
     follow,
     scaled_dot_product,
 )
+from ppdiffusers_ext.models.sequence import own_part, whole
 from ppdiffusers_ext.models.strict import StrictModelMixin
 
 _SKIPS, _FIRST_WITH_SKIP = 13, 15  # blocks whose output is kept, and the first that gets one
@@ -187,6 +188,15 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         clip = clip.reshape([clip.shape[0], _CLIP_TOKENS, -1])
         return {"clip": clip, "clip_bias": (1 - mask.astype("float32")) * _MASKED}
 
+    def units_of(self, size: Sequence[int]) -> int:
+        """As `StepwiseTransformer.units_of`: frames, within which blocks attend to all tokens."""
+        return size[0]
+
+    @property
+    def heads_to_divide(self) -> int:
+        """As `StepwiseTransformer.heads_to_divide`, of motion modules."""
+        return min(block.attn_temporal.num_heads for block in self.transformer_blocks)
+
     def prepare_tables(self, frames: int, height: int, width: int) -> dict[str, paddle.Tensor]:
         """Conditions that the size of the latents makes.
 
@@ -203,9 +213,9 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         self, latents: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor]
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Returns the output of the first block, (batch, frames * tokens, channels), and what the block added."""
-        size = self._tokens(latents.shape[2:])
         known = [conditions["known"]] if "known" in conditions else []
-        latents = paddle.concat([latents, *known], axis=1)  # (batch, in_channels, frames, height, width)
+        latents = own_part(paddle.concat([latents, *known], axis=1), 2)  # (batch, in_channels, frames, height, width)
+        size = self._tokens(latents.shape[2:])
         x = self.pos_embed(latents.astype(compute_dtype(self.proj_out.weight)))  # (batch, frames * tokens, channels)
         x = x + paddle.tile(conditions["places"], [size[0], 1])
         y = self._run(self.transformer_blocks[0], x, *self._see(time, conditions), size)
@@ -215,7 +225,8 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         self, x: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor], size: Sequence[int]
     ) -> paddle.Tensor:
         """What leaves the first block, and frames, height and width of the latents -> what leaves the last."""
-        seen, skips, size = self._see(time, conditions), [], self._tokens(size)
+        seen, skips, (_, height, width) = self._see(time, conditions), [], self._tokens(size)
+        size = x.shape[1] // (height * width), height, width
         for i, block in enumerate(list(self.transformer_blocks)[1:], 1):
             if self.config.enable_uvit and i <= _SKIPS:
                 skips.append(x)
@@ -233,6 +244,7 @@ class PixArtTransformer3D(StepwiseTransformer, StrictModelMixin, ConfigMixin):
         shift, scale = table.chunk(2, axis=1)
         x = self.proj_out(_normed(x, _EPSILON) * (1 + scale) + shift)  # (batch, frames * tokens, patch * patch * 8)
         frames, height, width = size
+        x = whole(x, 1)
         return unpatch(x, frames, height, width, self.config.patch_size, self.config.out_channels)
 
     def _tokens(self, size: Sequence[int]) -> tuple[int, int, int]:

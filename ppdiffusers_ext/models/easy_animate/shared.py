@@ -1,6 +1,8 @@
 """Layers that all of EasyAnimate's transformers have, under the original's names."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -24,6 +26,17 @@ class StepwiseTransformer:
     begin: Callable
     rest: Callable
     end: Callable
+    config: Any
+
+    def units_of(self, size: Sequence[int]) -> int:
+        """How many units, by which devices can divide them, latents of frames, height and width have: tokens."""
+        frames, *sides = size
+        return frames * math.prod(side // self.config.patch_size for side in sides)
+
+    @property
+    def heads_to_divide(self) -> int:
+        """The fewest heads of any attention to which the units of several devices come."""
+        return self.config.num_attention_heads
 
     def denoise(
         self, latents: paddle.Tensor, time: paddle.Tensor, conditions: dict[str, paddle.Tensor]

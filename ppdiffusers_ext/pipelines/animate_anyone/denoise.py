@@ -3,8 +3,11 @@
 Nothing is computed twice: what follows from the clip alone (projections of the reference's tokens, what the image
 embedding comes to) once for all steps, what follows from the step alone once for all windows, and a window that a
 schedule names twice once. Unconditional rows have no reference tokens, and without guidance there are no such rows.
+
+Several ranks (`distributed.ranks`) divide the windows, and of each the two kinds of rows, among them.
 """
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -13,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.models.animate_anyone.blocks import Conditions
 from ppdiffusers_ext.models.animate_anyone.transformer import beside
 from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching, guide
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.models.animate_anyone import ReferenceFeatures
+
+_HALVES, _BOTH = ("unconditional", "conditional"), "both"  # rows that a call computes
 
 
 class WindowPredictor:
@@ -76,36 +82,45 @@ class WindowPredictor:
         guided = self._guidance.applies((step + 0.5) / num_steps)
         if self._caching.runs_whole(step, num_steps):
             self._deep.clear()
-        totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
         times = self._denoising_unet.prepare_step(timestep)
-        for number, windows in enumerate(self.batches):
-            frames = [paddle.to_tensor(window, dtype="int64") for window in windows]
-            x = paddle.concat([paddle.index_select(latents, index, axis=2) for index in frames])
-            pose = paddle.concat([paddle.index_select(self._pose_features, index, axis=2) for index in frames])
-            predictions = self._predict(number, x, pose, times, guided)  # each (windows, 4, frames, h, w)
-            for i, prediction in enumerate(predictions):
-                for window, index, of_window in zip(windows, frames, prediction.split(len(windows))):
+        kinds = ["conditional"] if not guided else list(self._guided_kinds())
+        keys = [(number, rows) for rows in kinds for number in range(len(self.batches))]
+        ranks = current_ranks()
+        predictions = ranks.divide(
+            [functools.partial(self._predict, latents, key, times) for key in keys],
+            [ranks.owner(number + len(self.batches) * _is_conditional(rows)) for number, rows in keys],
+            lambda i: on_batch() if keys[i][1] == kinds[-1] else None,
+        )  # each (windows, 4, frames, h, w), or of both twice as many windows
+        totals = [paddle.zeros_like(latents) for _ in range(2 if guided else 1)]
+        for (number, rows), prediction in zip(keys, predictions):
+            places = (0, 1) if len(kinds) < len(totals) else (kinds.index(rows),)
+            windows = self.batches[number]
+            for total, part in zip((totals[i] for i in places), prediction.chunk(len(places))):
+                for window, of_window in zip(windows, part.split(len(windows))):
                     # Adds every place of a frame that the window holds twice.
-                    paddle.index_add_(totals[i], index, 2, of_window * self._times[window])
-            on_batch()
+                    index = paddle.to_tensor(window, dtype="int64")
+                    paddle.index_add_(total, index, 2, of_window * self._times[window])
         means = [total / self._covered for total in totals]
         return guide(means[0], means[1], self._guidance.scale) if guided else means[0]
 
-    def _predict(
-        self, number: int, x: paddle.Tensor, pose: paddle.Tensor, times: dict[str, paddle.Tensor], guided: bool
-    ) -> list[paddle.Tensor]:
+    def _guided_kinds(self) -> tuple[str, ...]:
+        """The rows of each call of a guided step; ranks divide those of a batch of both, whose bits stay the same."""
+        if self._guidance.sequential:
+            return _HALVES
+        return tuple(f"{_BOTH}, {half}" for half in _HALVES) if current_ranks().count > 1 else (_BOTH,)
+
+    def _predict(self, latents: paddle.Tensor, key: tuple[int, str], times: dict[str, paddle.Tensor]) -> paddle.Tensor:
+        """The predictions of a batch of windows: (windows, 4, frames, h, w), twice as many for both kinds of rows."""
+        number, rows = key
+        frames = [paddle.to_tensor(window, dtype="int64") for window in self.batches[number]]
+        x = paddle.concat([paddle.index_select(latents, index, axis=2) for index in frames])
+        pose = paddle.concat([paddle.index_select(self._pose_features, index, axis=2) for index in frames])
         count, num_frames = x.shape[0], x.shape[2]
-        if guided and not self._guidance.sequential:
+        if rows == _BOTH:
             conditions = Conditions(times, self._both, num_frames=num_frames, num_unconditional=count)
-            x, pose = paddle.concat([x, x]), paddle.concat([pose, pose])
-            return self._denoise((number, "both"), x, conditions, pose).split(2)
-        clips = {"conditional": self._conditional}
-        if guided:
-            clips = {"unconditional": self._unconditional, **clips}
-        return [
-            self._denoise((number, rows), x, Conditions(times, clip, num_frames=num_frames), pose)
-            for rows, clip in clips.items()
-        ]
+            return self._denoise(key, paddle.concat([x, x]), conditions, paddle.concat([pose, pose]))
+        clip = self._conditional if _is_conditional(rows) else self._unconditional
+        return self._denoise(key, x, Conditions(times, clip, num_frames=num_frames), pose)
 
     def _denoise(
         self, key: tuple[int, str], x: paddle.Tensor, conditions: Conditions, pose: paddle.Tensor
@@ -116,6 +131,10 @@ class WindowPredictor:
             x, conditions, pose, self._caching.depth, self._deep.get(key)
         )
         return prediction
+
+
+def _is_conditional(rows: str) -> bool:
+    return rows.split()[-1] == _HALVES[1]
 
 
 def _batches(windows: list[tuple[int, ...]], size: int) -> list[list[tuple[int, ...]]]:

@@ -7,6 +7,7 @@ places; windows can be batched; the callback is told the right step; the referen
 precision of the run (`fp16_reference_features=True` rounds them as the original does).
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from paddle import nn
 from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.transformers import CLIPImageProcessor
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceFeatures, ReferenceUNet
 from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
@@ -182,11 +184,15 @@ class Pose2VideoPipeline(PosedPipeline):
         calls = tiles * math.ceil(frames.shape[0] / chunk_size)
         decode = untiled(self.vae, lambda x: self.vae.decode(x).sample)
         run = lambda x: self._run("vae", "decode", decode, x, calls, in_8_bits=True)  # noqa: E731
-        for start in range(0, frames.shape[0], chunk_size):
+
+        def decode_chunk(start: int) -> paddle.Tensor:
             chunk = frames[start : start + chunk_size].astype(_dtype(self.vae))
             filled = self._fill(chunk, chunk_size, is_first=not start)
             decoded = in_tiles(run, filled, tile, scale_out=scale)[: chunk.shape[0]]
-            yield (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
+            return (decoded.astype("float32") / 2 + 0.5).clip(0, 1)
+
+        starts = range(0, frames.shape[0], chunk_size)
+        yield from current_ranks().stream([functools.partial(decode_chunk, start) for start in starts])
         self._done_with("vae")
 
     @pipeline_call

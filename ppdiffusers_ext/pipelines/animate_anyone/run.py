@@ -24,10 +24,10 @@ from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.outputs import check_outputs, fitting_name
 from ppdiffusers_ext.data.video_writer import SUFFIXES, check_video_rate
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import suffix_of
 from ppdiffusers_ext.metrics.result_report import Driver
-from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.animate_anyone.memory import check_memory
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.pipelines.calls import as_generator
@@ -44,6 +44,7 @@ from ppdiffusers_ext.pipelines.outputs import (
 )
 from ppdiffusers_ext.pipelines.reporting import ResultReport, driver_of_drawing, stopwatch, timed
 from ppdiffusers_ext.pipelines.resuming import open_state
+from ppdiffusers_ext.pipelines.together import seed_of_all
 from ppdiffusers_ext.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def animate(config: "Pose2VidConfig", show_progress: bool = True) -> list[Result
         InputError, MissingFileError: anything that the user gave and that cannot be used. Inputs and outputs are
             checked before the model is loaded. A case that fails then does not stop the others; its error comes last.
     """
-    config = replace(config, seed=choose_seed(config.seed))
+    config = replace(config, seed=seed_of_all(config.seed))
     cases = prepare_cases(config)
     held = hold_results([_case_of(config, case) for case in cases], config.overwrite, config.skip_existing)
     results: list = [case.result for case in cases if case.target not in held.missing]
@@ -93,6 +94,8 @@ def _animate_all(config: "Pose2VidConfig", cases: list[Case], show_progress: boo
         try:
             results.append(animate_case(pipeline, config, case, None, _report(config, case, seconds)))
         except Exception as error:  # whatever is wrong with one is no matter of the others
+            if current_ranks().count > 1:  # but ranks cannot go on each by itself
+                raise
             if errors:  # the first one is raised at the end
                 logger.warning("%s failed: %s", case.target, error)
             elif len(cases) > 1:

@@ -1,5 +1,7 @@
 """What a denoising step asks of EasyAnimate's transformers, in an engine: predictions for texts, wanted and not."""
 
+import contextlib
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -8,9 +10,12 @@ import paddle
 from paddle import nn
 
 from ppdiffusers_ext.data.easy_animate.buckets import MULTIPLE
+from ppdiffusers_ext.distributed.ranks import current_ranks
+from ppdiffusers_ext.distributed.sequence import SequenceSplit
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.models.easy_animate import HunyuanTransformer3D
 from ppdiffusers_ext.models.easy_animate.shared import embed_numbers
+from ppdiffusers_ext.models.sequence import split_by
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.engines import Engine
@@ -123,9 +128,41 @@ class TransformerCall:
             latter alone.
         """
         rows = (False, True) if self._guidance.applies((step + 0.5) / self._num_steps) else (True,)
-        groups = [(row,) for row in rows] if self._guidance.sequential else [rows]
-        parts = [self._predict(group, latents, timestep, step).chunk(len(group)) for group in groups]
+        ranks, groups = current_ranks(), [(row,) for row in rows] if self._guidance.sequential else [rows]
+        predict = lambda group: self._predict(group, latents, timestep, step)  # noqa: E731
+        if self._divides_halves:
+            singly = [(row,) for row in rows]
+            predictions = ranks.divide(
+                [functools.partial(predict, group) for group in singly], [int(row) % ranks.count for row in rows]
+            )
+            return [prediction[:, : latents.shape[1]] for prediction in predictions]
+        with self._divided():
+            parts = [predict(group).chunk(len(group)) for group in groups]
         return [prediction[:, : latents.shape[1]] for part in parts for prediction in part]
+
+    @property
+    def _divides_halves(self) -> bool:
+        """Whether ranks divide what is wanted and what is not, which takes no exchange within the network.
+
+        More than two divide the sequence; so do two where one text is predicted after the other, or none but one, so
+        that longer videos fit.
+        """
+        if current_ranks().count == 1:
+            return False
+        is_shorter = self._guidance.sequential or len(self._texts) == 1
+        return not self._can_divide or (current_ranks().count == 2 and not is_shorter)
+
+    @property
+    def _can_divide(self) -> bool:
+        """Whether each rank can have a part of the sequence: not of an export, nor of blocks that are passed over."""
+        least = min(self._model.units_of(self._size), self._model.heads_to_divide)
+        return self._engine.name == "eager" and not self._caching.threshold and current_ranks().count <= least
+
+    def _divided(self) -> contextlib.AbstractContextManager:
+        ranks = current_ranks()
+        if ranks.count == 1:
+            return contextlib.nullcontext()
+        return split_by(SequenceSplit(ranks, self._model.units_of(self._size)))
 
     def _predict(self, rows: tuple[bool, ...], latents: paddle.Tensor, timestep: Any, step: int) -> paddle.Tensor:
         x = paddle.concat([latents] * len(rows))  # (rows * batch, 4, frames, h, w)

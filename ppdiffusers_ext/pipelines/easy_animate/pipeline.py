@@ -13,6 +13,7 @@ from typing import Any
 import paddle
 
 from ppdiffusers_ext.data.easy_animate.buckets import round_frames
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.environment import return_freed_memory
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.models.rules import option_names
@@ -301,7 +302,11 @@ class EasyAnimatePipeline(NetworkPipeline):
 
         if (state := current_state()) is not None:
             state.carry(call.kept)
-        latents = self._denoise(latents, predict, callback, timesteps, calls=0, keep=keep)
+        # What block caching keeps for the next step is on the rank that computes it.
+        is_kept = not start.caching.threshold or current_ranks().count == 1
+        latents = self._denoise(
+            latents, predict, callback, timesteps, calls=0, keep=keep, begins_at=lambda step: is_kept
+        )
         self._done_with("transformer")
         return latents
 

@@ -21,11 +21,10 @@ from ppdiffusers_ext.data.easy_animate.buckets import round_frames, split_long
 from ppdiffusers_ext.data.frames import FrameSource, open_frames
 from ppdiffusers_ext.data.images import read_image, write_image
 from ppdiffusers_ext.data.outputs import beside, check_outputs, report_paths
-from ppdiffusers_ext.data.side_outputs import SideOutputs, keep
+from ppdiffusers_ext.data.side_outputs import SideOutputs
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, counted
 from ppdiffusers_ext.metrics.result_report import Driver
-from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.easy_animate.conditions import Known, count_frames, fit, know_pictures, know_video
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text, size_multiple
@@ -38,6 +37,7 @@ from ppdiffusers_ext.pipelines.memory import get_rung
 from ppdiffusers_ext.pipelines.outputs import pixels_of, shown_frames, write_sheet
 from ppdiffusers_ext.pipelines.reporting import OF_TEXTS, ResultReport, timed
 from ppdiffusers_ext.pipelines.resuming import RunState, open_state
+from ppdiffusers_ext.pipelines.together import keep_of_first, seed_of_all
 from ppdiffusers_ext.pipelines.watching import DECODING, current_watch, told
 from ppdiffusers_ext.runtime import Runtime
 
@@ -80,7 +80,7 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
     inputs = open_inputs(config, task)
     runtime = Runtime.choose(config.device, config.dtype, config.engine)
     config, parts, networks = prepare(config, task, inputs, runtime)
-    config = replace(config, seed=choose_seed(config.seed))
+    config = replace(config, seed=seed_of_all(config.seed))
     target = Path(config.output)
     start, count = parts[-1]
     reports = report_paths(target) if config.report else ()
@@ -110,7 +110,7 @@ def make(config: "EasyAnimateConfig", task: str, show_progress: bool = True) -> 
             _write(config, make_frames(), made, audio, knowledge.reference if config.start_image else None, report)
             return made
 
-        return keep(write, target)
+        return keep_of_first(write, target, make_frames, result)
 
 
 @dataclass(frozen=True)

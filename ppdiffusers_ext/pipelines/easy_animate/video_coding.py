@@ -6,11 +6,13 @@ From EasyAnimate (Xu et al. 2024, arXiv:2405.18991) in the form of aigc-apps/Eas
 """
 
 import collections
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import paddle
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit
 from ppdiffusers_ext.models.layers import compute_dtype
 from ppdiffusers_ext.pipelines.calls import chunks_without_gradients
@@ -88,19 +90,23 @@ def decode(
     z = latents.astype(compute_dtype(next(iter(vae.parameters())))) / vae.config.scaling_factor
     coder = coder or EagerCoder(vae)
     is_of_videos = isinstance(vae, AutoencoderKLMagvit)
-    for x in _decode_video(vae, z, coder) if is_of_videos else _decode_pictures(z, coder):
+    for x in current_ranks().paced(_decode_video(vae, z, coder)) if is_of_videos else _decode_pictures(z, coder):
         yield (x.astype("float32") / 2 + 0.5).clip(0, 1)
 
 
 def _decode_pictures(z: paddle.Tensor, coder: EagerCoder | CompiledCoder) -> Iterator[paddle.Tensor]:
     batch = z.shape[0]
-    for start in range(0, z.shape[2], PICTURES):
+
+    def decode_from(start: int) -> paddle.Tensor:
         part = z[:, :, start : start + PICTURES].transpose([0, 2, 1, 3, 4])  # (batch, frames, channels, h, w)
         part, count = part.flatten(0, 1), batch * part.shape[1]
         if coder.fixed_shapes and start and count < batch * PICTURES:  # the last few are filled up
             part = paddle.concat([part, part[-1:].expand([batch * PICTURES - count, *part.shape[1:]])])
         x = coder.decode_pictures(part)[:count]  # (batch * frames, 3, height, width)
-        yield x.reshape([batch, -1, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
+        return x.reshape([batch, -1, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
+
+    starts = range(0, z.shape[2], PICTURES)
+    return current_ranks().stream([functools.partial(decode_from, start) for start in starts])
 
 
 def _decode_video(vae: Any, z: paddle.Tensor, coder: EagerCoder | CompiledCoder) -> Iterator[paddle.Tensor]:

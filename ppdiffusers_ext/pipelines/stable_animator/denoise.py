@@ -1,5 +1,9 @@
-"""StableAnimator's prediction for a whole clip at one step: windows, blended, then guided."""
+"""StableAnimator's prediction for a whole clip at one step: windows, blended, then guided.
 
+Several ranks (`distributed.ranks`) divide the windows, and of each the two predictions, among them.
+"""
+
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.models.stable_animator.blocks import BlockConditions
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import tile_weights
@@ -172,26 +177,31 @@ class TilePredictor:
             self._deep.clear()
         times = self._unet.prepare_step(timestep.reshape([1]), clip.added)
         rows = (False, True) if guided else (True,)
-        totals = [paddle.zeros_like(latents) for _ in rows]
-        for number, (window, places) in enumerate(zip(self._windows, self._places)):
-            weights = paddle.to_tensor(tile_weights(len(window))).reshape([1, -1, 1, 1, 1])
-            x = latents.index_select(places, axis=1)  # (1, window, 4, h, w)
-            for total, is_conditional in zip(totals, rows):
-                prediction = self._predict((number, is_conditional), x, places, times)
-                total[:, places] = total.index_select(places, axis=1) + prediction * weights
-            report()
-        means = [total / self._counts for total in totals]
+        keys = [(number, row) for row in rows for number in range(len(self._windows))]
+        ranks = current_ranks()
+        predictions = ranks.divide(
+            [functools.partial(self._predict, latents, key, times) for key in keys],
+            [ranks.owner(number + len(self._windows) * is_conditional) for number, is_conditional in keys],
+            lambda i: report() if keys[i][1] else None,
+        )  # each (1, window, 4, h, w)
+        totals = {row: paddle.zeros_like(latents) for row in rows}
+        for (number, row), prediction in zip(keys, predictions):
+            places, total = self._places[number], totals[row]
+            weights = paddle.to_tensor(tile_weights(len(self._windows[number]))).reshape([1, -1, 1, 1, 1])
+            total[:, places] = total.index_select(places, axis=1) + prediction * weights
+        means = [total / self._counts for total in totals.values()]
         return guide(means[0], means[1], clip.scales) if guided else means[0]
 
     def _predict(
         self,
+        latents: paddle.Tensor,
         key: tuple[int, bool],
-        x: paddle.Tensor,
-        places: paddle.Tensor,
         times: dict[str, tuple[paddle.Tensor, paddle.Tensor]],
     ) -> paddle.Tensor:
-        """(1, window, 4, h, w) -> the same."""
-        is_conditional, clip, caching = key[1], self._clip, self._clip.caching
+        """The prediction of a window, by its number and whether it is conditional: (1, window, 4, h, w)."""
+        number, is_conditional = key
+        clip, caching, places = self._clip, self._clip.caching, self._places[number]
+        x = latents.index_select(places, axis=1)  # (1, window, 4, h, w)
         picture = clip.picture.expand(x.shape)
         seen, poses = None, None
         if is_conditional:

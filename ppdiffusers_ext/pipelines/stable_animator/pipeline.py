@@ -6,6 +6,7 @@ noise that repeats after a window, predictions blended before guidance. What dep
 once, pose features included.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ppdiffusers.image_processor import VaeImageProcessor
 from ppdiffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
 from ppdiffusers.utils.paddle_utils import randn_tensor
 
+from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
@@ -157,12 +159,15 @@ class StableAnimatorPipeline(PosedPipeline):
             network.to(device=before)
 
     def _decode(self, frames: paddle.Tensor, chunk_size: int) -> Iterator[paddle.Tensor]:
-        for start in range(0, frames.shape[0], chunk_size):
+        decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
+        run = lambda x: self._run("vae", "decode", decode, x, in_8_bits=True)  # noqa: E731
+
+        def decode_chunk(start: int) -> paddle.Tensor:
             chunk = frames[start : start + chunk_size]
-            decode = lambda x: self.vae.decode(x, num_frames=x.shape[0]).sample  # noqa: E731
-            run = lambda x: self._run("vae", "decode", decode, x, in_8_bits=True)  # noqa: E731, B023 (called at once)
-            decoded = in_tiles(run, chunk, self._tile, scale_out=self.vae_scale_factor)
-            yield (decoded / 2 + 0.5).clip(0, 1)
+            return (in_tiles(run, chunk, self._tile, scale_out=self.vae_scale_factor) / 2 + 0.5).clip(0, 1)
+
+        starts = range(0, frames.shape[0], chunk_size)
+        yield from current_ranks().stream([functools.partial(decode_chunk, start) for start in starts])
         self._done_with("vae")
 
     @property
@@ -287,7 +292,8 @@ class StableAnimatorPipeline(PosedPipeline):
             prediction = predictor(scaled, timestep, step, progress.update)  # (1, frames, 4, h, w)
             if refinement is None or not refinement.applies(step):
                 return prediction
-            return self._refine(refinement, chunk_size, prediction, latents, step, progress)
+            refine = functools.partial(self._refine, refinement, chunk_size, prediction, latents, step, progress)
+            return current_ranks().divide([refine])[0]
 
         return predict
 

@@ -1,5 +1,6 @@
 """Animating a picture with StableAnimator, from files to files."""
 
+import functools
 import json
 import os
 from collections.abc import Iterable
@@ -16,10 +17,9 @@ from ppdiffusers_ext.data.colour_drift import ColourAnchor
 from ppdiffusers_ext.data.frames import FolderWriter, FrameSource, check_names, open_frames, resize
 from ppdiffusers_ext.data.images import read_image, write_gif
 from ppdiffusers_ext.data.outputs import check_outputs, output_file, output_folder, report_paths
-from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo, keep
+from ppdiffusers_ext.data.side_outputs import SideOutputs, SideVideo
 from ppdiffusers_ext.data.stable_animator.clips import read_embedding
 from ppdiffusers_ext.metrics.result_report import Driver
-from ppdiffusers_ext.options import choose_seed
 from ppdiffusers_ext.pipelines.calls import as_generator
 from ppdiffusers_ext.pipelines.existing import case_of, hold_results
 from ppdiffusers_ext.pipelines.inputs import fit_picture, tell_shape
@@ -37,6 +37,7 @@ from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
+from ppdiffusers_ext.pipelines.together import keep_of_first, seed_of_all
 from ppdiffusers_ext.pipelines.watching import DECODING, told
 from ppdiffusers_ext.runtime import Runtime, check_device
 
@@ -81,7 +82,7 @@ def animate(config: "StableAnimationConfig", show_progress: bool = True) -> Resu
             before networks are loaded.
     """
     config.check()
-    config = replace(config, seed=choose_seed(config.seed))
+    config = replace(config, seed=seed_of_all(config.seed))
     reference_image: Any = config.reference_image  # which is named, see `check_inputs`
     pose_video: Any = config.pose_video
     picture, skeletons = read_image(reference_image), open_frames(pose_video, background="black")
@@ -154,7 +155,7 @@ def _animate(
             identity.values.clear()
         sides = SideOutputs(pictures)
         with timed(report, "decoding and writing"):
-            frames = pixels_of(pipeline.decode(latents, config.decode_chunk_size, config.vae_device))
+            frames = pixels_of(decode())
             anchor = ColourAnchor(config.color_correction_strength, np.asarray(clip.picture))
             frames = told(anchor.correct_all(frames), DECODING, source.num_frames)
             _write(frames, config, where, identity, sides)
@@ -171,7 +172,8 @@ def _animate(
     with open_state(pipeline, results.video, "stable_animator", inputs_of(config), config, generator) as state:
         with timed(report, "denoising"):
             latents = denoise(pipeline, config, clip, generator, state)
-        return keep(write, results.pictures)
+        decode = functools.partial(pipeline.decode, latents, config.decode_chunk_size, config.vae_device)
+        return keep_of_first(write, results.pictures, decode, results)
 
 
 def _report(config: "StableAnimationConfig", driver: Driver) -> ResultReport:

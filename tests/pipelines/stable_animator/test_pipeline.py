@@ -22,6 +22,10 @@ SIDE = 128
 
 @pytest.fixture(scope="module")
 def pipeline():
+    return make_pipeline()
+
+
+def make_pipeline():
     paddle.seed(0)
     args = CONFIG["args"]
     pose_net = PoseNet(**args["pose_net"])

@@ -1,0 +1,1 @@
+"""Several processes that make one result together; knows no network and no system."""
