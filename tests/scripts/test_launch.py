@@ -79,7 +79,7 @@ def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expe
 )
 def test_commands_that_make_videos_are_started_by_file_or_by_name(monkeypatch, words):
     started = []
-    monkeypatch.setattr(launch, "_start", lambda words: started.extend(words))
+    monkeypatch.setattr(launch, "_start", lambda words, *_: started.extend(words))
     assert launch.main(["--nproc_per_node", "2", *words, "--seed", "1"]) == 0
     assert started[-3].endswith("scripts/pose2vid.py") and started[-2:] == ["--seed", "1"]
     assert started[:-3] == ["--log_level", "ERROR", "--nproc_per_node", "2"]
