@@ -236,6 +236,7 @@ def joined() -> Iterator[Ranks]:
     from paddle import distributed
     from paddle.base import core
 
+    tell_no_flags()
     distributed.init_parallel_env()
     _has_joined = True
     host = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
@@ -259,6 +260,13 @@ def joined() -> Iterator[Ranks]:
         raise
     finally:
         _current.reset(token)
+
+
+def tell_no_flags() -> None:
+    """Keep Paddle from listing, when processes meet, the flags that it has set itself."""
+    from paddle.distributed import parallel
+
+    parallel._print_modified_flags = lambda flags: None
 
 
 def launched() -> int:

@@ -10,6 +10,8 @@ import warnings
 
 from tqdm import tqdm
 
+from ppdiffusers_ext.distributed.ranks import tell_no_flags
+
 _QUIET = "paddle|paddlenlp|ppdiffusers|_distutils_hack|setuptools"
 
 
@@ -33,14 +35,13 @@ def set_up_logs(debug: bool) -> None:
 
 def set_up_loggers(debug: bool) -> None:
     """Limit the loggers of paddlenlp and Paddle's fleet to warnings, unless `debug`; colours as above."""
-    from paddle.distributed import parallel
     from paddle.distributed.fleet.utils.log_util import logger as of_fleet
     from paddlenlp.utils.log import logger as of_paddlenlp
 
     of_fleet.removeFilter(_is_of_use)
     if not debug:
         of_fleet.addFilter(_is_of_use)  # its level is set anew when processes meet
-        parallel._print_modified_flags = _print_nothing  # which Paddle prints of flags that it has set itself
+        tell_no_flags()
     of_paddlenlp.logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     if not sys.stderr.isatty():
         of_paddlenlp.handler.setFormatter(logging.Formatter("[%(asctime)s] [%(levelname)8s] - %(message)s"))
@@ -49,10 +50,6 @@ def set_up_loggers(debug: bool) -> None:
 def _is_of_use(record: logging.LogRecord) -> bool:
     """Whether a line of fleet's is a warning, and not that gradients are clipped by the norm over all shards."""
     return record.levelno >= logging.WARNING and "ClipGradByGlobalNorm" not in record.getMessage()
-
-
-def _print_nothing(flags: object) -> None:
-    pass
 
 
 def _is_first() -> bool:

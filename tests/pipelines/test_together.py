@@ -89,6 +89,7 @@ def test_first_process_alone_prints(jobs, folder):
     assert "two.mp4" in printed[0] and printed[1] == ""
     notes = [text.count("note: ") for *_, text in jobs["two processes"]]
     assert notes[0] > 0 and notes[1] == 0
+    assert all("FLAGS" not in text for *_, text in jobs["two processes"])
 
 
 @pytest.mark.parametrize(
