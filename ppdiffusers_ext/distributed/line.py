@@ -77,20 +77,21 @@ class Line:
     Args:
         rank, count: of this process, and how many there are.
         host: at which the first one is reached.
-        store: Paddle's `TCPStore` of the launch.
+        store: Paddle's `TCPStore` of the launch, which keeps what it is told to the end.
+        number: of this line among those of the launch, one after the other.
 
     Raises:
         RankError: a rank does not connect.
     """
 
-    def __init__(self, rank: int, count: int, host: str, store: Any) -> None:
+    def __init__(self, rank: int, count: int, host: str, store: Any, number: int = 0) -> None:
         self.rank, self.count, self._number = rank, count, 0
         self._arrived: dict[int, Any] = {}  # rank -> its message of the meeting to come
         if rank:
-            self._peers, (_, *others) = _connect(rank, store)
+            self._peers, (_, *others) = _connect(rank, store, f"{_KEY}/{number}")
             self._take(0, others)
         else:
-            self._peers = _accept(count, host, store)
+            self._peers = _accept(count, host, store, f"{_KEY}/{number}")
 
     def meet(self, what: str, value: Any = None) -> list[Any]:
         """Wait until every rank has come to this call, however long that takes.
@@ -192,12 +193,12 @@ def _hear_out(peers: set[_Peer]) -> None:
                 open_ones.discard(peer)
 
 
-def _accept(count: int, host: str, store: Any) -> dict[int, _Peer]:
+def _accept(count: int, host: str, store: Any, key: str) -> dict[int, _Peer]:
     """Rank -> connection, of all others than the first."""
     secret, peers = secrets.token_hex(16), dict[int, _Peer]()
     with socket.create_server((host, 0), backlog=count) as server:
         server.settimeout(_SECONDS)
-        store.set(_KEY, json.dumps([host, server.getsockname()[1], secret]).encode())
+        store.set(key, json.dumps([host, server.getsockname()[1], secret]).encode())
         while len(peers) < count - 1:
             try:
                 connection, _ = server.accept()
@@ -221,9 +222,9 @@ def _accept(count: int, host: str, store: Any) -> dict[int, _Peer]:
     return peers
 
 
-def _connect(rank: int, store: Any) -> tuple[dict[int, _Peer], list[Any]]:
+def _connect(rank: int, store: Any, key: str) -> tuple[dict[int, _Peer], list[Any]]:
     """The connection to rank 0, and the messages that came with its welcome."""
-    host, port, secret = json.loads(store.get(_KEY))
+    host, port, secret = json.loads(store.get(key))
     try:
         connection = socket.create_connection((host, port), timeout=_SECONDS)
     except OSError as error:

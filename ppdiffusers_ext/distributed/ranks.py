@@ -210,7 +210,7 @@ def _bytes_of(tensor: Any) -> int:
 
 
 ALONE = Ranks()
-_has_joined = False  # this process, ever
+_times_joined = 0
 _current: contextvars.ContextVar = contextvars.ContextVar("ranks", default=ALONE)
 
 
@@ -228,7 +228,7 @@ def joined() -> Iterator[Ranks]:
     Raises:
         RankError: another rank has ended, or cannot be reached.
     """
-    global _has_joined
+    global _times_joined
     count = launched()
     if count == 1:
         yield ALONE
@@ -238,9 +238,9 @@ def joined() -> Iterator[Ranks]:
 
     tell_no_flags()
     distributed.init_parallel_env()
-    _has_joined = True
     host = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
-    line = Line(distributed.get_rank(), count, host, core.create_or_get_global_tcp_store())
+    _times_joined += 1
+    line = Line(distributed.get_rank(), count, host, core.create_or_get_global_tcp_store(), _times_joined)
     token = _current.set(Ranks(line))
     try:
         yield current_ranks()
@@ -286,7 +286,7 @@ def leave(code: int) -> None:
     Once in some thirty runs Paddle aborts while it destroys what gloo's groups consist of. So Python's part of the end
     is gone through, and the destructors are not.
     """
-    if not _has_joined:
+    if not _times_joined:
         return
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -48,6 +48,19 @@ def together(count, work, store=None):
         return list(pool.map(be, range(count)))
 
 
+def test_ranks_that_meet_again_wait_for_the_first_ones_new_port():
+    """The store still has the old one, which is closed; whoever comes before the first rank must not take it."""
+    store = Store()
+    together(2, lambda own: own.meet("here"), store)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(Line, 1, 2, "127.0.0.1", store, 1)
+        with pytest.raises(TimeoutError):
+            early.result(0.2)
+        first = pool.submit(Line, 0, 2, "127.0.0.1", store, 1)
+        for own in (early.result(10), first.result(10)):
+            own.end()
+
+
 def test_all_ranks_get_the_values_of_all_each_time():
     def work(own):
         return [own.meet("here", [own.rank, turn, "é" * 100_000][: 2 + turn]) for turn in range(2)]
