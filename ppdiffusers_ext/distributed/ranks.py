@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppdiffusers_ext.distributed.line import Line, RankError
+from ppdiffusers_ext.errors import one_line
 
 if TYPE_CHECKING:
     import paddle
 
 __all__ = ["ALONE", "RankError", "Ranks", "current_ranks", "joined"]
 
+NOT_CONNECTED = "cannot connect to the others"
 _NEXT, _BEGIN = "the next results", "a beginning"  # where ranks meet
 _GO_ON, _STOP = "go on", "stop"
 
@@ -237,10 +239,18 @@ def joined() -> Iterator[Ranks]:
     from paddle.base import core
 
     tell_no_flags()
-    distributed.init_parallel_env()
+    store, rank = core.create_or_get_global_tcp_store(), int(os.environ["PADDLE_TRAINER_ID"])
+    _arrive(store, rank, count)
+    try:
+        distributed.init_parallel_env()
+    except RuntimeError as error:  # gloo gives up on a busy machine, once in a while
+        raise RankError(
+            f"rank {rank} of {count} {NOT_CONNECTED}: {one_line(str(error), 300)}; the same command "
+            "again is accepted"
+        ) from error
     host = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
     _times_joined += 1
-    line = Line(distributed.get_rank(), count, host, core.create_or_get_global_tcp_store(), _times_joined)
+    line = Line(rank, count, host, store, _times_joined)
     token = _current.set(Ranks(line))
     try:
         yield current_ranks()
@@ -260,6 +270,14 @@ def joined() -> Iterator[Ranks]:
         raise
     finally:
         _current.reset(token)
+
+
+def _arrive(store: Any, rank: int, count: int) -> None:
+    """Wait for all: gloo's patience with those who come later is short."""
+    place = f"ppdiffusers_ext/arrived/{_times_joined}"
+    store.set(f"{place}/{rank}", b"here")
+    for each in range(count):
+        store.get(f"{place}/{each}")
 
 
 def tell_no_flags() -> None:

@@ -8,13 +8,17 @@ environment that Paddle's launcher gives it. Writes JSON: for each job and rank 
 import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from ppdiffusers_ext.distributed.ranks import NOT_CONNECTED
+
 ROOT = Path(__file__).parents[2]
+_TRIES = 5
 _FIRST = "ppdiffusers_ext.pipelines.registry"  # before Paddle alone, so that it sees that threads are set
 
 
@@ -50,7 +54,17 @@ def main():
     request = json.load(sys.stdin)
     for name in (_FIRST, *(job["function"].partition(":")[0] for job in request)):
         importlib.import_module(name)
-    json.dump([_run(job) for job in request], sys.stdout)
+    json.dump([_run_again(job) for job in request], sys.stdout)
+
+
+def _run_again(job):
+    """The exit codes of a job, once more where gloo did not connect its ranks: it may not on a busy machine."""
+    for _ in range(_TRIES):
+        codes = _run(job)
+        said = [path.read_text(errors="replace") for path in Path(job["folder"]).glob("stderr_*")]
+        if not any(NOT_CONNECTED in text for text in said):
+            break
+    return codes
 
 
 def _run(job):
@@ -73,14 +87,26 @@ def _run(job):
             _be(rank, job["function"], arguments, Path(job["folder"]))
         children.append(child)
         time.sleep(0 if rank else 0.5)  # who comes before the first one waits for three seconds
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return _wait(children, Path(job["folder"]))
+
+
+def _wait(children, folder):
+    """Exit codes of ranks; as the launcher does, end the others where one could not connect."""
+    codes = dict.fromkeys(children)
+    while None in codes.values():
+        child, status = os.waitpid(-1, 0)
+        codes[child] = os.waitstatus_to_exitcode(status)
+        if NOT_CONNECTED in (folder / f"stderr_{children.index(child)}").read_text(errors="replace"):
+            for other in [other for other, code in codes.items() if code is None]:
+                os.kill(other, signal.SIGKILL)
+    return [codes[child] for child in children]
 
 
 def _be(rank, function, arguments, folder):
     code = 1
     try:
         for kind, number in (("stdout", 1), ("stderr", 2)):
-            os.dup2(os.open(folder / f"{kind}_{rank}", os.O_WRONLY | os.O_CREAT), number)
+            os.dup2(os.open(folder / f"{kind}_{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         module, _, name = function.partition(":")
         returned = getattr(importlib.import_module(module), name)(**arguments)
         (folder / f"returned_{rank}").write_text(json.dumps(returned))
