@@ -245,8 +245,7 @@ def joined() -> Iterator[Ranks]:
         distributed.init_parallel_env()
     except RuntimeError as error:  # gloo gives up on a busy machine, once in a while
         raise RankError(
-            f"rank {rank} of {count} {NOT_CONNECTED}: {one_line(str(error), 300)}; the same command "
-            "again is accepted"
+            f"rank {rank} of {count} {NOT_CONNECTED}: {one_line(str(error), 300)}; the same command again is accepted"
         ) from error
     host = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
     _times_joined += 1
