@@ -161,7 +161,7 @@ OUT_OF_BOUNDS = {
 # The original's, which have no effect; and numbers that the command itself looks at after it has read a file.
 UNCHECKED = {("stable_animator", "--overlap"), ("train_demo", "--clips"), ("train_demo_stable_animator", "--clips")}
 UNCHECKED |= {("train_demo_easy_animate", "--clips")}
-UNCHECKED |= {("prepare_videos", "-j")}  # 0 is no process but its own
+UNCHECKED |= {("prepare_videos", "-j"), ("batch", "-j")}  # 0 is no process but its own
 
 
 @pytest.mark.parametrize("name", NAMES)
