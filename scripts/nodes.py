@@ -14,7 +14,6 @@ import dataclasses
 import json
 import secrets
 import socket
-import sys
 import threading
 import time
 import urllib.error
@@ -29,6 +28,8 @@ from paddle.distributed.launch.controllers.master import HTTPMaster, Master
 from paddle.distributed.launch.utils.kv_server import KVServer
 
 from ppdiffusers_ext.errors import InputError, counted, one_line
+
+from .command import tell_error
 
 _BEAT = 1.0  # seconds between two signs of life
 _SILENCE = 45.0  # seconds without one after which a machine is lost
@@ -274,7 +275,7 @@ def several(nodes: Nodes) -> Iterator[Meeting]:
 
         def _end(self, end: _End) -> None:
             if not self.ctx.status.is_done():
-                print(f"error: {end.why}", file=sys.stderr, flush=True)
+                tell_error(end.why)
                 self.ctx.status.restart()  # so that it stops the processes of this machine
 
         def stop(self) -> None:

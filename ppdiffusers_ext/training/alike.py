@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import secrets
 import socket
 import time
@@ -26,6 +27,8 @@ from ppdiffusers_ext.training.groups import from_first, refuse_together
 
 # Options that a process may have for itself, and the folder, which `check_alike` looks at otherwise.
 _OWN = {"local_rank", "dataloader_num_workers", "disable_tqdm", "logging_dir", "run_name", "output_dir"}
+# What Paddle's launcher writes of each process while others begin, perhaps in a folder that an option names.
+_OF_LAUNCHER = re.compile(r"(workerlog|envlog|backup_env|endpoints|default|watcher)\.")
 _EDGE = 1 << 20  # bytes at each end of a file by which it is told from others
 _MOST_FILES = 1000  # of a folder whose names and sizes are compared
 _MOST_TOLD = 200  # characters of a value that a message has
@@ -43,7 +46,7 @@ def check_alike(parts: Iterable[Any], found: Any) -> None:
         return
     parts = list(parts)
     (folder,) = (Path(part.output_dir) for part in parts if hasattr(part, "output_dir"))
-    own = _described(parts, found)
+    own = _described(parts, found, folder)
     mark = from_first("mark of the output folder", lambda: _make_mark(folder))
     try:
         host, first = json.loads(from_first("options", lambda: json.dumps([socket.gethostname(), own])))
@@ -53,7 +56,7 @@ def check_alike(parts: Iterable[Any], found: Any) -> None:
             (folder / mark).unlink(missing_ok=True)
 
 
-def _described(parts: list[Any], found: Any) -> dict[str, str]:
+def _described(parts: list[Any], found: Any, output: Path) -> dict[str, str]:
     """Name of an option or file -> value, in words; of the clips that were found, a digest."""
     values: dict[str, str] = {}
     for part in parts:
@@ -62,7 +65,7 @@ def _described(parts: list[Any], found: Any) -> dict[str, str]:
                 value = getattr(part, item.name)
                 text = repr(value)
                 values[f"--{item.name}"] = text if text.isprintable() and len(text) <= _MOST_TOLD else _digest_of(text)
-                digests = _digests(value, declaration(item).is_path)
+                digests = _digests(value, declaration(item).is_path, output)
                 values |= {f"what --{item.name} names, {path},": digest for path, digest in digests}
     return {**values, "the list of clips": _digest_of(repr(found))}
 
@@ -71,7 +74,7 @@ def _digest_of(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
 
 
-def _digests(value: Any, is_path: bool) -> Iterator[tuple[str, str]]:
+def _digests(value: Any, is_path: bool, output: Path) -> Iterator[tuple[str, str]]:
     """(path, digest) of the files that the value of an option names, and of folders if it is to name such."""
     for word in value if isinstance(value, list | tuple) else [value]:
         if isinstance(word, str) and word:
@@ -80,7 +83,7 @@ def _digests(value: Any, is_path: bool) -> Iterator[tuple[str, str]]:
                 if path.is_file():
                     yield word, _digest_of_file(path)
                 elif is_path and path.is_dir():
-                    yield word, _digest_of_folder(path)
+                    yield word, _digest_of_folder(path, output)
 
 
 def _digest_of_file(path: Path) -> str:
@@ -92,12 +95,14 @@ def _digest_of_file(path: Path) -> str:
     return f"{size} bytes, {digest.hexdigest()[:16]}"
 
 
-def _digest_of_folder(folder: Path) -> str:
-    """Of names and sizes; where there are more than are looked at, the same for all."""
+def _digest_of_folder(folder: Path, output: Path) -> str:
+    """Of names and sizes, but for what this run writes; where there are more than are looked at, the same for all."""
     found = list(itertools.islice(folder.rglob("*"), _MOST_FILES + 1))
     if len(found) > _MOST_FILES:
         return f"more than {_MOST_FILES} files"
-    files = sorted(path for path in found if path.is_file())
+    output = output.resolve()
+    others = (path for path in found if output not in (path.resolve(), *path.resolve().parents))
+    files = sorted(path for path in others if path.is_file() and not _OF_LAUNCHER.match(path.name))
     listed = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
     return f"{len(files)} files, {_digest_of(repr(listed))}"
 

@@ -42,6 +42,19 @@ def test_equal_processes_pass_and_leave_nothing_in_the_folder(check, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_what_the_run_itself_writes_into_a_folder_of_weights_is_not_compared(tmp_path):
+    folder, output = tmp_path / "weights", tmp_path / "weights" / "out"
+    output.mkdir(parents=True)
+    (folder / "unet.pdparams").write_bytes(b"1")
+    before = alike._digest_of_folder(folder, output)
+    (folder / "log").mkdir()
+    for name in ("log/workerlog.1", "log/backup_env.1.json", "log/envlog.1", "log/default.abc.log", "out/.machines-1"):
+        (folder / name).write_bytes(b"1")
+    assert alike._digest_of_folder(folder, output) == before
+    (folder / "vae.pdparams").write_bytes(b"1")
+    assert alike._digest_of_folder(folder, output) != before
+
+
 def test_other_option_of_any_process_is_told_in_all(check):
     said = check({}, {}, {"learning_rate": 0.2})
     assert len(set(said)) == 1
