@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ppdiffusers_ext.distributed.line import Line, RankError
 from ppdiffusers_ext.errors import one_line
@@ -298,13 +298,18 @@ def parts(count: int, among: int) -> list[tuple[int, int]]:
 
 
 def leave(code: int) -> None:
-    """End this process with an exit code if it has joined others; return if it is alone.
+    """End this process with an exit code if it has joined others; return if it is alone."""
+    if _times_joined:
+        end_process(code)
 
-    Once in some thirty runs Paddle aborts while it destroys what gloo's groups consist of. So Python's part of the end
-    is gone through, and the destructors are not.
+
+def end_process(code: int) -> NoReturn:
+    """End this process, which is in a group of gloo's, without destroying that.
+
+    Once in some thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of,
+    and the launcher takes a process, of which all is written, for a failed one. So Python's part of the end is gone
+    through, and the destructors are not.
     """
-    if not _times_joined:
-        return
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

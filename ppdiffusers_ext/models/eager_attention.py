@@ -1,6 +1,6 @@
 """Attention in eager mode on a CPU whose memory grows with the tokens, not with their square, in training as well.
 
-Scores are computed in pieces of a few megabytes that are forgotten, and once more in the backward pass, as in
+Scores are computed in pieces of 16 MB that are forgotten, and once more in the backward pass, as in
 FlashAttention (Dao et al., 2022; Dao, 2023). What a piece costs is decided by what is no product: Paddle's kernels for
 softmax, sums and broadcasts take several times as long as its products on a CPU. All of them but the exponential are
 part of a product here, as one column more on its one side and the counterpart on the other.
@@ -13,7 +13,7 @@ import paddle
 
 # Scores of one piece, 16 MB: few calls, and little beside what a network holds.
 PIECE = 2**22
-# Scores of a head from which on forgetting them is worth it: fewer are computed quicker at once, and kept.
+# Scores of a head from which on forgetting them is worth it.
 MANY_SCORES = 2**14
 # Scores of which no exponential overflows, and no sum of exponentials vanishes, in fp32.
 SAFE_SCORE = 40.0
@@ -40,9 +40,14 @@ def attend(
     return _Attention.apply(query, key, value, bias).reshape([batch, heads, queries, d])
 
 
+def is_worth_it(queries: int, keys: float) -> bool:
+    """Whether a head has so many scores that `attend` forgets them; fewer are computed quicker at once, and kept."""
+    return queries * keys >= MANY_SCORES
+
+
 def kept_scores(heads: int, queries: int, keys: float) -> float:
     """Numbers of scores that eager attention on a CPU keeps for the gradient: those of short sequences alone."""
-    return heads * queries * keys if queries * keys < MANY_SCORES else 0
+    return 0 if is_worth_it(queries, keys) else heads * queries * keys
 
 
 class _Attention(paddle.autograd.PyLayer):

@@ -230,7 +230,7 @@ def scaled_dot_product(
 
     query = query / math.sqrt(channels // num_heads)
     query, key, value = (_swap_rows(x) for x in (query, key, value))  # (batch, heads, tokens, d)
-    attend = _attend_in_parts if queries * key.shape[2] < eager_attention.MANY_SCORES else eager_attention.attend
+    attend = eager_attention.attend if eager_attention.is_worth_it(queries, key.shape[2]) else _attend_in_parts
     return _swap_rows(attend(query, key, value, bias)).reshape([batch, queries, channels])
 
 

@@ -1,8 +1,5 @@
 """Communication between the processes of one training, where Paddle's own is not enough."""
 
-import atexit
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +7,7 @@ from paddle import distributed
 from paddle.base import core
 from paddle.distributed import collective
 
+from ppdiffusers_ext.distributed.ranks import end_process
 from ppdiffusers_ext.errors import InputError
 
 _MADE, _REFUSED = "made ", "refused "  # what texts in the store begin with; none may be empty
@@ -105,10 +103,7 @@ def _raise_first(what: str, problem: str) -> str:
 def leave() -> None:
     """End this process successfully if it is one of several; return if it is alone.
 
-    Once in some thirty runs Paddle aborts (SIGABRT, without a word) while it destroys what gloo's groups consist of,
-    and the launcher takes the training, of which all is written, for a failed one. So Python's part of the end is
-    gone through, and the destructors are not. The first process, which has the store, is the last to leave: others
-    may still wait for what it has put there.
+    The first process, which has the store, is the last to leave: others may still wait for what it has put there.
     """
     if distributed.get_world_size() == 1:
         return
@@ -118,7 +113,4 @@ def leave() -> None:
             store.get(f"{rank} leaves")
     else:
         store.set(f"{distributed.get_rank()} leaves", b"done")  # type: ignore[arg-type]  # as above
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    end_process(0)
