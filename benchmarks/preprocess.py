@@ -161,9 +161,9 @@ def _estimate(clock, frame, scores):
 def ours(settings):
     import hashlib
 
+    from ppdiffusers_ext.data.skeletons import STYLES, SkeletonPainter
     from ppdiffusers_ext.data.video import read_frames
     from ppdiffusers_ext.data.video_writer import VideoWriter
-    from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
 
     clock, digest = _Clock(), hashlib.sha256()
     size = settings["width"], settings["height"]
@@ -210,7 +210,7 @@ def _draw_as_originals(pose, width, height):
     import cv2
     import numpy as np
 
-    from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
+    from ppdiffusers_ext.data.skeletons import STYLES, SkeletonPainter
 
     class Painter(SkeletonPainter):
         def _draw_bodies(self, pose):

@@ -20,7 +20,7 @@ from .command import ArgumentParser, run
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.frames import FrameSource
-    from ppdiffusers_ext.preprocess.skeletons import Pose
+    from ppdiffusers_ext.data.skeletons import Pose
 
 
 @dataclass(frozen=True, kw_only=True)

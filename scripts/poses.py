@@ -13,9 +13,9 @@ from .options import CommandOptions
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.data.skeletons import Style
     from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
-    from ppdiffusers_ext.preprocess.skeletons import Style
 
 
 @dataclass(frozen=True, kw_only=True)

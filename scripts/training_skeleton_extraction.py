@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.frames import FrameSource
     from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.data.skeletons import Style
     from ppdiffusers_ext.preprocess.estimators import Estimator
-    from ppdiffusers_ext.preprocess.skeletons import Style
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ppdiffusers_ext.errors import InputError, counted, shown
 from ppdiffusers_ext.options import is_number
 
 if TYPE_CHECKING:
-    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+    from ppdiffusers_ext.data.skeletons import Pose, Style
 
 _NAMES = {"body": "pose", "left_hand": "hand_left", "right_hand": "hand_right", "face": "face"}
 _COUNTS = {"body": 18, "left_hand": 21, "right_hand": 21, "face": 68}

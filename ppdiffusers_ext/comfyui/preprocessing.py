@@ -18,8 +18,8 @@ from ppdiffusers_ext.preprocess.extraction import TrackOptions, draw, style_of, 
 from ppdiffusers_ext.preprocess.faces import draw_mask
 
 if TYPE_CHECKING:
+    from ppdiffusers_ext.data.skeletons import Pose, Style
     from ppdiffusers_ext.preprocess.estimators import Estimator
-    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
 
 CATEGORY = "ppdiffusers_ext/preprocessing"
 EMBEDDED, ANTELOPE = DETECTORS = ("embedded", "antelopev2")

@@ -9,7 +9,6 @@ Lengths are in units of the figure's height, x to the right and y downwards, the
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +18,13 @@ import numpy as np
 from PIL import ImageColor
 
 from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shade
+from ppdiffusers_ext.data.drawn_clip import SyntheticClip, identity_vector
+from ppdiffusers_ext.data.figures.clips import detailed_clip
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.video_writer import VideoWriter
 
 FPS = Fraction(15)
-IDENTITY = 512  # numbers that tell people apart, as many as ArcFace's
+SIMPLE, DETAILED = FIGURES = ("simple", "detailed")
 _HAIR_STYLES = ("short", "long", "bun", "cap")
 
 
@@ -37,27 +38,15 @@ _CLOTHES = _colors("d63c3c f09630 f6d246 56aa5a 288282 4682d2 303e78 8c58b0 e880
 _BACKGROUNDS = _colors("cee2f0 f4eec4 d6ead2 e8d6e6 ced2dc bedee0")
 
 
-@dataclass(frozen=True)
-class SyntheticClip:
-    """
-    Attributes:
-        reference: (H, W, 3) uint8.
-        pose, target: (N, H, W, 3) uint8, frame by frame the same pose.
-        face: (N, H, W) uint8, white where the head is.
-        identity: (512,) fp32 of unit variance, who it is: see `identity_of`.
-        fps: exact.
-    """
-
-    reference: np.ndarray
-    pose: np.ndarray
-    target: np.ndarray
-    face: np.ndarray
-    identity: np.ndarray
-    fps: Fraction
-
-
 def synthetic_clip(
-    seed: int | Sequence[int], num_frames: int, width: int, height: int, entrance: int = 0, close: bool = False
+    seed: int | Sequence[int],
+    num_frames: int,
+    width: int,
+    height: int,
+    entrance: int = 0,
+    close: bool = False,
+    figures: str = SIMPLE,
+    style: str = "animate_anyone",
 ) -> SyntheticClip:
     """The `SyntheticClip` of a seed.
 
@@ -67,12 +56,19 @@ def synthetic_clip(
         width, height: pixels.
         entrance: frames, before the others, in which the person goes from the reference's pose into the motion.
         close: whether the upper body fills the picture.
+        figures: one of `FIGURES`: "simple", of 18 joints before a wall, which the shipped models were trained on; or
+            "detailed", those of `data.figures`.
+        style: one of `skeletons.STYLES`, in which poses of detailed figures are drawn.
 
     Raises:
-        ValueError: less than one frame or sides below 16 pixels.
+        ValueError: less than one frame, sides below 16 pixels, or figures that are not known.
     """
     if num_frames < 1 or min(width, height) < 16:
         raise ValueError(f"got {num_frames} frames of {width}x{height}; at least 1 frame of 16x16 is accepted")
+    if figures not in FIGURES:
+        raise ValueError(f"the figures {figures!r} are not known; {' or '.join(FIGURES)} are accepted")
+    if figures == DETAILED:
+        return detailed_clip(seed, num_frames, width, height, entrance, close, style)
     rng = np.random.default_rng(seed)
     person, motion, camera = random_person(rng), _motion(rng), _camera(rng)
     rest = _rest(rng, motion)
@@ -93,16 +89,11 @@ def synthetic_clip(
 
 
 def identity_of(person: Any) -> np.ndarray:
-    """Who a person is, (512,) fp32 of unit variance: a direction that follows from the colours and shape of the head.
-
-    People whose heads look alike have directions alike, as with the embeddings of a face recogniser.
-    """
+    """The `identity_vector` of the colours and the shape of a head."""
     covering = person.pattern_color if person.hair_style == "cap" else person.hair
     colors = (np.array([*person.skin, *covering]) - 128) / 64
     style = 2.0 * np.array([person.hair_style == style for style in _HAIR_STYLES])
-    features = np.array([*colors, *style, (person.head - 1.025) / 0.0725])
-    vector = np.random.default_rng(0).standard_normal((IDENTITY, len(features))) @ features
-    return (vector / vector.std()).astype(np.float32)
+    return identity_vector(np.array([*colors, *style, (person.head - 1.025) / 0.0725]))
 
 
 def random_person(rng: np.random.Generator) -> SimpleNamespace:
@@ -237,21 +228,27 @@ def _direction(angle: float) -> np.ndarray:
 
 
 def write_clips(
-    folder: str | os.PathLike, seed: int, numbers: Iterable[int], num_frames: int, side: int, entrance: int = 0
+    folder: str | os.PathLike,
+    seed: int,
+    numbers: Iterable[int],
+    num_frames: int,
+    side: int,
+    entrance: int = 0,
+    figures: str = SIMPLE,
 ) -> None:
     """Write drawn clips as training data: video/NUMBER.mp4 and video_dwpose/NUMBER.mp4. Those there are kept.
 
     Args:
         folder: of the set.
         seed, numbers: clip n of the set is that of the seed (seed, n).
-        num_frames, entrance: of each, see `synthetic_clip`.
+        num_frames, entrance, figures: of each, see `synthetic_clip`.
         side: pixels of the drawings. The files have twice as many, so that H.264's coarser colours lose none.
     """
     for number in numbers:
         paths = [Path(folder) / kind / f"{number:05d}.mp4" for kind in ("video", "video_dwpose")]
         if all(path.exists() for path in paths):
             continue
-        clip = synthetic_clip((seed, number), num_frames, side, side, entrance)
+        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, figures=figures)
         for path, frames in zip(paths, (clip.target, clip.pose)):
             with VideoWriter(path, clip.fps, 2 * side, 2 * side) as writer:
                 writer.write(frames.repeat(2, axis=1).repeat(2, axis=2))

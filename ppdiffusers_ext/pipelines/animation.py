@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from ppdiffusers_ext.data.existing import Results
+    from ppdiffusers_ext.data.skeletons import Pose, Style
     from ppdiffusers_ext.pipelines.jobs import Job
     from ppdiffusers_ext.pipelines.outputs import Result
     from ppdiffusers_ext.preprocess.estimators import Estimator
-    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
     from ppdiffusers_ext.preprocess.videos import AlignedPoses
 
 

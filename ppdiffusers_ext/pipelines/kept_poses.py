@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ppdiffusers_ext.data.records import Made
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.errors import InputError, counted, shown_path
 from ppdiffusers_ext.pipelines.state_folder import DAMAGED, POSES, POSES_INDEX, StateFolder
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from ppdiffusers_ext.preprocess.videos import FoundPoses
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.frames import FrameSource, open_frames, placed, poses_path
 from ppdiffusers_ext.data.outputs import output_file, report_paths
+from ppdiffusers_ext.data.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.driving import check_length, read_driver
@@ -31,7 +32,6 @@ from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.watching import MEASURING, current_watch
 from ppdiffusers_ext.preprocess.estimators import EMBEDDED, Estimator, open_estimator
 from ppdiffusers_ext.preprocess.face_embedding import ARCFACE, ARCFACE_CHECKPOINT, ArcFace, MobileFace
-from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.version import __version__
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ppdiffusers_ext.data.openpose import KEYPOINTS, LIMBS
 from ppdiffusers_ext.errors import InputError
 
 if TYPE_CHECKING:
-    from ppdiffusers_ext.preprocess.skeletons import Pose
+    from ppdiffusers_ext.data.skeletons import Pose
 
 
 # The limbs whose lengths tell the size of a body: trunk, arms and legs, and the sides of the trunk.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from ppdiffusers_ext.data.openpose import KEYPOINTS
-from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
+from ppdiffusers_ext.data.skeletons import VISIBLE, Pose
 
 PICTURE, NONE = "picture", "none"
 CHOICES = (PICTURE, NONE)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from ppdiffusers_ext.preprocess.skeletons import Pose
+    from ppdiffusers_ext.data.skeletons import Pose
 
 
 class Estimator(Protocol):

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ppdiffusers_ext.preprocess.skeletons import STYLES, SkeletonPainter
+from ppdiffusers_ext.data.skeletons import STYLES, SkeletonPainter
 from ppdiffusers_ext.preprocess.tracks import check_rule, fill_gaps, follow_person, smooth
 
 if TYPE_CHECKING:
-    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+    from ppdiffusers_ext.data.skeletons import Pose, Style
 
 
 _SHORT_SIDE, _MULTIPLE = 512, 64  # of the frames on which Moore-AnimateAnyone estimates and draws

@@ -13,11 +13,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ppdiffusers_ext.data.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.files import check_all_there
 from ppdiffusers_ext.preprocess.detection import find_people, letterbox
 from ppdiffusers_ext.preprocess.networks import OnnxNetwork
-from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 
 DETECTOR, ESTIMATOR = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 _PADDING = 1.25  # of boxes

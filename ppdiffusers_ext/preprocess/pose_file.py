@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ppdiffusers_ext.data.outputs import output_file
-from ppdiffusers_ext.preprocess.skeletons import Pose, Style
+from ppdiffusers_ext.data.skeletons import Pose, Style
 
 
 class PoseFile:

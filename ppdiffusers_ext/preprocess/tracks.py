@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.preprocess.skeletons import Pose
 
 _PARTS = {"body": "body_scores", "hands": "hands_scores", "face": "face_scores"}
 _RULES = "largest, surest, left, right or a number from 0 (counted from the left)"

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ppdiffusers_ext.data.frames import FrameSource
+    from ppdiffusers_ext.data.skeletons import Pose, Style
     from ppdiffusers_ext.preprocess.alignment import Alignment
     from ppdiffusers_ext.preprocess.estimators import Estimator
     from ppdiffusers_ext.preprocess.extraction import TrackOptions
-    from ppdiffusers_ext.preprocess.skeletons import Pose, Style
 
 
 _CRF = 8  # of skeletons: thin lines on black, which cost little

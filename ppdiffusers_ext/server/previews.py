@@ -23,8 +23,8 @@ from ppdiffusers_ext.server.refusals import Refusal
 from ppdiffusers_ext.server.running import animator_of, opened_estimator
 
 if TYPE_CHECKING:
+    from ppdiffusers_ext.data.skeletons import Pose
     from ppdiffusers_ext.pipelines.animation import JobInputs
-    from ppdiffusers_ext.preprocess.skeletons import Pose
 
 MOST_FRAMES = 120  # in which people are looked for; of a longer video as many, evenly spread
 _MOST_READ = 3000  # frames of a video, from the first that is animated on, that these are taken of

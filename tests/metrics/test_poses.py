@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.skeletons import VISIBLE
 from ppdiffusers_ext.metrics.poses import NUM_POINTS, PARTS, SEEN, Points, PoseErrors
-from ppdiffusers_ext.preprocess.skeletons import VISIBLE
 
 BODY, HANDS, FACE = PARTS.values()
 

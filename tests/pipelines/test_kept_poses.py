@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.records import Made
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.kept_poses import WORTH, KeptPoses
 from ppdiffusers_ext.pipelines.state_folder import StateFolder
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from ppdiffusers_ext.preprocess.videos import FoundPoses
 from tests.support.people import person, together
 

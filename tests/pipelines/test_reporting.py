@@ -12,6 +12,7 @@ from ppdiffusers_ext.data.frames import FrameSource, open_frames, poses_path, re
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import report_paths, watched_by
 from ppdiffusers_ext.data.records import Made, Records
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.metrics.poses import PARTS
@@ -27,7 +28,6 @@ from ppdiffusers_ext.pipelines.reporting import (
     timed,
 )
 from ppdiffusers_ext.preprocess.pose_file import pose_file
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from tests.support.people import person, together
 from tests.support.results import frames
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.preprocess.alignment import fit, fit_original
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from tests.support.people import person, together
 
 SQUARE = (512, 512)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.openpose import KEYPOINTS, LIMBS
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.preprocess.alignment import fit
 from ppdiffusers_ext.preprocess.completion import complete
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from tests.support.people import person, together
 
 SIZE = (600, 400)

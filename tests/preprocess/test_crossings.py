@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.skeletons import Pose
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.preprocess.tracks import follow_person
 from tests.support.people import person, together
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.preprocess.skeletons import Pose
 from ppdiffusers_ext.preprocess.tracks import check_rule, choose_person, fill_gaps, follow_person, smooth
 from tests.support.people import person, together
 

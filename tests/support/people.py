@@ -3,8 +3,8 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, save
 
+from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.preprocess.pose import DETECTOR, ESTIMATOR
-from ppdiffusers_ext.preprocess.skeletons import Pose
 
 # A standing body in OpenPose's order, in fractions of its own box.
 STANDING = np.array(

@@ -25,7 +25,7 @@ from ppdiffusers_ext.preprocess.videos import write_skeleton_video
 if TYPE_CHECKING:
     import numpy as np
 
-    from ppdiffusers_ext.preprocess.skeletons import Pose
+    from ppdiffusers_ext.data.skeletons import Pose
 
 IMAGES, POSES = "images", "poses"  # folders of a clip's pictures
 

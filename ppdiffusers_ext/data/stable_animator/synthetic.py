@@ -8,23 +8,31 @@ import numpy as np
 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.synthetic import SIMPLE, synthetic_clip
 
 
 def write_animation_clips(
-    folder: str | os.PathLike, seed: int, numbers: Iterable[int], num_frames: int, side: int, entrance: int = 0
+    folder: str | os.PathLike,
+    seed: int,
+    numbers: Iterable[int],
+    num_frames: int,
+    side: int,
+    entrance: int = 0,
+    figures: str = SIMPLE,
 ) -> None:
     """Write drawn clips: NUMBER/{images,poses,faces}/frame_N.png and NUMBER/face.npy. Those there are kept.
 
     Args:
-        folder, seed, numbers, num_frames, side, entrance: see `data.synthetic.write_clips`, of figures that are
-            close; the files are as large as the drawings.
+        folder, seed, numbers, num_frames, side, entrance, figures: see `data.synthetic.write_clips`, of figures that
+            are close; the files are as large as the drawings.
     """
     for number in numbers:
         path = Path(folder) / f"{number:05d}"
         if path.exists():
             continue
-        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, close=True)
+        clip = synthetic_clip(
+            (seed, number), num_frames, side, side, entrance, close=True, figures=figures, style="stable_animator"
+        )
         with output_folder(path) as temporary:
             for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):
                 for index, frame in enumerate(frames):

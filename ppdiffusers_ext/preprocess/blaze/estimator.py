@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from ppdiffusers_ext.data.skeletons import VISIBLE, Pose
 from ppdiffusers_ext.preprocess.blaze.networks import Networks
 from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder, Person
-from ppdiffusers_ext.preprocess.skeletons import VISIBLE, Pose
 
 # Of OpenPose's body joints, which of BlazePose's 33 points they are; 33 stands for the neck.
 _BODY = [0, 33, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7]

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.skeletons import VISIBLE
 from ppdiffusers_ext.preprocess.blaze import face
 from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator, to_pose
 from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder
-from ppdiffusers_ext.preprocess.skeletons import VISIBLE
 from ppdiffusers_ext.preprocess.tracks import follow_person
 from tests.support.real_people import cartoon, group, picture, sample, video_frame
 

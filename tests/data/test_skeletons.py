@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.preprocess.skeletons import STYLES, Pose, SkeletonPainter, Style
+from ppdiffusers_ext.data.skeletons import STYLES, Pose, SkeletonPainter, Style
 from tests.support.people import person, together
 
 SMALL = Style(canvas_side=512, weighted=True)
