@@ -15,6 +15,7 @@ BUILDS = {  # height, and factors of shoulders, waist, hips, depth of the belly,
     "heavy": (0.99, 1.06, 1.34, 1.18, 1.38, 1.22, 1.03),
     "child": (0.76, 0.90, 1.02, 0.94, 1.02, 0.95, 1.36),
 }
+_HEAD = np.array([0.0595, 0.0775, 0.0660])  # half axes of an adult's skull: to the side, up, and to the front
 HAIR_STYLES = ("short", "parted", "long", "bob", "bun", "ponytail", "curly", "bald", "cap")
 TOPS = ("t-shirt", "long sleeves", "vest", "jacket", "hoodie")
 BOTTOMS = ("trousers", "shorts", "skirt", "dress")
@@ -93,7 +94,8 @@ class Body:
         covering = self.colors[1] if self.hair_style == "cap" else self.hair
         colors = (np.concatenate([self.skin, covering]) - 128) / 64
         style = 2.0 * np.array([self.hair_style == style for style in HAIR_STYLES])
-        return np.array([*colors, *style, self.beard, self.glasses, *((self.head - 0.06) / 0.008)])
+        head = (self.head / (self.height * _HEAD) - 1.07) / 0.1
+        return np.array([*colors, *style, self.beard, self.glasses, *head])
 
 
 def random_body(rng: np.random.Generator) -> Body:
@@ -127,12 +129,12 @@ def random_body(rng: np.random.Generator) -> Body:
         waist=(0.082 * height * waist, 0.055 * height * belly),
         seat=(0.096 * height * hips, 0.064 * height * (0.5 + 0.5 * belly)),
         limbs=height * limbs,
-        head=np.array([0.0595, 0.0775, 0.0660]) * height * head * rng.uniform(0.97, 1.03, 3),
+        head=_HEAD * height * head * rng.uniform(0.97, 1.03, 3),
         skin=choose(_SKINS),
         hair=choose(_HAIRS),
         eyes=choose(_EYES),
         hair_style=style,
-        top=choose(TOPS),
+        top=choose([top for top in TOPS if (top, bottom) != ("jacket", "dress")]),
         bottom=bottom,
         pattern=choose(PATTERNS),
         bottom_pattern=choose(("plain", "plain", "stripes", "checks", "dots")),

@@ -172,7 +172,11 @@ def _draw_hair(pen: Pen, body: Body, joints: Joints) -> None:
             line = 0.30 + 0.32 * np.abs(x + 0.1)
         elif style == "curly":
             line = 0.42 + 0.05 * np.sin(14 * x)
-        sides = (z < 0.28 + 0.2 * (y - 0.2)) & (y > low) if style in ("bob", "long") else (z < 0.12 * y) & (y > low)
+        sides = (
+            (z < 0.28 + 0.2 * (y - 0.2)) & (y > low)
+            if style in ("bob", "long")
+            else (z < 0.12 * y - 0.25 * (y < 0.15)) & (y > low)
+        )
         return np.asarray((y > line) | sides | ((z < 0.3) & (y > 0.18)))
 
     def strands(places: np.ndarray) -> np.ndarray:

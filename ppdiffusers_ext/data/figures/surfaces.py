@@ -59,14 +59,18 @@ class Canvas:
         a = growth * growth - dx * dx - dy * dy
         b = 2 * (first * growth + x * dx + y * dy)
         c = first * first - x * x - y * y
-        if a < -1e-4:
+        t = np.zeros_like(c)
+        if abs(a) > 1e-4 and dz * dz > a:
             root = np.sqrt(np.maximum(b * b - 4 * a * c, 0) / (dz * dz - a))
             t = np.clip((b + dz * root) / (-2 * a), 0, 1)
-        else:  # seen from the end: one sphere hides the other
-            near_end = dz + np.sqrt(np.maximum(c + b + a, 0)) > np.sqrt(np.maximum(c, 0))
-            t = near_end.astype(np.float32) * np.ones_like(c)
         q = c + t * (b + t * a)
-        z = start[2] + t * dz + np.sqrt(np.maximum(q, 0))
+        z = t * dz + np.sqrt(np.maximum(q, 0))
+        if a > -1e-4:  # seen from an end, where one sphere hides the other: the ends may be nearer
+            for end_t, end_q in ((0.0, c), (1.0, c + b + a)):
+                end_z = np.where(end_q > 0, end_t * dz + np.sqrt(np.maximum(end_q, 0)), -np.inf)
+                nearer = (end_z > z) | (q <= 0)
+                t, q, z = np.where(nearer, end_t, t), np.where(nearer, end_q, q), np.where(nearer, end_z, z)
+        z = z + start[2]
         if (seen := self._seen(window, q > 0, z)) is None:
             return
         t, x, y = t[seen], np.broadcast_to(x, q.shape)[seen], np.broadcast_to(y, q.shape)[seen]
