@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
 from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips, read_embedding
 from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
-from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.data.synthetic import synthetic_clip, write_clips
 
 
 def test_shapes_and_types():
@@ -21,6 +22,19 @@ def test_same_seed_gives_the_same_bits():
     first, second = (synthetic_clip(5, 2, 64, 64) for _ in range(2))
     for name in ("reference", "pose", "target"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+
+
+def test_simple_figures_are_those_that_the_shipped_models_know():
+    """The brightness of 4x4 squares of a clip, as it was when they were trained."""
+    clip = synthetic_clip(0, 2, 64, 64, entrance=1)
+    squares = clip.target[-1].reshape(4, 16, 4, 16, 3).mean(axis=(1, 3, 4))
+    known = [
+        [176.4, 174.2, 175.2, 176.4],
+        [181.2, 174.8, 168.5, 181.2],
+        [186.1, 176.4, 162.3, 186.1],
+        [143.7, 140.6, 134.6, 143.7],
+    ]
+    np.testing.assert_allclose(squares, known, atol=0.3)
 
 
 def test_longer_clip_begins_with_the_shorter_one():
@@ -103,6 +117,22 @@ def test_identities_tell_people_apart_and_alike_heads_are_near():
     cosines = np.corrcoef(vectors)[np.triu_indices(40, 1)]
     assert np.percentile(cosines, 90) < 0.9 and abs(cosines.mean()) < 0.4
     np.testing.assert_array_equal(synthetic_clip(5, 3, 64, 64, entrance=2).identity, clips[5].identity)
+
+
+def test_written_clips_are_of_the_figures_that_are_asked_for(tmp_path):
+    write_clips(tmp_path / "any", 1, [0], 2, 64)
+    write_clips(tmp_path / "detailed", 1, [0], 2, 64, figures="detailed")
+    for figures, folder in (("simple", "any"), ("detailed", "detailed")):
+        drawn = synthetic_clip((1, 0), 2, 64, 64, figures=figures)
+        for kind, frames in (("video", drawn.target), ("video_dwpose", drawn.pose)):
+            found = np.stack(list(open_frames(tmp_path / folder / kind / "00000.mp4")))[:, ::2, ::2]
+            assert found.shape == frames.shape
+            assert np.abs(found.astype(int) - frames).mean() < 6
+    write_animation_clips(tmp_path / "faces", 1, [0], 1, 64, figures="detailed")
+    drawn = synthetic_clip((1, 0), 1, 64, 64, close=True, figures="detailed", style="stable_animator")
+    (clip,) = find_animation_clips(tmp_path / "faces")
+    for name, frames in (("images", drawn.target), ("poses", drawn.pose)):
+        np.testing.assert_array_equal(np.asarray(Frames(getattr(clip, name)).read([0])[0]), frames[0])
 
 
 def test_written_clips_are_what_stable_animator_is_trained_on(tmp_path):

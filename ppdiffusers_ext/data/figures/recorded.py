@@ -13,36 +13,45 @@ import numpy as np
 
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.data.figures.bodies import Body
-from ppdiffusers_ext.data.figures.motions import Motion, standing
+from ppdiffusers_ext.data.figures.motions import FPS, Motion, standing
 from ppdiffusers_ext.data.figures.postures import Posture, turned
 from ppdiffusers_ext.files import read_json
 
 _FOLDER = Path("assets") / "motions"
 _LIFT = 0.03  # lengths of a leg below which an ankle that is off the floor counts as noise
-_Table = dict[str, np.ndarray]
+_Joints = dict[str, np.ndarray]  # of a joint, (frames, 2), y down, in heights of the video
+
+
+@dataclass(frozen=True)
+class Table:
+    """Joints of a video, and how many of its frames go by in one of a motion."""
+
+    joints: _Joints
+    speed: float
 
 
 @functools.cache
-def tables() -> tuple[dict[str, _Table], dict[str, _Table]]:
-    """Tables of bodies and of faces by name: a dict of joint -> (frames, 2), y down, in heights of the video."""
-    found: dict[str, dict[str, _Table]] = {"body": {}, "face": {}}
+def tables() -> tuple[dict[str, "Table"], dict[str, "Table"]]:
+    """Tables of bodies and of faces by name."""
+    found: dict[str, dict[str, Table]] = {"body": {}, "face": {}}
     for path in sorted((packaged.FOLDER / _FOLDER).glob("*.json")):
         table = read_json(path, "table of joints", "a file of assets/motions")
         points = np.array(table["points"], np.float64).reshape(len(table["points"]), -1, 2) / table["unit"]
-        found[table["kind"]][path.stem] = {name: points[:, i] for i, name in enumerate(table["joints"])}
+        joints = {name: points[:, i] for i, name in enumerate(table["joints"])}
+        found[table["kind"]][path.stem] = Table(joints, table["fps"] / FPS)
     return found["body"], found["face"]
 
 
 def recorded_motion(rng: np.random.Generator, body: Body) -> Motion:
     """The motion of a real person, from a random frame on, mirrored or not; at its end it goes back."""
     bodies, _ = tables()
-    table = _lifted(bodies[list(bodies)[rng.integers(len(bodies))]], bool(rng.integers(2)))
-    base = standing(rng)
-    at = _there_and_back(rng, len(table.lean))
+    table = bodies[list(bodies)[rng.integers(len(bodies))]]
+    lifted, base = _lifted(table.joints, bool(rng.integers(2))), standing(rng)
+    at = _there_and_back(rng, len(lifted.lean), table.speed)
 
     def posture(index: float) -> Posture:
         now, later, part = at(index)
-        mixed = {name: (1 - part) * values[now] + part * values[later] for name, values in vars(table).items()}
+        mixed = {name: (1 - part) * values[now] + part * values[later] for name, values in vars(lifted).items()}
         lean, ankles = float(mixed["lean"]), mixed["ankles"] * body.leg
         chest = turned(0.0, base.pitch, lean)
         outwards = np.array([[-1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
@@ -65,8 +74,8 @@ def recorded_head(rng: np.random.Generator, move: Motion) -> Motion:
     """A motion whose head moves, and whose mouth and eyes open and close, as a real person's."""
     _, faces = tables()
     table = faces[list(faces)[rng.integers(len(faces))]]
-    head, mouth, eyes = _of_face(table)
-    at = _there_and_back(rng, len(head))
+    head, mouth, eyes = _of_face(table.joints)
+    at = _there_and_back(rng, len(head), table.speed)
 
     def posture(index: float) -> Posture:
         before = move(index)
@@ -79,12 +88,12 @@ def recorded_head(rng: np.random.Generator, move: Motion) -> Motion:
     return posture
 
 
-def _there_and_back(rng: np.random.Generator, count: int) -> Callable[[float], tuple[int, int, float]]:
+def _there_and_back(rng: np.random.Generator, count: int, speed: float) -> Callable[[float], tuple[int, int, float]]:
     """From a frame's number to two rows of a table and the way between them."""
     start = int(rng.integers(2 * count - 2))
 
     def at(index: float) -> tuple[int, int, float]:
-        place = (start + index) % (2 * count - 2)
+        place = (start + speed * index) % (2 * count - 2)
         place = place if place <= count - 1 else 2 * count - 2 - place
         now = min(int(place), count - 1)
         return now, min(now + 1, count - 1), place - now
@@ -105,7 +114,7 @@ class _Lifted:
     roll: np.ndarray
 
 
-def _lifted(table: _Table, is_mirrored: bool) -> _Lifted:
+def _lifted(table: _Joints, is_mirrored: bool) -> _Lifted:
     """What a body needs of a table."""
     if is_mirrored:
         other = {"r": "l", "l": "r"}
@@ -139,7 +148,7 @@ def _directions(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate([flat, forward[:, None]], axis=1)
 
 
-def _of_face(table: _Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _of_face(table: _Joints) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Angles of the head, (frames, 3): yaw, pitch and roll; and how far mouth and eyes are open, (frames,)."""
     middle, wide = 0.5 * (table["0"] + table["16"]), np.linalg.norm(table["16"] - table["0"], axis=1)
     eyes_right, eyes_left = 0.5 * (table["36"] + table["39"]), 0.5 * (table["42"] + table["45"])
@@ -155,4 +164,4 @@ def _of_face(table: _Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
     lids = lids / np.percentile(lids, 80)
     head = np.stack([yaw, pitch, roll], axis=1)
-    return head, np.clip(1.6 * mouth, 0, 1), np.clip(1.4 * lids - 0.4, 0.05, 1)
+    return head, np.clip(2.4 * mouth, 0, 1), np.clip(1.4 * lids - 0.4, 0.05, 1)

@@ -24,16 +24,16 @@ class Chosen:
 def test_tables_are_small_and_of_numbers_alone():
     bodies, faces = tables()
     assert len(bodies) == 4 and len(faces) == 1
-    assert all(np.isfinite(points).all() for table in bodies.values() for points in table.values())
+    assert all(np.isfinite(points).all() for table in bodies.values() for points in table.joints.values())
     assert sum(path.stat().st_size for path in (packaged.FOLDER / "assets" / "motions").iterdir()) < 1e5
-    assert min(len(table["neck"]) for table in bodies.values()) > 60
+    assert min(len(table.joints["neck"]) for table in bodies.values()) > 60
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_body_takes_the_directions_of_a_table(number):
     """Seen from the front, arms point where the table has them, on a body of other proportions."""
     bodies, _ = tables()
-    table = list(bodies.values())[number]
+    table = list(bodies.values())[number].joints
     body = random_body(np.random.default_rng(3))
     move = recorded_motion(Chosen(number, 0), body)
     angles = []
@@ -63,7 +63,7 @@ def test_mirrored_motion_is_the_other_sides():
 def test_a_motion_goes_back_at_its_end_without_a_jump():
     body = random_body(np.random.default_rng(3))
     move = recorded_motion(Chosen(1, 0), body)
-    last = len(list(tables()[0].values())[1]["neck"]) - 1
+    last = len(list(tables()[0].values())[1].joints["neck"]) - 1
     np.testing.assert_allclose(move(last + 5).arms, move(last - 5).arms, atol=1e-9)
     np.testing.assert_allclose(move(-3).arms, move(3).arms, atol=1e-9)
 
@@ -71,7 +71,8 @@ def test_a_motion_goes_back_at_its_end_without_a_jump():
 def test_a_recorded_head_speaks():
     stand = standing(np.random.default_rng(0))
     move = recorded_head(np.random.default_rng(0), lambda index: stand)
-    postures = [move(index) for index in range(130)]
+    postures = [move(index) for index in range(200)]
+    assert list(tables()[1].values())[0].speed == 12.5 / 15
     assert np.ptp([posture.mouth for posture in postures]) > 0.4
     assert np.ptp([posture.eyes for posture in postures]) > 0.3
     assert np.abs(np.stack([posture.head for posture in postures])).max() < 0.5
