@@ -161,14 +161,14 @@ def _estimate(clock, frame, scores):
 def ours(settings):
     import hashlib
 
-    from ppdiffusers_ext.data.skeletons import STYLES, SkeletonPainter
+    from ppdiffusers_ext.data.skeletons import WEIGHTED, SkeletonPainter
     from ppdiffusers_ext.data.video import read_frames
     from ppdiffusers_ext.data.video_writer import VideoWriter
 
     clock, digest = _Clock(), hashlib.sha256()
     size = settings["width"], settings["height"]
     start = time.perf_counter()
-    paint = SkeletonPainter(size[1], size[0], STYLES["stable_animator"])
+    paint = SkeletonPainter(size[1], size[0], WEIGHTED)
     with VideoWriter(_video(settings).with_suffix(".out.mp4"), 30, *size) as writer:
         frames = clock.each("decode", read_frames(_video(settings)))
         for frame, scores in zip(frames, _poses(settings["frames"])):
@@ -210,14 +210,14 @@ def _draw_as_originals(pose, width, height):
     import cv2
     import numpy as np
 
-    from ppdiffusers_ext.data.skeletons import STYLES, SkeletonPainter
+    from ppdiffusers_ext.data.skeletons import WEIGHTED, SkeletonPainter
 
     class Painter(SkeletonPainter):
         def _draw_bodies(self, pose):
             super()._draw_bodies(pose)
             (self._canvas * 0.6).astype(np.uint8)  # ours has drawn dimmed limbs already
 
-    drawn = Painter(height, width, STYLES["stable_animator"])(pose)
+    drawn = Painter(height, width, WEIGHTED)(pose)
     return cv2.cvtColor(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2RGB)
 
 

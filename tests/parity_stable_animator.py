@@ -12,7 +12,7 @@ from ppdiffusers.models.attention_processor import Attention
 from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ppdiffusers_ext.data.frames import open_frames
-from ppdiffusers_ext.data.skeletons import STYLES, Pose, SkeletonPainter, Style
+from ppdiffusers_ext.data.skeletons import Pose, SkeletonPainter, Style
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
@@ -28,6 +28,7 @@ from ppdiffusers_ext.pipelines.stable_animator.refinement import (
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import tile_weights, time_tiles
 from ppdiffusers_ext.preprocess import detection, pose
 from ppdiffusers_ext.preprocess.alignment import fit_original
+from ppdiffusers_ext.preprocess.extraction import STYLES
 from tests.parity_stable_training import EXACT, MODULE, PIPELINE, RELATIVE, training_loss
 
 SENSITIVITY = 8e-3  # by which latents move in the mean if the noise that they come from does by 1e-6 of itself

@@ -1,8 +1,7 @@
 """Skeletons of people in OpenPose's order, and their drawing.
 
-From DWPose (Yang et al. 2023, arXiv:2307.15880; IDEA-Research/DWPose) in the forms of Francis-Rings/StableAnimator
-(`DWPose/skeleton_extraction.py`) and MooreThreads/Moore-AnimateAnyone (`src/dwpose`): the same pixels, without their
-passes over the whole canvas.
+From DWPose (Yang et al. 2023, arXiv:2307.15880; IDEA-Research/DWPose) in the forms of the repositories that
+`preprocess.extraction` names: the same pixels, without their passes over the whole canvas.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Style:
         canvas_side: pixels of the shorter side of the canvas; lines have a fixed width on it.
         weighted: colours are darker by scores, and points of hands and faces are drawn whatever their score.
         hands, face: whether these are drawn.
-        compatible: draw what StableAnimator's code draws at a joint whose score is exactly `VISIBLE`: its limbs, to
+        compatible: draw what an original's code draws at a joint whose score is exactly `VISIBLE`: its limbs, to
             the last joint of the last person.
     """
 
@@ -90,11 +89,8 @@ class Style:
     compatible: bool = False
 
 
-# What the released weights of each system were trained with.
-STYLES = {
-    "animate_anyone": Style(canvas_side=512, weighted=False),
-    "stable_animator": Style(canvas_side=2160, weighted=True),
-}
+PLAIN = Style(canvas_side=512, weighted=False)
+WEIGHTED = Style(canvas_side=2160, weighted=True)
 
 
 class SkeletonPainter:

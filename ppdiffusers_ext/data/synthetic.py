@@ -21,6 +21,7 @@ from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shad
 from ppdiffusers_ext.data.drawn_clip import SyntheticClip, identity_vector
 from ppdiffusers_ext.data.figures.clips import detailed_clip
 from ppdiffusers_ext.data.openpose import KEYPOINTS
+from ppdiffusers_ext.data.skeletons import PLAIN, Style
 from ppdiffusers_ext.data.video_writer import VideoWriter
 
 FPS = Fraction(15)
@@ -46,7 +47,7 @@ def synthetic_clip(
     entrance: int = 0,
     close: bool = False,
     figures: str = SIMPLE,
-    style: str = "animate_anyone",
+    style: Style = PLAIN,
 ) -> SyntheticClip:
     """The `SyntheticClip` of a seed.
 
@@ -58,7 +59,7 @@ def synthetic_clip(
         close: whether the upper body fills the picture.
         figures: one of `FIGURES`: "simple", of 18 joints before a wall, which the shipped models were trained on; or
             "detailed", those of `data.figures`.
-        style: one of `skeletons.STYLES`, in which poses of detailed figures are drawn.
+        style: in which poses of detailed figures are drawn.
 
     Raises:
         ValueError: less than one frame, sides below 16 pixels, or figures that are not known.

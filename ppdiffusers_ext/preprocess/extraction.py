@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ppdiffusers_ext.data.skeletons import STYLES, SkeletonPainter
+from ppdiffusers_ext.data.skeletons import PLAIN, WEIGHTED, SkeletonPainter
 from ppdiffusers_ext.preprocess.tracks import check_rule, fill_gaps, follow_person, smooth
 
 if TYPE_CHECKING:
     from ppdiffusers_ext.data.skeletons import Pose, Style
 
 
+# What the released weights of each system were trained with: drawings of MooreThreads/Moore-AnimateAnyone
+# (`src/dwpose`) and of Francis-Rings/StableAnimator (`DWPose/skeleton_extraction.py`).
+STYLES = {"animate_anyone": PLAIN, "stable_animator": WEIGHTED}
 _SHORT_SIDE, _MULTIPLE = 512, 64  # of the frames on which Moore-AnimateAnyone estimates and draws
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.skeletons import STYLES, Pose, SkeletonPainter, Style
+from ppdiffusers_ext.data.skeletons import Pose, SkeletonPainter, Style
+from ppdiffusers_ext.preprocess.extraction import STYLES
 from tests.support.people import person, together
 
 SMALL = Style(canvas_side=512, weighted=True)

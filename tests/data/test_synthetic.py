@@ -4,6 +4,7 @@ import pytest
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
+from ppdiffusers_ext.data.skeletons import WEIGHTED
 from ppdiffusers_ext.data.stable_animator.clips import Frames, find_animation_clips, read_embedding
 from ppdiffusers_ext.data.stable_animator.synthetic import write_animation_clips
 from ppdiffusers_ext.data.synthetic import synthetic_clip, write_clips
@@ -129,7 +130,7 @@ def test_written_clips_are_of_the_figures_that_are_asked_for(tmp_path):
             assert found.shape == frames.shape
             assert np.abs(found.astype(int) - frames).mean() < 6
     write_animation_clips(tmp_path / "faces", 1, [0], 1, 64, figures="detailed")
-    drawn = synthetic_clip((1, 0), 1, 64, 64, close=True, figures="detailed", style="stable_animator")
+    drawn = synthetic_clip((1, 0), 1, 64, 64, close=True, figures="detailed", style=WEIGHTED)
     (clip,) = find_animation_clips(tmp_path / "faces")
     for name, frames in (("images", drawn.target), ("poses", drawn.pose)):
         np.testing.assert_array_equal(np.asarray(Frames(getattr(clip, name)).read([0])[0]), frames[0])

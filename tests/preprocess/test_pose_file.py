@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.skeletons import STYLES, Pose, Style
+from ppdiffusers_ext.data.skeletons import Pose, Style
 from ppdiffusers_ext.metrics.driving import read_driver
 from ppdiffusers_ext.metrics.poses import PARTS
+from ppdiffusers_ext.preprocess.extraction import STYLES
 from ppdiffusers_ext.preprocess.pose_file import as_drawn, people, pose_file
 from tests.support.people import person, together
 

@@ -18,7 +18,7 @@ from ppdiffusers_ext.data.figures.postures import Posture, between, place_joints
 from ppdiffusers_ext.data.figures.recorded import recorded_head, recorded_motion
 from ppdiffusers_ext.data.figures.skeletons import head_mask, skeleton
 from ppdiffusers_ext.data.figures.surfaces import Canvas
-from ppdiffusers_ext.data.skeletons import STYLES, Pose, SkeletonPainter
+from ppdiffusers_ext.data.skeletons import Pose, SkeletonPainter, Style
 
 RECORDED = "recorded"
 _RECORDED_PART = 0.3  # of the clips
@@ -86,11 +86,11 @@ def draw_frame(actor: Actor, posture: Posture, index: float, width: int, height:
 
 
 def detailed_clip(
-    seed: int | Sequence[int], num_frames: int, width: int, height: int, entrance: int, close: bool, style: str
+    seed: int | Sequence[int], num_frames: int, width: int, height: int, entrance: int, close: bool, style: Style
 ) -> SyntheticClip:
     """The `SyntheticClip` of a seed; arguments are those of `data.synthetic.synthetic_clip`."""
     actor = actor_of(seed, close)
-    painter = SkeletonPainter(height, width, STYLES[style])
+    painter = SkeletonPainter(height, width, style)
     frames = [
         draw_frame(actor, between(actor.rest, actor.move(index), 1 + index / max(entrance, 1)), index, width, height)
         for index in range(-entrance, num_frames)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import output_folder
+from ppdiffusers_ext.data.skeletons import WEIGHTED
 from ppdiffusers_ext.data.synthetic import SIMPLE, synthetic_clip
 
 
@@ -31,7 +32,7 @@ def write_animation_clips(
         if path.exists():
             continue
         clip = synthetic_clip(
-            (seed, number), num_frames, side, side, entrance, close=True, figures=figures, style="stable_animator"
+            (seed, number), num_frames, side, side, entrance, close=True, figures=figures, style=WEIGHTED
         )
         with output_folder(path) as temporary:
             for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):

@@ -11,6 +11,7 @@ from ppdiffusers_ext.data.figures.motions import MOTIONS, standing
 from ppdiffusers_ext.data.figures.places import PLACES
 from ppdiffusers_ext.data.figures.skeletons import GUESSED, SEEN
 from ppdiffusers_ext.data.figures.surfaces import Canvas
+from ppdiffusers_ext.data.skeletons import WEIGHTED
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 
 SIDE = 160
@@ -58,7 +59,7 @@ def test_same_seed_gives_the_same_bits_and_longer_clips_begin_with_shorter_ones(
 
 
 def test_shapes_and_types():
-    clip = synthetic_clip((1, 2), 2, 48, 80, entrance=1, figures="detailed", style="stable_animator")
+    clip = synthetic_clip((1, 2), 2, 48, 80, entrance=1, figures="detailed", style=WEIGHTED)
     assert clip.reference.shape == (80, 48, 3) and clip.target.shape == clip.pose.shape == (3, 80, 48, 3)
     assert clip.face.shape == (3, 80, 48) and clip.target.dtype == clip.pose.dtype == clip.face.dtype == np.uint8
     assert clip.identity.std() == pytest.approx(1, rel=1e-5)

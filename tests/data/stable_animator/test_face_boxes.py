@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppdiffusers_ext.data.images import write_image
-from ppdiffusers_ext.data.skeletons import STYLES, Pose, SkeletonPainter
+from ppdiffusers_ext.data.skeletons import Pose, SkeletonPainter
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_dots, box_of_mask, read_mask
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.preprocess.extraction import STYLES
 
 
 @given(st.data())
