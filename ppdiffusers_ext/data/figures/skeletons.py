@@ -15,7 +15,8 @@ from ppdiffusers_ext.data.figures.surfaces import Canvas
 from ppdiffusers_ext.data.skeletons import Pose
 
 SEEN, GUESSED, HIDDEN = 0.9, 0.5, 0.0  # scores
-_LEAST_SEEN = 0.35  # part of a hand or face that has to be seen for it to be found
+_COVERED = 0.025  # how far in front of a point of a head hair may be, and it still counts as seen
+_LEAST_SEEN = 0.5  # part of a hand or face that has to be seen for it to be found
 
 
 def skeleton(body: Body, joints: Joints, posture: Posture, view: View, canvas: Canvas) -> Pose:
@@ -30,14 +31,14 @@ def skeleton(body: Body, joints: Joints, posture: Posture, view: View, canvas: C
     inside = _inside(places, size)
     scores = np.where(_shows(canvas, places, thick), SEEN, GUESSED) * inside
     found = _on_face(joints, view, head[[0, 1, 2, 3, 4]])
-    in_front = _shows(canvas, places[[0, 14, 15, 16, 17]], np.full(5, 0.05 * body.height * view.scale))
+    in_front = _shows(canvas, places[[0, 14, 15, 16, 17]], np.full(5, _COVERED * body.height * view.scale))
     scores[[0, 14, 15, 16, 17]] = np.where(found & in_front, SEEN, HIDDEN) * inside[[0, 14, 15, 16, 17]]
     scores[1] = float((scores[[2, 5]] > 0).all())
     hands, hand_scores = zip(*(_hand(joints, view, canvas, side, body) for side in (1, 0)))
     places_of_face, _ = view.project(face)
     nose = places_of_face[30]
     looks_here = float(joints.head[2] @ view.axes[2]) > 0.05
-    of_face = _shows(canvas, places_of_face, np.full(68, 0.05 * body.height * view.scale))
+    of_face = _shows(canvas, places_of_face, np.full(68, _COVERED * body.height * view.scale))
     face_scores = np.where(of_face, SEEN, GUESSED) * _inside(places_of_face, size)
     if not looks_here or of_face.mean() < _LEAST_SEEN or not _inside(nose[None], size)[0]:
         face_scores = np.zeros(68)

@@ -111,6 +111,16 @@ def test_a_head_hides_what_is_on_its_other_side(yaw, seen):
         assert names["nose"] == names["r_eye"] == names["l_eye"] == 0
 
 
+def test_a_face_that_is_bowed_under_a_cap_is_not_found():
+    actor = still(2)
+    actor = replace(actor, body=replace(actor.body, hair_style="cap"))
+    upright, bowed = (
+        replace(actor.rest, pitch=pitch, head=np.array([0, head, 0])) for pitch, head in ((0, 0), (0.9, 0.5))
+    )
+    faces = [draw_frame(actor, posture, 0, SIDE, SIDE).pose.face_scores for posture in (upright, bowed)]
+    assert (faces[0] > 0).all() and (faces[1] == 0).all()
+
+
 def test_a_hand_behind_the_back_is_guessed_and_not_drawn():
     arms, forearms = np.array([[0.1, -1, -0.7], [0.25, -1, 0]]), np.array([[-1.0, -0.5, -0.1], [0.1, -1, 0.2]])
     for seed in range(3):

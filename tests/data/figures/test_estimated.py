@@ -11,7 +11,7 @@ SEEDS = (1, 9, 23)  # recorded, dancing and walking
 
 
 def test_estimated_joints_are_those_of_the_figure():
-    """Over 24 seeds the mean distance is 1.8% of a body's height, the median 1.4%."""
+    """Over 24 seeds the mean distance is 1.6% of a body's height, the median 1.4%."""
     actors = [actor_of(seed) for seed in SEEDS]
     frames = [draw_frame(actor, actor.move(4), 4, 256, 256) for actor in actors]
     poses = list(open_estimator("embedded")(frame.picture for frame in frames))
