@@ -14,7 +14,7 @@ export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
 .PHONY: help install demo serve train-demo train-demo-stable-animator train-demo-easy-animate option-pages test \
-	test-all fuzz lint clean
+	test-all fuzz mutate lint clean
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
@@ -30,6 +30,7 @@ help:
 	@echo 'make test        run the tests (ARGS=tests/weights: a part of them)'
 	@echo 'make test-all    run the long tests as well, as continuous integration does'
 	@echo 'make fuzz        try made-up input on every boundary (MINUTES=60)'
+	@echo 'make mutate      change the code in small ways and see whether its tests notice (ROOM=windows: a part of it)'
 	@echo 'make lint        run the linter, and check formatting, spelling and types'
 	@echo 'make clean       remove .venv, build products and caches'
 
@@ -90,6 +91,10 @@ test-all:
 
 fuzz: install
 	@$(VENV_PYTHON) -m tests.fuzz --minutes $(or $(MINUTES),60)
+
+mutate: install
+	@$(VENV_PYTHON) -m pip install -q -c constraints.txt mutmut
+	@$(VENV_PYTHON) -m tests.mutate $(ROOM) $(ARGS)
 
 lint: install
 	@$(VENV_PYTHON) -m ruff check .

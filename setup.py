@@ -31,6 +31,8 @@ EXTRAS = {
     "ray": ["ray"],
     # Another reader of videos, beside which training_clips measures this project's own.
     "bench": ["decord"],
+    # Which changes of the code its tests do not notice (make mutate).
+    "mutate": ["mutmut"],
     "test": [
         "pytest",
         "pytest-xdist",

@@ -72,7 +72,7 @@ def sliding(num_frames: int, size: int, stride: int = 1, overlap: int = 4) -> li
     windows = []
     for phase in range(min(stride, num_frames)):
         frames = list(range(phase, num_frames, stride))
-        starts = list(range(0, max(1, len(frames) - size + 1), size - overlap)) if len(frames) > size else [0]
+        starts = list(range(0, len(frames) - size + 1, size - overlap)) if len(frames) > size else [0]
         if starts[-1] + size < len(frames):
             starts.append(len(frames) - size)
         windows += [frames[start : start + size] for start in starts]

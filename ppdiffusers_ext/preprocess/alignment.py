@@ -59,7 +59,8 @@ def fit_original(reference: Pose, driven: Sequence[Pose]) -> Alignment:
     body, visible, missing = _reference_body(reference)
     joints = [joint for joint in _ORIGINAL_JOINTS if visible[joint]]
     bodies = [pose.body[0][joints] for pose in driven if len(pose) == 1]
-    _check_enough(joints, bodies)
+    _check_frames(bodies)
+    _check_joints(joints)
     x, y = np.stack(bodies).reshape(-1, 2).T
     target_x, target_y = np.tile(body[joints], (len(bodies), 1)).T
     scale, offset_y = np.polyfit(y, target_y, 1)
@@ -86,11 +87,12 @@ def fit(
     """
     body, visible, missing = _reference_body(reference)
     frames = [pose for pose in driven if len(pose)]
-    bodies = np.stack([pose.body[0] for pose in frames]) if frames else np.zeros((0, len(KEYPOINTS), 2))
-    seen = np.stack([pose.visible()[0] for pose in frames]) if frames else np.zeros((0, len(KEYPOINTS)), bool)
+    _check_frames(frames)
+    bodies = np.stack([pose.body[0] for pose in frames])  # (frames, joints, 2)
+    seen = np.stack([pose.visible()[0] for pose in frames])  # (frames, joints)
     common = [joint for joint in range(len(KEYPOINTS)) if visible[joint] and seen[:, joint].any()]
-    _check_enough(common, frames)
-    reference_unit, driven_unit = (np.array([size[1], size[0]], float) for size in (reference_size, driven_size))
+    _check_joints(common)
+    reference_unit, driven_unit = (np.array([size[1], size[0]]) for size in (reference_size, driven_size))
     ratio = _size_ratio(body * reference_unit, bodies * driven_unit, seen, common)
     scale = ratio * driven_unit / reference_unit
     joints = [joint for joint in _STEADY_JOINTS if joint in common] or common
@@ -109,9 +111,12 @@ def _reference_body(reference: Pose) -> tuple[np.ndarray, np.ndarray, tuple[str,
     return reference.body[0], visible, tuple(name for name, is_seen in zip(KEYPOINTS, visible) if not is_seen)
 
 
-def _check_enough(joints: Sequence[int], bodies: Sequence) -> None:
-    if not len(bodies):
+def _check_frames(frames: Sequence) -> None:
+    if not frames:
         raise InputError("no frame of the driving video shows one person; a video of a person is accepted")
+
+
+def _check_joints(joints: Sequence[int]) -> None:
     if len(joints) < 2:
         raise InputError(
             "the reference picture and the driving video have fewer than 2 joints of the body in common; "
@@ -126,7 +131,7 @@ def _size_ratio(body: np.ndarray, bodies: np.ndarray, seen: np.ndarray, common: 
     pairs = pairs or [(i, j) for i in common for j in common if i < j]
     ratios = []
     for i, j in pairs:
-        lengths = np.linalg.norm(bodies[:, i] - bodies[:, j], axis=-1)[seen[:, i] & seen[:, j]]
+        lengths = np.linalg.norm(bodies[:, i] - bodies[:, j], axis=1)[seen[:, i] & seen[:, j]]
         longest = np.quantile(lengths, _LONGEST) if lengths.size else 0
         if longest > 0:
             ratios.append(np.linalg.norm(body[i] - body[j]) / longest)

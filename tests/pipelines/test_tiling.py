@@ -1,12 +1,14 @@
 """Tiles cover every pixel, have one shape, and are joined without seams."""
 
+from types import SimpleNamespace
+
 import paddle
 import pytest
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.layers import resize_nearest
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
-from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_starts
+from ppdiffusers_ext.pipelines.tiling import in_tiles, tile_of, tile_starts, untiled
 from tests.pipelines.animate_anyone.test_pipeline import largest_difference, run
 
 __all__ = ["run"]  # a fixture
@@ -43,6 +45,38 @@ def test_tiles_of_different_brightness_are_joined_without_seams():
     result = in_tiles(lambda x: paddle.full([1, 1, 32, 32], next(calls) % 2), paddle.zeros([1, 1, 32, 104]), 32)
     assert result.min() == 0 and result.max() == 1
     assert float((result[..., 1:] - result[..., :-1]).abs().max()) < 2 / 8  # the overlap has eight pixels
+
+
+def test_weights_of_a_tile_rise_linearly_over_a_fourth_of_it():
+    """What one of two tiles is worth in their overlap, and that the other has the rest."""
+    calls = iter([1.0, 0.0])
+    joined = in_tiles(lambda x: paddle.full([1, 1, 8, 8], next(calls)), paddle.zeros([1, 1, 8, 14]), 8)
+    # Columns 6 and 7 are in both: a quarter and three quarters of the full weight, from either side.
+    assert joined[0, 0, 3].tolist() == pytest.approx([1.0] * 6 + [0.75, 0.25] + [0.0] * 6)
+
+
+def test_tiles_keep_the_precision():
+    x = paddle.ones([1, 1, 8, 14], "float64")
+    assert in_tiles(lambda part: part, x, 8).dtype == paddle.float64
+
+
+@pytest.mark.parametrize("is_on, side, expected", [(False, 512, 0), (True, 512, 512), (True, 32, 64)])
+def test_side_of_tiles_is_that_of_the_autoencoder_from_64_on(is_on, side, expected):
+    assert tile_of(SimpleNamespace(use_tiling=is_on, tile_sample_min_size=side)) == expected
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+def test_autoencoder_does_without_its_own_tiles_for_the_length_of_a_call(is_on):
+    vae = SimpleNamespace(use_tiling=is_on)
+
+    def function(x):
+        assert vae.use_tiling is False
+        return 1 / x
+
+    assert untiled(vae, function)(4) == 0.25 and vae.use_tiling is is_on
+    with pytest.raises(ZeroDivisionError):
+        untiled(vae, function)(0)
+    assert vae.use_tiling is is_on
 
 
 def test_clip_in_tiles_is_nearly_the_same(pipeline, run):

@@ -62,6 +62,20 @@ def test_clip_that_fits_is_one_window(name):
     assert get_schedule(name)(5, 6, 1, 2) == [[0, 1, 2, 3, 4]]
 
 
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_clip_of_one_window_may_have_any_overlap(name):
+    assert get_schedule(name)(4, 4, 1, 4) == get_schedule(name)(4, 4, 1, 2) == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_windows_are_of_frames_in_a_row_that_share_four_by_default(name):
+    assert get_schedule(name)(20, 8) == get_schedule(name)(20, 8, 1, 4)
+
+
+def test_strides_end_where_a_window_spans_the_clip():
+    assert uniform(12, 6, 9, 2) == uniform(12, 6, 2, 2) != uniform(12, 6, 1, 2)
+
+
 def test_closed_loop_wraps_to_the_first_frames():
     assert uniform(10, 6, 1, 2) == [[0, 1, 2, 3, 4, 5], [4, 5, 6, 7, 8, 9], [8, 9, 0, 1, 2, 3]]
 
@@ -76,6 +90,11 @@ def test_second_stride_takes_every_second_frame():
 
 def test_uniform_windows_move_with_the_step():
     assert uniform(16, 8, 1, 2, step=1)[0] == [8, 9, 10, 11, 12, 13, 14, 15]
+
+
+def test_wide_windows_move_with_the_step_by_part_of_their_gap_as_well():
+    wide = uniform(16, 8, 2, 2, step=1)[3:]
+    assert wide == [[9, 11, 13, 15, 1, 3, 5, 7], [7, 9, 11, 13, 15, 1, 3, 5]]
 
 
 def test_sliding_never_wraps():
@@ -107,9 +126,19 @@ def test_overlap_that_is_no_smaller_than_the_window_names_both_numbers(name, siz
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
-@pytest.mark.parametrize("arguments", [(0, 6, 1, 2), (10, 0, 1, 0), (10, 6, 0, 2), (10, 6, 1, -1)])
-def test_numbers_below_the_least_are_refused(name, arguments):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((0, 6, 1, 2), "the number of frames is 0; a whole number of 1 or more"),
+        ((10, 0, 1, 0), "the number of a window's frames is 0; a whole number of 1 or more"),
+        ((10, 6, 0, 2), "the number of a window's stride is 0; a whole number of 1 or more"),
+        ((10, 6, 1, -1), "the overlap of windows is -1; a whole number of 0 or more"),
+        ((10, 6.5, 1, 2), "the number of a window's frames is 6.5; a whole number of 1 or more"),
+        ((10, 6, 1, 2.5), "the overlap of windows is 2.5; a whole number of 0 or more"),
+    ],
+)
+def test_numbers_that_are_not_possible_are_refused(name, arguments, message):
+    with pytest.raises(InputError, match=f"^{message} is accepted$"):
         get_schedule(name)(*arguments)
 
 
