@@ -31,7 +31,7 @@ ROOMS = {
     "losses": ("training/losses.py", "training/easy_animate/autoencoder_losses.py"),
     "buckets": ("data/easy_animate/buckets.py",),
     "options": ("options.py",),
-    "assignment": ("weights/assignment.py", "preprocess/tracks.py", "metrics/people.py"),
+    "assignment": ("weights/assignment.py", "preprocess/tracks.py"),
     "metrics": (
         "metrics/pixels.py",
         "metrics/video.py",
@@ -82,20 +82,26 @@ def tests_of(module: str) -> str:
 def run(module: str) -> dict[str, str]:
     """Status by mutant of a module: killed, survived, no tests, timeout, ...; what an earlier run tried is kept."""
     folder = _prepare(module)
-    command = [sys.executable, "-m", "mutmut"]
-    if (process := _call([*command, "run", "--max-children", "1"], folder)).returncode:
-        raise SystemExit(f"error: mutmut failed on {module}:\n{process.stdout[-4000:]}{process.stderr[-4000:]}")
-    lines = _call([*command, "results", "--all", "true"], folder).stdout.splitlines()
-    results = dict(line.strip().split(": ", 1) for line in lines if "__mutmut_" in line)
-    if not results or "not checked" in results.values():
-        raise SystemExit(f"error: mutmut did not try all mutants of {module}; see {folder}")
+    if not _is_complete(results := _results(folder)):
+        process = _call(["run", "--max-children", "1"], folder)
+        if process.returncode or not _is_complete(results := _results(folder)):
+            raise SystemExit(f"error: mutmut failed on {module}:\n{process.stdout[-4000:]}{process.stderr[-4000:]}")
     return results
+
+
+def _results(folder: Path) -> dict[str, str]:
+    lines = _call(["results", "--all", "true"], folder).stdout.splitlines()
+    return dict(line.strip().split(": ", 1) for line in lines if "__mutmut_" in line)
+
+
+def _is_complete(results: dict[str, str]) -> bool:
+    return bool(results) and not {"not checked", "check was interrupted by user"} & set(results.values())
 
 
 def _show(module: str, names: list[str]) -> None:
     folder = FOLDER / module.replace("/", ".")
     for name in names:
-        lines = _call([sys.executable, "-m", "mutmut", "show", name], folder).stdout.splitlines()
+        lines = _call(["show", name], folder).stdout.splitlines()
         changes = [line for line in lines if line[:1] in ("-", "+") and line[:3] not in ("---", "+++")]
         print(name.rpartition(".")[2], *changes, sep="\n", flush=True)
 
@@ -127,14 +133,15 @@ def _prepare(module: str) -> Path:
     return folder
 
 
-def _call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a command in a folder, whose tests and their children import the package from there, on one thread.
+def _call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs mutmut in a folder, where tests and what they start import the package from, on one thread.
 
     A process forked from one that has computed on several threads may hang.
     """
     path = os.pathsep.join(filter(None, [str(folder / "mutants"), os.environ.get("PYTHONPATH")]))
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {**os.environ, "PYTHONPATH": path, **threads}
+    command = [sys.executable, "-m", "mutmut", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

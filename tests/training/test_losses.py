@@ -34,8 +34,8 @@ def test_weights_bound_the_ratio(gamma):
 
 
 def test_error_is_weighted_by_sample():
-    prediction = paddle.to_tensor([[1.0, 3.0], [2.0, 2.0], [0.0, 0.0]]).reshape([3, 2, 1])
-    target = paddle.zeros([3, 2, 1])
+    prediction = paddle.to_tensor([[2.0, 1.0], [3.0, 6.0], [5.0, 5.0]]).reshape([3, 2, 1])
+    target = paddle.to_tensor([[1.0, 4.0], [5.0, 4.0], [5.0, 5.0]]).reshape([3, 2, 1])
     assert float(mean_squared_error(prediction, target)) == pytest.approx((5 + 4 + 0) / 3)
     weights = paddle.to_tensor([0.5, 0.25, 7.0])
     assert float(mean_squared_error(prediction, target, weights)) == pytest.approx((2.5 + 1 + 0) / 3)
