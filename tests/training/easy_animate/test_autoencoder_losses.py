@@ -12,6 +12,7 @@ from ppdiffusers_ext.training.easy_animate.autoencoder_losses import (
     Decoded,
     Discriminators,
     LossWeights,
+    as_floats,
     divergence,
     frames_of,
     outlier_penalty,
@@ -107,6 +108,68 @@ def test_discriminators_have_no_part_before_their_step(discriminators):
     assert float(numbers["rec_loss"]) == pytest.approx(error / NUMBERS, rel=1e-5)
 
 
+@pytest.mark.parametrize("weight", ["disc_weight", "disc_factor"])
+def test_discriminators_without_weight_have_no_part(weight):
+    assert not AutoencoderLoss(LossWeights(disc_start=0, **{weight: 0.0}), None, lambda clips: None).is_adversarial(9)
+
+
+class Judge:
+    """In the place of both discriminators: a multiple of each number, whose gradient is known."""
+
+    def __init__(self, scale):
+        self._scale = scale
+
+    def __call__(self, clips):
+        return self._scale * clips, self._scale * clips
+
+
+def test_adaptive_weight_is_the_ratio_of_the_gradients_and_bounded():
+    weights = LossWeights(perceptual_weight=0.0, disc_weight=1.0, disc_start=0)
+    found = []
+    for scale in (1e5, 1e6, 0.0):
+        decoder = Decoder()
+        _, numbers = AutoencoderLoss(weights, None, Judge(scale)).of_autoencoder(decoder.clips, decoder(), 0)
+        found.append(float(numbers["d_weight"]))
+    assert 0 < found[0] < 1 and found[0] == pytest.approx(10 * found[1], rel=1e-4)
+    assert found[2] == 1e4
+
+
+def test_parts_of_the_loss_are_told_by_name_and_the_same_without_a_gradient(perceptual):
+    decoder = Decoder()
+    losses = AutoencoderLoss(LossWeights(), perceptual, None)
+    loss, numbers = losses.of_autoencoder(decoder.clips, decoder(), 0)
+    assert set(numbers) == {"nll_loss", "rec_loss", "lpips", "kl_loss", "total_loss"}
+    distances = perceptual(frames_of(decoder.clips), frames_of(decoder().clips))
+    assert float(numbers["lpips"]) == pytest.approx(float(distances.mean()), rel=1e-5)
+    assert float(numbers["rec_loss"]) == pytest.approx(float(numbers["nll_loss"]) / NUMBERS)
+    with paddle.no_grad():
+        alone, of_validation = losses.of_autoencoder(decoder.clips, decoder(), 0)
+    assert as_floats(of_validation) == pytest.approx(as_floats(numbers), rel=1e-6)
+    assert float(alone) == float(loss) == as_floats(numbers)["total_loss"]
+
+
+@pytest.mark.parametrize("pixels, expected", [(4 * 32 * 32, [4, 2]), (1, [1] * 6), (6 * 32 * 32, [6])])
+def test_lpips_looks_at_as_many_frames_at_once_as_there_is_memory_for(monkeypatch, pixels, expected):
+    def perceptual(truth, frames):
+        counts.append(frames.shape[0])
+        return (truth - frames).abs().mean([1, 2, 3])
+
+    monkeypatch.setattr(autoencoder_losses, "PIXELS_AT_ONCE", pixels)
+    counts, decoder = [], Decoder()
+    AutoencoderLoss(LossWeights(), perceptual, None).of_autoencoder(decoder.clips, decoder(), 0)
+    assert counts == expected
+
+
+def test_lpips_without_weight_is_not_computed_and_a_clip_may_be_a_picture():
+    def perceptual(truth, frames):
+        raise AssertionError("it was computed")
+
+    truth, made = paddle.zeros([1, 3, 1, 8, 8]), paddle.full([1, 3, 1, 8, 8], 0.5)
+    losses = AutoencoderLoss(LossWeights(perceptual_weight=0.0, kl_weight=0.0), perceptual, None)
+    loss, _ = losses.of_autoencoder(truth, Decoded(made, made, made, made), 0)
+    assert float(loss) == pytest.approx(0.5 * made.size)
+
+
 @pytest.mark.parametrize("kind", ["hinge", "vanilla"])
 def test_discriminators_learn_to_tell_real_from_decoded(kind, discriminators):
     weights = LossWeights(perceptual_weight=0.0, disc_start=0, disc_factor=0.5, disc_loss=kind)
@@ -127,6 +190,24 @@ def test_divergence_of_normal_noise_is_nothing_and_of_a_clip_a_sum():
     zeros = paddle.zeros([2, 4, 1, 2, 2])
     assert float(divergence(zeros, zeros)) == 0
     assert float(divergence(zeros + 2, zeros)) == pytest.approx(0.5 * 4 * 16)
+    assert float(divergence(zeros, zeros + np.log(4.0))) == pytest.approx(0.5 * (4 - 1 - np.log(4.0)) * 16)
+
+
+def test_divergence_and_penalty_of_half_precision_are_taken_in_full():
+    latents = paddle.full([1, 1, 1, 1, 4], 0.0, "float16")
+    latents[..., 0] = 400.0  # whose square fp16 does not have
+    small = paddle.zeros(latents.shape, "float16")
+    assert float(divergence(latents, small)) == pytest.approx(0.5 * 400**2)
+    assert float(divergence(small, small + 11)) == pytest.approx(0.5 * 4 * (np.exp(11) - 12), rel=1e-5)
+    assert float(outlier_penalty(latents, 1.0)) == pytest.approx(0.25 * (300 - 200))  # mean 100, deviation 200
+
+
+def test_outliers_are_those_of_their_own_frame_and_channel():
+    latents = np.random.default_rng(0).normal(size=(2, 2, 3, 1, 5)) * [[[[1.0]], [[9.0]], [[3.0]]]] + 7
+    latents[0, 1] -= 50
+    difference = np.abs(latents - latents.mean((3, 4), keepdims=True))
+    expected = np.maximum(difference - latents.std((3, 4), ddof=1, keepdims=True), 0).mean()
+    assert float(outlier_penalty(paddle.to_tensor(latents), 1.0)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_outliers_are_penalised_by_how_far_they_lie_beyond_the_deviations():
