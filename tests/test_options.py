@@ -1,7 +1,8 @@
 """Options: one declaration of kind, bounds and choices, one order of precedence, and seeds."""
 
 import re
-from dataclasses import dataclass, field
+import typing
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 import numpy as np
@@ -10,13 +11,22 @@ import pytest
 from ppdiffusers_ext.errors import InputError, check_keys
 from ppdiffusers_ext.options import (
     SEEDS,
+    Option,
+    any_of,
+    by_field,
     check_number,
     check_options,
     check_values,
     choose_seed,
+    declaration,
+    field_of,
+    inherited,
+    key_names,
+    kind_of,
     merge,
     option,
     path_option,
+    read_options,
 )
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -152,3 +162,153 @@ def test_seed_out_of_range_is_refused():
     for seed in REFUSED["seed"]:
         with pytest.raises(InputError, match="seed is"):
             choose_seed(seed)
+
+
+@dataclass
+class Named:
+    steps: int = option(30, 1, 1000, aliases=("num_steps",), keys=("N",), help="number of steps")
+    code: str = option("ab", pattern="[a-z]+", accepted="a word of small letters")
+    keep: bool = option(False)
+    replace: bool = option(False, excludes=("code", "keep"))
+    folders: list = option(list)
+    sizes: dict = option(dict)
+    plain: float = 1.0
+
+
+def test_key_may_be_the_name_an_alias_or_an_old_key():
+    steps = {"steps": "steps", "num_steps": "steps", "N": "steps"}
+    others = ("code", "keep", "replace", "folders", "sizes", "plain")
+    assert key_names(Named) == {**steps, **dict(zip(others, others))}
+    assert by_field(Named, {"N": 3, "plain": 2}, "key") == ({"steps": 3, "plain": 2}, {"steps": "N", "plain": "plain"})
+
+
+def test_two_names_of_one_option_and_names_that_are_not_known_are_refused():
+    message = "^key in a.yaml: N and steps are names of one option; one of them is accepted$"
+    with pytest.raises(InputError, match=message):
+        by_field(Named, {"N": 3, "steps": 3}, "key in a.yaml")
+    with pytest.raises(InputError, match="^unknown key in a.yaml: 'num_step'; did you mean 'num_steps'"):
+        by_field(Named, {"num_step": 3}, "key in a.yaml")
+
+
+def test_options_of_a_file_are_checked_under_the_names_that_it_has(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("N: 7\nkeep: true\n")
+    assert read_options(Named, path) == {"steps": 7, "keep": True}
+    path.write_text("N: 0\n")
+    with pytest.raises(InputError, match="^N in .*a.yaml is 0; a whole number from 1 to 1000 is accepted$"):
+        read_options(Named, path)
+    path.write_text("M: 0\n")
+    with pytest.raises(InputError, match="^unknown key in .*a.yaml: 'M'"):
+        read_options(Named, path)
+
+
+def test_options_that_exclude_each_other_are_named_as_they_were_given():
+    check_values(Named, {"replace": True, "keep": False})
+    check_values(Named, {"replace": False, "keep": True})
+    with pytest.raises(InputError, match="^replace and keep are both given; one of them is accepted$"):
+        check_values(Named, {"replace": True, "keep": True})
+    with pytest.raises(InputError, match="^--new and --old are both given in a.yaml; one of them is accepted$"):
+        check_values(Named, {"replace": True, "keep": True}, "a.yaml", {"replace": "--new", "keep": "--old"})
+
+
+def test_text_with_a_pattern_is_of_it_as_a_whole():
+    check_values(Named, {"code": "abc"})
+    for value in ("", "abc1", "1abc"):
+        with pytest.raises(InputError, match=f"^code '{value}' is not known; a word of small letters is accepted$"):
+            check_values(Named, {"code": value})
+
+
+def test_containers_are_new_ones_for_each_configuration_and_options_without_a_default_are_required():
+    assert Named().folders == [] and Named().sizes == {} and Named().folders is not Named().folders
+
+    @dataclass
+    class Required:
+        steps: int = option(lower=1)
+        output: str = path_option()
+
+    for given in ({}, {"steps": 1}, {"output": "a"}):
+        with pytest.raises(TypeError, match="required positional argument"):
+            Required(**given)
+    assert declaration(field_of(Required, "output")).is_path and not declaration(field_of(Required, "steps")).is_path
+
+
+def test_option_of_a_base_class_is_inherited_with_what_changes():
+    @dataclass
+    class Derived(Named):
+        steps: int = inherited(Named, "steps", 4, upper=8)
+
+    assert Derived().steps == 4 and Named().steps == 30
+    declared = declaration(field_of(Derived, "steps"))
+    assert (declared.lower, declared.upper, declared.help, declared.aliases) == (
+        1,
+        8,
+        "number of steps",
+        ("num_steps",),
+    )
+
+
+def test_field_that_declares_nothing_is_an_option_without_bounds():
+    assert declaration(field_of(Named, "plain")) == Option()
+    assert declaration(field_of(Config, "steps")) == Option(1, 1000)
+    assert declaration(field_of(Config, "dtype")) == Option(choices=("fp32", "bf16", "fp16"))
+
+
+@dataclass
+class Kinds:
+    plain: int
+    or_none: float | None
+    optional: typing.Optional[str]  # noqa: UP045 (what is tested)
+    items: list[int]
+    items_or_none: tuple[int, int] | None
+    several: int | str
+    text: "int"
+    text_or_none: "str | None"
+    text_of_several: "int | str"
+
+
+def test_kind_is_the_type_without_none_and_none_of_several():
+    kinds = [kind_of(item) for item in fields(Kinds)]
+    assert kinds == [int, float, str, list, tuple, None, int, str, None]
+
+
+@pytest.mark.parametrize("choices, words", [(("a",), "a"), (("a", "b"), "a or b"), ((1, 2, 3), "1, 2 or 3")])
+def test_choices_are_told_as_a_sentence(choices, words):
+    assert any_of(choices) == words
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("scale", "a", "scale is 'a'; a number from 0 to 100 is accepted"),
+        ("interval", 3, "interval is 3; a list is accepted"),
+        ("cases", [], "cases is []; a mapping is accepted"),
+        ("output", 3, "output is 3; text is accepted"),
+        ("dtype", "a\0", r"dtype 'a\x00' is not known; fp32, bf16 or fp16 is accepted"),
+    ],
+)
+def test_message_names_the_kind(name, value, message):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        check_values(Config, {name: value})
+
+
+def test_text_that_cannot_be_written_is_refused():
+    for value in ("a\0b", "\ud800"):
+        with pytest.raises(
+            InputError, match="^code is .*, which is no text; characters of Unicode but NUL are accepted$"
+        ):
+            check_values(Named, {"code": value})
+
+
+def test_name_of_a_file_that_cannot_be_one_is_refused():
+    with pytest.raises(InputError, match="; the name of a file or a folder is accepted$"):
+        check_values(Config, {"output": "a\0b"})
+
+
+def test_numbers_are_those_of_python_and_numpy_alike():
+    check_number("x", Fraction(1, 3))
+    check_number("x", np.float32(3), 3, 3)
+    with pytest.raises(InputError, match="^x is 0.5; a whole number is accepted$"):
+        check_number("x", 0.5, is_whole=True)
+    for value in (True, INFINITY, NAN, np.float32("inf")):
+        with pytest.raises(InputError, match="; a number is accepted$"):
+            check_number("x", value)
