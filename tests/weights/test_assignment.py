@@ -10,7 +10,17 @@ from paddle import nn
 
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.models.animate_anyone import PoseGuider
-from ppdiffusers_ext.weights.assignment import create, load_weights, set_weights
+from ppdiffusers_ext.weights import assignment
+from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, to_array
+from ppdiffusers_ext.weights.assignment import (
+    create,
+    describe_mismatch,
+    is_finite,
+    load_weights,
+    own_copy,
+    release_weights,
+    set_weights,
+)
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.folders import find_weights, read_config
 from tests.support.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
@@ -268,3 +278,82 @@ def test_weights_are_changed_on_the_way_or_kept_from_the_model():
     assert not model[1].weight._is_initialized()
     for tensor in (model[0].weight, model[0].bias, model[1].bias):
         assert (tensor.numpy() == 2).all()
+
+
+def test_message_names_the_first_three_of_each_kind_in_their_order():
+    assert describe_mismatch("Net", "a.pth", list("dcba"), ["x", "y"], ["b: [1] instead of [2]"]) == (
+        "a.pth does not hold the weights of this Net: 4 tensors missing (a, b, c, ...); "
+        "2 tensors unexpected (x, y); 1 tensor of another shape (b: [1] instead of [2])"
+    )
+    assert describe_mismatch("Net", "a.pth", list("cba"), (), ()).endswith("Net: 3 tensors missing (a, b, c)")
+
+
+def test_memory_is_given_back_each_time_that_so_many_bytes_are_put_in(monkeypatch):
+    """After the tensors with which a group exceeds 100 bytes."""
+
+    class File:
+        def holds(self, array):
+            return True
+
+        def forget(self):
+            log.append("forget")
+
+    monkeypatch.setattr(assignment, "_BATCH", 100)
+    log, sizes = [], (10, 15, 1, 40, 2)  # numbers of four bytes
+    model = create(lambda: nn.ParameterList([paddle.create_parameter([size], "float32") for size in sizes]))
+    tensors = {name: paddle.ones(tensor.shape) for name, tensor in model.state_dict().items()}
+    set_weights(model, tensors, "a.pth", files=[File()], change=lambda name, tensor: log.append(name) or tensor)
+    assert log == ["0", "1", "2", "forget", "3", "forget", "4", "forget"]
+    assert tensors == {}  # none is held any longer
+
+
+@pytest.mark.parametrize("shape", [(3, 70), (70, 3), (1, 5), (64, 64)])
+def test_transposed_matrix_becomes_contiguous_and_keeps_its_values(shape):
+    expected = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+    copy = own_copy(paddle.to_tensor(expected.T.copy()).t(), "float32", ())
+    np.testing.assert_array_equal(copy, expected)
+    assert to_array(copy).flags.c_contiguous
+
+
+def test_tensor_is_copied_unless_it_is_no_view_of_a_file():
+    class File:
+        def __init__(self, *held):
+            self._held = held
+
+        def holds(self, array):
+            return any(array.ctypes.data == to_array(tensor).ctypes.data for tensor in self._held)
+
+    tensor, other = paddle.ones([4]), paddle.ones([4])
+    address = to_array(tensor).ctypes.data
+    for files, is_shared in (((), False), ((File(tensor),), False), ((File(other), File(tensor)), False)):
+        assert (to_array(own_copy(tensor, "float32", files)).ctypes.data == address) is is_shared
+    assert to_array(own_copy(tensor, "float32", (File(other),))).ctypes.data == address
+    assert own_copy(tensor, "float16", (File(other),)).dtype == paddle.float16
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("place", [0, 3, 4, 8])
+def test_single_number_that_is_not_finite_is_found_wherever_it_is(monkeypatch, dtype, place):
+    monkeypatch.setattr(assignment, "_PIECE", 4)
+    numbers = np.array([0, 1, -2, 1.5, 100, 0.25, -448, 3, 2], np.float32)  # 448 is the largest of float8_e4m3fn
+    assert is_finite(to_array(paddle.to_tensor(numbers).astype(dtype)))
+    numbers[place] = np.nan
+    array = to_array(paddle.to_tensor(numbers).astype(dtype)).copy()
+    if dtype == "float8_e4m3fn":
+        array.view(np.uint8)[place] = 0x7F  # NaN, which Paddle makes 448 of
+    assert not is_finite(array)
+
+
+def test_whole_numbers_are_finite_whatever_their_bits():
+    assert is_finite(np.full(9, -1, np.int64)) and is_finite(np.full(9, 0x7F80, np.int16))
+    assert not is_finite(np.full(9, 0x7F80, BFLOAT16_BITS))
+
+
+def test_model_whose_weights_were_released_takes_them_again():
+    model = nn.Linear(3, 2)
+    expected = values(model)
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    release_weights(model)
+    assert not any(tensor._is_initialized() for tensor in model.state_dict().values())
+    set_weights(model, tensors, "a.pth")
+    assert different(model, expected) == []
