@@ -8,6 +8,7 @@ JunyaoHu/common_metrics_on_video_quality (5f75173); the others are scikit-image'
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -72,12 +73,9 @@ def grey(picture: np.ndarray) -> np.ndarray:
     return np.asarray(converted)
 
 
-def _grey_ssim(uniform: bool) -> Callable[[np.ndarray, np.ndarray], float]:
-    def compute(generated: np.ndarray, truth: np.ndarray) -> float:
-        difference(generated, truth)  # of one shape
-        return structural_similarity(grey(generated)[None], grey(truth)[None], uniform)
-
-    return compute
+def _grey_ssim(generated: np.ndarray, truth: np.ndarray, uniform: bool) -> float:
+    difference(generated, truth)  # of one shape
+    return structural_similarity(grey(generated)[None], grey(truth)[None], uniform)
 
 
 def _uniform_ssim(generated: np.ndarray, truth: np.ndarray) -> float:
@@ -109,8 +107,8 @@ PIXELS = {
         PixelMetric("psnr_uint8_overflow", frame_psnr_uint8_overflow, False, True),
         PixelMetric("mae_255", _mae_255, False, False),
         PixelMetric("ssim_color", _uniform_ssim, False, True),
-        PixelMetric("ssim_gauss_gray", _grey_ssim(uniform=False), False, True),
-        PixelMetric("disco_ssim", _grey_ssim(uniform=True), True, True),
+        PixelMetric("ssim_gauss_gray", partial(_grey_ssim, uniform=False), False, True),
+        PixelMetric("disco_ssim", partial(_grey_ssim, uniform=True), True, True),
         PixelMetric("disco_psnr", _psnr_up_to_100, True, True),
         PixelMetric("disco_psnr_overflow", frame_psnr_uint8_overflow, True, True),
         PixelMetric("disco_l1", _l1_by_area, True, False),

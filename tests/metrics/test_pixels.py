@@ -69,6 +69,14 @@ def test_l1_of_disco_falls_with_the_area():
     assert PIXELS["mae_255"](*larger) == pytest.approx(PIXELS["mae_255"](generated, truth))
 
 
+@pytest.mark.parametrize("name", ["prediction", "truth"])
+def test_what_is_no_picture_is_named(name):
+    pictures = {"generated": pair(0)[0], "truth": pair(0)[1]}
+    key = "generated" if name == "prediction" else name
+    with pytest.raises(ValueError, match=f"^the {name} has shape"):
+        resize_to(**{**pictures, key: pictures[key][..., 0]})
+
+
 def test_unknown_name_is_told_with_those_that_are_known():
     assert pixel_metric("disco_ssim") is PIXELS["disco_ssim"]
     with pytest.raises(InputError, match="'ssimm' of pixels is not known; ssim, psnr, "):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.metrics.frames import frame_l1, frame_psnr, frame_psnr_uint8_overflow, frame_ssim
-from ppdiffusers_ext.metrics.video import METRICS, PSNR_CAP, VideoMetrics, video_metrics
+from ppdiffusers_ext.metrics.video import METRICS, PSNR_CAP, VideoMetrics, mean_by_way, video_metrics
 
 
 def noise(seed, num_frames=5, height=16, width=20, high=256):
@@ -135,3 +135,11 @@ def test_bad_input_is_refused():
     metrics.add(noise(0)[0], noise(1)[0])
     with pytest.raises(ValueError, match=r"frame 1 has shape \(18, 20, 3\), the one before \(16, 20, 3\)"):
         metrics.add(noise(0, height=18)[0], noise(1, height=18)[0])
+
+
+def test_numbers_are_averaged_over_clips_by_way():
+    scores = [{"ours": {"psnr": 20.0, "ssim": 0.5}, "copy": {"psnr": 10.0}}]
+    assert mean_by_way(scores) == scores[0]
+    scores.append({"ours": {"psnr": 30.0, "ssim": 0.7}, "copy": {"psnr": 12.0}})
+    assert mean_by_way(scores) == {"ours": {"psnr": 25.0, "ssim": pytest.approx(0.6)}, "copy": {"psnr": 11.0}}
+    assert mean_by_way(scores, ["psnr"]) == {"ours": {"psnr": 25.0}, "copy": {"psnr": 11.0}}
