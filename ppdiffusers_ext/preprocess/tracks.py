@@ -80,8 +80,8 @@ class _Track:
     """A person in the frames so far.
 
     Attributes:
-        joints: (18, 2) where they were seen last.
-        seen: (18,) bool: which of them were.
+        joints: (18, 2) where they were in the last frame with this person.
+        seen: (18,) bool: which of them were seen there.
         speed: (2,) of the body in fractions of the frame, a frame.
         size: of the body, in the same unit.
         absent: frames since then.
@@ -112,8 +112,7 @@ class _Track:
         common = self.seen & person.visible()[0]
         moved = (person.body[0][common] - self.joints[common]).mean(axis=0) / (self.absent + 1)
         self.speed = self.speed + _NEW_SPEED * (moved - self.speed)
-        self.joints = np.where(person.visible()[0][:, None], person.body[0], self.joints + moved)
-        self.seen, self.size, self.absent = person.visible()[0], _size(person), 0
+        self.joints, self.seen, self.size, self.absent = person.body[0], person.visible()[0], _size(person), 0
 
 
 def follow_person(poses: Iterable[Pose], rule: str | int = "largest") -> Iterator[Pose]:

@@ -7,7 +7,15 @@ import pytest
 
 from ppdiffusers_ext.data.skeletons import Pose
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.preprocess.tracks import check_rule, choose_person, fill_gaps, follow_person, smooth
+from ppdiffusers_ext.preprocess.tracks import (
+    box_of,
+    check_rule,
+    choose_person,
+    fill_gaps,
+    follow_person,
+    people_from_left,
+    smooth,
+)
 from tests.support.people import person, together
 
 LEFT, LARGE, RIGHT = person(0.0, 0.4, 0.2, 0.4), person(0.3, 0.0, 0.3, 0.9), person(0.7, 0.3, 0.2, 0.5, score=0.95)
@@ -171,3 +179,108 @@ def test_rule_chooses_again_after_a_long_absence():
     frames = [CROWD, *[RIGHT] * 90]
     followed = list(follow_person(frames))
     assert same(followed[0], LARGE) and not len(followed[50]) and same(followed[-1], RIGHT)
+
+
+@pytest.mark.parametrize("seen, people", [(2, 0), (3, 1)])
+def test_person_of_whom_three_joints_are_seen_is_one(seen, people):
+    pose = person(missing=range(seen, 18))
+    assert len(choose_person(pose)) == len(people_from_left(pose)) == people
+
+
+def test_people_are_counted_by_the_middles_of_their_boxes():
+    wide, narrow = person(0.0, width=1.0), person(0.2, width=0.2)  # whose middles are at 0.5 and 0.3
+    assert people_from_left(together(wide, narrow)) == [1, 0]
+    assert people_from_left(together(narrow, person(score=0.1), wide)) == [0, 2]
+
+
+def test_box_is_around_the_joints_that_are_seen():
+    assert box_of(person(0.1, 0.2, 0.5, 0.4)) == pytest.approx([0.22, 0.228, 0.48, 0.588])
+    assert box_of(person(0, 0, 1, 1, missing=(4, 10, 13, 14))) == pytest.approx([0.28, 0.07, 0.76, 0.75])
+
+
+def test_largest_is_by_area():
+    tall, broad = person(width=0.1, height=0.8), person(width=0.5, height=0.5)
+    assert same(choose_person(together(tall, broad)), broad)
+
+
+SIZE = 0.9 * 0.4  # of the longer side of the box around `at`
+
+
+def at(steps, height=0.4):
+    """A person who has gone so many of its sizes to the right; None for nobody."""
+    return Pose.empty() if steps is None else person(SIZE * steps, 0.1, 0.2, height)
+
+
+@pytest.mark.parametrize(
+    "steps, expected",
+    [
+        ([0], 0.0),
+        ([0, 0.5], 0.6),  # a fifth of the newest speed counts
+        ([0, 0.5, None], 0.7),
+        ([0, None, 0.5], 0.55),
+        ([0, 0.5, 0.5], 0.58),  # 0.5, and four fifths of 0.1
+    ],
+)
+def test_person_is_expected_where_its_motion_leads_and_is_another_beyond_six_tenths_of_its_size(steps, expected):
+    for apart, is_followed in ((0.59, 1), (-0.59, 1), (0.61, 0), (-0.61, 0)):
+        *_, last = follow_person([at(step) for step in (*steps, expected + apart)])
+        assert len(last) == is_followed, apart
+
+
+def test_person_of_another_size_is_farther_away():
+    larger, outcomes = at(0, height=0.8), []
+    for step in (0.0, 0.1, 0.2, 0.3, 0.4):  # of its own size
+        moved = larger.moved(np.ones(2), np.array([2 * SIZE * step, 0]))
+        apart = np.linalg.norm(moved.body[0] - at(0).body[0], axis=-1).mean() / (2 * SIZE) + 0.3 * np.log(2)
+        outcomes.append(apart < 0.6)
+        for frames in ([at(0), moved], [moved, at(0)]):
+            assert len(list(follow_person(frames))[1]) == outcomes[-1], step
+    assert set(outcomes) == {False, True}
+
+
+def test_people_are_assigned_such_that_they_are_nearest_all_in_all():
+    """The left one is nearer to where the right one was, but then nobody would be near to where itself was."""
+    frames = [together(at(0), at(0.5)), together(at(0.3), at(0.9))]
+    assert same(list(follow_person(frames, "left"))[1], at(0.3))
+    assert same(list(follow_person(frames, "right"))[1], at(0.9))
+
+
+def test_who_shares_no_joint_that_was_seen_is_another():
+    upper, lower = person(missing=range(8, 14)), person(missing=[i for i in range(18) if not 8 <= i < 14])
+    assert [len(pose) for pose in follow_person([upper, lower])] == [1, 0]
+
+
+def test_rule_chooses_again_after_sixty_frames():
+    followed = list(follow_person([CROWD, *[RIGHT] * 61]))
+    assert not any(map(len, followed[1:61])) and same(followed[61], RIGHT)
+    followed = list(follow_person([CROWD, *[RIGHT] * 60, together(RIGHT, LARGE)]))
+    assert same(followed[-1], LARGE)
+
+
+def test_rule_chooses_in_the_first_frame_with_enough_people():
+    followed = list(follow_person([Pose.empty(), RIGHT, CROWD], "1"))
+    assert [len(pose) for pose in followed] == [0, 0, 1] and same(followed[2], LARGE)
+
+
+def test_gap_is_filled_in_all_parts_with_the_lower_scores():
+    start, end = person(0.1, score=0.9), person(0.4, 0.3, score=0.6)
+    _, filled, _ = fill_gaps([start, Pose.empty(), end], longest=1)
+    for part in ("body", "hands", "face"):
+        assert getattr(filled, part) == pytest.approx((getattr(start, part) + getattr(end, part)) / 2)
+        assert getattr(filled, f"{part}_scores") == pytest.approx(getattr(end, f"{part}_scores"))
+
+
+@pytest.mark.parametrize("fps, strength", [(30, 1.0), (25, 2.0), (60, 0.5)])
+def test_smoothing_is_the_filter_of_the_paper_in_sizes_of_the_person(fps, strength):
+    """Casiez et al. 2012, algorithm 1: low-pass speed (cut-off 1 Hz) sets the cut-off of the position."""
+
+    def weight(cutoff):
+        return 1 / (1 + fps / (2 * np.pi * cutoff))
+
+    frames = [at(step) for step in (0, 0.1, 0.15, -0.2)]
+    x, speed = 0.0, 0.0
+    for step, smoothed in zip((0.1, 0.15, -0.2), list(smooth(frames, fps, strength))[1:]):
+        speed += weight(1.0) * ((step - x) * fps - speed)  # sizes per second
+        x += weight((1 + 0.5 * fps * abs(speed)) / strength) * (step - x)
+        for part in ("body", "hands", "face"):
+            assert getattr(smoothed, part) == pytest.approx(getattr(at(x), part))

@@ -15,6 +15,7 @@ from ppdiffusers_ext.weights.arrays import BFLOAT16_BITS, to_array
 from ppdiffusers_ext.weights.assignment import (
     create,
     describe_mismatch,
+    give,
     is_finite,
     load_weights,
     own_copy,
@@ -357,3 +358,13 @@ def test_model_whose_weights_were_released_takes_them_again():
     assert not any(tensor._is_initialized() for tensor in model.state_dict().values())
     set_weights(model, tensors, "a.pth")
     assert different(model, expected) == []
+
+
+def test_weight_without_memory_takes_the_tensors_and_another_a_copy():
+    tensor = paddle.arange(4, dtype="float32")
+    empty, full = create(lambda: nn.Linear(1, 4)).bias, nn.Linear(1, 4).bias
+    for parameter, is_shared in ((empty, True), (full, False)):
+        with paddle.no_grad():
+            give(tensor, parameter)
+        assert parameter.tolist() == [0, 1, 2, 3]
+        assert (to_array(parameter).ctypes.data == to_array(tensor).ctypes.data) is is_shared
