@@ -81,8 +81,15 @@ def tests_of(module: str) -> str:
 
 def run(module: str) -> dict[str, str]:
     """Status by mutant of a module: killed, survived, no tests, timeout, ...; what an earlier run tried is kept."""
-    folder = _prepare(module)
-    if not _is_complete(results := _results(folder)):
+    folder = FOLDER / module.replace("/", ".")
+    sources = [ROOT / "ppdiffusers_ext" / module, ROOT / tests_of(module), ROOT / "setup.cfg"]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    kept = folder / "digest"
+    results = _results(folder) if kept.exists() and kept.read_text() == digest else {}
+    if not results:  # other code, or a run that was stopped before it had written the mutants
+        _prepare(folder, module)
+        kept.write_text(digest)
+    if not _is_complete(results):
         process = _call(["run", "--max-children", "1"], folder)
         if process.returncode or not _is_complete(results := _results(folder)):
             raise SystemExit(f"error: mutmut failed on {module}:\n{process.stdout[-4000:]}{process.stderr[-4000:]}")
@@ -106,14 +113,8 @@ def _show(module: str, names: list[str]) -> None:
         print(name.rpartition(".")[2], *changes, sep="\n", flush=True)
 
 
-def _prepare(module: str) -> Path:
-    """A folder for mutmut with a copy of the tests, emptied if an earlier run was about other code."""
-    folder = FOLDER / module.replace("/", ".")
-    sources = [ROOT / "ppdiffusers_ext" / module, ROOT / tests_of(module), ROOT / "setup.cfg"]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
-    kept = folder / "digest"
-    if kept.exists() and kept.read_text() == digest:
-        return folder
+def _prepare(folder: Path, module: str) -> None:
+    """Fills a folder with what mutmut needs for a module: its settings, the package, and a copy of the tests."""
     shutil.rmtree(folder, ignore_errors=True)
     copy = folder / "mutants"
     ignored = shutil.ignore_patterns("goldens", "__pycache__")
@@ -129,8 +130,6 @@ def _prepare(module: str) -> Path:
     config["mutmut"]["pytest_add_cli_args_test_selection"] = tests_of(module)
     with open(folder / "setup.cfg", "w", encoding="utf-8") as file:
         config.write(file)
-    kept.write_text(digest)
-    return folder
 
 
 def _call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
