@@ -47,12 +47,18 @@ def test_tiles_of_different_brightness_are_joined_without_seams():
     assert float((result[..., 1:] - result[..., :-1]).abs().max()) < 2 / 8  # the overlap has eight pixels
 
 
-def test_weights_of_a_tile_rise_linearly_over_a_fourth_of_it():
-    """What one of two tiles is worth in their overlap, and that the other has the rest."""
+@pytest.mark.parametrize(
+    "width, shares",
+    [
+        (14, [*[1] * 6, 0.75, 0.25, *[0] * 6]),  # columns 6 and 7 are in both
+        (10, [1, 1, 1 / 1.25, 1 / 1.75, 0.5, 0.5, 0.75 / 1.75, 0.25 / 1.25, 0, 0]),  # columns 2 to 7
+    ],
+)
+def test_weights_of_a_tile_rise_linearly_over_a_fourth_of_it(width, shares):
+    """What the left one of two tiles is worth in each column: a quarter, three quarters, then as much as anywhere."""
     calls = iter([1.0, 0.0])
-    joined = in_tiles(lambda x: paddle.full([1, 1, 8, 8], next(calls)), paddle.zeros([1, 1, 8, 14]), 8)
-    # Columns 6 and 7 are in both: a quarter and three quarters of the full weight, from either side.
-    assert joined[0, 0, 3].tolist() == pytest.approx([1.0] * 6 + [0.75, 0.25] + [0.0] * 6)
+    joined = in_tiles(lambda x: paddle.full([1, 1, 8, 8], next(calls)), paddle.zeros([1, 1, 8, width]), 8)
+    assert joined[0, 0, 3].tolist() == pytest.approx(shares)
 
 
 def test_tiles_keep_the_precision():
