@@ -69,8 +69,9 @@ def test_size_is_told_by_limbs_at_their_longest_but_not_by_a_single_frame(count,
 
 def test_size_is_that_of_limbs_and_the_place_that_of_head_and_trunk_however_the_rest_is_bent():
     reference, bent = person(), person()
-    for root, joints in ((2, (3, 4)), (5, (6, 7)), (8, (9, 10)), (11, (12, 13))):
-        bent.body[0, joints, 1] = 2 * bent.body[0, root, 1] - bent.body[0, joints, 1]  # arms and legs point upwards
+    for root, joints in ((2, (3, 4)), (5, (6, 7)), (8, (9, 10)), (11, (12, 13))):  # arms and legs turn by 90 degrees
+        bent.body[0, joints] = bent.body[0, root] + (bent.body[0, joints] - bent.body[0, root])[:, ::-1] * [1, -1]
+    bent.body[0, 14:] += [0.4, 0.2]  # eyes and ears
     alignment = fit(reference, [bent], SQUARE, SQUARE)
     assert alignment.scale == pytest.approx([1, 1]) and alignment.offset == pytest.approx([0, 0], abs=1e-9)
 
