@@ -90,6 +90,49 @@ def test_other_networks_preparations_and_pictures_are_refused():
         features.prepare(np.zeros((20, 30, 4), np.uint8))
 
 
+class MeanColours(paddle.nn.Layer):
+    """In the place of the network of pictures: the mean of each colour."""
+
+    resize = staticmethod(InceptionV3.resize)
+
+    def features(self, x):
+        self.shape = list(x.shape)
+        return x.mean([2, 3])
+
+
+def test_pictures_of_any_size_are_resized_one_by_one_to_numbers_from_minus_1_to_1():
+    layer = MeanColours()
+    features = PictureFeatures(OpenedNetwork("inception_fid", layer))
+    pictures = [np.full((height, width, 3), (0, 51, 255), np.uint8) for height, width in ((8, 5), (300, 400))]
+    np.testing.assert_allclose(features(pictures), [[-1, -0.6, 1]] * 2, atol=1e-3)
+    assert layer.shape == [1, 3, 299, 299]
+    assert (features.name, features.size, features([]).shape) == ("inception_fid", 2048, (0, 2048))
+    assert features([]).dtype == np.float32
+    with pytest.raises(ValueError, match="^the picture has shape"):
+        features([pictures[0][..., 0]])
+
+
+def test_residual_network_sees_levels_less_their_means():
+    features, _ = clip_features()
+    prepared = features.prepare(np.full((20, 30, 3), 100, np.uint8))
+    assert prepared.shape == (3, 112, 112)
+    np.testing.assert_allclose(prepared[:, 5, 5], [100 - 114.7748, 100 - 107.7354, 100 - 99.475], rtol=1e-5)
+    assert (features.name, features.size, features.preparation) == ("resnet3d_fidvid", 2048, "disco")
+
+
+def test_styleganv_sees_numbers_from_minus_1_to_1_of_the_shorter_side_in_224_pixels():
+    features, _ = clip_features("i3d_fvd", "styleganv")
+    rows = np.linspace(0, 255, 10).astype(np.uint8)
+    for frame in (
+        np.broadcast_to(rows[:, None, None], (10, 25, 3)),
+        np.broadcast_to(rows[None, :, None], (25, 10, 3)),
+    ):
+        prepared = features.prepare(np.ascontiguousarray(frame))
+        along = prepared[0, :, 100] if frame.shape[0] == 10 else prepared[0, 100]
+        assert along[[0, -1]] == pytest.approx([-1, 1])
+        assert along[100:124] == pytest.approx((np.arange(100, 124) + 0.5) / 112 * 25 / 22.5 - 25 / 22.5, abs=0.02)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ["eager", "openvino"])
 def test_features_are_the_same_bits_whatever_the_batch(engine, tmp_path):
