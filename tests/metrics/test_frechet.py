@@ -114,7 +114,13 @@ def test_a_mean_far_from_zero_costs_no_digits():
 
 def test_arrays_that_do_not_fit_together_are_refused():
     arrays = statistics(rows(5, 3)).to_arrays()
-    for changed in ({"mean": np.zeros(2)}, {"pending": np.zeros((1, 2))}, {"count": np.zeros(1)}):
+    for changed in (
+        {"mean": np.zeros(2)},
+        {"pending": np.zeros((1, 2))},
+        {"count": np.zeros(1)},
+        {"pending": np.zeros(3)},
+        {"mean": np.zeros((3, 1))},
+    ):
         with pytest.raises(ValueError, match="do not fit together"):
             Statistics.from_arrays({**arrays, **changed})
     with pytest.raises(ValueError, match="without 'scatter'"):
@@ -122,16 +128,22 @@ def test_arrays_that_do_not_fit_together_are_refused():
 
 
 def test_too_few_rows_other_sizes_and_what_is_not_finite_are_refused():
-    with pytest.raises(InputError, match="1 of 2 pictures or clips"):
+    with pytest.raises(InputError, match="^there is 1 of 2 pictures or clips that a distribution needs at least$"):
         frechet_distance(statistics(rows(1, 3)), statistics(rows(5, 3)))
+    with pytest.raises(InputError, match="^there are 0 of 1 pictures or clips"):
+        Statistics(3).mean  # noqa: B018 (reading it is what is tested)
+    assert statistics(rows(1, 3)).mean.tolist() == rows(1, 3)[0].tolist()
     with pytest.raises(ValueError, match="3 and 4 features"):
         frechet_distance(statistics(rows(5, 3)), statistics(rows(5, 4)))
     with pytest.raises(ValueError, match="4 features cannot be added to those of 3"):
         statistics(rows(5, 3)).merge(statistics(rows(5, 4)))
     with pytest.raises(ValueError, match=r"\(5, 3\); \(N, 4\) is needed"):
         Statistics(4).add(rows(5, 3))
-    with pytest.raises(NonFiniteError):
+    with pytest.raises(NonFiniteError, match="^features have values that are not finite numbers; no distance"):
         Statistics(3).add(np.array([[1, np.nan, 2]]))
+    for features in (np.zeros(3), np.zeros((2, 3, 1))):
+        with pytest.raises(ValueError, match=r"\(N, 3\) is needed"):
+            Statistics(3).add(features)
 
 
 def test_interval_holds_the_distance_and_is_the_same_again(tmp_path):
@@ -143,6 +155,52 @@ def test_interval_holds_the_distance_and_is_the_same_again(tmp_path):
     on_disk[:] = a
     assert interval(on_disk, b, repeats=30, seed=3) == found
     assert interval(a, b, repeats=30, seed=4) != found
+
+
+def test_interval_is_that_of_the_normal_distribution_where_this_is_known():
+    """Numbers around 3 and around 0: the distance is about 9, and its deviation 2 * 3 * (1/400 + 1/400) ** 0.5."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((400, 1)) + 3, rng.standard_normal((400, 1))
+    deviation = 6 * np.sqrt(2 / 400)
+    for level, deviations in ((0.95, 1.96), (0.5, 0.674)):
+        found = interval(a, b, repeats=400, level=level)
+        assert (found.high - found.low) / 2 == pytest.approx(deviations * deviation, rel=0.2)
+        assert (found.high + found.low) / 2 == pytest.approx(found.distance, abs=0.25 * deviation)
+    assert interval(a, b, repeats=20) == interval(a, b, repeats=20, seed=0, level=0.95)
+    assert interval(a, b).repeats == 100
+
+
+def test_interval_of_runs_that_are_alike_is_that_of_as_many_rows_as_runs():
+    a, b = rows(40, 1), rows(40, 1, 1)
+    repeated = [np.repeat(x, 10, axis=0) for x in (a, b)]
+    by_run = interval(*repeated, repeats=200, groups=[[10] * 40, [10] * 40])
+    single = interval(a, b, repeats=200)
+    assert by_run.high - by_run.low == pytest.approx(single.high - single.low, rel=0.1)
+    assert interval(*repeated, repeats=200).high - by_run.low < (by_run.high - by_run.low) / 1.5
+
+
+def test_interval_does_not_begin_below_nothing():
+    assert interval(rows(8, 2), rows(8, 2, 0)[::-1], repeats=20).low == 0
+
+
+def test_rows_of_a_block_or_more_are_drawn_as_often_as_told():
+    features = rows(600, 3)
+    times = np.arange(600) % 4
+    drawn = frechet._statistics(features, 3, times)
+    assert drawn.count == times.sum()
+    np.testing.assert_allclose(drawn.mean, np.repeat(features.astype(np.float64), times, axis=0).mean(0))
+
+
+def test_merged_statistics_go_on_with_further_rows_and_leave_the_others_as_they_were():
+    features = rows(40, 3)
+    first, second = statistics(features[:15]), statistics(features[15:30])
+    before = bits(second)
+    first.merge(second)
+    first.merge(Statistics(3))
+    first.add(features[30:])
+    assert first.count == 40 and bits(second) == before
+    np.testing.assert_allclose(first.mean, features.astype(np.float64).mean(0), atol=1e-12)
+    np.testing.assert_allclose(first.covariance, np.cov(features.astype(np.float64), rowvar=False), atol=1e-12)
 
 
 def test_interval_is_narrower_for_more_rows():
@@ -161,5 +219,6 @@ def test_interval_of_few_rows_is_that_in_all_features(monkeypatch):
 
 
 def test_interval_of_one_draw_is_refused():
-    with pytest.raises(InputError, match="1 draws"):
+    with pytest.raises(InputError, match="^1 draws of a bootstrap interval; 2 or more are accepted$"):
         interval(rows(5, 3), rows(5, 3), repeats=1)
+    assert interval(rows(5, 3), rows(5, 3, 1), repeats=2).repeats == 2
