@@ -39,6 +39,8 @@ def drift(reference, frames):
         ((255, 0, 0), (53.24, 80.09, 67.20)),
         ((0, 0, 255), (32.30, 79.19, -107.86)),
         ((128, 128, 128), (53.59, 0, 0)),
+        ((28, 28, 28), (10.27, 0, 0)),
+        ((8, 0, 0), (0.47, 2.09, 0.74)),  # where CIELAB is linear
     ],
 )
 def test_colours_are_those_of_cielab(rgb, lab):
@@ -89,6 +91,14 @@ def test_flat_reference_leaves_sharpness_unmeasured():
         "per_100_frames": None,
         "frames": None,
     }
+    nearly = np.full((64, 48, 3), 90, np.uint8)
+    nearly[5, 5] += 2
+    assert 0 < sharpness(nearly) < 1
+    assert drift(nearly, [nearly])["sharpness"]["mean"] == 1
+
+
+def test_colour_of_the_reference_is_told():
+    assert drift(flat((50, 0, 0)), [flat((60, 0, 0))])["colour"]["reference_lab"][0] == pytest.approx(50, abs=0.3)
 
 
 def test_flicker_is_change_that_goes_back():

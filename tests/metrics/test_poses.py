@@ -113,3 +113,62 @@ def test_nothing_added_is_nothing_measured():
 def test_points_of_another_shape_are_refused(xy, seen):
     with pytest.raises(ValueError, match="have the shapes"):
         Points(np.zeros(xy), np.zeros(seen, bool))
+
+
+def points(xy):
+    """A person of whom the first joints are seen, at these places."""
+    places, seen = np.zeros((NUM_POINTS, 2)), np.zeros(NUM_POINTS, bool)
+    if xy:
+        places[: len(xy)], seen[: len(xy)] = xy, True
+    return Points(places, seen)
+
+
+def test_points_are_scaled_then_moved():
+    moved = points([(1, 2), (3, 4)]).moved(np.array([2, 3]), np.array([10, -1]))
+    assert moved.xy[:2].tolist() == [[12, 5], [16, 11]] and moved.seen.sum() == 2
+
+
+def test_points_in_a_picture_are_from_zero_to_less_than_its_sides():
+    corners = [(0, 0), (9.9, 19.9), (10, 5), (5, 20), (-0.1, 5), (5, -0.1), (0.5, 0.5)]
+    assert points(corners).inside(10, 20).seen[:7].tolist() == [True, True, False, False, False, False, True]
+    assert not replace(points(corners), seen=np.zeros(NUM_POINTS, bool)).inside(10, 20).seen.any()
+
+
+@pytest.mark.parametrize("xy, side", [([], 0), ([(5, 5)], 0), ([(200, 3), (210, 53)], 50), ([(200, 3), (250, 9)], 50)])
+def test_longer_side_is_of_the_box_around_two_joints_or_more(xy, side):
+    assert points(xy).longer_side() == side
+
+
+def test_small_figures_are_measured_as_large_ones():
+    small = person().moved(np.full(2, 0.005), np.zeros(2))  # 0.6 pixels high
+    result = errors(([small.moved(np.ones(2), np.array([0.003, 0.004]))], small))
+    assert result["pckh_0.5"] == 1 and result["body"]["akd_of_body"] == pytest.approx(0.005 / 0.6)
+
+
+def test_pckh_is_over_all_frames_and_just_half_counts():
+    whole = replace(person(), xy=np.round(person().xy))
+    near, far = (replace(whole, xy=whole.xy + (shift, 0)) for shift in (12, 13))
+    assert errors(([near], whole), ([far], whole), ([near], whole))["pckh_0.5"] == pytest.approx(2 / 3)
+
+
+def test_driver_without_a_body_has_no_say_in_its_size():
+    face = person(parts=("face",))
+    result = errors(([person((3, 4))], face), ([person((3, 4))], person()))
+    assert result["face"]["akd_of_body"] == pytest.approx(5 / 120)
+    alone = errors(([person((3, 4))], face))["face"]
+    assert alone["akd_pixels"] == pytest.approx(5) and alone["akd_of_body"] is None
+
+
+def test_body_decides_who_is_nearest_and_else_the_rest():
+    first, second = person((10, 0)), person((5, 0))
+    first.xy[FACE], second.xy[FACE] = person().xy[FACE], person().xy[FACE] + 100
+    result = errors(([first, second], person()))
+    assert result["body"]["akd_pixels"] == pytest.approx(5)
+    result = errors(([first, second], person(parts=("face",))))
+    assert result["face"]["akd_pixels"] == 0
+
+
+def test_first_of_two_who_are_as_near_counts():
+    first, second = person(), person()
+    first.xy[FACE] += 1
+    assert errors(([first, second], person()))["face"]["akd_pixels"] == pytest.approx(np.sqrt(2))

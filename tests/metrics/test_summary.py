@@ -36,13 +36,27 @@ def test_interval_draws_whole_clips():
     assert of_frames("psnr", clips[:1], "frames", BOOTSTRAP)["low"] is None
 
 
+def test_interval_has_as_much_on_either_side_as_the_level_says():
+    means = np.random.default_rng(1).normal(10, 2, 40)
+    bootstrap = replace(BOOTSTRAP, samples=4000)
+    number = of_frames("psnr", [[float(mean)] for mean in means], "frames", bootstrap)
+    expected = 1.645 * means.std() / np.sqrt(40)
+    assert number["value"] - number["low"] == pytest.approx(expected, rel=0.07)
+    assert number["high"] - number["value"] == pytest.approx(expected, rel=0.07)
+
+
+def test_two_clips_and_two_draws_are_enough_for_an_interval():
+    number = of_frames("psnr", [[1.0], [2.0]], "frames", replace(BOOTSTRAP, samples=2))
+    assert 1 <= number["low"] <= number["high"] <= 2
+
+
 def features(seed, *counts, shift=0.0):
     rng = np.random.default_rng(seed)
     return [rng.standard_normal((count, 5)).astype(np.float32) + np.float32(shift) for count in counts]
 
 
 def test_distance_is_of_all_windows_together():
-    predictions, truths = features(0, 20, 0, 30), features(1, 25, 25, shift=1)
+    predictions, truths = features(0, 20, 0, 30), features(1, 25, 20, shift=1)
     number = of_features("fvd", "i3d_fvd", predictions, truths, BOOTSTRAP)
     sides = []
     for clips in (predictions, truths):
@@ -50,8 +64,9 @@ def test_distance_is_of_all_windows_together():
         statistics.add(np.concatenate(clips))
         sides.append(statistics)
     assert number["value"] == frechet_distance(*sides)
-    assert (number["num_predictions"], number["num_truths"], number["network"]) == (50, 50, "i3d_fvd")
+    assert (number["num_predictions"], number["num_truths"], number["network"]) == (50, 45, "i3d_fvd")
     assert number["low"] < number["value"] < number["high"]
+    assert of_features("fvd", "i3d_fvd", predictions, truths, BOOTSTRAP) == number
 
 
 def test_equal_sets_have_no_distance_and_one_clip_no_interval():
