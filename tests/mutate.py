@@ -33,6 +33,7 @@ ROOMS = {
     "options": ("options.py",),
     "assignment": ("weights/assignment.py", "preprocess/tracks.py"),
     "metrics": (
+        "metrics/frames.py",
         "metrics/pixels.py",
         "metrics/video.py",
         "metrics/pairing.py",

@@ -7,11 +7,13 @@ import pytest
 
 from ppdiffusers_ext.metrics.frames import (
     MIN_SIDE,
+    check_picture,
     difference,
     frame_l1,
     frame_psnr,
     frame_psnr_uint8_overflow,
     frame_ssim,
+    structural_similarity,
 )
 
 FUNCTIONS = (frame_psnr, frame_psnr_uint8_overflow, frame_ssim, frame_l1)
@@ -157,3 +159,27 @@ def test_what_are_not_two_pictures_of_one_shape_is_refused(function):
 def test_ssim_says_what_is_too_small_for_its_window():
     with pytest.raises(ValueError, match="SSIM needs sides of 11 pixels"):
         frame_ssim(flat(0, height=MIN_SIDE - 1), flat(0, height=MIN_SIDE - 1))
+
+
+@pytest.mark.parametrize("shape", [(1, 12, 17), (3, 7, 9)])
+def test_ssim_of_the_square_window_is_the_mean_over_all_windows_of_7_by_7(shape):
+    """By the formula of Wang et al. 2004, with covariances over one less than the pixels."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(2))
+    y = (x // 2 + y // 2).astype(np.uint8)
+    windows = [np.lib.stride_tricks.sliding_window_view(z, (7, 7), (1, 2)).reshape(-1, 49) for z in (x, y)]
+    found = []
+    for a, b in zip(*windows):
+        (variance_a, covariance), (_, variance_b) = np.cov(a, b)
+        luminance = (2 * a.mean() * b.mean() + 2.55**2) / (a.mean() ** 2 + b.mean() ** 2 + 2.55**2)
+        found.append(luminance * (2 * covariance + 7.65**2) / (variance_a + variance_b + 7.65**2))
+    assert structural_similarity(x, y, uniform=True) == pytest.approx(np.mean(found), abs=1e-10)
+    with pytest.raises(ValueError, match="^pictures have 6 rows of 9 pixels, SSIM needs sides of 7 pixels or more$"):
+        structural_similarity(x[:, :6, :9], y[:, :6, :9], uniform=True)
+
+
+def test_picture_is_called_a_frame_unless_it_is_named():
+    with pytest.raises(ValueError, match=r"^the frame has shape \(2, 2\) and type uint8, not \(H, W, 3\) and uint8$"):
+        check_picture(np.zeros((2, 2), np.uint8))
+    with pytest.raises(ValueError, match="^the mask has shape"):
+        check_picture(np.zeros((2, 2, 4), np.uint8), "mask")
