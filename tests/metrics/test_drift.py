@@ -108,6 +108,7 @@ def test_flicker_is_change_that_goes_back():
     reference = PICTURE[:16, :16]
     assert drift(reference, levels(100, 110, 100, 110))["flicker_second_difference"] == 10
     assert drift(reference, levels(100, 105, 110, 115))["flicker_second_difference"] == 0
+    assert drift(reference, levels(0, 0, 100, 0))["flicker_second_difference"] == (50 + 100) / 2
     assert drift(reference, levels(0, 255, 0))["flicker_second_difference"] == 255
     assert drift(reference, levels(100, 110))["flicker_second_difference"] is None
 
