@@ -31,7 +31,7 @@ ROOMS = {
     "losses": ("training/losses.py", "training/easy_animate/autoencoder_losses.py"),
     "buckets": ("data/easy_animate/buckets.py",),
     "options": ("options.py",),
-    "assignment": ("weights/assignment.py", "preprocess/tracks.py"),
+    "assignment": ("preprocess/tracks.py", "weights/assignment.py"),
     "metrics": (
         "metrics/frames.py",
         "metrics/pixels.py",
