@@ -120,6 +120,7 @@ def test_more_strength_smooths_more_and_none_not_at_all():
     noise = np.random.default_rng(0).normal(0, 0.005, 100)
     frames = [person(0.3 + offset) for offset in noise]
     steps = [np.diff(positions(smooth(frames, 30, strength))).std() for strength in (0, 0.5, 1, 2)]
+    assert np.diff(positions(smooth(frames, 30))).std() == steps[2]
     assert steps == sorted(steps, reverse=True) and steps[0] == np.diff(positions(frames)).std()
 
 
@@ -188,7 +189,7 @@ def test_person_of_whom_three_joints_are_seen_is_one(seen, people):
 
 
 def test_people_are_counted_by_the_middles_of_their_boxes():
-    wide, narrow = person(0.0, width=1.0), person(0.2, width=0.2)  # whose middles are at 0.5 and 0.3
+    wide, narrow = person(0.0, width=1.0), person(0.2, 0.8, 0.2, 0.15)  # whose middles are at 0.5 and 0.3
     assert people_from_left(together(wide, narrow)) == [1, 0]
     assert people_from_left(together(narrow, person(score=0.1), wide)) == [0, 2]
 
@@ -225,6 +226,13 @@ def test_person_is_expected_where_its_motion_leads_and_is_another_beyond_six_ten
     for apart, is_followed in ((0.59, 1), (-0.59, 1), (0.61, 0), (-0.61, 0)):
         *_, last = follow_person([at(step) for step in (*steps, expected + apart)])
         assert len(last) == is_followed, apart
+
+
+@pytest.mark.parametrize("apart, is_followed", [(0.59, 1), (0.61, 0)])
+def test_joints_that_are_not_seen_tell_no_speed(apart, is_followed):
+    moved = at(0.5)
+    moved.body[0, 4], moved.body_scores[0, 4] = 100, 0.0
+    assert len(list(follow_person([at(0), moved, at(0.6 + apart)]))[2]) == is_followed
 
 
 def test_person_of_another_size_is_farther_away():
