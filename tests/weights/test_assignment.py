@@ -24,6 +24,7 @@ from ppdiffusers_ext.weights.assignment import (
 )
 from ppdiffusers_ext.weights.conversion import to_paddle_names
 from ppdiffusers_ext.weights.folders import find_weights, read_config
+from ppdiffusers_ext.weights.loading import read_checkpoint
 from tests.support.tensors import different, make_empty_unet, save_torch, spatial_of, torch_layout, values
 
 
@@ -368,3 +369,20 @@ def test_weight_without_memory_takes_the_tensors_and_another_a_copy():
             give(tensor, parameter)
         assert parameter.tolist() == [0, 1, 2, 3]
         assert (to_array(parameter).ctypes.data == to_array(tensor).ctypes.data) is is_shared
+
+
+def test_files_may_be_read_already_exceed_the_model_and_be_changed_on_the_way(tmp_path):
+    model = nn.Linear(2, 2)
+    path = save_torch(tmp_path / "a.safetensors", {**torch_layout(model), "ema.decay": paddle.zeros([1])})
+    loaded = load_weights(
+        create(lambda: nn.Linear(2, 2)), read_checkpoint(path), may_exceed=("ema.",), change=lambda name, t: 2 * t
+    )
+    assert different(loaded, {name: 2 * array for name, array in values(model).items()}) == []
+
+
+def test_message_names_all_files_that_were_loaded_together(tmp_path):
+    paths = [save_torch(tmp_path / name, {"bias": paddle.zeros([2])}) for name in ("a.safetensors", "b.safetensors")]
+    with pytest.raises(
+        InputError, match=f"^{re.escape(f'{paths[0]} + {paths[1]}')} does not hold the weights of this"
+    ):
+        load_weights(create(lambda: nn.Linear(2, 2)), *paths)
