@@ -123,9 +123,9 @@ def _is_exact(name, own):
 def _check_same(names, folder):
     import numpy as np
 
-    first, *others = (np.load(f"{folder}/{name}.npy") for name in names)
-    for name, array in zip(names[1:], others):
-        error = float(np.abs(array - first).max() / np.abs(first).max())
+    arrays = [np.load(f"{folder}/{name}.npy") for name in names]
+    for name, array in zip(names[1:], arrays[1:]):
+        error = float(np.abs(array - arrays[0]).max() / np.abs(arrays[0]).max())
         if not error <= TOLERANCE:
             raise harness.ContestantError(f"{name} differs from {names[0]} by {error:.3g} of the largest number")
         print(f"{name} differs from {names[0]} by {error:.1e} of the largest number")

@@ -21,7 +21,7 @@ import paddle
 from ppdiffusers_ext.engine.compilations import compile_once
 from ppdiffusers_ext.engine.mapped_files import forgetting
 from ppdiffusers_ext.engine.weights_file import WEIGHTS
-from ppdiffusers_ext.environment import read_processor
+from ppdiffusers_ext.environment import read_processor, return_freed_memory
 from ppdiffusers_ext.errors import InputError
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ def _open_openvino(folder: str | Path, threads: int, precision: str) -> Run:
     if is_int8(folder):
         graph, weights = ((Path(folder) / REPRESENTATION).with_suffix(suffix) for suffix in (".xml", ".bin"))
     with forgetting(weights):
-        return _OpenVinoSession(compile_once(core, graph, weights, options))
+        session = _OpenVinoSession(compile_once(core, graph, weights, options))
+    return_freed_memory()  # of weights as they were before they were rearranged, a sixth of them
+    return session
 
 
 def _precision_hint(precision: str) -> str:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from benchmarks import step
 from benchmarks.__main__ import make_parser, work
+from benchmarks.harness import ContestantError
 from scripts.command import run
 
 ROOT = Path(__file__).parents[2]
@@ -224,6 +227,15 @@ def test_dit_step_measures_the_transformer_as_a_pipeline_calls_it(tmp_path):
     _, fields = measure(tmp_path, *small)
     assert fields["ours"]["engine"] == "onnx" and list(fields["engines"]) == ["ours_eager"]
     assert fields["settings"]["network"]["num_layers"] == 4
+
+
+def test_networks_of_the_same_weights_have_to_agree_where_two_of_them_compute_in_fp32(tmp_path):
+    for name, value in (("ours", 1.0), ("near", 1.0005), ("far", 1.002)):
+        np.save(tmp_path / f"{name}.npy", np.array([0.5, value], np.float32))
+    for names in ([], ["ours"], ["ours", "near"]):
+        step._check_same(names, tmp_path)
+    with pytest.raises(ContestantError, match="far differs from ours by 0.002"):
+        step._check_same(["ours", "near", "far"], tmp_path)
 
 
 @pytest.mark.long

@@ -28,6 +28,7 @@ PAGES = [
 ]
 # Tools of others whose options pages name.
 FOREIGN = {
+    "tests/mutate.py": {"--show"},
     "pip": {"--upgrade", "--no-deps"},
     "paddle.distributed.launch": {"--gpus", "--nproc_per_node", "--backend", "--log_dir"},
     "scripts.launch": {
