@@ -1,6 +1,7 @@
 """On Ray a run comes to what it comes to in one process, whatever becomes of its workers."""
 
 import contextlib
+import re
 import sys
 
 import pytest
