@@ -239,7 +239,8 @@ def _tell(entry: "Entry", progress: "Progress") -> None:
         return
     left = progress.seconds_left
     rest = f"; about {_spoken(left)} left" if progress.finished < progress.total else ""
-    print(f"{place} {entry.state} {one_line(entry.output)} ({entry.seconds:.1f} s{rest})", flush=True)
+    note = f": {one_line(entry.reason)}" if entry.reason else ""
+    print(f"{place} {entry.state} {one_line(entry.output)} ({entry.seconds:.1f} s{rest}){note}", flush=True)
 
 
 def _spoken(seconds: float) -> str:

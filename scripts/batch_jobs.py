@@ -18,6 +18,7 @@ from typing import Any
 from ppdiffusers_ext.batch.job_list import BatchJob, check_place
 from ppdiffusers_ext.batch.manifest import KEPT, MADE
 from ppdiffusers_ext.batch.run import IS_FULL, NAME
+from ppdiffusers_ext.data.existing import has_record
 from ppdiffusers_ext.data.outputs import beside, moved_by, report_paths
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, check_keys, shown_path
@@ -238,7 +239,10 @@ class CommandWork:
             return {"error": f"{shown_path(output)} was made, and something has removed it"}
         facts = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "stages": times.seconds}
         facts["figures"] = figures_of(output)
-        return {"columns": {"state": KEPT if after == before else MADE, **facts}}
+        is_kept = after == before
+        if is_kept and os.path.isfile(output) and not has_record(output):
+            facts["reason"] = "no run has made it as it is; removed, it is made anew"
+        return {"columns": {"state": KEPT if is_kept else MADE, **facts}}
 
 
 def _time_of(path: str) -> int | None:

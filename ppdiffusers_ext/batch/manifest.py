@@ -30,7 +30,7 @@ class Entry:
         state: one of `STATES`.
         attempts: how many times it was begun.
         failures: how many times it failed, or its worker ended.
-        reason: of the last failure, or "".
+        reason: of the last failure, or what is to be said of an output that is kept, or "".
         seconds, memory: that it took, and the most bytes that its worker had meanwhile; 0 where nobody knows.
         stamps: of its inputs and outputs when it was done; see `stamp`.
         figures: identity and pose, where its report has them.

@@ -203,6 +203,18 @@ def failing(number):
     return work
 
 
+def test_output_is_made_again_where_it_is_gone_and_kept_with_a_word_where_it_was_changed(tmp_path):
+    jobs = jobs_in(tmp_path, 2)
+    first = run_here(tmp_path, jobs, workers=0)
+    contents = (tmp_path / "0.mp4").read_bytes()
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "1.mp4").write_bytes(b"something else")
+    entries = list(run_here(tmp_path, jobs, workers=0).entries.values())
+    assert [each.state for each in first.entries.values()] == ["made", "made"]
+    assert [each.state for each in entries] == ["made", "kept"] and (tmp_path / "0.mp4").read_bytes() == contents
+    assert [each.reason for each in entries] == ["", "no run has made it as it is; removed, it is made anew"]
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk_is_told_as_one(monkeypatch, number):
     outcome = outcome_of(monkeypatch, failing(number))
