@@ -219,6 +219,8 @@ def _start_once(words: Sequence[str], nodes: Any) -> int:
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     with contextlib.nullcontext() if nodes is None else several(nodes) as meeting:
         _tell_once(meeting)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, _hang_up)
         try:
             launch()
         except SystemExit as end:
@@ -232,6 +234,13 @@ def _start_once(words: Sequence[str], nodes: Any) -> int:
             code = end.code or 0
             return code if code in (0, _BAD_INPUT) else 1  # Paddle has others for a process that was killed
     return 0
+
+
+def _hang_up(number: int, frame: Any) -> None:
+    """Do what is done for SIGTERM: Paddle's launcher leaves its processes behind where another signal ends it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler):
+        handler(number, frame)
 
 
 def _tell_once(meeting: Any) -> None:

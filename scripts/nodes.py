@@ -252,8 +252,9 @@ class _Handler(KVHandler):
             text = self.rfile.read(int(length))
         is_kept = _is_of_machine(self.path, text)
         if is_kept:
-            with self.server.kv_lock:
-                self.server.kv[self.path] = text
+            server: Any = self.server
+            with server.kv_lock:
+                server.kv[self.path] = text
         self.close_connection = True
         self.output(200 if is_kept else 400)
 

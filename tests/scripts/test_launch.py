@@ -2,7 +2,10 @@
 
 import importlib
 import logging
+import os
 import re
+import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -139,6 +142,17 @@ def stopped_by(number):
     return launch
 
 
+def hung_up():
+    """As where the terminal of Paddle's launcher is closed, which has a handler of SIGTERM alone."""
+
+    def signal_handler(number, frame):
+        raise SystemExit(number)
+
+    signal.signal(signal.SIGTERM, signal_handler)
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(5)
+
+
 @pytest.mark.parametrize(
     ("launch_by_paddle", "code", "said"),
     [
@@ -149,6 +163,7 @@ def stopped_by(number):
         (ends_with(250), 1, ""),
         (stopped_by(2), 130, "error: stopped by SIGINT; the same command goes on\n"),
         (stopped_by(15), 143, "error: stopped by SIGTERM; the same command goes on\n"),
+        (hung_up, 129, "error: stopped by SIGHUP; the same command goes on\n"),
     ],
 )
 def test_exit_code_says_how_it_ended(capsys, monkeypatch, launch_by_paddle, code, said):
