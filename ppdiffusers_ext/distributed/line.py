@@ -217,7 +217,8 @@ def _accept(count: int, host: str, store: Any, key: str) -> dict[int, _Peer]:
         store.set(key, json.dumps([host, server.getsockname()[1], secret]).encode())
         while len(peers) < count - 1:
             left = end - time.monotonic()
-            ready: list[Any] = select.select([server, *strangers], [], [], left)[0] if left > 0 else []
+            listened: list[Any] = [server, *strangers]
+            ready = select.select(listened, [], [], left)[0] if left > 0 else []
             if not ready:
                 missing = next(rank for rank in range(1, count) if rank not in peers)
                 raise RankError(f"rank {missing} of {count} has not come within {_SECONDS} s; all must start")
