@@ -22,9 +22,12 @@ import sys
 import tempfile
 from collections.abc import MutableMapping
 
+from ppdiffusers_ext.errors import InputError, shown
+
 # glibc's mallopt: parameters, and the largest value an int takes.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_INT = 2**31 - 1
+_MOST_DIGITS = 7  # of the number of processes
 
 _AVX512 = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _AVX2 = {"avx2", "fma"}
@@ -114,7 +117,27 @@ def available_cores() -> int:
 
 def processes_here() -> int:
     """How many processes of a launch are on this machine, this one among them."""
-    return int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    return of_launch("PADDLE_LOCAL_SIZE", of_launch("PADDLE_TRAINERS_NUM", 1))
+
+
+def of_launch(name: str, default: int, least: int = 1) -> int:
+    """A number that Paddle's launcher has put into the environment.
+
+    Args:
+        name: of the variable.
+        default: what it is where there is no launcher.
+        least: that it can be.
+
+    Raises:
+        InputError: somebody else has put something else there.
+    """
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS and int(text) >= least):
+        raise InputError(
+            f"{name} of the environment is {shown(text)}; a whole number from {least} is accepted, as scripts.launch "
+            "sets it, or none: then one process works alone"
+        )
+    return int(text)
 
 
 def use_all_cores() -> None:

@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 
@@ -115,6 +115,15 @@ def _check_access(path: Path, mode: int, what: str, accepted: str) -> None:
 
 def _unreadable(path: str | os.PathLike, what: str, accepted: str, error: OSError) -> InputError:
     return InputError(f"{what} {shown_path(path)} cannot be read ({error.strerror or error}); {accepted}")
+
+
+def append(file: BinaryIO, line: bytes) -> None:
+    """Write all of a line to a file without a buffer, of which a disk that is nearly full takes a part at first.
+
+    Raises OSError where it takes no more.
+    """
+    while line:
+        line = line[file.write(line) :]
 
 
 def read_bytes(path: Any, what: str, accepted: str, most: int = _MOST_TEXT) -> bytes:

@@ -27,7 +27,6 @@ if not __package__:  # run as a file, as Paddle's launcher does
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     __package__ = "scripts"
 
-from ppdiffusers_ext.distributed.ranks import launched  # noqa: E402
 from ppdiffusers_ext.errors import InputError, shown_path  # noqa: E402
 from ppdiffusers_ext.options import merge, option, path_option  # noqa: E402
 from ppdiffusers_ext.pipelines.jobs import Job, load_model_config, make_job  # noqa: E402
@@ -156,8 +155,6 @@ def _run_list(options: Options, workers: int) -> int:
     from . import batch
 
     values = vars(options.given)
-    if launched() > 1:
-        raise InputError("--batch is for one process; jobs one by one are accepted where several make one result")
     if any(values.get(name) is not None for name in ("reference_image", "driving_video", "output")):
         raise InputError("--batch has pictures, videos and outputs of its own; it or the three options is accepted")
     given = {name: value for name, value in values.items() if name not in _OF_LISTS and value is not None}

@@ -31,8 +31,9 @@ from ppdiffusers_ext.batch.job_list import BatchJob, check_files_apart, read_job
 from ppdiffusers_ext.batch.manifest import FAILED, STATES, Manifest
 from ppdiffusers_ext.data.existing import hold_outputs
 from ppdiffusers_ext.data.outputs import check_outputs
+from ppdiffusers_ext.distributed.ranks import launched
 from ppdiffusers_ext.environment import available_cores
-from ppdiffusers_ext.errors import shown_path
+from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.workers.tasks import ENGINES, LOCAL, Engine
 
@@ -112,6 +113,9 @@ class _Places:
         jobs = Path(options.jobs)
         manifest = Path(options.manifest or jobs.with_name(f"{jobs.stem}_manifest.jsonl"))
         page = Path(options.report or jobs.with_name(f"{jobs.stem}_report.html"))
+        for name, given in (("--manifest", options.manifest), ("--report", options.report)):
+            if given is not None and os.path.basename(given) in ("", ".", ".."):
+                raise InputError(f"{name} {shown_path(given)} is a folder; the name of a file is accepted")
         if options.shard is None:
             parts = sorted(manifest.parent.glob(f"{_escaped(manifest.stem)}_*-of-*{manifest.suffix}"))
         else:
@@ -151,12 +155,19 @@ def run_list(
     """
     from . import batch_jobs
 
-    jobs = shard_of(options.shard, read_job_list(options.jobs, tuple(batch_jobs.COMMANDS), given))
+    if launched() > 1:
+        raise InputError("a list of jobs is for one process; its jobs one by one are accepted where several make one "
+                         "result, and --workers and --shard divide a list")  # fmt: skip
+    every = read_job_list(options.jobs, tuple(batch_jobs.COMMANDS), given)
+    jobs = shard_of(options.shard, every)
     for job in jobs:
         batch_jobs.check_job(job)
+    for job in every if len(jobs) < len(every) else ():
+        batch_jobs.check_names(job)
     places = _Places.of(options)
     files = [places.manifest, places.page, places.numbers, *more, *places.metrics]
-    check_files_apart(jobs, batch_jobs.outputs_of, batch_jobs.inputs_of, files)
+    logs = [] if options.log_json is None else [options.log_json]
+    check_files_apart(every, batch_jobs.outputs_of, batch_jobs.inputs_of, [*files, *logs])
     check_outputs(files, [options.jobs, *dict.fromkeys(path for job in jobs for path in batch_jobs.inputs_of(job))])
     hold = hold_outputs([*files, *places.parts])
     with contextlib.ExitStack() as undo:
@@ -170,7 +181,6 @@ def run_list(
 
 def _open_engine(options: Options) -> Engine:
     from ppdiffusers_ext.batch.run import gpus_of
-    from ppdiffusers_ext.errors import InputError
 
     threads = options.threads or max(1, available_cores() // max(1, options.workers))
     if options.engine == LOCAL:
@@ -208,14 +218,12 @@ def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Eng
         done.add(entry.output)
         _tell(entry, progress)
 
-    try:
+    entries, paths = list(manifest.entries.values()), (places.page, places.numbers)
+    with contextlib.ExitStack() as ends:  # each of which is gone through, whatever becomes of the others
+        ends.callback(end, entries, done)
+        ends.callback(lambda: write_batch_report(paths, str(options.jobs), entries, time.monotonic() - begun))
+        ends.callback(observer.write)
         batch.run(engine, batch_jobs.CommandWork(os.getcwd(), options.overwrite), tell)
-    finally:
-        observer.write()
-        entries = list(manifest.entries.values())
-        paths = (places.page, places.numbers)
-        write_batch_report(paths, str(options.jobs), entries, time.monotonic() - begun)
-        end(entries, done)
     states = [entry.state for entry in entries]
     print(", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states))
     print(f"report {shown_path(places.page)}")
@@ -231,7 +239,8 @@ def _tell(entry: "Entry", progress: "Progress") -> None:
         return
     left = progress.seconds_left
     rest = f"; about {_spoken(left)} left" if progress.finished < progress.total else ""
-    print(f"{place} {entry.state} {one_line(entry.output)} ({entry.seconds:.1f} s{rest})", flush=True)
+    note = f": {one_line(entry.reason)}" if entry.reason else ""
+    print(f"{place} {entry.state} {one_line(entry.output)} ({entry.seconds:.1f} s{rest}){note}", flush=True)
 
 
 def _spoken(seconds: float) -> str:

@@ -5,25 +5,27 @@ import contextlib
 import functools
 import io
 import json
+import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.batch.job_list import BatchJob
+from ppdiffusers_ext.batch.job_list import BatchJob, check_place
 from ppdiffusers_ext.batch.manifest import KEPT, MADE
-from ppdiffusers_ext.batch.run import NAME
+from ppdiffusers_ext.batch.run import IS_FULL, NAME
+from ppdiffusers_ext.data.existing import has_record
 from ppdiffusers_ext.data.outputs import beside, moved_by, report_paths
 from ppdiffusers_ext.environment import peak_memory
-from ppdiffusers_ext.errors import InputError, check_keys
-from ppdiffusers_ext.files import suffix_of
+from ppdiffusers_ext.errors import InputError, check_keys, shown_path
+from ppdiffusers_ext.files import check_name, suffix_of
 from ppdiffusers_ext.pipelines.outputs import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from ppdiffusers_ext.weights.selection import checkpoint_key
-from ppdiffusers_ext.workers.tasks import Outcome, Stop, is_of_disk
+from ppdiffusers_ext.workers.tasks import FULL, Outcome, is_of_disk
 
 from . import animate, easy_animate, pose2vid, predict_i2v, predict_t2v, predict_v2v, stable_animator
 from .command import ArgumentParser, describe, no_command
@@ -32,6 +34,7 @@ _TASKS = {"predict_t2v": "text", "predict_i2v": "pictures", "predict_v2v": "vide
 # Options of a batch as a whole, or that would ask a server for another prompt each time.
 _NOT_OF_JOBS = frozenset("help batch overwrite skip_existing log_json".split())
 _BEGINNING_NOT_OF_JOBS = "beautify_"
+_NO_INPUTS = frozenset("output engine_cache report".split())  # options that name files, of which no result is made
 _VIDEO_IN_FOLDER = "animated_images.mp4"  # of a result that is a folder
 # What may lie beside a result that is a file.
 _BESIDE = ("side_by_side.mp4", "side_by_side.png", "sheet.png", "overlay.mp4", "faces.json")
@@ -123,27 +126,53 @@ def _as_typed(action: argparse.Action, value: Any) -> Any:
 
 
 def check_job(job: BatchJob) -> None:
-    """Raises InputError, with the number of the job, for options or files that its command would refuse."""
-    try:
+    """Raises InputError, with the number of the job, for options, files or an output that cannot be used."""
+    with _told_of(job):
         COMMANDS[job.command].checked(options_of(job.command, job.values, job.where))
+        check_place(job.output, is_of_file=_is_of_file(job))
+
+
+def check_names(job: BatchJob) -> None:
+    """Raises InputError, with the number of the job, for names of options, or of an output, that cannot be."""
+    with _told_of(job):
+        check_keys(dict(job.values), list(_parser_of(job.command)[1]), f"option of {job.command} in {job.where}")
+        outputs_of(job)
+
+
+@contextlib.contextmanager
+def _told_of(job: BatchJob) -> Iterator[None]:
+    """Within it the message of an InputError says which job it is about."""
+    try:
+        yield
     except InputError as error:
         words = str(error)
         raise InputError(words if job.where in words else f"{job.where}: {words}") from error
 
 
 def inputs_of(job: BatchJob) -> Sequence[str]:
-    """Paths of the files that a job names, but for its output."""
+    """Paths of the files and folders that a job names and that its result is made of."""
     _, known = _parser_of(job.command)
-    named = [value for name, value in job.values.items() if known[name].metavar == "FILE" and name != "output"]
+    named: list[Any] = []
+    for name, value in job.values.items():
+        of = known[name]
+        if of.metavar in ("FILE", "DIR") and of.dest not in _NO_INPUTS:
+            named.append(value)
+        elif isinstance(of.metavar, tuple) and of.metavar[0] == "FILE" and isinstance(value, list):
+            named += [each[0] for each in value if isinstance(each, list) and each]
     return [value for value in named if isinstance(value, str)]
 
 
 def outputs_of(job: BatchJob) -> Sequence[Path]:
     """Paths of what a job may write: its output, and what lies beside one that is a file."""
-    output = Path(job.output)
-    if suffix_of(output) not in VIDEO_SUFFIXES + PICTURE_SUFFIXES:
+    output = check_name(job.output, "output", "the name of a file or a folder is accepted")
+    if not _is_of_file(job):
         return [output]
     return [output, *report_paths(output), *(beside(output, ending) for ending in _BESIDE)]
+
+
+def _is_of_file(job: BatchJob) -> bool:
+    """Whether the output is a file; else it is a folder."""
+    return suffix_of(job.output) in VIDEO_SUFFIXES + PICTURE_SUFFIXES
 
 
 @dataclass
@@ -186,7 +215,7 @@ class CommandWork:
         from ppdiffusers_ext.pipelines.watching import watched_by
 
         output, begun = values["output"], time.monotonic()
-        before = os.stat(output) if os.path.exists(output) else None
+        before = _time_of(output)
         _forget_peak()
         printed, times = io.StringIO(), StageTimes()
         try:
@@ -202,14 +231,26 @@ class CommandWork:
                 traceback.print_exc()
             if isinstance(error, MemoryError):
                 self._warm.free()
-            if is_of_disk(error):
-                raise Stop(f"{describe(error)}: the same command goes on with what is missing") from error
-            return {"error": describe(error)}
+            is_full = is_of_disk(error, FULL)  # a place that is read-only is of this job
+            return {"error": describe(error), **({IS_FULL: True} if is_full else {})}
         times.end()
-        is_kept = before is not None and os.stat(output).st_mtime_ns == before.st_mtime_ns
+        after = _time_of(output)
+        if after is None:
+            return {"error": f"{shown_path(output)} was made, and something has removed it"}
         facts = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "stages": times.seconds}
         facts["figures"] = figures_of(output)
+        is_kept = after == before
+        if is_kept and os.path.isfile(output) and not has_record(output):
+            facts["reason"] = "no run has made it as it is; removed, it is made anew"
         return {"columns": {"state": KEPT if is_kept else MADE, **facts}}
+
+
+def _time_of(path: str) -> int | None:
+    """When a file or folder was changed last; None where there is none."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (OSError, ValueError):
+        return None
 
 
 def _truth(overwrite: bool) -> dict[str, Any]:
@@ -233,11 +274,11 @@ def figures_of(output: str) -> dict[str, float]:
         values = json.loads(path.read_text(encoding="utf-8"))
         _, identity = identity_of(values)
         if identity and identity["mean"] is not None:
-            found["identity"] = float(identity["mean"])
+            found["identity"] = identity["mean"]
         error = (values["poses"] or {}).get("body", {}).get("akd_pixels")
         if error is not None:
-            found["pose_error"] = float(error)
-    return found
+            found["pose_error"] = error
+    return {name: value for name, value in found.items() if isinstance(value, (int, float)) and math.isfinite(value)}
 
 
 if __name__ == "__main__":

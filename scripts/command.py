@@ -250,6 +250,7 @@ def _run(parser: ArgumentParser, work: Callable[[Any], int | None], arguments: S
         options = parser.read(typed)
         key = checkpoint_key(getattr(options, "checkpoint_key", None))
         given = _given(parser, {**vars(typed), **vars(options)})
+        _check_log(parser, dict(given))
         log = logged_run(getattr(options, "log_json", None), parser.prog)
         with stopped_by_signals(), moved_by(given=given), key, releasing(), log:
             return work(options)
@@ -274,6 +275,18 @@ def _given(parser: ArgumentParser, values: dict[str, Any]) -> list[tuple[Any, st
         for action, value in actions
         if isinstance(value, str)
     ]
+
+
+def _check_log(parser: ArgumentParser, given: dict[Any, str]) -> None:
+    """Refuse a log of events that another option names, too: it is opened before what that is for is looked at."""
+    from ppdiffusers_ext.errors import InputError, shown_path
+
+    if (log := given.pop("--log-json", None)) is None:
+        return
+    paths = [action.option_strings for action in parser._actions if action.metavar in _OF_PATHS]
+    for option, value in given.items():
+        if any(option in strings for strings in paths) and os.path.realpath(value) == os.path.realpath(log):
+            raise InputError(f"--log-json and {option} are both {shown_path(log)}; different files are accepted")
 
 
 def words_of(error: BaseException) -> str | None:

@@ -9,12 +9,13 @@ The second line is for a CPU, the others for GPUs, and the third for the first o
 --rank 1. The command is a Python file or a name: trainer_stage1. What stands before it goes to
 `paddle.distributed.launch`; its --help lists more. GPUs that are not there are told at once, and the launcher's own
 lines are left out unless the command has --debug. The messages of the first process are shown, those of all are in
-LOG_DIR/workerlog.N (--log_dir, default: log), with several machines in LOG_DIR/RANK/workerlog.N. --max_restart N
-starts the processes again, up to N times, where one fails.
+LOG_DIR/workerlog.N (--log_dir, default: log, or log_2 while another launch writes there), with several machines in
+LOG_DIR/RANK/workerlog.N. --max_restart N starts the processes again, up to N times, where one fails.
 """
 
 import argparse
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -31,6 +32,7 @@ from ppdiffusers_ext.packaged import as_called
 from .command import ArgumentParser, run
 
 _BAD_INPUT = 2  # the exit code of a trainer
+_LOGS = "log"  # folder of logs where none is named
 _MOST_LINES = 100  # of a log that are printed at the end
 _OF_CLIPS = ("animate", "pose2vid", "stable_animator", "predict_t2v", "predict_i2v", "predict_v2v")
 _DEVICES = ("--gpus", "--devices", "--selected_gpus")
@@ -68,9 +70,34 @@ def work(options: argparse.Namespace) -> int:
 
     nodes, restarts = read_nodes(before, _value_of), _restarts(before)
     before = _quiet([word for word in before if word != "--debug"], debug, nodes is not None)
-    if nodes is not None:  # whose folder of logs may be one
-        before = [*before, "--log_dir", str(Path(_value_of(before, "--log_dir") or "log") / str(nodes.rank))]
+    given, folder = _value_of(before, "--log_dir"), _hold_logs(before, nodes)
+    if str(folder) != (given or _LOGS):
+        before = [*before, "--log_dir", str(folder)]
     return _start([*before, *after], nodes, restarts)
+
+
+def _hold_logs(before: Sequence[str], nodes: Any) -> Path:
+    """The folder of this launch's logs, which no other launch writes into until the command ends.
+
+    Raises InputError where it cannot be written, or where the folder that --log_dir names is another launch's.
+    """
+    from ppdiffusers_ext.data.existing import HeldError, hold_outputs
+    from ppdiffusers_ext.data.outputs import check_writable, moved_by
+
+    given = _value_of(before, "--log_dir")
+    for number in itertools.count(1):
+        folder = Path(given or (_LOGS if number == 1 else f"{_LOGS}_{number}"))
+        folder = folder if nodes is None else folder / str(nodes.rank)  # of machines, which may have one in common
+        log = folder / "workerlog.0"
+        with moved_by("--log_dir"):
+            check_writable(log)
+        try:
+            hold_outputs([log])
+            break
+        except HeldError:
+            if given is not None:
+                raise
+    return folder
 
 
 def _place_of_trainer(words: Sequence[str]) -> int:
@@ -192,6 +219,8 @@ def _start_once(words: Sequence[str], nodes: Any) -> int:
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     with contextlib.nullcontext() if nodes is None else several(nodes) as meeting:
         _tell_once(meeting)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(signal.SIGHUP, _hang_up)
         try:
             launch()
         except SystemExit as end:
@@ -205,6 +234,13 @@ def _start_once(words: Sequence[str], nodes: Any) -> int:
             code = end.code or 0
             return code if code in (0, _BAD_INPUT) else 1  # Paddle has others for a process that was killed
     return 0
+
+
+def _hang_up(number: int, frame: Any) -> None:
+    """Do what is done for SIGTERM: Paddle's launcher leaves its processes behind where another signal ends it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler):
+        handler(number, frame)
 
 
 def _tell_once(meeting: Any) -> None:

@@ -12,6 +12,7 @@ others, "/started" when all have met; "/alive/RANK", a number that grows; "/ende
 import contextlib
 import dataclasses
 import json
+import re
 import secrets
 import socket
 import threading
@@ -25,7 +26,7 @@ from typing import Any
 
 from paddle.distributed.launch.context.node import Node
 from paddle.distributed.launch.controllers.master import HTTPMaster, Master
-from paddle.distributed.launch.utils.kv_server import KVServer
+from paddle.distributed.launch.utils.kv_server import KVHandler, KVServer
 
 from ppdiffusers_ext.errors import InputError, counted, one_line
 
@@ -239,10 +240,56 @@ class Meeting:
         return False
 
 
+class _Handler(KVHandler):
+    """Takes what machines say, and nothing else: what cannot be read would end all of them."""
+
+    timeout = _SILENCE  # seconds for a word of whoever connects
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        text = b""
+        if length.isascii() and length.isdigit() and len(length) < 6:
+            text = self.rfile.read(int(length))
+        is_kept = _is_of_machine(self.path, text)
+        if is_kept:
+            server: Any = self.server
+            with server.kv_lock:
+                server.kv[self.path] = text
+        self.close_connection = True
+        self.output(200 if is_kept else 400)
+
+    def do_DELETE(self) -> None:
+        self.output(400)
+
+
+def _is_of_machine(path: str, text: bytes) -> bool:
+    """Whether a machine would put this text at this path."""
+    kind = re.fullmatch(r"/(?:(node|alive|ended)/[0-9]{1,6}|started)", path)
+    if kind is None or not text.isascii():
+        return False
+    if kind[1] not in ("node", "ended"):
+        return text.isalnum()
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    kinds = (
+        {"count": int, "value": str, "id": str} if kind[1] == "node" else {"code": int, "why": str, "follows": bool}
+    )
+    return isinstance(values, dict) and {name: type(value) for name, value in values.items()} == kinds
+
+
 class _Server(ThreadingMixIn, KVServer):
     """Paddle's, which serves one at a time, so that a connection without a word would stop it."""
 
     daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.RequestHandlerClass = _Handler
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of somebody who breaks off."""
 
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

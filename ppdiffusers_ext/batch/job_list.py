@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers_ext.data.outputs import PICTURES
 from ppdiffusers_ext.errors import InputError, check_keys, shown, shown_path
 from ppdiffusers_ext.files import read_text, read_yaml, suffix_of
 
@@ -69,7 +70,10 @@ def read_job_list(
     if len(mappings) > MOST_JOBS:
         raise InputError(f"{name} has {len(mappings):,} jobs; up to {MOST_JOBS:,} are accepted")
     given = given or {}
-    jobs = [_job_of(number, {**given, **_named(values)}, name, commands) for number, values in enumerate(mappings, 1)]
+    jobs = []
+    for number, values in enumerate(mappings, 1):
+        said = {option: value for option, value in values.items() if value is not None}
+        jobs.append(_job_of(number, {**given, **said}, name, commands))
     _check_apart(jobs)
     return jobs
 
@@ -82,11 +86,14 @@ def _of_yaml(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise InputError(f"defaults of {name} are {shown(defaults)}; a mapping of options is accepted")
     if not (isinstance(jobs, list) and all(isinstance(job, dict) for job in jobs)):
         raise InputError(f"{name} has no list of jobs; {_ACCEPTED}")
-    return [{**defaults, **job} for job in jobs]
+    usual = _named(defaults, f"defaults of {name}")
+    return [{**usual, **_named(job, f"job {number} of {name}")} for number, job in enumerate(jobs, 1)]
 
 
 def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
     name, text = shown_path(path), read_text(path, "list of jobs", _ACCEPTED)
+    if "\0" in text:
+        raise InputError(f"{name} has a character of code 0; {_ACCEPTED}")
     first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = "\t" if suffix_of(path) == ".tsv" else max(",;", key=first.count)  # spreadsheets of some countries
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -96,7 +103,7 @@ def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
         raise InputError(f"line {reader.line_num} of {name} is not CSV ({error}); {_ACCEPTED}") from error
     if not rows:
         return []
-    heading = [cell.strip() for cell in rows[0][1]]
+    heading = [_option(cell.strip()) for cell in rows[0][1]]
     if len(set(heading)) < len(heading) or "" in heading:
         raise InputError(f"the heading of {name} has a name twice, or an empty one; {_ACCEPTED}")
     found = []
@@ -109,8 +116,18 @@ def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:
     return found
 
 
-def _named(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(key).replace("-", "_"): value for key, value in values.items() if value is not None}
+def _named(values: Mapping[Any, Any], where: str) -> dict[str, Any]:
+    named = {_option(key): value for key, value in values.items()}
+    if len(named) < len(values):
+        names = [_option(key) for key in values]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{where} has the option {shown(twice)} twice; one of its spellings is accepted")
+    return named
+
+
+def _option(key: Any) -> str:
+    """The name of an option, which may be written with hyphens as its flag is."""
+    return str(key).replace("-", "_")
 
 
 def _job_of(number: int, values: dict[str, Any], name: str, commands: Sequence[str]) -> BatchJob:
@@ -147,24 +164,56 @@ def check_files_apart(
 ) -> None:
     """Refuse jobs that would write the same file, or one that another one reads, whichever of them comes first.
 
+    A picture in a folder of pictures is read with these.
+
     Args:
         outputs, inputs: functions of a job that give the paths of what it writes and reads.
         files: what the run writes beside the jobs.
     """
-    writers: dict[Path, BatchJob | None] = {place_of(path): None for path in files}
+    writers: dict[Path, BatchJob | None] = {}
+    for path in files:
+        if place_of(path) in writers:
+            raise InputError(f"{shown_path(path)} would be two of the files that the run itself writes; "
+                             "different names are accepted")  # fmt: skip
+        writers[place_of(path)] = None
+    pictures: dict[Path, Any] = {}  # folder -> a picture that is written into it, and by whom
     for job in jobs:
         for path in outputs(job):
-            writer = writers.setdefault(place_of(path), job)
+            place = place_of(path)
+            if suffix_of(path) in PICTURES:
+                pictures.setdefault(place.parent, (path, job))
+            writer = writers.setdefault(place, job)
             if writer is not job:
                 other = "the run" if writer is None else f"job {writer.number}"
                 raise InputError(f"{job.where} and {other} would both write {shown_path(path)}; "
                                  "different names are accepted")  # fmt: skip
     for job in jobs:
         for path in inputs(job):
-            writer = writers.get(place_of(path), job)
+            place = place_of(path)
+            writer = writers.get(place, job)
             if writer is not None and writer is not job:
                 raise InputError(f"{writer.where} would replace {shown_path(path)}, which job {job.number} reads; "
                                  "an output that no job reads is accepted")  # fmt: skip
+            if place in pictures:
+                picture, writer = pictures[place]
+                raise InputError(f"{writer.where} would write {shown_path(picture)} among the pictures that job "
+                                 f"{job.number} reads; an output in another folder is accepted")  # fmt: skip
+
+
+def check_place(output: str | os.PathLike, is_of_file: bool = True) -> None:
+    """Raise InputError for an output that cannot be made where it is to be. Makes nothing; what is there may stay."""
+    target = Path(os.path.realpath(output))
+    folder = next(each for each in (target, *target.parents) if each.exists())
+    if folder == target:
+        is_right = target.is_file() if is_of_file else target.is_dir()
+        reason = "" if is_right else f"it is there, and is no {'regular file' if is_of_file else 'folder'}"
+    elif not folder.is_dir():
+        reason = f"{shown_path(folder)} is no folder"
+    else:
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else f"nothing can be made in {shown_path(folder)}"
+    if reason:
+        raise InputError(f"cannot write {shown_path(output)}: {reason}; an output in a folder that can be written is "
+                         "accepted")  # fmt: skip
 
 
 def place_of(output: str | os.PathLike) -> Path:

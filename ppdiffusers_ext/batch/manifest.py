@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.errors import InputError, shown_path
-from ppdiffusers_ext.files import check_file
+from ppdiffusers_ext.files import append, check_file
 
 WAITING, BEGUN, MADE, KEPT, FAILED = STATES = ("waiting", "begun", "made", "kept", "failed")
 FINISHED = (MADE, KEPT)
@@ -30,7 +30,7 @@ class Entry:
         state: one of `STATES`.
         attempts: how many times it was begun.
         failures: how many times it failed, or its worker ended.
-        reason: of the last failure, or "".
+        reason: of the last failure, or what is to be said of an output that is kept, or "".
         seconds, memory: that it took, and the most bytes that its worker had meanwhile; 0 where nobody knows.
         stamps: of its inputs and outputs when it was done; see `stamp`.
         figures: identity and pose, where its report has them.
@@ -64,6 +64,8 @@ class Entry:
             setattr(self, name, value)
 
 
+_OF_NUMBERS = {"figures", "stages"}
+_TOO_MUCH = 1 << 63  # of seconds, bytes, and whatever else is counted
 _NAMES = {item.name: type(getattr(Entry("", ""), item.name)) for item in fields(Entry)}
 
 
@@ -111,7 +113,7 @@ class Manifest:
         assert self._file is not None
         self.entries[output].happened(what, **values)
         try:
-            self._file.write(_line({"output": output, "event": what, **values}))
+            append(self._file, _line({"output": output, "event": what, **values}))
         except OSError as error:
             raise InputError(
                 f"manifest {shown_path(self.path)} cannot be written ({error.strerror}); free some space: the same "
@@ -154,14 +156,24 @@ def _read_line(values: Any, found: dict[str, Entry]) -> None:
         raise TypeError("no mapping")
     event = values.pop("event", None)
     for name, value in values.items():
-        if not isinstance(value, (float, int) if _NAMES[name] is float else _NAMES[name]):
-            raise TypeError(name)
-    if (values.get("state") or event) not in (*STATES, LOST):
+        _check(value, _NAMES[name])
+    for name in _OF_NUMBERS & values.keys():
+        for value in values[name].values():
+            _check(value, float)
+    if values.get("state", WAITING) not in STATES or event not in (None, *STATES, LOST):
         raise ValueError("state")
     if event is None:
         found[values["output"]] = Entry(**values)
     else:
         found[values.pop("output")].happened(event, **values)
+
+
+def _check(value: Any, kind: type) -> None:
+    """Raise TypeError or ValueError for a value that no run writes where one of a kind is."""
+    if isinstance(value, bool) or not isinstance(value, (float, int) if kind is float else kind):
+        raise TypeError(kind.__name__)
+    if isinstance(value, (float, int)) and not -_TOO_MUCH < value < _TOO_MUCH:  # nor is NaN
+        raise ValueError(value)
 
 
 def stamp(path: str | Path) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ppdiffusers_ext.batch.manifest import FAILED, FINISHED, STATES, Entry
+from ppdiffusers_ext.batch.manifest import FAILED, FINISHED, KEPT, STATES, Entry
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.metrics.html import all_in, cards, note, page, table
 from ppdiffusers_ext.metrics.svg import as_text
@@ -75,9 +75,11 @@ def _page(name: str, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any
         (f"{summary['peak_memory_bytes'] / 1e9:.1f} GB", "most memory of a worker"),
     ]
     failures = [(row["output"], row["reason"]) for row in rows if row["state"] == FAILED]
+    notes = [(row["output"], row["reason"]) for row in rows if row["state"] == KEPT and "reason" in row]
     title = f"Batch {Path(name).name}"
     parts = [f"<h1>{as_text(title)}</h1>", cards(figures)]
     parts += ["<h2>Failures</h2>", table(failures)] if failures else []
+    parts += ["<h2>Kept as they were</h2>", table(notes)] if notes else []
     return page(title, [*parts, "<h2>Jobs</h2>", _jobs(rows)], _STYLE)
 
 

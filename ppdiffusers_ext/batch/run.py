@@ -8,10 +8,11 @@ from typing import Any
 
 from ppdiffusers_ext.batch.job_list import BatchJob
 from ppdiffusers_ext.batch.manifest import BEGUN, FAILED, FINISHED, LOST, MADE, Entry, Manifest, stamp
-from ppdiffusers_ext.errors import one_line
+from ppdiffusers_ext.errors import InputError, counted, one_line
 from ppdiffusers_ext.workers.tasks import Engine, Job, Task
 
 NAME = "job"  # the one step of a job
+IS_FULL = "is_full"  # of the outcome of a job that met a full disk
 _MOST_OF_REASON = 600
 
 
@@ -79,16 +80,21 @@ class Batch:
     def run(self, engine: Engine, work: Job, tell: Tell) -> None:
         """Have all jobs done that are not; `tell` is called with each that is, or failed.
 
+        After a job that meets a full disk none is begun whose output would be on it; others are done.
+
         Raises:
-            InputError: what every job would meet, as a full disk. What is done is kept.
+            InputError: what every job would meet; or at the end, that a disk was full. What is done is kept.
         """
         todo = [job for job in self.jobs if not (self.is_finished(job) or self.is_given_up(job))]
         by_output = {job.output: job for job in todo}
         progress = Progress(len(self.jobs), len(self.jobs) - len(todo))
+        full: dict[int, str] = {}  # disk -> what the job said that met its end
 
         def tasks() -> Iterator[Task]:
             progress.begun = time.monotonic()
             for job in todo:
+                if full and _disk_of(job.output) in full:
+                    continue
                 self._note(job, BEGUN)
                 row = {"key": job.output, "command": job.command, "values": dict(job.values)}
                 yield Task(row, (NAME,), self.timeout, {}, "--job-timeout")
@@ -97,11 +103,17 @@ class Batch:
             self._note(by_output[task.row["key"]], LOST, reason=f"its worker ended ({why})")
 
         for task, outcomes in engine.run(work, tasks(), lost):
-            job = by_output[task.row["key"]]
-            self._take(job, outcomes[NAME])
+            job, outcome = by_output[task.row["key"]], outcomes[NAME]
+            if outcome.get(IS_FULL):
+                full[_disk_of(job.output)] = outcome["error"]
+                continue
+            self._take(job, outcome)
             progress.worked += 1
             progress.finished += 1
             tell(self.manifest.entries[job.output], progress)
+        if full:
+            left = counted(progress.total - progress.finished, "job")
+            raise InputError(f"{'; '.join(full.values())}: the same command goes on with what is missing, {left}")
 
     def _take(self, job: BatchJob, outcome: Mapping[str, Any]) -> None:
         if "error" in outcome:
@@ -113,6 +125,14 @@ class Batch:
     def _note(self, job: BatchJob, what: str, **values: Any) -> None:
         self.manifest.tell(job.output, what, **values)
         self.observe(what, job, self.manifest.entries[job.output])
+
+
+def _disk_of(path: str) -> int:
+    """The number of the file system in which a file or folder is, or will be."""
+    place = os.path.realpath(path)
+    while not os.path.exists(place):
+        place = os.path.dirname(place)
+    return os.stat(place).st_dev
 
 
 def gpus_of(environ: Mapping[str, str] = os.environ, folder: str = "/proc/driver/nvidia/gpus") -> list[str]:

@@ -263,6 +263,12 @@ def are_made_of(made: Mapping[Path, Made]) -> bool:
     return True
 
 
+def has_record(path: str | os.PathLike) -> bool:
+    """Whether a file is what a run has made, as it has made it."""
+    target = real_target(path)
+    return Records(target.parent).of(target.name) is not None
+
+
 def _leftovers(paths: list[Path], pattern: str) -> list[Path]:
     """Files with a record in the folders of results, named as these but none of them."""
     targets = {real_target(path) for path in paths}

@@ -23,7 +23,7 @@ _FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, 
     errno.EFBIG: ("more than the file system or `ulimit -f` allows for a file", "choose another"),
     errno.EROFS: ("a file system that is read-only", "choose another"),
 }
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes from its target's
 _MOST_TRIES = 100  # of temporary names
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
@@ -192,7 +192,7 @@ def _check_apart(path: str | os.PathLike, target: Path, source: str | os.PathLik
     if source is None or not os.path.exists(source):
         return
     if os.path.isdir(source):
-        is_among = os.path.samefile(source, target.parent) and target.suffix.lower() in _PICTURES
+        is_among = os.path.samefile(source, target.parent) and target.suffix.lower() in PICTURES
         reason = f"it would be one of the pictures in {source}, which is an input"
     else:
         is_among = target.exists() and os.path.samefile(source, target)

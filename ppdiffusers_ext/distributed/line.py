@@ -21,6 +21,8 @@ from ppdiffusers_ext.errors import InputError, printable
 
 _LENGTH = struct.Struct("!I")
 _MOST = 1 << 26  # bytes of a message
+_MOST_OF_HELLO = 1 << 10  # of one from somebody who has not said the secret
+_MOST_STRANGERS = 64  # connections of such, beyond those of ranks
 _SECONDS = 300  # for all ranks to connect: their imports may take a minute on a busy machine
 _KEY = "ppdiffusers_ext/line"
 _MOST_OF_REASON = 2000
@@ -32,10 +34,15 @@ class RankError(InputError):
 
 
 class _Peer:
-    """One connection."""
+    """One connection.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket, self._buffer = connection, b""
+    Args:
+        connection: an open one.
+        most: bytes of a message that it may send.
+    """
+
+    def __init__(self, connection: socket.socket, most: int = _MOST) -> None:
+        self._socket, self._buffer, self.most = connection, bytearray(), most
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def fileno(self) -> int:
@@ -46,7 +53,10 @@ class _Peer:
         self._socket.sendall(_LENGTH.pack(len(data)) + data)
 
     def receive(self) -> list[Any]:
-        """The messages that have come whole, none perhaps; waits for bytes. Raises EOFError if the other closed."""
+        """The messages that have come whole, none perhaps; waits for bytes.
+
+        Raises EOFError if the other closed, or sends what is no message.
+        """
         try:
             data = self._socket.recv(1 << 16)
         except OSError:
@@ -57,12 +67,15 @@ class _Peer:
         messages = []
         while len(self._buffer) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer)
-            if length > _MOST:
+            if length > self.most:
                 raise EOFError
             if len(self._buffer) < _LENGTH.size + length:
                 break
-            messages.append(json.loads(self._buffer[_LENGTH.size : _LENGTH.size + length]))
-            self._buffer = self._buffer[_LENGTH.size + length :]
+            try:
+                messages.append(json.loads(self._buffer[_LENGTH.size : _LENGTH.size + length]))
+            except (ValueError, RecursionError):
+                raise EOFError from None
+            del self._buffer[: _LENGTH.size + length]
         return messages
 
     def send_no_more(self) -> None:
@@ -189,37 +202,54 @@ def _hear_out(peers: set[_Peer]) -> None:
         for peer in select.select(list(open_ones), [], [], left)[0]:
             try:
                 peer.receive()
-            except (EOFError, ValueError):
+            except EOFError:
                 open_ones.discard(peer)
 
 
 def _accept(count: int, host: str, store: Any, key: str) -> dict[int, _Peer]:
-    """Rank -> connection, of all others than the first."""
-    secret, peers = secrets.token_hex(16), dict[int, _Peer]()
-    with socket.create_server((host, 0), backlog=count) as server:
-        server.settimeout(_SECONDS)
+    """Rank -> connection, of all others than the first.
+
+    Whoever else connects, says nothing or says anything, is kept waiting and holds up nobody.
+    """
+    secret, peers, end = secrets.token_hex(16), dict[int, _Peer](), time.monotonic() + _SECONDS
+    strangers: list[_Peer] = []  # the oldest first
+    with contextlib.closing(socket.create_server((host, 0), backlog=count + _MOST_STRANGERS)) as server:
         store.set(key, json.dumps([host, server.getsockname()[1], secret]).encode())
         while len(peers) < count - 1:
-            try:
-                connection, _ = server.accept()
-            except TimeoutError:
+            left = end - time.monotonic()
+            listened: list[Any] = [server, *strangers]
+            ready = select.select(listened, [], [], left)[0] if left > 0 else []
+            if not ready:
                 missing = next(rank for rank in range(1, count) if rank not in peers)
-                raise RankError(
-                    f"rank {missing} of {count} has not come within {_SECONDS} s; all must start"
-                ) from None
-            connection.settimeout(_SECONDS)
-            peer = _Peer(connection)
-            hello: list[Any] = []
-            with contextlib.suppress(EOFError, OSError, ValueError):
-                while not hello:
-                    hello = peer.receive()  # no more than one comes before the answer
-            if hello and isinstance(hello[0], dict) and hello[0].get("secret") == secret:
-                connection.settimeout(None)
-                peers[hello[0]["rank"]] = peer
-                peer.send({"welcome": True})
-            else:
-                peer.close()
+                raise RankError(f"rank {missing} of {count} has not come within {_SECONDS} s; all must start")
+            for peer in [each for each in ready if each is not server]:
+                if (hello := _hello_of(peer)) is None:
+                    continue
+                strangers.remove(peer)
+                if hello.get("secret") == secret:
+                    peer.most, peers[hello["rank"]] = _MOST, peer
+                    peer.send({"welcome": True})
+                else:
+                    peer.close()
+            if server in ready:
+                with contextlib.suppress(OSError):  # it has gone again
+                    strangers.append(_Peer(server.accept()[0], _MOST_OF_HELLO))
+                if len(strangers) > count + _MOST_STRANGERS:
+                    strangers.pop(0).close()
+    for peer in strangers:
+        peer.close()
     return peers
+
+
+def _hello_of(peer: _Peer) -> dict[str, Any] | None:
+    """What somebody says first: {} where that is nothing that a rank says, None where it is not there yet."""
+    try:
+        messages = peer.receive()
+    except EOFError:
+        return {}
+    if not messages:
+        return None
+    return messages[0] if isinstance(messages[0], dict) else {}
 
 
 def _connect(rank: int, store: Any, key: str) -> tuple[dict[int, _Peer], list[Any]]:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ppdiffusers_ext.distributed.line import Line, RankError
-from ppdiffusers_ext.errors import one_line
+from ppdiffusers_ext.environment import of_launch
+from ppdiffusers_ext.errors import InputError, one_line, shown
 
 if TYPE_CHECKING:
     import paddle
@@ -238,8 +239,9 @@ def joined() -> Iterator[Ranks]:
     from paddle import distributed
     from paddle.base import core
 
+    rank, host = _own_place(count)
     tell_no_flags()
-    store, rank = core.create_or_get_global_tcp_store(), int(os.environ["PADDLE_TRAINER_ID"])
+    store = core.create_or_get_global_tcp_store()
     _arrive(store, rank, count)
     try:
         distributed.init_parallel_env()
@@ -247,7 +249,6 @@ def joined() -> Iterator[Ranks]:
         raise RankError(
             f"rank {rank} of {count} {NOT_CONNECTED}: {one_line(str(error), 300)}; the same command again is accepted"
         ) from error
-    host = os.environ["PADDLE_TRAINER_ENDPOINTS"].split(",")[0].rpartition(":")[0]
     _times_joined += 1
     line = Line(rank, count, host, store, _times_joined)
     token = _current.set(Ranks(line))
@@ -271,6 +272,27 @@ def joined() -> Iterator[Ranks]:
         _current.reset(token)
 
 
+def _own_place(count: int) -> tuple[int, str]:
+    """The number of this process among so many, and the host of the first one; both are in the environment.
+
+    Raises InputError where they are not what a launcher says.
+    """
+    rank = of_launch("PADDLE_TRAINER_ID", count, 0)
+    if rank >= count:
+        raise InputError(
+            f"PADDLE_TRAINERS_NUM of the environment is {count}, and PADDLE_TRAINER_ID is no number below it; one is "
+            "accepted, as scripts.launch sets it, or neither: then one process works alone"
+        )
+    endpoints = os.environ.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")
+    host = endpoints[0].rpartition(":")[0]
+    if len(endpoints) != count or not host:
+        raise InputError(
+            f"PADDLE_TRAINER_ENDPOINTS of the environment is {shown(','.join(endpoints))}; HOST:PORT of each of the "
+            f"{count} processes is accepted, with commas between them, as scripts.launch sets it"
+        )
+    return rank, host
+
+
 def _arrive(store: Any, rank: int, count: int) -> None:
     """Wait for all: gloo's patience with those who come later is short."""
     place = f"ppdiffusers_ext/arrived/{_times_joined}"
@@ -288,7 +310,7 @@ def tell_no_flags() -> None:
 
 def launched() -> int:
     """How many processes the launcher has started, this one among them."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    return of_launch("PADDLE_TRAINERS_NUM", 1)
 
 
 def parts(count: int, among: int) -> list[tuple[int, int]]:

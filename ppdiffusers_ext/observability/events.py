@@ -21,10 +21,11 @@ from typing import Any
 
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.errors import InputError, one_line, shown_path
-from ppdiffusers_ext.files import check_name
+from ppdiffusers_ext.files import append, check_name
 
 _MOST_OF_REASON = 2000  # characters
-_ACCEPTED = "the name of a file to append to is accepted"
+_BEGINNING = b'{"time": "'  # of each line
+_ACCEPTED = "the name of a new file, or of a log to append to, is accepted"
 
 _current: contextvars.ContextVar["EventLog | None"] = contextvars.ContextVar("event log", default=None)
 
@@ -42,20 +43,30 @@ class EventLog:
     def __init__(self, path: str | os.PathLike) -> None:
         self._path = check_name(path, "--log-json", _ACCEPTED)
         try:
-            if self._path.is_file():
-                with open(self._path, "rb") as file:
-                    if file.read(1) not in (b"", b"{"):
-                        raise InputError(f"--log-json {shown_path(path)} is no log of events; {_ACCEPTED}")
-            self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  # `close` does
+            is_in_line = self._path.is_file() and self._check()
+            # Of a pipe that nobody reads the system says that, instead of waiting for a reader.
+            place = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+            os.set_blocking(place, True)
+            self._file = open(place, "ab", buffering=0)  # noqa: SIM115  # `close` does
+            if is_in_line:
+                append(self._file, b"\n")
         except OSError as error:
             raise self._refused(error) from error
+
+    def _check(self) -> bool:
+        """Raise InputError for a file that is no log. Whether its last line lacks its end, as after a full disk."""
+        with open(self._path, "rb") as file:
+            if not _BEGINNING.startswith(file.read(len(_BEGINNING))):
+                raise InputError(f"--log-json {shown_path(self._path)} is no log of events; {_ACCEPTED}")
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            return file.read(1) not in (b"", b"\n")
 
     def write(self, event: str, **values: Any) -> None:
         """Append an event. Raises InputError where it cannot be written."""
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=True, default=str)
         try:
-            self._file.write(line.encode() + b"\n")
+            append(self._file, line.encode() + b"\n")
         except OSError as error:
             raise self._refused(error) from error
 

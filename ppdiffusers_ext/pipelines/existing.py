@@ -25,7 +25,7 @@ def hold_results(cases: Sequence[Any], overwrite: bool = True, skip_existing: bo
     """The `Results` of cases, held against what exists before anything is computed; of several ranks, by the first.
 
     With `skip_existing` a case is kept if its main result exists. Files of a run that was stopped before all were
-    there, whose state is kept, are made again with the rest.
+    there, whose state is kept, are made again with the rest; so is what lies beside a main result that is gone.
 
     Args:
         cases: tuples of the path of the main result, a list of the paths of what lies beside it, and its `Made` or a
@@ -71,12 +71,12 @@ def _hold_results(cases: Sequence[Any], overwrite: bool, skip_existing: bool) ->
 
 
 def _is_unfinished(case: Any) -> bool:
-    """Whether files of a case exist, all made of the same as now, and the state of the run that made them does."""
+    """Whether files of a case exist, all made of the same as now, but not the main one, or a run's state does."""
     from ppdiffusers_ext.pipelines.state_folder import StateFolder  # with Paddle
 
     main, beside, made = case
     paths = [path for path in (main, *beside) if os.path.exists(path)]
-    if not paths or not StateFolder(main).exists:
+    if not paths or (os.path.exists(main) and not StateFolder(main).exists):
         return False
     made = made() if callable(made) else made
     return are_made_of({Path(path): made for path in paths})

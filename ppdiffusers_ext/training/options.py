@@ -6,11 +6,11 @@ class has the options that --help names, with a line for each; `REFUSED` those o
 each with the reason.
 """
 
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
+from ppdiffusers_ext.environment import of_launch
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import inherited, option
 from ppdiffusers_ext.training.bounds import BELOW_ONE, LONG, MANY, PART, SEEDS
@@ -114,7 +114,7 @@ class TrainerOptions(PaddleOptions):
         """Raise InputError for values that cannot be used together, or on this machine."""
         if self.fp16 and self.bf16:
             raise InputError("--fp16 and --bf16 are both given; one of them is accepted")
-        if self.sharding and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
+        if self.sharding and of_launch("PADDLE_TRAINERS_NUM", 1) < 2:
             raise InputError(
                 f"--sharding {self.sharding} has nothing to share among one process; a launch with several, or no "
                 "--sharding, is accepted"

@@ -45,6 +45,7 @@ class LocalEngine:
     def __init__(self, workers: int, threads: int | None = None, devices: Sequence[str] = ()) -> None:
         self._count, self._threads, self._devices = workers, threads, devices
         self._workers: list[_Worker] = []
+        self._has_begun = False  # whether a process could be started
 
     def run(
         self, job: Job, tasks: Iterable[Task], lost: Lost = lambda task, why: None
@@ -84,9 +85,12 @@ class LocalEngine:
 
     def _give(self, job: Job, task: Task, busy: list[_Worker]) -> _Worker:
         """Have a worker that has nothing to do begin with a task."""
+        for one in [one for one in self._workers if one not in busy and not one.is_alive]:
+            self._end(one)  # it was killed while it had nothing to do
         worker = next((one for one in self._workers if one not in busy), None)
         if worker is None:
-            self._workers.append(worker := _Worker(self._free_number(), self._environment(), self._threads))
+            number, values = self._free_number(), self._environment()
+            self._workers.append(worker := _Worker(number, values, self._threads, self._has_begun))
         worker.begin(job, task)
         return worker
 
@@ -109,7 +113,7 @@ class LocalEngine:
         self, worker: _Worker, again: collections.deque[Task] | None, lost: Lost
     ) -> Iterator[tuple[Task, dict[str, Outcome]]]:
         """What became of the task of a worker that is ready; nothing for one that is to be done once more."""
-        task = worker.task
+        task, self._has_begun = worker.task, True
         assert task is not None
         try:
             yield task, worker.result()
@@ -144,10 +148,13 @@ class _Worker:
         number: of the worker among those of its engine.
         values: of its environment.
         threads: see `LocalEngine`.
+        is_replacing: whether others could be started before it.
     """
 
-    def __init__(self, number: int, values: dict[str, str], threads: int | None = None) -> None:
-        self.number = number
+    def __init__(
+        self, number: int, values: dict[str, str], threads: int | None = None, is_replacing: bool = False
+    ) -> None:
+        self.number, self._is_replacing = number, is_replacing
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(other, os.getpid()), daemon=True)
@@ -190,8 +197,8 @@ class _Worker:
             try:
                 kind, value = self.pipe.recv()
             except (EOFError, OSError):
-                if self._is_started:
-                    return True  # of a job that ended the process: `result` tells
+                if self._is_started or self._is_replacing:
+                    return True  # a job, or want of memory, ended the process: `result` tells
                 raise InputError(
                     f"the processes that work end as they begin ({self._ended()}); a program that starts them "
                     'does so behind `if __name__ == "__main__":`, for each process imports it'
@@ -203,6 +210,11 @@ class _Worker:
                 assert self.task is not None
                 self._is_open, self.deadline = True, time.monotonic() + self.task.seconds
         return False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process.is_alive()
 
     def _ended(self) -> str:
         self._process.join(_SECONDS_TO_END)

@@ -12,6 +12,7 @@ import collections
 import contextlib
 import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -264,8 +265,14 @@ def _start(ray: Any, processors: int | None, name: str, address: str | None) -> 
 
 def _check_address(name: str, address: str | None) -> None:
     """Raise InputError where nothing answers at HOST:PORT, which Ray itself would try for minutes."""
+    if address and not re.fullmatch(r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):[0-9]{1,5}|auto|local", address):
+        raise InputError(
+            f"{name}{one_line(address, 200)} is no address of a Ray; HOST:PORT is accepted, and without one a Ray is "
+            "started here"
+        )
     host, colon, port = (address or "").rpartition(":")
-    if colon and "/" not in host and port.isdigit():
+    if colon and "/" not in host:
+        host = host.strip("[]")
         try:
             socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
         except (OSError, OverflowError) as error:

@@ -1,11 +1,12 @@
 """What engines take and give: work, tasks, and what became of them."""
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-_OF_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_DISK = (*FULL, errno.EROFS)
 
 # {"columns": {...}}, {"rows": [{...}]} of work that makes rows, or {"error": reason}.
 Outcome = dict[str, Any]
@@ -87,10 +88,13 @@ def too_long(task: Task) -> str:
     return f"it took longer than {task.seconds:.0f} seconds; {task.option} allows more"
 
 
-def is_of_disk(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is a disk that takes no more."""
+def is_of_disk(error: BaseException | None, numbers: Collection[int] = _OF_DISK) -> bool:
+    """Whether an error, or what caused it, is a disk that takes no more.
+
+    numbers: of the system's errors that are meant.
+    """
     while error is not None:
-        if getattr(error, "errno", None) in _OF_DISK:
+        if getattr(error, "errno", None) in numbers:
             return True
         error = error.__cause__ or error.__context__
     return False

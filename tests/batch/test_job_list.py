@@ -1,8 +1,10 @@
 """Lists of jobs: what is read of them, and what is refused before any job begins."""
 
+import os
+
 import pytest
 
-from ppdiffusers_ext.batch.job_list import check_files_apart, read_job_list, shard_of
+from ppdiffusers_ext.batch.job_list import check_files_apart, check_place, read_job_list, shard_of
 from ppdiffusers_ext.errors import InputError
 
 COMMANDS = ("animate", "pose2vid")
@@ -80,6 +82,8 @@ def test_csv_in_another_encoding_is_refused(tmp_path, content):
         ("jobs: [{output: a.mp4}, {output: ./A.mp4}]", "job 2 of .* and job 1 have the same output"),
         ("jobs: [{output: a/b.mp4}, {output: a}]", "output of job 1 of .* lies in that of job 2"),
         ("defaults: 3\njobs: [{output: a.mp4}]", "defaults of .* mapping"),
+        ("jobs: [{output: a}, {output: b, a-b: 1, a_b: 2}]", "job 2 of .* has the option 'a_b' twice"),
+        ("defaults: {a-b: 1, a_b: 2}\njobs: [{output: a}]", "defaults of .* has the option 'a_b' twice"),
     ],
 )
 def test_lists_that_cannot_be_are_refused(tmp_path, text, message):
@@ -91,6 +95,8 @@ def test_lists_that_cannot_be_are_refused(tmp_path, text, message):
     ("text", "message"),
     [
         ("output,output\na,b\n", "a name twice"),
+        ("output,a-b,a_b\na,b,c\n", "a name twice"),
+        ("output\na\0.mp4\n", "a character of code 0"),
         ("output,seed\na.mp4\n", "line 2 of .* has 1 cells, its heading 2"),
         ('output\n"a\n', "is not CSV"),
         ("", "lists no jobs"),
@@ -114,6 +120,36 @@ def test_jobs_that_would_write_what_others_write_or_read_are_refused(tmp_path):
         check(jobs, beside=["sheet.png"])
     with pytest.raises(InputError, match="job 1 of .* and the run would both write a.mp4"):
         check(jobs[:1], files=["A.mp4"])
+    with pytest.raises(
+        InputError, match="job 1 of .* would write x.mp4/sheet.png among the pictures that job 1 reads"
+    ):
+        check(jobs[:1], beside=["x.mp4/sheet.png"])
+    with pytest.raises(InputError, match="./log would be two of the files that the run itself writes"):
+        check(jobs[:1], files=["log", "./log"])
+
+
+def test_places_where_no_output_can_be_made_are_refused(tmp_path):
+    (tmp_path / "file.mp4").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for output, is_of_file in (("file.mp4", True), ("new/a.mp4", True), ("folder", False), ("new/a", False)):
+        check_place(tmp_path / output, is_of_file)
+    wrong = [
+        ("folder", True, "no regular file"),
+        ("file.mp4", False, "no folder"),
+        ("file.mp4/a.mp4", True, "no folder"),
+    ]
+    for output, is_of_file, why in wrong:
+        with pytest.raises(InputError, match=f"cannot write .*{output}: .*{why}.* is accepted"):
+            check_place(tmp_path / output, is_of_file)
+    with pytest.raises(InputError, match="it is there, and is no regular file"):
+        check_place(os.devnull)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file.mp4", "folder"]
+
+
+def test_place_that_may_not_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
+    with pytest.raises(InputError, match="nothing can be made in "):
+        check_place(tmp_path / "new" / "a.mp4")
 
 
 def test_options_of_the_command_line_go_behind_those_of_the_file(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 
 from ppdiffusers_ext.batch.manifest import Manifest, read_manifest, stamp
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import append
 
 
 def write(path, *happened):
@@ -70,12 +71,42 @@ def test_parts_are_put_together(tmp_path):
         '{"output": "a", "of": "1", "state": "odd"}',
         '{"output": "a", "of": "1", "state": "made", "seconds": "long"}',
         '{"output": "a", "of": "1", "state": "made", "more": 1}',
+        '{"output": "a", "of": "1", "state": "lost"}',
+        *(
+            f'{{"output": "a", "of": "1", "state": "made", {more}}}'
+            for more in (
+                '"memory": true',
+                f'"memory": 1{"0" * 400}',
+                f'"attempts": {"9" * 5000}',
+                '"seconds": NaN',
+                '"seconds": -Infinity',
+                '"seconds": 1e999',
+                '"stages": {"decoding": "long"}',
+                '"stages": {"decoding": [1]}',
+                '"figures": {"identity": null}',
+                '"figures": {"identity": NaN}',
+                '"figures": 3',
+            )
+        ),
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path, line):
     (tmp_path / "m.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"line 1 of manifest .* is none of a batch"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_disk_that_takes_a_part_of_a_line_gets_the_rest(tmp_path):
+    class Slow:
+        def __init__(self, file):
+            self._file = file
+
+        def write(self, line):
+            return self._file.write(line[:7])
+
+    with open(tmp_path / "lines", "wb", buffering=0) as file:
+        append(Slow(file), b"a line of some letters\n")
+    assert (tmp_path / "lines").read_bytes() == b"a line of some letters\n"
 
 
 def test_stamp_changes_with_what_is_there(tmp_path):

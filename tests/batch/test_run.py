@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ppdiffusers_ext.batch import run
 from ppdiffusers_ext.batch.manifest import read_manifest
 from ppdiffusers_ext.batch.run import Progress, gpus_of
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.workers import local
 from tests.support.batch_work import calls_of, jobs_of, run_batch
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +65,37 @@ def test_job_that_hangs_is_given_up_alone(tmp_path):
     assert "--job-timeout allows more" in states[1].reason and calls_of(tmp_path) == ["0", "1", "2"]
 
 
+def test_worker_that_is_killed_while_it_waits_costs_no_job(tmp_path):
+    def tell(entry, progress):
+        for child in psutil.Process().children():
+            if child.pid in workers_of(os.getpid()):
+                child.kill()
+                while child.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.01)
+
+    manifest = run_batch(tmp_path, jobs_of(tmp_path, "x", "y", "z"), workers=1, tell=tell)
+    assert [(each.state, each.attempts, each.failures) for each in manifest.entries.values()] == [("made", 1, 0)] * 3
+
+
+def test_worker_that_is_killed_as_it_begins_costs_one_try_of_its_job(tmp_path, monkeypatch):
+    begin, kills = local._Worker.begin, []
+
+    def kill(worker, job, task):
+        begin(worker, job, task)
+        if worker._is_replacing and not kills:
+            kills.append(worker._process.pid)
+            os.kill(worker._process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(local._Worker, "begin", kill)
+    manifest = run_batch(tmp_path, jobs_of(tmp_path, "die", "x", "y"), workers=1)
+    assert [(each.state, each.attempts) for each in manifest.entries.values()] == [
+        ("failed", 2),
+        ("made", 2),
+        ("made", 1),
+    ]
+    assert len(kills) == 1
+
+
 def test_memory_of_the_run_does_not_grow_with_the_jobs_that_are_done(tmp_path):
     jobs, sizes = jobs_of(tmp_path, *["x"] * 1000), {}
 
@@ -81,11 +114,20 @@ def test_memory_of_the_run_does_not_grow_with_the_jobs_that_are_done(tmp_path):
 
 def test_full_disk_ends_the_run_which_goes_on_later(tmp_path):
     jobs = jobs_of(tmp_path, "x", "full", "y")
-    with pytest.raises(InputError, match="no space"):
+    with pytest.raises(InputError, match="no space: the same command goes on with what is missing, 2 jobs"):
         run_batch(tmp_path, jobs)
     assert [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")] == ["made", "begun", "waiting"]
     run_batch(tmp_path, jobs_of(tmp_path, "x", "w", "y"))
     assert calls_of(tmp_path) == ["0", "1", "1", "2"]
+
+
+def test_full_disk_leaves_the_jobs_of_other_disks_to_be_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_disk_of", lambda path: int(Path(path).stem) % 2)
+    with pytest.raises(InputError, match="no space.* 3 jobs"):
+        run_batch(tmp_path, jobs_of(tmp_path, "x", "full", "y", "z", "w", "v"))
+    entries = read_manifest(tmp_path / "manifest.jsonl")
+    assert [entry.state for entry in entries] == ["made", "begun", "made", "waiting", "made", "waiting"]
+    assert entries[1].failures == 0
 
 
 def workers_of(process):

@@ -1,7 +1,9 @@
 """The line between ranks, of threads that stand for them."""
 
+import contextlib
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -98,23 +100,75 @@ def test_ranks_at_different_places_are_refused():
     assert str(errors[1]).startswith("rank 0 of 2 has ended: rank 1 is at") or "rank 1 is at" in str(errors[1])
 
 
-def test_who_does_not_know_the_secret_is_no_rank():
-    store = Store()
+class Haunted(Store):
+    """A store where strangers connect to the first rank before each of the others does.
 
-    class Eager(Store):
-        def get(self, key):
-            host, port, _ = line.json.loads(store.get(key))
-            for greeting in (b"", b"\0\0\0\2{}", b"\xff" * 8):
-                with socket.create_connection((host, port)) as stranger:
-                    stranger.sendall(greeting)
-            return store.get(key)
+    Args:
+        greetings: what each of them says, who stays; or what is sent when the line goes on.
+    """
 
-    strange = Eager()
-    strange.set = store.set
-    assert together(2, lambda own: own.meet("here", own.rank), strange) == [[0, 1]] * 2
+    def __init__(self, *greetings):
+        super().__init__()
+        self._greetings, self.strangers = greetings, []
+
+    def get(self, key):
+        host, port, _ = line.json.loads(super().get(key))
+        for greeting in self._greetings:
+            self.strangers.append(stranger := socket.create_connection((host, port)))
+            with contextlib.suppress(OSError):  # it is not listened to any more
+                stranger.sendall(greeting)
+        return super().get(key)
+
+
+def said(text):
+    return len(text).to_bytes(4, "big") + text
+
+
+STRANGE = {
+    "nothing": b"",
+    "half a length": b"\0\0",
+    "half a message": b'\0\0\0\x20{"rank": 1,',
+    "no secret": said(b"{}"),
+    "another secret": said(b'{"rank": 1, "secret": "x"}'),
+    "no mapping": said(b"[1]"),
+    "no JSON": said(b"GET / HTTP/1.1"),
+    "no text": said(b"\xff\xfe"),
+    "depth": said(b"[" * 1000),
+    "a long message": b"\0\0\xff\xff" + bytes(1 << 16),
+    "an endless one": b"\xff" * (1 << 16),
+}
+
+
+@pytest.mark.parametrize("greeting", STRANGE.values(), ids=STRANGE)
+def test_who_does_not_know_the_secret_is_no_rank_and_holds_up_nobody(greeting):
+    assert together(3, lambda own: own.meet("here", own.rank), Haunted(greeting, greeting)) == [[0, 1, 2]] * 3
+
+
+def test_crowd_of_silent_strangers_takes_no_more_connections_than_are_kept():
+    store = Haunted(*[b""] * 150)
+    assert together(2, lambda own: own.meet("here", own.rank), store) == [[0, 1]] * 2
 
 
 def test_a_rank_that_never_comes_is_named(monkeypatch):
     monkeypatch.setattr(line, "_SECONDS", 0.1)
     with pytest.raises(RankError, match="rank 1 of 2 has not come"):
         Line(0, 2, "127.0.0.1", Store())
+
+
+def test_stranger_who_goes_on_talking_does_not_put_off_the_end(monkeypatch):
+    monkeypatch.setattr(line, "_SECONDS", 0.3)
+    store, stranger = Store(), socket.socket()
+
+    def talk():
+        host, port, _ = line.json.loads(store.get("ppdiffusers_ext/line/0"))
+        stranger.connect((host, port))
+        with contextlib.suppress(OSError):
+            stranger.sendall(b"\0\0\4\0")
+            while True:
+                stranger.sendall(b" ")
+                time.sleep(0.01)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(talk)
+        with pytest.raises(RankError, match="rank 1 of 2 has not come"):
+            Line(0, 2, "127.0.0.1", store)

@@ -3,6 +3,7 @@
 import pytest
 
 from ppdiffusers_ext.distributed.ranks import ALONE, current_ranks, joined, parts
+from ppdiffusers_ext.errors import InputError
 from tests.support.together import run_together
 
 COUNT = 4
@@ -72,6 +73,29 @@ def test_a_process_alone_makes_all_calls_and_meets_nobody(monkeypatch):
     assert [*ALONE.stream([lambda: 1, lambda: 2])] == [1, 2]
     assert ALONE.lead(lambda begin: [begin(), "result"][1], pytest.fail) == "result"
     assert ALONE.of_first("a value", lambda: 3) == 3
+
+
+LAUNCHED = {
+    "PADDLE_TRAINERS_NUM": "2",
+    "PADDLE_TRAINER_ID": "1",
+    "PADDLE_TRAINER_ENDPOINTS": "127.0.0.1:6170,127.0.0.1:6171",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("PADDLE_TRAINERS_NUM", ["x", "0", "-1", "1e3", "2.0", "\u0662", "9" * 5000, " "]),
+        ("PADDLE_TRAINER_ID", ["x", "-1", "2", "1.0", "9" * 5000, None]),
+        ("PADDLE_TRAINER_ENDPOINTS", ["", "x", "127.0.0.1:6170", ":1,:2", "a:1,b:2,c:3", None]),
+    ],
+)
+def test_environment_that_no_launcher_makes_is_refused(monkeypatch, name, values):
+    for given in values:
+        for each, value in {**LAUNCHED, name: given}.items():
+            monkeypatch.delenv(each, raising=False) if value is None else monkeypatch.setenv(each, value)
+        with pytest.raises(InputError, match=f"{name} .*accepted"), joined():
+            pass
 
 
 def test_parts_are_as_even_as_can_be():

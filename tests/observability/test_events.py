@@ -41,11 +41,27 @@ def test_without_a_file_nothing_watches():
         assert current_watch() is nobody and current_log() is None
 
 
-def test_file_that_is_something_else_stays(tmp_path):
-    (tmp_path / "me.png").write_bytes(b"\x89PNG")
-    with pytest.raises(InputError, match="me.png is no log of events"), logged(tmp_path / "me.png", "x"):
+@pytest.mark.parametrize("content", [b"\x89PNG", b"{}", b'{"output": "a.mp4", "of": "1"}\n', b"{jobs: []}", b" "])
+def test_file_that_is_something_else_stays(tmp_path, content):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InputError, match="file is no log of events"), logged(tmp_path / "file", "x"):
         pass
-    assert (tmp_path / "me.png").read_bytes() == b"\x89PNG"
+    assert (tmp_path / "file").read_bytes() == content
+
+
+def test_half_a_line_of_an_earlier_run_keeps_to_itself(tmp_path):
+    for _ in range(2):
+        with logged(tmp_path / "log", "x"):
+            pass
+        (tmp_path / "log").write_bytes((tmp_path / "log").read_bytes()[:-5])
+    found = (tmp_path / "log").read_text().splitlines()
+    assert [text.count("event") for text in found] == [1, 1, 1, 1] and json.loads(found[2])["event"] == "run_started"
+
+
+def test_folder_and_pipe_that_nobody_reads_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe cannot be written"), logged(tmp_path / "pipe", "x"):
+        pass
     with pytest.raises(InputError, match="--log-json .* cannot be written"), logged(tmp_path, "x"):
         pass
 

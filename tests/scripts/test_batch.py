@@ -1,6 +1,8 @@
 """The command: what it refuses before any job, and what it makes, whatever the number of workers."""
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,10 +13,9 @@ import yaml
 
 from ppdiffusers_ext.batch.job_list import BatchJob
 from ppdiffusers_ext.batch.manifest import Manifest, read_manifest
-from ppdiffusers_ext.batch.run import NAME, Batch
+from ppdiffusers_ext.batch.run import IS_FULL, NAME, Batch
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.workers.local import LocalEngine
-from ppdiffusers_ext.workers.tasks import Stop
 from scripts import batch_jobs
 from scripts.batch import make_parser, work
 from scripts.command import run
@@ -63,6 +64,10 @@ def start(*arguments):
         (({"output": "a.mp4"}, {"output": "./a.mp4"}), (), "have the same output"),
         (({"overwrite": True},), (), "unknown option of pose2vid .*'overwrite'"),
         (({"output": "assets/pose.mp4", "pose_video": "tests/data/__init__.py"}, {}), (), "job 1 of .* would replace"),
+        (({"output": "tests/__init__.py"},), (), "job 1 of .* cannot write tests/__init__.py: .* no folder"),
+        (({"output": os.devnull},), (), "job 1 of .* cannot write /dev/null"),
+        (({}, {"sed": 1}), ("--shard", "1/2"), "unknown option of pose2vid in job 2 of .*did you mean 'seed'"),
+        (({"output": "assets/pose.mp4", "pose_video": "tests/data/__init__.py"}, {}), ("--shard", "2/2"), "would rep"),
         (({},), ("--shard", "3/2"), "--shard 3/2 is above the number of parts"),
         (({},), ("--shard", "0/2"), "I/N with I from 1 to N"),
         (({},), ("--address", "127.0.0.1:1"), "--address is for --engine ray"),
@@ -180,18 +185,76 @@ def test_output_of_something_else_is_refused_and_the_same_one_is_kept(tmp_path):
     assert entry.state == "failed" and "--overwrite replaces it" in entry.reason
 
 
-def test_full_disk_ends_the_run(monkeypatch):
-    def full(options):
-        raise OSError(28, "No space left on device")
-
+def outcome_of(monkeypatch, work):
+    """What becomes of a job whose command does other work."""
     command = batch_jobs.COMMANDS["pose2vid"]
     monkeypatch.setitem(
-        batch_jobs.COMMANDS, "pose2vid", batch_jobs.Command(command.make_parser, command.checked, full)
+        batch_jobs.COMMANDS, "pose2vid", batch_jobs.Command(command.make_parser, command.checked, work)
     )
     doing = batch_jobs.CommandWork(str(ROOT))
     doing.open()
-    with pytest.raises(Stop, match="No space left on device.*the same command goes on"):
-        doing({"command": "pose2vid", "values": {"output": "a.mp4"}}, (NAME,))
+    return doing({"command": "pose2vid", "values": {"output": "a.mp4"}}, (NAME,))[NAME]
+
+
+def failing(number):
+    def work(options):
+        raise OSError(number, os.strerror(number))
+
+    return work
+
+
+def test_output_is_made_again_where_it_is_gone_and_kept_with_a_word_where_it_was_changed(tmp_path):
+    jobs = jobs_in(tmp_path, 2)
+    first = run_here(tmp_path, jobs, workers=0)
+    contents = (tmp_path / "0.mp4").read_bytes()
+    (tmp_path / "0.mp4").unlink()
+    (tmp_path / "1.mp4").write_bytes(b"something else")
+    entries = list(run_here(tmp_path, jobs, workers=0).entries.values())
+    assert [each.state for each in first.entries.values()] == ["made", "made"]
+    assert [each.state for each in entries] == ["made", "kept"] and (tmp_path / "0.mp4").read_bytes() == contents
+    assert [each.reason for each in entries] == ["", "no run has made it as it is; removed, it is made anew"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_is_told_as_one(monkeypatch, number):
+    outcome = outcome_of(monkeypatch, failing(number))
+    assert os.strerror(number) in outcome["error"] and outcome[IS_FULL]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EFBIG])
+def test_place_that_cannot_be_written_fails_its_job_alone(monkeypatch, number):
+    outcome = outcome_of(monkeypatch, failing(number))
+    assert os.strerror(number) in outcome["error"] and IS_FULL not in outcome
+
+
+def test_output_that_is_removed_meanwhile_fails_its_job_alone(monkeypatch):
+    assert "a.mp4 was made, and something has removed it" in outcome_of(monkeypatch, lambda options: None)["error"]
+
+
+def test_processes_of_a_launch_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert start(write(tmp_path, {})) == 2
+    assert "a list of jobs is for one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--shard", "1/1")])
+@pytest.mark.parametrize("given", ["--manifest=.", "--manifest=/", "--report=.", "--report=a/", "--report=.."])
+def test_folder_in_the_place_of_a_file_of_the_run_is_refused(tmp_path, capsys, given, more):
+    assert start(write(tmp_path, {}), given, *more) == 2
+    assert re.match(r"error: .*(a folder|a file name).* is accepted\n$", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("option", ["--manifest", "--metrics", "--report"])
+def test_log_that_is_another_file_of_the_run_is_refused(tmp_path, capsys, option):
+    given = str(tmp_path / "x.html")
+    assert start(write(tmp_path, {}), option, given, "--log-json", f"{tmp_path}/./x.html") == 2
+    assert re.search(f"--log-json and {option} are both .*; different files", capsys.readouterr().err)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["jobs.yaml"]
+
+
+def test_log_that_is_an_output_is_refused(tmp_path, capsys):
+    assert start(write(tmp_path, {}), "--log-json", str(tmp_path / "0.mp4")) == 2
+    assert "job 1 of " in capsys.readouterr().err and not (tmp_path / "jobs_manifest.jsonl").exists()
 
 
 def test_folder_that_fills_up_ends_the_run_with_the_reason(tmp_path, monkeypatch):
@@ -203,6 +266,14 @@ def test_folder_that_fills_up_ends_the_run_with_the_reason(tmp_path, monkeypatch
         run_here(tmp_path, jobs_in(tmp_path, 2), workers=0)
     states = [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")]
     assert states == ["begun", "waiting"] and not list(tmp_path.glob("*.mp4"))
+
+
+def test_inputs_are_what_a_result_is_made_of():
+    values = {"output": "a.mp4", "engine_cache": "cache", "model": "v4", "lora": [["a.safetensors", 1]], "config": "c"}
+    job = BatchJob(1, "predict_t2v", values, "job 1")
+    assert sorted(batch_jobs.inputs_of(job)) == ["a.safetensors", "c", "v4"]
+    values = {"output": "a.mp4", "driving_video": "b.mp4", "report": "true", "dwpose": "DWPose"}
+    assert sorted(batch_jobs.inputs_of(BatchJob(1, "animate", values, "job 1"))) == ["DWPose", "b.mp4"]
 
 
 def test_value_of_another_kind_is_refused():
@@ -227,9 +298,10 @@ def test_events_and_numbers_are_written_beside_the_report(tmp_path):
 
 
 def test_identity_and_pose_error_come_from_the_report_of_a_result(tmp_path):
-    values = {"csim_x": {"mean": 0.5}, "poses": {"body": {"akd_pixels": 2.0}}}
-    (tmp_path / "a_report.json").write_text(json.dumps(values))
-    assert batch_jobs.figures_of(str(tmp_path / "a.mp4")) == {"identity": 0.5, "pose_error": 2.0}
+    for mean, identity in ((0.5, {"identity": 0.5}), (-0.1, {"identity": -0.1}), (float("nan"), {}), ("x", {})):
+        values = {"csim_x": {"mean": mean}, "poses": {"body": {"akd_pixels": 2.0}}}
+        (tmp_path / "a_report.json").write_text(json.dumps(values))
+        assert batch_jobs.figures_of(str(tmp_path / "a.mp4")) == {**identity, "pose_error": 2.0}
     assert batch_jobs.figures_of(str(tmp_path / "b.mp4")) == {}
 
 

@@ -2,12 +2,18 @@
 
 import importlib
 import logging
+import os
+import re
+import signal
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import paddle
 import pytest
 
 from scripts import launch
+from tests.support.holder import Holder
 
 TRAINER = "scripts/trainer_stage1.py"
 
@@ -85,6 +91,35 @@ def test_commands_that_make_videos_are_started_by_file_or_by_name(monkeypatch, w
     assert started[:-3] == ["--log_level", "ERROR", "--nproc_per_node", "2"]
 
 
+def test_launches_at_once_have_logs_of_their_own(tmp_path, monkeypatch, capsys):
+    started, holder, trainer = [], Holder(), str(Path(TRAINER).resolve())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "_start", lambda words, *_: started.append(words))
+    try:
+        for held in ("log/workerlog.0", "log_2/workerlog.0"):
+            Path(held).parent.mkdir()
+            holder.hold(tmp_path / "log/workerlog.0", tmp_path / held)
+            assert launch.main([trainer]) == launch.main(["--log_dir", "mine", trainer]) == 0
+        assert launch.main(["--log_dir", "log", trainer]) == 2
+        assert "log/workerlog.0 is being written by process " in capsys.readouterr().err
+    finally:
+        holder.end()
+    shown, named = ["--log_level", "ERROR"], ["--log_dir", "mine", trainer]
+    assert started == [
+        [*shown, "--log_dir", "log_2", trainer],
+        [*shown, *named],
+        [*shown, "--log_dir", "log_3", trainer],
+        [*shown, *named],
+    ]
+    assert not Path("mine").exists() and not Path("log_3").exists()
+
+
+def test_logs_that_cannot_be_written_are_told(monkeypatch, capsys):
+    monkeypatch.setattr(launch, "_start", lambda *_: pytest.fail("nothing is to be started"))
+    assert launch.main(["--log_dir", f"{TRAINER}/logs", TRAINER]) == 2
+    assert re.match("error: cannot write .*/logs/workerlog.0: .* is accepted", capsys.readouterr().err)
+
+
 def test_help_says_how(capsys):
     assert launch.main(["--help"]) == 0
     assert "--nproc_per_node 2" in capsys.readouterr().out
@@ -107,6 +142,17 @@ def stopped_by(number):
     return launch
 
 
+def hung_up():
+    """As where the terminal of Paddle's launcher is closed, which has a handler of SIGTERM alone."""
+
+    def signal_handler(number, frame):
+        raise SystemExit(number)
+
+    signal.signal(signal.SIGTERM, signal_handler)
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(5)
+
+
 @pytest.mark.parametrize(
     ("launch_by_paddle", "code", "said"),
     [
@@ -117,6 +163,7 @@ def stopped_by(number):
         (ends_with(250), 1, ""),
         (stopped_by(2), 130, "error: stopped by SIGINT; the same command goes on\n"),
         (stopped_by(15), 143, "error: stopped by SIGTERM; the same command goes on\n"),
+        (hung_up, 129, "error: stopped by SIGHUP; the same command goes on\n"),
     ],
 )
 def test_exit_code_says_how_it_ended(capsys, monkeypatch, launch_by_paddle, code, said):

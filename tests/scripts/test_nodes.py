@@ -111,6 +111,50 @@ def test_port_of_another_program_is_told(machine, other_program, rank, message):
     assert said.startswith("--master 127.0.0.1:") and message in said
 
 
+STRANGE = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"\xff\xfe\n\n",
+    b"PUT /node/1 HTTP/1.1\r\nContent-Length: 9999999999\r\n\r\n",
+    b"PUT /node/1 HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    b"DELETE /round HTTP/1.1\r\n\r\n",
+    *(
+        b"PUT %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (path, len(text), text)
+        for path, text in (
+            (b"/round", b"x"),
+            (b"/node/x", b"{}"),
+            (b"/node/1", b"\xff"),
+            (b"/node/1", b"no JSON"),
+            (b"/node/1", b"[" * 5000),
+            (b"/node/1", b'{"count": "2", "value": "x", "id": "y"}'),
+            (b"/ended/1", b"{}"),
+            (b"/ended/1", b'{"code": 1, "why": "x"}'),
+            (b"/alive/1", b"\xff"),
+        )
+    ),
+]
+
+
+def test_what_strangers_say_to_the_master_ends_nobody(machine, master, capfd):
+    meetings = machine(0), machine(1)
+    meetings[0]._serve = lambda serve=meetings[0]._serve: [serve(), *map(talk, STRANGE)]
+
+    def talk(words):
+        host, port = master.split(":")
+        with socket.create_connection((host, int(port)), 5) as stranger:
+            stranger.sendall(words)
+            stranger.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                stranger.recv(1000)
+
+    assert together(*meetings) == [["of 0", "of 1"]] * 2
+    told = watch(*meetings)
+    for words in STRANGE:
+        talk(words)
+    time.sleep(0.1)
+    assert told == [] and meetings[0]._texts().keys() >= {"/node/0", "/node/1", "/round", "/started"}
+    assert capfd.readouterr().err == ""
+
+
 def test_rank_that_two_machines_have_is_told_to_all(machine):
     said = together(machine(0, 3), machine(1, 3), machine(1, 3))
     assert len([text for text in said if text.startswith("--rank 1 is given to two machines; 0 to 2")]) == 1

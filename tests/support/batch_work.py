@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ppdiffusers_ext.batch.job_list import BatchJob
 from ppdiffusers_ext.batch.manifest import Manifest
-from ppdiffusers_ext.batch.run import NAME, Batch
+from ppdiffusers_ext.batch.run import IS_FULL, NAME, Batch
 from ppdiffusers_ext.workers.local import LocalEngine
-from ppdiffusers_ext.workers.tasks import Stop
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Writing:
         if words == "fail":
             return {NAME: {"error": "words are bad; good ones are accepted"}}
         if words == "full":
-            raise Stop("no space")
+            return {NAME: {"error": "no space", IS_FULL: True}}
         time.sleep(self.seconds)
         Path(values["output"]).write_text(words)
         return {NAME: {"columns": {"seconds": 0.5, "memory": 7, "figures": {}, "stages": {"denoising": 0.25}}}}

@@ -1,6 +1,7 @@
 """On Ray a run comes to what it comes to in one process, whatever becomes of its workers."""
 
 import contextlib
+import re
 import sys
 
 import pytest
@@ -50,9 +51,15 @@ def test_ray_that_is_not_installed_is_named(monkeypatch):
         ray_engine.RayEngine(1)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:999999"])
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999", "[::1]:1"])
 def test_cluster_that_does_not_answer_is_told_at_once(address):
-    with pytest.raises(InputError, match=f"RAY_ADDRESS={address} does not answer"):
+    with pytest.raises(InputError, match=re.escape(f"RAY_ADDRESS={address} does not answer")):
+        ray_engine._check_address("RAY_ADDRESS=", address)
+
+
+@pytest.mark.parametrize("address", [":", ":1", "x", "127.0.0.1:999999", "http://x:1", "a b:1", "x:1/2"])
+def test_what_is_no_address_is_told(address):
+    with pytest.raises(InputError, match="RAY_ADDRESS=.* is no address of a Ray; HOST:PORT is accepted"):
         ray_engine._check_address("RAY_ADDRESS=", address)
 
 

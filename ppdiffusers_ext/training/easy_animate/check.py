@@ -1,10 +1,10 @@
 """Checks of the files of EasyAnimate's trainings, without Paddle."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ppdiffusers_ext.environment import of_launch
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.training.check import check_inputs, check_resume, check_together, named_paths
@@ -48,7 +48,7 @@ def check_files(model: EasyModelArguments, data: EasyDataArguments, arguments: A
     *_, clips = check_together([*check_inputs("easy_animate", paths, readers), lambda: split_clips(data, arguments)])
     if arguments.num_train_epochs:
         samples = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
-        samples *= int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+        samples *= of_launch("PADDLE_TRAINERS_NUM", 1)
         arguments.max_steps = steps_of_epochs(clips, data, arguments.num_train_epochs, samples)
         arguments.num_train_epochs = 0.0  # they are counted
     return with_known_sizes(clips, data.settings(_frames_multiple(vae or {})), data, arguments)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ppdiffusers_ext.data.easy_animate.settings import SampleSettings
+from ppdiffusers_ext.environment import of_launch
 from ppdiffusers_ext.errors import InputError, shown_path
 from ppdiffusers_ext.files import check_name
 from ppdiffusers_ext.options import inherited, option, path_option
@@ -287,7 +288,7 @@ class EasyTrainerOptions(DiffusersTrainerOptions):
         if self.use_came:
             self._check_came()
         if self.scale_lr:
-            processes = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+            processes = of_launch("PADDLE_TRAINERS_NUM", 1)
             self.learning_rate *= processes * self.per_device_train_batch_size * self.gradient_accumulation_steps
             self.scale_lr = False  # it is done
 
