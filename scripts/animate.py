@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _OF_JOBS = frozenset("reference_image pose_video driving_poses output fps resize seed test_cases report".split())
 # Options of a batch as a whole, or of a file that lists jobs.
 _OF_LISTS = frozenset("batch report overwrite skip_existing log_json spelled".split())
-_STATES = {"made": "made", "kept": "was there", "failed": "failed", "begun": "stopped", "waiting": "not begun"}
+_STATES = {"made": "made", "kept": "was there", "failed": "failed", "begun": "stopped"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +179,8 @@ def _write_rows(path: "Path", entries: "Sequence[Entry]", done: Collection[str])
     rows = []
     for entry in entries:
         is_old = entry.state in FINISHED and entry.output not in done
-        row = {"output": entry.output, "state": "was there" if is_old else _STATES[entry.state]}
+        waiting = "stopped" if entry.attempts else "not begun"
+        row = {"output": entry.output, "state": "was there" if is_old else _STATES.get(entry.state, waiting)}
         rows.append({**row, **({"error": entry.reason} if row["state"] == "failed" else {})})
     with output_file(path) as temporary:
         text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"

@@ -19,32 +19,31 @@ list among machines. A run without --shard then does what is missing, and report
 """
 
 import contextlib
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppdiffusers_ext.batch.job_list import BatchJob, check_files_apart, read_job_list, shard_of
-from ppdiffusers_ext.batch.manifest import FAILED, STATES, Manifest
+from ppdiffusers_ext.batch.manifest import FAILED, LOST, MADE, STATES, Entry, Manifest
+from ppdiffusers_ext.batch.run import Batch, Progress
 from ppdiffusers_ext.data.existing import hold_outputs
 from ppdiffusers_ext.data.outputs import check_outputs
 from ppdiffusers_ext.distributed.ranks import launched
 from ppdiffusers_ext.environment import available_cores
-from ppdiffusers_ext.errors import InputError, shown_path
+from ppdiffusers_ext.errors import InputError, counted, one_line, shown_path
 from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.workers.tasks import ENGINES, LOCAL, Engine
 
 from .command import ArgumentParser, run, tell_error
 from .options import CommandOptions, log_option
 
-if TYPE_CHECKING:
-    from ppdiffusers_ext.batch.manifest import Entry
-    from ppdiffusers_ext.batch.run import Progress
-
 RUNNING = "Running"
+_MOST_TOLD = 10  # jobs that are given up, by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +135,7 @@ def work(options: Options) -> int:
     return run_list(options)
 
 
-End = Callable[[Sequence["Entry"], Collection[str]], Any]
+End = Callable[[Sequence[Entry], Collection[str]], Any]
 
 
 def run_list(
@@ -160,15 +159,22 @@ def run_list(
                          "result, and --workers and --shard divide a list")  # fmt: skip
     every = read_job_list(options.jobs, tuple(batch_jobs.COMMANDS), given)
     jobs = shard_of(options.shard, every)
-    for job in jobs:
-        batch_jobs.check_job(job)
+    notes = io.StringIO()
+    with contextlib.redirect_stderr(notes):  # many jobs have the same
+        resolved = {job.output: batch_jobs.check_job(job) for job in jobs}
+    for line in dict.fromkeys(notes.getvalue().splitlines()):
+        print(line, file=sys.stderr)
     for job in every if len(jobs) < len(every) else ():
         batch_jobs.check_names(job)
     places = _Places.of(options)
     files = [places.manifest, places.page, places.numbers, *more, *places.metrics]
     logs = [] if options.log_json is None else [options.log_json]
-    check_files_apart(every, batch_jobs.outputs_of, batch_jobs.inputs_of, [*files, *logs])
-    check_outputs(files, [options.jobs, *dict.fromkeys(path for job in jobs for path in batch_jobs.inputs_of(job))])
+
+    def inputs(job: BatchJob) -> Sequence[str]:
+        return resolved[job.output] if job.output in resolved else batch_jobs.inputs_of(job)
+
+    check_files_apart(every, batch_jobs.outputs_of, inputs, [*files, *logs])
+    check_outputs(files, [options.jobs, *dict.fromkeys(path for paths in resolved.values() for path in paths)])
     hold = hold_outputs([*files, *places.parts])
     with contextlib.ExitStack() as undo:
         undo.callback(hold.release)
@@ -176,7 +182,9 @@ def run_list(
         engine = _open_engine(options)
         undo.callback(engine.close)
         undo.callback(manifest.close)
-        return _run(options, jobs, manifest, engine, places, end)
+        attempts = sys.maxsize if options.retry_failed else options.attempts
+        batch = Batch(jobs, manifest, inputs, attempts, options.job_timeout or float("inf"))
+        return _run(options, batch, engine, places, end)
 
 
 def _open_engine(options: Options) -> Engine:
@@ -198,49 +206,69 @@ def _open_engine(options: Options) -> Engine:
     return RayEngine(options.workers, options.address, threads, 1 if gpus_of() else 0)
 
 
-def _run(options: Options, jobs: list[BatchJob], manifest: Manifest, engine: Engine, places: _Places, end: End) -> int:
+def _run(options: Options, batch: Batch, engine: Engine, places: _Places, end: End) -> int:
     from ppdiffusers_ext.batch.observing import Observer
     from ppdiffusers_ext.batch.report import write_batch_report
-    from ppdiffusers_ext.batch.run import Batch
 
     from . import batch_jobs
 
     if options.overwrite:
-        manifest.entries.clear()
-    manifest.begin([(job.output, job.digest) for job in jobs])
-    attempts = sys.maxsize if options.retry_failed else options.attempts
+        batch.manifest.entries.clear()
+    batch.manifest.begin([(job.output, job.digest) for job in batch.jobs])
     name = " ".join([Path(options.jobs).name, *([options.shard] if options.shard else [])])
-    observer = Observer(name, manifest.entries.values(), options.metrics)
-    batch = Batch(jobs, manifest, batch_jobs.inputs_of, attempts, options.job_timeout or float("inf"), observer)
+    observer = Observer(name, batch.manifest.entries.values(), options.metrics)
     begun, done = time.monotonic(), set[str]()
 
-    def tell(entry: "Entry", progress: "Progress") -> None:
+    def observe(what: str, job: BatchJob, entry: Entry) -> None:
+        observer(what, job, entry)
+        if what == LOST:
+            tell_error(f"{entry.output}: {entry.reason}; it is tried once more when all others are done")
+
+    def tell(entry: Entry, progress: Progress) -> None:
         done.add(entry.output)
         _tell(entry, progress)
 
-    entries, paths = list(manifest.entries.values()), (places.page, places.numbers)
+    def conclude() -> None:
+        states = [entry.state for entry in entries]
+        print(", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states))
+        print(f"report {shown_path(places.page)}", flush=True)
+
+    batch.observe = observe
+    entries, paths = list(batch.manifest.entries.values()), (places.page, places.numbers)
     with contextlib.ExitStack() as ends:  # each of which is gone through, whatever becomes of the others
+        ends.callback(conclude)
         ends.callback(end, entries, done)
         ends.callback(lambda: write_batch_report(paths, str(options.jobs), entries, time.monotonic() - begun))
         ends.callback(observer.write)
-        batch.run(engine, batch_jobs.CommandWork(os.getcwd(), options.overwrite), tell)
-    states = [entry.state for entry in entries]
-    print(", ".join(f"{states.count(state):,} {state}" for state in STATES if state in states))
-    print(f"report {shown_path(places.page)}")
-    return 1 if FAILED in states else 0
+        batch.run(engine, batch_jobs.CommandWork(os.getcwd(), options.overwrite), tell, _tell_beginning)
+        _tell_given_up([entry for entry in entries if entry.state == FAILED and entry.output not in done])
+    return 1 if any(entry.state == FAILED for entry in entries) else 0
 
 
-def _tell(entry: "Entry", progress: "Progress") -> None:
-    from ppdiffusers_ext.errors import one_line
+def _tell_beginning(progress: Progress) -> None:
+    if progress.finished:
+        print(f"{progress.finished:,} of {counted(progress.total, 'job')} need no more work", flush=True)
 
+
+def _tell_given_up(entries: Sequence[Entry]) -> None:
+    for entry in entries[:_MOST_TOLD]:
+        tell_error(f"{entry.output}: failed {counted(entry.failures, 'time')} and is not tried again: {entry.reason}")
+    if entries:
+        more = f"{len(entries) - _MOST_TOLD:,} more are in the report; " if len(entries) > _MOST_TOLD else ""
+        tell_error(f"{more}--retry-failed tries again what failed so often; so does any run when an input is another")
+
+
+def _tell(entry: Entry, progress: Progress) -> None:
     place = f"[{progress.finished:,}/{progress.total:,}]"
     if entry.state == FAILED:
         tell_error(f"{place} {entry.output}: {entry.reason}")
         return
     left = progress.seconds_left
-    rest = f"; about {_spoken(left)} left" if progress.finished < progress.total else ""
+    facts = [f"{entry.seconds:.1f} s"] if entry.state == MADE else []
+    facts += [f"about {_spoken(left)} left"] if progress.finished < progress.total else []
+    said = f" ({'; '.join(facts)})" if facts else ""
     note = f": {one_line(entry.reason)}" if entry.reason else ""
-    print(f"{place} {entry.state} {one_line(entry.output)} ({entry.seconds:.1f} s{rest}){note}", flush=True)
+    print(f"{place} {entry.state} {one_line(entry.output)}{said}{note}", flush=True)
 
 
 def _spoken(seconds: float) -> str:

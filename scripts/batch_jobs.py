@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -125,17 +126,40 @@ def _as_typed(action: argparse.Action, value: Any) -> Any:
     return "true" if (words == "true") != (action.const == "false") else "false"
 
 
-def check_job(job: BatchJob) -> None:
-    """Raises InputError, with the number of the job, for options, files or an output that cannot be used."""
+def check_job(job: BatchJob) -> tuple[str, ...]:
+    """The paths of all files and folders that a job is made of, those that its configuration names among them.
+
+    Raises:
+        InputError: options, files or an output that cannot be used; the message has the number of the job.
+    """
     with _told_of(job):
-        COMMANDS[job.command].checked(options_of(job.command, job.values, job.where))
+        resolved = COMMANDS[job.command].checked(options_of(job.command, job.values, job.place_of_options))
         check_place(job.output, is_of_file=_is_of_file(job))
+    paths = dict.fromkeys([*inputs_of(job), *filter(os.path.exists, _texts_in(resolved))])
+    return tuple(map(sys.intern, paths))  # many jobs name the same
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """All texts in a configuration, and in what it holds, but those of `_NO_INPUTS`."""
+    if isinstance(value, (str, os.PathLike)):
+        yield os.fspath(value)
+    elif dataclasses.is_dataclass(value):
+        for item in dataclasses.fields(value):
+            yield from _texts_in(getattr(value, item.name)) if item.name not in _NO_INPUTS else ()
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts_in(pair)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts_in(each)
 
 
 def check_names(job: BatchJob) -> None:
     """Raises InputError, with the number of the job, for names of options, or of an output, that cannot be."""
     with _told_of(job):
-        check_keys(dict(job.values), list(_parser_of(job.command)[1]), f"option of {job.command} in {job.where}")
+        check_keys(
+            dict(job.values), list(_parser_of(job.command)[1]), f"option of {job.command} in {job.place_of_options}"
+        )
         outputs_of(job)
 
 
@@ -237,12 +261,13 @@ class CommandWork:
         after = _time_of(output)
         if after is None:
             return {"error": f"{shown_path(output)} was made, and something has removed it"}
-        facts = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "stages": times.seconds}
-        facts["figures"] = figures_of(output)
-        is_kept = after == before
-        if is_kept and os.path.isfile(output) and not has_record(output):
+        facts: dict[str, Any] = {"figures": figures_of(output)}
+        if after != before:
+            work = {"seconds": time.monotonic() - begun, "memory": peak_memory(), "stages": times.seconds}
+            return {"columns": {"state": MADE, **work, **facts}}
+        if os.path.isfile(output) and not has_record(output):
             facts["reason"] = "no run has made it as it is; removed, it is made anew"
-        return {"columns": {"state": KEPT if is_kept else MADE, **facts}}
+        return {"columns": {"state": KEPT, **facts}}
 
 
 def _time_of(path: str) -> int | None:

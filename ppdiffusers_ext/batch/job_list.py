@@ -6,7 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,19 @@ class BatchJob:
         command: name of the command that runs it.
         values: option -> value, as typed or as YAML has it.
         where: what a message calls it.
+        has_defaults: whether its list has options for all jobs, from which a value may be.
     """
 
     number: int
     command: str
     values: Mapping[str, Any]
     where: str
+    has_defaults: bool = False
+
+    @property
+    def place_of_options(self) -> str:
+        """What a message calls the places in which its options may stand."""
+        return f"{self.where}, or in the defaults of all jobs" if self.has_defaults else self.where
 
     @property
     def output(self) -> str:
@@ -64,7 +71,7 @@ def read_job_list(
     """
     name = shown_path(path)
     is_csv = suffix_of(path) in (".csv", ".tsv")
-    mappings = _of_csv(path) if is_csv else _of_yaml(path)
+    mappings, has_defaults = (_of_csv(path), False) if is_csv else _of_yaml(path)
     if not mappings:
         raise InputError(f"{name} lists no jobs; {_ACCEPTED}")
     if len(mappings) > MOST_JOBS:
@@ -73,12 +80,14 @@ def read_job_list(
     jobs = []
     for number, values in enumerate(mappings, 1):
         said = {option: value for option, value in values.items() if value is not None}
-        jobs.append(_job_of(number, {**given, **said}, name, commands))
+        job = _job_of(number, {**given, **said}, name, commands)
+        jobs.append(replace(job, has_defaults=has_defaults))
     _check_apart(jobs)
     return jobs
 
 
-def _of_yaml(path: str | os.PathLike) -> list[dict[str, Any]]:
+def _of_yaml(path: str | os.PathLike) -> tuple[list[dict[str, Any]], bool]:
+    """The jobs' options, and whether some are those of all."""
     name, values = shown_path(path), read_yaml(path, "list of jobs", _ACCEPTED)
     check_keys(values, ["defaults", "jobs"], f"key in {name}")
     defaults, jobs = values.get("defaults") or {}, values.get("jobs")
@@ -87,7 +96,7 @@ def _of_yaml(path: str | os.PathLike) -> list[dict[str, Any]]:
     if not (isinstance(jobs, list) and all(isinstance(job, dict) for job in jobs)):
         raise InputError(f"{name} has no list of jobs; {_ACCEPTED}")
     usual = _named(defaults, f"defaults of {name}")
-    return [{**usual, **_named(job, f"job {number} of {name}")} for number, job in enumerate(jobs, 1)]
+    return [{**usual, **_named(job, f"job {number} of {name}")} for number, job in enumerate(jobs, 1)], bool(usual)
 
 
 def _of_csv(path: str | os.PathLike) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ class Entry:
         failures: how many times it failed, or its worker ended.
         reason: of the last failure, or what is to be said of an output that is kept, or "".
         seconds, memory: that it took, and the most bytes that its worker had meanwhile; 0 where nobody knows.
-        stamps: of its inputs and outputs when it was done; see `stamp`.
+        stamps: of its inputs and its output when it was done, or failed; see `Batch.stamps`.
         figures: identity and pose, where its report has them.
         stages: stage of the run -> seconds.
     """
@@ -50,7 +50,7 @@ class Entry:
     stages: dict[str, float] = field(default_factory=dict)
 
     def happened(self, what: str, **values: Any) -> None:
-        """Count what happens: one of `STATES`, or `LOST`."""
+        """Count what happens: one of `STATES`, of which `WAITING` is that it is given back, or `LOST`."""
         if what == BEGUN:
             self.attempts += 1
         if what in (FAILED, LOST):

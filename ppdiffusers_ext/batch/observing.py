@@ -6,6 +6,7 @@ Events, beside those of `observability.events`, each with the `output` and the `
     job_finished   state, seconds, memory_bytes, stages, and identity and pose_error where they are known
     job_failed     attempt, failures, reason
     job_retried    reason: its worker ended, and it is tried once more when all others are done
+    job_stopped    the run has ended before it
 """
 
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ppdiffusers_ext.batch.job_list import BatchJob
-from ppdiffusers_ext.batch.manifest import BEGUN, FAILED, LOST, STATES, Entry
+from ppdiffusers_ext.batch.manifest import BEGUN, FAILED, LOST, STATES, WAITING, Entry
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.environment import peak_memory
 from ppdiffusers_ext.observability.events import current_log
@@ -57,6 +58,8 @@ class Observer:
 def _event_of(what: str, entry: Entry) -> tuple[str, dict[str, Any]]:
     if what == BEGUN:
         return "job_started", {"attempt": entry.attempts}
+    if what == WAITING:
+        return "job_stopped", {}
     if what == LOST:
         return "job_retried", {"reason": entry.reason}
     if what == FAILED:

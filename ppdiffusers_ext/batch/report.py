@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ppdiffusers_ext.batch.manifest import FAILED, FINISHED, KEPT, STATES, Entry
 from ppdiffusers_ext.data.outputs import output_file
@@ -16,7 +17,7 @@ _STYLE = """
 body { max-width: 80rem; } table.jobs td.number { text-align: right; white-space: nowrap; }
 table.jobs tr:first-child td { font-weight: 600; border-top: 0; }
 """
-_FIGURES = ("identity", "pose_error")  # columns of jobs that have a report of their own
+_FIGURES = {"identity": "identity", "pose_error": "pose error, pixels"}  # of jobs that have a report of their own
 
 
 def write_batch_report(
@@ -36,7 +37,8 @@ def write_batch_report(
     rows = [_row_of(entry) for entry in entries]
     summary = _summary(rows, seconds)
     text = json.dumps({"jobs_file": name, **summary, "jobs": rows}, indent=1) + "\n"
-    for path, content in zip(paths, (_page(name, summary, rows), text), strict=True):
+    folder = os.path.dirname(os.path.abspath(paths[0]))
+    for path, content in zip(paths, (_page(name, summary, rows, folder), text), strict=True):
         with output_file(path) as temporary:
             Path(temporary).write_text(content, encoding="utf-8", errors="backslashreplace")
 
@@ -65,7 +67,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _page(name: str, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _page(name: str, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], folder: str) -> str:
     states = summary["states"]
     figures = [(f"{len(rows):,}", "jobs"), *((f"{count:,}", state) for state, count in states.items())]
     figures += [
@@ -80,25 +82,35 @@ def _page(name: str, summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any
     parts = [f"<h1>{as_text(title)}</h1>", cards(figures)]
     parts += ["<h2>Failures</h2>", table(failures)] if failures else []
     parts += ["<h2>Kept as they were</h2>", table(notes)] if notes else []
-    return page(title, [*parts, "<h2>Jobs</h2>", _jobs(rows)], _STYLE)
+    return page(title, [*parts, "<h2>Jobs</h2>", _jobs(rows, folder)], _STYLE)
 
 
-def _jobs(rows: Sequence[Mapping[str, Any]]) -> str:
+def _jobs(rows: Sequence[Mapping[str, Any]], folder: str) -> str:
     shown = [name for name in _FIGURES if any(name in row for row in rows)]
     if not rows:
         return note("There are none.")
-    heading = ("output", "state", "attempts", "seconds", "memory", *(name.replace("_", " ") for name in shown))
-    lines = [heading]
+    heading = ("output", "state", "attempts", "seconds", "memory", *(_FIGURES[name] for name in shown))
+    lines = [[as_text(cell) for cell in heading]]
     for row in rows:
         memory = f"{row['peak_memory_bytes'] / 1e9:.2f} GB" if row["peak_memory_bytes"] else ""
         seconds = f"{row['seconds']:.1f}" if row["seconds"] else ""
         figures = (f"{row[name]:.3f}" if name in row else "" for name in shown)
-        lines.append((row["output"], row["state"], str(row["attempts"]), seconds, memory, *figures))
-    cells = (
-        "<tr>" + "".join(f'<td{"" if place < 2 else _NUMBER}>{as_text(cell)}</td>' for place, cell in enumerate(line))
-        + "</tr>" for line in lines
-    )  # fmt: skip
-    return all_in("table", "jobs", cells)
+        cells = (row["state"], str(row["attempts"]), seconds, memory, *figures)
+        lines.append([_linked(row, folder), *map(as_text, cells)])
+    rows_of_table = (
+        "<tr>" + "".join(f"<td{'' if place < 2 else _NUMBER}>{cell}</td>" for place, cell in enumerate(line)) + "</tr>"
+        for line in lines
+    )
+    return all_in("table", "jobs", rows_of_table)
+
+
+def _linked(row: Mapping[str, Any], folder: str) -> str:
+    """The name of an output as HTML, with a link to it, from the page's folder, if it is done."""
+    name = as_text(row["output"])
+    if row["state"] not in FINISHED:
+        return name
+    path = os.path.relpath(row["output"], folder).replace(os.sep, "/")
+    return f'<a href="./{quote(os.fsencode(path))}">{name}</a>'
 
 
 _NUMBER = ' class="number"'

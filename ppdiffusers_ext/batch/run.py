@@ -1,5 +1,8 @@
 """A batch: jobs that workers do, each alone, and a manifest that is gone on with."""
 
+import contextlib
+import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppdiffusers_ext.batch.job_list import BatchJob
-from ppdiffusers_ext.batch.manifest import BEGUN, FAILED, FINISHED, LOST, MADE, Entry, Manifest, stamp
+from ppdiffusers_ext.batch.manifest import BEGUN, FAILED, FINISHED, LOST, MADE, WAITING, Entry, Manifest, stamp
 from ppdiffusers_ext.errors import InputError, counted, one_line
 from ppdiffusers_ext.workers.tasks import Engine, Job, Task
 
 NAME = "job"  # the one step of a job
 IS_FULL = "is_full"  # of the outcome of a job that met a full disk
+_INPUTS = "inputs"  # of the stamps of a job
 _MOST_OF_REASON = 600
 
 
@@ -64,23 +68,31 @@ class Batch:
     observe: Callable[[str, BatchJob, Entry], object] = lambda what, job, entry: None
 
     def is_finished(self, job: BatchJob) -> bool:
-        """Whether a job was done, and its inputs and outputs are as they were then."""
+        """Whether a job was done, and its inputs and its output are as they were then."""
         entry = self.manifest.entries[job.output]
         return entry.state in FINISHED and bool(entry.stamps) and entry.stamps == self.stamps(job)
 
     def is_given_up(self, job: BatchJob) -> bool:
-        """Whether a job failed too many times."""
+        """Whether a job failed too many times with the inputs that it has."""
         entry = self.manifest.entries[job.output]
-        return entry.state == FAILED and entry.failures >= self.attempts
+        return entry.state == FAILED and entry.failures >= self.attempts and not self._has_others(job)
+
+    def _has_others(self, job: BatchJob) -> bool:
+        """Whether a job failed, and has other inputs now."""
+        entry = self.manifest.entries[job.output]
+        return entry.state == FAILED and entry.stamps.get(_INPUTS) != self.stamps(job)[_INPUTS]
 
     def stamps(self, job: BatchJob) -> dict[str, Any]:
-        """Sizes and times of what a job reads and writes."""
-        return {path: stamp(path) for path in (*self.inputs(job), job.output)}
+        """Digest of the sizes and times of what a job reads, and size and time of what it writes."""
+        read = json.dumps({path: stamp(path) for path in self.inputs(job)}, sort_keys=True)
+        return {_INPUTS: hashlib.sha256(read.encode()).hexdigest()[:32], "output": stamp(job.output)}
 
-    def run(self, engine: Engine, work: Job, tell: Tell) -> None:
-        """Have all jobs done that are not; `tell` is called with each that is, or failed.
+    def run(self, engine: Engine, work: Job, tell: Tell, begin: Callable[[Progress], Any] = lambda _: None) -> None:
+        """Have all jobs done that are not; `tell` is called with each that is, or failed, and `begin` before them.
 
-        After a job that meets a full disk none is begun whose output would be on it; others are done.
+        A job that failed too many times is tried again when it has other inputs. After a job that meets a full disk
+        none is begun whose output would be on it; others are done. Jobs that were begun and are not done when the
+        run ends wait again.
 
         Raises:
             InputError: what every job would meet; or at the end, that a disk was full. What is done is kept.
@@ -89,35 +101,46 @@ class Batch:
         by_output = {job.output: job for job in todo}
         progress = Progress(len(self.jobs), len(self.jobs) - len(todo))
         full: dict[int, str] = {}  # disk -> what the job said that met its end
+        begin(progress)
 
         def tasks() -> Iterator[Task]:
             progress.begun = time.monotonic()
             for job in todo:
                 if full and _disk_of(job.output) in full:
                     continue
-                self._note(job, BEGUN)
+                self._note(job, BEGUN, **({"failures": 0} if self._has_others(job) else {}))
                 row = {"key": job.output, "command": job.command, "values": dict(job.values)}
                 yield Task(row, (NAME,), self.timeout, {}, "--job-timeout")
 
         def lost(task: Task, why: str) -> None:
             self._note(by_output[task.row["key"]], LOST, reason=f"its worker ended ({why})")
 
-        for task, outcomes in engine.run(work, tasks(), lost):
-            job, outcome = by_output[task.row["key"]], outcomes[NAME]
-            if outcome.get(IS_FULL):
-                full[_disk_of(job.output)] = outcome["error"]
-                continue
-            self._take(job, outcome)
-            progress.worked += 1
-            progress.finished += 1
-            tell(self.manifest.entries[job.output], progress)
+        try:
+            for task, outcomes in engine.run(work, tasks(), lost):
+                job, outcome = by_output[task.row["key"]], outcomes[NAME]
+                if outcome.get(IS_FULL):
+                    full[_disk_of(job.output)] = outcome["error"]
+                    continue
+                self._take(job, outcome)
+                progress.worked += 1
+                progress.finished += 1
+                tell(self.manifest.entries[job.output], progress)
+        finally:
+            self._give_back(todo)
         if full:
             left = counted(progress.total - progress.finished, "job")
             raise InputError(f"{'; '.join(full.values())}: the same command goes on with what is missing, {left}")
 
+    def _give_back(self, jobs: Sequence[BatchJob]) -> None:
+        with contextlib.suppress(InputError):  # of a full disk, which the run has ended for
+            for job in jobs:
+                if self.manifest.entries[job.output].state == BEGUN:
+                    self._note(job, WAITING)
+
     def _take(self, job: BatchJob, outcome: Mapping[str, Any]) -> None:
         if "error" in outcome:
-            self._note(job, FAILED, reason=one_line(outcome["error"], _MOST_OF_REASON))
+            reason = one_line(outcome["error"], _MOST_OF_REASON)
+            self._note(job, FAILED, reason=reason, stamps=self.stamps(job))
             return
         columns = dict(outcome["columns"])
         self._note(job, columns.pop("state", MADE), stamps=self.stamps(job), **columns)

@@ -46,6 +46,39 @@ def test_job_is_done_again_whose_output_is_gone_or_whose_options_are_others(tmp_
     assert calls_of(tmp_path)[3:] == ["0", "1"] and (tmp_path / "1.txt").read_text() == "other"
 
 
+def test_job_that_failed_too_often_is_tried_again_when_its_inputs_are_others(tmp_path):
+    jobs, source = jobs_of(tmp_path, "fail"), tmp_path / "source"
+    for _ in range(4):
+        run_batch(tmp_path, jobs, attempts=2, inputs=[str(source)])
+    assert calls_of(tmp_path) == ["0", "0"]
+    source.write_text("mended")
+    for _ in range(3):
+        manifest = run_batch(tmp_path, jobs, attempts=2, inputs=[str(source)])
+    assert calls_of(tmp_path) == ["0"] * 4 and manifest.entries[jobs[0].output].failures == 2
+
+
+def test_job_is_done_again_when_one_of_its_inputs_is_another(tmp_path):
+    jobs, source = jobs_of(tmp_path, "x"), tmp_path / "source"
+    for words in ("a", "a", "other"):
+        if not source.exists() or source.read_text() != words:
+            source.write_text(words)
+        run_batch(tmp_path, jobs, inputs=[str(source)])
+    assert calls_of(tmp_path) == ["0", "0"]
+
+
+def test_job_that_is_stopped_waits_again(tmp_path):
+    def stop(entry, progress):
+        raise KeyboardInterrupt
+
+    jobs, beginnings = jobs_of(tmp_path, *"xyz"), []
+    with pytest.raises(KeyboardInterrupt):
+        run_batch(tmp_path, jobs, workers=2, tell=stop)
+    states = [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")]
+    assert sorted(states) == ["made", "waiting", "waiting"]
+    run_batch(tmp_path, jobs, begin=lambda progress: beginnings.append((progress.finished, progress.total)))
+    assert beginnings == [(1, 3)]
+
+
 def test_poisonous_job_fails_alone_and_its_tries_are_counted(tmp_path):
     jobs = jobs_of(tmp_path, "x", "die", "y", "z")
     manifest = run_batch(tmp_path, jobs, workers=2)
@@ -116,7 +149,7 @@ def test_full_disk_ends_the_run_which_goes_on_later(tmp_path):
     jobs = jobs_of(tmp_path, "x", "full", "y")
     with pytest.raises(InputError, match="no space: the same command goes on with what is missing, 2 jobs"):
         run_batch(tmp_path, jobs)
-    assert [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")] == ["made", "begun", "waiting"]
+    assert [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")] == ["made", "waiting", "waiting"]
     run_batch(tmp_path, jobs_of(tmp_path, "x", "w", "y"))
     assert calls_of(tmp_path) == ["0", "1", "1", "2"]
 
@@ -126,7 +159,7 @@ def test_full_disk_leaves_the_jobs_of_other_disks_to_be_done(tmp_path, monkeypat
     with pytest.raises(InputError, match="no space.* 3 jobs"):
         run_batch(tmp_path, jobs_of(tmp_path, "x", "full", "y", "z", "w", "v"))
     entries = read_manifest(tmp_path / "manifest.jsonl")
-    assert [entry.state for entry in entries] == ["made", "begun", "made", "waiting", "made", "waiting"]
+    assert [entry.state for entry in entries] == ["made", "waiting", "made", "waiting", "made", "waiting"]
     assert entries[1].failures == 0
 
 

@@ -58,6 +58,11 @@ def start(*arguments):
     ("jobs", "arguments", "message"),
     [
         (({}, {"sed": 1}), (), "unknown option of pose2vid in job 2 of .*did you mean 'seed'"),
+        (
+            ({}, {"command": "predict_t2v"}),
+            (),
+            "job 2 of .*or in the defaults of all jobs: 'pose_video'",
+        ),
         (({}, {"seed": "x"}), (), "job 2 of .*seed is 'x'; a whole number"),
         (({}, {"reference_image": "gone.png"}, {}), (), "job 2 of .*gone.png"),
         (({}, {"config": "gone.yaml"}), (), "job 2 of .*gone.yaml"),
@@ -265,7 +270,7 @@ def test_folder_that_fills_up_ends_the_run_with_the_reason(tmp_path, monkeypatch
     with pytest.raises(InputError, match="no space left on the disk .*: the same command goes on"):
         run_here(tmp_path, jobs_in(tmp_path, 2), workers=0)
     states = [entry.state for entry in read_manifest(tmp_path / "manifest.jsonl")]
-    assert states == ["begun", "waiting"] and not list(tmp_path.glob("*.mp4"))
+    assert states == ["waiting", "waiting"] and not list(tmp_path.glob("*.mp4"))
 
 
 def test_inputs_are_what_a_result_is_made_of():
@@ -274,6 +279,52 @@ def test_inputs_are_what_a_result_is_made_of():
     assert sorted(batch_jobs.inputs_of(job)) == ["a.safetensors", "c", "v4"]
     values = {"output": "a.mp4", "driving_video": "b.mp4", "report": "true", "dwpose": "DWPose"}
     assert sorted(batch_jobs.inputs_of(BatchJob(1, "animate", values, "job 1"))) == ["DWPose", "b.mp4"]
+
+
+def test_what_a_configuration_names_is_an_input(tmp_path):
+    picture, config = tmp_path / "me.png", yaml.safe_load((ROOT / DEFAULTS["config"]).read_text())
+    picture.write_bytes((ROOT / DEFAULTS["reference_image"]).read_bytes())
+    config["test_cases"] = {str(picture): [DEFAULTS["pose_video"]]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    values = {"config": str(tmp_path / "config.yaml"), "output": str(tmp_path / "0.mp4")}
+    inputs = batch_jobs.check_job(BatchJob(1, "pose2vid", values, "job 1"))
+    weights = config["denoising_unet_path"]
+    assert {str(picture), values["config"], DEFAULTS["pose_video"], weights} <= set(inputs)
+    assert values["output"] not in inputs
+
+
+def test_note_of_many_jobs_is_told_once(tmp_path, capsys):
+    job = {"driving_video": "assets/pose.mp4", "reference_image": "assets/reference.png"}
+    jobs = [{**job, "output": str(tmp_path / f"{number}.mp4")} for number in range(3)]
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": [*jobs, {**job, "output": os.devnull}]}))
+    assert start(str(tmp_path / "jobs.yaml")) == 2  # the last one
+    (tmp_path / "jobs.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
+    start(str(tmp_path / "jobs.yaml"), "--workers", "0", "--attempts", "1")
+    assert capsys.readouterr().err.count("Model: the small demo model") == 1
+
+
+def test_job_that_is_given_up_is_named_with_what_tries_it_again(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(batch_jobs.CommandWork, "_outcome", lambda work, command, values: {"error": "it is bad"})
+    path = write(tmp_path, {}, {})
+    assert start(path, "--workers", "0", "--attempts", "1") == 1
+    capsys.readouterr()
+    assert start(path, "--workers", "0", "--attempts", "1") == 1
+    out, err = capsys.readouterr()
+    assert [f"{number}.mp4: failed 1 time and is not tried again: it is bad" in err for number in (0, 1)] == [True] * 2
+    assert "--retry-failed" in err and "2 of 2 jobs need no more work" in out
+    assert start(path, "--workers", "0", "--attempts", "1", "--retry-failed") == 1
+    assert "is not tried again" not in capsys.readouterr().err
+
+
+def test_kept_output_keeps_what_is_known_of_its_making(tmp_path):
+    path = write(tmp_path, {})
+    assert start(path, "--workers", "0") == 0
+    (made,) = read_manifest(tmp_path / "jobs_manifest.jsonl")
+    os.utime(tmp_path / "0.mp4", ns=(1, 1))
+    assert start(path, "--workers", "0") == 0
+    (kept,) = read_manifest(tmp_path / "jobs_manifest.jsonl")
+    assert (made.state, kept.state) == ("made", "kept") and made.seconds > 0
+    assert (kept.seconds, kept.memory, kept.stages) == (made.seconds, made.memory, made.stages)
 
 
 def test_value_of_another_kind_is_refused():

@@ -63,16 +63,18 @@ def run_batch(
     tell=lambda entry, progress: None,
     observer=None,
     timeout=float("inf"),
+    inputs=(),
+    begin=lambda progress: None,
 ):
     """A run: its `Manifest`, after all."""
     manifest = Manifest(folder / "manifest.jsonl")
     manifest.begin([(job.output, job.digest) for job in jobs])
     engine = LocalEngine(workers, threads=1)
     try:
-        batch = Batch(jobs, manifest, lambda job: [], attempts, timeout)
+        batch = Batch(jobs, manifest, lambda job: inputs, attempts, timeout)
         if observer is not None:
             batch.observe = observer(manifest)
-        batch.run(engine, Writing(folder / "calls", seconds), tell)
+        batch.run(engine, Writing(folder / "calls", seconds), tell, begin)
     finally:
         engine.close()
         manifest.close()
