@@ -109,9 +109,15 @@ def logged(path: str | os.PathLike | None, command: str) -> Iterator[EventLog | 
             yield log
         except BaseException as error:
             with contextlib.suppress(InputError):  # the error that ends the run is told
-                end("run_failed", reason=one_line(str(error) or type(error).__name__, _MOST_OF_REASON))
+                end("run_failed", reason=one_line(_words_of(error), _MOST_OF_REASON))
             raise
         end("run_finished")
     finally:
         _current.reset(token)
         log.close()
+
+
+def _words_of(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return f"stopped by {str(error) or 'Ctrl-C'}"
+    return str(error) or type(error).__name__

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import pytest
 
@@ -9,6 +10,7 @@ from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.observability.events import current_log, logged
 from ppdiffusers_ext.pipelines.stage_times import StageTimes, logged_run
 from ppdiffusers_ext.pipelines.watching import current_watch, told
+from scripts.signals import Stopped
 
 
 def lines(path):
@@ -33,6 +35,21 @@ def test_failure_is_told_with_its_reason(tmp_path):
         raise KeyError("two\nlines")
     assert lines(tmp_path / "log")[-1]["event"] == "run_failed"
     assert "two" in lines(tmp_path / "log")[-1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyboardInterrupt(), "stopped by Ctrl-C"),
+        (Stopped(signal.SIGTERM), "stopped by SIGTERM"),
+        (ValueError(), "ValueError"),
+        (OSError("x"), "x"),
+    ],
+)
+def test_reason_of_a_failure_is_in_words(tmp_path, error, reason):
+    with pytest.raises(type(error)), logged(tmp_path / "log", "x"):
+        raise error
+    assert lines(tmp_path / "log")[-1]["reason"] == reason
 
 
 def test_without_a_file_nothing_watches():
