@@ -62,7 +62,7 @@ ROWS = {
     "no_poses": Row(STAGE_1, "no poses", {"meta_paths": BLACK}),
     "stage2": Row(STAGE_2, "stage 2, 8 frames", {}),
     "stage2_short": Row(STAGE_2, "4 frames, twice the samples", {"n_sample_frames": 4}),
-    "stage2_whole": Row(STAGE_2, "24 frames, a third of the samples", {"n_sample_frames": 24}),
+    "stage2_long": Row(STAGE_2, "16 frames, half the samples", {"n_sample_frames": 16}),
 }
 
 

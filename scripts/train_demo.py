@@ -51,7 +51,7 @@ STAGES = (  # script, configuration, what is there when it is done
 NAMES = tuple(name for _, name, _ in STAGES)
 MADE = ("data", "image_encoder", *NAMES, *(f"{name}.yaml" for name in NAMES), "logs", "times.json")
 CONFIGURATIONS = Path("configs/training/demo")
-INFERENCE = "configs/inference/demo.yaml"
+INFERENCE, NETWORKS = "configs/inference/demo.yaml", str(CONFIGURATIONS / "inference.yaml")
 CONFIGURED = "exp_output/demo"  # the folder that the files in configs/training/demo name
 CARD = """# A small Animate Anyone for drawn people
 
@@ -152,7 +152,7 @@ def write_model(source: Path, output: Path, drawing: "Drawing") -> None:
         motion_module_path=str(source / "stage2" / "motion_module.safetensors"),
         reference_unet_path=str(source / "stage1" / "reference_unet.safetensors"),
         pose_guider_path=str(source / "stage1" / "pose_guider.safetensors"),
-        inference_config="configs/inference/demo_model.yaml",
+        inference_config=NETWORKS,
     )
     folders = {"reference_unet": "unet"}  # as Stable Diffusion's base model has it
     parts = describe_parts(config)
@@ -222,14 +222,14 @@ def make_card(options: Options, folder: Path) -> str:
 
 
 def describe_model(folder: Path) -> "Pose2VidConfig":
-    """The `Pose2VidConfig` of the small model in a folder: that of the one which ships, elsewhere and of its size."""
+    """The `Pose2VidConfig` of the small model in a folder: as of the one which ships, elsewhere and of its size."""
     from ppdiffusers_ext.data.drawings import Drawing
     from ppdiffusers_ext.files import read_yaml
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
     values, side = read_yaml(INFERENCE), Drawing.read(folder).side
     files = moved(values, values["pretrained_base_model_path"], folder)
-    return Pose2VidConfig.load(INFERENCE, **files, width=side, height=side)
+    return Pose2VidConfig.load(INFERENCE, **files, inference_config=NETWORKS, width=side, height=side)
 
 
 def _sheet(evaluation: "DemoEvaluation", seed: int, count: int) -> "np.ndarray":

@@ -46,7 +46,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
         denoising_unet_path=str(model / "denoising_unet" / "diffusion_paddle_model.safetensors"),
         reference_unet_path=str(model / "unet" / "diffusion_paddle_model.safetensors"),
         pose_guider_path=str(model / "pose_guider" / "diffusion_paddle_model.safetensors"),
-        inference_config="configs/inference/demo_model.yaml",
+        inference_config="configs/training/demo/inference.yaml",
     )
     pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
     assert pipeline.denoising_unet.max_frames == 32
@@ -56,7 +56,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
 def test_card_tells_commands_steps_times_and_quality(folder):
     card = (folder / "model" / "README.md").read_text()
     assert "python -m scripts.train_demo --clips 8 --seed 0 --processes 1" in card
-    for line in ("| vae | 2 of 2 |", "| stage1 | 2 of 8 |", "| stage2 | 2 of 6 |", "| stage 1 per frame |"):
+    for line in ("| vae | 2 of 2 |", "| stage1 | 2 of 4 |", "| stage2 | 2 of 4 |", "| stage 1 per frame |"):
         assert line in card
     assert "detailed figures of `ppdiffusers_ext/data/synthetic.py` at 192x192" in card
     assert set(json.loads((folder / "times.json").read_text())) == {"clips", "vae", "stage1", "stage2"}
