@@ -19,7 +19,7 @@ from ppdiffusers_ext.models.stable_animator.arcface import FACE_SIZE, IResNet, c
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.writing import write_safetensors
 
-_SMALL = {"layers": (1, 1, 1, 1), "planes": (8, 16, 32, 64)}
+_SMALL = {"layers": (1, 1, 1, 1), "planes": (8, 16, 32, 16)}
 _FRAMES = 3  # of each clip
 _LEARNING_RATE, _NOISE = 2e-3, 0.05
 
