@@ -30,7 +30,7 @@ class Drawing:
     entrance: int = option(12, 0, 10_000, help="frames before these, from the reference's pose into the motion")
     still: float = option(0.0, 0.0, 1.0, help="part of the cameras that do not move; simple figures have no others")
     close: bool = option(False, help="whether the upper body fills the picture")
-    weighted: bool = option(False, help="whether poses are drawn as for StableAnimator, in colours by their scores")
+    weighted: bool = option(False, help="whether the colours of poses are darker by their scores")
 
     def __post_init__(self) -> None:
         check_options(self)

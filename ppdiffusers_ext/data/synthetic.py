@@ -250,7 +250,7 @@ def write_clips(
         folder: of the set.
         seed, numbers: clip n of the set is that of the seed (seed, n).
         num_frames, entrance, figures, still, close: of each, see `synthetic_clip`.
-        weighted: whether poses are drawn as for StableAnimator (`data.skeletons.WEIGHTED`).
+        weighted: whether the colours of poses are darker by their scores (`data.skeletons.WEIGHTED`).
         side: pixels of the drawings, and of the files, whose colours are as fine as their brightness.
     """
     for number in numbers:
