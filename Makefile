@@ -13,16 +13,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve train-demo train-demo-stable-animator train-demo-easy-animate option-pages test \
-	test-all fuzz mutate lint clean
+.PHONY: help install demo serve train-demo train-demo-stable-animator train-demo-easy-animate ablate-demo \
+	option-pages test test-all fuzz mutate lint clean
 
 help:
 	@echo 'make install     create .venv and install the package with its test tools (PYTHON=... chooses the interpreter)'
 	@echo 'make demo        animate a drawn person with the small model that this code trained'
 	@echo 'make serve       start the page and REST at http://127.0.0.1:7860 (ARGS="--port 7861": options of scripts.serve)'
-	@echo 'make train-demo  train that model anew: about three hours on two processor cores'
+	@echo 'make train-demo  train that model anew: about four hours on two processor cores'
+	@echo 'make ablate-demo what its quality depends on, after make train-demo: short trainings, and a table of them'
 	@echo 'make train-demo-stable-animator'
-	@echo '                 train a small StableAnimator: less than two hours on two processor cores'
+	@echo '                 train a small StableAnimator: about three hours on two processor cores'
 	@echo 'make train-demo-easy-animate'
 	@echo '                 train a small text-to-video model on a CPU, which takes hours'
 	@echo 'make option-pages'
@@ -73,6 +74,9 @@ serve: install
 
 train-demo: install
 	@$(VENV_PYTHON) -m scripts.train_demo --skip-existing
+
+ablate-demo: install
+	@$(VENV_PYTHON) -m scripts.ablate_demo
 
 train-demo-stable-animator: install
 	@$(VENV_PYTHON) -m scripts.train_demo_stable_animator --skip-existing

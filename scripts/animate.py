@@ -36,7 +36,7 @@ from ppdiffusers_ext.preprocess import estimators  # noqa: E402
 
 from . import poses  # noqa: E402
 from .command import ArgumentParser, run  # noqa: E402
-from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others  # noqa: E402
+from .options import TRUTH, ConfigOptions, add_options, given_options, refuse_others, tell_model  # noqa: E402
 from .ranks import divided  # noqa: E402
 
 if TYPE_CHECKING:
@@ -99,12 +99,7 @@ def _load_config(options: Options, typed: argparse.Namespace) -> Any:
     given = {name: value for name, value in given_options(typed, system.options).items() if name not in _OF_JOBS}
     given |= merge({"report": TRUTH.get(options.report or "")})
     config, is_demo = load_model_config(options.system, options.config, given, options.given.reference_image)
-    if is_demo:
-        print(
-            "Model: the small demo model, which draws cartoon people; "
-            f"`python scripts/download_weights.py --system {options.system}` fetches the released weights",
-            file=sys.stderr,
-        )
+    tell_model(options.system, is_demo)
     return config
 
 

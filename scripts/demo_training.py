@@ -19,8 +19,11 @@ from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
 from .options import CommandOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ppdiffusers_ext.data.existing import Results
     from ppdiffusers_ext.data.records import Made
+    from ppdiffusers_ext.training.sheets import Row
 
 MOST_CLIPS = 10**6
 SECONDS_BETWEEN_LINES = 10
@@ -172,10 +175,10 @@ def progress(items: Any, what: str, total: int | None = None) -> Iterator[Any]:
             print(f"{what}: {done:,} of {total:,}, {left} left", file=sys.stderr, flush=True)
 
 
-def draw(write: Callable[..., object], folder: Path, seed: int, count: int, *options: Any) -> None:
+def draw(write: Callable[..., object], folder: Path, seed: int, count: int, *options: Any, **named: Any) -> None:
     """Have `write` (as `data.synthetic.write_clips`) draw `count` clips into a folder, by all cores."""
     with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
-        drawn = [pool.submit(write, folder, seed, [number], *options) for number in range(count)]
+        drawn = [pool.submit(write, folder, seed, [number], *options, **named) for number in range(count)]
         for done in progress(as_completed(drawn), "drawing clips", count):
             done.result()
 
@@ -203,10 +206,16 @@ def read_settings(path: Path, configured: str, folder: Path) -> dict[str, Any]:
     from ppdiffusers_ext.files import read_yaml
 
     settings = read_yaml(path, "training configuration")
-    for key, value in settings.items():
-        if isinstance(value, str) and value.startswith(configured):
-            settings[key] = str(folder) + value.removeprefix(configured)
-    return settings
+    return settings | moved(settings, configured, folder)
+
+
+def moved(settings: dict[str, Any], configured: str, folder: Path) -> dict[str, str]:
+    """Those settings that name what is in the `configured` folder, for another folder in its place."""
+    return {
+        key: str(folder) + value.removeprefix(configured)
+        for key, value in settings.items()
+        if isinstance(value, str) and value.startswith(configured)
+    }
 
 
 def train(script: str, name: str, settings: dict[str, Any], folder: Path, processes: int) -> None:
@@ -275,3 +284,19 @@ def rows_of_trainings(folder: Path, names: Iterable[str]) -> str:
         samples = settings["per_device_train_batch_size"] * processes
         rows.append(f"| {name} | {settings['max_steps']} of {samples} | {times[name] / 60:.0f} |")
     return "\n".join(rows)
+
+
+def sheet_row(name: str, reference: "np.ndarray", kinds: "dict[str, np.ndarray]", count: int = 3) -> "Row":
+    """A row of a `labelled_sheet`: a clip's reference, then some of its frames, each in several kinds.
+
+    Args:
+        name: of the clip.
+        reference: (H, W, 3) uint8.
+        kinds: frames by what they are: "pose", "truth", "model"; each (n, H, W, 3) uint8.
+        count: how many frames, from the first to the last one.
+    """
+    import numpy as np
+
+    chosen = np.linspace(0, len(next(iter(kinds.values()))) - 1, count).astype(int)
+    cells = [(f"{kind} {frame}", frames[frame]) for frame in chosen for kind, frames in kinds.items()]
+    return name, [("reference", reference), *cells]

@@ -12,13 +12,15 @@ from ppdiffusers_ext.options import SEEDS, ExistingOptions, option, path_option
 from .command import ArgumentParser, run
 from .options import CommandOptions
 
-SIDE = 256
+MODEL = "assets/demo_model"
+ENLARGED = 2  # pixels to a side of one that the model draws, so that video compression blurs no joint
 NUM_FRAMES = 48
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CommandOptions, ExistingOptions):
     seed: int = option(7, *SEEDS, help="random seed of person and motion; -1 draws one")
+    model: str = path_option(MODEL, help="folder of the small model that is to animate them", metavar="DIR")
     output: str = path_option("assets", help="folder to write", metavar="DIR")
 
 
@@ -27,24 +29,25 @@ def make_parser() -> ArgumentParser:
 
 
 def work(options: Options) -> None:
+    from ppdiffusers_ext.data.drawings import FILE, Drawing
     from ppdiffusers_ext.data.existing import check_existing
     from ppdiffusers_ext.data.images import write_image
-    from ppdiffusers_ext.data.records import Made
-    from ppdiffusers_ext.data.synthetic import synthetic_clip
+    from ppdiffusers_ext.data.records import Made, digest
     from ppdiffusers_ext.data.video_writer import VideoWriter
     from ppdiffusers_ext.options import choose_seed
 
-    seed = choose_seed(options.seed)
-    folder = Path(options.output)
+    seed, drawing = choose_seed(options.seed), Drawing.read(options.model)
+    folder, side = Path(options.output), ENLARGED * drawing.side
     picture, poses = folder / "reference.png", folder / "pose.mp4"
-    made = dict.fromkeys((picture, poses), Made("make_demo_assets", options={"--seed": seed}))
+    drawn = {FILE: digest(Path(options.model) / FILE)}
+    made = dict.fromkeys((picture, poses), Made("make_demo_assets", drawn, {"--seed": seed}))
     results = check_existing(made, options.overwrite, options.skip_existing)
-    clip = synthetic_clip(seed, NUM_FRAMES, SIDE, SIDE)  # training has seeds of another kind
+    clip = drawing.clip(seed, side, side, NUM_FRAMES)  # training has seeds of another kind
     with results.recorded():
         if picture in results.missing:
             write_image(picture, clip.reference)
         if poses in results.missing:
-            with VideoWriter(poses, clip.fps, SIDE, SIDE) as writer:
+            with VideoWriter(poses, clip.fps, side, side) as writer:
                 writer.write(clip.pose)
     print(f"wrote {options.output}" if results.missing else f"kept {options.output}")
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -47,6 +48,16 @@ class ConfigOptions(CheckpointOptions):
     config: str | None = path_option(None, help="YAML file of the model", unset="that of the released one")
     log_json: str | None = log_option()
     given: argparse.Namespace = dataclasses.field(default_factory=argparse.Namespace)
+
+
+def tell_model(system: str, is_demo: bool) -> None:
+    """Say on stderr where a run is of the small model that ships, for want of others."""
+    if is_demo:
+        print(
+            "Model: the small demo model, which draws cartoon people; "
+            f"`python scripts/download_weights.py --system {system}` fetches the released weights",
+            file=sys.stderr,
+        )
 
 
 class _Store(argparse.Action):

@@ -20,17 +20,19 @@ if not __package__:  # run as a file, as Paddle's launcher does
     __package__ = "scripts"
 
 from ppdiffusers_ext.options import option  # noqa: E402
+from ppdiffusers_ext.pipelines.jobs import load_model_config  # noqa: E402
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files  # noqa: E402
 from ppdiffusers_ext.pipelines.stable_animator.options import (  # noqa: E402
-    CONFIG,
     WITHOUT_EFFECT,
     RefinementConfig,
     StableAnimationConfig,
 )
 
 from .command import ArgumentParser, run  # noqa: E402
-from .options import ConfigOptions, add_options, given_options  # noqa: E402
+from .options import ConfigOptions, add_options, given_options, tell_model  # noqa: E402
 from .ranks import divided  # noqa: E402
+
+SYSTEM = "stable_animator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,9 @@ def read_config(options: Options) -> StableAnimationConfig:
     """The `StableAnimationConfig` that the options of `make_parser` ask for."""
     refinement = given_options(options.given, RefinementConfig)
     given = given_options(options.given, StableAnimationConfig)
-    config = StableAnimationConfig.load(options.config or CONFIG, refinement, **given)
+    picture, given["refinement"] = given.get("reference_image"), refinement
+    config, is_demo = load_model_config(SYSTEM, options.config, given, picture)
+    tell_model(SYSTEM, is_demo)
     config.check()
     return config
 

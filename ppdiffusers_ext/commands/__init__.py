@@ -40,6 +40,7 @@ COMMANDS = {
         "train_demo",
         "train_demo_stable_animator",
         "train_demo_easy_animate",
+        "ablate_demo",
         "make_demo_assets",
         "make_pose_assets",
     ),

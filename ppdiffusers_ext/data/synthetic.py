@@ -21,10 +21,11 @@ from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shad
 from ppdiffusers_ext.data.drawn_clip import SyntheticClip, identity_vector
 from ppdiffusers_ext.data.figures.clips import detailed_clip
 from ppdiffusers_ext.data.openpose import KEYPOINTS
-from ppdiffusers_ext.data.skeletons import PLAIN, Style
+from ppdiffusers_ext.data.skeletons import PLAIN, WEIGHTED, Style
 from ppdiffusers_ext.data.video_writer import VideoWriter
 
 FPS = Fraction(15)
+_CRF = 10  # of training clips, which are small
 SIMPLE, DETAILED = FIGURES = ("simple", "detailed")
 _HAIR_STYLES = ("short", "long", "bun", "cap")
 
@@ -48,6 +49,7 @@ def synthetic_clip(
     close: bool = False,
     figures: str = SIMPLE,
     style: Style = PLAIN,
+    still: float = 0.0,
 ) -> SyntheticClip:
     """The `SyntheticClip` of a seed.
 
@@ -60,6 +62,8 @@ def synthetic_clip(
         figures: one of `FIGURES`: "simple", of 18 joints before a wall, which the shipped models were trained on; or
             "detailed", those of `data.figures`.
         style: in which poses of detailed figures are drawn.
+        still: part of the cameras that do not move, from 0 to 1; of the others of detailed figures one in six does
+            not either, and those of simple figures never move.
 
     Raises:
         ValueError: less than one frame, sides below 16 pixels, or figures that are not known.
@@ -69,7 +73,7 @@ def synthetic_clip(
     if figures not in FIGURES:
         raise ValueError(f"the figures {figures!r} are not known; {' or '.join(FIGURES)} are accepted")
     if figures == DETAILED:
-        return detailed_clip(seed, num_frames, width, height, entrance, close, style)
+        return detailed_clip(seed, num_frames, width, height, entrance, close, style, still)
     rng = np.random.default_rng(seed)
     person, motion, camera = random_person(rng), _motion(rng), _camera(rng)
     rest = _rest(rng, motion)
@@ -236,20 +240,25 @@ def write_clips(
     side: int,
     entrance: int = 0,
     figures: str = SIMPLE,
+    still: float = 0.0,
+    close: bool = False,
+    weighted: bool = False,
 ) -> None:
     """Write drawn clips as training data: video/NUMBER.mp4 and video_dwpose/NUMBER.mp4. Those there are kept.
 
     Args:
         folder: of the set.
         seed, numbers: clip n of the set is that of the seed (seed, n).
-        num_frames, entrance, figures: of each, see `synthetic_clip`.
-        side: pixels of the drawings. The files have twice as many, so that H.264's coarser colours lose none.
+        num_frames, entrance, figures, still, close: of each, see `synthetic_clip`.
+        weighted: whether the colours of poses are darker by their scores (`data.skeletons.WEIGHTED`).
+        side: pixels of the drawings, and of the files, whose colours are as fine as their brightness.
     """
     for number in numbers:
+        style = WEIGHTED if weighted else PLAIN
         paths = [Path(folder) / kind / f"{number:05d}.mp4" for kind in ("video", "video_dwpose")]
         if all(path.exists() for path in paths):
             continue
-        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, figures=figures)
+        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, close, figures, style, still)
         for path, frames in zip(paths, (clip.target, clip.pose)):
-            with VideoWriter(path, clip.fps, 2 * side, 2 * side) as writer:
-                writer.write(frames.repeat(2, axis=1).repeat(2, axis=2))
+            with VideoWriter(path, clip.fps, side, side, _CRF, full_colours=True) as writer:
+                writer.write(frames)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class VideoWriter:
     which yuv420p needs. crf: 0 (best) to 51; without effect on GIF. audio: an `Audio` to put beside the frames, as
     long as they last. preset: of x264, "veryfast" for one, which trades size for time; its own default if left out.
     matrix: FFmpeg's code of the colours of frames that are given to `write_stored`; those of RGB become BT.709.
+    full_colours: keep colours as fine as brightness (yuv444p), in MP4 and MOV; many players do not show that.
 
     The file appears at `path` when the block ends, complete, or not at all; until then an earlier one stays. Raises
     InputError where the file cannot be written, when no frame was written, and for settings that are not possible.
@@ -75,10 +76,15 @@ class VideoWriter:
         audio: Audio | None = None,
         preset: str | None = None,
         matrix: int = _BT709,
+        full_colours: bool = False,
     ) -> None:
         self.path = Path(path)
         check_video_name(path)
         self._format = _FORMATS[self.path.suffix.lower()]
+        if full_colours:
+            if self._format is not _H264:
+                raise InputError(f"cannot write {path} with full colours; a name in .mp4 or .mov is accepted")
+            self._format = replace(_H264, pixels="yuv444p")
         check_video_rate(path, fps)
         if not 0 < fps < float("inf") or width < 1 or height < 1 or not 0 <= crf <= _MOST_CRF:
             raise InputError(
@@ -104,7 +110,7 @@ class VideoWriter:
             self._stream = self._add_stream()
             if self._audio is not None:
                 self._audio.add_to(self._container, stack)
-            self._convert = _Palettes(self) if self._format.pixels == "pal8" else _Yuv()
+            self._convert = _Palettes(self) if self._format.pixels == "pal8" else _Yuv(self._format.pixels)
             self._stack = stack.pop_all()
         return self
 
@@ -115,7 +121,7 @@ class VideoWriter:
         context = stream.codec_context
         if self._format.pixels == "pal8":
             return stream
-        if self._format is _H264:
+        if self._format.codec == _H264.codec:
             # x264's macroblock tree reads memory that it has not written, so that files would differ from run to run;
             # and processors of other makes are given other code unless it is told to be the same on all.
             stream.options = {"crf": str(self.crf), "x264-params": "mbtree=0:cpu-independent=1"} | self._preset
@@ -207,16 +213,16 @@ def check_video_rate(path: str | os.PathLike, fps: float | Fraction) -> None:
 
 
 class _Yuv:
-    """Frames of RGB as yuv420p in BT.709."""
+    """Frames of RGB in BT.709, as `pixels` (yuv420p, yuv444p)."""
 
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
+    def __init__(self, pixels: str) -> None:
+        self._reformatter, self._pixels = VideoReformatter(), pixels
 
     def push(self, frame: av.VideoFrame) -> list[Any]:
         # PyAV takes names of colour spaces as well, which its types leave out.
         spaces: dict[str, Any] = {"src_colorspace": "DEFAULT", "dst_colorspace": "ITU709"}
         pts, time_base = frame.pts, frame.time_base
-        converted = self._reformatter.reformat(frame, format="yuv420p", **spaces)
+        converted = self._reformatter.reformat(frame, format=self._pixels, **spaces)
         converted.pts, converted.time_base = pts, time_base
         return [converted]
 

@@ -27,7 +27,7 @@ from ppdiffusers_ext.preprocess.tracks import check_rule
 _POSES = "Poses"
 _INPUTS = ("reference_image", "driving_video")
 _NEEDED = (*_INPUTS, "output")
-_LONGEST, _MULTIPLE = 2, 16  # of the demo model's frames: most of the longer side, in shorter ones, and its steps
+_LONGEST = 2  # of the demo model's frames: most of the longer side, in shorter ones
 
 
 @dataclass(frozen=True)
@@ -126,21 +126,22 @@ def load_model_config(
         if path or system.demo_file is None or system.has_weights is None or system.has_weights(config):
             return config, False
     config = system.options.load(system.demo_file, **given)
-    sides = {} if {"width", "height"} & set(given) else _sides_like(picture, config.width)
+    sides = {} if {"width", "height"} & set(given) else _sides_like(picture, config.width, system.side_multiple)
     return dataclasses.replace(config, num_frames=given.get("num_frames"), **sides), True
 
 
-def _sides_like(picture: str | None, side: int) -> dict[str, int]:
+def _sides_like(picture: str | None, side: int, multiple: int) -> dict[str, int]:
     """Width and height with the aspect ratio of a picture, so that a square crop does not cut off heads.
 
     Args:
         picture: a path; one that is missing, or None for several pictures, leaves the sides as they are.
         side: the shorter one in pixels.
+        multiple: pixels that sides are rounded to.
     """
     if picture is None or not os.path.isfile(picture):
         return {}
     from ppdiffusers_ext.data.images import picture_size
 
     size, longest = picture_size(picture), _LONGEST * side
-    width, height = (min(longest, round(length / min(size) * side / _MULTIPLE) * _MULTIPLE) for length in size)
+    width, height = (min(longest, round(length / min(size) * side / multiple) * multiple) for length in size)
     return {"width": width, "height": height}

@@ -29,6 +29,7 @@ class System:
         refinement: dataclass of the options under the key `refinement`, if there are any.
         names_of_task: function of what videos are made of, where that differs: the names of options that count.
         writes_folder: True if a run by skeletons writes a folder.
+        side_multiple: pixels that the sides of the small model's frames are rounded to, in the shape of a picture.
     """
 
     options: Any
@@ -40,6 +41,7 @@ class System:
     refinement: Any = None
     names_of_task: Callable | None = None
     writes_folder: bool = False
+    side_multiple: int = 16
 
 
 SYSTEMS = {
@@ -54,8 +56,10 @@ SYSTEMS = {
         stable_animator.StableAnimationConfig,
         stable_animator.CONFIG,
         stable_animator_check.check_files,
+        has_weights=stable_animator_check.has_weights,
         refinement=stable_animator.RefinementConfig,
         writes_folder=True,
+        side_multiple=stable_animator.SIDE_MULTIPLE,
     ),
     "easy_animate": System(
         easy_animate.EasyAnimateConfig,

@@ -126,9 +126,9 @@ def test_written_clips_are_of_the_figures_that_are_asked_for(tmp_path):
     for figures, folder in (("simple", "any"), ("detailed", "detailed")):
         drawn = synthetic_clip((1, 0), 2, 64, 64, figures=figures)
         for kind, frames in (("video", drawn.target), ("video_dwpose", drawn.pose)):
-            found = np.stack(list(open_frames(tmp_path / folder / kind / "00000.mp4")))[:, ::2, ::2]
+            found = np.stack(list(open_frames(tmp_path / folder / kind / "00000.mp4")))
             assert found.shape == frames.shape
-            assert np.abs(found.astype(int) - frames).mean() < 6
+            assert np.abs(found.astype(int) - frames).mean() < 2  # of colours as fine as drawn
     write_animation_clips(tmp_path / "faces", 1, [0], 1, 64, figures="detailed")
     drawn = synthetic_clip((1, 0), 1, 64, 64, close=True, figures="detailed", style=WEIGHTED)
     (clip,) = find_animation_clips(tmp_path / "faces")

@@ -46,6 +46,20 @@ def test_codec_pixel_format_colour_tags_and_index_position(tmp_path):
     assert data.index(b"moov") < data.index(b"mdat")
 
 
+def test_full_colours_are_as_fine_as_brightness_in_sizes_that_are_odd_too(tmp_path):
+    frames = np.zeros((2, 31, 33, 3), np.uint8)
+    frames[:, :, ::2, 0] = frames[:, :, 1::2, 2] = 200  # red and blue columns in turn
+    found = {}
+    for name, full in (("full", True), ("coarse", False)):
+        with VideoWriter(tmp_path / f"{name}.mp4", 25, 33, 31, crf=4, full_colours=full) as writer:
+            writer.write(frames)
+        found[name] = np.stack(list(read_frames(tmp_path / f"{name}.mp4")))
+    assert found["full"].shape == frames.shape and np.abs(found["full"].astype(int) - frames).mean() < 4
+    assert np.abs(found["coarse"][:, :31, :33].astype(int) - frames).mean() > 20
+    with pytest.raises(InputError, match="with full colours; a name in .mp4 or .mov is accepted"):
+        VideoWriter(tmp_path / "a.webm", 25, 33, 31, full_colours=True)
+
+
 def test_frames_can_be_given_one_by_one_or_in_chunks(tmp_path):
     frames = clip(6)
     with VideoWriter(tmp_path / "a.mp4", 30, 64, 48) as writer:

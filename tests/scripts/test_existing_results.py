@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.drawings import Drawing
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.holding import LOCK
 from ppdiffusers_ext.data.images import write_image
@@ -154,7 +155,7 @@ def content(folder):
 
 @pytest.fixture(autouse=True)
 def small_assets(monkeypatch):
-    monkeypatch.setattr(make_demo_assets, "SIDE", 32)
+    monkeypatch.setattr(Drawing, "read", lambda folder: Drawing(side=16))
     monkeypatch.setattr(make_demo_assets, "NUM_FRAMES", 3)
 
 

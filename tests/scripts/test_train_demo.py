@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ppdiffusers_ext.data.drawings import Drawing
+from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
@@ -44,7 +46,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
         denoising_unet_path=str(model / "denoising_unet" / "diffusion_paddle_model.safetensors"),
         reference_unet_path=str(model / "unet" / "diffusion_paddle_model.safetensors"),
         pose_guider_path=str(model / "pose_guider" / "diffusion_paddle_model.safetensors"),
-        inference_config="configs/inference/demo_model.yaml",
+        inference_config="configs/training/demo/inference.yaml",
     )
     pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
     assert pipeline.denoising_unet.max_frames == 32
@@ -54,9 +56,16 @@ def test_model_folder_is_what_pose2vid_loads(folder):
 def test_card_tells_commands_steps_times_and_quality(folder):
     card = (folder / "model" / "README.md").read_text()
     assert "python -m scripts.train_demo --clips 8 --seed 0 --processes 1" in card
-    for line in ("| vae | 2 of 2 |", "| stage1 | 2 of 8 |", "| stage2 | 2 of 6 |", "| stage 1 per frame |"):
+    for line in ("| vae | 2 of 2 |", "| stage1 | 2 of 4 |", "| stage2 | 2 of 4 |", "| stage 1 per frame |"):
         assert line in card
+    assert "detailed figures of `ppdiffusers_ext/data/synthetic.py` at 192x192" in card
     assert set(json.loads((folder / "times.json").read_text())) == {"clips", "vae", "stage1", "stage2"}
+
+
+def test_model_says_how_its_clips_are_drawn_and_shows_some(folder):
+    assert Drawing.read(folder / "model") == Drawing.read("configs/training/demo")
+    width, height = read_image(folder / "model" / "samples.png").size
+    assert width > (1 + 3 * 3) * 192 and height > 192  # and labels
 
 
 def test_clips_are_drawn_with_their_poses(folder):
@@ -105,7 +114,7 @@ def test_stopped_training_goes_on(folder, tmp_path, monkeypatch, capsys):
 def test_overwriting_begins_anew_and_leaves_a_users_files(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "work")
     (tmp_path / "work" / "notes.txt").write_text("my own")
-    monkeypatch.setattr(train_demo, "draw", lambda *_: sys.exit(9))
+    monkeypatch.setattr(train_demo, "draw", lambda *_, **__: sys.exit(9))
     with pytest.raises(SystemExit):
         call(tmp_path / "work", "--overwrite")
     assert (tmp_path / "work" / "notes.txt").read_text() == "my own"
@@ -117,7 +126,7 @@ def test_overwriting_begins_anew_and_leaves_a_users_files(folder, tmp_path, monk
 
 def test_work_folder_without_a_record_is_gone_on_with_and_gets_none(tmp_path, capsys, monkeypatch):
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(train_demo, "draw", lambda *_: sys.exit(9))
+    monkeypatch.setattr(train_demo, "draw", lambda *_, **__: sys.exit(9))
     with pytest.raises(SystemExit):
         call(tmp_path, "--skip-existing")
     assert "data has no record of what it was made of" in capsys.readouterr().err

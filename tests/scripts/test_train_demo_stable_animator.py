@@ -6,9 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.drawings import Drawing
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, MODEL, OTHER_FACE, REPEATED, WINDOWS, WITHOUT_FACE
+from ppdiffusers_ext.pipelines.stable_animator.demo import (
+    IDENTITY,
+    MODEL,
+    OPTIMISED,
+    OTHER_FACE,
+    REPEATED,
+    WINDOWS,
+    WITHOUT_FACE,
+)
 from scripts import stable_animator
 from scripts.command import run
 from scripts.train_demo_stable_animator import make_parser, work
@@ -63,18 +72,29 @@ def test_model_folder_is_what_stable_animator_loads(folder, tmp_path, capsys):
 def test_card_tells_commands_steps_times_and_quality(folder):
     card = (folder / "model" / "README.md").read_text()
     assert "python -m scripts.train_demo_stable_animator --clips 16 --seed 0 --processes 1" in card
-    for line in ("| training | 2 of 2 |", "| recogniser of heads | 2 of 32 |", f"| {WITHOUT_FACE} |"):
+    for line in (
+        "| training | 2 of 2 |",
+        "| vae | 2 of 2 |",
+        "| two recognisers of heads | 2 of 32 |",
+        f"| {WITHOUT_FACE} |",
+    ):
         assert line in card
-    assert set(json.loads((folder / "times.json").read_text())) == {"clips", "recognizer", "training"}
+    assert set(json.loads((folder / "times.json").read_text())) == {"clips", "vae", "recognizer", "training"}
     picture = read_image(folder / "model" / "samples.png")
-    assert picture.size[0] > 2 * 64 * (1 + 3 * 4) and picture.size[1] > 2 * 64  # and labels
+    assert picture.size[0] > 128 * (1 + 3 * 4) and picture.size[1] > 128  # and labels
+
+
+def test_model_is_small_and_says_how_its_clips_are_drawn(folder):
+    assert Drawing.read(folder / "model") == Drawing.read("configs/training/stable_animator_demo")
+    assert sum(path.stat().st_size for path in (folder / "model").rglob("*") if path.is_file()) < 10e6
 
 
 def test_scores_are_of_every_way(folder):
     scores = json.loads((folder / "model" / "scores.json").read_text())
-    assert list(scores["ways"]) == [MODEL, WITHOUT_FACE, OTHER_FACE, REPEATED, *WINDOWS, "truth"]
+    assert list(scores["ways"]) == [MODEL, OPTIMISED, WITHOUT_FACE, OTHER_FACE, REPEATED, *WINDOWS, "truth"]
     ways = scores["ways"]
     assert scores["psnr_above_reference"] == ways[MODEL]["psnr"] - ways[REPEATED]["psnr"]
+    assert scores["identity_optimised"] == ways[OPTIMISED][IDENTITY] - ways[MODEL][IDENTITY]
     assert scores["identity_without_face"] == ways[WITHOUT_FACE][IDENTITY] - ways[MODEL][IDENTITY]
     assert all(-1 <= way[IDENTITY] <= 1 for way in ways.values())
 

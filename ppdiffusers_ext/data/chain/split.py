@@ -98,7 +98,7 @@ class Split(Step):
         sound, error = self._sound(target, source, info, piece, indices)
         # What is stored as clips are is coded anew as it is: it saves two conversions, and keeps the colours.
         matrix = frames.matrix_of(indices[0])
-        colors = {} if matrix is None else {"matrix": matrix}
+        colors: dict[str, Any] = {} if matrix is None else {"matrix": matrix}
         with VideoWriter(target, info.fps, info.width, info.height, self.crf, sound, self.preset, **colors) as writer:
             for index in indices:
                 if matrix is not None and frames.matrix_of(index) == matrix:

@@ -7,7 +7,8 @@ import numpy as np
 from ppdiffusers_ext.data.figures.surfaces import OVERSAMPLING
 
 DISTANCE = 4.6  # from the figure, in heights of an adult
-MOVES = ("still", "pan", "truck", "dolly", "orbit", "handheld")
+STILL = "still"
+MOVES = (STILL, "pan", "truck", "dolly", "orbit", "handheld")
 
 
 @dataclass(frozen=True)
@@ -85,14 +86,20 @@ class Camera:
         return View(position, axes, float(focal), np.array([0.5 * large[0], self.aim[1] * large[1]]))
 
 
-def random_camera(rng: np.random.Generator, is_close: bool = False) -> Camera:
-    """A camera that has all of a figure in the picture, or its upper body."""
+def random_camera(rng: np.random.Generator, is_close: bool = False, still: float = 0.0) -> Camera:
+    """A camera that has all of a figure in the picture, or its upper body.
+
+    Args:
+        rng: of what the camera does.
+        is_close: whether the upper body fills the picture.
+        still: part of the cameras that do not move; of the others one in `len(MOVES)` does not either.
+    """
     move = MOVES[rng.integers(len(MOVES))]
     size = rng.uniform(0.68, 0.75) * (2.0 if is_close else 1.0)
     aim = (0.74, rng.uniform(0.5, 0.56)) if is_close else (0.5, rng.uniform(0.545, 0.56))
     wobbles = np.stack([[0.006, 0.005, 0.012], rng.uniform(0.15, 0.4, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1)
     amount = {"orbit": rng.uniform(0.1, 0.3)}.get(move, rng.uniform(0.5, 1.0)) * rng.choice((-1, 1))
-    return Camera(
+    camera = Camera(
         move=move,
         size=size,
         aim=aim,
@@ -103,6 +110,8 @@ def random_camera(rng: np.random.Generator, is_close: bool = False) -> Camera:
         pitch=rng.uniform(0.03, 0.12),
         wobbles=wobbles,
     )
+    # Drawn last, so that what else a camera is like does not depend on how many are still.
+    return replace(camera, move=STILL) if rng.random() < still else camera
 
 
 def _axes(yaw: float, pitch: float) -> np.ndarray:

@@ -49,17 +49,18 @@ class Frame:
     parts: np.ndarray
 
 
-def actor_of(seed: int | Sequence[int], close: bool = False, motion: str | None = None) -> Actor:
+def actor_of(seed: int | Sequence[int], close: bool = False, motion: str | None = None, still: float = 0.0) -> Actor:
     """The `Actor` of a seed.
 
     Args:
         seed: a number, or several.
         close: whether the upper body fills the picture.
         motion: one of `motions.MOTIONS` or "recorded", instead of what the seed says.
+        still: part of the cameras that do not move, see `cameras.random_camera`.
     """
     key = [int(number) for number in np.atleast_1d(seed)]
     looks, place, way, view = (np.random.default_rng([*key, _STREAMS, number]) for number in range(4))
-    body, background, camera = random_body(looks), random_background(place), random_camera(view, close)
+    body, background, camera = random_body(looks), random_background(place), random_camera(view, close, still)
     name = motions.MOTIONS[way.integers(len(motions.MOTIONS))]
     name = RECORDED if way.random() < _RECORDED_PART else name
     name = motion or name
@@ -86,10 +87,17 @@ def draw_frame(actor: Actor, posture: Posture, index: float, width: int, height:
 
 
 def detailed_clip(
-    seed: int | Sequence[int], num_frames: int, width: int, height: int, entrance: int, close: bool, style: Style
+    seed: int | Sequence[int],
+    num_frames: int,
+    width: int,
+    height: int,
+    entrance: int,
+    close: bool,
+    style: Style,
+    still: float,
 ) -> SyntheticClip:
     """The `SyntheticClip` of a seed; arguments are those of `data.synthetic.synthetic_clip`."""
-    actor = actor_of(seed, close)
+    actor = actor_of(seed, close, still=still)
     painter = SkeletonPainter(height, width, style)
     frames = [
         draw_frame(actor, between(actor.rest, actor.move(index), 1 + index / max(entrance, 1)), index, width, height)

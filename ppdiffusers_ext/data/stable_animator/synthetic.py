@@ -8,7 +8,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.images import write_image
 from ppdiffusers_ext.data.outputs import output_folder
-from ppdiffusers_ext.data.skeletons import WEIGHTED
+from ppdiffusers_ext.data.skeletons import PLAIN, WEIGHTED
 from ppdiffusers_ext.data.synthetic import SIMPLE, synthetic_clip
 
 
@@ -20,20 +20,22 @@ def write_animation_clips(
     side: int,
     entrance: int = 0,
     figures: str = SIMPLE,
+    still: float = 0.0,
+    close: bool = True,
+    weighted: bool = True,
 ) -> None:
     """Write drawn clips: NUMBER/{images,poses,faces}/frame_N.png and NUMBER/face.npy. Those there are kept.
 
     Args:
-        folder, seed, numbers, num_frames, side, entrance, figures: see `data.synthetic.write_clips`, of figures that
-            are close; the files are as large as the drawings.
+        folder, seed, numbers, num_frames, side, entrance, figures, still, close, weighted: see
+            `data.synthetic.write_clips`; the files are as large as the drawings.
     """
     for number in numbers:
         path = Path(folder) / f"{number:05d}"
         if path.exists():
             continue
-        clip = synthetic_clip(
-            (seed, number), num_frames, side, side, entrance, close=True, figures=figures, style=WEIGHTED
-        )
+        style = WEIGHTED if weighted else PLAIN
+        clip = synthetic_clip((seed, number), num_frames, side, side, entrance, close, figures, style, still)
         with output_folder(path) as temporary:
             for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):
                 for index, frame in enumerate(frames):

@@ -1,7 +1,8 @@
 """How well the small model animates drawn people that it has never seen, by motions that it has never seen.
 
 Compared with the true frames are the model; the model of stage 1 alone, frame by frame, each with noise of its own;
-the reference repeated; and the mean of the training frames.
+what the autoencoder makes of the true frames, which no animation exceeds; the reference repeated; and the mean of the
+training frames. The clips are of the kind that the model was trained on, which the `Drawing` in its folder says.
 """
 
 import os
@@ -13,8 +14,9 @@ import numpy as np
 import paddle
 from PIL import Image
 
+from ppdiffusers_ext.data.drawings import Drawing
+from ppdiffusers_ext.data.drawn_clip import SyntheticClip
 from ppdiffusers_ext.data.images import read_image
-from ppdiffusers_ext.data.synthetic import SyntheticClip, synthetic_clip
 from ppdiffusers_ext.metrics.video import mean_by_way, video_metrics
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
 
-WAYS = ("model", "stage 1 per frame", "reference repeated", "mean training frame")
+MODEL, REPEATED = "model", "reference repeated"
+WAYS = (MODEL, "stage 1 per frame", "autoencoder", REPEATED, "mean training frame")
+_DECODED_AT_ONCE = 8  # frames
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,24 @@ class DemoEvaluation:
     Args:
         config: `Pose2VidConfig` of the small model.
         runtime: `Runtime`.
-        num_frames: of each clip.
+        num_frames: of each clip; as in training if left out.
+
+    Raises:
+        MissingFileError, InputError: the model's folder does not say how its clips are drawn.
     """
 
-    def __init__(self, config: "Pose2VidConfig", runtime: Runtime, num_frames: int = 24) -> None:
+    def __init__(self, config: "Pose2VidConfig", runtime: Runtime, num_frames: int | None = None) -> None:
+        self._drawing = Drawing.read(config.pretrained_base_model_path)
         self._pipeline = Pose2VideoPipeline.open(config, runtime)
         self._single = _without_motion(self._pipeline, config.denoising_unet_path)
         for pipeline in (self._pipeline, self._single):
             pipeline.set_progress_bar_config(disable=True)
         self._settings = DemoSettings(
-            config.width, config.height, num_frames, config.num_inference_steps, config.guidance_scale
+            config.width,
+            config.height,
+            num_frames or self._drawing.num_frames,
+            config.num_inference_steps,
+            config.guidance_scale,
         )
         mean = read_image(Path(config.pretrained_base_model_path) / "mean_frame.png")
         self._mean = np.asarray(mean.resize((config.width, config.height), Image.Resampling.BILINEAR))
@@ -62,16 +74,17 @@ class DemoEvaluation:
     def clip(self, seed: int, number: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """The frames of one clip in each way: (truth, poses, dict by `WAYS`), all (frames, H, W, 3) uint8."""
         settings = self._settings
-        clip = synthetic_clip((seed, number), settings.num_frames, settings.width, settings.height)
+        clip = self._drawing.clip((seed, number), settings.width, settings.height, settings.num_frames)
         noise = np.random.default_rng((seed, number)).standard_normal(self._noise_shape(), np.float32)
         frames = len(clip.target)
         return (
             clip.target,
             clip.pose,
             {
-                "model": self._animate(self._pipeline, clip, noise),
+                MODEL: self._animate(self._pipeline, clip, noise),
                 "stage 1 per frame": self._animate(self._single, clip, noise),
-                "reference repeated": np.repeat(clip.reference[None], frames, axis=0),
+                "autoencoder": self._decoded(clip.target),
+                REPEATED: np.repeat(clip.reference[None], frames, axis=0),
                 "mean training frame": np.repeat(self._mean[None], frames, axis=0),
             },
         )
@@ -85,6 +98,16 @@ class DemoEvaluation:
         settings, scale = self._settings, self._pipeline.vae_scale_factor
         channels = self._pipeline.denoising_unet.config.in_channels
         return [1, channels, settings.num_frames, settings.height // scale, settings.width // scale]
+
+    @paddle.no_grad()
+    def _decoded(self, frames: np.ndarray) -> np.ndarray:
+        """Frames, (n, H, W, 3) uint8, as they come back from the autoencoder."""
+        vae, results = self._pipeline.vae, []
+        for start in range(0, len(frames), _DECODED_AT_ONCE):
+            pixels = frames[start : start + _DECODED_AT_ONCE].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+            decoded = vae.decode(vae.encode(paddle.to_tensor(pixels)).latent_dist.mean).sample.astype("float32")
+            results.append((decoded / 2 + 0.5).clip(0, 1).numpy())
+        return to_uint8(np.concatenate(results).transpose(1, 0, 2, 3))
 
     def _animate(self, pipeline: Pose2VideoPipeline, clip: SyntheticClip, noise: np.ndarray) -> np.ndarray:
         settings = self._settings
@@ -123,7 +146,7 @@ def summary(scores: list[dict[str, dict[str, Any]]]) -> dict[str, Any]:
         nothing) and "flicker_below_stage_1" (part by which the flicker is less than that of stage 1 per frame).
     """
     ways = mean_by_way(scores)
-    model, single, *baselines = (ways[way] for way in WAYS)
+    model, single, _, *baselines = (ways[way] for way in WAYS)
     return {
         "ways": ways,
         "psnr_above_baseline": model["psnr"] - max(baseline["psnr"] for baseline in baselines),

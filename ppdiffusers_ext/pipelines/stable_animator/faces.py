@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_dots, box_of_mask, read_boxes, read_mask
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.models.stable_animator import IResNet
+from ppdiffusers_ext.packaged import located
 from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, check_steps
 from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement, embed_reference
+from ppdiffusers_ext.preprocess.face_finders import EMBEDDED, open_finder
 from ppdiffusers_ext.preprocess.faces import Face, FaceAnalyzer
 from ppdiffusers_ext.weights.assignment import create, load_weights
 from ppdiffusers_ext.weights.loading import read_checkpoint
@@ -31,7 +34,7 @@ def check_refinement(config: RefinementConfig, picture: np.ndarray, num_steps: i
         picture: (H, W, 3) uint8 RGB.
         num_steps: of denoising.
     """
-    if not Path(config.recognizer).is_file():
+    if not Path(located(config.recognizer)).is_file():
         raise MissingFileError(
             f"the weights of the face recogniser, {config.recognizer}, do not exist; `python scripts/"
             "download_weights.py --only StableAnimator-face_optimisation` fetches the released ones"
@@ -141,7 +144,27 @@ def find_face(folder: str | os.PathLike, picture: np.ndarray, path: object, chan
         path: of the picture, for the notice.
         channels: see `FaceAnalyzer`.
     """
-    faces = FaceAnalyzer(folder, _device(), channels).find(picture)
+    return _largest(FaceAnalyzer(folder, _device(), channels).find(picture), path)
+
+
+def find_small_face(recognizer: str | os.PathLike, picture: np.ndarray, path: object) -> Face | None:
+    """As `find_face`, of a face that the detector which ships finds, and that a small recogniser embeds.
+
+    Args:
+        recognizer: file of its weights, an `IResNet`'s.
+        picture, path: see `find_face`.
+    """
+    network, faces = load_recognizer(recognizer), []
+    for box in open_finder(EMBEDDED, device=_device())(picture):
+        face = Face(np.asarray(box, np.float32), 1.0)
+        pixels = _pixels_of(face, picture)
+        if pixels is not None:
+            faces.append(replace(face, embedding=embed_reference(network, picture, pixels)[0].numpy()))
+    return _largest(faces, path)
+
+
+def _largest(faces: list[Face], path: object) -> Face | None:
+    """The first of a picture's faces, which are sorted by their size; says what else there is."""
     if not faces:
         logger.warning("%s shows no face: the animation follows the picture alone", path)
         return None

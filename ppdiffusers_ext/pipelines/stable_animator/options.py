@@ -22,7 +22,7 @@ from ppdiffusers_ext.pipelines.presets import read_preset
 from ppdiffusers_ext.pipelines.stable_animator.time_tiles import time_tiles
 from ppdiffusers_ext.pipelines.steps import Guidance, StepCaching
 
-CONFIG = CONFIGS / "stable_animator.yaml"
+CONFIG, DEMO = CONFIGS / "stable_animator.yaml", CONFIGS / "stable_animator" / "demo.yaml"
 LAST_STEP = 20  # that is refined, if there are so many
 SIDE_MULTIPLE = 64
 # Flags of the original that have no effect there: windows overlap by --frames_overlap. Gradients are always computed
@@ -103,6 +103,13 @@ class StableAnimationConfig(PoseOptions):
     faces: str | None = path_option(
         None, help="folder in which models/antelopev2 has the networks that find faces", unset="no face", group=_FACE
     )
+    face_recognizer: str | None = path_option(
+        None,
+        help="weights of a recogniser for faces that MediaPipe's detector finds, which ships with the package: what a "
+        "small model was trained with in the place of antelopev2",
+        unset="that of faces",
+        group=_FACE,
+    )
     find_face: bool = option(True, help="look for the picture's face", group=_FACE, off=("--no-face",))
     embedding: str | None = path_option(
         None,
@@ -168,6 +175,7 @@ class StableAnimationConfig(PoseOptions):
         super().__post_init__()
         if not self.find_face:
             object.__setattr__(self, "faces", None)
+            object.__setattr__(self, "face_recognizer", None)
 
     @classmethod
     def read(cls, path: str | os.PathLike | None) -> dict[str, Any]:
@@ -218,6 +226,8 @@ class StableAnimationConfig(PoseOptions):
         self.check_windows()
         self.check_driving_poses()
         time_tiles(1, self.context_frames, self.context_overlap, self.anchored)
+        if self.faces is not None and self.face_recognizer is not None:
+            raise InputError("--faces and --face-recognizer are both given; one of them is accepted")
         if self.faces is None and self.reports:
             raise InputError(
                 "a report of faces needs the networks that find them; --reports without --no-face is accepted"

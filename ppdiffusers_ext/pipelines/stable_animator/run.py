@@ -31,6 +31,7 @@ from ppdiffusers_ext.pipelines.stable_animator.faces import (
     IdentityReport,
     check_refinement,
     find_face,
+    find_small_face,
     prepare_refinement,
 )
 from ppdiffusers_ext.pipelines.stable_animator.memory import check_memory
@@ -205,6 +206,8 @@ def prepare(config: "StableAnimationConfig", picture: PIL.Image.Image, skeletons
     pixels, refinement, face = np.asarray(picture), None, None
     if config.faces is not None and config.embedding is None:
         face = find_face(config.faces, pixels, config.reference_image, config.channels)
+    elif config.face_recognizer is not None and (config.embedding is None or config.refinement is not None):
+        face = find_small_face(config.face_recognizer, pixels, config.reference_image)
     if config.refinement is not None:
         refinement = prepare_refinement(
             config.refinement, pixels, face, skeletons, config.num_inference_steps, config.height, config.width

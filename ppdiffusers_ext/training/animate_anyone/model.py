@@ -14,7 +14,8 @@ from ppdiffusers_ext.training.parts import TrainedPart, train_only
 
 STAGES = (1, 2)
 
-# Of the last up block's layers only what its banks hold reaches the loss; the original freezes all of it.
+# Of the last up block's layers only what its banks hold reaches the loss; the original freezes all of it, which
+# pretrained weights allow.
 _FROZEN_IN_STAGE_1 = "reference_unet.up_blocks.3."
 _TRAINED_IN_STAGE_2 = "motion_modules."
 
@@ -68,8 +69,10 @@ class AnimateAnyoneModel(nn.Layer):
         return self.denoising_unet(noisy_latents, timesteps, image_embedding, pose_features, features)
 
 
-def freeze(model: AnimateAnyoneModel, stage: int) -> list[str]:
+def freeze(model: AnimateAnyoneModel, stage: int, whole_reference: bool = False) -> list[str]:
     """Freeze all parameters of an `AnimateAnyoneModel` but those of the stage. Returns the names of the trained ones.
+
+    whole_reference: train the last up block of the reference UNet in stage 1, too.
 
     Raises:
         InputError: there is no such stage, or the denoising UNet has motion modules in stage 1 or none in stage 2.
@@ -84,7 +87,7 @@ def freeze(model: AnimateAnyoneModel, stage: int) -> list[str]:
         )
     if stage == 2:
         return train_only(model, lambda name: _TRAINED_IN_STAGE_2 in name)
-    return train_only(model, lambda name: not name.startswith(_FROZEN_IN_STAGE_1))
+    return train_only(model, lambda name: whole_reference or not name.startswith(_FROZEN_IN_STAGE_1))
 
 
 def parts(model: AnimateAnyoneModel, stage: int) -> dict[str, TrainedPart]:

@@ -68,6 +68,11 @@ class ModelArguments(CheckpointedModelOptions):
     noise_offset: float = option(0.05, *NOT_NEGATIVE, help="strength of the offset that the noise of a clip shares")
     snr_gamma: float = option(5.0, *NOT_NEGATIVE, help="bound of the Min-SNR weights; 0 for none")
     uncond_ratio: float = option(0.1, *PART, help="part of the steps without reference, which guidance needs")
+    train_whole_reference: bool = option(
+        False,
+        help="train the last up block of the reference UNet in stage 1, too: the original freezes it, with pretrained "
+        "weights",
+    )
 
 
 @dataclass

@@ -55,7 +55,7 @@ def train(
     samples, held_out = make_samples(clips, data_arguments, arguments, _chooser(stage, data_arguments))
     with reproducible_start(arguments.seed):
         model = make_model(stage, model_arguments)
-    learning = set(freeze(model, stage))
+    learning = set(freeze(model, stage, model_arguments.train_whole_reference))
     settings = {
         "stage": stage,
         "width": data_arguments.train_width,

@@ -156,6 +156,22 @@ def test_picture_and_skeleton_move_alike_when_the_camera_does(move):
     assert (moved == 0) == (move == "still")
 
 
+def test_as_many_cameras_are_still_as_are_asked_for_and_the_others_stay_as_they_are():
+    moving, mixed, still_ones = (
+        [random_camera(np.random.default_rng(seed), still=part) for seed in range(200)] for part in (0.0, 0.6, 1.0)
+    )
+    assert {camera.move for camera in still_ones} == {"still"}
+    changed = [before.move != after.move for before, after in zip(moving, mixed)]
+    assert 0.4 < np.mean(changed) < 0.6  # of the 0.6, one in six was still before
+    for before, after in zip(moving, mixed):
+        after = replace(after, move=before.move if after.move == "still" else after.move)
+        assert repr(after) == repr(before)
+    np.testing.assert_array_equal(
+        synthetic_clip(2, 1, 32, 32, figures="detailed", still=1.0).target,
+        draw_frame(actor_of(2, still=1.0), actor_of(2).move(0), 0, 32, 32).picture[None],
+    )
+
+
 def test_heads_are_white_in_the_masks():
     clip = detailed(3, 3, 128)
     for mask, pose in zip(clip.face, clip.skeletons):

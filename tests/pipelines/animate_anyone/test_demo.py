@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.drawings import Drawing
+from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.metrics.video import video_metrics
 from ppdiffusers_ext.pipelines.animate_anyone.demo import WAYS, DemoEvaluation, summary
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.runtime import Runtime
@@ -37,6 +40,21 @@ def test_clip_has_the_frames_of_each_way(evaluation):
     assert np.array_equal(repeated[0], repeated[2]) and not np.array_equal(repeated[0], truth[0])
 
 
+def test_frames_from_the_autoencoder_are_near_the_true_ones(evaluation):
+    """Nearer than what the model animates, frame by frame in their order."""
+    truth, _, predictions = evaluation.clip(5, 0)
+    decoded, animated = (video_metrics(predictions[way], truth) for way in ("autoencoder", "model"))
+    assert decoded["psnr"] > max(22, animated["psnr"] + 1)
+
+
+def test_clips_are_of_the_kind_that_the_model_was_trained_on(evaluation, monkeypatch):
+    known = synthetic_clip((5, 0), 3, 64, 64)
+    np.testing.assert_array_equal(evaluation.clip(5, 0)[0], known.target)
+    monkeypatch.setattr(evaluation, "_drawing", Drawing(figures="detailed", still=1.0))
+    known = synthetic_clip((5, 0), 3, 64, 64, figures="detailed", still=1.0)
+    np.testing.assert_array_equal(evaluation.clip(5, 0)[0], known.target)
+
+
 def test_same_seed_gives_the_same_numbers_and_others_other_clips(evaluation):
     scores = evaluation.scores(5, 0)
     assert scores == evaluation.scores(5, 0)
@@ -60,8 +78,8 @@ def scores_of(**psnr_and_flicker):
 
 
 def test_summary_is_of_means_over_the_clips():
-    first = scores_of(model=(25, 1.0), stage=(24, 3.0), reference=(18, 5), mean=(20, 5))
-    second = scores_of(model=(23, 2.0), stage=(22, 3.0), reference=(19, 5), mean=(14, 5))
+    first = scores_of(model=(25, 1.0), stage=(24, 3.0), autoencoder=(40, 0), reference=(18, 5), mean=(20, 5))
+    second = scores_of(model=(23, 2.0), stage=(22, 3.0), autoencoder=(40, 0), reference=(19, 5), mean=(14, 5))
     result = summary([first, second])
     assert result["ways"]["model"]["psnr"] == 24
     assert result["psnr_above_baseline"] == pytest.approx(24 - 18.5)

@@ -6,9 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
+from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.stable_animator import IResNet
-from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, load_recognizer
+from ppdiffusers_ext.pipelines.stable_animator.faces import IdentityReport, find_small_face, load_recognizer
+from ppdiffusers_ext.pipelines.stable_animator.refinement import embed_reference
 from ppdiffusers_ext.weights.writing import write_safetensors
 from tests.support.painted_faces import painted_faces, write_face_networks
 
@@ -47,13 +49,34 @@ def test_report_says_that_there_are_no_faces(folder, tmp_path):
     assert str(report) == "no CSIM: none of 1 frames shows a face"
 
 
+def test_face_of_a_drawn_person_is_found_by_what_ships_and_embedded_by_a_small_recognizer(tmp_path, caplog):
+    clip = synthetic_clip(0, 1, 256, 256, entrance=1, close=True, figures="detailed")  # begins with the reference
+    write_recognizer(tmp_path / "r.safetensors", IResNet((1, 1, 1, 1), (4, 4, 4, 4), 16))
+    face = find_small_face(tmp_path / "r.safetensors", clip.reference, "me.png")
+    rows, columns = np.nonzero(clip.face[0])
+    left, top, right, bottom = face.box
+    assert columns.min() - 8 < left < right < columns.max() + 8 and rows.min() < top < bottom < rows.max() + 8
+    assert (right - left) * (bottom - top) > 0.4 * clip.face[0].astype(bool).sum()
+    expected = embed_reference(
+        load_recognizer(tmp_path / "r.safetensors"), clip.reference, [int(v) for v in (top, bottom, left, right)]
+    )
+    np.testing.assert_array_equal(face.embedding, expected[0].numpy())
+    assert find_small_face(tmp_path / "r.safetensors", np.zeros((64, 64, 3), np.uint8), "dark.png") is None
+    assert "dark.png shows no face" in caplog.text
+
+
+def write_recognizer(path, network):
+    arrays = {name: np.asarray(value) for name, value in network.state_dict().items()}
+    write_safetensors(path, arrays, {"format": "pd"})
+
+
 def test_recognizer_has_the_layers_of_its_file(tmp_path):
     network = IResNet((1, 2, 1, 1), (4, 4, 8, 8), 16)
-    arrays = {name: np.asarray(value) for name, value in network.state_dict().items()}
-    write_safetensors(tmp_path / "r.safetensors", arrays, {"format": "pd"})
+    write_recognizer(tmp_path / "r.safetensors", network)
     loaded, faces = load_recognizer(tmp_path / "r.safetensors"), paddle.randn([2, 3, 112, 112])
     network.eval()
     assert float((network(faces) - loaded(faces)).abs().max()) == 0
+    arrays = {name: np.asarray(value) for name, value in network.state_dict().items()}
     arrays.pop("layer2.1.bn3.bias")
     write_safetensors(tmp_path / "r.safetensors", arrays, {"format": "pd"})
     with pytest.raises(InputError, match=r"1 tensor missing \(layer2.1.bn3.bias\)"):

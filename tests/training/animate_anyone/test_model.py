@@ -49,6 +49,17 @@ def test_stage_1_trains_all_but_the_last_up_block_of_the_reference_unet(make_mod
     assert with_gradients(model) == set(trained)
 
 
+def test_stage_1_can_train_the_whole_reference_unet_of_which_all_but_the_end_reaches_the_loss(make_model):
+    model = make_model(1)
+    trained = freeze(model, 1, whole_reference=True)
+    assert set(trained) == {name for name, _ in model.named_parameters()}
+    last = "reference_unet.up_blocks.3.attentions.1."  # whose first norm makes the last features
+    without = set(trained) - with_gradients(model)
+    assert without and all(name.startswith(last) for name in without)
+    assert f"{last}transformer_blocks.0.norm1.weight" not in without
+    assert any(name.startswith("reference_unet.up_blocks.3.resnets.1.") for name in with_gradients(model))
+
+
 def test_stage_2_trains_the_motion_modules_alone(make_model):
     model = make_model(2)
     trained = freeze(model, 2)
