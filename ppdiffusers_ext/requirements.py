@@ -1,11 +1,12 @@
 """Packages without which no command runs; a Python that lacks them is told in a line, before they are imported.
 
-This module imports nothing but Python's own.
+This module imports, as all that it imports, nothing but Python's own.
 """
 
 import importlib.util
 import sys
 
+from ppdiffusers_ext.errors import shown_path
 from ppdiffusers_ext.packaged import IS_CHECKOUT
 
 # Of requirements.txt, by the names under which they are imported. Not pip: where that is looked for, setuptools takes
@@ -30,5 +31,6 @@ def check_packages() -> None:
         return
     what = f"the package {missing[0]} is" if len(missing) == 1 else f"{missing[0]} and {len(missing) - 1} more are"
     accepted = ".venv/bin/python, after `make install`," if IS_CHECKOUT else "one with all that pip installs for it"
-    print(f"error: {what} not installed in this Python ({sys.executable}); {accepted} is accepted", file=sys.stderr)
+    said = f"{what} not installed in this Python ({shown_path(sys.executable)}); {accepted} is accepted"
+    print("error:", said, file=sys.stderr)  # commands' own way of telling errors imports what may be missing
     raise SystemExit(2)
