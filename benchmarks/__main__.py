@@ -6,6 +6,7 @@ python -m benchmarks NAME --help
 
 import sys
 
+import scripts  # noqa: F401  # first: tells of packages that this Python lacks
 from benchmarks import (
     batch_jobs,
     block_cache,

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file, as Paddle's launcher does
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    __package__ = "scripts"
+    __package__ = __import__("scripts").__name__
 
 from ppdiffusers_ext.errors import InputError, shown_path  # noqa: E402
 from ppdiffusers_ext.options import merge, option, path_option  # noqa: E402

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 if not __package__:  # run as a file, from any folder
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    __package__ = "scripts"
+    __package__ = __import__("scripts").__name__
 
 from ppdiffusers_ext.errors import counted
 from ppdiffusers_ext.options import option, path_option

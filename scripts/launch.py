@@ -127,10 +127,25 @@ def _files_of(trainer: str) -> list[str]:
     return [str(Path(__file__).with_name(f"{name}.py"))]
 
 
+def _command_of_one_process(before: Sequence[str], after: Sequence[str]) -> str | None:
+    """The command that is to be started, by its name or as a file of scripts, and cannot be divided; or None."""
+    names = [name for listed in commands.COMMANDS.values() for name in listed]
+    if not after:
+        words = [word.removeprefix("scripts.").replace("-", "_") for word in before]
+    else:
+        words = [Path(after[0]).stem] if Path(after[0]).resolve().parent == Path(__file__).resolve().parent else []
+    return next((word for word in words if word in names and _name_of(word) is None), None)
+
+
 def _check(before: Sequence[str], after: Sequence[str]) -> None:
     from ppdiffusers_ext.errors import InputError
     from ppdiffusers_ext.files import check_file
 
+    if (alone := _command_of_one_process(before, after)) is not None:
+        raise InputError(
+            f"scripts.{alone} works in one process, `python -m scripts.{alone}`; to start in several, "
+            f"{', '.join(_OF_CLIPS)} and trainers such as scripts/trainer_stage1.py are accepted"
+        )
     if not after:
         raise InputError("there is no trainer to start; one such as scripts/trainer_stage1.py is accepted")
     if _name_of(after[0]) is None:
@@ -160,7 +175,7 @@ def _check_gpus(name: str, value: str) -> None:
     numbers = [number.strip() for number in value.split(",")]
     if not all(number.isascii() and number.isdigit() and len(number) < 5 for number in numbers):
         raise InputError(f"{name} {shown(value)} names no GPUs; numbers with commas between them are accepted")
-    others = "--nproc_per_node 2 in its place trains on the CPU"
+    others = "--nproc_per_node 2 in its place runs on the CPU"
     if not paddle.is_compiled_with_cuda():
         raise InputError(f"{name} {value} needs a Paddle with CUDA, and this one is for CPUs; {others}")
     count = paddle.device.cuda.device_count()

@@ -15,6 +15,7 @@ import json
 import re
 import secrets
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -311,7 +312,10 @@ def several(nodes: Nodes) -> Iterator[Meeting]:
     meeting = Meeting(nodes)
 
     class _Master(HTTPMaster):
+        _reason = ""  # why another machine ended the processes of this one, until it is told
+
         def sync_peers(self, prefix: str, key: str, value: str, size: int, rank: int = -1) -> tuple[list[str], int]:
+            _tell_wait(nodes)
             try:
                 values = meeting.meet(value)
             except InputError as error:
@@ -322,10 +326,13 @@ def several(nodes: Nodes) -> Iterator[Meeting]:
 
         def _end(self, end: _End) -> None:
             if not self.ctx.status.is_done():
-                tell_error(end.why)
+                self._reason = end.why
                 self.ctx.status.restart()  # so that it stops the processes of this machine
 
         def stop(self) -> None:
+            if self._reason:  # told here, after the last lines of the processes
+                tell_error(self._reason)
+                self._reason = ""
             has_done = self.ctx.status.current() == self.ctx.status.COMPLETED
             meeting.say(0 if has_done else 1, "" if has_done else "it was stopped")
 
@@ -339,6 +346,11 @@ def several(nodes: Nodes) -> Iterator[Meeting]:
         for kind, name, value in earlier:
             setattr(kind, name, value)
         meeting.close()
+
+
+def _tell_wait(nodes: Nodes) -> None:
+    whom = "the other machines" if nodes.rank == 0 else "the machine with --rank 0, which shows the training's log,"
+    print(f"waiting for {whom} at {nodes.master}, {nodes.wait:.0f} seconds at most", file=sys.stderr, flush=True)
 
 
 def own_address(master: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 if not __package__:  # run as a file, as Paddle's launcher does
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    __package__ = "scripts"
+    __package__ = __import__("scripts").__name__
 
 from ppdiffusers_ext.options import inherited  # noqa: E402
 from ppdiffusers_ext.pipelines.animate_anyone.check import check_files  # noqa: E402

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ppdiffusers_ext import packaged
 from ppdiffusers_ext.errors import nearest, shown
+from ppdiffusers_ext.requirements import check_packages
 from ppdiffusers_ext.version import __version__
 
 if packaged.IS_CHECKOUT:
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: list of texts; those of the process if left out.
     """
     packaged.use_program()
+    check_packages()
     words = sys.argv[1:] if arguments is None else list(arguments)
     name = words[0].replace("-", "_") if words else ""
     if name not in _NAMES:

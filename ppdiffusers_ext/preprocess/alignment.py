@@ -113,7 +113,10 @@ def _reference_body(reference: Pose) -> tuple[np.ndarray, np.ndarray, tuple[str,
 
 def _check_frames(frames: Sequence) -> None:
     if not frames:
-        raise InputError("no frame of the driving video shows one person; a video of a person is accepted")
+        raise InputError(
+            "no frame of the driving video shows one person; a video of a person is accepted, and by scripts.pose2vid "
+            "and scripts.stable_animator one of skeletons"
+        )
 
 
 def _check_joints(joints: Sequence[int]) -> None:

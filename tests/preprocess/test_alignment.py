@@ -158,7 +158,8 @@ def test_nobody_is_told(function):
         function(Pose.empty(), moving())
     with pytest.raises(InputError, match="nobody is found in the reference picture"):
         function(person(score=0.2), moving())
-    with pytest.raises(InputError, match="^no frame of the driving video shows one person; .* is accepted$"):
+    for_skeletons = "a video of a person is accepted, and by scripts.pose2vid .* one of skeletons$"
+    with pytest.raises(InputError, match=f"^no frame of the driving video shows one person; {for_skeletons}"):
         function(person(), [Pose.empty()] * 3)
 
 

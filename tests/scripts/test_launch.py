@@ -31,6 +31,13 @@ TRAINER = "scripts/trainer_stage1.py"
         ([], "there is no trainer to start"),
         (["--nproc_per_node", "2"], "there is no trainer to start"),
         (["nowhere.py"], "trainer nowhere.py does not exist"),
+        (["--gpus", "0", "-m", "scripts.pose2vid"], "--nproc_per_node 2 in its place runs on the CPU"),
+        (
+            ["--nproc_per_node", "2", "-m", "scripts.batch", "jobs.csv"],
+            "scripts.batch works in one process, `python -m scripts.batch`; to start in several, animate, pose2vid, ",
+        ),
+        (["--nproc_per_node", "2", "check-dataset", "clips"], "scripts.check_dataset works in one process"),
+        (["scripts/evaluate.py", "a.mp4"], "scripts.evaluate works in one process"),
     ],
 )
 def test_what_cannot_be_started_is_told_in_a_line(capsys, monkeypatch, words, message):
@@ -78,6 +85,15 @@ def test_options_go_to_paddles_launcher_and_the_trainer(monkeypatch, words, expe
     monkeypatch.setattr(launch, "_start", lambda words, *_: started.extend(words))
     assert launch.main(words) == 0
     assert started == expected
+
+
+def test_value_of_an_option_may_be_the_name_of_a_command(monkeypatch, tmp_path):
+    started = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "_start", lambda words, *_: started.extend(words))
+    Path("batch.py").write_text("")  # a trainer of one's own
+    assert launch.main(["--log_dir", "batch", "batch.py"]) == 0
+    assert started[-3:] == ["--log_dir", "batch", "batch.py"]
 
 
 @pytest.mark.parametrize(

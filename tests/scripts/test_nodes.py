@@ -5,8 +5,11 @@ import http.server
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from paddle.distributed.launch.context.status import Status
+from paddle.distributed.launch.controllers.master import Master
 
 from ppdiffusers_ext.errors import InputError
 from scripts import launch, nodes
@@ -231,6 +234,43 @@ def test_machine_that_comes_back_ends_the_run_and_is_in_the_next(machine):
     first[0].close()
     assert machine(0).meet("of 0, again") == ["of 0, again", "of 1, again"]
     thread.join()
+
+
+# What Paddle's launcher does with it
+
+
+@pytest.fixture
+def launcher(master):
+    """Call it for the part of Paddle's launcher that meets other machines, and what that knows of its own state."""
+    with contextlib.ExitStack() as stack:
+
+        def make(rank, wait):
+            stack.enter_context(nodes.several(Nodes(2, rank, master, wait)))
+            context = SimpleNamespace(status=Status(), args=SimpleNamespace(master=master), node=None)
+            context.status.run()
+            return Master.factory(context), context.status
+
+        yield make
+
+
+@pytest.mark.parametrize(("rank", "whom"), [(0, "the other machines at"), (1, "the machine with --rank 0, which")])
+def test_machine_says_at_once_whom_it_waits_for(launcher, capsys, rank, whom):
+    with pytest.raises(InputError):
+        launcher(rank, wait=0.1)[0].sync_peers("/", "key", "value", 2)
+    assert capsys.readouterr().err.startswith(f"waiting for {whom} ")
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_end_of_another_machine_is_told_once_after_the_processes_are_stopped(launcher, capsys, is_done):
+    first, status = launcher(0, wait=0.1)
+    if is_done:
+        status.complete()
+    first._end(nodes._End(1, "the machine with --rank 1 has ended: it was stopped"))
+    assert status.is_restarting() is not is_done and capsys.readouterr().err == ""
+    first.stop()
+    first.stop()
+    told = capsys.readouterr().err.splitlines()
+    assert told == ([] if is_done else ["error: the machine with --rank 1 has ended: it was stopped"])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

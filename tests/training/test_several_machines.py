@@ -168,6 +168,9 @@ def test_machine_that_is_lost_ends_the_other_and_the_run_goes_on_when_it_is_back
     assert re.match(
         "error: (the connection to another process of this run is lost|the machine with --rank 1 has)", error
     )
+    lines = said.splitlines()
+    steps = [number for number, line in enumerate(lines) if line.startswith("step ")]
+    assert lines[0].startswith("waiting for the other machines") and lines.index(error) > steps[-1]
     newest = checkpoints.newest_valid(tmp_path / "out")
     assert newest is not None
     step = checkpoints.step_of(newest)
