@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ppdiffusers_ext.distributed.meeting import Nodes
 from scripts import launch
-from scripts.nodes import Nodes, read_nodes
+from scripts.nodes import read_nodes
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "several_machines"

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.weights import load_tensors
 from ppdiffusers_ext.weights.loading import read_state
 from tests.support import toy_training
+from tests.support.ports import free_address, free_port
 
 pytestmark = [
     pytest.mark.long,
@@ -37,12 +37,6 @@ OPTIONS = {
     "disable_tqdm": True,
     "report_to": "none",
 }
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def train_here(folder, **options):
@@ -186,7 +180,7 @@ def test_machine_that_is_lost_ends_the_other_and_the_run_goes_on_when_it_is_back
 
 
 def test_machines_with_other_options_both_refuse(launches):
-    common = ["--nnodes", "2", "--master", f"127.0.0.1:{free_port()}", "--nproc_per_node", "1", "--rank"]
+    common = ["--nnodes", "2", "--master", free_address(), "--nproc_per_node", "1", "--rank"]
     machines = [
         launches.start("machine0", *common, "0"),
         launches.start("machine1", *common, "1", learning_rate=0.02),
