@@ -15,7 +15,7 @@ from ppdiffusers_ext.training import checkpoints
 from ppdiffusers_ext.training.animate_anyone.autoencoder import AutoencoderObjective, _Wrapped, collate
 from scripts.training import main
 
-CONFIG = "configs/training/demo/vae.json"
+CONFIG = "configs/training/stable_animator_demo/vae.json"  # a small one
 
 
 @pytest.fixture(scope="module")
