@@ -56,7 +56,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
 def test_card_tells_commands_steps_times_and_quality(folder):
     card = (folder / "model" / "README.md").read_text()
     assert "python -m scripts.train_demo --clips 8 --seed 0 --processes 1" in card
-    for line in ("| vae | 2 of 2 |", "| stage1 | 2 of 4 |", "| stage2 | 2 of 4 |", "| stage 1 per frame |"):
+    for line in ("| vae | 2 of 4 |", "| stage1 | 2 of 4 |", "| stage2 | 2 of 4 |", "| stage 1 per frame |"):
         assert line in card
     assert "detailed figures of `ppdiffusers_ext/data/synthetic.py` at 192x192" in card
     assert set(json.loads((folder / "times.json").read_text())) == {"clips", "vae", "stage1", "stage2"}

@@ -92,10 +92,9 @@ class _Wrapped(nn.Layer):
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Batch of samples of `TrainingClips`, with targets and references as pictures alike."""
-    pixels = [np.concatenate([sample["pixel_values"][:, 0], sample["reference_pixel_values"]]) for sample in samples]
+    """Batch of samples of `TrainingClips`: their targets. References, of the same place, would add little to learn."""
     return {
-        "pixels": np.stack(pixels).reshape(-1, 3, *pixels[0].shape[1:]),  # (2 * batch, 3, h, w) in [-1, 1]
+        "pixels": np.stack([sample["pixel_values"][:, 0] for sample in samples]),  # (batch, 3, h, w) in [-1, 1]
         "index": np.array([sample["index"] for sample in samples], np.int64),
         "clips": [sample["clip"] for sample in samples],
         "failures": [failure for sample in samples for failure in sample["failures"]],
@@ -120,12 +119,12 @@ class AutoencoderObjective:
         pixels = batch["pixels"]
         vae = getattr(model, "_layers", model).vae
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
-        shape = (2, vae.config.latent_channels, pixels.shape[2] // scale, pixels.shape[3] // scale)
+        shape = (1, vae.config.latent_channels, pixels.shape[2] // scale, pixels.shape[3] // scale)
         rngs = [np.random.default_rng([self._seed, int(index)]) for index in batch["index"]]
         noise = np.concatenate([rng.standard_normal(shape, np.float32) for rng in rngs])
         decoded, mean, log_variance = model(pixels, paddle.to_tensor(noise))
         error = decoded.astype("float32") - pixels
-        of_brightness = error.mean(1, keepdim=True)  # (2 * batch, 1, h, w)
+        of_brightness = error.mean(1, keepdim=True)  # (batch, 1, h, w)
         error = of_brightness + self._colour_weight * (error - of_brightness)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).astype("float32").mean()
         loss = error.abs().mean() + error.square().mean() + self._kl_weight * divergence
@@ -146,7 +145,6 @@ def _validate(vae: AutoencoderKL, samples: TrainingClips, step: int) -> tuple[di
         truth, prediction = (to_pictures(values.transpose(1, 0, 2, 3), -1) for values in (pixels, decoded))
         for frames in zip(prediction, truth):
             metrics.add(*frames)
-        cells = [("truth", truth[0]), ("result", prediction[0]), ("reference", truth[1]), ("result", prediction[1])]
-        rows.append((f"clip {index + 1}", cells))
+        rows.append((f"clip {index + 1}", [("truth", truth[0]), ("result", prediction[0])]))
     numbers = metrics.result()
     return {name: numbers[name] for name in ("psnr", "ssim", "l1")}, labelled_sheet(f"step {step}", rows)

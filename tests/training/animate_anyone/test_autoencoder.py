@@ -74,7 +74,7 @@ def test_held_out_clips_are_shown(trained):
     names = sorted(path.name for path in (trained / "samples").iterdir())
     assert names == ["step-0000004.png", "step-0000006.png"]
     width, height = read_image(trained / "samples" / names[0]).size
-    assert width > 4 * 64 and height > 64
+    assert width > 2 * 64 and height > 64
 
 
 def test_stopped_run_goes_on_to_the_same_bits(data, trained, tmp_path):
@@ -92,7 +92,7 @@ def test_loss_falls(data):
 
     clips = TrainingClips(find_clips(str(data)), 4, 0, 64, 64, lambda rng, n: choose_image(rng, n, 2))
     batch = collate([clips[index] for index in range(2)])
-    assert batch["pixels"].shape == (4, 3, 64, 64)
+    assert batch["pixels"].shape == (2, 3, 64, 64)
     batch["pixels"] = paddle.to_tensor(batch["pixels"])
     paddle.seed(0)
     model = _Wrapped(
@@ -136,5 +136,5 @@ def test_colour_weight_is_of_colours_alone(error, weight, expected):
             nothing = paddle.zeros_like(noise)
             return pixels + paddle.to_tensor(error).reshape([1, 3, 1, 1]), nothing, nothing
 
-    batch = {"pixels": paddle.rand([2, 3, 8, 8]), "index": [0]}
+    batch = {"pixels": paddle.rand([1, 3, 8, 8]), "index": [0]}
     assert float(AutoencoderObjective(0, 1e-4, weight)(Model(), batch)) == pytest.approx(expected, abs=1e-6)
