@@ -54,8 +54,8 @@ def test_model_folder_is_what_stable_animator_loads(folder, tmp_path, capsys):
         "--validation_image": clip / "images" / "frame_0.png",
         "--validation_control_folder": clip / "poses",
         "--output_dir": tmp_path / "out",
-        "--width": 64,
-        "--height": 64,
+        "--width": 128,
+        "--height": 128,
         "--num_inference_steps": 1,
         "--face_embedding_extractor_weight_path": model / "recognizer.safetensors",
         "--validation_image_mask": clip / "faces" / "frame_0.png",
@@ -64,7 +64,7 @@ def test_model_folder_is_what_stable_animator_loads(folder, tmp_path, capsys):
     words = [str(word) for pair in words.items() for word in pair]
     assert run(stable_animator.make_parser(), stable_animator.work, [*words, "--optimize-face"]) == 0
     frames = np.stack(list(open_frames(tmp_path / "out" / "animated_images")))
-    assert frames.shape == (36, 64, 64, 3)
+    assert frames.shape == (36, 128, 128, 3)
     history = json.loads((tmp_path / "out" / "face_optimization.json").read_text())
     assert len(history) == 3
 
