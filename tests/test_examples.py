@@ -90,7 +90,7 @@ def test_stage_1_trains_on_two_processes_of_a_cpu(tmp_path):
 
 
 def trainer_of(path):
-    """The trainer of a configuration: the longest name whose words are in its path, of those that the file's name has."""
+    """The trainer of a configuration: the longest name whose words are in its path, first of those with the file's."""
     words, of_file = set(re.split("[/_.]", path.relative_to(ROOT).as_posix())), set(path.stem.split("_"))
     named = [name for name in TRAINERS if set(name.split("_")) <= words]
     return max(named, key=lambda name: (bool(of_file & set(name.split("_"))), len(name)))
