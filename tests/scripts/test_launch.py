@@ -2,10 +2,8 @@
 
 import importlib
 import logging
-import os
 import re
 import signal
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -165,8 +163,17 @@ def hung_up():
         raise SystemExit(number)
 
     signal.signal(signal.SIGTERM, signal_handler)
-    os.kill(os.getpid(), signal.SIGHUP)
-    time.sleep(5)
+    signal.getsignal(signal.SIGHUP)(signal.SIGHUP, None)  # what a signal does, without one to this process
+
+
+@pytest.fixture
+def terminal():
+    """A process that the end of its terminal would end, and whose signals are as they were after the test."""
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in earlier.items():
+        signal.signal(number, handler or signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +189,7 @@ def hung_up():
         (hung_up, 129, "error: stopped by SIGHUP; the same command goes on\n"),
     ],
 )
-def test_exit_code_says_how_it_ended(capsys, monkeypatch, launch_by_paddle, code, said):
+def test_exit_code_says_how_it_ended(terminal, capsys, monkeypatch, launch_by_paddle, code, said):
     main = importlib.import_module("paddle.distributed.launch.main")
     monkeypatch.setattr(main, "launch", launch_by_paddle)
     monkeypatch.setattr("sys.argv", [])
