@@ -222,7 +222,7 @@ def make_card(options: Options, folder: Path) -> str:
 
 
 def describe_model(folder: Path) -> "Pose2VidConfig":
-    """The `Pose2VidConfig` of the small model in a folder: as of the one which ships, elsewhere and of its size."""
+    """The `Pose2VidConfig` of the small model in a folder: the shipped model's, with this folder's files and size."""
     from ppdiffusers_ext.data.drawings import Drawing
     from ppdiffusers_ext.files import read_yaml
     from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig

@@ -49,7 +49,7 @@ Tell = Callable[[Entry, Progress], Any]
 
 @dataclass
 class Batch:
-    """Jobs and what is known of them.
+    """A list of jobs, with the manifest that says what became of each.
 
     Attributes:
         jobs: those that are asked for.

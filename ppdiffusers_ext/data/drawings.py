@@ -58,10 +58,11 @@ class Drawing:
         num_frames: int | None = None,
         entrance: int = 0,
     ) -> SyntheticClip:
-        """The `SyntheticClip` of a seed, without entrance: for measuring, which begins in the motion.
+        """The `SyntheticClip` of a seed, for measuring.
 
         Args:
-            seed, entrance: see `data.synthetic.synthetic_clip`.
+            seed: see `data.synthetic.synthetic_clip`.
+            entrance: frames before the motion, none unless said, whatever training has.
             width, height, num_frames: pixels and frames, where they are others than in training.
         """
         size = (num_frames or self.num_frames, width or self.side, height or self.side)
