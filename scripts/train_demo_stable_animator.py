@@ -208,7 +208,7 @@ def _write_halved(source: Path, target: Path) -> None:
 
 
 def describe_model(folder: Path, **options: Any) -> "StableAnimationConfig":
-    """The `StableAnimationConfig` of the small model in a folder: the shipped one, with this folder's files and size."""
+    """The `StableAnimationConfig` of the small model in a folder: the shipped one, with its files and size."""
     from ppdiffusers_ext.data.drawings import Drawing
     from ppdiffusers_ext.files import read_yaml
     from ppdiffusers_ext.pipelines.stable_animator.options import DEMO, StableAnimationConfig
