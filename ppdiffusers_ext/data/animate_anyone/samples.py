@@ -124,8 +124,7 @@ class TrainingClips(RetryingClips):
         video, poses = FrameReader(files.video), FrameReader(files.pose, "black")
         if len(video) != len(poses):
             raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
-        if len(video) < 2:
-            raise InputError(f"{files.video} has {len(video)} frames; 2 are needed")
+        _check_length(files, video)
         chosen = self._choose(rng, len(video))
         frames = video.read([chosen.reference, *chosen.targets])  # (1 + frames, H, W, 3)
         drawn = poses.read(chosen.targets)  # (frames, H, W, 3)
@@ -149,3 +148,22 @@ class TrainingClips(RetryingClips):
             for frame in frames
         ]
         return np.stack(images).astype(np.float32).transpose(3, 0, 1, 2) / 255
+
+
+class TrainingPictures(TrainingClips):
+    """The same samples with `pixel_values` and `clip` alone, for trainings that look at nothing else.
+
+    References and poses are neither read nor decoded, which is most of the work.
+    """
+
+    def _read(self, files: "ClipFiles", rng: np.random.Generator, index: int) -> dict[str, Any]:
+        video = FrameReader(files.video)
+        _check_length(files, video)
+        frames = video.read(self._choose(rng, len(video)).targets)  # (frames, H, W, 3)
+        box = choose_crop(rng, frames.shape[2], frames.shape[1], self._scale, self._ratio)
+        return {"pixel_values": self._resized(frames, box) * 2 - 1, "clip": str(files.video)}
+
+
+def _check_length(files: "ClipFiles", video: FrameReader) -> None:
+    if len(video) < 2:
+        raise InputError(f"{files.video} has {len(video)} frames; 2 are needed")

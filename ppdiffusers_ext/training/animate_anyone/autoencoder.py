@@ -15,7 +15,7 @@ import paddle
 from paddle import nn
 from ppdiffusers import AutoencoderKL
 
-from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_image
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, TrainingPictures, choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
 from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
@@ -55,7 +55,7 @@ def train_autoencoder(
     if model_arguments.vae_model_path:
         load_weights(vae, model_arguments.vae_model_path)
     choose = functools.partial(choose_image, margin=data_arguments.sample_margin)
-    samples, held_out = make_samples(clips, data_arguments, arguments, choose)
+    samples, held_out = make_samples(clips, data_arguments, arguments, choose, TrainingPictures)
     settings = {
         "stage": "autoencoder",
         "width": data_arguments.train_width,
@@ -92,7 +92,7 @@ class _Wrapped(nn.Layer):
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Batch of samples of `TrainingClips`: their targets. References, of the same place, would add little to learn."""
+    """Batch of samples of `TrainingPictures`."""
     return {
         "pixels": np.stack([sample["pixel_values"][:, 0] for sample in samples]),  # (batch, 3, h, w) in [-1, 1]
         "index": np.array([sample["index"] for sample in samples], np.int64),

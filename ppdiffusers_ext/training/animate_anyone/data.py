@@ -23,13 +23,18 @@ def split_clips(data: DataArguments, arguments: Any) -> tuple[list[ClipFiles], l
 
 
 def make_samples(
-    clips: tuple[list[ClipFiles], list[ClipFiles]], data: DataArguments, arguments: Any, choose: Callable
+    clips: tuple[list[ClipFiles], list[ClipFiles]],
+    data: DataArguments,
+    arguments: Any,
+    choose: Callable,
+    kind: type[TrainingClips] = TrainingClips,
 ) -> tuple[TrainingClips, TrainingClips | None]:
     """Returns the `TrainingClips` to train on, and those that are held out (None where none are).
 
     Args:
         clips: of `split_clips`.
         choose: see `TrainingClips`.
+        kind: of dataset.
     """
     options = (arguments.seed, data.train_width, data.train_height, choose)
     crop: dict[str, Any] = {
@@ -37,5 +42,5 @@ def make_samples(
         "ratio": (data.crop_ratio_min, data.crop_ratio_max),
     }
     training, held_out = clips
-    samples = TrainingClips(training, arguments.max_steps * samples_of_a_step(arguments), *options, **crop)
-    return samples, TrainingClips(held_out, len(held_out), *options, **crop) if held_out else None
+    samples = kind(training, arguments.max_steps * samples_of_a_step(arguments), *options, **crop)
+    return samples, kind(held_out, len(held_out), *options, **crop) if held_out else None

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles
-from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_crop, choose_image, choose_video
+from ppdiffusers_ext.data.animate_anyone.samples import (
+    TrainingClips,
+    TrainingPictures,
+    choose_crop,
+    choose_image,
+    choose_video,
+)
 from ppdiffusers_ext.data.synthetic import synthetic_clip
 from ppdiffusers_ext.data.video import read_frames
 from ppdiffusers_ext.data.video_writer import VideoWriter
@@ -106,6 +112,18 @@ def test_frames_are_those_of_the_files_and_share_their_crop(clips):
     np.testing.assert_allclose(
         sample["reference_pixel_values"], video[chosen[0].reference].transpose(2, 0, 1) / 127.5 - 1, atol=1e-6
     )
+
+
+def test_pictures_are_the_targets_of_clips_without_their_references_and_poses(clips, tmp_path):
+    options = (40, 5, 32, 48, lambda rng, frames: choose_image(rng, frames, 3), (0.25, 1.0))
+    whole, pictures = TrainingClips(clips, *options), TrainingPictures(clips, *options)
+    for index in range(8):
+        expected, picture = whole[index], pictures[index]
+        assert set(picture) == {"pixel_values", "clip", "index", "failures"}
+        assert all(picture[name] == expected[name] for name in ("clip", "index", "failures"))
+        np.testing.assert_array_equal(picture["pixel_values"], expected["pixel_values"])
+    without_pose = [ClipFiles(clips[0].video, tmp_path / "none.mp4")]
+    assert TrainingPictures(without_pose, *options)[0]["failures"] == []
 
 
 def test_sample_follows_from_seed_and_number(clips):
