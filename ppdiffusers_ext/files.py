@@ -58,6 +58,16 @@ def check_folder(path: Any, what: str, accepted: str) -> Path:
     return path
 
 
+def check_folder_to_be(path: Any, what: str, accepted: str) -> None:
+    """Raise InputError for a name that no folder can have, or that something else has; there may be none yet.
+
+    Arguments are those of `check_file`.
+    """
+    check_name(path, what, accepted)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise InputError(f"{what} {shown_path(path)} is no folder; {accepted}")
+
+
 def check_name(path: Any, what: str, accepted: str) -> Path:
     """The `Path` of a name that a file can have, whether there is one or not. Raises InputError for any other."""
     try:

@@ -49,7 +49,7 @@ STAGES = (  # script, configuration, what is there when it is done
     ("trainer_stage2", "stage2", "stage2/motion_module.safetensors"),
 )
 NAMES = tuple(name for _, name, _ in STAGES)
-MADE = ("data", "image_encoder", *NAMES, *(f"{name}.yaml" for name in NAMES), "logs", "times.json")
+MADE = ("data", "latents", "image_encoder", *NAMES, *(f"{name}.yaml" for name in NAMES), "logs", "times.json")
 CONFIGURATIONS = Path("configs/training/demo")
 INFERENCE, NETWORKS = "configs/inference/demo.yaml", str(CONFIGURATIONS / "inference.yaml")
 CONFIGURED = "exp_output/demo"  # the folder that the files in configs/training/demo name

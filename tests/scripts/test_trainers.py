@@ -244,6 +244,19 @@ def test_worker_processes_read_the_same(tmp_path, data, stage_1):
     assert_equal(tmp_path, stage_1[0], 1)
 
 
+def test_kept_latents_train_as_the_videos_do_in_two_processes_and_one(tmp_path, data):
+    options = {"crop_ratio_min": 1.0, "per_device_train_batch_size": 2}
+    expected = losses(train_here(1, tmp_path / "videos", data, **options))
+    options["latent_cache"] = str(tmp_path / "latents")
+    two = train(1, tmp_path / "two", data, processes=2, **{**options, "per_device_train_batch_size": 1})
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "latents").rglob("*.safetensors")}
+    assert len(kept) == 4
+    one = losses(train_here(1, tmp_path / "one", data, **options))
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "latents").rglob("*.safetensors")} == kept
+    assert one == pytest.approx(expected, rel=1e-4)
+    assert losses(two)[-1] == pytest.approx(expected[-1], rel=1e-3)
+
+
 def test_what_was_trained_animates(tmp_path, data, stage_1, stage_2):
     first, second = stage_1[0] / "out", stage_2[0] / "out"
     configuration = {
@@ -417,6 +430,10 @@ def refuse(tmp_path, data, monkeypatch, capsys):
         ({"n_sample_frames": 0}, "--n_sample_frames 0 is too small"),
         ({"max_steps": 0}, "--max_steps 0 is too small"),
         ({"sharding": "stage1"}, "--sharding stage1 has nothing to share among one process"),
+        (
+            {"latent_cache": str(Path(__file__))},
+            "test_trainers.py is no folder; a folder to keep latents in is accepted",
+        ),
         ({"motion_module_path": "a.safetensors"}, "--motion_module_path is for stage 2"),
         ({"reference_unet_path": "nowhere.safetensors"}, "--reference_unet_path nowhere.safetensors does not exist"),
         ({"do_train": False}, "nothing is to be done"),

@@ -93,6 +93,9 @@ class TrainingClips(RetryingClips):
         width, height: pixels of the samples.
         choose: called with (rng, number of frames of a clip); gives a `FrameChoice`.
         scale, ratio: bounds of the random crop, see `choose_crop`. Reference, targets and poses share it.
+
+    Attributes:
+        clips, seed, size (width, height), choose, scale, ratio: as given.
     """
 
     def __init__(
@@ -107,44 +110,49 @@ class TrainingClips(RetryingClips):
         ratio: tuple[float, float] = (0.9, 1.0),
     ) -> None:
         super().__init__(length, seed)
-        self._clips = list(clips)
-        self._size, self._choose, self._scale, self._ratio = (width, height), choose, scale, ratio
+        self.clips, self.seed, self.size = list(clips), seed, (width, height)
+        self.choose, self.scale, self.ratio = choose, scale, ratio
 
     @property
     def num_clips(self) -> int:
-        return len(self._clips)
+        return len(self.clips)
 
     def _clips_of(self, index: int) -> "Sequence[ClipFiles]":
-        return self._clips
+        return self.clips
 
     def _path_of(self, files: "ClipFiles") -> Path:
         return files.video
 
     def _read(self, files: "ClipFiles", rng: np.random.Generator, index: int) -> dict[str, Any]:
         video, poses = FrameReader(files.video), FrameReader(files.pose, "black")
-        if len(video) != len(poses):
-            raise InputError(f"{files.pose} has {len(poses)} frames, the video {len(video)}")
-        _check_length(files, video)
-        chosen = self._choose(rng, len(video))
+        self._check_lengths(files, len(video), len(poses))
+        chosen = self.choose(rng, len(video))
         frames = video.read([chosen.reference, *chosen.targets])  # (1 + frames, H, W, 3)
         drawn = poses.read(chosen.targets)  # (frames, H, W, 3)
-        box = choose_crop(rng, frames.shape[2], frames.shape[1], self._scale, self._ratio)
+        box = choose_crop(rng, frames.shape[2], frames.shape[1], self.scale, self.ratio)
         # The pose video may be of another size than the video, as long as it is of its shape.
         ratios = drawn.shape[2] / frames.shape[2], drawn.shape[1] / frames.shape[1]
         pose_box = tuple(side * ratios[index % 2] for index, side in enumerate(box))
-        pixels = self._resized(frames, box) * 2 - 1
+        pixels = self.resized(frames, box) * 2 - 1
         return {
             "pixel_values": pixels[:, 1:],
-            "pose_pixel_values": self._resized(drawn, pose_box),
+            "pose_pixel_values": self.resized(drawn, pose_box),
             "reference_pixel_values": pixels[:, 0],
             "reference_image": frames[0],
             "clip": str(files.video),
         }
 
-    def _resized(self, frames: np.ndarray, box: Any) -> np.ndarray:
+    @staticmethod
+    def _check_lengths(files: "ClipFiles", video: int, poses: int | None = None) -> None:
+        if poses not in (None, video):
+            raise InputError(f"{files.pose} has {poses} frames, the video {video}")
+        if video < 2:
+            raise InputError(f"{files.video} has {video} frames; 2 are needed")
+
+    def resized(self, frames: np.ndarray, box: Any) -> np.ndarray:
         """(n, H, W, 3) uint8 -> (3, n, height, width) fp32 in [0, 1]: the box of each."""
         images = [
-            np.asarray(Image.fromarray(frame).resize(self._size, Image.Resampling.BILINEAR, box=box))
+            np.asarray(Image.fromarray(frame).resize(self.size, Image.Resampling.BILINEAR, box=box))
             for frame in frames
         ]
         return np.stack(images).astype(np.float32).transpose(3, 0, 1, 2) / 255
@@ -158,12 +166,7 @@ class TrainingPictures(TrainingClips):
 
     def _read(self, files: "ClipFiles", rng: np.random.Generator, index: int) -> dict[str, Any]:
         video = FrameReader(files.video)
-        _check_length(files, video)
-        frames = video.read(self._choose(rng, len(video)).targets)  # (frames, H, W, 3)
-        box = choose_crop(rng, frames.shape[2], frames.shape[1], self._scale, self._ratio)
-        return {"pixel_values": self._resized(frames, box) * 2 - 1, "clip": str(files.video)}
-
-
-def _check_length(files: "ClipFiles", video: FrameReader) -> None:
-    if len(video) < 2:
-        raise InputError(f"{files.video} has {len(video)} frames; 2 are needed")
+        self._check_lengths(files, len(video))
+        frames = video.read(self.choose(rng, len(video)).targets)  # (frames, H, W, 3)
+        box = choose_crop(rng, frames.shape[2], frames.shape[1], self.scale, self.ratio)
+        return {"pixel_values": self.resized(frames, box) * 2 - 1, "clip": str(files.video)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.files import read_yaml
+from ppdiffusers_ext.files import check_folder_to_be, read_yaml
 from ppdiffusers_ext.training.animate_anyone.data import split_clips
 from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments, DataArguments, ModelArguments
 from ppdiffusers_ext.training.check import check_inputs, check_resume, check_together, check_weight_file, named_paths
@@ -27,6 +27,8 @@ def check_files(
     """
     if stage == 1 and model.motion_module_path:
         raise InputError("--motion_module_path is for stage 2; stage 1 has no motion modules")
+    if model.latent_cache is not None:
+        check_folder_to_be(model.latent_cache, "--latent_cache", "a folder to keep latents in is accepted")
     readers: list = [
         (read_config, Path(model.base_model_path) / "unet"),
         (find_weights, model.vae_model_path),

@@ -1,6 +1,6 @@
 """Loss of Animate Anyone for a batch of training clips: latents, noise, embeddings, prediction, weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ _ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
 
 
 class Collate:
-    """Collates samples of `TrainingClips` into a batch, in the process that reads them.
+    """Collates samples of `TrainingClips` or `CachedClips` into a batch, in the process that reads them.
 
     Args:
         image_processor: ppdiffusers' `CLIPImageProcessor`, which gets the whole reference picture.
@@ -25,13 +25,18 @@ class Collate:
         self._image_processor = image_processor
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        if "latent_mean" in samples[0]:
+            return make_batch(samples, ("latent_mean", "latent_deviation", "embedding", "pose_pixel_values"))
         batch = make_batch(samples, ("pixel_values", "pose_pixel_values", "reference_pixel_values"))
-        pictures = [sample["reference_image"] for sample in samples]
+        batch["clip_pixel_values"] = self.process([sample["reference_image"] for sample in samples])
+        return batch
+
+    def process(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
+        """What the image encoder takes of whole pictures (H, W, 3) uint8: (n, 3, 224, 224)."""
         processed = [
             self._image_processor.preprocess(picture, return_tensors="np").pixel_values[0] for picture in pictures
         ]
-        batch["clip_pixel_values"] = np.stack(processed).astype(np.float32)  # (batch, 3, 224, 224)
-        return batch
+        return np.stack(processed).astype(np.float32)
 
 
 class Objective:
@@ -69,7 +74,7 @@ class Objective:
         unconditional = self.is_unconditional(indices[0])
         with paddle.no_grad():
             latents, reference = self.encode(batch, indices)
-            embedding = self.embed(batch["clip_pixel_values"], unconditional)  # (batch, 1, dim)
+            embedding = self.embed(batch, unconditional)  # (batch, 1, dim)
             noise, timesteps = self.draw_noise(indices, latents.shape)
             noisy = self._scheduler.add_noise(latents, noise, timesteps)
             target = self._scheduler.get_velocity(latents, noise, timesteps)
@@ -90,6 +95,11 @@ class Objective:
 
     def encode(self, batch: dict[str, Any], indices: Sequence[int]) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Latents of targets and references: (batch, 4, frames, h / 8, w / 8) and (batch, 4, h / 8, w / 8)."""
+        latents = self._encode_kept(batch, indices) if "latent_mean" in batch else self._encode_pixels(batch, indices)
+        return latents[:, :, 1:].contiguous(), latents[:, :, 0].contiguous()
+
+    def _encode_pixels(self, batch: dict[str, Any], indices: Sequence[int]) -> paddle.Tensor:
+        """Latents (batch, 4, 1 + frames, h / 8, w / 8) of a reference and its targets."""
         pixels, reference = batch["pixel_values"], batch["reference_pixel_values"].unsqueeze(2)
         frames = pixels.shape[2]
         pictures = paddle.concat([reference, pixels], axis=2).transpose(
@@ -99,12 +109,24 @@ class Objective:
         shape = (1 + frames, self._vae.config.latent_channels, pixels.shape[3] // scale, pixels.shape[4] // scale)
         pictures, noise = pictures.flatten(0, 1), self._draws.normals(indices, "latents", shape).flatten(0, 1)
         latents = encode_in_parts(self._vae, pictures, noise, _ENCODED_AT_ONCE)
-        latents = latents.reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
-        return latents[:, :, 1:].contiguous(), latents[:, :, 0].contiguous()
+        return latents.reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
 
-    def embed(self, pixels: paddle.Tensor, unconditional: bool) -> paddle.Tensor:
+    def _encode_kept(self, batch: dict[str, Any], indices: Sequence[int]) -> paddle.Tensor:
+        """As `_encode_pixels`, of latents' means and deviations that were kept."""
+        mean, deviation = batch["latent_mean"], batch["latent_deviation"]  # (batch, 1 + frames, 4, h / 8, w / 8)
+        noise = self._draws.normals(indices, "latents", mean.shape[1:])
+        return ((mean + deviation * noise) * self._vae.config.scaling_factor).transpose([0, 2, 1, 3, 4])
+
+    def embed(self, batch: dict[str, Any], unconditional: bool) -> paddle.Tensor:
         """CLIP's embedding (batch, 1, dim); of black pixels without a reference, as in the original."""
-        pixels = paddle.zeros_like(pixels) if unconditional else pixels
+        if "embedding" in batch and not unconditional:
+            return batch["embedding"].unsqueeze(1)
+        if "embedding" in batch:
+            side = self._image_encoder.config.image_size
+            pixels = paddle.zeros([len(batch["clips"]), 3, side, side])
+        else:
+            pixels = batch["clip_pixel_values"]
+            pixels = paddle.zeros_like(pixels) if unconditional else pixels
         return self._image_encoder(pixels).image_embeds.unsqueeze(1)
 
     def draw_noise(self, indices: Sequence[int], shape: Sequence[int]) -> tuple[paddle.Tensor, paddle.Tensor]:

@@ -56,6 +56,11 @@ class ModelArguments(CheckpointedModelOptions):
     motion_module_path: str | None = path_option(
         None, help="weights that the motion modules start from (stage 2); random if left out"
     )
+    latent_cache: str | None = option(
+        None,
+        help="folder to keep latents of whole clips in, which are made before training where they are missing; each "
+        "clip then has one random crop",
+    )
     num_train_timesteps: int = option(1000, 1, 10**5, help="timesteps of the noise schedule")
     beta_start: float = option(0.00085, *_BETAS, help="first beta of the noise schedule")
     beta_end: float = option(0.012, *_BETAS, help="last beta of the noise schedule")

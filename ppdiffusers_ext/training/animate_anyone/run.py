@@ -1,5 +1,6 @@
 """Training run of Animate Anyone, from its arguments to its last checkpoint."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import yaml
 from paddle import nn
 from ppdiffusers.transformers import CLIPImageProcessor
 
-from ppdiffusers_ext.data.animate_anyone.samples import choose_image, choose_video
+from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, choose_image, choose_video
 from ppdiffusers_ext.data.outputs import output_file
+from ppdiffusers_ext.data.records import digest
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceUNet
 from ppdiffusers_ext.pipelines.animate_anyone.conversion import describe_inference
 from ppdiffusers_ext.pipelines.animate_anyone.loading import INFERENCE_CONFIG, read_inference_config
@@ -19,12 +22,21 @@ from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.check import check_files
 from ppdiffusers_ext.training.animate_anyone.data import make_samples
+from ppdiffusers_ext.training.animate_anyone.latent_cache import (
+    CachedClips,
+    LatentCache,
+    embedding_of,
+    fill,
+    latents_of,
+)
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
+from ppdiffusers_ext.training.groups import refuse_together
+from ppdiffusers_ext.training.latents import hold
 from ppdiffusers_ext.training.options import samples_of_a_step
 from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import Validation
@@ -64,6 +76,9 @@ def train(
     }
     vae = describe_vae(model_arguments.vae_model_path).load()
     image_encoder = describe_image_encoder(model_arguments.image_encoder_path).load()
+    collate = Collate(CLIPImageProcessor())
+    if model_arguments.latent_cache is not None:
+        samples = _cached(samples, model_arguments, arguments, vae, image_encoder, collate)
     objective = Objective(
         vae,
         image_encoder,
@@ -85,9 +100,32 @@ def train(
     def describe(folder: str, files: dict[str, str]) -> None:
         write_pipeline(folder, model, files, model_arguments)
 
-    collate, trained = Collate(CLIPImageProcessor()), parts(model, stage)
-    training = Training(model, trained, objective, samples, collate, settings, held_out, validate, describe)
+    training = Training(
+        model, parts(model, stage), objective, samples, collate, settings, held_out, validate, describe
+    )
     return fit(training, data_arguments, arguments)
+
+
+def _cached(
+    samples: TrainingClips, model: ModelArguments, arguments: TrainingArguments, *networks: Any
+) -> CachedClips:
+    """The samples with latents of --latent_cache, which all processes first fill together.
+
+    Args:
+        networks: VAE, image encoder, and the `Collate` that knows what the latter takes.
+    """
+    vae, image_encoder, collate = networks
+    hold(vae, image_encoder)
+    paths = {"vae": model.vae_model_path, "image_encoder": model.image_encoder_path}
+    cache = LatentCache(str(model.latent_cache), samples, {name: digest(path) for name, path in paths.items()})
+    part, problem = (arguments.process_index, arguments.world_size), ""
+    encode = functools.partial(latents_of, vae)
+    try:
+        fill(cache, samples, encode, lambda frames: embedding_of(image_encoder, collate.process(frames)), part)
+    except InputError as error:
+        problem = str(error)
+    refuse_together("latent cache", problem)  # which waits for all of them
+    return CachedClips(cache, samples)
 
 
 def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: dict[str, str], arguments: ModelArguments) -> None:

@@ -11,7 +11,6 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,13 @@ from ppdiffusers_ext.data.easy_animate.samples import (
     read_pixels,
 )
 from ppdiffusers_ext.data.easy_animate.settings import OF_BATCHES, SampleSettings
-from ppdiffusers_ext.data.file_facts import FileFacts
-from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.records import digest, digest_of
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
+from ppdiffusers_ext.training.kept_arrays import Arrays, contents_of, keep
 from ppdiffusers_ext.weights.loading import load_arrays
-from ppdiffusers_ext.weights.writing import write_safetensors
 
 logger = logging.getLogger(__name__)
 
-Arrays = dict[str, np.ndarray]
-
-_CONTENTS = "contents.json"
 # Settings that change nothing of what a file holds; the second ones only where they are off, or no size is drawn.
 _OF_NO_FILE, _OF_DRAWN = ("video_repeat", "text_drop_ratio"), (*OF_BATCHES, "token_sample_size")
 _LENGTH = "num_frames"  # of what is kept: frames before the random cut
@@ -86,24 +80,7 @@ class LatentCache:
         Raises:
             MissingFileError, InputError: a clip is missing or cannot be read, or what was found cannot be kept.
         """
-        facts = FileFacts(self._folder / _CONTENTS)
-
-        def content_of(path: Path) -> str:
-            found = facts.of(path)
-            if not isinstance(found, str):
-                found = digest(path)
-                facts.note(path, found)
-            return found
-
-        paths = list(dict.fromkeys(clip.path for clip in clips))
-        try:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                self._contents.update(zip(map(str, paths), pool.map(content_of, paths)))
-        except OSError as error:
-            raise InputError(
-                f"{error.filename} cannot be read ({error.strerror}); training clips are needed"
-            ) from error
-        facts.save()
+        self._contents.update(contents_of([clip.path for clip in clips], self._folder))
 
     def path_of_clip(self, clip: CaptionedClip, variant: int) -> Path:
         """The file of a clip that was looked at."""
@@ -180,7 +157,7 @@ def fill(
         InputError: a file cannot be written.
     """
     for text in dict.fromkeys(["", *(clip.text for clip in clips)]):
-        _keep(cache.path_of_text(text), functools.partial(embed, text))
+        keep(cache.path_of_text(text), functools.partial(embed, text))
     collate, bad = CaptionedCollate(cache.settings, cache.seed), 0
 
     def encode_variant(clip: CaptionedClip, variant: int) -> Arrays:
@@ -192,7 +169,7 @@ def fill(
         problem = None
         try:
             for variant in range(cache.variants):
-                _keep(cache.path_of_clip(clip, variant), functools.partial(encode_variant, clip, variant))
+                keep(cache.path_of_clip(clip, variant), functools.partial(encode_variant, clip, variant))
         except _UnreadableError as error:
             problem, bad = str(error), bad + 1
         if on_clip is not None:
@@ -220,22 +197,6 @@ def _sample_of(cache: LatentCache, clip: CaptionedClip, variant: int) -> dict[st
         "index": int(rng.integers(2**62)),
         "failures": [],
     }
-
-
-def _keep(path: Path, make: Callable[[], Arrays]) -> None:
-    if _is_whole(path):
-        return
-    arrays = {name: np.ascontiguousarray(array) for name, array in make().items()}
-    with output_file(path) as temporary:
-        write_safetensors(temporary, arrays, {"format": "pd"})
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file is there and undamaged, as far as its head tells."""
-    try:
-        return bool(load_arrays(path))
-    except InputError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)

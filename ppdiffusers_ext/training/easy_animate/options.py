@@ -4,14 +4,13 @@ The original's names (aigc-apps/EasyAnimate, `scripts/train.py`) are accepted be
 `REFUSED` has those of its flags that mean nothing here, and why.
 """
 
-import os
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ppdiffusers_ext.data.easy_animate.settings import SampleSettings
 from ppdiffusers_ext.environment import of_launch
-from ppdiffusers_ext.errors import InputError, shown_path
-from ppdiffusers_ext.files import check_name
+from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.files import check_folder_to_be
 from ppdiffusers_ext.options import inherited, option, path_option
 from ppdiffusers_ext.training.bounds import BELOW_ONE, FRAMES, LONG, MANY, PART, SIDES
 from ppdiffusers_ext.training.options import CheckpointedModelOptions, DataOptions, DiffusersTrainerOptions
@@ -222,10 +221,7 @@ class EasyDataArguments(DataOptions):
 
     def check(self) -> None:
         if self.latent_cache is not None:
-            accepted = "the folder of scripts.cache_latents is accepted"
-            check_name(self.latent_cache, "--latent_cache", accepted)
-            if os.path.exists(self.latent_cache) and not os.path.isdir(self.latent_cache):
-                raise InputError(f"--latent_cache {shown_path(self.latent_cache)} is no folder; {accepted}")
+            check_folder_to_be(self.latent_cache, "--latent_cache", "the folder of scripts.cache_latents is accepted")
         for name in ("video_sample_size", "image_sample_size", "token_sample_size"):
             if getattr(self, name) % 16:
                 raise InputError(f"--{name} {getattr(self, name)} cannot be trained on; a multiple of 16 is accepted")

@@ -118,7 +118,7 @@ def test_step_without_reference_sees_black_pixels_and_no_features(make_objective
     batch = make_batch(0, 1)
     with paddle.no_grad():
         black = parts[1](paddle.zeros([2, 3, 224, 224])).image_embeds.unsqueeze(1)
-        np.testing.assert_array_equal(objective.embed(batch["clip_pixel_values"], True), black)
+        np.testing.assert_array_equal(objective.embed(batch, True), black)
         loss = float(objective(model, batch))
         batch["clip_pixel_values"] = batch["clip_pixel_values"] + 1
         assert float(objective(model, batch)) == loss
