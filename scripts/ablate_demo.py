@@ -6,7 +6,7 @@
 Goes on from the work folder of scripts.train_demo, whose clips, autoencoder and first stage it needs. Each row is a
 training of its own, in WORK/ablation/ROW, with the files in configs/training/demo and the options that the row
 changes; what is finished is not trained again. WORK/ablation/table.md has the numbers of the last validation of all
-rows that are finished, of clips that are held out.
+rows that are finished, of clips that are held out, and what linear codes of the pictures reach.
 """
 
 import json
@@ -28,6 +28,7 @@ VAE, STAGE_1, STAGE_2 = (name for _, name, _ in STAGES)
 STEPS = {VAE: 1500, STAGE_1: 400, STAGE_2: 120}  # of a row, with --steps 1
 NUMBERS = ("psnr", "ssim", "l1", "flicker", "loss")
 BLACK = "black.json"
+LINEAR_CLIPS = 120  # at most, whose frames a linear code is made and measured with
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,22 @@ class Row:
         stage: whose configuration it has.
         what: words for what is changed.
         changes: options of the trainer.
-        network: options of the autoencoder's configuration.
+        network: options of the autoencoder's configuration, as multiples of what they are.
         steps: as a multiple of those of other rows.
     """
 
     stage: str
     what: str
     changes: Mapping[str, Any]
-    network: Mapping[str, Any] | None = None
+    network: Mapping[str, float] | None = None
     steps: int = 1
 
 
 ROWS = {
     "vae": Row(VAE, "autoencoder", {}),
-    "vae_narrow": Row(VAE, "half the widths", {}, {"up_block_out_channels": 2, "down_block_out_channels": 2}),
-    "vae_few_latents": Row(VAE, "half the latent channels", {}, {"latent_channels": 2}),
+    "vae_narrow": Row(VAE, "half the widths", {}, {"up_block_out_channels": 0.5, "down_block_out_channels": 0.5}),
+    "vae_few_latents": Row(VAE, "half the latent channels", {}, {"latent_channels": 0.5}),
+    "vae_many_latents": Row(VAE, "twice the latent channels", {}, {"latent_channels": 2}),
     "vae_plain_colours": Row(VAE, "colours weigh as much as brightness", {"colour_weight": 1.0}),
     "stage1": Row(STAGE_1, "stage 1", {}),
     "stage1_long": Row(STAGE_1, "twice the steps", {}, steps=2),
@@ -97,7 +99,7 @@ def work(options: Options) -> None:
             output.mkdir(parents=True, exist_ok=True)
             script = next(script for script, stage, _ in STAGES if stage == ROWS[name].stage)
             train(script, name, settings, folder / "ablation", options.processes)
-    text = table(folder / "ablation")
+    text = table(folder / "ablation") + linear_table(folder)
     (folder / "ablation" / "table.md").write_text(text, encoding="utf-8")
     print(text, end="")
 
@@ -125,15 +127,16 @@ def settings_of(name: str, options: Options) -> dict[str, Any]:
     return settings
 
 
-def _write_network(folder: Path, path: str, divisors: Mapping[str, int]) -> Path:
-    """A configuration of an autoencoder whose numbers of these names are divided."""
+def _write_network(folder: Path, path: str, factors: Mapping[str, float]) -> Path:
+    """A configuration of an autoencoder whose numbers of these names are multiplied."""
     from ppdiffusers_ext.files import read_json
     from ppdiffusers_ext.packaged import located
 
     values = read_json(located(path), "configuration", "that of an autoencoder is needed")
-    for name, divisor in divisors.items():
+    for name, factor in factors.items():
         given = values.get(name, values["block_out_channels"] if name.endswith("out_channels") else None)
-        values[name] = [number // divisor for number in given] if isinstance(given, list) else given // divisor
+        is_list = isinstance(given, list)
+        values[name] = [round(factor * number) for number in given] if is_list else round(factor * given)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "network.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return folder / "network.json"
@@ -180,6 +183,30 @@ def table(folder: Path) -> str:
             last = max(step for points in curves.values() for step, _ in points)
             values = [f"{curves[number][-1][1]:.4g}" if curves.get(number) else "" for number in NUMBERS]
             lines.append(f"| `{name}` | {row.what} | {last} | " + " | ".join(values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def linear_table(folder: Path) -> str:
+    """What linear codes of the clips' patches reach, in Markdown: what an autoencoder's PSNR is to be held against."""
+    import numpy as np
+
+    from ppdiffusers_ext.data.animate_anyone.clips import find_clips
+    from ppdiffusers_ext.data.random_access import FrameReader
+    from ppdiffusers_ext.files import read_json
+    from ppdiffusers_ext.metrics.linear_codes import linear_psnr
+    from ppdiffusers_ext.packaged import located
+
+    network = read_settings(CONFIGURATIONS / f"{VAE}.yaml", CONFIGURED, folder)["vae_config_path"]
+    config = read_json(located(network), "configuration", "that of an autoencoder is needed")
+    side, channels = 2 ** (len(config["block_out_channels"]) - 1), config["latent_channels"]
+    clips = find_clips(folder / "data")
+    readers = [FrameReader(clip.video) for clip in clips[:: -(-len(clips) // LINEAR_CLIPS)]]
+    frames = np.concatenate([reader.read(sorted({0, len(reader) - 1})) for reader in readers])
+    known = max(1, 3 * len(frames) // 4)
+    counts = [channels // 2, channels, 2 * channels]
+    reached = linear_psnr(frames[:known], frames[known:], side, counts)
+    lines = ["", f"| numbers of {side}x{side} pixels | PSNR of a linear code |", "|---|---|"]
+    lines += [f"| {count} | {decibel:.2f} |" for count, decibel in zip(counts, reached)]
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ from ppdiffusers_ext.training.animate_anyone.options import AutoencoderArguments
 from ppdiffusers_ext.training.options import SamplingTrainerOptions, TrainerOptions
 from ppdiffusers_ext.training.parser import parse_options
 from scripts import ablate_demo
-from scripts.ablate_demo import ROWS, Options, make_parser, settings_of, table, work
+from scripts.ablate_demo import ROWS, Options, linear_table, make_parser, settings_of, table, work
 from scripts.command import run
 
 ROOT = Path(__file__).parents[2]
@@ -54,13 +54,17 @@ def test_row_is_the_trainers_file_with_what_it_changes(folder, name):
     parse_options([str(folder / "row.yaml")], (models, DataArguments, trainer))  # takes all of it
 
 
-def test_smaller_networks_are_those_of_the_file_divided(folder):
+def test_other_networks_are_those_of_the_file_multiplied(folder):
     known = json.loads(Path("configs/training/demo/vae.json").read_text())
-    for name, key in (("vae_narrow", "up_block_out_channels"), ("vae_few_latents", "latent_channels")):
+    for name, key, factor in (
+        ("vae_narrow", "up_block_out_channels", 0.5),
+        ("vae_few_latents", "latent_channels", 0.5),
+        ("vae_many_latents", "latent_channels", 2),
+    ):
         settings = settings_of(name, Options(work=str(folder)))
         made = json.loads(Path(settings["vae_config_path"]).read_text())
         whole = known.get(key, known["block_out_channels"])
-        assert (2 * np.array(made[key]) == np.array(whole)).all()
+        assert (np.array(made[key]) == factor * np.array(whole)).all()
 
 
 def test_clips_without_poses_have_black_ones(folder):
@@ -70,6 +74,16 @@ def test_clips_without_poses_have_black_ones(folder):
     assert [clip.video.name for clip in clips] == ["00000.mp4", "00001.mp4"]
     assert all(not check_clip(clip).problems for clip in clips)
     assert all(not frame.any() for frame in read_frames(clips[1].pose))
+
+
+def test_linear_codes_are_of_the_clips(tmp_path):
+    write_clips(tmp_path / "data", 0, range(4), 3, 32)
+    lines = linear_table(tmp_path).splitlines()
+    assert lines[:3] == ["", "| numbers of 8x8 pixels | PSNR of a linear code |", "|---|---|"]
+    rows = [line.strip("| ").split(" | ") for line in lines[3:]]
+    assert [count for count, _ in rows] == ["8", "16", "32"]
+    decibels = [float(decibel) for _, decibel in rows]
+    assert 10 < decibels[0] < decibels[1] < decibels[2]
 
 
 def test_table_has_the_last_numbers_of_what_is_finished(tmp_path):
