@@ -55,7 +55,7 @@ ROWS = {
     "vae_narrow": Row(VAE, "half the widths", {}, {"up_block_out_channels": 0.5, "down_block_out_channels": 0.5}),
     "vae_few_latents": Row(VAE, "half the latent channels", {}, {"latent_channels": 0.5}),
     "vae_many_latents": Row(VAE, "twice the latent channels", {}, {"latent_channels": 2}),
-    "vae_plain_colours": Row(VAE, "colours weigh as much as brightness", {"colour_weight": 1.0}),
+    "vae_colours": Row(VAE, "colours weigh twice as much as brightness", {"colour_weight": 2.0}),
     "stage1": Row(STAGE_1, "stage 1", {}),
     "stage1_long": Row(STAGE_1, "twice the steps", {}, steps=2),
     "min_snr": Row(STAGE_1, "Min-SNR with gamma 5", {"snr_gamma": 5.0}),

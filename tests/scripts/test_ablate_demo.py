@@ -79,9 +79,9 @@ def test_clips_without_poses_have_black_ones(folder):
 def test_linear_codes_are_of_the_clips(tmp_path):
     write_clips(tmp_path / "data", 0, range(4), 3, 32)
     lines = linear_table(tmp_path).splitlines()
-    assert lines[:3] == ["", "| numbers of 8x8 pixels | PSNR of a linear code |", "|---|---|"]
+    assert lines[:3] == ["", "| numbers of 4x4 pixels | PSNR of a linear code |", "|---|---|"]
     rows = [line.strip("| ").split(" | ") for line in lines[3:]]
-    assert [count for count, _ in rows] == ["8", "16", "32"]
+    assert [count for count, _ in rows] == ["6", "12", "24"]
     decibels = [float(decibel) for _, decibel in rows]
     assert 10 < decibels[0] < decibels[1] < decibels[2]
 
