@@ -61,7 +61,8 @@ def train_autoencoder(
         "width": data_arguments.train_width,
         "height": data_arguments.train_height,
     }
-    objective = AutoencoderObjective(arguments.seed, model_arguments.kl_weight, model_arguments.colour_weight)
+    weights = (model_arguments.kl_weight, model_arguments.colour_weight, model_arguments.square_weight)
+    objective = AutoencoderObjective(arguments.seed, *weights)
     model = _Wrapped(vae)
     validate = functools.partial(_validate, vae, held_out) if held_out else None
     part = {"vae": TrainedPart(vae)}
@@ -109,10 +110,12 @@ class AutoencoderObjective:
         kl_weight: of the mean divergence of a latent number from normal noise.
         colour_weight: of the error of colours, beside that of brightness. Colours differ less than brightness does,
             and a small model spends itself on edges first: with 1 it may lose a whole direction of colour.
+        square_weight: of the mean squared error, beside the mean absolute one, which is far larger near the end.
     """
 
-    def __init__(self, seed: int, kl_weight: float, colour_weight: float = 1.0) -> None:
-        self._seed, self._kl_weight, self._colour_weight = seed, kl_weight, colour_weight
+    def __init__(self, seed: int, kl_weight: float, colour_weight: float = 1.0, square_weight: float = 1.0) -> None:
+        self._seed, self._kl_weight = seed, kl_weight
+        self._colour_weight, self._square_weight = colour_weight, square_weight
 
     def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
         """Returns the loss, a scalar tensor."""
@@ -127,8 +130,8 @@ class AutoencoderObjective:
         of_brightness = error.mean(1, keepdim=True)  # (batch, 1, h, w)
         error = of_brightness + self._colour_weight * (error - of_brightness)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).astype("float32").mean()
-        loss = error.abs().mean() + error.square().mean() + self._kl_weight * divergence
-        return loss
+        of_pixels = error.abs().mean() + self._square_weight * error.square().mean()
+        return of_pixels + self._kl_weight * divergence
 
     def describe(self, batch: dict[str, Any]) -> str:
         """Text that names the batch for messages."""

@@ -135,3 +135,6 @@ class AutoencoderArguments(ModelOptions):
         1.0e-4, *NOT_NEGATIVE, help="weight of the latents' divergence from normal noise, per number"
     )
     colour_weight: float = option(1.0, *NOT_NEGATIVE, help="weight of the error of colours, beside that of brightness")
+    square_weight: float = option(
+        1.0, *NOT_NEGATIVE, help="weight of the squared error, beside the absolute one: more makes PSNR higher"
+    )

@@ -138,3 +138,15 @@ def test_colour_weight_is_of_colours_alone(error, weight, expected):
 
     batch = {"pixels": paddle.rand([1, 3, 8, 8]), "index": [0]}
     assert float(AutoencoderObjective(0, 1e-4, weight)(Model(), batch)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_square_weight_is_of_squared_errors_alone():
+    class Model:
+        vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=(8, 8), latent_channels=4))
+
+        def __call__(self, pixels, noise):
+            nothing = paddle.zeros_like(noise)
+            return pixels + 0.2, nothing, nothing
+
+    batch = {"pixels": paddle.rand([1, 3, 8, 8]), "index": [0]}
+    assert float(AutoencoderObjective(0, 1e-4, 1.0, 10.0)(Model(), batch)) == pytest.approx(0.2 + 10 * 0.04, abs=1e-6)
