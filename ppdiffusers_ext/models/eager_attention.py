@@ -80,7 +80,8 @@ class _Attention(paddle.autograd.PyLayer):
             outs.append(out / total)
             logs.append(paddle.log(total) if is_safe else paddle.log(total) + _joined(largest, 1))
         out = _joined(outs, 0)
-        ctx.save_for_backward(query, key, value, out, _joined(logs, 0))
+        # The result itself knows its gradient, and so this: a circle that Paddle does not see and never gives back.
+        ctx.save_for_backward(query, key, value, out.detach(), _joined(logs, 0))
         return out
 
     @staticmethod

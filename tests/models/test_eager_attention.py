@@ -1,5 +1,7 @@
 """Attention that forgets its scores: its results and gradients beside the plain formula, whatever the pieces."""
 
+from pathlib import Path
+
 import numpy as np
 import paddle
 import pytest
@@ -114,3 +116,20 @@ def test_scores_are_not_kept_for_the_gradient():
     with paddle.autograd.saved_tensors_hooks(lambda x: kept.append(x.size) or x, lambda x: x):
         layers.scaled_dot_product(tokens, tokens, tokens, num_heads=128)
     assert max(kept) <= 128 * 128 * 5
+
+
+def test_result_that_no_gradient_goes_through_is_given_back():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def attend():
+        x = paddle.randn([2, 4, 512, 64])  # 1 MB, as each of what is kept for the gradient
+        x.stop_gradient = False
+        eager_attention.attend(x, x, x)
+
+    for _ in range(20):
+        attend()
+    before = resident()
+    for _ in range(60):
+        attend()
+    assert resident() - before < 60e6
