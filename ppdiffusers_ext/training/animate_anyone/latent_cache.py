@@ -7,7 +7,7 @@ that none that is stale is read; making them goes on where it was stopped.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,22 +110,32 @@ def encode_clip(
 
     Arguments are those of `fill`.
     """
+    parts, embeddings, box = [], [], None
     try:
-        video = FrameReader(files.video)
-        frames = video.read(range(len(video)))  # (n, H, W, 3)
+        for frames in _in_parts(FrameReader(files.video)):  # (some, H, W, 3)
+            height, width = frames.shape[1:3]
+            if box is None:
+                rng = np.random.default_rng([samples.seed, *files.video.name.encode()])
+                box = choose_crop(rng, width, height, samples.scale, samples.ratio)
+            parts.append(encode(samples.resized(frames, box).transpose(1, 0, 2, 3) * 2 - 1))
+            embeddings.append(embed(frames))
     except (InputError, OSError) as error:
         raise _UnreadableError(" ".join(str(error).split())) from error
-    height, width = frames.shape[1:3]
-    rng = np.random.default_rng([samples.seed, *files.video.name.encode()])
-    box = choose_crop(rng, width, height, samples.scale, samples.ratio)
-    pixels = samples.resized(frames, box).transpose(1, 0, 2, 3) * 2 - 1  # (n, 3, height, width)
-    parts = [encode(pixels[start : start + _AT_ONCE]) for start in range(0, len(pixels), _AT_ONCE)]
-    embeddings = [embed(frames[start : start + _AT_ONCE]) for start in range(0, len(frames), _AT_ONCE)]
     return {
         **{name: np.concatenate([part[name] for part in parts]) for name in ("mean", "deviation")},
         "embedding": np.concatenate(embeddings),
         "box": np.array(box, np.float64) / [width, height, width, height],
     }
+
+
+def _in_parts(video: FrameReader) -> Iterator[np.ndarray]:
+    """All frames of a video, a few at a time, for a clip may be longer than memory."""
+    frames: list[np.ndarray] = []
+    for number, frame in video.stream(range(len(video))):
+        frames.append(frame)
+        if len(frames) == _AT_ONCE or number == len(video) - 1:
+            yield np.stack(frames)
+            frames = []
 
 
 class CachedClips(TrainingClips):
