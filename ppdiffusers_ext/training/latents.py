@@ -5,6 +5,8 @@ from typing import Any
 import paddle
 from paddle import nn
 
+ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
+
 
 def hold(*networks: nn.Layer) -> None:
     """Have networks stay as they are: no gradients, no dropout."""

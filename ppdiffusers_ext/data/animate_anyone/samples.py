@@ -161,7 +161,7 @@ class TrainingClips(RetryingClips):
 class TrainingPictures(TrainingClips):
     """The same samples with `pixel_values` and `clip` alone, for trainings that look at nothing else.
 
-    References and poses are neither read nor decoded, which is most of the work.
+    References and poses are neither read nor decoded.
     """
 
     def _read(self, files: "ClipFiles", rng: np.random.Generator, index: int) -> dict[str, Any]:

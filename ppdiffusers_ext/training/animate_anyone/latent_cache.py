@@ -20,13 +20,13 @@ from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.records import digest_of
 from ppdiffusers_ext.errors import InputError, counted, printable
 from ppdiffusers_ext.training.kept_arrays import Arrays, contents_of, keep
+from ppdiffusers_ext.training.latents import ENCODED_AT_ONCE
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.loading import load_arrays
 
 logger = logging.getLogger(__name__)
 
 _EVERY = 100  # clips from one line of the log to the next
-_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
 
 
 class LatentCache:
@@ -133,7 +133,7 @@ def _in_parts(video: FrameReader) -> Iterator[np.ndarray]:
     frames: list[np.ndarray] = []
     for number, frame in video.stream(range(len(video))):
         frames.append(frame)
-        if len(frames) == _AT_ONCE or number == len(video) - 1:
+        if len(frames) == ENCODED_AT_ONCE or number == len(video) - 1:
             yield np.stack(frames)
             frames = []
 

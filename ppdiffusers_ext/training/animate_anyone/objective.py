@@ -8,10 +8,8 @@ import paddle
 from paddle import nn
 
 from ppdiffusers_ext.training.draws import Draws, make_batch
-from ppdiffusers_ext.training.latents import encode_in_parts, hold
+from ppdiffusers_ext.training.latents import ENCODED_AT_ONCE, encode_in_parts, hold
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
-
-_ENCODED_AT_ONCE = 8  # pictures: the VAE's first layers are as large as they
 
 
 class Collate:
@@ -108,7 +106,7 @@ class Objective:
         scale = 2 ** (len(self._vae.config.block_out_channels) - 1)
         shape = (1 + frames, self._vae.config.latent_channels, pixels.shape[3] // scale, pixels.shape[4] // scale)
         pictures, noise = pictures.flatten(0, 1), self._draws.normals(indices, "latents", shape).flatten(0, 1)
-        latents = encode_in_parts(self._vae, pictures, noise, _ENCODED_AT_ONCE)
+        latents = encode_in_parts(self._vae, pictures, noise, ENCODED_AT_ONCE)
         return latents.reshape([len(indices), *shape]).transpose([0, 2, 1, 3, 4])
 
     def _encode_kept(self, batch: dict[str, Any], indices: Sequence[int]) -> paddle.Tensor:
@@ -121,12 +119,9 @@ class Objective:
         """CLIP's embedding (batch, 1, dim); of black pixels without a reference, as in the original."""
         if "embedding" in batch and not unconditional:
             return batch["embedding"].unsqueeze(1)
-        if "embedding" in batch:
-            side = self._image_encoder.config.image_size
-            pixels = paddle.zeros([len(batch["clips"]), 3, side, side])
-        else:
-            pixels = batch["clip_pixel_values"]
-            pixels = paddle.zeros_like(pixels) if unconditional else pixels
+        side = self._image_encoder.config.image_size
+        black = (len(batch["clips"]), 3, side, side)
+        pixels = paddle.zeros(black) if unconditional else batch["clip_pixel_values"]
         return self._image_encoder(pixels).image_embeds.unsqueeze(1)
 
     def draw_noise(self, indices: Sequence[int], shape: Sequence[int]) -> tuple[paddle.Tensor, paddle.Tensor]:
