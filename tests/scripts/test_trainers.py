@@ -435,6 +435,8 @@ def refuse(tmp_path, data, monkeypatch, capsys):
             "test_trainers.py is no folder; a folder to keep latents in is accepted",
         ),
         ({"motion_module_path": "a.safetensors"}, "--motion_module_path is for stage 2"),
+        ({"place_weight": -1}, "--place_weight -1"),
+        ({"place_weight": 1, "gradient_checkpointing": True}, "--place_weight and --gradient_checkpointing do not go"),
         ({"reference_unet_path": "nowhere.safetensors"}, "--reference_unet_path nowhere.safetensors does not exist"),
         ({"do_train": False}, "nothing is to be done"),
         ({"train_widht": 64}, "unknown keys in"),

@@ -78,6 +78,13 @@ class ModelArguments(CheckpointedModelOptions):
         help="train the last up block of the reference UNet in stage 1, too: the original freezes it, with pretrained "
         "weights",
     )
+    place_weight: float = option(
+        0.0,
+        *NOT_NEGATIVE,
+        help="weight, in the first step, of a loss under which the denoising UNet looks at the reference where it "
+        "draws, for a start from random weights (stage 1); the original has none",
+    )
+    place_steps: int = option(1000, 1, MANY, help="steps in which this weight falls to 0, in a straight line")
 
 
 @dataclass

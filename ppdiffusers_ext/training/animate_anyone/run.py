@@ -32,6 +32,7 @@ from ppdiffusers_ext.training.animate_anyone.latent_cache import (
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
+from ppdiffusers_ext.training.animate_anyone.places import PlaceLoss
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
@@ -79,16 +80,7 @@ def train(
     collate = Collate(CLIPImageProcessor())
     if model_arguments.latent_cache is not None:
         samples = _cached(samples, model_arguments, arguments, vae, image_encoder, collate)
-    objective = Objective(
-        vae,
-        image_encoder,
-        make_noise_scheduler(model_arguments),
-        arguments.seed,
-        samples_of_a_step(arguments),
-        model_arguments.noise_offset,
-        model_arguments.snr_gamma,
-        model_arguments.uncond_ratio,
-    )
+    objective = _make_objective(model, vae, image_encoder, model_arguments, arguments)
     validate = None
     if held_out:
         scheduler = make_noise_scheduler(model_arguments)
@@ -104,6 +96,24 @@ def train(
         model, parts(model, stage), objective, samples, collate, settings, held_out, validate, describe
     )
     return fit(training, data_arguments, arguments)
+
+
+def _make_objective(
+    model: AnimateAnyoneModel, vae: Any, image_encoder: Any, arguments: ModelArguments, training: TrainingArguments
+) -> Objective:
+    return Objective(
+        vae,
+        image_encoder,
+        make_noise_scheduler(arguments),
+        training.seed,
+        samples_of_a_step(training),
+        arguments.noise_offset,
+        arguments.snr_gamma,
+        arguments.uncond_ratio,
+        PlaceLoss(model.denoising_unet) if arguments.place_weight else None,
+        arguments.place_weight,
+        arguments.place_steps,
+    )
 
 
 def _cached(
