@@ -5,6 +5,8 @@ are slow to learn which of the reference's tokens lie where those of the frame d
 to the reference be near its own place. It is no part of the original, which starts from Stable Diffusion.
 """
 
+import functools
+
 import numpy as np
 import paddle
 from paddle.nn import functional as F
@@ -13,7 +15,7 @@ from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.models.animate_anyone.transformer import ReferenceAttention, repeat_rows
 
 _SPREAD = 0.7  # tokens: standard deviation of the weights around a place
-_DOWN = "down_blocks."  # whose tokens have not seen the border yet
+_DOWN = "down_blocks."  # where few tokens have seen the border
 
 
 class PlaceLoss:
@@ -81,6 +83,7 @@ def _size_of_map(tokens: int, height: int, width: int) -> tuple[int, int]:
     return height, width
 
 
+@functools.lru_cache(maxsize=16)
 def _around_places(height: int, width: int) -> tuple[paddle.Tensor, float]:
     """Weights (tokens, tokens) around each token's place, of sum 1, and their mean entropy in nats."""
     rows, columns = _gaussians(height), _gaussians(width)
