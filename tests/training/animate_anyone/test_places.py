@@ -5,8 +5,11 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
+from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import PoseGuider
+from ppdiffusers_ext.training.animate_anyone.check import check_files
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel
+from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
 from ppdiffusers_ext.training.animate_anyone.places import PlaceLoss, divergence
 
 
@@ -37,12 +40,12 @@ def test_divergence_is_of_how_far_from_the_own_place_one_looks(height, width):
 
 def test_heads_count_alike_and_one_key_serves_all_rows():
     (query, key), (_, other) = looking(4, 4), looking(4, 4, 1, 2)
-    alone = [float(divergence(query, k, 1, 4, 4)) for k in (key, other + 1)]
+    alone = float(divergence(query, key, 1, 4, 4))
     wide = [F.pad(x, [0, 1], data_format="NCL") for x in (query, key, other + 1)]  # whose fourth channel is idle
     both = divergence(paddle.concat([wide[0]] * 2, -1), paddle.concat(wide[1:], -1), 2, 4, 4)
     apart = [divergence(wide[0], k, 1, 4, 4) for k in wide[1:]]
     assert float(both) == pytest.approx(float(sum(apart)) / 2, rel=1e-5)
-    assert float(divergence(paddle.concat([query] * 3), key, 1, 4, 4)) == pytest.approx(alone[0], rel=1e-5)
+    assert float(divergence(paddle.concat([query] * 3), key, 1, 4, 4)) == pytest.approx(alone, rel=1e-5)
 
 
 @pytest.mark.parametrize(("latents", "tokens"), [((10, 14), 35), ((10, 14), 12), ((9, 7), 20), ((9, 7), 63)])
@@ -108,3 +111,8 @@ def test_both_unets_learn_to_find_their_places(model):
         optimizer.clear_grad()
         losses.append(float(loss))
     assert losses[-1] < 0.3 * losses[0]
+
+
+def test_stage_2_has_no_use_for_it():
+    with pytest.raises(InputError, match="--place_weight is for stage 1"):
+        check_files(2, ModelArguments(place_weight=0.1), DataArguments(), None)
