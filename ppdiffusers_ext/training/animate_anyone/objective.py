@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppdiffusers_ext.training.animate_anyone.places import PlaceLoss
+from ppdiffusers_ext.training.animate_anyone.places import Places
 from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.latents import ENCODED_AT_ONCE, encode_in_parts, hold
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
@@ -49,9 +49,7 @@ class Objective:
         noise_offset: strength of the noise offset that all frames of a clip share.
         snr_gamma: bound of the Min-SNR weights; 0 turns them off.
         uncond_ratio: share of the steps without reference, which guidance needs.
-        places: `PlaceLoss` of the model's denoising UNet, or None.
-        place_weight: of that loss in the first step; it falls to 0 in a straight line.
-        place_steps: number of steps after which it is 0.
+        places: `Places` of the model's denoising UNet, or None.
     """
 
     def __init__(
@@ -64,14 +62,12 @@ class Objective:
         noise_offset: float = 0.05,
         snr_gamma: float = 5.0,
         uncond_ratio: float = 0.1,
-        places: PlaceLoss | None = None,
-        place_weight: float = 0.0,
-        place_steps: int = 1,
+        places: Places | None = None,
     ) -> None:
         self._vae, self._image_encoder, self._scheduler = vae, image_encoder, scheduler
         self._draws, self._samples_per_step = Draws(seed), samples_per_step
         self._noise_offset, self._snr_gamma, self._uncond_ratio = noise_offset, snr_gamma, uncond_ratio
-        self._places, self._place_weight, self._place_steps = places, place_weight, place_steps
+        self._places = places
         hold(vae, image_encoder)
 
     def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
@@ -87,19 +83,11 @@ class Objective:
             snr = signal_to_noise(self._scheduler, timesteps)
             weights = min_snr_weights(snr, self._snr_gamma) if self._snr_gamma else None
         poses = batch["pose_pixel_values"]
-        weight_of_places = self._weight_of_places(indices[0])
         if self._places is not None:
-            self._places.watch(weight_of_places > 0)
+            self._places.begin(indices[0] // self._samples_per_step, *latents.shape[3:])
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
         loss = mean_squared_error(prediction, target, weights)
-        if self._places is not None and weight_of_places > 0:
-            loss = loss + weight_of_places * self._places(*latents.shape[3:])
-            self._places.watch(False)
-        return loss
-
-    def _weight_of_places(self, index: int) -> float:
-        step = index // self._samples_per_step
-        return self._place_weight * max(0.0, 1 - step / self._place_steps)
+        return loss if self._places is None else loss + self._places.end()
 
     def describe(self, batch: dict[str, Any]) -> str:
         """Text with the clips and timesteps of the batch."""

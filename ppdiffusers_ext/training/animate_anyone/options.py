@@ -81,10 +81,11 @@ class ModelArguments(CheckpointedModelOptions):
     place_weight: float = option(
         0.0,
         *NOT_NEGATIVE,
-        help="weight, in the first step, of a loss under which the denoising UNet looks at the reference where it "
-        "draws, for a start from random weights (stage 1); the original has none",
+        help="above 0, attention to the reference is led to where the denoising UNet draws, and this is the weight in "
+        "the first step of a loss under which it learns to look there: for a start from random weights (stage 1); "
+        "the original does not do this",
     )
-    place_steps: int = option(1000, 1, MANY, help="steps in which this weight falls to 0, in a straight line")
+    place_steps: int = option(1000, 1, MANY, help="steps in which lead and loss fall to 0, in a straight line")
 
 
 @dataclass

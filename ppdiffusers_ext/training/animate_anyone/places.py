@@ -1,8 +1,9 @@
-"""A loss under which the denoising UNet looks at the reference where it draws: for UNets that start from nothing.
+"""Leads the attention of the denoising UNet to where it draws, for UNets that start from nothing.
 
 Only the border of a picture tells UNets with random weights where they are, and from the loss of the noise alone they
-are slow to learn which of the reference's tokens lie where those of the frame do. This loss has each token's attention
-to the reference be near its own place. It is no part of the original, which starts from Stable Diffusion.
+are slow to learn which of the reference's tokens lie where those of the frame do. So each token is given what lies at
+its own place of the reference first, whatever it looks at, while a loss has it look there; both let go in the course
+of training. It is no part of the original, which starts from Stable Diffusion.
 """
 
 import functools
@@ -14,44 +15,53 @@ from paddle.nn import functional as F
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D
 from ppdiffusers_ext.models.animate_anyone.transformer import ReferenceAttention, repeat_rows
 
-_SPREAD = 0.7  # tokens: standard deviation of the weights around a place
+_SPREAD = 0.3  # tokens: standard deviation of the weights around a place; 0.7 blurs what is copied
 _DOWN = "down_blocks."  # where few tokens have seen the border
 
 
-class PlaceLoss:
-    """How far attention to the reference is from each token's own place, in the mid and up blocks of a UNet.
+class Places:
+    """Attention to the reference in the mid and up blocks of a UNet, led to each token's own place.
 
     Args:
-        unet: `DenoisingUNet3D`, whose attentions are listened to from now on, while `watch` is on.
+        unet: `DenoisingUNet3D`, whose attentions are led between `begin` and `end`.
+        weight: of the loss in the first step.
+        steps: number of steps in which the weight, and the part of attention that is led, fall to 0 in a straight
+            line; from 1, which is all of it.
     """
 
-    def __init__(self, unet: DenoisingUNet3D) -> None:
-        self._watching = False
+    def __init__(self, unet: DenoisingUNet3D, weight: float, steps: int) -> None:
+        self._weight, self._steps = weight, steps
+        self._part, self._size = 0.0, (0, 0)  # of the current step, and of its latents
         self._seen: list[tuple[paddle.Tensor, paddle.Tensor, int]] = []  # query, key, number of heads
         for name, layer in unet.named_sublayers():
             if isinstance(layer, ReferenceAttention) and not name.startswith(_DOWN):
-                layer.register_forward_pre_hook(self._note)  # type: ignore[arg-type]  # which is of more general layers
+                layer.register_forward_post_hook(self._lead)  # type: ignore[arg-type]  # of more general layers
 
-    def watch(self, on: bool = True) -> None:
-        """Note what the next forward passes attend to, or stop it. Forgets what was noted before."""
-        self._watching, self._seen = on, []
+    def begin(self, step: int, height: int, width: int) -> None:
+        """Lead the next forward passes, as far as this is done in a step. height, width: of the latents."""
+        self._part, self._size, self._seen = max(0.0, 1 - step / self._steps), (height, width), []
 
-    def _note(self, layer: ReferenceAttention, inputs: tuple) -> None:
-        tokens, reference = inputs[:2]
-        if self._watching and reference is not None:
-            self._seen.append((layer.to_q(tokens), repeat_rows(reference[0], tokens.shape[0]), layer.num_heads))
+    def end(self) -> paddle.Tensor:
+        """Lead no more. Returns the loss of the passes since `begin`, with its weight: a scalar tensor.
 
-    def __call__(self, height: int, width: int) -> paddle.Tensor:
-        """Mean divergence, in nats, of the attention to the reference from a Gaussian around each token's place.
-
-        height, width: of the latents.
-
-        Returns:
-            A scalar tensor; 0 where no attention saw a reference.
+        It is the mean divergence, in nats, of the attention to the reference from a Gaussian around each token's
+        place; 0 where no attention saw a reference.
         """
-        if not self._seen:
+        seen, part = self._seen, self._part
+        self._seen, self._part = [], 0.0
+        if not seen:
             return paddle.zeros([])
-        return paddle.stack([divergence(*seen, height, width) for seen in self._seen]).mean()
+        return self._weight * part * paddle.stack([divergence(*item, *self._size) for item in seen]).mean()
+
+    def _lead(self, layer: ReferenceAttention, inputs: tuple, output: paddle.Tensor) -> paddle.Tensor:
+        tokens, reference = inputs[:2]  # (rows, tokens, channels); key and value
+        if not self._part or reference is None:
+            return output
+        key, value = (repeat_rows(tensor, tokens.shape[0]) for tensor in reference)
+        self._seen.append((layer.to_q(tokens), key, layer.num_heads))
+        weights, _ = _around_places(*_size_of_map(tokens.shape[1], *self._size))
+        led = layer.to_out[0](weights.matmul(value))  # (rows or 1, tokens, channels)
+        return (1 - self._part) * output + self._part * led
 
 
 def divergence(query: paddle.Tensor, key: paddle.Tensor, num_heads: int, height: int, width: int) -> paddle.Tensor:

@@ -22,6 +22,7 @@ from ppdiffusers_ext.pipelines.run_options import absolute, write_trained
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.check import check_files
 from ppdiffusers_ext.training.animate_anyone.data import make_samples
+from ppdiffusers_ext.training.animate_anyone.first_weights import draw_first_weights
 from ppdiffusers_ext.training.animate_anyone.latent_cache import (
     CachedClips,
     LatentCache,
@@ -32,7 +33,7 @@ from ppdiffusers_ext.training.animate_anyone.latent_cache import (
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-from ppdiffusers_ext.training.animate_anyone.places import PlaceLoss
+from ppdiffusers_ext.training.animate_anyone.places import Places
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
@@ -101,6 +102,7 @@ def train(
 def _make_objective(
     model: AnimateAnyoneModel, vae: Any, image_encoder: Any, arguments: ModelArguments, training: TrainingArguments
 ) -> Objective:
+    weight, steps = arguments.place_weight, arguments.place_steps
     return Objective(
         vae,
         image_encoder,
@@ -110,9 +112,7 @@ def _make_objective(
         arguments.noise_offset,
         arguments.snr_gamma,
         arguments.uncond_ratio,
-        PlaceLoss(model.denoising_unet) if arguments.place_weight else None,
-        arguments.place_weight,
-        arguments.place_steps,
+        Places(model.denoising_unet, weight, steps) if weight else None,
     )
 
 
@@ -167,7 +167,7 @@ def write_pipeline(folder: str, model: AnimateAnyoneModel, trained: dict[str, st
 
 
 def make_model(stage: int, arguments: ModelArguments) -> AnimateAnyoneModel:
-    """`AnimateAnyoneModel` of a stage with the weights of `ModelArguments`; other weights are random."""
+    """`AnimateAnyoneModel` of a stage with the weights of `ModelArguments`; other weights are drawn."""
     base = read_config(Path(arguments.base_model_path) / "unet")
     config = read_config(arguments.denoising_unet_config_path) if arguments.denoising_unet_config_path else base
     inference = read_inference_config(arguments.inference_config_path)
@@ -176,6 +176,10 @@ def make_model(stage: int, arguments: ModelArguments) -> AnimateAnyoneModel:
     reference_unet = ReferenceUNet(**known_options(ReferenceUNet, base))
     width = denoising_unet.config.block_out_channels[0]
     pose_guider = PoseGuider(**{"conditioning_embedding_channels": width, **inference["pose_guider_kwargs"]})
+    if stage == 1 and not arguments.reference_unet_path:
+        draw_first_weights(reference_unet, of_reference=True)
+    if stage == 1 and not arguments.denoising_unet_base_model_path:
+        draw_first_weights(denoising_unet, of_reference=False)
     _start_from(reference_unet, arguments.reference_unet_path)
     _start_from(pose_guider, arguments.pose_guider_path)
     _start_from(denoising_unet, arguments.denoising_unet_base_model_path, unused=stage == 1)

@@ -13,7 +13,7 @@ from ppdiffusers_ext.models.animate_anyone import PoseGuider
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
-from ppdiffusers_ext.training.animate_anyone.places import PlaceLoss
+from ppdiffusers_ext.training.animate_anyone.places import Places
 from tests.conftest import RELEASED_SCHEDULE
 
 
@@ -163,23 +163,24 @@ def test_batch_is_described_by_its_clips_and_timesteps(make_objective, make_batc
     assert batch["clips"][0].endswith(".mp4")
 
 
-def test_weight_of_places_falls_in_a_straight_line(make_objective, make_batch, model):
-    batches = {step: make_batch(2 * step, 2 * step + 1) for step in (0, 2, 4, 5)}
-    places = PlaceLoss(model.denoising_unet)
+def test_loss_of_places_is_added_while_they_are_led(make_objective, make_batch, model):
+    batches = {step: make_batch(2 * step, 2 * step + 1) for step in (2, 4, 5)}
     added = {}
     with paddle.no_grad():
         for step, batch in batches.items():
-            plain = make_objective(uncond_ratio=0.0)(model, batch)
-            options = {"places": places, "place_weight": 0.5, "place_steps": 4, "uncond_ratio": 0.0}
-            added[step] = float(make_objective(**options)(model, batch)) - float(plain)
-            options["place_steps"] = 10**9
-            whole = float(make_objective(**options)(model, batch)) - float(plain)
-            assert added[step] == pytest.approx(whole * max(0, 1 - step / 4), abs=1e-5)
-    assert added[0] > 0.05 and added[4] == added[5] == 0
+            plain = float(make_objective(uncond_ratio=0.0)(model, batch))
+            led = [
+                float(make_objective(uncond_ratio=0.0, places=Places(model.denoising_unet, weight, 4))(model, batch))
+                for weight in (0.0, 0.5, 1.0)
+            ]
+            assert led[2] - led[0] == pytest.approx(2 * (led[1] - led[0]), abs=1e-5)
+            added[step] = led[1] - led[0], led[0] - plain
+    assert added[2][0] > 0.05 and abs(added[2][1]) > 1e-4
+    assert added[4] == added[5] == (0, 0)
 
 
 def test_places_count_nothing_in_a_step_without_reference(make_objective, make_batch, model):
-    options = {"places": PlaceLoss(model.denoising_unet), "place_weight": 0.5, "place_steps": 4, "uncond_ratio": 1.0}
-    batch = make_batch(0, 1)
+    places, batch = Places(model.denoising_unet, 0.5, 4), make_batch(0, 1)
     with paddle.no_grad():
-        assert float(make_objective(**options)(model, batch)) == float(make_objective(uncond_ratio=1.0)(model, batch))
+        led, plain = (float(make_objective(uncond_ratio=1.0, **more)(model, batch)) for more in ({"places": places}, {}))
+    assert led == plain

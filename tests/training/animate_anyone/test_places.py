@@ -1,4 +1,4 @@
-"""The loss that has tokens look at the reference where they draw."""
+"""Attention that is led to where tokens draw, and the loss that has them look there."""
 
 import numpy as np
 import paddle
@@ -7,10 +7,14 @@ from paddle.nn import functional as F
 
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import PoseGuider
+from ppdiffusers_ext.models.animate_anyone.transformer import ReferenceAttention
 from ppdiffusers_ext.training.animate_anyone.check import check_files
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-from ppdiffusers_ext.training.animate_anyone.places import PlaceLoss, divergence
+from ppdiffusers_ext.training.animate_anyone.places import Places, divergence
+
+
+SPREAD = 0.3  # tokens, of the weights around a place
 
 
 def looking(height, width, down=0, right=0, sharpness=40.0):
@@ -27,10 +31,10 @@ def looking(height, width, down=0, right=0, sharpness=40.0):
 @pytest.mark.parametrize(("height", "width"), [(6, 6), (3, 8), (5, 4)])
 def test_divergence_is_of_how_far_from_the_own_place_one_looks(height, width):
     scale = 3**0.5  # which attention divides by
-    gaussian = float(divergence(*looking(height, width, sharpness=scale / (2 * 0.7**2)), 1, height, width))
+    gaussian = float(divergence(*looking(height, width, sharpness=scale / (2 * SPREAD**2)), 1, height, width))
     assert gaussian == pytest.approx(0, abs=1e-5)
     by_distance = [
-        float(divergence(*looking(height, width, 0, right, scale / (2 * 0.7**2)), 1, height, width))
+        float(divergence(*looking(height, width, 0, right, scale / (2 * SPREAD**2)), 1, height, width))
         for right in range(width)
     ]
     assert np.all(np.diff(by_distance) > 0.1)
@@ -78,31 +82,68 @@ def run(model, unconditional=False):
     return model(noisy, paddle.to_tensor([999, 5]), reference, embedding, poses, unconditional=unconditional)
 
 
-def test_attentions_are_noted_while_they_are_watched_and_see_a_reference(model):
-    places = PlaceLoss(model.denoising_unet)
-    plain = run(model)
-    assert float(places(8, 8)) == 0  # none was watched
-    places.watch()
-    watched = run(model)
-    np.testing.assert_array_equal(watched.numpy(), plain.numpy())
-    assert float(places(8, 8)) > 0.1
-    places.watch()
-    assert float(places(8, 8)) == 0  # what was noted before is forgotten
-    run(model, unconditional=True)
-    assert float(places(8, 8)) == 0
-    places.watch(False)
+def test_attention_is_led_between_begin_and_end(model):
+    places = Places(model.denoising_unet, weight=0.5, steps=4)
+    plain = run(model).numpy()
+    assert float(places.end()) == 0  # nothing was begun
+    places.begin(1, 8, 8)
+    led = run(model).numpy()
+    assert np.abs(led - plain).max() > 1e-3 and float(places.end()) > 0.01
+    np.testing.assert_array_equal(run(model).numpy(), plain)
+    assert float(places.end()) == 0  # what was seen before is forgotten
+    places.begin(4, 8, 8)
+    np.testing.assert_array_equal(run(model).numpy(), plain)
+    assert float(places.end()) == 0  # the last step has been
+
+
+def test_nothing_is_led_without_a_reference(model):
+    places = Places(model.denoising_unet, weight=0.5, steps=4)
+    plain = run(model, unconditional=True).numpy()
+    places.begin(0, 8, 8)
+    np.testing.assert_array_equal(run(model, unconditional=True).numpy(), plain)
+    assert float(places.end()) == 0
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_led_attention_is_given_its_own_place_in_part(step):
+    """All of it in the first step: whatever the tokens look at, they get what lies at their place."""
+    attention = ReferenceAttention(8, 2)
+    unet = paddle.nn.LayerDict({"mid": attention})
+    rng = np.random.default_rng(1)
+    tokens, key, value = (paddle.to_tensor(rng.standard_normal((2, 36, 8)).astype("float32")) for _ in range(3))
+    places = Places(unet, weight=0.0, steps=4)
+    free = attention(tokens, (key, value)).numpy()
+    own = attention.to_out[0](value).reshape([2, 6, 6, 8])
+    places.begin(step, 6, 6)
+    led = attention(tokens, (key, value)).numpy()
+    part = 1 - step / 4
+    near = ((led - (1 - part) * free) / part).reshape(2, 6, 6, 8)
+    inner = (slice(None), slice(1, -1), slice(1, -1))
+    apart = np.abs(near - own.numpy())[inner].mean()
+    assert apart < 0.1 * np.abs(near - np.roll(own.numpy(), 1, axis=1))[inner].mean()
+
+
+def test_loss_falls_in_a_straight_line(model):
+    losses = []
+    for step, steps in ((0, 4), (0, 10**9)):
+        places = Places(model.denoising_unet, 0.5, steps)
+        places.begin(step, 8, 8)
+        run(model)
+        losses.append(float(places.end()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    places.begin(5 * 10**8, 8, 8)
     run(model)
-    assert float(places(8, 8)) == 0
+    assert 0.3 * losses[0] < float(places.end()) < 0.7 * losses[0]  # what it is of has changed with what is led
 
 
 def test_both_unets_learn_to_find_their_places(model):
-    places = PlaceLoss(model.denoising_unet)
+    places = Places(model.denoising_unet, 1.0, 10**9)
     optimizer = paddle.optimizer.Adam(2e-3, parameters=model.parameters())
     losses = []
-    for _ in range(40):
-        places.watch()
+    for _ in range(60):
+        places.begin(0, 8, 8)
         run(model)
-        loss = places(8, 8)
+        loss = places.end()
         loss.backward()
         for unet in (model.denoising_unet, model.reference_unet):
             moved = [p for p in unet.parameters() if p.grad is not None and float(p.grad.abs().max()) > 0]
