@@ -182,5 +182,7 @@ def test_loss_of_places_is_added_while_they_are_led(make_objective, make_batch, 
 def test_places_count_nothing_in_a_step_without_reference(make_objective, make_batch, model):
     places, batch = Places(model.denoising_unet, 0.5, 4), make_batch(0, 1)
     with paddle.no_grad():
-        led, plain = (float(make_objective(uncond_ratio=1.0, **more)(model, batch)) for more in ({"places": places}, {}))
+        led, plain = (
+            float(make_objective(uncond_ratio=1.0, **more)(model, batch)) for more in ({"places": places}, {})
+        )
     assert led == plain

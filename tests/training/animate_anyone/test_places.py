@@ -13,7 +13,6 @@ from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
 from ppdiffusers_ext.training.animate_anyone.places import Places, divergence
 
-
 SPREAD = 0.3  # tokens, of the weights around a place
 
 
