@@ -59,6 +59,7 @@ ROWS = {
     "stage1": Row(STAGE_1, "stage 1", {}),
     "stage1_long": Row(STAGE_1, "twice the steps", {}, steps=2),
     "min_snr": Row(STAGE_1, "Min-SNR with gamma 5", {"snr_gamma": 5.0}),
+    "not_led": Row(STAGE_1, "attention to the reference is not led", {"place_weight": 0.0}),
     "no_ema": Row(STAGE_1, "no average of the weights", {"ema_decay": 0.0}),
     "no_reference": Row(STAGE_1, "no reference features", {"uncond_ratio": 1.0}),
     "no_poses": Row(STAGE_1, "no poses", {"meta_paths": BLACK}),
