@@ -34,6 +34,8 @@ class DenoisingUNet3D(UNetTrunk):
         use_motion_module, motion_module_resolutions, motion_module_mid_block, motion_module_decoder_only: where
             motion modules stand; resolutions are down-sampling factors.
         motion_module_kwargs: options of `MotionModule`.
+        patch_size: latents to a side of what the network takes as one position, with all their channels (not of the
+            original; for latents of small pictures, which attention can then copy as they are).
 
     Raises:
         ValueError: options that are not supported or do not fit together.
@@ -86,6 +88,7 @@ class DenoisingUNet3D(UNetTrunk):
         unet_use_temporal_attention: bool | None = None,
         mode: str | None = None,
         task_type: str = "action",
+        patch_size: int = 1,
     ) -> None:
         super().__init__()
         if use_motion_module and motion_module_type != "Vanilla":
@@ -93,7 +96,7 @@ class DenoisingUNet3D(UNetTrunk):
         self._build(per_frame_norm=use_inflated_groupnorm, motion_blocks=self._motion_blocks())
         width = block_out_channels[0]
         self.conv_norm_out = FrameGroupNorm(norm_num_groups, width, norm_eps, use_inflated_groupnorm)
-        self.conv_out = Conv2D(width, out_channels, 3, padding=1)
+        self.conv_out = Conv2D(width, out_channels * patch_size**2, 3, padding=1)
 
     def _motion_blocks(self) -> MotionBlocks:
         config = self.config
@@ -129,7 +132,8 @@ class DenoisingUNet3D(UNetTrunk):
             latents: (batch, in_channels, frames, height, width).
             timestep: a number or (batch,).
             encoder_hidden_states: (batch, keys, cross_attention_dim), the CLIP embedding of the reference picture.
-            pose_features: (batch, block_out_channels[0], frames, height, width) from `PoseGuider`, or None.
+            pose_features: (batch, block_out_channels[0], frames, height, width) from `PoseGuider`, or None; of the
+                latents' height and width, or of as many patches.
             reference_features: `ReferenceFeatures` of (batch - num_unconditional) samples, or of one sample for all
                 of them, or None.
             num_unconditional: leading samples of the batch that do not see the reference (guidance).
@@ -171,18 +175,21 @@ class DenoisingUNet3D(UNetTrunk):
         Returns:
             As `forward`; with a depth also what entered the last units, (batch*frames, channels, height, width).
         """
-        if pose_features is not None and _extent(pose_features) != _extent(latents):
-            raise ValueError(
-                f"pose features of {_extent(pose_features)} (batch, frames, height, width) do not fit latents of "
-                f"{_extent(latents)}"
-            )
         batch, _, num_frames, _, _ = latents.shape
         dtype = self._compute_dtype()
-        x = self.conv_in(self._centre(_fold(latents.astype(dtype))))  # (batch*frames, width_0, height, width)
+        x = self._patches(self._centre(_fold(latents.astype(dtype))))  # (batch*frames, channels * p * p, h / p, w / p)
+        expected = [batch, num_frames, *x.shape[2:]]
+        if pose_features is not None and _extent(pose_features) != expected:
+            raise ValueError(
+                f"pose features of {_extent(pose_features)} (batch, frames, height, width) do not fit latents of "
+                f"{expected}"
+            )
+        x = self.conv_in(x)  # (batch*frames, width_0, h / p, w / p)
         if pose_features is not None:
             x = x + _fold(pose_features.astype(dtype))
-        x, _, deep = through_blocks(self, x, conditions, depth, deep)  # (batch*frames, width_0, height, width)
-        x = self.conv_out(F.silu(self.conv_norm_out(x, num_frames)))  # (batch*frames, out_channels, height, width)
+        x, _, deep = through_blocks(self, x, conditions, depth, deep)  # (batch*frames, width_0, h / p, w / p)
+        x = self.conv_out(F.silu(self.conv_norm_out(x, num_frames)))  # (batch*frames, out_channels * p * p, ...)
+        x = self._whole(x)  # (batch*frames, out_channels, height, width)
         x = x.reshape([batch, num_frames, *x.shape[1:]]).transpose([0, 2, 1, 3, 4])
         x = x.astype(latents.dtype)
         return (x, deep) if depth else x

@@ -30,8 +30,9 @@ def _size(options: dict[str, Any]) -> float:
     return unet_size(options, options.get("motion_module_kwargs"))
 
 
+_UNET_2D: dict[str, Rule] = {**UNET, "patch_size": Whole(1, 16)}
 _UNET_3D: dict[str, Rule] = {
-    **UNET,
+    **_UNET_2D,
     "use_inflated_groupnorm": Flag(),
     "use_motion_module": Flag(),
     "motion_module_resolutions": ListOf(Whole(1, 1024), 0, 16),
@@ -42,7 +43,7 @@ _UNET_3D: dict[str, Rule] = {
     **dict.fromkeys(("unet_use_cross_frame_attention", "unet_use_temporal_attention"), Anything()),
     **dict.fromkeys(("mode", "task_type"), Anything()),
 }
-REFERENCE_UNET_RULES = Rules(UNET, UNET_RELATIONS, UNET_DEFAULTS, unet_size, 2e10)
+REFERENCE_UNET_RULES = Rules(_UNET_2D, UNET_RELATIONS, UNET_DEFAULTS, unet_size, 2e10)
 DENOISING_UNET_RULES = Rules(_UNET_3D, (*UNET_RELATIONS, _motion_tables), UNET_DEFAULTS, _size, 2e10)
 POSE_GUIDER_RULES = Rules(
     {

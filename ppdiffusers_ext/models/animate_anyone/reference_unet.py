@@ -38,7 +38,8 @@ class ReferenceUNet(UNetTrunk):
     """The original's `UNet2DConditionModel` in writer mode with fusion over all blocks.
 
     Options are those of diffusers' UNet; the defaults are Stable Diffusion 1.5. `attention_head_dim` is the number of
-    heads. `out_channels` is accepted and unused: there is no output convolution.
+    heads. `out_channels` is accepted and unused: there is no output convolution. `patch_size` is as in
+    `DenoisingUNet3D`.
     """
 
     checkpoint_names = REFERENCE_UNET_NAMES
@@ -77,6 +78,7 @@ class ReferenceUNet(UNetTrunk):
         num_class_embeds: int | None = None,
         upcast_attention: bool = False,
         resnet_time_scale_shift: str = "default",
+        patch_size: int = 1,
     ) -> None:
         super().__init__()
         self._build(collects_features=True)
@@ -96,14 +98,15 @@ class ReferenceUNet(UNetTrunk):
             return_sample: also return the feature map after the last up block.
 
         Returns:
-            `ReferenceFeatures`; with `return_sample` also (batch, block_out_channels[0], height, width).
+            `ReferenceFeatures`; with `return_sample` also (batch, block_out_channels[0], height / p, width / p).
 
         Raises:
             ValueError: batch sizes that do not agree.
         """
         dtype = self._compute_dtype()
         conditions = self._conditions(timestep, encoder_hidden_states, latent.shape[0])
-        x = self.conv_in(self._centre(latent.astype(dtype)))  # (batch, block_out_channels[0], height, width)
+        x = self._patches(self._centre(latent.astype(dtype)))  # (batch, in_channels * p * p, height / p, width / p)
+        x = self.conv_in(x)  # (batch, block_out_channels[0], height / p, width / p)
         x, features, _ = through_blocks(self, x, conditions)
         features = ReferenceFeatures(features)
         return (features, x) if return_sample else features

@@ -99,7 +99,7 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
             motion_module_kwargs=dict(config.get("motion_module_kwargs") or {}),
         )
         motion_blocks = motion_blocks or ()
-        self.conv_in = Conv2D(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2D(config.in_channels * config.patch_size**2, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], options.temb_channels)
         self.down_blocks = self._down_blocks(widths, heads, motion_blocks, options)
         self.up_blocks = self._up_blocks(widths, heads, motion_blocks, options)
@@ -237,3 +237,27 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
 
     def _centre(self, sample: paddle.Tensor) -> paddle.Tensor:
         return 2 * sample - 1.0 if self.config.center_input_sample else sample
+
+    def _patches(self, x: paddle.Tensor) -> paddle.Tensor:
+        """(rows, channels, height, width) -> (rows, channels * p * p, height / p, width / p), p the patch size.
+
+        Raises:
+            ValueError: a side that is no multiple of the patch size.
+        """
+        side = self.config.patch_size
+        if side == 1:
+            return x
+        rows, channels, height, width = x.shape
+        if height % side or width % side:
+            raise ValueError(f"latents of {height}x{width} do not divide into patches of {side}x{side}")
+        x = x.reshape([rows, channels, height // side, side, width // side, side]).transpose([0, 1, 3, 5, 2, 4])
+        return x.reshape([rows, channels * side**2, height // side, width // side])
+
+    def _whole(self, x: paddle.Tensor) -> paddle.Tensor:
+        """The inverse of `_patches`: (rows, channels * p * p, h, w) -> (rows, channels, h * p, w * p)."""
+        side = self.config.patch_size
+        if side == 1:
+            return x
+        rows, channels, height, width = x.shape
+        x = x.reshape([rows, channels // side**2, side, side, height, width]).transpose([0, 1, 4, 2, 5, 3])
+        return x.reshape([rows, channels // side**2, height * side, width * side])

@@ -76,10 +76,11 @@ def _plan(config: Pose2VidConfig, runtime: Runtime, models: dict[str, nn.Layer],
 
 def _kept_bytes(config: Pose2VidConfig, models: dict[str, nn.Layer]) -> int:
     """What the clip has from its poses on: their features, and latents (noise, prediction, sum and counts)."""
-    channels = models["denoising_unet"].config.block_out_channels[0]
+    channels = models["denoising_unet"].config.block_out_channels[0]  # of a patch
     positions = math.prod(_latent_size(config, models["vae"]))
+    features = channels // models["denoising_unet"].config.patch_size ** 2
     num_frames: Any = config.num_frames
-    return num_frames * positions * (channels + 4 * models["vae"].config.latent_channels) * FLOAT
+    return num_frames * positions * (features + 4 * models["vae"].config.latent_channels) * FLOAT
 
 
 def _latent_size(config: Pose2VidConfig, vae: nn.Layer) -> tuple[int, int]:
@@ -99,7 +100,7 @@ def _stages(config: Pose2VidConfig, models: dict[str, nn.Layer]) -> dict[str, tu
     guider = config.height * config.width * models["pose_guider"].config.block_out_channels[0]
     frames, rows = min(config.context_frames, filled.num_frames), filled.context_batch_size
     guided = config.guidance_scale > 1
-    positions = height * width
+    positions = height * width // unet.patch_size**2  # of the UNets
     picture = positions * unet.block_out_channels[0]
     heads = unet.attention_head_dim
     numbers = {

@@ -2,9 +2,9 @@
 
 With the usual random weights, the sums and products of many layers leave little of the reference picture in the tokens
 that the denoising UNet attends to, and training is slow to bring it back. Here the second half of each residual block
-adds nothing at first (as in Dhariwal and Nichol 2021, arXiv:2105.05233), so that what lies between is the shortcuts
-and projections; and these keep lengths and angles, being orthogonal (Saxe et al. 2013, arXiv:1312.6120). It is no part
-of the original, which starts from Stable Diffusion.
+adds nothing at first (as in Dhariwal and Nichol 2021, arXiv:2105.05233), so that what is left is the shortcuts,
+projections and changes of size. These mix no neighbours, and keep lengths and angles, being orthogonal (Saxe et al.
+2013, arXiv:1312.6120). It is no part of the original, which starts from Stable Diffusion.
 """
 
 import math
@@ -18,7 +18,7 @@ from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
 # How much of two feature maps an up block starts with: of the one from below, and of the one from the down block.
 _OF_REFERENCE = (0.3, 1.0)  # its details are those of the down block
 _OF_FRAME = (1.0, 0.5)  # where the down block has the noise, and attention in the blocks below has the reference
-_DOWN_GAIN, _OUTPUT_GAIN = 2.0, 0.3
+_OUTPUT_GAIN = 0.5
 
 
 def draw_first_weights(unet: UNetTrunk, of_reference: bool) -> None:
@@ -34,16 +34,17 @@ def draw_first_weights(unet: UNetTrunk, of_reference: bool) -> None:
             if layer.conv_shortcut is not None:
                 _turn(layer.conv_shortcut.weight)
         elif isinstance(layer, Downsample):
-            _turn(layer.conv.weight, _DOWN_GAIN)
+            _pass(layer.conv.weight)
         elif isinstance(layer, SpatialTransformer):
             _begin_attention(layer, of_reference)
+    _pass(unet.conv_in.weight)
     below = unet.mid_block.resnets[-1]
     for block in unet.up_blocks:
         for resnet in block.resnets:
             _join(resnet, below.conv2.weight.shape[0], *(_OF_REFERENCE if of_reference else _OF_FRAME))
             below = resnet
     if not of_reference:
-        _set(unet.conv_out.weight, unet.conv_out.weight * _OUTPUT_GAIN)
+        _pass(unet.conv_out.weight, _OUTPUT_GAIN)
 
 
 def _begin_attention(transformer: SpatialTransformer, of_reference: bool) -> None:
@@ -70,6 +71,13 @@ def _join(resnet: ResnetBlock, width: int, of_below: float, of_beside: float) ->
 def _turn(weight: paddle.Tensor, gain: float = 1.0) -> None:
     """Orthogonal: as a matrix of a row for each first index."""
     _set(weight, gain * _orthogonal(weight.shape[0], math.prod(weight.shape[1:])).reshape(weight.shape))
+
+
+def _pass(weight: paddle.Tensor, gain: float = 1.0) -> None:
+    """Orthogonal in the middle of a kernel, so that neighbours do not mix; 0 elsewhere."""
+    kernel = paddle.zeros(weight.shape)
+    kernel[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = gain * _orthogonal(*weight.shape[:2])
+    _set(weight, kernel)
 
 
 def _orthogonal(rows: int, columns: int) -> paddle.Tensor:
