@@ -3,8 +3,9 @@
 With the usual random weights, the sums and products of many layers leave little of the reference picture in the tokens
 that the denoising UNet attends to, and training is slow to bring it back. Here the second half of each residual block
 adds nothing at first (as in Dhariwal and Nichol 2021, arXiv:2105.05233), so that what is left is the shortcuts,
-projections and changes of size. These mix no neighbours, and keep lengths and angles, being orthogonal (Saxe et al.
-2013, arXiv:1312.6120). It is no part of the original, which starts from Stable Diffusion.
+projections and changes of size. These are orthogonal, so they keep lengths and angles (Saxe et al. 2013,
+arXiv:1312.6120), of each position alone, or of those that become one. It is no part of the original, which starts from
+Stable Diffusion.
 """
 
 import math
@@ -34,7 +35,7 @@ def draw_first_weights(unet: UNetTrunk, of_reference: bool) -> None:
             if layer.conv_shortcut is not None:
                 _turn(layer.conv_shortcut.weight)
         elif isinstance(layer, Downsample):
-            _pass(layer.conv.weight)
+            _pass(layer.conv.weight, side=2)
         elif isinstance(layer, SpatialTransformer):
             _begin_attention(layer, of_reference)
     _pass(unet.conv_in.weight)
@@ -73,10 +74,11 @@ def _turn(weight: paddle.Tensor, gain: float = 1.0) -> None:
     _set(weight, gain * _orthogonal(weight.shape[0], math.prod(weight.shape[1:])).reshape(weight.shape))
 
 
-def _pass(weight: paddle.Tensor, gain: float = 1.0) -> None:
-    """Orthogonal in the middle of a kernel, so that neighbours do not mix; 0 elsewhere."""
-    kernel = paddle.zeros(weight.shape)
-    kernel[:, :, weight.shape[2] // 2, weight.shape[3] // 2] = gain * _orthogonal(*weight.shape[:2])
+def _pass(weight: paddle.Tensor, gain: float = 1.0, side: int = 1) -> None:
+    """Orthogonal from the middle of a kernel of 3x3 on, for so many positions to a side; 0 elsewhere."""
+    channels, given = weight.shape[:2]
+    kernel, seen = paddle.zeros(weight.shape), slice(1, 1 + side)
+    kernel[:, :, seen, seen] = gain * _orthogonal(channels, given * side**2).reshape([channels, given, side, side])
     _set(weight, kernel)
 
 
