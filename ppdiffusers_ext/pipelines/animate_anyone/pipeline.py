@@ -280,7 +280,8 @@ class Pose2VideoPipeline(PosedPipeline):
         embedding, reference = self._encode_person(ref_image, height, width, vae_tile_size)
         if fp16_reference_features:
             reference = reference.rounded_to_fp16()
-        shape = [1, self.denoising_unet.config.in_channels, *poses.shape[2:]]
+        options = self.denoising_unet.config  # poses have a position for each patch of latents
+        shape = [1, options.in_channels, poses.shape[2], *(options.patch_size * side for side in poses.shape[3:])]
         noise = self._draw(shape, num_inference_steps, generator, latents)
         num_steps = len(self.scheduler.timesteps)
         unet = make_unet(self._engine, self._network("denoising_unet"), num_inference_steps, len(windows))
