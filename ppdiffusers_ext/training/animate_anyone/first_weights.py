@@ -18,7 +18,7 @@ from ppdiffusers_ext.models.animate_anyone.trunk import UNetTrunk
 
 # How much of two feature maps an up block starts with: of the one from below, and of the one from the down block.
 _OF_REFERENCE = (0.3, 1.0)  # its details are those of the down block
-_OF_FRAME = (1.0, 0.5)  # where the down block has the noise, and attention in the blocks below has the reference
+_OF_FRAME = (1.0, 0.2)  # where the down block has the noise, and attention in the blocks below has the reference
 _OUTPUT_GAIN = 0.5
 
 

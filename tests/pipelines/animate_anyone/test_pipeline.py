@@ -54,7 +54,7 @@ class StubUNet(nn.Layer):
 
     def __init__(self, predict, max_frames=None):
         super().__init__()
-        self.config = SimpleNamespace(in_channels=4)
+        self.config = SimpleNamespace(in_channels=4, patch_size=1)
         self.predict, self.max_frames, self.shapes = predict, max_frames, []
 
     def denoise(self, latents, conditions, pose_features=None):
@@ -74,6 +74,26 @@ def record_predictions(pipeline):
 
     pipeline.scheduler.step = step
     return predictions
+
+
+# Patches
+
+
+def test_networks_that_take_patches_make_videos_of_the_size_that_is_asked_for(
+    make_pipeline, make_denoising_unet, make_reference_unet, make_pose_guider, run
+):
+    """Poses then have a position for each patch, whose sides are two latents."""
+    networks = {
+        "denoising_unet": make_denoising_unet(patch_size=2),
+        "reference_unet": make_reference_unet(patch_size=2),
+        "pose_guider": make_pose_guider(block_out_channels=(8, 8, 16, 16, 24)),
+    }
+    pipeline = make_pipeline(**networks)
+    videos = [run(pipeline, width=64, height=80, **options) for options in ({}, {"seed": 1}, WINDOWED)]
+    assert [video.shape for video in videos] == [[1, 4, 5, 10, 8]] * 3
+    assert largest_difference(videos[0], videos[1]) > 0.1
+    with pytest.raises(ValueError, match="latents of 9x8 do not divide into patches of 2x2"):
+        run(pipeline, width=64, height=72)
 
 
 # Repetition
