@@ -121,6 +121,8 @@ def settings_of(name: str, options: Options) -> dict[str, Any]:
     output = folder / "ablation" / name
     settings |= {**row.changes, "output_dir": str(output), "max_steps": steps, "validation_steps": steps}
     settings |= {"save_steps": max(1, steps // 4), "warmup_steps": steps // 20, "per_device_train_batch_size": batch}
+    if "place_steps" in settings:
+        settings["place_steps"] = steps // 2 or 1
     if row.network is not None:
         settings["vae_config_path"] = str(_write_network(output, settings["vae_config_path"], row.network))
     if settings["meta_paths"] == BLACK:

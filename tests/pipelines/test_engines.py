@@ -49,6 +49,19 @@ def test_clip_is_the_same_in_every_engine(pipeline, run, tmp_path, engine):
     assert largest_difference(run(pipeline, **options), eager) < 1e-4
 
 
+@pytest.mark.parametrize("engine", BACKENDS)
+def test_networks_that_take_patches_run_in_every_engine(
+    make_pipeline, make_denoising_unet, make_reference_unet, make_pose_guider, run, tmp_path, engine
+):
+    guider = make_pose_guider(block_out_channels=(8, 8, 16, 16, 24))
+    unets = {"denoising_unet": make_denoising_unet(patch_size=2), "reference_unet": make_reference_unet(patch_size=2)}
+    pipeline = make_pipeline(**unets, pose_guider=guider)
+    options = {"width": 96, "height": 80}
+    eager = run(pipeline, **options)
+    pipeline.use_engine(engine, tmp_path)
+    assert 0 < largest_difference(run(pipeline, **options), eager) < 1e-3 * float(eager.abs().max())
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "options",

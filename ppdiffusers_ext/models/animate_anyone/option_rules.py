@@ -14,6 +14,7 @@ from ppdiffusers_ext.models.network_rules import (
 from ppdiffusers_ext.models.rules import Anything, Either, Flag, ListOf, Rule, Rules, Text, Whole
 
 _MOST_TABLE = 50_000_000  # numbers of all position tables that are made with a network
+_MOST_IN_PATCH = 4096  # channels of the first and of the last convolution, outside
 
 
 def _motion_tables(options: dict[str, Any]) -> str | None:
@@ -30,6 +31,13 @@ def _size(options: dict[str, Any]) -> float:
     return unet_size(options, options.get("motion_module_kwargs"))
 
 
+def _patches(options: dict[str, Any]) -> str | None:
+    channels = max(options["in_channels"], options["out_channels"]) * options["patch_size"] ** 2
+    if channels > _MOST_IN_PATCH:
+        return f"patch_size {options['patch_size']} makes {channels} channels; {_MOST_IN_PATCH} at most are accepted"
+    return None
+
+
 _UNET_2D: dict[str, Rule] = {**UNET, "patch_size": Whole(1, 16)}
 _UNET_3D: dict[str, Rule] = {
     **_UNET_2D,
@@ -43,8 +51,10 @@ _UNET_3D: dict[str, Rule] = {
     **dict.fromkeys(("unet_use_cross_frame_attention", "unet_use_temporal_attention"), Anything()),
     **dict.fromkeys(("mode", "task_type"), Anything()),
 }
-REFERENCE_UNET_RULES = Rules(_UNET_2D, UNET_RELATIONS, UNET_DEFAULTS, unet_size, 2e10)
-DENOISING_UNET_RULES = Rules(_UNET_3D, (*UNET_RELATIONS, _motion_tables), UNET_DEFAULTS, _size, 2e10)
+_RELATIONS = (*UNET_RELATIONS, _patches)
+_DEFAULTS = {**UNET_DEFAULTS, "in_channels": 4, "out_channels": 4, "patch_size": 1}
+REFERENCE_UNET_RULES = Rules(_UNET_2D, _RELATIONS, _DEFAULTS, unet_size, 2e10)
+DENOISING_UNET_RULES = Rules(_UNET_3D, (*_RELATIONS, _motion_tables), _DEFAULTS, _size, 2e10)
 POSE_GUIDER_RULES = Rules(
     {
         "conditioning_embedding_channels": WIDE,

@@ -250,6 +250,7 @@ class UNetTrunk(StrictModelMixin, ConfigMixin):
         rows, channels, height, width = x.shape
         if height % side or width % side:
             raise ValueError(f"latents of {height}x{width} do not divide into patches of {side}x{side}")
+        # Not pixel_unshuffle, which exporters do not know.
         x = x.reshape([rows, channels, height // side, side, width // side, side]).transpose([0, 1, 3, 5, 2, 4])
         return x.reshape([rows, channels * side**2, height // side, width // side])
 

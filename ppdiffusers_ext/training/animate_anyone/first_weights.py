@@ -31,7 +31,7 @@ def draw_first_weights(unet: UNetTrunk, of_reference: bool) -> None:
     """
     for layer in unet.sublayers():
         if isinstance(layer, ResnetBlock):
-            _set(layer.conv2.weight, 0.0)
+            _silence(layer.conv2.weight)
             if layer.conv_shortcut is not None:
                 _turn(layer.conv_shortcut.weight)
         elif isinstance(layer, Downsample):
@@ -53,10 +53,10 @@ def _begin_attention(transformer: SpatialTransformer, of_reference: bool) -> Non
     (block,) = transformer.transformer_blocks
     for weight in (transformer.proj_in.weight, block.attn1.to_v.weight, block.attn1.to_out[0].weight):
         _turn(weight)
-    _set(block.attn2.to_out[0].weight, 0.0)
-    _set(block.ff.net[2].weight, 0.0)
+    _silence(block.attn2.to_out[0].weight)
+    _silence(block.ff.net[2].weight)
     if of_reference:
-        _set(transformer.proj_out.weight, 0.0)
+        _silence(transformer.proj_out.weight)
     else:
         _turn(transformer.proj_out.weight)
 
@@ -66,12 +66,12 @@ def _join(resnet: ResnetBlock, width: int, of_below: float, of_beside: float) ->
     weight = resnet.conv_shortcut.weight  # type: ignore[union-attr]  # two maps are wider than one
     channels, both = weight.shape[:2]
     parts = [of_below * _orthogonal(channels, width), of_beside * _orthogonal(channels, both - width)]
-    _set(weight, paddle.concat(parts, axis=1).reshape(weight.shape))
+    weight.set_value(paddle.concat(parts, axis=1).reshape(weight.shape))
 
 
-def _turn(weight: paddle.Tensor, gain: float = 1.0) -> None:
+def _turn(weight: paddle.Tensor) -> None:
     """Orthogonal: as a matrix of a row for each first index."""
-    _set(weight, gain * _orthogonal(weight.shape[0], math.prod(weight.shape[1:])).reshape(weight.shape))
+    weight.set_value(_orthogonal(weight.shape[0], math.prod(weight.shape[1:])).reshape(weight.shape))
 
 
 def _pass(weight: paddle.Tensor, gain: float = 1.0, side: int = 1) -> None:
@@ -79,7 +79,7 @@ def _pass(weight: paddle.Tensor, gain: float = 1.0, side: int = 1) -> None:
     channels, given = weight.shape[:2]
     kernel, seen = paddle.zeros(weight.shape), slice(1, 1 + side)
     kernel[:, :, seen, seen] = gain * _orthogonal(channels, given * side**2).reshape([channels, given, side, side])
-    _set(weight, kernel)
+    weight.set_value(kernel)
 
 
 def _orthogonal(rows: int, columns: int) -> paddle.Tensor:
@@ -88,6 +88,5 @@ def _orthogonal(rows: int, columns: int) -> paddle.Tensor:
     return tall if rows >= columns else tall.t()
 
 
-def _set(weight: paddle.Tensor, value: paddle.Tensor | float) -> None:
-    with paddle.no_grad():
-        weight.set_value(paddle.zeros(weight.shape) + value)
+def _silence(weight: paddle.Tensor) -> None:
+    weight.set_value(paddle.zeros_like(weight))

@@ -31,7 +31,8 @@ class Places:
 
     def __init__(self, unet: DenoisingUNet3D, weight: float, steps: int) -> None:
         self._weight, self._steps = weight, steps
-        self._part, self._size = 0.0, (0, 0)  # of the current step, and of its latents
+        self._patch = unet.config.patch_size
+        self._part, self._size = 0.0, (0, 0)  # of the current step, and of its latents in patches
         self._seen: list[tuple[paddle.Tensor, paddle.Tensor, int]] = []  # query, key, number of heads
         for name, layer in unet.named_sublayers():
             if isinstance(layer, ReferenceAttention) and not name.startswith(_DOWN):
@@ -39,7 +40,8 @@ class Places:
 
     def begin(self, step: int, height: int, width: int) -> None:
         """Lead the next forward passes, as far as this is done in a step. height, width: of the latents."""
-        self._part, self._size, self._seen = max(0.0, 1 - step / self._steps), (height, width), []
+        self._part, self._seen = max(0.0, 1 - step / self._steps), []
+        self._size = height // self._patch, width // self._patch
 
     def end(self) -> paddle.Tensor:
         """Lead no more. Returns the loss of the passes since `begin`, with its weight: a scalar tensor.
@@ -68,9 +70,9 @@ def divergence(query: paddle.Tensor, key: paddle.Tensor, num_heads: int, height:
     """Kullback-Leibler divergence of softmax(query key') from a Gaussian around each query's place: a scalar tensor.
 
     Args:
-        query: (batch, tokens, channels) of a feature map that is the latents' halved as often as needed.
+        query: (batch, tokens, channels) of a feature map that is halved as often as needed.
         key: as query, or (1, tokens, channels) for all of its rows.
-        height, width: of the latents.
+        height, width: of the map before it is halved.
 
     Raises:
         ValueError: no such feature map has this number of tokens.

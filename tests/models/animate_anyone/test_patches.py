@@ -64,8 +64,15 @@ def test_sides_that_do_not_divide_and_poses_of_latents_are_refused(make_denoisin
         unet(drawn(1, 4, 2, 8, 8), 7, context, drawn(1, 32, 2, 8, 8))
 
 
+def test_patches_of_too_many_channels_are_refused(make_denoising_unet):
+    config = {name: value for name, value in make_denoising_unet().config.items() if not name.startswith("_")}
+    for channels in ("in_channels", "out_channels"):
+        with pytest.raises(InputError, match="patch_size 16 makes 16384 channels; 4096 at most are accepted"):
+            DenoisingUNet3D.from_config({**config, channels: 64, "patch_size": 16})
+
+
 @pytest.mark.parametrize("size", [0, -1, 1.5, "2", 17, None])
-def test_patch_size_is_checked(tmp_path, size, make_denoising_unet):
+def test_patch_size_is_checked(size, make_denoising_unet):
     config = {name: value for name, value in make_denoising_unet().config.items() if not name.startswith("_")}
     with pytest.raises(InputError, match="patch_size"):
         DenoisingUNet3D.from_config({**config, "patch_size": size})

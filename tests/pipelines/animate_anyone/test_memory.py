@@ -76,6 +76,20 @@ def test_frames_beyond_a_window_take_memory_for_their_poses_and_latents_only(con
     assert more == 216 * positions * channels * 4
 
 
+def test_latents_in_patches_are_fewer_positions_of_the_unets(config):
+    """The UNets then no longer take most, and a quarter of the poses' features is kept."""
+    models = networks(config)
+    (whole,) = plan_memory(models, config, CPU, ["high"])
+    for name in ("reference_unet", "denoising_unet"):
+        models[name].register_to_config(patch_size=2)
+    patched, longer = (
+        plan_memory(models, replace(config, num_frames=frames), CPU, ["high"])[0] for frames in (24, 240)
+    )
+    assert (whole.stage, patched.stage) == ("denoising UNet", "decoding of frames") and patched.host < whole.host
+    positions, channels = 128 * 128, 64 // 4 + 4 * 8
+    assert longer.host - patched.host == 216 * positions * channels * 4
+
+
 def test_a_rung_that_the_user_chose_keeps_the_options_that_the_user_chose(config):
     chosen = replace(config, memory="low", sequential_guidance=False)
     assert host(chosen, "low") > host(config, "low")

@@ -62,11 +62,13 @@ def told_apart(reference, denoising):
     """How far outputs of two references are apart, as a part of their deviation; attention is led to its place."""
     noise, poses = latents(1, 2).unsqueeze(2), paddle.zeros([2, 32, 1, SIDE, SIDE])
     context, outputs = paddle.zeros([2, 1, denoising.config.cross_attention_dim]), []
-    Places(denoising, weight=1.0, steps=1).begin(0, SIDE, SIDE)
+    places = Places(denoising, weight=1.0, steps=1)
+    places.begin(0, SIDE, SIDE)
     with paddle.no_grad():
         for seed in (2, 3):
             features = reference(latents(seed, 2), 0, context)
             outputs.append(denoising(noise, paddle.to_tensor([999, 999]), context, poses, features).numpy())
+    places.end()
     return np.std(outputs[0] - outputs[1]) / np.std(outputs[0])
 
 

@@ -1,5 +1,7 @@
 """Attention that is led to where tokens draw, and the loss that has them look there."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
@@ -95,6 +97,20 @@ def test_attention_is_led_between_begin_and_end(model):
     assert float(places.end()) == 0  # the last step has been
 
 
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_places_are_those_of_patches(make_reference_unet, make_denoising_unet, side):
+    unets = (make_reference_unet(patch_size=side), make_denoising_unet(use_motion_module=False, patch_size=side))
+    model = AnimateAnyoneModel(*unets, PoseGuider(32, block_out_channels=(8, 8)))
+    places = Places(model.denoising_unet, weight=0.5, steps=4)
+    latents, context = (
+        paddle.randn([1, 4, 1, 4 * side, 5 * side]),
+        paddle.randn([1, 1, unets[0].config.cross_attention_dim]),
+    )
+    places.begin(0, 4 * side, 5 * side)
+    model(latents, paddle.to_tensor([5]), latents[:, :, 0], context, paddle.zeros([1, 3, 1, 8, 10]))
+    assert float(places.end()) > 0.01
+
+
 def test_nothing_is_led_without_a_reference(model):
     places = Places(model.denoising_unet, weight=0.5, steps=4)
     plain = run(model, unconditional=True).numpy()
@@ -108,6 +124,7 @@ def test_led_attention_is_given_its_own_place_in_part(step):
     """All of it in the first step: whatever the tokens look at, they get what lies at their place."""
     attention = ReferenceAttention(8, 2)
     unet = paddle.nn.LayerDict({"mid": attention})
+    unet.config = SimpleNamespace(patch_size=1)
     rng = np.random.default_rng(1)
     tokens, key, value = (paddle.to_tensor(rng.standard_normal((2, 36, 8)).astype("float32")) for _ in range(3))
     places = Places(unet, weight=0.0, steps=4)
