@@ -21,6 +21,7 @@ from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shad
 from ppdiffusers_ext.data.drawn_clip import SyntheticClip, identity_vector
 from ppdiffusers_ext.data.figures.clips import detailed_clip
 from ppdiffusers_ext.data.openpose import KEYPOINTS
+from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.skeletons import PLAIN, WEIGHTED, Style
 from ppdiffusers_ext.data.video_writer import VideoWriter
 
@@ -244,7 +245,8 @@ def write_clips(
     close: bool = False,
     weighted: bool = False,
 ) -> None:
-    """Write drawn clips as training data: video/NUMBER.mp4 and video_dwpose/NUMBER.mp4. Those there are kept.
+    """Write drawn clips as training data: video/NUMBER.mp4, video_dwpose/NUMBER.mp4 and, of detailed figures,
+    keypoints/NUMBER.npy: (frames, 18, 3), x and y in parts of the picture, and a score. Those there are kept.
 
     Args:
         folder: of the set.
@@ -256,9 +258,14 @@ def write_clips(
     for number in numbers:
         style = WEIGHTED if weighted else PLAIN
         paths = [Path(folder) / kind / f"{number:05d}.mp4" for kind in ("video", "video_dwpose")]
-        if all(path.exists() for path in paths):
+        keypoints = Path(folder) / "keypoints" / f"{number:05d}.npy"
+        if all(path.exists() for path in [*paths, *[keypoints] * (figures != SIMPLE)]):
             continue
         clip = synthetic_clip((seed, number), num_frames, side, side, entrance, close, figures, style, still)
         for path, frames in zip(paths, (clip.target, clip.pose)):
             with VideoWriter(path, clip.fps, side, side, _CRF, full_colours=True) as writer:
                 writer.write(frames)
+        if clip.skeletons:
+            joints = [np.concatenate([pose.body[0], pose.body_scores[0][:, None]], 1) for pose in clip.skeletons]
+            with output_file(keypoints) as temporary, open(temporary, "wb") as file:
+                np.save(file, np.stack(joints).astype(np.float32))

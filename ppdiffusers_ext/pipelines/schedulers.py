@@ -213,7 +213,9 @@ def zero_snr_alpha_bar(
 
 def _zero_snr_betas(alpha_bar: np.ndarray) -> list[float]:
     """Betas for solvers in terms of sigma, which divide by the last alpha_bar."""
-    alpha_bar = np.concatenate([[1.0], alpha_bar[:-1], [_LAST_ALPHA_BAR]])
+    # A schedule of much noise is below that value before its end.
+    last = min([_LAST_ALPHA_BAR, *alpha_bar[-2:-1] / 2])
+    alpha_bar = np.concatenate([[1.0], alpha_bar[:-1], [last]])
     return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
 
 

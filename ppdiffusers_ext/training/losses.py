@@ -1,11 +1,14 @@
-"""Losses of training: velocity (v prediction) with optional weights by signal-to-noise ratio.
+"""Losses of training: of velocities or clean latents, with optional weights by signal-to-noise ratio.
 
-Min-SNR weights are those of Hang et al. 2023 (arXiv:2303.09556) for v prediction.
+Min-SNR weights are those of Hang et al. 2023 (arXiv:2303.09556) for v prediction. The squared error of a velocity is
+that of the clean latents it stands for, times snr + 1.
 """
 
 from typing import Any
 
 import paddle
+
+VELOCITY, CLEAN = "v_prediction", "sample"  # as schedulers call what networks predict
 
 
 def add_offset(noise: paddle.Tensor, offset: paddle.Tensor, strength: float) -> paddle.Tensor:
@@ -25,9 +28,16 @@ def signal_to_noise(scheduler: Any, timesteps: paddle.Tensor) -> paddle.Tensor:
     return alpha_bar / (1 - alpha_bar)
 
 
-def min_snr_weights(snr: paddle.Tensor, gamma: float) -> paddle.Tensor:
-    """Min-SNR weights (batch,) of samples for v prediction: min(snr + 1, gamma) / (snr + 1)."""
-    return paddle.clip(snr + 1, max=gamma) / (snr + 1)
+def min_snr_weights(snr: paddle.Tensor, gamma: float, prediction_type: str = VELOCITY) -> paddle.Tensor:
+    """Min-SNR weights (batch,) of samples: min(snr + 1, gamma), of a velocity's error divided by snr + 1.
+
+    Args:
+        snr: (batch,).
+        gamma: bound.
+        prediction_type: "v_prediction", or "sample" for clean latents.
+    """
+    weights = paddle.clip(snr + 1, max=gamma)
+    return weights if prediction_type == CLEAN else weights / (snr + 1)
 
 
 def mean_squared_error(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from ppdiffusers_ext.data.animate_anyone.clips import read_keypoints
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
@@ -129,6 +130,10 @@ def test_written_clips_are_of_the_figures_that_are_asked_for(tmp_path):
             found = np.stack(list(open_frames(tmp_path / folder / kind / "00000.mp4")))
             assert found.shape == frames.shape
             assert np.abs(found.astype(int) - frames).mean() < 2  # of colours as fine as drawn
+    assert not (tmp_path / "any" / "keypoints").exists()
+    joints = read_keypoints(tmp_path / "detailed" / "keypoints" / "00000.npy", 2)
+    for found, pose in zip(joints, drawn.skeletons):
+        np.testing.assert_allclose(found, np.concatenate([pose.body[0], pose.body_scores[0][:, None]], 1), atol=1e-6)
     write_animation_clips(tmp_path / "faces", 1, [0], 1, 64, figures="detailed")
     drawn = synthetic_clip((1, 0), 1, 64, 64, close=True, figures="detailed", style=WEIGHTED)
     (clip,) = find_animation_clips(tmp_path / "faces")

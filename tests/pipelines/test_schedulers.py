@@ -226,6 +226,25 @@ def test_sampler_starts_at_the_last_timestep(name):
     assert float(scheduler.timesteps[0]) == 999
 
 
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "Euler-a"])
+def test_sampler_that_is_told_clean_latents_ends_at_them_on_a_schedule_of_much_noise(name):
+    """On it alpha_bar is below 2**-24 before its end."""
+    scheduler = make_scheduler(name, {**RELEASED_SCHEDULE, "beta_end": 0.04, "prediction_type": "sample"})
+    check_scheduler(scheduler, 6)
+    assert (np.diff(scheduler.alphas_cumprod.numpy()) < 0).all()
+    scheduler.set_timesteps(6)
+    latents = NOISE * scheduler.init_noise_sigma
+    for timestep in scheduler.timesteps:
+        latents = scheduler.step(CLEAN, timestep, latents).prev_sample
+    np.testing.assert_allclose(latents, CLEAN, rtol=0, atol=0.15)  # of the noise 0.029 may be left
+
+
+def test_sampler_that_knows_no_clean_latents_is_refused_before_any_work():
+    scheduler = make_scheduler("Euler-a", {**RELEASED_SCHEDULE, "prediction_type": "sample"})
+    with pytest.raises(InputError, match="cannot take 6 steps .*sample"):
+        check_scheduler(scheduler, 6)
+
+
 def test_every_short_name_is_tested_with_the_oracle():
     assert {scheduler_class(name) for name in ALIASES} <= {scheduler_class(name) for name in SAMPLERS}
 

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
+from ppdiffusers_ext.training.losses import CLEAN, add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 from tests.conftest import RELEASED_SCHEDULE
 
 
@@ -31,6 +31,21 @@ def test_weights_bound_the_ratio(gamma):
     weights = min_snr_weights(snr, gamma).numpy()
     np.testing.assert_allclose(weights * (snr.numpy() + 1), np.minimum(snr.numpy() + 1, gamma), rtol=1e-6)
     assert weights[0] == 1  # where there is only noise
+    of_clean = min_snr_weights(snr, gamma, CLEAN).numpy()
+    np.testing.assert_allclose(of_clean, weights * (snr.numpy() + 1), rtol=1e-6)
+
+
+def test_weighted_error_is_the_same_of_a_velocity_and_of_the_latents_it_stands_for():
+    scheduler, timesteps = make_scheduler("DDIM", RELEASED_SCHEDULE), paddle.to_tensor([10, 400, 990])
+    latents, noise, wrong = paddle.randn([3, 3, 4, 8])
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    alpha = scheduler.alphas_cumprod[timesteps].reshape([3, 1, 1]).sqrt()
+    clean = alpha * noisy - (1 - alpha**2).sqrt() * wrong  # what `wrong` as a velocity stands for
+    snr = signal_to_noise(scheduler, timesteps)
+    velocity = scheduler.get_velocity(latents, noise, timesteps)
+    of_velocity = mean_squared_error(wrong, velocity, min_snr_weights(snr, 5.0))
+    of_clean = mean_squared_error(clean, latents, min_snr_weights(snr, 5.0, CLEAN))
+    np.testing.assert_allclose(float(of_clean), float(of_velocity), rtol=1e-3)
 
 
 def test_error_is_weighted_by_sample():

@@ -2,7 +2,8 @@
 
 A meta file is the original's, a JSON list of {"video_path": ..., "kps_path": ...}, or has the same as JSON lines or
 CSV. A folder either has such files in `meta_data` (the `ubcNbili_data` layout), or folders `video/` and
-`video_dwpose/` with files of the same names.
+`video_dwpose/` with files of the same names. It may have `keypoints/` too, with the joints of the person as numbers:
+NAME.npy, (frames, 18, 3), x and y in parts of the picture and a score, 0 for what is not seen.
 """
 
 import os
@@ -11,12 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ppdiffusers_ext.data.meta_files import ENDINGS, find_path, read_rows
+from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import check_name
 
 VIDEO_FOLDER, POSE_FOLDER, META_FOLDER = "video", "video_dwpose", "meta_data"
+KEYPOINT_FOLDER = "keypoints"
 _ENDINGS = (".mp4", ".mov", ".mkv", ".webm")
 # Share by which shapes may differ: skeletons have a shorter side of 512 pixels and a longer one that is rounded to 64,
 # so that those of 640x480 have 704x512. Samples are taken from both at the same place, which evens it out.
@@ -34,10 +39,11 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """A video and the video of its poses; `pose` need not exist."""
+    """A video, the video of its poses, which need not exist, and the file of its joints, if it has one."""
 
     video: Path
     pose: Path
+    keypoints: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,35 @@ def check_clip(files: ClipFiles, min_frames: int = 2) -> ClipReport:
         if abs(pose.width * video.height / (pose.height * video.width) - 1) > _ROUNDING:
             shapes = f"{pose.width}x{pose.height}, the video {video.width}x{video.height}"
             problems.append(f"the pose video is of another shape: {shapes}")
+    if files.keypoints is not None:
+        try:
+            read_keypoints(files.keypoints, video.num_frames)
+        except InputError as error:
+            problems.append(str(error))
     return ClipReport(
         files, video.num_frames, video.width, video.height, float(video.fps), video.duration, tuple(problems)
     )
+
+
+def read_keypoints(path: Path, num_frames: int) -> np.ndarray:
+    """The joints of a clip: (num_frames, 18, 3) fp32, x and y in parts of the picture, and scores.
+
+    Raises:
+        InputError: the file holds something else.
+    """
+    shape = (num_frames, len(KEYPOINTS), 3)
+    accepted = f"an array of numbers {shape} is accepted: x and y in parts of the picture, and a score"
+    try:
+        joints = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise InputError(f"{path} cannot be read as joints; {accepted}") from error
+    if not isinstance(joints, np.ndarray) or joints.shape != shape or joints.dtype.kind not in "fiu":
+        held = f"{joints.dtype} {joints.shape}" if isinstance(joints, np.ndarray) else "several arrays"
+        raise InputError(f"{path} holds {held}; {accepted}")
+    joints = np.array(joints, np.float32)
+    if not np.isfinite(joints).all():
+        raise InputError(f"{path} has numbers that are not finite; {accepted}")
+    return joints
 
 
 def _in_folder(folder: Path) -> list[ClipFiles]:
@@ -124,7 +156,14 @@ def _in_folder(folder: Path) -> list[ClipFiles]:
         return [clip for meta in metas for clip in _in_meta_file(meta)]
     videos = folder / VIDEO_FOLDER
     found = _listed(videos.rglob("*"), _ENDINGS) if videos.is_dir() else []
-    return [ClipFiles(path, folder / POSE_FOLDER / path.relative_to(videos)) for path in found]
+    return [_of_video(folder, path.relative_to(videos)) for path in found]
+
+
+def _of_video(folder: Path, name: Path) -> ClipFiles:
+    keypoints = folder / KEYPOINT_FOLDER / name.with_suffix(".npy")
+    return ClipFiles(
+        folder / VIDEO_FOLDER / name, folder / POSE_FOLDER / name, keypoints if keypoints.exists() else None
+    )
 
 
 def _listed(paths: Iterable[Path], endings: Sequence[str]) -> list[Path]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from ppdiffusers_ext.data.animate_anyone.clips import read_keypoints
+from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.retrying import RetryingClips
 from ppdiffusers_ext.errors import InputError
@@ -29,10 +31,13 @@ class FrameChoice:
     targets: tuple
 
 
-def choose_image(rng: np.random.Generator, num_frames: int, margin: int) -> Any:
-    """Stage 1: a reference and one target at least `margin` frames away, where the clip is long enough."""
+def choose_image(rng: np.random.Generator, num_frames: int, margin: int, reference_frames: int = 0) -> Any:
+    """Stage 1: a reference and one target at least `margin` frames away, where the clip is long enough.
+
+    reference_frames: the reference is one of so many frames at the clip's beginning; 0: of all.
+    """
     margin = min(margin, num_frames)
-    reference = int(rng.integers(num_frames))
+    reference = _choose_reference(rng, num_frames, reference_frames)
     if reference + margin < num_frames:
         target = rng.integers(reference + margin, num_frames)
     elif reference - margin > 0:
@@ -42,12 +47,19 @@ def choose_image(rng: np.random.Generator, num_frames: int, margin: int) -> Any:
     return FrameChoice(reference, (int(target),))
 
 
-def choose_video(rng: np.random.Generator, num_frames: int, count: int, stride: int) -> Any:
-    """Stage 2: `count` frames `stride` apart, closer in a clip that is shorter, and any frame as the reference."""
+def choose_video(rng: np.random.Generator, num_frames: int, count: int, stride: int, reference_frames: int = 0) -> Any:
+    """Stage 2: `count` frames `stride` apart, closer in a clip that is shorter, and a reference.
+
+    reference_frames: see `choose_image`.
+    """
     length = min(num_frames, (count - 1) * stride + 1)
     start = int(rng.integers(num_frames - length + 1))
     targets = np.linspace(start, start + length - 1, count).astype(int)
-    return FrameChoice(int(rng.integers(num_frames)), tuple(targets.tolist()))
+    return FrameChoice(_choose_reference(rng, num_frames, reference_frames), tuple(targets.tolist()))
+
+
+def _choose_reference(rng: np.random.Generator, num_frames: int, first: int) -> int:
+    return int(rng.integers(min(first or num_frames, num_frames)))
 
 
 def choose_crop(
@@ -84,6 +96,8 @@ class TrainingClips(RetryingClips):
     pose_pixel_values: the same of their poses, in [0, 1].
     reference_pixel_values: (3, height, width) in [-1, 1].
     reference_image: (H, W, 3) uint8, the whole reference frame.
+    joints: (1 + frames, 18, 3) fp32, of reference and targets: x and y in parts of the sample, and a score; all 0
+        where the clip has none.
     clip: the video's path.
     index, failures: see `RetryingClips`.
 
@@ -139,8 +153,19 @@ class TrainingClips(RetryingClips):
             "pose_pixel_values": self.resized(drawn, pose_box),
             "reference_pixel_values": pixels[:, 0],
             "reference_image": frames[0],
+            "joints": self._joints(files, len(video), chosen, np.array(box) / (frames.shape[2:0:-1] * 2)),
             "clip": str(files.video),
         }
+
+    @staticmethod
+    def _joints(files: "ClipFiles", num_frames: int, chosen: FrameChoice, box: np.ndarray) -> np.ndarray:
+        """Of the chosen frames, (1 + frames, 18, 3). box: (left, top, right, bottom) in parts of the frame."""
+        frames = [chosen.reference, *chosen.targets]
+        if files.keypoints is None:
+            return np.zeros((len(frames), len(KEYPOINTS), 3), np.float32)
+        joints = read_keypoints(files.keypoints, num_frames)[frames]
+        joints[..., :2] = (joints[..., :2] - box[:2]) / (box[2:] - box[:2])
+        return joints
 
     @staticmethod
     def _check_lengths(files: "ClipFiles", video: int, poses: int | None = None) -> None:

@@ -143,7 +143,7 @@ class CachedClips(TrainingClips):
 
     latent_mean, latent_deviation: (1 + frames, channels, height / 8, width / 8), of the reference, then the targets.
     embedding: (dim,), of the reference.
-    pose_pixel_values, clip, index, failures: see `TrainingClips`.
+    pose_pixel_values, joints, clip, index, failures: see `TrainingClips`.
 
     Args:
         cache: `LatentCache`.
@@ -169,6 +169,7 @@ class CachedClips(TrainingClips):
             "latent_deviation": np.array(kept["deviation"][frames]),
             "embedding": np.array(kept["embedding"][chosen.reference]),
             "pose_pixel_values": self.resized(drawn, tuple(kept["box"] * [width, height, width, height])),
+            "joints": self._joints(files, len(poses), chosen, kept["box"]),
             "clip": str(files.video),
         }
 

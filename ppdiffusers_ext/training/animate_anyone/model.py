@@ -47,7 +47,7 @@ class AnimateAnyoneModel(nn.Layer):
         unconditional: bool = False,
         fp16_reference_features: bool = False,
     ) -> paddle.Tensor:
-        """Predict the velocity.
+        """Predict what the objective asks for, the velocity or the clean latents.
 
         Args:
             noisy_latents: (batch, 4, frames, height / 8, width / 8).

@@ -10,7 +10,7 @@ from paddle import nn
 from ppdiffusers_ext.training.animate_anyone.places import Places
 from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.latents import ENCODED_AT_ONCE, encode_in_parts, hold
-from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise
+from ppdiffusers_ext.training.losses import CLEAN, add_offset, mean_squared_error, min_snr_weights, signal_to_noise
 
 
 class Collate:
@@ -25,8 +25,8 @@ class Collate:
 
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if "latent_mean" in samples[0]:
-            return make_batch(samples, ("latent_mean", "latent_deviation", "embedding", "pose_pixel_values"))
-        batch = make_batch(samples, ("pixel_values", "pose_pixel_values", "reference_pixel_values"))
+            return make_batch(samples, ("latent_mean", "latent_deviation", "embedding", "pose_pixel_values", "joints"))
+        batch = make_batch(samples, ("pixel_values", "pose_pixel_values", "reference_pixel_values", "joints"))
         batch["clip_pixel_values"] = self.process([sample["reference_image"] for sample in samples])
         return batch
 
@@ -43,7 +43,7 @@ class Objective:
 
     Args:
         vae, image_encoder: frozen networks.
-        scheduler: noise scheduler with v prediction.
+        scheduler: noise scheduler, which predicts velocities or clean latents.
         seed: of all draws.
         samples_per_step: number of samples of one optimisation step, over all processes and accumulated batches.
         noise_offset: strength of the noise offset that all frames of a clip share.
@@ -79,15 +79,27 @@ class Objective:
             embedding = self.embed(batch, unconditional)  # (batch, 1, dim)
             noise, timesteps = self.draw_noise(indices, latents.shape)
             noisy = self._scheduler.add_noise(latents, noise, timesteps)
-            target = self._scheduler.get_velocity(latents, noise, timesteps)
-            snr = signal_to_noise(self._scheduler, timesteps)
-            weights = min_snr_weights(snr, self._snr_gamma) if self._snr_gamma else None
+            target = self._target(latents, noise, timesteps)
+            weights = self._weights(timesteps)
         poses = batch["pose_pixel_values"]
         if self._places is not None:
-            self._places.begin(indices[0] // self._samples_per_step, *latents.shape[3:])
+            self._places.begin(indices[0] // self._samples_per_step, *latents.shape[3:], np.asarray(batch["joints"]))
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
         loss = mean_squared_error(prediction, target, weights)
         return loss if self._places is None else loss + self._places.end()
+
+    def _target(self, latents: paddle.Tensor, noise: paddle.Tensor, timesteps: paddle.Tensor) -> paddle.Tensor:
+        """What the network is to predict of noisy latents, of their shape."""
+        if self._scheduler.config.prediction_type == CLEAN:
+            return latents
+        return self._scheduler.get_velocity(latents, noise, timesteps)
+
+    def _weights(self, timesteps: paddle.Tensor) -> paddle.Tensor | None:
+        """Min-SNR weights of samples, (batch,), or None."""
+        if not self._snr_gamma:
+            return None
+        snr = signal_to_noise(self._scheduler, timesteps)
+        return min_snr_weights(snr, self._snr_gamma, self._scheduler.config.prediction_type)
 
     def describe(self, batch: dict[str, Any]) -> str:
         """Text with the clips and timesteps of the batch."""

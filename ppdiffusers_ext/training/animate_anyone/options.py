@@ -70,6 +70,11 @@ class ModelArguments(CheckpointedModelOptions):
         help="kind of the noise schedule. The original trains on scaled_linear and samples on linear, which is a "
         "mismatch; linear is consistent with configs/inference/inference_v2.yaml",
     )
+    prediction_type: str = option(
+        "v_prediction",
+        choices=("v_prediction", "sample"),
+        help="what the denoising UNet learns to predict: the velocity, as the original, or the clean latents",
+    )
     noise_offset: float = option(0.05, *NOT_NEGATIVE, help="strength of the offset that the noise of a clip shares")
     snr_gamma: float = option(5.0, *NOT_NEGATIVE, help="bound of the Min-SNR weights; 0 for none")
     uncond_ratio: float = option(0.1, *PART, help="part of the steps without reference, which guidance needs")
@@ -81,11 +86,11 @@ class ModelArguments(CheckpointedModelOptions):
     place_weight: float = option(
         0.0,
         *NOT_NEGATIVE,
-        help="above 0, attention to the reference is led to where the denoising UNet draws, and this is the weight in "
+        help="above 0, attention to the reference is led to what the denoising UNet draws, and this is the weight in "
         "the first step of a loss under which it learns to look there: for a start from random weights (stage 1); "
         "the original does not do this",
     )
-    place_steps: int = option(1000, 1, MANY, help="steps in which lead and loss fall to 0, in a straight line")
+    place_steps: int = option(1000, 1, MANY, help="steps in which that loss falls to 0, the lead in the first 3 of 10")
 
 
 @dataclass
@@ -107,6 +112,13 @@ class DataArguments(DataOptions):
     train_width: int = option(512, *SIDES, help="pixels, a multiple of 8")
     train_height: int = option(512, *SIDES, help="pixels, a multiple of 8")
     sample_margin: int = option(30, 0, MANY, help="frames between reference and target at least (stage 1)")
+    reference_frames: int = option(
+        0,
+        0,
+        MANY,
+        help="frames at the beginning of a clip that the reference is one of, for clips that begin with a person who "
+        "stands as people do in pictures; 0: any frame, as in the original",
+    )
     n_sample_frames: int = option(16, *FRAMES, help="frames of a sample (stage 2)")
     sample_rate: int = option(4, 1, MANY, help="frames from one to the next (stage 2)")
     crop_scale_min: float = option(1.0, help="smallest part of the picture's area that a random crop takes")

@@ -202,12 +202,13 @@ def _start_from(model: nn.Layer, path: str | None, unused: bool = False, only_mo
 
 def _chooser(stage: int, arguments: DataArguments) -> Callable:
     if stage == 1:
-        return lambda rng, frames: choose_image(rng, frames, arguments.sample_margin)
-    return lambda rng, frames: choose_video(rng, frames, arguments.n_sample_frames, arguments.sample_rate)
+        return lambda rng, frames: choose_image(rng, frames, arguments.sample_margin, arguments.reference_frames)
+    options = (arguments.n_sample_frames, arguments.sample_rate, arguments.reference_frames)
+    return lambda rng, frames: choose_video(rng, frames, *options)
 
 
 def make_noise_scheduler(arguments: ModelArguments) -> Any:
-    """Noise scheduler of `ModelArguments`: zero terminal SNR, v prediction."""
+    """Noise scheduler of `ModelArguments`: zero terminal SNR."""
     schedule = {name: getattr(arguments, name) for name in ("num_train_timesteps", "beta_start", "beta_end")}
     return make_scheduler(
         "DDIM",
@@ -218,6 +219,6 @@ def make_noise_scheduler(arguments: ModelArguments) -> Any:
             "clip_sample": False,
             "rescale_betas_zero_snr": True,
             "timestep_spacing": "trailing",
-            "prediction_type": "v_prediction",
+            "prediction_type": arguments.prediction_type,
         },
     )

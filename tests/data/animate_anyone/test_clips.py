@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, check_clip, find_clips
+from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, check_clip, find_clips, read_keypoints
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.videos import find_videos
@@ -158,3 +158,47 @@ def test_clip_that_is_shorter_than_a_sample_is_a_problem(folder):
     assert check_clip(clips_of(folder, "00001.mp4")[0], min_frames=7).problems == (
         "it has 6 frames, a sample needs 7",
     )
+
+
+def test_joints_of_a_folder_are_found_where_it_has_some(folder):
+    (folder / "keypoints").mkdir()
+    joints = np.random.default_rng(0).random((6, 18, 3))
+    np.save(folder / "keypoints" / "00001.npy", joints)
+    first, *others = find_clips(folder)
+    assert first.video.stem == "00001" and all(clip.keypoints is None for clip in others)
+    np.testing.assert_array_equal(read_keypoints(first.keypoints, 6), joints.astype(np.float32))
+    assert check_clip(first).problems == ()
+
+
+def no_npy(path):
+    path.write_bytes(b"no array")
+
+
+BAD_JOINTS = {
+    "text": no_npy,
+    "empty": lambda path: path.write_bytes(b""),
+    "a folder": lambda path: path.mkdir(),
+    "objects": lambda path: np.save(path, np.array([{}] * 6, object), allow_pickle=True),
+    "words": lambda path: np.save(path, np.full((6, 18, 3), "a")),
+    "another length": lambda path: np.save(path, np.zeros((5, 18, 3))),
+    "other joints": lambda path: np.save(path, np.zeros((6, 25, 3))),
+    "no scores": lambda path: np.save(path, np.zeros((6, 18, 2))),
+    "cut off": lambda path: (np.save(path, np.zeros((6, 18, 3))), path.write_bytes(path.read_bytes()[:500])),
+    "not finite": lambda path: np.save(path, np.full((6, 18, 3), np.nan)),
+    "complex": lambda path: np.save(path, np.zeros((6, 18, 3), complex)),
+    "a header that lies": lambda path: path.write_bytes(
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 18, 3), }".ljust(117)
+        + b"\n"
+    ),
+    "several": lambda path: (np.savez(path.with_suffix(".npz"), a=1), path.with_suffix(".npz").rename(path)),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_JOINTS)
+def test_file_that_holds_no_joints_is_a_problem_of_its_clip(folder, kind):
+    path = folder / "keypoints" / "00001.npy"
+    path.parent.mkdir()
+    BAD_JOINTS[kind](path)
+    (problem,) = check_clip(find_clips(folder)[0]).problems
+    assert str(path) in problem and "an array of numbers (6, 18, 3) is accepted" in problem

@@ -1,12 +1,14 @@
 """Samples of clips: which frames, which crop, the same from the same number, and another clip for a damaged one."""
 
 import collections
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles
 from ppdiffusers_ext.data.animate_anyone.samples import (
+    FrameChoice,
     TrainingClips,
     TrainingPictures,
     choose_crop,
@@ -48,6 +50,19 @@ def test_targets_are_evenly_spaced_and_cover_what_they_can(num_frames, count, st
             assert set(np.diff(chosen.targets)) == {stride}
         starts.add(chosen.targets[0])
     assert len(starts) > 1 or span == num_frames
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 40])
+@pytest.mark.parametrize("first", [0, 1, 3, 50])
+def test_reference_is_one_of_the_first_frames(num_frames, first):
+    choices = (
+        lambda rng: choose_image(rng, num_frames, 6, first),
+        lambda rng: choose_video(rng, num_frames, 8, 1, first),
+    )
+    for choose in choices:
+        chosen = [choose(rng) for rng in rngs(800)]
+        assert {choice.reference for choice in chosen} == set(range(min(first or num_frames, num_frames)))
+        assert max(max(choice.targets) for choice in chosen) == num_frames - 1, "targets are of the whole clip"
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (512, 512), (200, 1000)])
@@ -92,6 +107,21 @@ def test_sample_has_the_shapes_and_ranges_of_training(clips):
     assert sample["pixel_values"].dtype == sample["pose_pixel_values"].dtype == np.float32
     assert -1 <= sample["pixel_values"].min() < 0 < sample["pixel_values"].max() <= 1
     assert 0 == sample["pose_pixel_values"].min() < sample["pose_pixel_values"].max() <= 1
+
+
+def test_joints_are_where_the_sample_has_them(clips, tmp_path):
+    """Those of a clip that has none are all unseen."""
+    assert stage_2(clips)[0]["joints"].shape == (5, 18, 3) and not stage_2(clips)[0]["joints"].any()
+    joints = np.random.default_rng(2).random((12, 18, 3)).astype(np.float32)
+    np.save(tmp_path / "joints.npy", joints)
+    files = replace(clips[0], keypoints=tmp_path / "joints.npy")
+    choice = FrameChoice(3, (7, 1))
+    whole = TrainingClips([files], 1, 0, 64, 64, lambda *_: choice, ratio=(1.0, 1.0))[0]["joints"]
+    np.testing.assert_allclose(whole, joints[[3, 7, 1]], atol=1e-6)
+    narrow = TrainingClips([files], 1, 0, 32, 64, lambda *_: choice, ratio=(0.5, 0.5))[0]["joints"]
+    np.testing.assert_allclose(narrow[..., 1:], joints[[3, 7, 1]][..., 1:], atol=1e-6)
+    left = 64 * (joints[[3, 7, 1]] - narrow / 2)[..., 0]  # of the box of 32 by 64 pixels
+    np.testing.assert_allclose(left, np.full_like(left, round(float(left[0, 0]))), atol=1e-4)
 
 
 def test_frames_are_those_of_the_files_and_share_their_crop(clips):

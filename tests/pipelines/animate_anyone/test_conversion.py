@@ -428,7 +428,10 @@ def models(converted):
 
 
 @pytest.mark.parametrize("name", sorted(set(_classes())))
-@pytest.mark.parametrize("options", [RELEASED_SCHEDULE, {}, {"beta_schedule": "scaled_linear", "beta_end": 0.02}])
+@pytest.mark.parametrize(
+    "options",
+    [RELEASED_SCHEDULE, {}, {"beta_schedule": "scaled_linear", "beta_end": 0.02}, {"prediction_type": "sample"}],
+)
 def test_every_sampler_comes_back(tmp_path, models, name, options):
     try:
         scheduler = make_scheduler(name, options)

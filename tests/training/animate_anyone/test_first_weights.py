@@ -63,7 +63,7 @@ def told_apart(reference, denoising):
     noise, poses = latents(1, 2).unsqueeze(2), paddle.zeros([2, 32, 1, SIDE, SIDE])
     context, outputs = paddle.zeros([2, 1, denoising.config.cross_attention_dim]), []
     places = Places(denoising, weight=1.0, steps=1)
-    places.begin(0, SIDE, SIDE)
+    places.begin(0, SIDE, SIDE, np.zeros([2, 2, 18, 3]))
     with paddle.no_grad():
         for seed in (2, 3):
             features = reference(latents(seed, 2), 0, context)

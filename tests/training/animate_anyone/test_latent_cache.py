@@ -1,6 +1,7 @@
 """Latents that are kept: they train as the videos themselves do, are made once, and never stale."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -98,7 +99,10 @@ def test_frames_and_poses_of_a_clip_share_its_one_random_crop(data, tmp_path):
     assert len(set(boxes)) == len(boxes)
     for left, top, right, bottom in boxes:
         assert 0.25 < (right - left) * (bottom - top) < 0.85
+    joints = np.random.default_rng(0).random((len(cache.read(samples.clips[0])["mean"]), 18, 3)).astype(np.float32)
+    np.save(tmp_path / "joints.npy", joints)
     kept = CachedClips(cache, samples)
+    kept.clips = [replace(files, keypoints=tmp_path / "joints.npy") for files in samples.clips]
     by_clip = {str(files.video): cache.read(files) for files in samples.clips}
     for index in range(6):
         sample = kept[index]
@@ -107,6 +111,9 @@ def test_frames_and_poses_of_a_clip_share_its_one_random_crop(data, tmp_path):
         assert all((sample["latent_mean"][:, None] == of_clip["mean"]).all((2, 3, 4)).any(1))
         assert (sample["embedding"] == of_clip["embedding"]).all(1).any()
         assert sample["pose_pixel_values"].max() > 0
+        box = np.array(of_clip["box"], np.float32)
+        found = sample["joints"][..., :2] * (box[2:] - box[:2]) + box[:2]
+        assert all((np.abs(found[:, None] - joints[..., :2]) < 1e-5).all((2, 3)).any(1)), "joints share the crop"
 
 
 def test_what_is_there_is_not_made_again_and_damage_is(data, tmp_path, encoders):

@@ -14,6 +14,7 @@ from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.places import Places
+from ppdiffusers_ext.training.losses import min_snr_weights, signal_to_noise
 from tests.conftest import RELEASED_SCHEDULE
 
 
@@ -90,6 +91,30 @@ def test_loss_is_the_same_for_the_same_samples_and_another_for_others(make_objec
     assert 0.01 < first < 100
 
 
+class Predicts(paddle.nn.Layer):
+    """Predicts what it is given, whatever it sees."""
+
+    def __init__(self, prediction):
+        super().__init__()
+        self.prediction = prediction
+
+    def forward(self, *inputs, **options):
+        return self.prediction
+
+
+@pytest.mark.parametrize("snr_gamma", [0.0, 5.0])
+def test_loss_is_of_the_clean_latents_where_the_schedule_says_so(parts, make_batch, snr_gamma):
+    scheduler = make_scheduler("DDIM", {**RELEASED_SCHEDULE, "prediction_type": "sample"})
+    objective = Objective(*parts, scheduler, 0, 2, snr_gamma=snr_gamma)
+    batch = make_batch(0, 1)
+    latents, _ = objective.encode(batch, [0, 1])
+    assert float(objective(Predicts(latents), batch)) == 0
+    _, timesteps = objective.draw_noise([0, 1], latents.shape)
+    snr = signal_to_noise(scheduler, timesteps)
+    weight = float(min_snr_weights(snr, snr_gamma, "sample").mean()) if snr_gamma else 1
+    assert float(objective(Predicts(latents + 1), batch)) == pytest.approx(weight, rel=1e-5)
+
+
 @pytest.mark.parametrize("uncond_ratio", [0.0, 1.0])
 @pytest.mark.parametrize("snr_gamma", [0.0, 5.0])
 def test_parts_of_a_batch_have_the_gradients_of_the_whole(make_objective, make_batch, model, uncond_ratio, snr_gamma):
@@ -164,18 +189,19 @@ def test_batch_is_described_by_its_clips_and_timesteps(make_objective, make_batc
 
 
 def test_loss_of_places_is_added_while_they_are_led(make_objective, make_batch, model):
-    batches = {step: make_batch(2 * step, 2 * step + 1) for step in (2, 4, 5)}
+    batches = {step: make_batch(2 * step, 2 * step + 1) for step in (1, 3, 4, 5)}
     added = {}
     with paddle.no_grad():
         for step, batch in batches.items():
             plain = float(make_objective(uncond_ratio=0.0)(model, batch))
             led = [
                 float(make_objective(uncond_ratio=0.0, places=Places(model.denoising_unet, weight, 4))(model, batch))
-                for weight in (0.0, 0.5, 1.0)
+                for weight in (0.5, 1.0, 1.5)
             ]
-            assert led[2] - led[0] == pytest.approx(2 * (led[1] - led[0]), abs=1e-5)
-            added[step] = led[1] - led[0], led[0] - plain
-    assert added[2][0] > 0.05 and abs(added[2][1]) > 1e-4
+            assert led[2] - led[1] == pytest.approx(led[1] - led[0], abs=1e-5)
+            added[step] = led[1] - led[0], 2 * led[0] - led[1] - plain  # by the loss, and by what is led
+    assert added[1][0] > 0.05 and abs(added[1][1]) > 1e-4
+    assert added[3][0] > 0.01 and abs(added[3][1]) < 1e-5
     assert added[4] == added[5] == (0, 0)
 
 
