@@ -25,9 +25,9 @@ from .options import CommandOptions
 from .train_demo import CONFIGURATIONS, CONFIGURED, STAGES
 
 VAE, STAGE_1, STAGE_2 = (name for _, name, _ in STAGES)
-STEPS = {VAE: 1500, STAGE_1: 400, STAGE_2: 120}  # of a row, with --steps 1
+STEPS = {VAE: 1500, STAGE_1: 800, STAGE_2: 120}  # of a row, with --steps 1
 NUMBERS = ("psnr", "ssim", "l1", "flicker", "loss")
-BLACK = "black.json"
+BLACK, NO_JOINTS = "black.json", "no_joints.json"  # meta files of the clips with less than they have
 LINEAR_CLIPS = 120  # at most, whose frames a linear code is made and measured with
 
 
@@ -60,6 +60,9 @@ ROWS = {
     "stage1_long": Row(STAGE_1, "twice the steps", {}, steps=2),
     "min_snr": Row(STAGE_1, "Min-SNR with gamma 5", {"snr_gamma": 5.0}),
     "not_led": Row(STAGE_1, "attention to the reference is not led", {"place_weight": 0.0}),
+    "no_joints": Row(STAGE_1, "it is led to each token's own place, as without joints", {"meta_paths": NO_JOINTS}),
+    "any_reference": Row(STAGE_1, "any frame of the clip as its reference", {"reference_frames": 0}),
+    "velocity": Row(STAGE_1, "velocities instead of clean latents", {"prediction_type": "v_prediction"}),
     "no_ema": Row(STAGE_1, "no average of the weights", {"ema_decay": 0.0}),
     "no_reference": Row(STAGE_1, "no reference features", {"uncond_ratio": 1.0}),
     "no_poses": Row(STAGE_1, "no poses", {"meta_paths": BLACK}),
@@ -125,8 +128,8 @@ def settings_of(name: str, options: Options) -> dict[str, Any]:
         settings["place_steps"] = steps // 2 or 1
     if row.network is not None:
         settings["vae_config_path"] = str(_write_network(output, settings["vae_config_path"], row.network))
-    if settings["meta_paths"] == BLACK:
-        settings["meta_paths"] = str(_write_black(folder))
+    if settings["meta_paths"] in (BLACK, NO_JOINTS):
+        settings["meta_paths"] = str(_write_meta(folder, settings["meta_paths"]))
     return settings
 
 
@@ -145,8 +148,8 @@ def _write_network(folder: Path, path: str, factors: Mapping[str, float]) -> Pat
     return folder / "network.json"
 
 
-def _write_black(folder: Path) -> Path:
-    """A meta file of the clips with a black video in the place of their poses."""
+def _write_meta(folder: Path, name: str) -> Path:
+    """A meta file of the clips, which names no joints; `BLACK` has a black video in the place of their poses."""
     import numpy as np
 
     from ppdiffusers_ext.data.animate_anyone.clips import find_clips
@@ -154,13 +157,14 @@ def _write_black(folder: Path) -> Path:
     from ppdiffusers_ext.data.video_writer import VideoWriter
 
     clips, target = find_clips(folder / "data"), (folder / "ablation").resolve()
-    info = probe_video(clips[0].video)
-    if not (target / "black.mp4").exists():
-        with VideoWriter(target / "black.mp4", Fraction(info.fps), info.width, info.height) as writer:
+    info, black = probe_video(clips[0].video), target / "black.mp4"
+    if name == BLACK and not black.exists():
+        with VideoWriter(black, Fraction(info.fps), info.width, info.height) as writer:
             writer.write(np.zeros((info.num_frames, info.height, info.width, 3), np.uint8))
-    rows = [{"video_path": str(clip.video.resolve()), "kps_path": str(target / "black.mp4")} for clip in clips]
-    (target / BLACK).write_text(json.dumps(rows) + "\n", encoding="utf-8")
-    return target / BLACK
+    poses = [black if name == BLACK else clip.pose.resolve() for clip in clips]
+    rows = [{"video_path": str(clip.video.resolve()), "kps_path": str(pose)} for clip, pose in zip(clips, poses)]
+    (target / name).write_text(json.dumps(rows) + "\n", encoding="utf-8")
+    return target / name
 
 
 def _numbers(output: Path) -> dict[str, list[list[float]]]:

@@ -77,6 +77,15 @@ def test_clips_without_poses_have_black_ones(folder):
     assert all(not frame.any() for frame in read_frames(clips[1].pose))
 
 
+def test_clips_without_joints_keep_their_poses(folder):
+    (folder / "ablation").mkdir()
+    write_clips(folder / "data", 0, [0, 1], 3, 16, figures="detailed")
+    assert all(clip.keypoints for clip in find_clips(folder / "data"))
+    clips = find_clips(settings_of("no_joints", Options(work=str(folder)))["meta_paths"])
+    assert [clip.keypoints for clip in clips] == [None, None]
+    assert [clip.pose.resolve() for clip in clips] == [clip.pose.resolve() for clip in find_clips(folder / "data")]
+
+
 def test_linear_codes_are_of_the_clips(tmp_path):
     write_clips(tmp_path / "data", 0, range(4), 3, 32)
     lines = linear_table(tmp_path).splitlines()
