@@ -83,7 +83,8 @@ class Objective:
             weights = self._weights(timesteps)
         poses = batch["pose_pixel_values"]
         if self._places is not None:
-            self._places.begin(indices[0] // self._samples_per_step, *latents.shape[3:], np.asarray(batch["joints"]))
+            height, width = latents.shape[3:]
+            self._places.begin(indices[0] // self._samples_per_step, height, width, np.asarray(batch["joints"]))
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
         loss = mean_squared_error(prediction, target, weights)
         return loss if self._places is None else loss + self._places.end()
