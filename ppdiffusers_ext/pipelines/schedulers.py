@@ -213,8 +213,8 @@ def zero_snr_alpha_bar(
 
 def _zero_snr_betas(alpha_bar: np.ndarray) -> list[float]:
     """Betas for solvers in terms of sigma, which divide by the last alpha_bar."""
-    # A schedule of much noise is below that value before its end.
-    last = min([_LAST_ALPHA_BAR, *alpha_bar[-2:-1] / 2])
+    lower = [value / 2 for value in alpha_bar[-2:-1] if value <= _LAST_ALPHA_BAR]  # of a schedule of much noise
+    last = min([_LAST_ALPHA_BAR, *lower])
     alpha_bar = np.concatenate([[1.0], alpha_bar[:-1], [last]])
     return (1.0 - alpha_bar[1:] / alpha_bar[:-1]).tolist()
 
