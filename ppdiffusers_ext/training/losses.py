@@ -22,6 +22,20 @@ def add_offset(noise: paddle.Tensor, offset: paddle.Tensor, strength: float) -> 
     return noise + strength * offset
 
 
+def target_of(scheduler: Any, latents: paddle.Tensor, noise: paddle.Tensor, timesteps: paddle.Tensor) -> paddle.Tensor:
+    """What a network is to predict by a scheduler's `prediction_type`: the velocity, the noise, or clean latents.
+
+    Args:
+        scheduler: of ppdiffusers, with `get_velocity`.
+        latents, noise: (batch, ...), what was mixed.
+        timesteps: (batch,).
+    """
+    kind = scheduler.config.prediction_type
+    if kind == VELOCITY:
+        return scheduler.get_velocity(latents, noise, timesteps)
+    return noise if kind == "epsilon" else latents
+
+
 def signal_to_noise(scheduler: Any, timesteps: paddle.Tensor) -> paddle.Tensor:
     """Ratio of the variances of signal and noise at each timestep: (batch,), 0 for pure noise."""
     alpha_bar = paddle.index_select(scheduler.alphas_cumprod, timesteps)

@@ -5,7 +5,14 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
-from ppdiffusers_ext.training.losses import CLEAN, add_offset, mean_squared_error, min_snr_weights, signal_to_noise
+from ppdiffusers_ext.training.losses import (
+    CLEAN,
+    add_offset,
+    mean_squared_error,
+    min_snr_weights,
+    signal_to_noise,
+    target_of,
+)
 from tests.conftest import RELEASED_SCHEDULE
 
 
@@ -46,6 +53,19 @@ def test_weighted_error_is_the_same_of_a_velocity_and_of_the_latents_it_stands_f
     of_velocity = mean_squared_error(wrong, velocity, min_snr_weights(snr, 5.0))
     of_clean = mean_squared_error(clean, latents, min_snr_weights(snr, 5.0, CLEAN))
     np.testing.assert_allclose(float(of_clean), float(of_velocity), rtol=1e-3)
+
+
+def test_target_is_what_the_schedule_says():
+    latents, noise = paddle.randn([2, 2, 4])
+    timesteps = paddle.to_tensor([10, 990])
+    found = {}
+    for kind in ("v_prediction", "epsilon", "sample"):
+        scheduler = make_scheduler("DDIM", {**RELEASED_SCHEDULE, "prediction_type": kind})
+        found[kind] = target_of(scheduler, latents, noise, timesteps)
+    alpha = scheduler.alphas_cumprod[timesteps].reshape([2, 1]).sqrt()
+    np.testing.assert_allclose(found["v_prediction"], alpha * noise - (1 - alpha**2).sqrt() * latents, atol=1e-6)
+    np.testing.assert_array_equal(found["epsilon"], noise)
+    np.testing.assert_array_equal(found["sample"], latents)
 
 
 def test_error_is_weighted_by_sample():

@@ -10,7 +10,7 @@ from paddle import nn
 from ppdiffusers_ext.training.animate_anyone.places import Places
 from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.latents import ENCODED_AT_ONCE, encode_in_parts, hold
-from ppdiffusers_ext.training.losses import CLEAN, add_offset, mean_squared_error, min_snr_weights, signal_to_noise
+from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise, target_of
 
 
 class Collate:
@@ -79,7 +79,7 @@ class Objective:
             embedding = self.embed(batch, unconditional)  # (batch, 1, dim)
             noise, timesteps = self.draw_noise(indices, latents.shape)
             noisy = self._scheduler.add_noise(latents, noise, timesteps)
-            target = self._target(latents, noise, timesteps)
+            target = target_of(self._scheduler, latents, noise, timesteps)
             weights = self._weights(timesteps)
         poses = batch["pose_pixel_values"]
         if self._places is not None:
@@ -88,12 +88,6 @@ class Objective:
         prediction = model(noisy, timesteps, reference, embedding, poses, unconditional=unconditional)
         loss = mean_squared_error(prediction, target, weights)
         return loss if self._places is None else loss + self._places.end()
-
-    def _target(self, latents: paddle.Tensor, noise: paddle.Tensor, timesteps: paddle.Tensor) -> paddle.Tensor:
-        """What the network is to predict of noisy latents, of their shape."""
-        if self._scheduler.config.prediction_type == CLEAN:
-            return latents
-        return self._scheduler.get_velocity(latents, noise, timesteps)
 
     def _weights(self, timesteps: paddle.Tensor) -> paddle.Tensor | None:
         """Min-SNR weights of samples, (batch,), or None."""

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import paddle
 
+from ppdiffusers_ext.training.losses import target_of
+
 _STEPS, _BETAS = 1000, (1e-4, 0.02)  # of V1 to V3, whatever the sampler's file says
 _FIRST_OF_NOISE = 250  # timestep from which on the loss by signal-to-noise ratio compares noise
 _STEP_OF_COLOURS = 1 / 255  # half of the distance of two values of 8 bits in [-1, 1]
@@ -40,10 +42,7 @@ class VelocityDiffusion:
 
     def target(self, latents: paddle.Tensor, noise: paddle.Tensor, timesteps: paddle.Tensor) -> paddle.Tensor:
         """What the network is to predict, as latents."""
-        kind = self._scheduler.config.prediction_type
-        if kind == "v_prediction":
-            return self._scheduler.get_velocity(latents, noise, timesteps)
-        return noise if kind == "epsilon" else latents
+        return target_of(self._scheduler, latents, noise, timesteps)
 
     def losses(
         self, prediction: paddle.Tensor, latents: paddle.Tensor, noise: paddle.Tensor, timesteps: paddle.Tensor
