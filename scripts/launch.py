@@ -227,12 +227,13 @@ def _restarts(words: Sequence[str]) -> int:
 def _start_once(words: Sequence[str], nodes: Any) -> int:
     from paddle.distributed.launch.main import launch
 
+    from . import ports
     from .nodes import several
 
     logging.getLogger("LAUNCH").handlers.clear()  # Paddle adds one each time
     sys.argv = ["paddle.distributed.launch", *words]
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    with contextlib.nullcontext() if nodes is None else several(nodes) as meeting:
+    with ports.held(), contextlib.nullcontext() if nodes is None else several(nodes) as meeting:
         _tell_once(meeting)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
             signal.signal(signal.SIGHUP, _hang_up)

@@ -10,6 +10,7 @@ import pytest
 from ppdiffusers_ext.data.drawings import Drawing
 from ppdiffusers_ext.data.images import read_image
 from ppdiffusers_ext.data.video import probe_video
+from ppdiffusers_ext.files import read_yaml
 from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 from ppdiffusers_ext.pipelines.animate_anyone.pipeline import Pose2VideoPipeline
 from ppdiffusers_ext.runtime import Runtime
@@ -56,8 +57,10 @@ def test_model_folder_is_what_pose2vid_loads(folder):
 def test_card_tells_commands_steps_times_and_quality(folder):
     card = (folder / "model" / "README.md").read_text()
     assert "python -m scripts.train_demo --clips 8 --seed 0 --processes 1" in card
-    for line in ("| vae | 2 of 4 |", "| stage1 | 2 of 4 |", "| stage2 | 2 of 4 |", "| stage 1 per frame |"):
-        assert line in card
+    for name in ("vae", "stage1", "stage2"):
+        settings = read_yaml(train_demo.CONFIGURATIONS / f"{name}.yaml")
+        assert f"| {name} | 2 of {2 * settings['per_device_train_batch_size']} |" in card
+    assert "| stage 1 per frame |" in card
     assert "detailed figures of `ppdiffusers_ext/data/synthetic.py` at 192x192" in card
     assert set(json.loads((folder / "times.json").read_text())) == {"clips", "vae", "stage1", "stage2"}
 
