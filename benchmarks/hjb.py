@@ -72,7 +72,7 @@ def ours(settings):
     vae, latents = _start(settings)
     import paddle
 
-    from ppdiffusers_ext.models.layers import use_own_layers
+    from ppdiffusers_ext.models.borrowed import use_own_layers
     from ppdiffusers_ext.models.stable_animator.arcface import IResNet
     from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
     from ppdiffusers_ext.pipelines.stable_animator.refinement import FaceRefinement

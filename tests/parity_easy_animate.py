@@ -10,9 +10,9 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.data.easy_animate import buckets
 from ppdiffusers_ext.data.easy_animate.batch_plan import fill_queues
+from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.models.easy_animate import AutoencoderKLMagvit, HunyuanTransformer3D, PixArtTransformer3D
 from ppdiffusers_ext.models.easy_animate.positions import fit_grid, rotations
-from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.pipelines.easy_animate.denoise import Text
 from ppdiffusers_ext.pipelines.easy_animate.inpaint import EasyAnimateInpaintPipeline
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline

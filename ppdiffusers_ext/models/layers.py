@@ -20,14 +20,10 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
-from ppdiffusers.models.lora import LoRACompatibleLinear
-from ppdiffusers.models.resnet import Upsample2D
 
 from ppdiffusers_ext.models import eager_attention
 from ppdiffusers_ext.models.channels_last import FEW_PIXELS, group_norm, is_channels_last
 
-# A network, which a function changes in place and returns.
-Network = TypeVar("Network", bound=nn.Layer)
 Parameter = TypeVar("Parameter", paddle.Tensor, paddle.Tensor | None)
 # Attention scores that exist at one time on a CPU: 16 M floats are 64 MB, small beside the weights and near the cache.
 MAX_SCORES = 16 * 2**20
@@ -99,69 +95,6 @@ def _add_to_channels(x: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
     return (x.reshape([batch * channels, height * width]) + column).reshape([batch, channels, height, width])
 
 
-def use_own_layers(model: "Network") -> "Network":
-    """Have a network of ppdiffusers compute its plain layers as those here do, and upsampling as `resize_nearest`.
-
-    Returns:
-        The network, whose weights and numbers are as before.
-    """
-    for layer in model.sublayers(include_self=True):
-        if type(layer) is Upsample2D and layer.use_conv and not layer.use_conv_transpose and layer.name == "conv":
-            layer.__class__ = _BorrowedUpsample2D
-        if type(layer) in _BORROWED and layer.weight is not None and getattr(layer, "lora_layer", None) is None:
-            layer.__class__ = _BORROWED[type(layer)]
-        plain = (
-            isinstance(layer, nn.Conv2D)
-            and layer._groups == 1
-            and layer._padding_mode == "zeros"
-            and tuple(layer._dilation) == (1, 1)
-            and layer._data_format == "NCHW"
-            and getattr(layer, "lora_layer", None) is None
-        )
-        if plain:
-            layer.__class__ = _BorrowedConv2D
-    return model
-
-
-def use_groups(model: "Network", num_groups: int) -> "Network":
-    """Have all group norms of a network normalise in so many groups; ppdiffusers' for videos know 32 alone.
-
-    Returns:
-        The network.
-
-    Raises:
-        ValueError: the channels of a layer do not divide into them.
-    """
-    for layer in model.sublayers():
-        if isinstance(layer, nn.GroupNorm):
-            if layer._num_channels % num_groups:
-                raise ValueError(f"{layer._num_channels} channels cannot be normalised in {num_groups} groups")
-            layer._num_groups = num_groups
-    return model
-
-
-class _BorrowedConv2D(Conv2D):
-    """A convolution of ppdiffusers', which is called with the scale of a LoRA that it has not."""
-
-    def forward(self, x: paddle.Tensor, scale: float = 1.0) -> paddle.Tensor:
-        return super().forward(x)
-
-
-class _BorrowedUpsample2D(Upsample2D):
-    """Twice the size, each pixel repeated, and a convolution: in a way that all engines can run."""
-
-    def forward(self, x: paddle.Tensor, output_size: Sequence[int] | None = None, scale: float = 1.0) -> paddle.Tensor:
-        """(batch, channels, h, w) -> (batch, out_channels, 2h, 2w), or of the `output_size`."""
-        return self.conv(resize_nearest(x, output_size or [2 * side for side in x.shape[2:]]))
-
-
-class _BorrowedLinear(Linear):
-    """A linear layer of ppdiffusers', which is called with the scale of a LoRA that it has not."""
-
-    def forward(self, x: paddle.Tensor, scale: float = 1.0) -> paddle.Tensor:
-        return super().forward(x)
-
-
 class GroupNorm(nn.GroupNorm):
     """`nn.GroupNorm` over (batch, channels, ...) whose parameters follow the dtype of the activations.
 
@@ -189,14 +122,6 @@ class LayerNorm(nn.LayerNorm):
             # Paddle's CPU kernel gives a gradient that is wrong by up to 86% when the weight is frozen.
             return F.layer_norm(x, self._normalized_shape, None, None, self._epsilon) * weight + bias  # type: ignore[operator]  # norms here have both
         return F.layer_norm(x, self._normalized_shape, weight, bias, self._epsilon)
-
-
-_BORROWED = {
-    nn.Linear: _BorrowedLinear,
-    LoRACompatibleLinear: _BorrowedLinear,
-    nn.LayerNorm: LayerNorm,
-    nn.GroupNorm: GroupNorm,
-}
 
 
 def scaled_dot_product(

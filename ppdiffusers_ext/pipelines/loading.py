@@ -14,7 +14,7 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 
 from ppdiffusers_ext.engine.network import Network
 from ppdiffusers_ext.errors import InputError, MissingFileError, printable
-from ppdiffusers_ext.models.layers import use_groups, use_own_layers
+from ppdiffusers_ext.models.borrowed import use_groups, use_own_layers
 from ppdiffusers_ext.models.option_rules import rules_of
 from ppdiffusers_ext.models.rules import option_names
 from ppdiffusers_ext.packaged import located

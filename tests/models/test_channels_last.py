@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppdiffusers_ext.engine.onnx_graph import write_onnx
 from ppdiffusers_ext.engine.tracing import trace
+from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.models.channels_last import (
     channels_last,
     group_norm,
@@ -16,7 +17,6 @@ from ppdiffusers_ext.models.channels_last import (
     over_pixels,
     twice_the_size,
 )
-from ppdiffusers_ext.models.layers import use_own_layers
 from ppdiffusers_ext.models.stable_animator.residual import VideoDecoder, use_video_blocks
 from ppdiffusers_ext.pipelines.loading import make_video_vae
 

@@ -9,7 +9,6 @@ import paddle
 import paddle.nn.functional as F
 import pytest
 from paddle import nn
-from ppdiffusers.models.resnet import Upsample2D
 
 from ppdiffusers_ext import models
 from ppdiffusers_ext.models import layers
@@ -25,7 +24,6 @@ from ppdiffusers_ext.models.layers import (
     convolve,
     scaled_dot_product,
     sinusoidal_embedding,
-    use_own_layers,
 )
 
 HALVES = ["bfloat16", "float16"]
@@ -311,16 +309,6 @@ def test_sinusoidal_embedding_follows_its_formula(flip, shift):
 
 def test_sinusoidal_embedding_has_the_cosine_half_first():
     assert sinusoidal_embedding(paddle.to_tensor([0]), 8).tolist() == [[1.0] * 4 + [0.0] * 4]
-
-
-@paddle.no_grad()
-def test_own_layers_in_an_autoencoder_give_its_numbers(make_vae):
-    vae, x = make_vae(), paddle.randn([2, 3, 16, 24])
-    expected = vae(x).sample
-    assert {type(layer).__module__ for layer in use_own_layers(vae).sublayers()} >= {layers.__name__}
-    assert float((vae(x).sample - expected).abs().max()) < 1e-5
-    plain = [layer for layer in vae.sublayers() if type(layer) in (nn.Conv2D, Upsample2D)]
-    assert plain == [] and float(expected.abs().max()) > 0.1
 
 
 def test_no_network_takes_the_name_of_a_private_method_of_paddles_layers():

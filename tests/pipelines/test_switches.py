@@ -4,7 +4,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.pipelines.easy_animate.pipeline import EasyAnimatePipeline
 from ppdiffusers_ext.pipelines.tiling import tile_of
 from tests.conftest import picture

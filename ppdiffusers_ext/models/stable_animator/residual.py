@@ -12,8 +12,9 @@ from paddle import nn
 from ppdiffusers.models.autoencoder_kl_temporal_decoder import TemporalDecoder
 from ppdiffusers.models.resnet import SpatioTemporalResBlock
 
+from ppdiffusers_ext.models.borrowed import Network
 from ppdiffusers_ext.models.channels_last import group_norm, is_channels_last, over_pixels, twice_the_size
-from ppdiffusers_ext.models.layers import Network, convolve, follow
+from ppdiffusers_ext.models.layers import convolve, follow
 
 
 class TimeConv(nn.Conv3D):

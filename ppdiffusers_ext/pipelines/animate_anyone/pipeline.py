@@ -23,7 +23,8 @@ from ppdiffusers.transformers import CLIPImageProcessor
 from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.models.animate_anyone import DenoisingUNet3D, PoseGuider, ReferenceFeatures, ReferenceUNet
-from ppdiffusers_ext.models.layers import compute_dtype, use_own_layers
+from ppdiffusers_ext.models.borrowed import use_own_layers
+from ppdiffusers_ext.models.layers import compute_dtype
 from ppdiffusers_ext.options import STEPS, check_number
 from ppdiffusers_ext.pipelines.animate_anyone import loading
 from ppdiffusers_ext.pipelines.animate_anyone.compiled_unet import make_unet

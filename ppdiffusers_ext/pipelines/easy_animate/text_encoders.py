@@ -11,7 +11,8 @@ from paddlenlp.transformers import BertConfig, BertModel, T5Config, T5EncoderMod
 from paddlenlp.transformers.t5.modeling import T5LayerNorm, T5Stack
 
 from ppdiffusers_ext.errors import InputError, shown
-from ppdiffusers_ext.models.layers import compute_dtype, follow, use_own_layers
+from ppdiffusers_ext.models.borrowed import use_own_layers
+from ppdiffusers_ext.models.layers import compute_dtype, follow
 from ppdiffusers_ext.pipelines.easy_animate.prompts import Tokenizer
 from ppdiffusers_ext.pipelines.loading import known_options
 

@@ -20,7 +20,7 @@ from ppdiffusers.utils.paddle_utils import randn_tensor
 
 from ppdiffusers_ext.distributed.ranks import current_ranks
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, PoseNet
 from ppdiffusers_ext.models.stable_animator.residual import use_video_blocks
 from ppdiffusers_ext.options import STEPS, check_number

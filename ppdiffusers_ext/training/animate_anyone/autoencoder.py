@@ -17,7 +17,7 @@ from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.data.animate_anyone.samples import TrainingClips, TrainingPictures, choose_image
 from ppdiffusers_ext.metrics.video import VideoMetrics
-from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.pipelines.loading import known_options
 from ppdiffusers_ext.training.animate_anyone.check import check_files_of_autoencoder
 from ppdiffusers_ext.training.animate_anyone.data import make_samples

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppdiffusers_ext.engine.network import Network
-from ppdiffusers_ext.models.layers import use_own_layers
+from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.pipelines.easy_animate.compiled_vae import CompiledCoder, EagerCoder, make_coder
 from ppdiffusers_ext.pipelines.easy_animate.video_coding import decode, encode, frames_multiple
 from ppdiffusers_ext.pipelines.engines import make_engine
