@@ -34,7 +34,6 @@ PRESETS = ("exact", "balanced", "fast")
 DTYPES = {"fp32": ("fp32", None, "float32"), "bf16": ("bf16", None, "bfloat16"), "int8": ("bf16", "int8", "bfloat16")}
 EXPORT_STEPS = 6  # of a clip, in which each function that its steps need is called
 PEERS = {"diffusers_torch_fp32": "float32", "diffusers_torch_bf16": "bfloat16"}
-GUIDANCE = 3.5
 # Where the contestants of a system are that write weights, ours and the peer.
 MODULES = {
     "animate_anyone": ("full_size", "clip", "clip_peer"),
@@ -49,6 +48,7 @@ def add_arguments(parser):
     parser.add_argument("--frames", type=int, default=16, metavar="N", help="frames of the clip (default 16)")
     parser.add_argument("--side", type=int, default=256, metavar="N", help="width and height in pixels (default 256)")
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="denoising steps (default 10)")
+    parser.add_argument("--guidance", type=float, default=3.5, metavar="X", help="guidance scale (default 3.5)")
     parser.add_argument("--engine", default="openvino", metavar="NAME", help="what ours runs in (default openvino)")
     parser.add_argument(
         "--dtypes",
@@ -65,8 +65,8 @@ def add_arguments(parser):
 
 def compete(options):
     dtypes, python = _check(options), harness.peer_python("torch", "diffusers")
-    names = ("system", "frames", "side", "steps", "engine", "memory", "small")
-    settings = {"guidance": GUIDANCE, **{name: getattr(options, name) for name in names}}
+    names = ("system", "frames", "side", "steps", "guidance", "engine", "memory", "small")
+    settings = {name: getattr(options, name) for name in names}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         model = options.model or str(Path(folder) / "model")
         if not options.model:
@@ -100,7 +100,7 @@ def _check(options):
     check_engine(options.engine)
     for preset in options.presets:
         read_preset(preset, "easy_animate" if options.system == "easy_animate" else "")
-    for name, least in (("frames", 1), ("side", 64), ("steps", 1)):
+    for name, least in (("frames", 1), ("side", 64), ("steps", 1), ("guidance", 1)):
         if getattr(options, name) < least:
             raise InputError(f"--{name} {getattr(options, name)} is too small; {least} or more is accepted")
     if options.system == "easy_animate" and (options.frames % 8 or options.side % 16):

@@ -13,7 +13,7 @@ from benchmarks import harness
 from ppdiffusers_ext.errors import InputError
 
 LENGTHS = (24, 48, 120, 240, 480)
-SIDE, CONTEXT = 128, 24
+SIDE, CONTEXT = 192, 24
 
 
 def add_arguments(parser):

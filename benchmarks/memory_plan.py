@@ -18,7 +18,7 @@ from benchmarks import easy_clip, full_size, harness
 from benchmarks.contestant import peak_bytes, timed, versions
 from ppdiffusers_ext.errors import InputError
 
-CASES = ("128x128x24", "256x256x24", "384x512x8")
+CASES = ("192x192x24", "256x256x24", "384x512x8")
 GUIDANCE = 3.5
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import harness
 
-FRAMES, STEPS, SIDE, WINDOW, OVERLAP = 24, 4, 128, 8, 2
+FRAMES, STEPS, SIDE, WINDOW, OVERLAP = 24, 4, 192, 8, 2
 
 
 def add_arguments(parser):

@@ -51,7 +51,7 @@ STAGES = (  # script, configuration, what is there when it is done
 NAMES = tuple(name for _, name, _ in STAGES)
 MADE = ("data", "latents", "image_encoder", *NAMES, *(f"{name}.yaml" for name in NAMES), "logs", "times.json")
 CONFIGURATIONS = Path("configs/training/demo")
-INFERENCE, NETWORKS = "configs/inference/demo.yaml", str(CONFIGURATIONS / "inference.yaml")
+INFERENCE, NETWORKS = "configs/inference/demo.yaml", "configs/inference/demo_model.yaml"
 CONFIGURED = "exp_output/demo"  # the folder that the files in configs/training/demo name
 CARD = """# A small Animate Anyone for drawn people
 
@@ -106,7 +106,7 @@ def work(options: Options) -> None:
 
     options = set_up(options, CLIPS, FEW_CLIPS)
     output = Path(options.output) if options.output else options.folder / "model"
-    results = hold_against_existing(options, output, made_of("train_demo", options, CONFIGURATIONS), MADE)
+    results = hold_against_existing(options, output, made_of("train_demo", options, CONFIGURATIONS, Path(NETWORKS)), MADE)
     if not results.missing:
         print(f"kept {output}")
         return
@@ -229,7 +229,7 @@ def describe_model(folder: Path) -> "Pose2VidConfig":
 
     values, side = read_yaml(INFERENCE), Drawing.read(folder).side
     files = moved(values, values["pretrained_base_model_path"], folder)
-    return Pose2VidConfig.load(INFERENCE, **files, inference_config=NETWORKS, width=side, height=side)
+    return Pose2VidConfig.load(INFERENCE, **files, width=side, height=side)
 
 
 def _sheet(evaluation: "DemoEvaluation", seed: int, count: int) -> "np.ndarray":

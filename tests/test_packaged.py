@@ -66,11 +66,11 @@ def test_every_reader_finds_what_ships():
     check_all_there([("", DEMO), ("", "assets/demo_model/vae")], "")
     with pytest.raises(MissingFileError, match="configs/x does not exist"):
         check_all_there([("", DEMO), ("", "configs/x")], "")
-    assert read_yaml(DEMO)["width"] == 128
+    assert read_yaml(DEMO)["width"] == 192
     assert read_config("assets/demo_model/vae") == read_config("assets/demo_model/vae/config.json")
     assert find_weights("assets/demo_model/vae").parent == ROOT / "assets/demo_model/vae"
     assert open_frames("assets/pose.mp4").num_frames == open_clip("assets/pose.mp4").num_frames
-    assert read_image("assets/reference.png").size == (256, 256)
+    assert read_image("assets/reference.png").size == (384, 384)
     for name in (DEMO, "configs/training/demo"):
         assert digest(name) == digest(ROOT / name)
 

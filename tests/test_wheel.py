@@ -169,9 +169,9 @@ for words in (
 def test_demo_runs_in_an_empty_folder(call, tmp_path):
     told, _ = call("python", "-c", _DEMO)
     assert re.findall("exit code (.*)", told) == ["0", "0", "0", "2"], told[-3000:]
-    assert "128x128, 4 frames" in told and "memory minimal takes about" in told
+    assert "192x192, 4 frames" in told and "memory minimal takes about" in told
     for folder in ("output/demo", "again"):
-        video = tmp_path / folder / "reference_pose_128x128_1.mp4"
+        video = tmp_path / folder / "reference_pose_192x192_1.mp4"
         assert video.stat().st_size > 1000
     assert "`ppdiffusers-ext download_weights --system stable_animator` fetches the released weights" in told
     assert {path.name for path in tmp_path.iterdir()} == {"output", "again"}

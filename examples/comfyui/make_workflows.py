@@ -271,7 +271,7 @@ def _easy(kind: str, values: dict[str, Any], **links: tuple[int, str]) -> dict[i
 
 
 # The demo model is for small pictures, and needs no guidance.
-_DEMO = {"width": 128, "height": 128, "num_inference_steps": 8, "guidance_scale": 1.0, "report": True}
+_DEMO = {"width": 192, "height": 192, "num_inference_steps": 8, "guidance_scale": 1.0, "report": True}
 WORKFLOWS: dict[str, dict[int, Node]] = {
     "animate_anyone_demo": {
         **_driving("animate_anyone"),

@@ -113,7 +113,7 @@ def animate():
         ((picture, (video, *_)),) = config.test_cases.items()
         picture, poses = read_image(picture), list(read_frames(video, count=4))
     pipeline.set_progress_bar_config(disable=True)
-    options = {"width": 96, "height": 96, "num_inference_steps": 10, "guidance_scale": 3.5, "output_type": "np"}
+    options = {"width": 96, "height": 96, "num_inference_steps": 10, "guidance_scale": 2.0, "output_type": "np"}
 
     def run(preset):
         generator = paddle.Generator().manual_seed(0)

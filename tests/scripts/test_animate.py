@@ -582,18 +582,18 @@ def test_picture_and_video_alone_are_enough(fresh, capsys):
         "reference_dance_side_by_side.mp4",
     ]
     info = probe_video(target)
-    assert (info.width, info.height, info.num_frames, info.fps) == (128, 128, 12, 25)
+    assert (info.width, info.height, info.num_frames, info.fps) == (192, 192, 12, 25)
     assert sound_of(target) is not None
-    middle = [row[:, 128:256] for row in open_frames("reference_dance_side_by_side.mp4")]
+    middle = [row[:, 192:384] for row in open_frames("reference_dance_side_by_side.mp4")]
     columns = [np.nonzero(frame.max(axis=(0, 2)) > 60)[0].mean() for frame in middle]
-    assert columns[-1] > columns[0] + 10, "the skeleton goes to the right"
+    assert columns[-1] > columns[0] + 15, "the skeleton goes to the right"
     recorded = json.loads((fresh / RECORDS).read_text().splitlines()[0])
     assert "pose_landmark_full.onnx" in json.dumps(recorded), "the networks are part of what it is made of"
 
 
 @pytest.mark.parametrize(
     "size, expected",
-    [((256, 256), (128, 128)), ((200, 300), (128, 192)), ((300, 200), (192, 128)), ((100, 900), (128, 256))],
+    [((256, 256), (192, 192)), ((200, 300), (192, 288)), ((300, 200), (288, 192)), ((100, 900), (192, 384))],
 )
 def test_demo_model_draws_in_the_shape_of_the_picture(fresh, size, expected):
     write_image("me.png", np.zeros((size[1], size[0], 3), np.uint8))
@@ -686,14 +686,14 @@ def test_talking_head_leaves_the_person_of_the_picture_whole(fresh, capsys, monk
     inputs += ("--driving-video", sample("driving_videos/talking_head.mp4"))
     assert start_fresh(*inputs, "--report", "--output", "out.mp4") == 0
     info = probe_video("out.mp4")
-    assert (info.width, info.height, info.num_frames) == (128, 192, 4)
+    assert (info.width, info.height, info.num_frames) == (192, 288, 4)
     line = "joints not seen in the driving video are taken from the picture: neck, r_shoulder, r_elbow"
     assert line in capsys.readouterr().err
     report = json.loads((fresh / "out_report.json").read_text())
     assert report["options"]["unseen_joints"] == "picture" and "l_ankle" in report["poses"]["joints_from_picture"]
     assert "taken from the pose of the picture: neck" in (fresh / "out_report.html").read_text()
-    skeleton = np.stack(list(open_frames("out_side_by_side.mp4")))[:, :, 128:256]
-    assert np.ptp(np.nonzero(skeleton.max(axis=(0, 2, 3)) > 60)[0]) > 0.7 * 192
+    skeleton = np.stack(list(open_frames("out_side_by_side.mp4")))[:, :, 192:384]
+    assert np.ptp(np.nonzero(skeleton.max(axis=(0, 2, 3)) > 60)[0]) > 0.7 * 288
     monkeypatch.setattr(pose2vid, "open_pipeline", stop)
     assert start_fresh(*inputs, "--unseen-joints", "none", "--output", "none.mp4") == 130
     assert line not in capsys.readouterr().err

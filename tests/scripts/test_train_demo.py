@@ -47,7 +47,7 @@ def test_model_folder_is_what_pose2vid_loads(folder):
         denoising_unet_path=str(model / "denoising_unet" / "diffusion_paddle_model.safetensors"),
         reference_unet_path=str(model / "unet" / "diffusion_paddle_model.safetensors"),
         pose_guider_path=str(model / "pose_guider" / "diffusion_paddle_model.safetensors"),
-        inference_config="configs/training/demo/inference.yaml",
+        inference_config="configs/inference/demo_model.yaml",
     )
     pipeline = Pose2VideoPipeline.open(config, Runtime.choose("cpu", "fp32"))
     assert pipeline.denoising_unet.max_frames == 32

@@ -151,7 +151,7 @@ def test_options_are_those_that_the_command_builds(given, tmp_path):
 def test_the_small_model_is_taken_where_there_is_no_other_or_it_is_named(given, tmp_path):
     for options in ({}, {"model": "demo"}):
         task = made("animate_anyone", options, driving(given), tmp_path)
-        assert task.model.is_demo and (task.config.width, task.config.height) == (128, 192)
+        assert task.model.is_demo and (task.config.width, task.config.height) == (192, 288)
         assert task.config.num_frames is None
     with pytest.raises(InputError, match="download_weights"):
         made("animate_anyone", {"model": "released"}, driving(given), tmp_path)

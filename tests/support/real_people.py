@@ -1,4 +1,4 @@
-"""Pictures of real people for tests: those that installed packages bring, and samples that are not the project's."""
+"""Pictures of people for tests: real ones of installed packages and of samples that are not the project's, and drawn."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.synthetic import synthetic_clip
 
 ROOT = Path(__file__).parents[2]
 CARTOON = ROOT / "assets" / "reference.png"
@@ -32,8 +33,8 @@ def group():
 
 
 def cartoon():
-    """A drawn woman, standing, (256, 256, 3)."""
-    return picture(CARTOON)
+    """A drawn woman before a plain wall, standing, (256, 256, 3)."""
+    return synthetic_clip(7, 1, 256, 256).reference
 
 
 def video_frame(path, number):

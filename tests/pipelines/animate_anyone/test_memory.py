@@ -72,22 +72,24 @@ def test_less_work_takes_less_memory(config, less):
 
 def test_frames_beyond_a_window_take_memory_for_their_poses_and_latents_only(config):
     more = host(replace(config, num_frames=240)) - host(replace(config, num_frames=24))
-    positions, channels = 128 * 128, 64 + 4 * 8
-    assert more == 216 * positions * channels * 4
+    features, latents = 128 * 128 * 96, 4 * 256 * 256 * 12  # a feature for each patch of two by two latents
+    assert more == 216 * (features + latents) * 4
 
 
 def test_latents_in_patches_are_fewer_positions_of_the_unets(config):
-    """The UNets then no longer take most, and a quarter of the poses' features is kept."""
+    """The UNets then take much less, and a quarter of the poses' features is kept."""
     models = networks(config)
-    (whole,) = plan_memory(models, config, CPU, ["high"])
-    for name in ("reference_unet", "denoising_unet"):
-        models[name].register_to_config(patch_size=2)
-    patched, longer = (
-        plan_memory(models, replace(config, num_frames=frames), CPU, ["high"])[0] for frames in (24, 240)
-    )
-    assert (whole.stage, patched.stage) == ("denoising UNet", "decoding of frames") and patched.host < whole.host
-    positions, channels = 128 * 128, 64 // 4 + 4 * 8
-    assert longer.host - patched.host == 216 * positions * channels * 4
+    plans = {}
+    for size in (2, 1):
+        for name in ("reference_unet", "denoising_unet"):
+            models[name].register_to_config(patch_size=size)
+        for frames in (24, 240):
+            (plans[size, frames],) = plan_memory(models, replace(config, num_frames=frames), CPU, ["high"])
+    patched, whole = plans[2, 24], plans[1, 24]
+    assert whole.stage == "denoising UNet" and patched.host < whole.host / 2, (patched.host / whole.host)
+    features = 256 * 256 * 96
+    more = {size: plans[size, 240].host - plans[size, 24].host for size in (1, 2)}
+    assert more[1] - more[2] == 216 * (features - features // 4) * 4
 
 
 def test_a_rung_that_the_user_chose_keeps_the_options_that_the_user_chose(config):

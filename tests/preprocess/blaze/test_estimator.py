@@ -12,7 +12,7 @@ from ppdiffusers_ext.preprocess.blaze import face
 from ppdiffusers_ext.preprocess.blaze.estimator import EmbeddedEstimator, to_pose
 from ppdiffusers_ext.preprocess.blaze.people import PeopleFinder
 from ppdiffusers_ext.preprocess.tracks import follow_person
-from tests.support.real_people import cartoon, group, picture, sample, video_frame
+from tests.support.real_people import CARTOON, cartoon, group, picture, sample, video_frame
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "embedded_pose"
 MANIFEST = json.loads((GOLDENS / "manifest.json").read_text())
@@ -116,8 +116,9 @@ def test_turned_picture_has_the_turned_pose(estimator, load, angle):
     assert len(other) == 1 and turned[0] < 0.015 and turned[1] < 0.01
 
 
-def test_cartoon_is_found_whole(estimator):
-    pose = one(estimator, cartoon())
+@pytest.mark.parametrize("load", [cartoon, lambda: picture(CARTOON)], ids=["plain", "the demo's"])
+def test_drawn_person_is_found_whole(estimator, load):
+    pose = one(estimator, load())
     assert len(pose) == 1 and (pose.body_scores[0] > 0.8).all() and pose.face_scores.min() > 0.9
     assert pose.body[0, 4, 0] < pose.body[0, 7, 0], "her right hand is left in the picture"
 

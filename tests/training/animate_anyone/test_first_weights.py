@@ -107,7 +107,7 @@ def test_stage_1_draws_them_for_what_has_no_weights(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     values = {
         "base_model_path": "configs/training/demo",
-        "inference_config_path": "configs/training/demo/inference.yaml",
+        "inference_config_path": "configs/inference/demo_model.yaml",
     }
     paddle.seed(1)
     drawn = make_model(1, ModelArguments(**values))
