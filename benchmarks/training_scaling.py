@@ -19,7 +19,8 @@ from benchmarks.networks import HEADS
 
 STAGE = 1
 CLIPS, FRAMES, MARGIN = 8, 16, 4
-ASSETS = harness.ROOT / "assets" / "demo_model"  # whose autoencoder and image encoder are used
+IMAGE_ENCODER = harness.ROOT / "assets" / "demo_model" / "image_encoder"
+VAE = harness.ROOT / "configs" / "training" / "stable_animator_demo" / "vae.json"  # eight-fold, with random weights
 _STEP, _SPEED, _SHARE = r"step (\d+)/\d+: loss", r" ([\d.e+-]+) samples/s", r"waiting for data ([\d.]+)%"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -78,7 +79,10 @@ def _write_clips(folder, side):
 
 
 def _write_configuration(folder, settings):
-    vae, encoder = (json.loads((ASSETS / part / "config.json").read_text()) for part in ("vae", "image_encoder"))
+    from ppdiffusers import AutoencoderKL
+
+    vae, encoder = (json.loads(path.read_text()) for path in (VAE, IMAGE_ENCODER / "config.json"))
+    AutoencoderKL(**vae).save_pretrained(str(folder / "vae"), safe_serialization=True)
     unet = {
         **{key: settings[key] for key in ("block_out_channels", "layers_per_block")},
         "attention_head_dim": HEADS,
@@ -89,8 +93,8 @@ def _write_configuration(folder, settings):
     options = {
         "do_train": True,
         "base_model_path": str(folder),
-        "vae_model_path": str(ASSETS / "vae"),
-        "image_encoder_path": str(ASSETS / "image_encoder"),
+        "vae_model_path": str(folder / "vae"),
+        "image_encoder_path": str(IMAGE_ENCODER),
         "inference_config_path": str(harness.ROOT / "configs" / "inference" / "inference_v2.yaml"),
         "uncond_ratio": 0.0,  # all steps cost the same
         "meta_paths": str(folder / "data"),

@@ -106,7 +106,9 @@ def work(options: Options) -> None:
 
     options = set_up(options, CLIPS, FEW_CLIPS)
     output = Path(options.output) if options.output else options.folder / "model"
-    results = hold_against_existing(options, output, made_of("train_demo", options, CONFIGURATIONS, Path(NETWORKS)), MADE)
+    results = hold_against_existing(
+        options, output, made_of("train_demo", options, CONFIGURATIONS, Path(NETWORKS)), MADE
+    )
     if not results.missing:
         print(f"kept {output}")
         return

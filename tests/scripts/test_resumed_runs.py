@@ -116,7 +116,7 @@ ALL = [
 MORE = [
     ("animate_anyone", "--step-cache-interval", "2"),
     ("animate_anyone", "--scheduler", "DPM-Solver++"),
-    ("animate_anyone", "--scheduler", "EulerAncestralDiscreteScheduler"),
+    ("animate_anyone", "--scheduler", "DDPMScheduler"),
     ("stable_animator", "--optimize-face", None, "--num_optimization_iter", 1),
     ("easy_animate", predict_i2v, "--start-image", "start.png", "--block-cache-threshold", 0.5),
     ("easy_animate", predict_t2v, "--scheduler", "Euler A"),

@@ -11,7 +11,7 @@ TASKS = dict(zip(("predict_t2v", "predict_i2v", "predict_v2v"), OF_TASK))
 FOLDER = Path(__file__).parents[2] / "scripts"
 # Modules that are no commands; and the trainers, as cache_latents, have paddlenlp's options.
 _OTHERS = ("__init__", "command", "demo_training", "easy_animate", "launch", "options", "poses", "signals", "training")
-_OTHERS += ("batch_jobs", "cache_latents", "nodes", "ranks")
+_OTHERS += ("batch_jobs", "cache_latents", "nodes", "ports", "ranks")
 
 
 def command_names():

@@ -1,4 +1,4 @@
-"""Pictures of people for tests: real ones of installed packages and of samples that are not the project's, and drawn."""
+"""Pictures of people for tests: drawn ones, and real ones of installed packages and of samples beside the project."""
 
 from pathlib import Path
 

@@ -86,7 +86,7 @@ def test_latents_in_patches_are_fewer_positions_of_the_unets(config):
         for frames in (24, 240):
             (plans[size, frames],) = plan_memory(models, replace(config, num_frames=frames), CPU, ["high"])
     patched, whole = plans[2, 24], plans[1, 24]
-    assert whole.stage == "denoising UNet" and patched.host < whole.host / 2, (patched.host / whole.host)
+    assert whole.stage == "denoising UNet" and patched.host < whole.host / 2, patched.host / whole.host
     features = 256 * 256 * 96
     more = {size: plans[size, 240].host - plans[size, 24].host for size in (1, 2)}
     assert more[1] - more[2] == 216 * (features - features // 4) * 4

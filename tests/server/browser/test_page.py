@@ -40,14 +40,14 @@ def test_a_new_visitor_animates_the_sample_from_upload_to_a_played_result(open_p
     page = open_page()
     give_sample(page)
     page.locator(".estimate dl").wait_for()
-    assert "48 × 128 × 128" in page.locator(".estimate").inner_text()
+    assert "48 × 192 × 192" in page.locator(".estimate").inner_text()
     page.get_by_role("checkbox", name="Measure the result").check()
     start(page, num_frames=4, num_inference_steps=3)
     page.locator("video").wait_for()
     video = page.locator("video").element_handle()
     video.evaluate("video => { video.muted = true; return video.play(); }")
     page.wait_for_function("video => video.currentTime > 0", arg=video)
-    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [128, 128]
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight]") == [192, 192]
     page.locator(".numbers").wait_for()
     assert "Sharpness" in page.locator(".numbers").inner_text()
     with page.expect_download() as download:

@@ -3,8 +3,11 @@
 import numpy as np
 import paddle
 import pytest
+from ppdiffusers import AutoencoderKL
 
-from ppdiffusers_ext.pipelines.loading import describe_vae, describe_video_vae
+from ppdiffusers_ext.models.borrowed import use_own_layers
+from ppdiffusers_ext.pipelines.loading import describe_video_vae
+from ppdiffusers_ext.pipelines.run_options import read_config
 from ppdiffusers_ext.training.stable_animator.video_autoencoder import to_video_vae
 from tests.scripts.test_trainers import ROOT
 
@@ -13,8 +16,9 @@ from tests.scripts.test_trainers import ROOT
 def pair():
     """Both, the first with noise added to its biases so that all of them have a say, and pictures."""
     paddle.seed(0)
-    vae = describe_vae(ROOT / "assets" / "demo_model" / "vae").load()
-    vae.to(dtype="float32")
+    config = read_config(ROOT / "configs" / "training" / "stable_animator_demo" / "vae.json")
+    vae = use_own_layers(AutoencoderKL(**config))
+    vae.eval()
     for parameter in vae.parameters():
         if parameter.ndim == 1:
             parameter.set_value(parameter + 0.1 * paddle.randn(parameter.shape))
