@@ -7,8 +7,8 @@ from ppdiffusers import AutoencoderKL
 
 from ppdiffusers_ext.models.borrowed import use_own_layers
 from ppdiffusers_ext.pipelines.loading import describe_video_vae
-from ppdiffusers_ext.pipelines.run_options import read_config
 from ppdiffusers_ext.training.stable_animator.video_autoencoder import to_video_vae
+from ppdiffusers_ext.weights.folders import read_config
 from tests.scripts.test_trainers import ROOT
 
 
