@@ -72,13 +72,8 @@ def _open(settings, engine, pipeline_class, config):
 
 
 def _animate(settings, engine):
-    """Frames of the small model that ships, from noise that is the same on all devices, and a call of another.
-
-    Numbers of the one that ships are beyond fp16's range in one of its networks. An engine computes that in fp32.
-    """
-    call = predict_small(settings, engine)
-    is_beyond = (settings["engine"], settings["dtype"]) == ("eager", "float16")
-    return {"call": call} if is_beyond else {"call": call, "clip": _animate_clip(settings, engine)}
+    """Frames of the small model that ships, from noise that is the same on all devices, and a call of another."""
+    return {"call": predict_small(settings, engine), "clip": _animate_clip(settings, engine)}
 
 
 def _animate_clip(settings, engine):

@@ -14,9 +14,10 @@ from ppdiffusers.transformers import CLIPVisionConfig, CLIPVisionModelWithProjec
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.data.skeletons import Pose, SkeletonPainter, Style
 from ppdiffusers_ext.data.stable_animator.face_boxes import box_of_mask, read_boxes, read_mask
+from ppdiffusers_ext.models.borrowed import PlainAttention
 from ppdiffusers_ext.models.stable_animator import AnimationUNet, FusionFaceId, IResNet, PoseNet
 from ppdiffusers_ext.models.stable_animator.arcface import crop_face
-from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
+from ppdiffusers_ext.models.stable_animator.attention import FaceAttention
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
 from ppdiffusers_ext.pipelines.stable_animator.refinement import (

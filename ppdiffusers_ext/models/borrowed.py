@@ -28,8 +28,8 @@ def use_own_layers(model: Network) -> Network:
         if type(layer) is Upsample2D and layer.use_conv and not layer.use_conv_transpose and layer.name == "conv":
             layer.__class__ = _BorrowedUpsample2D
         is_attention = type(layer) is Attention and type(layer.processor) is AttnProcessor
-        if is_attention and layer.spatial_norm is None and layer.scale_qk:
-            layer.set_processor(_Processor())
+        if is_attention and layer.scale_qk and layer.spatial_norm is None and layer.norm_cross is None:
+            layer.set_processor(PlainAttention())
         if type(layer) in _BORROWED and layer.weight is not None and getattr(layer, "lora_layer", None) is None:
             layer.__class__ = _BORROWED[type(layer)]
         plain = (
@@ -62,8 +62,8 @@ def use_groups(model: Network, num_groups: int) -> Network:
     return model
 
 
-class _Processor(AttnProcessor):
-    """Self-attention by `scaled_dot_product`; what else ppdiffusers' attention can do is left to its own."""
+class PlainAttention(AttnProcessor):
+    """Softmax attention of ppdiffusers' `Attention`, without a matrix of all scores; with a mask, ppdiffusers' own."""
 
     def __call__(
         self,
@@ -74,21 +74,25 @@ class _Processor(AttnProcessor):
         *args: Any,
         **options: Any,
     ) -> paddle.Tensor:
-        """(batch, channels, h, w) or (batch, tokens, channels), as the result."""
-        if encoder_hidden_states is not None or attention_mask is not None:
+        """(batch, channels, h, w) or (batch, tokens, channels), as the result.
+
+        encoder_hidden_states: what is attended to, (batch, keys, context channels); by default the first.
+        """
+        if attention_mask is not None:
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, *args, **options)
         x = hidden_states
         if x.ndim == 4:
             x = x.flatten(2).transpose([0, 2, 1])  # (batch, h w, channels)
         if attn.group_norm is not None:
             x = attn.group_norm(x.transpose([0, 2, 1])).transpose([0, 2, 1])
-        x = scaled_dot_product(attn.to_q(x), attn.to_k(x), attn.to_v(x), attn.heads)
+        context = x if encoder_hidden_states is None else encoder_hidden_states
+        x = scaled_dot_product(attn.to_q(x), attn.to_k(context), attn.to_v(context), attn.heads)
         x = attn.to_out[1](attn.to_out[0](x))
         if hidden_states.ndim == 4:
             x = x.transpose([0, 2, 1]).reshape(hidden_states.shape)
         if attn.residual_connection:
             x = x + hidden_states
-        return x / attn.rescale_output_factor
+        return x if attn.rescale_output_factor == 1 else x / attn.rescale_output_factor
 
 
 class _BorrowedConv2D(Conv2D):

@@ -15,24 +15,6 @@ from ppdiffusers_ext.models.layers import Linear, follow, scaled_dot_product
 _EPSILON = 1e-5
 
 
-class PlainAttention:
-    """Softmax attention, without a matrix of all scores."""
-
-    def __call__(
-        self,
-        attention: Attention,
-        hidden_states: paddle.Tensor,
-        encoder_hidden_states: paddle.Tensor | None = None,
-        attention_mask: paddle.Tensor | None = None,
-        temb: paddle.Tensor | None = None,
-        **_: Any,
-    ) -> paddle.Tensor:
-        """(batch, tokens, channels), (batch, keys, context channels) or None for itself -> as the first."""
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
-        key, value = attention.to_k(context), attention.to_v(context)
-        return attention.to_out[0](scaled_dot_product(attention.to_q(hidden_states), key, value, attention.heads))
-
-
 class FaceAttention(nn.Layer):
     """Attention to tokens of the picture and, with keys and values of its own, to those of the face.
 

@@ -15,10 +15,10 @@ from ppdiffusers.models.transformer_temporal import TransformerSpatioTemporalMod
 from ppdiffusers.models.unet_spatio_temporal_condition import UNetSpatioTemporalConditionModel
 
 from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.models.borrowed import use_groups, use_own_layers
+from ppdiffusers_ext.models.borrowed import PlainAttention, use_groups, use_own_layers
 from ppdiffusers_ext.models.depth import through_blocks
 from ppdiffusers_ext.models.layers import compute_dtype
-from ppdiffusers_ext.models.stable_animator.attention import FaceAttention, PlainAttention
+from ppdiffusers_ext.models.stable_animator.attention import FaceAttention
 from ppdiffusers_ext.models.stable_animator.blocks import (
     ClipConditions,
     Conditions,
