@@ -188,10 +188,10 @@ def _mean_frame(folder: Path, side: int) -> "Image.Image":
 def make_card(options: Options, folder: Path) -> str:
     """The model card: what was trained, how long, and what it reaches on clips that it has not seen."""
     from ppdiffusers_ext.data.drawings import Drawing
-    from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.animate_anyone.demo import DemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
+    from ppdiffusers_ext.training.sheets import write_small_sheet
 
     drawing, config = Drawing.read(folder), describe_model(folder)
     config = replace(config, num_inference_steps=1) if options.quick else config
@@ -203,7 +203,7 @@ def make_card(options: Options, folder: Path) -> str:
         f"| {way} | {score['psnr']:.2f} | {score['ssim']:.3f} | {score['l1']:.4f} | {score['flicker']:.2f} |"
         for way, score in result["ways"].items()
     ]
-    write_image(folder / "samples.png", _sheet(evaluation, seed, 1 if options.quick else SHEET_CLIPS))
+    write_small_sheet(folder / "samples.png", _sheet(evaluation, seed, 1 if options.quick else SHEET_CLIPS))
     return as_called(CARD).format(
         figures=drawing.figures,
         side=drawing.side,

@@ -243,10 +243,10 @@ def describe_model(folder: Path, **options: Any) -> "EasyAnimateConfig":
 def make_card(options: Options, folder: Path) -> str:
     """The model card; writes samples.png and scores.json into the model's folder."""
     from ppdiffusers_ext.data.easy_animate.synthetic import CHINESE, PHRASES
-    from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.easy_animate.demo import COLUMNS, MODEL, TextDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
+    from ppdiffusers_ext.training.sheets import write_small_sheet
 
     quick = {"num_inference_steps": 1} if options.quick else {}
     count, seed, runtime = 1 if options.quick else 40, options.seed + 1, Runtime.choose("cpu", "fp32")
@@ -259,7 +259,7 @@ def make_card(options: Options, folder: Path) -> str:
     at_night = [evaluations[1].scores(seed, number) for number in progress(numbers, "measuring the LoRA")]
     ways[f"model with {STYLE}.safetensors"] = summary(at_night)[MODEL]
     accuracy = plain.accuracy(seed, 12 if options.quick else 60)
-    write_image(folder / "samples.png", _sheet(evaluations, seed, 1 if options.quick else 6))
+    write_small_sheet(folder / "samples.png", _sheet(evaluations, seed, 1 if options.quick else 6))
     rows = [
         f"| {way} | " + " | ".join(f"{row[key]:.{digits}f}" for key, _, digits in COLUMNS) + " |"
         for way, row in ways.items()

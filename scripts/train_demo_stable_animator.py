@@ -221,10 +221,10 @@ def describe_model(folder: Path, **options: Any) -> "StableAnimationConfig":
 def _evaluate(options: Options, folder: Path) -> str:
     """Write samples.png and scores.json into the model's folder, and return its card."""
     from ppdiffusers_ext.data.drawings import Drawing
-    from ppdiffusers_ext.data.images import write_image
     from ppdiffusers_ext.packaged import as_called
     from ppdiffusers_ext.pipelines.stable_animator.demo import IDENTITY, StableDemoEvaluation, summary
     from ppdiffusers_ext.runtime import Runtime
+    from ppdiffusers_ext.training.sheets import write_small_sheet
 
     config = describe_model(folder, **({"num_inference_steps": 1} if options.quick else {}))
     drawing = Drawing.read(folder)
@@ -236,7 +236,7 @@ def _evaluate(options: Options, folder: Path) -> str:
     scores = [evaluation.scores(seed, number, options.windows) for number in numbers]
     result = summary(scores)
     (folder / "scores.json").write_text(json.dumps({**result, "scores": scores}, indent=1) + "\n", encoding="utf-8")
-    write_image(folder / "samples.png", _sheet(evaluation, seed, 1 if options.quick else 6))
+    write_small_sheet(folder / "samples.png", _sheet(evaluation, seed, 1 if options.quick else 6))
     rows = []
     for way, score in result["ways"].items():
         cells = [("psnr", ".2f"), ("ssim", ".3f"), ("l1", ".4f"), ("flicker", ".2f"), (IDENTITY, ".3f")]

@@ -153,7 +153,7 @@ def _from_deep_grey(path: Path, image: Image.Image) -> Image.Image:
 def write_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None:
     """Write a `PIL.Image`, an (H, W, 3) array or an (H, W) one of grey values, uint8; the suffix chooses the format.
 
-    Complete or not at all.
+    Complete or not at all. Grey pictures remain so, and with .png those with a palette.
 
     Raises InputError where `path` cannot be written or its suffix is not that of a picture.
     """
@@ -164,8 +164,8 @@ def write_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> Non
         )
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
-    image = image if image.mode == "L" else image.convert("RGB")
     kind = Image.registered_extensions()[path.suffix.lower()]
+    image = image if image.mode in ("L", *["P"] * (kind == "PNG")) else image.convert("RGB")
     with output_file(path) as temporary:
         _save(temporary, image, format=kind)
 

@@ -20,6 +20,7 @@ from PIL import ImageColor
 from ppdiffusers_ext.data.drawing import draw_face, draw_person, draw_pose, shade
 from ppdiffusers_ext.data.drawn_clip import SyntheticClip, identity_vector
 from ppdiffusers_ext.data.figures.clips import detailed_clip
+from ppdiffusers_ext.data.keypoints import keypoints_of
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.skeletons import PLAIN, WEIGHTED, Style
@@ -266,6 +267,5 @@ def write_clips(
             with VideoWriter(path, clip.fps, side, side, _CRF, full_colours=True) as writer:
                 writer.write(frames)
         if clip.skeletons:
-            joints = [np.concatenate([pose.body[0], pose.body_scores[0][:, None]], 1) for pose in clip.skeletons]
             with output_file(keypoints) as temporary, open(temporary, "wb") as file:
-                np.save(file, np.stack(joints).astype(np.float32))
+                np.save(file, keypoints_of(clip.skeletons))

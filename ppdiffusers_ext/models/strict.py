@@ -129,7 +129,9 @@ class StrictModelMixin(LocalConfigMixin, ModelMixin):
     _supports_gradient_checkpointing = True
 
     def register_to_config(self, **options: Any) -> None:
-        rules_of(type(self)).check(options, type(self).__name__)
+        # A constructor that is called by that of a derived class knows only some of the options.
+        known = {name: value for name, value in getattr(self, "_internal_dict", {}).items() if name[0] != "_"}
+        rules_of(type(self)).check({**known, **options}, type(self).__name__)
         super().register_to_config(**options)
 
     @staticmethod

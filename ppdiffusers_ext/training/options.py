@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from ppdiffusers_ext.environment import of_launch
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import inherited, option
-from ppdiffusers_ext.training.bounds import BELOW_ONE, LONG, MANY, PART, SEEDS
+from ppdiffusers_ext.training.bounds import BELOW_ONE, LONG, MANY, NOT_NEGATIVE, PART, SEEDS
 from ppdiffusers_ext.training.paddle_options import read_paddle_options
 
 PaddleOptions: Any = read_paddle_options()
@@ -41,6 +41,25 @@ class CheckpointedModelOptions(ModelOptions):
 
     def recompute(self) -> None:
         self.gradient_checkpointing = True
+
+
+@dataclass
+class LedModelOptions(CheckpointedModelOptions):
+    """Options of a trained model whose attention may be led to where the reference shows what is drawn."""
+
+    place_weight: float = option(
+        0.0,
+        *NOT_NEGATIVE,
+        help="above 0, attention to the reference is led to what the UNet draws, and this is the weight in the first "
+        "step of a loss under which it learns to look there: for a start from random weights; the original does not "
+        "do this",
+    )
+    place_steps: int = option(1000, 1, MANY, help="steps in which that loss falls to 0, the lead in the first 3 of 10")
+
+    def check_lead(self) -> None:
+        """Raise InputError for a lead that cannot be."""
+        if self.place_weight and self.gradient_checkpointing:
+            raise InputError("--place_weight and --gradient_checkpointing do not go together; one of them is accepted")
 
 
 @dataclass

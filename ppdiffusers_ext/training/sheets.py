@@ -1,9 +1,12 @@
 """Labelled sheets of pictures, for validation."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ppdiffusers_ext.data.images import write_image
 
 _SIZES = (13, 11, 9, 7)  # of letters: the largest with which a label is no wider than what it is over
 _LINE = 18  # pixels of a line of labels
@@ -12,6 +15,11 @@ _GAP = 4
 
 Cell = tuple[str, np.ndarray]  # label, and picture (H, W, 3) uint8
 Row = tuple[str, Sequence[Cell]]  # name, and cells
+
+
+def write_small_sheet(path: str | os.PathLike, sheet: np.ndarray) -> None:
+    """Write a sheet, (H, W, 3) uint8, as a PNG of 256 colours, about a third as large as one of all colours."""
+    write_image(path, Image.fromarray(sheet).quantize(256))
 
 
 def labelled_sheet(title: str, rows: Sequence[Row], scale: int = 1) -> np.ndarray:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.animate_anyone.clips import read_keypoints
 from ppdiffusers_ext.data.frames import open_frames
+from ppdiffusers_ext.data.keypoints import read_keypoints
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.openpose import PALETTE as KEYPOINT_COLORS
 from ppdiffusers_ext.data.skeletons import WEIGHTED

@@ -183,6 +183,21 @@ def test_options_that_do_not_fit_each_other_are_refused(cls, options, words):
 
 
 # From a file, the message has its name.
+def test_options_are_held_against_each_other_as_they_are_given_not_as_a_base_class_knows_them():
+    """ppdiffusers' UNet for videos knows no number of groups, and 40 channels are no multiple of the usual 32."""
+    unet = AnimationUNet(
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+        block_out_channels=(40, 32),
+        num_attention_heads=(2, 2),
+        norm_num_groups=8,
+        layers_per_block=1,
+    )
+    assert unet.config.norm_num_groups == 8 and unet.conv_in.weight.shape[0] == 40
+    with pytest.raises(InputError, match="40 .block_out_channels. is no multiple of 16 .norm_num_groups."):
+        AnimationUNet(block_out_channels=(40, 32, 32, 32), num_attention_heads=(2, 2, 2, 2), norm_num_groups=16)
+
+
 @pytest.mark.parametrize(
     "describe, options",
     [

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.training.sheets import labelled_sheet
+from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.synthetic import synthetic_clip
+from ppdiffusers_ext.training.sheets import labelled_sheet, write_small_sheet
 
 
 def pictures(count, width=40, height=30):
@@ -40,3 +42,13 @@ def test_long_label_stays_over_its_own_picture():
     blank = labelled_sheet("", [("", [("", pictures(1)[0]), ("", pictures(1)[0])])])
     long = labelled_sheet("", [("", [("an endless label", pictures(1)[0]), ("", pictures(1)[0])])])
     assert blank.shape == long.shape
+
+
+def test_small_sheets_are_small_and_look_the_same(tmp_path):
+    clips = [synthetic_clip(seed, 3, 96, 96, figures="detailed") for seed in range(3)]
+    rows = [(f"clip {n}", [("frame", frame) for frame in clip.target]) for n, clip in enumerate(clips)]
+    sheet = labelled_sheet("clips", rows)
+    write_small_sheet(tmp_path / "small.png", sheet)
+    small = np.asarray(read_image(tmp_path / "small.png"))
+    assert small.shape == sheet.shape and np.abs(small.astype(int) - sheet).mean() < 4
+    assert (tmp_path / "small.png").stat().st_size < 0.5 * sheet.size

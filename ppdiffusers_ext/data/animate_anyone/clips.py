@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from ppdiffusers_ext.data.keypoints import read_keypoints
 from ppdiffusers_ext.data.meta_files import ENDINGS, find_path, read_rows
-from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.video import probe_video
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.files import check_name
@@ -127,27 +125,6 @@ def check_clip(files: ClipFiles, min_frames: int = 2) -> ClipReport:
     return ClipReport(
         files, video.num_frames, video.width, video.height, float(video.fps), video.duration, tuple(problems)
     )
-
-
-def read_keypoints(path: Path, num_frames: int) -> np.ndarray:
-    """The joints of a clip: (num_frames, 18, 3) fp32, x and y in parts of the picture, and scores.
-
-    Raises:
-        InputError: the file holds something else.
-    """
-    shape = (num_frames, len(KEYPOINTS), 3)
-    accepted = f"an array of numbers {shape} is accepted: x and y in parts of the picture, and a score"
-    try:
-        joints = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"{path} cannot be read as joints; {accepted}") from error
-    if not isinstance(joints, np.ndarray) or joints.shape != shape or joints.dtype.kind not in "fiu":
-        held = f"{joints.dtype} {joints.shape}" if isinstance(joints, np.ndarray) else "several arrays"
-        raise InputError(f"{path} holds {held}; {accepted}")
-    joints = np.array(joints, np.float32)
-    if not np.isfinite(joints).all():
-        raise InputError(f"{path} has numbers that are not finite; {accepted}")
-    return joints
 
 
 def _in_folder(folder: Path) -> list[ClipFiles]:

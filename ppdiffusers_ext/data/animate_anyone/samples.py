@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ppdiffusers_ext.data.animate_anyone.clips import read_keypoints
+from ppdiffusers_ext.data.keypoints import read_keypoints
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.data.retrying import RetryingClips

@@ -10,6 +10,7 @@ import numpy as np
 
 from ppdiffusers_ext.data.check_sheet import to_cell, write_rows
 from ppdiffusers_ext.data.dataset_check import DatasetCheck, check_each
+from ppdiffusers_ext.data.keypoints import read_keypoints
 from ppdiffusers_ext.data.meta_files import NOT_LISTED, can_be_listed
 from ppdiffusers_ext.data.outputs import output_file
 from ppdiffusers_ext.data.stable_animator.clips import AnimationClip, Frames, clip_folders, find_clip, read_embedding
@@ -94,6 +95,8 @@ def _check(folder: Path, clip: AnimationClip, min_frames: int) -> AnimationRepor
             )
     if clip.embedding is not None:
         read_embedding(clip.embedding)
+    if clip.keypoints is not None:
+        read_keypoints(clip.keypoints, len(images))
     masks = _count_masks(clip, images)
     return AnimationReport(folder, clip, len(images), picture.width, picture.height, masks, tuple(problems))
 

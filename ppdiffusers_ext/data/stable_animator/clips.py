@@ -2,8 +2,9 @@
 
 The layout is that of Francis-Rings/StableAnimator (`animation/dataset/animation_dataset.py`): a clip is a folder with
 `images`, `poses` and, if there are any, `faces`, each a folder of pictures of the same names; or a video of that name
-(`images.mp4`), which need not be taken apart. Path lists are text files with a clip in each line. A file `face.npy`
-beside them, which the original does not know, is the embedding of the clip's face, for which none is looked for then.
+(`images.mp4`), which need not be taken apart. Path lists are text files with a clip in each line. Two files beside
+them are not known to the original: `face.npy`, the embedding of the clip's face, for which none is looked for then,
+and `keypoints.npy`, the person's joints as numbers.
 """
 
 import logging
@@ -18,14 +19,17 @@ from PIL import Image
 
 from ppdiffusers_ext.data.frames import VIDEOS, picture_names
 from ppdiffusers_ext.data.images import read_image
+from ppdiffusers_ext.data.keypoints import read_keypoints
 from ppdiffusers_ext.data.meta_files import find_path, read_rows
+from ppdiffusers_ext.data.openpose import KEYPOINTS as JOINTS
 from ppdiffusers_ext.data.random_access import FrameReader
 from ppdiffusers_ext.errors import InputError, MissingFileError, counted
 from ppdiffusers_ext.files import check_folder, check_name
 
 logger = logging.getLogger(__name__)
 
-_IMAGES, _POSES, _FACES, _EMBEDDING = "images", "poses", "faces", "face.npy"
+_IMAGES, _POSES, _FACES = "images", "poses", "faces"
+EMBEDDING, KEYPOINTS = "face.npy", "keypoints.npy"
 EMBEDDING_SIZE = 512
 _LISTS = "a text file of paths, or a folder, or JSON or CSV with a path in each entry is accepted"
 _FIELDS = {"folder": ("folder", "path", "clip", "clip_path", "video_path", "video", "dir")}
@@ -37,12 +41,14 @@ class AnimationClip:
     """Where a clip's frames, skeletons and face masks are: folders or video files; `faces` is None without masks.
 
     embedding: file of the embedding of its face, or None: it has to be looked for.
+    keypoints: file of the person's joints (see `data.keypoints`), or None.
     """
 
     images: Path
     poses: Path
     faces: Path | None = None
     embedding: Path | None = None
+    keypoints: Path | None = None
 
 
 def find_animation_clips(path_list: str | os.PathLike, root: str | os.PathLike | None = None) -> list[AnimationClip]:
@@ -88,10 +94,10 @@ def clip_folders(path_list: str | os.PathLike, root: str | os.PathLike | None = 
 def find_clip(folder: Path) -> AnimationClip | None:
     """The `AnimationClip` of a folder, or None where images or poses are missing."""
     images, poses, faces = (_part(folder, name) for name in (_IMAGES, _POSES, _FACES))
-    embedding = folder / _EMBEDDING
-    return (
-        AnimationClip(images, poses, faces, embedding if embedding.is_file() else None) if images and poses else None
-    )
+    if not images or not poses:
+        return None
+    files = (folder / name for name in (EMBEDDING, KEYPOINTS))
+    return AnimationClip(images, poses, faces, *(file if file.is_file() else None for file in files))
 
 
 def _part(folder: Path, name: str) -> Path | None:
@@ -166,6 +172,8 @@ class Sample:
         pixels: (frames, 3, height, width) in [-1, 1].
         poses: the same of skeletons.
         masks: (frames, 1, height, width) in [0, 1].
+        joints: (1 + frames, 18, 3), of the reference and the frames: x and y in parts of the picture, and a score; all
+            0 where the clip has none.
         reference: (3, height, width) in [-1, 1].
         picture: (height, width, 3) uint8, the reference as it is looked at for a face.
         place: text that names the reference's frame.
@@ -174,42 +182,62 @@ class Sample:
     pixels: np.ndarray
     poses: np.ndarray
     masks: np.ndarray
+    joints: np.ndarray
     reference: np.ndarray
     picture: np.ndarray
     place: str
 
 
-def choose_frames(rng: np.random.Generator, num_frames: int, count: int, stride: int = 4) -> tuple[Any, Any]:
+def choose_frames(
+    rng: np.random.Generator, num_frames: int, count: int, stride: int = 4, reference_frames: int = 0
+) -> tuple[list[int], int]:
     """Numbers of `count` frames, `stride` apart or closer in a clip that is shorter, and that of another as reference.
+
+    reference_frames: the reference is one of so many frames at the clip's beginning, and the others come after them;
+        0: the reference is any other frame.
 
     Raises:
         InputError: the clip has no frame beside them.
     """
+    after = num_frames - reference_frames
+    if after < count:
+        needed = f"{count} are needed after the {reference_frames} that the reference is one of"
+        raise InputError(f"it has {num_frames} frames; {needed if reference_frames else _needs_reference(count)}")
     for apart in (stride, 2, 1):
-        length = min(num_frames, (count - 1) * apart + 1)
-        start = int(rng.integers(num_frames - length + 1))
+        length = min(after, (count - 1) * apart + 1)
+        start = reference_frames + int(rng.integers(after - length + 1))
         targets = np.linspace(start, start + length - 1, count).astype(int).tolist()
-        others = sorted(set(range(num_frames)) - set(targets))
+        others = sorted(set(range(reference_frames or num_frames)) - set(targets))
         if others:
             return targets, others[int(rng.integers(len(others)))]
-    raise InputError(f"it has {num_frames} frames; {count + 1} are needed, one of them for the reference")
+    raise InputError(f"it has {num_frames} frames; {_needs_reference(count)}")
+
+
+def _needs_reference(count: int) -> str:
+    return f"{count + 1} are needed, one of them for the reference"
 
 
 def read_sample(
-    clip: AnimationClip, rng: np.random.Generator, width: int, height: int, count: int, stride: int = 4
+    clip: AnimationClip,
+    rng: np.random.Generator,
+    width: int,
+    height: int,
+    count: int,
+    stride: int = 4,
+    reference_frames: int = 0,
 ) -> Sample:
     """A `Sample` of an `AnimationClip`.
 
     Args:
         rng: `np.random.Generator` of the frames that are chosen.
         width, height: pixels, to which all is resized.
-        count, stride: of the frames, see `choose_frames`.
+        count, stride, reference_frames: of the frames, see `choose_frames`.
 
     Raises:
         InputError: frames or skeletons that are missing or cannot be read. A mask that is missing is all ones.
     """
     images, poses = Frames(clip.images), Frames(clip.poses, "black")
-    targets, reference = choose_frames(rng, len(images), count, stride)
+    targets, reference = choose_frames(rng, len(images), count, stride, reference_frames)
     if (images.names is None or poses.names is None) and len(images) != len(poses):
         raise InputError(f"{clip.poses} has {len(poses)} frames, {clip.images} {len(images)}")
     drawn = poses.read(targets, images.names)
@@ -217,12 +245,16 @@ def read_sample(
         number = targets[drawn.index(None)]
         raise InputError(f"{clip.poses} lacks the skeleton of {images.names[number] if images.names else number}")
     masks = Frames(clip.faces, "black").read(targets, images.names) if clip.faces is not None else [None] * count
+    joints = np.zeros((1 + count, len(JOINTS), 3), np.float32)
+    if clip.keypoints is not None:
+        joints = read_keypoints(clip.keypoints, len(images))[[reference, *targets]]
     of_size = [picture.resize((width, height)) for picture in images.read([reference, *targets])]
     pixels = _to_pixels(of_size)
     return Sample(
         pixels[1:],
         _to_pixels([picture.resize((width, height)) for picture in drawn]),
         np.stack([_to_mask(mask, width, height) for mask in masks]),
+        joints,
         pixels[0],
         np.asarray(of_size[0]),
         f"{clip.images}:{reference if images.names is None else images.names[reference]}",

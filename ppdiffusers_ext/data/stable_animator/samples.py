@@ -38,6 +38,7 @@ class AnimationSamples(RetryingClips):
 
     pixel_values, pose_pixels: (frames, 3, height, width) fp32 in [-1, 1].
     face_masks: (frames, 1, height, width) fp32 in [0, 1].
+    joints: (1 + frames, 18, 3) fp32, see `Sample`.
     reference_image: (3, height, width) in [-1, 1].
     face_embedding: (512,) fp32.
     clip: the reference's place.
@@ -49,7 +50,7 @@ class AnimationSamples(RetryingClips):
         sets: list of `ClipSet`.
         length, seed: see `RetryingClips`.
         samples_per_step: samples of an optimisation step.
-        num_frames, stride: of a sample, see `choose_frames`.
+        num_frames, stride, reference_frames: of a sample, see `choose_frames`.
         embed: called with the reference, (height, width, 3) uint8, gives its face's embedding, where the clip
             has none; not needed where all have one.
     """
@@ -63,10 +64,12 @@ class AnimationSamples(RetryingClips):
         num_frames: int,
         stride: int,
         embed: Any,
+        reference_frames: int = 0,
     ) -> None:
         super().__init__(length, seed)
         self._sets, self._samples_per_step = list(sets), samples_per_step
         self._num_frames, self._stride, self._embed = num_frames, stride, embed
+        self._reference_frames = reference_frames
 
     @property
     def num_clips(self) -> int:
@@ -88,12 +91,14 @@ class AnimationSamples(RetryingClips):
 
     def _read(self, clip: "AnimationClip", rng: np.random.Generator, index: int) -> dict[str, Any]:
         chosen = self._sets[self.set_of(index)]
-        sample = read_sample(clip, rng, chosen.width, chosen.height, self._num_frames, self._stride)
+        frames = (self._num_frames, self._stride, self._reference_frames)
+        sample = read_sample(clip, rng, chosen.width, chosen.height, *frames)
         return {
             "picture": sample.picture,
             "pixel_values": sample.pixels,
             "pose_pixels": sample.poses,
             "face_masks": sample.masks,
+            "joints": sample.joints,
             "reference_image": sample.reference,
             "face_embedding": read_embedding(clip.embedding) if clip.embedding is not None else None,
             "clip": sample.place,

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from ppdiffusers_ext.data.images import write_image
+from ppdiffusers_ext.data.keypoints import keypoints_of
 from ppdiffusers_ext.data.outputs import output_folder
 from ppdiffusers_ext.data.skeletons import PLAIN, WEIGHTED
+from ppdiffusers_ext.data.stable_animator.clips import EMBEDDING, KEYPOINTS
 from ppdiffusers_ext.data.synthetic import SIMPLE, synthetic_clip
 
 
@@ -24,7 +26,8 @@ def write_animation_clips(
     close: bool = True,
     weighted: bool = True,
 ) -> None:
-    """Write drawn clips: NUMBER/{images,poses,faces}/frame_N.png and NUMBER/face.npy. Those there are kept.
+    """Write drawn clips: NUMBER/{images,poses,faces}/frame_N.png, NUMBER/face.npy and, of detailed figures,
+    NUMBER/keypoints.npy (see `data.keypoints`). Those there are kept.
 
     Args:
         folder, seed, numbers, num_frames, side, entrance, figures, still, close, weighted: see
@@ -40,4 +43,6 @@ def write_animation_clips(
             for name, frames in (("images", clip.target), ("poses", clip.pose), ("faces", clip.face)):
                 for index, frame in enumerate(frames):
                     write_image(Path(temporary) / name / f"frame_{index}.png", frame)
-            np.save(Path(temporary) / "face.npy", clip.identity)
+            np.save(Path(temporary) / EMBEDDING, clip.identity)
+            if clip.skeletons:
+                np.save(Path(temporary) / KEYPOINTS, keypoints_of(clip.skeletons))

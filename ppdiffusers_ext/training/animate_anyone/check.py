@@ -29,8 +29,7 @@ def check_files(
         raise InputError("--motion_module_path is for stage 2; stage 1 has no motion modules")
     if model.place_weight and stage == 2:
         raise InputError("--place_weight is for stage 1; stage 2 trains no attention to the reference")
-    if model.place_weight and model.gradient_checkpointing:
-        raise InputError("--place_weight and --gradient_checkpointing do not go together; one of them is accepted")
+    model.check_lead()
     if model.latent_cache is not None:
         check_folder_to_be(model.latent_cache, "--latent_cache", "a folder to keep latents in is accepted")
     readers: list = [

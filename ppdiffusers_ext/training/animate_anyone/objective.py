@@ -7,10 +7,10 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppdiffusers_ext.training.animate_anyone.places import Places
 from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.latents import ENCODED_AT_ONCE, encode_in_parts, hold
 from ppdiffusers_ext.training.losses import add_offset, mean_squared_error, min_snr_weights, signal_to_noise, target_of
+from ppdiffusers_ext.training.places import Places
 
 
 class Collate:

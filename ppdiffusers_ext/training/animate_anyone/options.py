@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import option, path_option
 from ppdiffusers_ext.training.bounds import FRAMES, MANY, NOT_NEGATIVE, PART, SIDES
-from ppdiffusers_ext.training.options import CheckpointedModelOptions, DataOptions, ModelOptions
+from ppdiffusers_ext.training.options import DataOptions, LedModelOptions, ModelOptions
 
 SIDE_MULTIPLE = 8
 _BETAS, _RATIOS = (1e-12, 0.999), (0.01, 100)
 
 
 @dataclass
-class ModelArguments(CheckpointedModelOptions):
+class ModelArguments(LedModelOptions):
     """Which networks are trained, from which weights, and on which noise."""
 
     SHORT_HELP = {
@@ -83,14 +83,6 @@ class ModelArguments(CheckpointedModelOptions):
         help="train the last up block of the reference UNet in stage 1, too: the original freezes it, with pretrained "
         "weights",
     )
-    place_weight: float = option(
-        0.0,
-        *NOT_NEGATIVE,
-        help="above 0, attention to the reference is led to what the denoising UNet draws, and this is the weight in "
-        "the first step of a loss under which it learns to look there: for a start from random weights (stage 1); "
-        "the original does not do this",
-    )
-    place_steps: int = option(1000, 1, MANY, help="steps in which that loss falls to 0, the lead in the first 3 of 10")
 
 
 @dataclass

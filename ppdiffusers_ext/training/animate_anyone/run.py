@@ -33,7 +33,7 @@ from ppdiffusers_ext.training.animate_anyone.latent_cache import (
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze, parts
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-from ppdiffusers_ext.training.animate_anyone.places import Places
+from ppdiffusers_ext.training.animate_anyone.places import lead
 from ppdiffusers_ext.training.animate_anyone.validation import AnimateAnyone, of_training_clips
 from ppdiffusers_ext.training.arguments import TrainingArguments
 from ppdiffusers_ext.training.fit import Training, fit, reproducible_start
@@ -112,7 +112,7 @@ def _make_objective(
         arguments.noise_offset,
         arguments.snr_gamma,
         arguments.uncond_ratio,
-        Places(model.denoising_unet, weight, steps) if weight else None,
+        lead(model.denoising_unet, weight, steps) if weight else None,
     )
 
 

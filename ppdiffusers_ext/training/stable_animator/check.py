@@ -20,6 +20,7 @@ def check_files(model: StableModelArguments, data: StableDataArguments, argument
         MissingFileError: weights, face networks, pictures or data that are not there, all in one message.
         InputError: those that cannot be read.
     """
+    model.check_lead()
     check_resume(arguments)
     svd = Path(model.pretrained_model_name_or_path)
     readers: list = [(read_config, svd / name) for name in ("unet", "vae", "image_encoder")]

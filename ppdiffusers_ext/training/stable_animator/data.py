@@ -55,7 +55,7 @@ def make_samples(
     samples_per_step = samples_of_a_step(arguments)
 
     def samples(sets: list[ClipSet], length: int) -> AnimationSamples:
-        of_sample = (samples_per_step, data.sample_n_frames, data.sample_stride, embed)
+        of_sample = (samples_per_step, data.sample_n_frames, data.sample_stride, embed, data.reference_frames)
         return AnimationSamples(sets, length, arguments.seed, *of_sample)
 
     count = len(clips.held_out[0].clips)
@@ -82,4 +82,5 @@ def open_given(data: StableDataArguments) -> list[Any]:
 def describe_sets(data: StableDataArguments) -> dict[str, Any]:
     """Description of the clips that a resumed run must share with this one."""
     sizes = [[width, height, share] for _, width, height, share in data.named_sets()]
-    return {"sizes": sizes, "frames": [data.sample_n_frames, data.sample_stride]}
+    described = {"sizes": sizes, "frames": [data.sample_n_frames, data.sample_stride]}
+    return described | ({"reference_frames": data.reference_frames} if data.reference_frames else {})

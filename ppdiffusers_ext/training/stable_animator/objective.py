@@ -10,6 +10,7 @@ from paddle import nn
 from ppdiffusers_ext.pipelines.stable_animator.pipeline import for_clip
 from ppdiffusers_ext.training.draws import Draws, make_batch
 from ppdiffusers_ext.training.latents import hold
+from ppdiffusers_ext.training.places import Places
 from ppdiffusers_ext.training.stable_animator.model import (
     NOISES,
     Kept,
@@ -21,7 +22,7 @@ from ppdiffusers_ext.training.stable_animator.model import (
 )
 
 ENCODED_AT_ONCE = 4  # pictures: the VAE's first layers are as large as they
-_ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face_embedding")
+_ARRAYS = ("pixel_values", "pose_pixels", "face_masks", "reference_image", "face_embedding", "joints")
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -39,6 +40,7 @@ class StableObjective:
             has its own part of the range that sigmas are drawn from.
         dropout: rate of the dropout of CLIP's token and of the picture's latents; see `Kept`.
         noises: see `sigma_of`.
+        places: `Places` of the model's UNet, or None.
     """
 
     def __init__(
@@ -49,10 +51,11 @@ class StableObjective:
         samples_per_step: int,
         dropout: float = 0.1,
         noises: Sequence[int] = NOISES,
+        places: Places | None = None,
     ) -> None:
         self._vae, self._image_encoder = vae, image_encoder
         self._draws, self._samples_per_step = Draws(seed), samples_per_step
-        self._dropout, self._noises = dropout, tuple(noises)
+        self._dropout, self._noises, self._places = dropout, tuple(noises), places
         hold(vae, image_encoder)
 
     def __call__(self, model: nn.Layer, batch: dict[str, Any]) -> paddle.Tensor:
@@ -65,8 +68,12 @@ class StableObjective:
             noise = self._draws.normals(indices, "noise", latents.shape[1:])
             noisy = latents + noise * sigmas.reshape([-1, 1, 1, 1, 1])
         kept = Kept.draw([self._draws.rng(index, "dropout").random() for index in indices], self._dropout)
+        if self._places is not None:
+            height, width = latents.shape[3:]
+            self._places.begin(indices[0] // self._samples_per_step, height, width, np.asarray(batch["joints"]))
         prediction = model(noisy, sigmas, picture, embedding, batch["face_embedding"], batch["pose_pixels"], kept)
-        return weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
+        loss = weighted_error(denoise(prediction, noisy, sigmas), latents, sigmas, batch["face_masks"])
+        return loss if self._places is None else loss + self._places.end()
 
     def describe(self, batch: dict[str, Any]) -> str:
         """Text with the clips and sigmas of the batch."""

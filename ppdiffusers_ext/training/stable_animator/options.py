@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import inherited, option, path_option
 from ppdiffusers_ext.training.bounds import FRAMES, MANY, PART, SIDES
-from ppdiffusers_ext.training.options import CheckpointedModelOptions, DataOptions, DiffusersTrainerOptions
+from ppdiffusers_ext.training.options import DataOptions, DiffusersTrainerOptions, LedModelOptions
 
 NOISES = (32, 64)  # resolutions that noise is as strong as for; smaller ones have more of it
 
 
 @dataclass
-class StableModelArguments(CheckpointedModelOptions):
+class StableModelArguments(LedModelOptions):
     """Initial weights and noise of StableAnimator's training."""
 
     SHORT_HELP = {
@@ -92,6 +92,13 @@ class StableDataArguments(DataOptions):
     )
     sample_n_frames: int = option(16, *FRAMES, help="frames of a sample")
     sample_stride: int = option(4, 1, MANY, help="frames from one to the next")
+    reference_frames: int = option(
+        0,
+        0,
+        MANY,
+        help="frames at the beginning of a clip that the reference is one of, and after which the sample begins, for "
+        "clips that begin with a person who stands as people do in pictures; 0: any other frame, as originally",
+    )
     faces_path: str = option("./pretrained_weights/stable_animator", help="folder in which models/antelopev2 is")
     face_cache: str = option("./face_embeddings", help="folder in which embeddings of faces are kept")
     validation_clips: int = inherited(

@@ -19,7 +19,7 @@ from ppdiffusers_ext.models.stable_animator.arcface import FACE_SIZE, IResNet, c
 from ppdiffusers_ext.weights.arrays import to_array
 from ppdiffusers_ext.weights.writing import write_safetensors
 
-_SMALL = {"layers": (1, 1, 1, 1), "planes": (8, 16, 32, 16)}
+_SMALL = {"layers": (1, 1, 1, 1), "planes": (8, 16, 32, 8)}
 _FRAMES = 4  # of each clip
 # How much of a head's height or width is cut off at most, at the top and at the other sides: masks have the hair as
 # well, detectors a face alone, and dots of skeletons what is below the brows.

@@ -22,6 +22,7 @@ from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddi
 from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze, parts
 from ppdiffusers_ext.training.stable_animator.objective import StableObjective, collate
 from ppdiffusers_ext.training.stable_animator.options import StableDataArguments, StableModelArguments
+from ppdiffusers_ext.training.stable_animator.places import lead
 from ppdiffusers_ext.training.stable_animator.validation import StableAnimator, of_animation_samples
 from ppdiffusers_ext.training.trainer import PartsTrainer
 from ppdiffusers_ext.training.validation import Validation
@@ -61,7 +62,10 @@ def train(
     vae = describe_video_vae(svd / "vae").load()
     dropout = model_arguments.conditioning_dropout_prob
     noises = (model_arguments.noise_d_low, model_arguments.noise_d_high)
-    objective = StableObjective(vae, image_encoder, arguments.seed, samples_of_a_step(arguments), dropout, noises)
+    weight, steps = model_arguments.place_weight, model_arguments.place_steps
+    places = lead(model.unet, weight, steps) if weight else None
+    samples_per_step = samples_of_a_step(arguments)
+    objective = StableObjective(vae, image_encoder, arguments.seed, samples_per_step, dropout, noises, places)
     settings = {
         "system": "stable_animator",
         **describe_sets(data),

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, check_clip, find_clips, read_keypoints
+from ppdiffusers_ext.data.animate_anyone.clips import ClipFiles, check_clip, find_clips
+from ppdiffusers_ext.data.keypoints import read_keypoints
 from ppdiffusers_ext.data.video_writer import VideoWriter
 from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.preprocess.videos import find_videos

@@ -133,6 +133,34 @@ def test_reference_is_none_of_the_frames_in_order(num_frames, count, seed):
         assert 0 <= min(*targets, reference) <= max(*targets, reference) < num_frames
 
 
+@given(st.integers(2, 60), st.integers(1, 20), st.integers(1, 5), st.integers(0, 5))
+def test_reference_is_one_of_the_first_frames(num_frames, count, first, seed):
+    rng = np.random.default_rng(seed)
+    if num_frames < first + count:
+        with pytest.raises(InputError, match=f"it has {num_frames} frames; {count} are needed after the {first} that"):
+            choose_frames(rng, num_frames, count, 4, first)
+        return
+    targets, reference = choose_frames(rng, num_frames, count, 4, first)
+    assert 0 <= reference < first <= min(targets) and max(targets) < num_frames
+    assert targets == sorted(targets) and len(set(targets)) == count
+
+
+def test_joints_are_those_of_the_frames(folder):
+    joints = np.random.default_rng(2).random((COUNT, 18, 3)).astype(np.float32)
+    joints[:, 0, 0] = np.arange(COUNT)
+    np.save(folder / "keypoints.npy", joints)
+    (clip,) = find_animation_clips(folder.parent)
+    sample = read(clip, reference_frames=2)
+    numbers = sample.joints[:, 0, 0].astype(int)
+    np.testing.assert_array_equal(sample.joints, joints[numbers])
+    shown = [int(sample.picture[0, 0, 0]), *np.round((sample.pixels[:, 0, 0, 0] + 1) * 127.5).astype(int)]
+    assert [number // 20 for number in shown] == numbers.tolist() and numbers[0] < 2
+    assert not read(clip_of(folder)).joints.any(), "without the file there are none"
+    np.save(folder / "keypoints.npy", joints[1:])
+    with pytest.raises(InputError, match=r"keypoints.npy holds float32 .*; an array of numbers \(12, 18, 3\) is"):
+        read(clip)
+
+
 def test_clip_without_a_frame_for_the_reference_is_refused():
     with pytest.raises(InputError, match="it has 4 frames; 5 are needed"):
         choose_frames(np.random.default_rng(0), 4, 4)

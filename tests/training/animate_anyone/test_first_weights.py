@@ -9,7 +9,7 @@ import pytest
 from ppdiffusers_ext.models.animate_anyone.transformer import ReferenceAttention
 from ppdiffusers_ext.training.animate_anyone.first_weights import draw_first_weights
 from ppdiffusers_ext.training.animate_anyone.options import ModelArguments
-from ppdiffusers_ext.training.animate_anyone.places import Places
+from ppdiffusers_ext.training.animate_anyone.places import lead
 from ppdiffusers_ext.training.animate_anyone.run import make_model
 from ppdiffusers_ext.weights.writing import write_safetensors
 
@@ -62,7 +62,7 @@ def told_apart(reference, denoising):
     """How far outputs of two references are apart, as a part of their deviation; attention is led to its place."""
     noise, poses = latents(1, 2).unsqueeze(2), paddle.zeros([2, 32, 1, SIDE, SIDE])
     context, outputs = paddle.zeros([2, 1, denoising.config.cross_attention_dim]), []
-    places = Places(denoising, weight=1.0, steps=1)
+    places = lead(denoising, weight=1.0, steps=1)
     places.begin(0, SIDE, SIDE, np.zeros([2, 2, 18, 3]))
     with paddle.no_grad():
         for seed in (2, 3):

@@ -13,7 +13,7 @@ from ppdiffusers_ext.models.animate_anyone import PoseGuider
 from ppdiffusers_ext.pipelines.schedulers import make_scheduler
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel, freeze
 from ppdiffusers_ext.training.animate_anyone.objective import Collate, Objective
-from ppdiffusers_ext.training.animate_anyone.places import Places
+from ppdiffusers_ext.training.animate_anyone.places import lead
 from ppdiffusers_ext.training.losses import min_snr_weights, signal_to_noise
 from tests.conftest import RELEASED_SCHEDULE
 
@@ -195,7 +195,7 @@ def test_loss_of_places_is_added_while_they_are_led(make_objective, make_batch, 
         for step, batch in batches.items():
             plain = float(make_objective(uncond_ratio=0.0)(model, batch))
             led = [
-                float(make_objective(uncond_ratio=0.0, places=Places(model.denoising_unet, weight, 4))(model, batch))
+                float(make_objective(uncond_ratio=0.0, places=lead(model.denoising_unet, weight, 4))(model, batch))
                 for weight in (0.5, 1.0, 1.5)
             ]
             assert led[2] - led[1] == pytest.approx(led[1] - led[0], abs=1e-5)
@@ -206,7 +206,7 @@ def test_loss_of_places_is_added_while_they_are_led(make_objective, make_batch, 
 
 
 def test_places_count_nothing_in_a_step_without_reference(make_objective, make_batch, model):
-    places, batch = Places(model.denoising_unet, 0.5, 4), make_batch(0, 1)
+    places, batch = lead(model.denoising_unet, 0.5, 4), make_batch(0, 1)
     with paddle.no_grad():
         led, plain = (
             float(make_objective(uncond_ratio=1.0, **more)(model, batch)) for more in ({"places": places}, {})

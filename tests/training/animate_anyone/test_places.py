@@ -14,7 +14,7 @@ from ppdiffusers_ext.models.animate_anyone.transformer import ReferenceAttention
 from ppdiffusers_ext.training.animate_anyone.check import check_files
 from ppdiffusers_ext.training.animate_anyone.model import AnimateAnyoneModel
 from ppdiffusers_ext.training.animate_anyone.options import DataArguments, ModelArguments
-from ppdiffusers_ext.training.animate_anyone.places import Places
+from ppdiffusers_ext.training.animate_anyone.places import lead
 
 SPREAD = 0.3  # tokens, of the weights around a place
 
@@ -47,11 +47,11 @@ class Given(ReferenceAttention):
 def places_of(attention, weight=1.0, steps=10**9):
     unet = paddle.nn.LayerDict({"mid": attention})
     unet.config = SimpleNamespace(patch_size=1)
-    return Places(unet, weight, steps)
+    return lead(unet, weight, steps)
 
 
 def loss_of(query, key, height, width, heads=1, joints=None):
-    """What `Places` says of one attention, whose number of channels in a head is made 1 by the queries' length."""
+    """What `Places` say of one attention, whose number of channels in a head is made 1 by the queries' length."""
     attention = Given(query.shape[-1], heads)
     places = places_of(attention)
     places.begin(0, height, width, NOBODY[: query.shape[0]] if joints is None else joints)
@@ -143,7 +143,7 @@ def run(model, unconditional=False):
 
 
 def test_attention_is_led_between_begin_and_end(model):
-    places = Places(model.denoising_unet, weight=0.5, steps=10)
+    places = lead(model.denoising_unet, weight=0.5, steps=10)
     plain = run(model).numpy()
     assert float(places.end()) == 0  # nothing was begun
     places.begin(1, 8, 8, NOBODY)
@@ -160,7 +160,7 @@ def test_attention_is_led_between_begin_and_end(model):
 def test_places_are_those_of_patches(make_reference_unet, make_denoising_unet, side):
     unets = (make_reference_unet(patch_size=side), make_denoising_unet(use_motion_module=False, patch_size=side))
     model = AnimateAnyoneModel(*unets, PoseGuider(32, block_out_channels=(8, 8)))
-    places = Places(model.denoising_unet, weight=0.5, steps=4)
+    places = lead(model.denoising_unet, weight=0.5, steps=4)
     latents, context = (
         paddle.randn([1, 4, 1, 4 * side, 5 * side]),
         paddle.randn([1, 1, unets[0].config.cross_attention_dim]),
@@ -171,7 +171,7 @@ def test_places_are_those_of_patches(make_reference_unet, make_denoising_unet, s
 
 
 def test_nothing_is_led_without_a_reference(model):
-    places = Places(model.denoising_unet, weight=0.5, steps=4)
+    places = lead(model.denoising_unet, weight=0.5, steps=4)
     plain = run(model, unconditional=True).numpy()
     places.begin(0, 8, 8, NOBODY)
     np.testing.assert_array_equal(run(model, unconditional=True).numpy(), plain)
@@ -213,7 +213,7 @@ def test_what_the_reference_does_not_show_is_not_led():
 def test_loss_falls_in_a_straight_line(model):
     losses = []
     for step, steps in ((0, 4), (0, 10**9)):
-        places = Places(model.denoising_unet, 0.5, steps)
+        places = lead(model.denoising_unet, 0.5, steps)
         places.begin(step, 8, 8, NOBODY)
         run(model)
         losses.append(float(places.end()))
@@ -224,7 +224,7 @@ def test_loss_falls_in_a_straight_line(model):
 
 
 def test_both_unets_learn_to_find_their_places(model):
-    places = Places(model.denoising_unet, 1.0, 10**9)
+    places = lead(model.denoising_unet, 1.0, 10**9)
     optimizer = paddle.optimizer.Adam(2e-3, parameters=model.parameters())
     losses = []
     for _ in range(60):

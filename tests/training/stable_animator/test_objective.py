@@ -29,6 +29,7 @@ def sample(index):
         "pixel_values": pictures[:2],
         "pose_pixels": pictures[2:4],
         "face_masks": (random.random((2, 1, SIDE, SIDE)) < 0.3).astype(np.float32),
+        "joints": np.zeros((3, 18, 3), np.float32),
         "reference_image": pictures[4],
         "face_embedding": random.standard_normal(512).astype(np.float32),
         "index": index,

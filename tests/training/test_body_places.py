@@ -6,7 +6,7 @@ import pytest
 
 from ppdiffusers_ext.data.openpose import KEYPOINTS
 from ppdiffusers_ext.data.synthetic import synthetic_clip
-from ppdiffusers_ext.training.animate_anyone.body_places import find_places
+from ppdiffusers_ext.training.body_places import find_places
 
 STANDING = {
     "nose": (50, 12), "neck": (50, 22), "r_eye": (48, 10), "l_eye": (52, 10), "r_ear": (45, 11), "l_ear": (55, 11),
