@@ -314,7 +314,6 @@ COVERED = {
     "models.easy_animate.motion": "models/easy_animate/test_easy_animate.py",
     "models.easy_animate.option_rules": "models/test_option_rules.py",
     "models.easy_animate.vae_tiles": "pipelines/easy_animate/test_video_coding.py",
-    "models.stable_animator.blocks": "test_parity.py",
     "pipelines.moving": "pipelines/test_api.py",
     "pipelines.opening": "pipelines/test_api.py",
     "pipelines.saving": "pipelines/test_api.py",

@@ -8,19 +8,13 @@ from typing import Any
 
 from ppdiffusers_ext.comfyui.files import write_frames, write_picture
 from ppdiffusers_ext.comfyui.keypoints import write_poses
-from ppdiffusers_ext.comfyui.models import check_known, configured_file, configured_names, with_found_files
+from ppdiffusers_ext.comfyui.models import with_found_files
 from ppdiffusers_ext.comfyui.orders import Model, Order
-from ppdiffusers_ext.comfyui.posed import AUTO, AnimateNode, LoadNode
-from ppdiffusers_ext.errors import InputError
-from ppdiffusers_ext.pipelines.animate_anyone.check import check_files, has_weights
-from ppdiffusers_ext.pipelines.animate_anyone.options import CONFIG, DEMO, Pose2VidConfig
+from ppdiffusers_ext.comfyui.posed import AnimateNode, LoadNode, load_options
+from ppdiffusers_ext.pipelines.animate_anyone.check import check_files
+from ppdiffusers_ext.pipelines.animate_anyone.options import Pose2VidConfig
 
 FOLDER = "AnimateAnyone"  # below ComfyUI's models
-RELEASED, SMALL = "released", "demo"
-
-
-def model_names() -> list[str]:
-    return [AUTO, RELEASED, SMALL, *configured_names(FOLDER)]
 
 
 def configure(order: Order, folder: Path) -> Pose2VidConfig:
@@ -44,16 +38,9 @@ def check_model(model: Model) -> None:
 
 
 def _load(model: Model, given: dict[str, Any]) -> Pose2VidConfig:
-    """The options of a model's file; of AUTO that of the released weights, or the small model where there are none."""
-    check_known(model.name, model_names())
-    if model.loras:
-        raise InputError("Animate Anyone takes no LoRA; a model as its loader gives it is accepted")
     options = {"test_cases": {}, **model.options, **given}
     load = functools.partial(_of_file, options=options, num_frames=given.get("num_frames"))
-    if model.name == AUTO:
-        released = load(CONFIG)
-        return released if has_weights(released) else load(DEMO)
-    return load({RELEASED: CONFIG, SMALL: DEMO}.get(model.name) or configured_file(FOLDER, model.name))
+    return load_options(model, FOLDER, load)
 
 
 def _of_file(path: str | os.PathLike | None, options: dict[str, Any], num_frames: int | None) -> Pose2VidConfig:
@@ -71,7 +58,7 @@ class LoadAnimateAnyone(LoadNode):
     )
     CATEGORY = "ppdiffusers_ext/Animate Anyone"
     RETURN_TYPES = ("PPDX_ANIMATE_ANYONE",)
-    system, options_class, model_names = "animate_anyone", Pose2VidConfig, staticmethod(model_names)
+    system, options_class, folder = "animate_anyone", Pose2VidConfig, FOLDER
 
 
 class AnimateAnyone(AnimateNode):

@@ -12,6 +12,7 @@ from ppdiffusers_ext.options import any_of, declaration
 from ppdiffusers_ext.pipelines.options import MODEL
 
 _MOST_NAMES = 200
+_GROUPS = (MODEL, "Face", "Face optimisation")  # of options that may name weights
 
 
 def configured_names(kind: str) -> list[str]:
@@ -46,7 +47,7 @@ def _paths(config: Any) -> list[tuple[str, str]]:
     return [
         (item.name, value)
         for item in dataclasses.fields(config)
-        if (of := declaration(item)).is_path and of.group in (MODEL, "Face") and (value := getattr(config, item.name))
+        if (of := declaration(item)).is_path and of.group in _GROUPS and (value := getattr(config, item.name))
     ]
 
 

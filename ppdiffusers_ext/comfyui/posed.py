@@ -1,5 +1,6 @@
 """What the nodes of the systems share that animate a picture by skeletons."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,18 @@ import numpy as np
 from ppdiffusers_ext.comfyui import tensors, widgets
 from ppdiffusers_ext.comfyui.host import Watch
 from ppdiffusers_ext.comfyui.keypoints import to_poses
+from ppdiffusers_ext.comfyui.models import check_known, configured_file, configured_names
 from ppdiffusers_ext.comfyui.orders import Model, Order, Report, choose_way
 from ppdiffusers_ext.errors import InputError, shown
 from ppdiffusers_ext.options import DRAWN, FPS
 from ppdiffusers_ext.pipelines.options import OUTPUT, SAMPLING, SPEED, VIDEO, WINDOWS
 from ppdiffusers_ext.pipelines.presets import preset_names
+from ppdiffusers_ext.pipelines.systems import SYSTEMS
 
 # Options that a loader gives: they say how a model is run. The others are the sampler's.
 LOADED = ("device", "dtype", "engine", "memory", "preset", "ignore_memory")
 AUTO = "auto"  # the released weights where there are any, and else those that ship
+RELEASED, SMALL = "released", "demo"
 _OWN = ("fps", "resume", "overwrite", "skip_existing", "reports")  # inputs of the nodes, or of commands alone
 _GROUPS = (VIDEO, SAMPLING, WINDOWS, SPEED, "Face", "Face optimisation", OUTPUT)
 SERVER_INPUT = (
@@ -51,13 +55,39 @@ def sampler_names(options_class: type) -> list[str]:
     return widgets.names(options_class, _GROUPS, (*LOADED, *_OWN))
 
 
+def model_names(folder: str) -> list[str]:
+    """Names of a system's models: what is published, what ships, and YAML files in a folder of ComfyUI's models."""
+    return [AUTO, RELEASED, SMALL, *configured_names(folder)]
+
+
+def load_options(model: Model, folder: str, load: Callable[[Any], Any]) -> Any:
+    """The options of a model of a system that animates skeletons.
+
+    Args:
+        model: as a loader gives it.
+        folder: as `model_names`'.
+        load: function of a YAML file that returns its options.
+
+    Raises:
+        InputError: a model that is not known, or LoRAs, which no system takes here.
+    """
+    check_known(model.name, model_names(folder))
+    of = SYSTEMS[model.system]
+    if model.loras:
+        raise InputError(f"{folder} takes no LoRA; a model as its loader gives it is accepted")
+    if model.name == AUTO:
+        released = load(of.config_file)
+        return released if of.has_weights is None or of.has_weights(released) else load(of.demo_file)
+    return load({RELEASED: of.config_file, SMALL: of.demo_file}.get(model.name) or configured_file(folder, model.name))
+
+
 class LoadNode:
     """A loader; subclasses say of what.
 
     Attributes:
         system: name of the system.
         options_class: of its options.
-        model_names: function that returns the names of its models.
+        folder: of its models, below ComfyUI's.
     """
 
     RETURN_TYPES: tuple[str, ...] = ()
@@ -66,11 +96,11 @@ class LoadNode:
     FUNCTION = "load"
     system: str
     options_class: Any
-    model_names: Any
+    folder: str
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = cls.model_names()
+        names = model_names(cls.folder)
         model = (names, {"default": names[0], "tooltip": "weights"})
         return {
             "required": {"model": model, **loader_widgets(cls.options_class)},

@@ -9,22 +9,17 @@ import numpy as np
 from ppdiffusers_ext.comfyui import tensors, widgets
 from ppdiffusers_ext.comfyui.files import write_frames, write_picture
 from ppdiffusers_ext.comfyui.keypoints import write_poses
-from ppdiffusers_ext.comfyui.models import check_known, configured_file, configured_names, with_found_files
+from ppdiffusers_ext.comfyui.models import with_found_files
 from ppdiffusers_ext.comfyui.orders import Model, Order
-from ppdiffusers_ext.comfyui.posed import AnimateNode, LoadNode, sampler_names
+from ppdiffusers_ext.comfyui.posed import AnimateNode, LoadNode, load_options, sampler_names
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.options import declaration
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files
-from ppdiffusers_ext.pipelines.stable_animator.options import CONFIG, RefinementConfig, StableAnimationConfig
+from ppdiffusers_ext.pipelines.stable_animator.options import RefinementConfig, StableAnimationConfig
 
 FOLDER = "StableAnimator"  # below ComfyUI's models
-RELEASED = "released"
 # Sockets of masks -> their roles as files, and options of `RefinementConfig`.
 _MASKS = {"face_mask": "picture_mask", "frame_masks": "masks"}
-
-
-def model_names() -> list[str]:
-    return [RELEASED, *configured_names(FOLDER)]
 
 
 def refinement_names() -> list[str]:
@@ -61,11 +56,12 @@ def check_model(model: Model) -> None:
 
 
 def _load(model: Model, options: dict[str, Any], refinement: dict[str, Any]) -> StableAnimationConfig:
-    check_known(model.name, model_names())
-    if model.loras:
-        raise InputError("StableAnimator takes no LoRA; a model as its loader gives it is accepted")
-    path = CONFIG if model.name == RELEASED else configured_file(FOLDER, model.name)
-    config = with_found_files(StableAnimationConfig.load(path, refinement, **{**model.options, **options}))
+    given = {**model.options, **options}
+
+    def load(path: Any) -> StableAnimationConfig:
+        return with_found_files(StableAnimationConfig.load(path, refinement=refinement, **given))
+
+    config = load_options(model, FOLDER, load)
     if config.refinement is None:
         return config
     return dataclasses.replace(config, refinement=with_found_files(config.refinement))
@@ -74,10 +70,13 @@ def _load(model: Model, options: dict[str, Any], refinement: dict[str, Any]) -> 
 class LoadStableAnimator(LoadNode):
     """Chooses the weights of StableAnimator, and how they are run."""
 
-    DESCRIPTION = f"StableAnimator's weights: the released ones, or those of a YAML file in models/{FOLDER}."
+    DESCRIPTION = (
+        "StableAnimator's weights: the released ones, the small model that ships (demo), whichever is there (auto), "
+        f"or a YAML file in models/{FOLDER}."
+    )
     CATEGORY = "ppdiffusers_ext/StableAnimator"
     RETURN_TYPES = ("PPDX_STABLE_ANIMATOR",)
-    system, options_class, model_names = "stable_animator", StableAnimationConfig, staticmethod(model_names)
+    system, options_class, folder = "stable_animator", StableAnimationConfig, FOLDER
 
 
 class StableAnimator(AnimateNode):

@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import ctypes
 import errno
 import fcntl
 import hashlib
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from ppdiffusers_ext.data.disk import exchange, flush
 from ppdiffusers_ext.data.leftovers import HOST, claimed, remove, remove_leftovers, swept
 from ppdiffusers_ext.errors import InputError, printable, shown_path
 from ppdiffusers_ext.files import check_name
@@ -26,7 +26,6 @@ _FAILURES = {  # of a disk, whoever reports them, PyAV included: what is wrong, 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 _MOST_OF_NAME, _MOST_OF_SUFFIX = 48, 64  # bytes that a temporary name takes from its target's
 _MOST_TRIES = 100  # of temporary names
-_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 _option: contextvars.ContextVar = contextvars.ContextVar("option", default=None)
 _given: contextvars.ContextVar = contextvars.ContextVar("given", default=())
@@ -103,8 +102,9 @@ def output_file(path: str | os.PathLike) -> Iterator[Any]:
     """
     with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         target, temporary = _prepare(path, undo, held)
+        mode = temporary.stat().st_mode
         yield temporary
-        flush(temporary)
+        flush(temporary, mode)
         _enter(path, temporary, target)
         undo.pop_all()
 
@@ -117,10 +117,11 @@ def output_folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     with _failures_as_input_errors(path), contextlib.ExitStack() as held, contextlib.ExitStack() as undo:
         target, temporary = _prepare_folder(path, undo, held)
+        mode = temporary.stat().st_mode
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
-                flush(file)
+                flush(file, mode)
         _enter(path, temporary, target)
         undo.pop_all()
 
@@ -343,35 +344,16 @@ def _remove_if_empty(folder: Path) -> None:
         _made.discard(folder)
 
 
-def flush(path: Path) -> None:
-    """Have the data on the disk before the name, or a power cut could leave an empty file under the final name."""
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _enter(path: str | os.PathLike, temporary: Path, target: Path) -> None:
     with _system_errors_as_input_errors(path):
         if (watcher := _watcher.get()) is not None:
             watcher.completed(temporary, target)
         if temporary.is_dir() and target.is_dir() and _is_replaced(target):
-            _exchange(temporary, target)
+            exchange(temporary, target, f".{_cut(target.name, _MOST_OF_NAME)}.{secrets.token_hex(4)}.replaced")
             remove(temporary)
         else:
             os.replace(temporary, target)
     claimed.pop(temporary, None)
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Let two folders take each other's place, at once where the file system can."""
-    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if exchange is None or exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
-        aside = other.with_name(f".{_cut(other.name, _MOST_OF_NAME)}.{secrets.token_hex(4)}.replaced")
-        os.rename(other, aside)
-        os.rename(one, other)
-        os.rename(aside, one)
 
 
 def _not_writable(path: str | os.PathLike, reason: str, accepted: str = _ACCEPTED) -> OutputError:

@@ -17,8 +17,9 @@ from typing import Any
 
 import paddle
 
+from ppdiffusers_ext.data.disk import flush
 from ppdiffusers_ext.data.leftovers import remove
-from ppdiffusers_ext.data.outputs import fitting_name, flush, real_target
+from ppdiffusers_ext.data.outputs import fitting_name, real_target
 from ppdiffusers_ext.data.records import digest, digest_of
 from ppdiffusers_ext.errors import InputError, printable, shown_path
 from ppdiffusers_ext.files import read_json

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 import yaml
 
+from ppdiffusers_ext import packaged
+from ppdiffusers_ext.comfyui.orders import Model
+from ppdiffusers_ext.comfyui.stable_animator import _load
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.errors import InputError
+from ppdiffusers_ext.pipelines.stable_animator.options import CONFIG, DEMO, StableAnimationConfig
 from tests.comfyui.test_animate_anyone import call
 from tests.scripts.test_stable_animator import folder, pipeline
 
@@ -57,3 +61,30 @@ def test_inputs_that_cannot_be_used_are_refused_in_words(host, nodes, model, fol
     with pytest.raises(InputError) as error:
         call(nodes, "PPDX_StableAnimator", **{**rest, **SMALL, **given})
     assert told in str(error.value) and "/tmp/ppdiffusers_ext-" not in str(error.value)
+
+
+def test_weights_beside_the_project_are_found_the_recogniser_as_well(tmp_path, monkeypatch, host):
+    (tmp_path / "weights").mkdir()
+    for name in ("unet.pth", "recognizer.pth"):
+        (tmp_path / "weights" / name).touch()
+    monkeypatch.setattr(packaged, "FOLDER", tmp_path)
+    (place := host.folder / "models" / "StableAnimator").mkdir()
+    of = {"svd": "weights/svd", "unet": "weights/unet.pth", "pose_net": "p.pth", "face_encoder": "f.pth"}
+    of["refinement"] = {"recognizer": "weights/recognizer.pth"}
+    (place / "mine.yaml").write_text(yaml.safe_dump(of))
+    config = _load(Model("stable_animator", "mine.yaml"), {}, {})
+    assert (config.unet, config.pose_net) == (str(tmp_path / "weights" / "unet.pth"), "p.pth")
+    assert config.refinement.recognizer == str(tmp_path / "weights" / "recognizer.pth")
+
+
+def test_small_model_is_taken_where_there_are_no_released_weights(host, monkeypatch):
+    monkeypatch.chdir(host.folder)
+    for name in ("auto", "demo"):
+        config = _load(Model("stable_animator", name), {"optimize_face": True}, {"iterations": 1})
+        assert (config.unet, config.width) == (StableAnimationConfig.load(DEMO).unet, 128)
+        assert config.refinement.recognizer == config.face_recognizer and config.refinement.iterations == 1
+    assert _load(Model("stable_animator", "released"), {}, {}).unet == StableAnimationConfig.load(CONFIG).unet
+    with pytest.raises(InputError, match="StableAnimator takes no LoRA"):
+        _load(Model("stable_animator", "demo", loras=(("a", 1.0),)), {}, {})
+    with pytest.raises(InputError, match="model 'x' is not known; auto, released or demo is accepted"):
+        _load(Model("stable_animator", "x"), {}, {})

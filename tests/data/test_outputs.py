@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from ppdiffusers_ext.data.images import write_gif, write_image
 from ppdiffusers_ext.data.outputs import (
@@ -55,6 +56,24 @@ def test_file_mode_follows_the_umask(tmp_path):
     finally:
         os.umask(previous)
     assert (tmp_path / "out.txt").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_that_a_writer_makes_private_follow_the_umask(tmp_path, umask, expected):
+    """As safetensors does, which puts a file of its own under the name that it is given."""
+    previous = os.umask(umask)
+    try:
+        with output_file(tmp_path / "alone.safetensors") as temporary:
+            save_file({"a": np.zeros(2)}, temporary)
+        with output_folder(tmp_path / "folder") as temporary:
+            (temporary / "inner").mkdir()
+            save_file({"a": np.zeros(2)}, temporary / "inner" / "a.safetensors")
+            (temporary / "tool").touch(0o755)
+    finally:
+        os.umask(previous)
+    for name in ("alone.safetensors", "folder/inner/a.safetensors"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == expected, name
+    assert (tmp_path / "folder" / "tool").stat().st_mode & 0o100, "nothing is taken away"
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a file system in which nobody can make files")
