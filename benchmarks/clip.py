@@ -8,8 +8,8 @@ seconds and peak memory are in the JSON as `export`. What opening exports takes 
 `preparation_seconds`), as little as building the peer is: diffusers' UNetMotionModel and AutoencoderKL in torch,
 driven step by step with guidance and without caching, in fp32 and in bf16. It has no reference network, no pose guider
 and no CLIP, so it does less. `psnr` compares decoded frames with those of the first preset, exact, in the first dtype.
-For what presets do to pictures of people rather than to noise, `--model` takes a configuration of pose2vid with
-weights that were trained.
+For what presets do to pictures of people rather than to noise, `--model` takes a configuration of pose2vid, or of
+stable_animator, with weights that were trained.
 
 With `--system stable_animator` it is StableAnimator and diffusers' UNetSpatioTemporalConditionModel and
 AutoencoderKLTemporalDecoder, which has neither pose net nor face. With `--system easy_animate` it is EasyAnimate V4 at
@@ -59,7 +59,9 @@ def add_arguments(parser):
     parser.add_argument("--memory", choices=RUNGS, default="high", help="what ours keeps in memory (default high)")
     parser.add_argument("--presets", nargs="+", default=PRESETS, metavar="NAME", help="exact first (default: all)")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS], metavar="NAME", help="default: all")
-    parser.add_argument("--model", metavar="FILE", help="configuration of pose2vid, instead of random weights")
+    parser.add_argument(
+        "--model", metavar="FILE", help="configuration of pose2vid or stable_animator, instead of random weights"
+    )
     parser.add_argument("--small", action="store_true", help="tiny networks, to try the benchmark itself")
 
 
@@ -105,8 +107,10 @@ def _check(options):
             raise InputError(f"--{name} {getattr(options, name)} is too small; {least} or more is accepted")
     if options.system == "easy_animate" and (options.frames % 8 or options.side % 16):
         raise InputError("EasyAnimate takes multiples of 8 as --frames and of 16 as --side; such as 16 and 256")
-    if options.model and options.system != "animate_anyone":
-        raise InputError("--model is a configuration of pose2vid; with --system animate_anyone it is accepted")
+    if options.model and options.system == "easy_animate":
+        raise InputError(
+            "--model is a configuration of pose2vid or stable_animator; with their --system it is accepted"
+        )
     backend = BACKENDS.get(options.engine)
     able = backend.precisions if backend else ("float32",)
     in_8_bits = bool(backend and backend.quantise)

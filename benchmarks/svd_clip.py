@@ -78,10 +78,9 @@ def make_config(folder, **options):
 
 
 def ours(settings):
-    import numpy as np
     import paddle
-    import PIL.Image
 
+    from ppdiffusers_ext.pipelines.stable_animator.options import StableAnimationConfig
     from ppdiffusers_ext.pipelines.stable_animator.pipeline import StableAnimatorPipeline
     from ppdiffusers_ext.runtime import Runtime
 
@@ -89,31 +88,56 @@ def ours(settings):
         "engine_cache": settings["cache"],
         **{name: settings[name] for name in ("engine", "preset", "weights", "memory")},
     }
-    config, side = make_config(settings["model"], **names), settings["side"]
+    if Path(settings["model"]).is_dir():
+        config = make_config(settings["model"], **names)
+    else:
+        config = StableAnimationConfig.load(settings["model"], **names)
+    side = settings["side"]
     pipeline = StableAnimatorPipeline.open(config, Runtime.choose("cpu", settings["dtype"]))
     pipeline.set_progress_bar_config(disable=True)
-    random = np.random.default_rng(0)
-    picture, *poses = (
-        PIL.Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((side, side))
-        for _ in range(1 + settings["frames"])
-    )
+    picture, poses, face = _case(config, settings["frames"], side)
 
     def animate():
         return pipeline(
             picture,
             poses,
-            random.standard_normal(512),
+            face,
             side,
             side,
             settings["steps"],
             min_guidance_scale=settings["guidance"],
             max_guidance_scale=settings["guidance"],
+            tile_size=config.context_frames,
+            tile_overlap=config.context_overlap,
+            anchored=config.anchored,
+            repeats_noise=config.repeats_noise,
             generator=paddle.Generator().manual_seed(0),
             output_type="np",
             **config.knobs,
         ).frames
 
     return measure_clip(pipeline, animate, settings["frames_file"])
+
+
+def _case(config, frames, side):
+    """Picture, skeletons and a face's embedding: those that a configuration names, or else drawn ones."""
+    import numpy as np
+    import PIL.Image
+
+    from ppdiffusers_ext.data.images import read_image
+    from ppdiffusers_ext.data.video import read_frames
+    from ppdiffusers_ext.pipelines.stable_animator.faces import find_small_face
+
+    if config.reference_image is not None:
+        picture = read_image(config.reference_image)
+        face = find_small_face(config.face_recognizer, np.asarray(picture), config.reference_image)
+        return picture, list(read_frames(config.pose_video, count=frames)), face.embedding
+    random = np.random.default_rng(0)
+    picture, *poses = (
+        PIL.Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+        for _ in range(1 + frames)
+    )
+    return picture, poses, random.standard_normal(512)
 
 
 def peer(settings):

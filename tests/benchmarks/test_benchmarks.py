@@ -108,7 +108,7 @@ def test_unknown_benchmark_is_an_error_that_lists_the_known_ones():
         (("block_cache", "--clips", "0"), ("--clips 0", "1 or more")),
         (("block_cache", "--presets", "quick"), ("preset 'quick'", "exact, balanced, fast")),
         (("hjb", "--chunk", "0"), ("--chunk 0", "1 or more")),
-        (("clip", "--system", "stable_animator", "--model", "x"), ("--model", "--system animate_anyone")),
+        (("clip", "--system", "easy_animate", "--model", "x"), ("--model", "pose2vid or stable_animator")),
         (("clip", "--side", "16"), ("--side 16", "64 or more")),
         (("clip", "--presets", "quick"), ("preset 'quick'", "exact, balanced, fast")),
         (("startup", "--engine", "tensorrt"), ("engine 'tensorrt' is not known", "openvino")),
