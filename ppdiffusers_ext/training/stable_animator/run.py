@@ -19,6 +19,7 @@ from ppdiffusers_ext.training.posed import PosedCase
 from ppdiffusers_ext.training.stable_animator.check import check_files
 from ppdiffusers_ext.training.stable_animator.data import Clips, describe_sets, make_samples, open_given
 from ppdiffusers_ext.training.stable_animator.face_embeddings import FaceEmbeddings
+from ppdiffusers_ext.training.stable_animator.first_weights import draw_first_weights
 from ppdiffusers_ext.training.stable_animator.model import StableAnimatorModel, freeze, parts
 from ppdiffusers_ext.training.stable_animator.objective import StableObjective, collate
 from ppdiffusers_ext.training.stable_animator.options import StableDataArguments, StableModelArguments
@@ -118,6 +119,8 @@ def make_model(arguments: StableModelArguments, clip_width: int) -> StableAnimat
         adapters = tuple(name for name in unet.state_dict() if _ADAPTER in name)
         load_weights(unet, find_weights(source) if source.is_dir() else source, may_miss=adapters)
         _start_adapters(unet)
+    else:
+        draw_first_weights(unet)
     pose_net = PoseNet(unet.config.block_out_channels[0])
     face_encoder = FusionFaceId(unet.config.cross_attention_dim, clip_embeddings_dim=clip_width)
     for network, path in (
