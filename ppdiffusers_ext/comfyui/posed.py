@@ -55,9 +55,13 @@ def sampler_names(options_class: type) -> list[str]:
     return widgets.names(options_class, _GROUPS, (*LOADED, *_OWN))
 
 
-def model_names(folder: str) -> list[str]:
-    """Names of a system's models: what is published, what ships, and YAML files in a folder of ComfyUI's models."""
-    return [AUTO, RELEASED, SMALL, *configured_names(folder)]
+def model_names(system: str, folder: str) -> list[str]:
+    """Names of a system's models: the published one, the one that ships if there is one, and YAML files of the user.
+
+    folder: of the latter, below ComfyUI's models.
+    """
+    ships = SYSTEMS[system].demo_file is not None
+    return [*[AUTO] * ships, RELEASED, *[SMALL] * ships, *configured_names(folder)]
 
 
 def load_options(model: Model, folder: str, load: Callable[[Any], Any]) -> Any:
@@ -71,7 +75,7 @@ def load_options(model: Model, folder: str, load: Callable[[Any], Any]) -> Any:
     Raises:
         InputError: a model that is not known, or LoRAs, which no system takes here.
     """
-    check_known(model.name, model_names(folder))
+    check_known(model.name, model_names(model.system, folder))
     of = SYSTEMS[model.system]
     if model.loras:
         raise InputError(f"{folder} takes no LoRA; a model as its loader gives it is accepted")
@@ -100,7 +104,7 @@ class LoadNode:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = model_names(cls.folder)
+        names = model_names(cls.system, cls.folder)
         model = (names, {"default": names[0], "tooltip": "weights"})
         return {
             "required": {"model": model, **loader_widgets(cls.options_class)},

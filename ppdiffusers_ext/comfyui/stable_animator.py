@@ -70,10 +70,7 @@ def _load(model: Model, options: dict[str, Any], refinement: dict[str, Any]) -> 
 class LoadStableAnimator(LoadNode):
     """Chooses the weights of StableAnimator, and how they are run."""
 
-    DESCRIPTION = (
-        "StableAnimator's weights: the released ones, the small model that ships (demo), whichever is there (auto), "
-        f"or a YAML file in models/{FOLDER}."
-    )
+    DESCRIPTION = f"StableAnimator's weights: the released ones, or those of a YAML file in models/{FOLDER}."
     CATEGORY = "ppdiffusers_ext/StableAnimator"
     RETURN_TYPES = ("PPDX_STABLE_ANIMATOR",)
     system, options_class, folder = "stable_animator", StableAnimationConfig, FOLDER

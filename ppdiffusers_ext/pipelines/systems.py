@@ -56,7 +56,6 @@ SYSTEMS = {
         stable_animator.StableAnimationConfig,
         stable_animator.CONFIG,
         stable_animator_check.check_files,
-        demo_file=stable_animator.DEMO,
         has_weights=stable_animator_check.has_weights,
         refinement=stable_animator.RefinementConfig,
         writes_folder=True,

@@ -1,5 +1,7 @@
 """StableAnimator's nodes with small networks of random weights, and the optimisation of faces."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from ppdiffusers_ext.comfyui.stable_animator import _load
 from ppdiffusers_ext.data.frames import open_frames
 from ppdiffusers_ext.errors import InputError
 from ppdiffusers_ext.pipelines.stable_animator.options import CONFIG, DEMO, StableAnimationConfig
+from ppdiffusers_ext.pipelines.systems import SYSTEMS
 from tests.comfyui.test_animate_anyone import call
 from tests.scripts.test_stable_animator import folder, pipeline
 
@@ -77,8 +80,12 @@ def test_weights_beside_the_project_are_found_the_recogniser_as_well(tmp_path, m
     assert config.refinement.recognizer == str(tmp_path / "weights" / "recognizer.pth")
 
 
-def test_small_model_is_taken_where_there_are_no_released_weights(host, monkeypatch):
+def test_small_model_is_taken_where_one_ships_and_there_are_no_released_weights(host, monkeypatch):
     monkeypatch.chdir(host.folder)
+    with pytest.raises(InputError, match="model 'demo' is not known; released is accepted"):
+        _load(Model("stable_animator", "demo"), {}, {})
+    ships = dataclasses.replace(SYSTEMS["stable_animator"], demo_file=DEMO)
+    monkeypatch.setitem(SYSTEMS, "stable_animator", ships)
     for name in ("auto", "demo"):
         config = _load(Model("stable_animator", name), {"optimize_face": True}, {"iterations": 1})
         assert (config.unet, config.width) == (StableAnimationConfig.load(DEMO).unet, 128)

@@ -1,5 +1,7 @@
 """Options of StableAnimator: the small model's file, and which recogniser sees the face."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from ppdiffusers_ext.errors import InputError, MissingFileError
 from ppdiffusers_ext.pipelines import jobs
 from ppdiffusers_ext.pipelines.stable_animator.check import check_files, has_weights
 from ppdiffusers_ext.pipelines.stable_animator.options import CONFIG, DEMO, StableAnimationConfig
+from ppdiffusers_ext.pipelines.systems import SYSTEMS
 
 PATHS = {"svd": "svd", "unet": "u", "pose_net": "p", "face_encoder": "f"}
 
@@ -43,6 +46,8 @@ def test_small_model_is_taken_without_released_weights_in_sides_that_the_network
 ):
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / "me.png", np.zeros((size[1], size[0], 3), np.uint8))
+    ships = dataclasses.replace(SYSTEMS["stable_animator"], demo_file=DEMO)
+    monkeypatch.setitem(SYSTEMS, "stable_animator", ships)
     config, is_small = jobs.load_model_config("stable_animator", None, {"optimize_face": True}, "me.png")
     assert is_small and (config.width, config.height) == expected and config.refinement is not None
     config.check()
