@@ -1,5 +1,6 @@
 """What file systems are asked for: that data are on the disk, and that two folders take each other's place."""
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -18,7 +19,8 @@ def flush(path: Path, mode: int = 0) -> None:
     try:
         own = os.fstat(descriptor).st_mode
         if wanted := mode & _READ_WRITE & ~own:
-            os.fchmod(descriptor, own | wanted)
+            with contextlib.suppress(PermissionError):  # a file system without modes
+                os.fchmod(descriptor, own | wanted)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
