@@ -3,6 +3,7 @@
 Frameworks are imported by the functions that use them: these run under different Pythons.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -124,14 +125,13 @@ def _case(config, frames, side):
     import numpy as np
     import PIL.Image
 
+    from ppdiffusers_ext.data.frames import open_frames
     from ppdiffusers_ext.data.images import read_image
-    from ppdiffusers_ext.data.video import read_frames
-    from ppdiffusers_ext.pipelines.stable_animator.faces import find_small_face
+    from ppdiffusers_ext.pipelines.stable_animator.run import prepare
 
     if config.reference_image is not None:
-        picture = read_image(config.reference_image)
-        face = find_small_face(config.face_recognizer, np.asarray(picture), config.reference_image)
-        return picture, list(read_frames(config.pose_video, count=frames)), face.embedding
+        clip = prepare(config, read_image(config.reference_image), open_frames(config.pose_video, background="black"))
+        return clip.picture, list(itertools.islice(clip.skeletons, frames)), clip.embedding
     random = np.random.default_rng(0)
     picture, *poses = (
         PIL.Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).resize((side, side))
